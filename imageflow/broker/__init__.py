@@ -1,0 +1,114 @@
+"""The broker seam: durable queues that lend messages.
+
+Two adapters, `sqlite.py` (one process, one file) and `rabbitmq.py`; tests/contract/test_broker.py holds for both:
+
+- `publish` returns when the message is durable (committed, or confirmed by the broker), else it raises: BrokerError
+  when the broker is away or does not answer within the deadline, QueueFullError when the queue takes no more.
+- A delivery is on loan until exactly one of ack, retry, park or hand_back. What a dead process held comes back, with
+  `deliveries` raised by one.
+- Delays are steps of retry.LADDER; a delayed message does not block those behind it, and comes back to its own queue.
+- Queues are made on first use, by publisher or consumer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import NamedTuple, Protocol
+
+DELIVERY_LIMIT = 50
+"""Deliveries after which the broker itself parks a message; `service.py` gives up on a message long before."""
+
+QUEUE_LIMIT = 20_000
+"""Messages that a work queue holds before it refuses more (QueueFullError)."""
+
+PUBLISH_SECONDS = 15.0
+"""Deadline of every publish."""
+
+
+class Depth(NamedTuple):
+    """What is in a queue: `ready` to be lent, `unacked` on loan (of consumers that this broker can see), `delayed`."""
+
+    ready: int
+    unacked: int
+    consumers: int
+
+
+class Outgoing(NamedTuple):
+    """A message to publish: `delay` in seconds is rounded up to a step of retry.LADDER."""
+
+    queue: str
+    body: bytes
+    delay: float = 0.0
+    headers: Mapping[str, str] = {}
+
+
+class Delivery(Protocol):
+    """A message on loan. Settle it exactly once; a settled delivery whose connection was lost may come back."""
+
+    @property
+    def queue(self) -> str: ...
+
+    @property
+    def body(self) -> bytes: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Text headers; others are turned into text."""
+        ...
+
+    @property
+    def deliveries(self) -> int:
+        """How often it was lent before and came back unsettled (0 the first time)."""
+        ...
+
+    async def ack(self) -> None:
+        """Done: everything derived from it is durable elsewhere."""
+        ...
+
+    async def retry(self, delay: float) -> None:
+        """Lend it again after `delay` seconds (a step of the ladder, at least the first); durable before the loan ends.
+
+        The header `attempts` of the message that comes back counts these retries (text, from "1").
+        """
+        ...
+
+    async def park(self, reason: str) -> None:
+        """Put it aside in `imageflow.parked`, with headers `reason` and `queue`; durable before the loan ends."""
+        ...
+
+    async def hand_back(self) -> None:
+        """Give it back at once, for any consumer."""
+        ...
+
+
+class Broker(Protocol):
+    """A message broker. Use as an async context manager: entering connects (or raises BrokerError), leaving closes."""
+
+    async def __aenter__(self) -> Broker: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    async def publish(self, *messages: Outgoing) -> None:
+        """Publish all; returns when all are durable. On an error some may be durable: the caller publishes again."""
+        ...
+
+    def consume(self, queue: str, *, prefetch: int) -> AbstractAsyncContextManager[AsyncIterator[Delivery]]:
+        """Consume a queue: entering starts it, the iterator gives deliveries for ever (through reconnections and cancels
+        by the broker), with at most `prefetch` on loan at once. Leaving stops it: nothing more is lent, what was lent but
+        not yet taken from the iterator is handed back, what was taken may still be settled until the broker closes.
+        """
+        ...
+
+    async def depth(self, queue: str) -> Depth:
+        """What is in the queue now (of RabbitMQ: as of its last statistics)."""
+        ...
+
+    async def purge(self, queue: str) -> int:
+        """Throw away what is ready in the queue; how many."""
+        ...
+
+    @property
+    def healthy(self) -> str | None:
+        """None while connected and every consumer that should run does; else what is wrong."""
+        ...

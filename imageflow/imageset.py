@@ -1,0 +1,24 @@
+"""An image set: which images a product has, in which order."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+import msgspec
+
+IMAGE_TYPES = ("default", "swatch")
+
+
+class Image(msgspec.Struct, frozen=True, omit_defaults=False):
+    """One image as Omnitron takes it: `url`, `order` and `image_type`."""
+
+    url: str
+    order: int = 0
+    image_type: Literal["default", "swatch"] = "default"
+
+
+def digest(images: tuple[Image, ...]) -> str:
+    """A fingerprint by which two image sets are the same for Omnitron: the same URLs, orders and types, however listed."""
+    canonical = sorted((image.order, image.url, image.image_type) for image in images)
+    return hashlib.blake2b(msgspec.json.encode(canonical), digest_size=16).hexdigest()

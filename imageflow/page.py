@@ -1,0 +1,23 @@
+"""A page: one answer of the ERP, or one outbound post. The transformer's unit of work."""
+
+from __future__ import annotations
+
+import msgspec
+
+ROWS_PER_PAGE_LIMIT = 1 << 20
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A page that is durably stored. `page` counts from 1 within the run; `seq` orders all pages of all runs by the
+    time they were stored: it is what makes one row newer than another.
+    """
+
+    run_id: str
+    page: int
+    seq: int
+    body: bytes
+
+
+def row_version(seq: int, index: int) -> int:
+    """The version of the row at `index` (from 0) of page `seq`: newer rows have larger ones, over all runs and flows."""
+    return seq * ROWS_PER_PAGE_LIMIT + index

@@ -1,0 +1,115 @@
+"""A run: one execution of a flow, pinned to one version.
+
+    queued ──> reading ──> draining ──> success | partial | failed | empty
+       └──────────┴──(login or read failed: what was read is still written)──> draining
+
+Outbound runs have nothing to read: they start in `draining`. A run ends by itself, in the transaction that settles its
+last row: whoever settles asks `final_status`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+
+from imageflow.clock import iso
+
+Status = Literal["queued", "reading", "draining", "success", "partial", "failed", "empty"]
+TriggerKind = Literal["schedule", "person", "flow", "fetch_missing", "outbound"]
+FINAL: frozenset[str] = frozenset(("success", "partial", "failed", "empty"))
+
+
+def new_run_id(now: datetime) -> str:
+    """A run's id: sorts by time, safe in URLs and file names, never guessable: `20261124-034312-9f3c01ab52`."""
+    return f"{now.astimezone(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(5)}"
+
+
+class Trigger(msgspec.Struct, frozen=True):
+    """What started a run: `by` is a person, a flow's name, a fire time; `ids` are the identifiers it is limited to."""
+
+    kind: TriggerKind
+    by: str = ""
+    ids: tuple[str, ...] = ()
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """A run's ledger: total = written + unchanged + superseded + failed + in flight."""
+
+    total: int = 0
+    written: int = 0
+    unchanged: int = 0
+    superseded: int = 0
+    failed: int = 0
+
+    @property
+    def settled(self) -> int:
+        return self.written + self.unchanged + self.superseded + self.failed
+
+    @property
+    def in_flight(self) -> int:
+        return self.total - self.settled
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """A run as the store keeps it. Instants are aware UTC.
+
+    `pages` counts pages that are durably queued, `pages_done` those whose rows are known. `cursor` (opaque to all but
+    the reader) asks for page `pages + 1`. `until` is the watermark's upper bound, fixed before the first page.
+    `joining`: a run with `group: run` whose held rows have not all been sent on yet.
+    """
+
+    run_id: str
+    flow: str
+    version: int
+    trigger: Trigger
+    status: Status
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    cursor: str | None = None
+    pages: int = 0
+    pages_done: int = 0
+    read_complete: bool = False
+    joining: bool = False
+    error: str | None = None
+    error_stage: str | None = None
+    counts: Counts = Counts()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        return self.status in FINAL
+
+
+def final_status(run: Run) -> Status | None:
+    """The status a run ends with, or None while something is still to come (DESIGN: 10).
+
+    `failed`: login or read failed, or every row failed; `partial`: some rows failed; `empty`: no rows.
+    """
+    if not run.read_complete or run.pages_done < run.pages or run.joining or run.counts.in_flight:
+        return None
+    counts = run.counts
+    if run.error is not None or (counts.total and counts.failed == counts.total):
+        return "failed"
+    if not counts.total:
+        return "empty"
+    return "partial" if counts.failed else "success"
+
+
+def summary(run: Run, watermark: datetime | None) -> dict[str, Any]:
+    """The JSON object that `run --wait --json`, `runs --json` and the API show for a run."""
+    return {
+        "run_id": run.run_id,
+        "flow": run.flow,
+        "status": run.status,
+        "error": run.error,
+        "pages": run.pages,
+        "rows": msgspec.to_builtins(run.counts),
+        "watermark": iso(watermark),
+        "warnings": list(run.warnings),
+    }

@@ -1,0 +1,117 @@
+"""Settings: IMAGEFLOW_* variables, read once, from a mapping that is passed in."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, cast
+
+import msgspec
+
+from imageflow.errors import SettingsError
+from imageflow.secret import Secret
+
+PREFIX = "IMAGEFLOW_"
+LOG_FORMATS = ("text", "json")
+
+DOCS = {
+    "BROKER_URL": "where messages wait: sqlite:///PATH or amqp://USER:PASSWORD@HOST/VHOST (default: a file in DATA_DIR)",
+    "STORE_URL": "where runs and rows are kept: sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE "
+    "(default: a file in DATA_DIR)",
+    "DATA_DIR": "folder of the embedded default's files (default: ./imageflow-data)",
+    "SECRET_KEY": "key that access tokens are bound to; the same for every gateway (default: one made in DATA_DIR)",
+    "LOG_FORMAT": "text or json, on stderr (default: text)",
+    "METRICS_PORT": "port on which a service shows /metrics, /health and /ready (default: none; the gateway has its own)",
+    "STOP_SECONDS": "how long a service may take to finish what is in hand when it is asked to stop (default: 30)",
+}
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What the environment sets. URLs hold passwords, so they are secrets and print masked."""
+
+    broker_url: Secret
+    store_url: Secret
+    data_dir: Path
+    secret_key: Secret | None
+    log_format: Literal["text", "json"]
+    metrics_port: int | None
+    stop_seconds: float
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the broker is a file that one process owns."""
+        return self.broker_url.reveal().startswith("sqlite:")
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """Settings from `environ`. Raises SettingsError naming the variable that is unknown or ill-typed."""
+    given = {name.removeprefix(PREFIX): value for name, value in environ.items() if name.startswith(PREFIX)}
+    for name in given:
+        if name not in DOCS:
+            raise SettingsError(
+                f"{PREFIX}{name}: there is no such setting; there are: " + ", ".join(f"{PREFIX}{n}" for n in DOCS)
+            )
+    data_dir = Path(given.get("DATA_DIR") or "imageflow-data")
+    return Settings(
+        broker_url=_url(given, "BROKER_URL", f"sqlite:///{data_dir / 'broker.db'}", ("sqlite", "amqp", "amqps")),
+        store_url=_url(given, "STORE_URL", f"sqlite:///{data_dir / 'store.db'}", ("sqlite", "postgresql")),
+        data_dir=data_dir,
+        secret_key=Secret(given["SECRET_KEY"]) if given.get("SECRET_KEY") else None,
+        log_format=cast(Literal["text", "json"], _choice(given, "LOG_FORMAT", LOG_FORMATS)),
+        metrics_port=_port(given),
+        stop_seconds=_seconds(given),
+    )
+
+
+def secret_key(settings: Settings) -> bytes:
+    """The key that tokens are bound to: the setting, or one generated once in the data directory (mode 0600)."""
+    if settings.secret_key is not None:
+        return settings.secret_key.reveal().encode()
+    path = settings.data_dir / "secret.key"
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(path, "x", opener=_private) as file:
+            file.write(secrets.token_urlsafe(32))
+    except FileExistsError:
+        pass
+    return path.read_bytes()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _url(given: Mapping[str, str], name: str, default: str, schemes: tuple[str, ...]) -> Secret:
+    url = given.get(name) or default
+    if url.partition("://")[0] not in schemes:
+        raise SettingsError(f"{PREFIX}{name}: must start with " + " or ".join(f"{scheme}://" for scheme in schemes))
+    return Secret(url)
+
+
+def _choice(given: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    value = given.get(name) or choices[0]
+    if value not in choices:
+        raise SettingsError(f"{PREFIX}{name}: must be {' or '.join(choices)}, not {value!r}")
+    return value
+
+
+def _port(given: Mapping[str, str]) -> int | None:
+    value = given.get("METRICS_PORT")
+    if not value:
+        return None
+    if not value.isascii() or not value.isdigit() or not 0 < int(value) < 65536:
+        raise SettingsError(f"{PREFIX}METRICS_PORT: must be a port number, not {value!r}")
+    return int(value)
+
+
+def _seconds(given: Mapping[str, str]) -> float:
+    value = given.get("STOP_SECONDS") or "30"
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < 86_400:
+        raise SettingsError(f"{PREFIX}STOP_SECONDS: must be a number of seconds above 0, not {value!r}")
+    return seconds

@@ -1,0 +1,298 @@
+"""The store seam: flows, runs, pages, rows, the ledger, watermarks, users. The truth of everything but the queues.
+
+One implementation in SQL over SQLite and PostgreSQL (`sql.py`, `tables.py`, `migrations/`);
+tests/contract/test_store.py holds for both. Every method is one transaction; every method may be repeated after a
+crash without counting anything twice. Raises StoreError (transient) when the database is away, NotFoundError where
+something is asked for by name and is not there.
+
+The outbox: a state that must be followed by a message is stored together with that message, in one transaction. The
+caller publishes and then calls `sent`; whatever a crash left behind is found by `unsent` and published again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal, NamedTuple, Protocol
+
+import msgspec
+
+from imageflow.flow import Flow
+from imageflow.imageset import Image
+from imageflow.page import Page
+from imageflow.row import RowLog
+from imageflow.run import Run
+
+
+class Unsent(NamedTuple):
+    """A message of the outbox that has not been published yet."""
+
+    id: int
+    queue: str
+    body: bytes
+
+
+class SavedPage(NamedTuple):
+    """A page is stored. `outbox` are the ids of its messages: PageRead, and ReadPage where more pages follow."""
+
+    seq: int
+    outbox: tuple[Unsent, ...]
+    run: Run
+
+
+class AcceptedPost(NamedTuple):
+    """An outbound post is stored as page 1 of `run_id`. `repeated`: the idempotency key was known, nothing was added;
+    `conflict`: it was known with another body.
+    """
+
+    run_id: str
+    rows: int
+    seq: int
+    outbox: tuple[Unsent, ...]
+    repeated: bool = False
+    conflict: bool = False
+
+
+class Registered(NamedTuple):
+    """The numbers that a page's rows have: the row at index i of the page has `numbers[i]`. They stay the same however
+    often the page is registered.
+    """
+
+    numbers: tuple[int, ...]
+    outbox: tuple[Unsent, ...]
+    first_time: bool
+
+
+class Wanted(NamedTuple):
+    """A product that a writer wants to claim for a row of this version."""
+
+    product: str
+    version: int
+
+
+class Claim(NamedTuple):
+    """What the ledger says of a product. `mine`: claimed for the asking token; otherwise another row of the product is
+    in flight (`busy`) or a newer one is written already (neither). `version` and `digest` are of the last image set
+    written, `run_id` and `row` say by whom; version is -1 where nothing was written yet.
+    """
+
+    product: str
+    mine: bool
+    busy: bool
+    version: int
+    digest: str | None
+    run_id: str | None
+    row: int | None
+
+
+class LedgerEntry(NamedTuple):
+    """The image set that is on Omnitron for a product since this row was settled."""
+
+    domain: str
+    product: str
+    version: int
+    digest: str
+    run_id: str
+    row: int
+
+
+class HeldRow(NamedTuple):
+    """A row of a run with `group: run`, held back until the read is complete. `position` orders a product's images."""
+
+    product: str
+    key: Literal["sku", "base_code"]
+    version: int
+    images: tuple[Image, ...]
+
+
+class User(msgspec.Struct, frozen=True):
+    """A person or machine that may log in."""
+
+    name: str
+    password_hash: str
+    role: Literal["viewer", "operator", "admin"]
+
+
+class Store(Protocol):
+    """Use as an async context manager: entering connects, leaving closes."""
+
+    async def __aenter__(self) -> Store: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    async def upgrade(self) -> None:
+        """Bring the schema to the newest revision. Any number of processes may ask at once: one does it, all wait."""
+        ...
+
+    async def ping(self) -> None:
+        """Raises StoreError when the database does not answer."""
+        ...
+
+    # flows ----------------------------------------------------------------------------------------------------------
+
+    async def save_flow(self, document: dict[str, Any], author: str = "") -> Flow:
+        """Save a flow's document (valid, see flowfile.parse) as a new version; an equal one makes no new version."""
+        ...
+
+    async def flow(self, name: str, version: int | None = None) -> Flow:
+        """A version of a flow, the newest by default. NotFoundError says which flows there are."""
+        ...
+
+    async def flows(self) -> list[Flow]:
+        """The newest version of every flow, by name."""
+        ...
+
+    # runs -----------------------------------------------------------------------------------------------------------
+
+    async def create_run(self, run: Run, *, fire_time: datetime | None = None) -> bool:
+        """Add an inbound run, `queued` and waiting. With `fire_time`: once per (flow, fire time), else False."""
+        ...
+
+    async def note_fire(self, flow: str, fire_time: datetime) -> bool:
+        """Remember that the tick was seen and made no run (overlap_policy: skip). False if it was seen before."""
+        ...
+
+    async def last_fire(self, flow: str) -> datetime | None:
+        """The newest fire time seen of a flow."""
+        ...
+
+    async def release_runs(self) -> list[Unsent]:
+        """Let waiting inbound runs begin: of each flow the oldest, where no other run of that flow that was released is
+        still going on. Returns the outbox messages (ReadPage of page 1), stored with it.
+        """
+        ...
+
+    async def run(self, run_id: str) -> Run: ...
+
+    async def runs(self, flow: str | None = None, *, limit: int = 100, active: bool = False) -> list[Run]:
+        """Runs, newest first; `active`: only those that have not ended."""
+        ...
+
+    async def start_reading(self, run_id: str, since: datetime | None, until: datetime | None) -> Run:
+        """Queued -> reading, with the bounds and `started_at`. Whoever asks again gets the run with the first bounds."""
+        ...
+
+    async def save_page(
+        self, run_id: str, page: int, body: bytes, *, cursor: str | None, last: bool, moves_watermark: bool = True
+    ) -> SavedPage | None:
+        """Store page `page` of a run that is `reading`, its messages and the cursor of the next page; None if that page
+        is stored already or the run has ended its read (somebody else was faster).
+
+        `last`: the read is complete: the run becomes `draining` (or ends), and where `moves_watermark` and the run has
+        an `until`, the flow's watermark moves to it, never backwards.
+        """
+        ...
+
+    async def end_read(
+        self, run_id: str, *, error: str | None, stage: str | None = None, moves_watermark: bool = False
+    ) -> Run:
+        """End the read without another page: with `error` the run will end `failed` (the watermark does not move)."""
+        ...
+
+    async def warn(self, run_id: str, text: str) -> None:
+        """Add a warning to a run, once per text, at most 20."""
+        ...
+
+    async def page(self, run_id: str, page: int) -> Page: ...
+
+    async def watermark(self, flow: str) -> datetime | None: ...
+
+    async def set_watermark(self, flow: str, since: datetime | None) -> None:
+        """Set (or clear) by hand, backwards too."""
+        ...
+
+    # outbound -------------------------------------------------------------------------------------------------------
+
+    async def accept_post(self, run: Run, body: bytes, *, rows: int, key: str | None) -> AcceptedPost:
+        """Store an outbound post: its run (given as `draining`, read complete, one page), page 1 and the PageRead
+        message. A `key` that the flow has seen within the last 24 hours returns the first post's run instead.
+        """
+        ...
+
+    # pages and rows -------------------------------------------------------------------------------------------------
+
+    async def register_page(
+        self, run_id: str, page: int, total: int, settled: Sequence[RowLog], *, held: Sequence[HeldRow] = ()
+    ) -> Registered:
+        """The page's transformation gave `total` rows: number them, count them on the run, and log those that are
+        settled already (invalid, superseded; their `row` is the index within the page, from 0). `held` are kept for the
+        join of `group: run` and are not counted in `total`. Pages below 0 are parts of the join.
+
+        Repeating it changes nothing. If a script that is not deterministic gives another number of rows the second
+        time, additional rows get additional numbers, and missing ones are logged as failed with that reason.
+        """
+        ...
+
+    async def held_rows(self, run_id: str, after: str | None, products: int) -> list[HeldRow]:
+        """Held rows of the next `products` products after product `after`, by product, then version, complete products."""
+        ...
+
+    async def end_join(self, run_id: str) -> None:
+        """All held rows are registered as pages below 0 and published: forget them; the run may end."""
+        ...
+
+    async def alive(self, owner: str, seconds: float) -> None:
+        """A writer process lives for at least `seconds` more: its claims hold so long."""
+        ...
+
+    async def gone(self, owner: str) -> None:
+        """A writer process stops (or nobody else can be alive, owner "*"): its claims end now."""
+        ...
+
+    async def claim(self, domain: str, owner: str, token: str, wanted: Sequence[Wanted]) -> list[Claim]:
+        """Claim products for rows of these versions; answers in the order asked. A product is claimed unless another
+        token of a living owner holds it, or a newer version is written. No product twice in `wanted`.
+        """
+        ...
+
+    async def settle(
+        self,
+        token: str,
+        logs: Sequence[RowLog],
+        *,
+        written: Sequence[LedgerEntry] = (),
+        release: Sequence[tuple[str, str]] = (),
+    ) -> list[Run]:
+        """Log rows, enter what is now on Omnitron in the ledger (never an older version over a newer one), end the
+        token's claims on `release` (domain, product) and on what was written, and count on the runs: each row once,
+        however often it is settled; a row being retried changes in place. Returns runs that ended by it.
+        """
+        ...
+
+    async def rows(self, run_id: str, *, state: str | None = None, after: int = 0, limit: int = 1000) -> list[RowLog]:
+        """Row logs of a run by row number."""
+        ...
+
+    async def product_rows(self, product: str, *, limit: int = 100) -> list[RowLog]:
+        """Row logs of a product over all runs, newest first."""
+        ...
+
+    async def reopen(
+        self, run_id: str, *, row: int | None = None, group: str | None = None, limit: int = 10_000
+    ) -> tuple[int, list[Unsent]]:
+        """Take failed rows that have an image set (stages login and write; of a run, one row or one error group) back
+        into flight: attempts from 0, the run `draining` again. Returns how many, and their RowsReady messages.
+        """
+        ...
+
+    # outbox ---------------------------------------------------------------------------------------------------------
+
+    async def unsent(self, older_than: float, limit: int = 100) -> list[Unsent]:
+        """Messages stored at least `older_than` seconds ago and not yet marked as sent."""
+        ...
+
+    async def sent(self, ids: Sequence[int]) -> None: ...
+
+    # users ----------------------------------------------------------------------------------------------------------
+
+    async def save_user(self, user: User) -> None:
+        """Add a user, or change their password and role."""
+        ...
+
+    async def user(self, name: str) -> User | None: ...
+
+    async def save_token(self, digest: str, user: str, expires_at: datetime) -> None: ...
+
+    async def token_user(self, digest: str, now: datetime) -> User | None:
+        """Whose unexpired token that is."""
+        ...
