@@ -17,7 +17,8 @@ before `retry_after` seconds) and `exit_status` (2: the user's settings, command
     ├── BrokerError            the queue is away (transient)
     │   └── QueueFullError     the queue takes no more for now (transient)
     ├── StoreError             the database is away (transient)
-    └── MessageError           a message that cannot be decoded
+    ├── MessageError           a message that cannot be decoded
+    └── Postponed              not an error of anybody: the message wants to come again after `retry_after` seconds
 """
 
 from __future__ import annotations
@@ -128,3 +129,13 @@ class StoreError(ImageFlowError):
 
 class MessageError(ImageFlowError):
     """A message cannot be decoded."""
+
+
+class Postponed(ImageFlowError):
+    """Not now: the message shall come again after `retry_after` seconds; that does not count as a failure."""
+
+    transient = True
+
+    def __init__(self, retry_after: float, why: str) -> None:
+        self.retry_after = retry_after
+        super().__init__(why)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 DELIVERY_LIMIT = 50
 """Deliveries after which the broker itself parks a message; `service.py` gives up on a message long before."""
@@ -66,10 +66,11 @@ class Delivery(Protocol):
         """Done: everything derived from it is durable elsewhere."""
         ...
 
-    async def retry(self, delay: float) -> None:
+    async def retry(self, delay: float, *, failed: bool = True) -> None:
         """Lend it again after `delay` seconds (a step of the ladder, at least the first); durable before the loan ends.
 
-        The header `attempts` of the message that comes back counts these retries (text, from "1").
+        The header `attempts` (text, from "1") of the message that comes back counts the retries that were `failed`;
+        a message that was merely postponed keeps its count.
         """
         ...
 
@@ -85,7 +86,7 @@ class Delivery(Protocol):
 class Broker(Protocol):
     """A message broker. Use as an async context manager: entering connects (or raises BrokerError), leaving closes."""
 
-    async def __aenter__(self) -> Broker: ...
+    async def __aenter__(self) -> Self: ...
 
     async def __aexit__(self, *exc: object) -> None: ...
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 import msgspec
 
@@ -116,7 +116,7 @@ class User(msgspec.Struct, frozen=True):
 class Store(Protocol):
     """Use as an async context manager: entering connects, leaving closes."""
 
-    async def __aenter__(self) -> Store: ...
+    async def __aenter__(self) -> Self: ...
 
     async def __aexit__(self, *exc: object) -> None: ...
 

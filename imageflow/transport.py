@@ -1,0 +1,148 @@
+"""HTTP out: the one place that knows aiohttp's client and translates what it raises.
+
+An `Answer` is whatever the other side said, of any status; not reaching it is a TransportError. Redirects are not
+followed: credentials never leave their origin, so whoever asks decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from imageflow import __version__
+from imageflow.errors import TransportError
+
+USER_AGENT = f"ImageFlow/{__version__}"
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+RETRY_STATUSES = frozenset((408, 425, 429))
+EXCERPT_CHARS = 500
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """An HTTP answer, read whole. Header names are lower case; of a repeated header the last counts."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
+
+    @property
+    def transient(self) -> bool:
+        """Whether the same request may succeed later: 408, 425, 429 and every 5xx."""
+        return self.status in RETRY_STATUSES or self.status >= 500
+
+    def excerpt(self) -> str:
+        """The beginning of the body as one line of text, for people."""
+        text = " ".join(self.body[: EXCERPT_CHARS * 4].decode("utf-8", "replace").split())
+        return text if len(text) <= EXCERPT_CHARS else text[:EXCERPT_CHARS] + "…"
+
+
+class Transport:
+    """An HTTP client for one purpose, with a connection pool of its own. Use as an async context manager."""
+
+    def __init__(self, *, connections: int = 100) -> None:
+        self._connections = connections
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Transport:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._connections, ttl_dns_cache=30),
+            timeout=aiohttp.ClientTimeout(total=None),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": USER_AGENT},
+            auto_decompress=True,
+            trust_env=False,
+        )
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        assert self._session is not None
+        await self._session.close()
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        timeout: float = 30.0,
+        max_bytes: int = MAX_ANSWER_BYTES,
+    ) -> Answer:
+        """Send one request and read the whole answer within `timeout` seconds.
+
+        Raises TransportError when there is no answer, and when the answer is larger than `max_bytes` after
+        decompression (then not transient: it would be as large again).
+        """
+        assert self._session is not None
+        async with translated(url):
+            async with asyncio.timeout(timeout):
+                async with self._session.request(
+                    method, url, headers=headers, data=body, allow_redirects=False
+                ) as response:
+                    data = await _read(response, max_bytes, url)
+                    lower = {name.lower(): value for name, value in response.headers.items()}
+                    return Answer(response.status, lower, data)
+
+
+async def _read(response: aiohttp.ClientResponse, max_bytes: int, url: str) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if size > max_bytes:
+            response.close()
+            error = TransportError(f"the answer of {origin(url)} is larger than {max_bytes:,} bytes")
+            error.transient = False
+            raise error
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+@asynccontextmanager
+async def translated(url: str) -> AsyncIterator[None]:
+    """Turns what aiohttp and the socket raise into a TransportError that names the host, never the query."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise TransportError(f"{origin(url)} did not answer in time") from error
+    except aiohttp.ClientConnectorError as error:
+        raise TransportError(f"{origin(url)} cannot be reached: {error.os_error.strerror or error.os_error}") from error
+    except aiohttp.InvalidURL as error:
+        failure = TransportError(f"not a URL: {url[:200]}")
+        failure.transient = False
+        raise failure from error
+    except aiohttp.ClientPayloadError as error:
+        raise TransportError(f"the answer of {origin(url)} broke off or cannot be decoded") from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise TransportError(f"the connection to {origin(url)} failed: {type(error).__name__}") from error
+
+
+def origin(url: str) -> str:
+    """Scheme, host and port of a URL, as people may read it: no user, path or query."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.split('/')[0].split('?')[0].split('#')[0].rpartition('@')[2]}"
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Seconds that a Retry-After header asks for (a number or an HTTP date), at least 0; None where there is none."""
+    value = headers.get("retry-after", "").strip()
+    if not value:
+        return None
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    try:
+        when: Any = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, ((when if when.tzinfo else when.replace(tzinfo=UTC)) - now).total_seconds())
