@@ -33,12 +33,19 @@ def write_queue(flow: str) -> str:
 
 
 class ReadPage(msgspec.Struct, frozen=True, tag="read_page"):
-    """Ask the ERP for page `page` (from 1) of a run. The cursor is with the run: what was stored last is the truth."""
+    """Ask the ERP for page `page` (from 1) of a run. The cursor is with the run: what was stored last is the truth.
+
+    After `failures` tries in vain, the first at `failing_since`, it is not to be asked again before `not_before` (Unix
+    time).
+    """
 
     run_id: str
     flow: str
     version: int
     page: int
+    failures: int = 0
+    failing_since: float = 0.0
+    not_before: float = 0.0
 
 
 class PageRead(msgspec.Struct, frozen=True, tag="page_read"):

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import NamedTuple, Self
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from imageflow import __version__
 from imageflow.errors import TransportError
@@ -26,7 +28,7 @@ EXCERPT_CHARS = 500
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """An HTTP answer, read whole. Header names are lower case; of a repeated header the last counts."""
+    """An HTTP answer, read whole. Header names are lower case; of a repeated header the last counts, but all of Link."""
 
     status: int
     headers: Mapping[str, str]
@@ -54,7 +56,7 @@ class Transport:
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
 
-    async def __aenter__(self) -> Transport:
+    async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._connections, ttl_dns_cache=30),
             timeout=aiohttp.ClientTimeout(total=None),
@@ -88,11 +90,22 @@ class Transport:
         async with translated(url):
             async with asyncio.timeout(timeout):
                 async with self._session.request(
-                    method, url, headers=headers, data=body, allow_redirects=False
+                    method, _exact(url), headers=headers, data=body, allow_redirects=False
                 ) as response:
                     data = await _read(response, max_bytes, url)
-                    lower = {name.lower(): value for name, value in response.headers.items()}
-                    return Answer(response.status, lower, data)
+                    return Answer(response.status, _lower(response), data)
+
+
+def _exact(url: str) -> URL:
+    """A URL that is ASCII already goes out as it is written (a signed link breaks when it is quoted anew)."""
+    return URL(url, encoded=re.fullmatch(r"[!-~]+", url) is not None)
+
+
+def _lower(response: aiohttp.ClientResponse) -> dict[str, str]:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    if "link" in headers:
+        headers["link"] = ", ".join(response.headers.getall("Link"))
+    return headers
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int, url: str) -> bytes:
@@ -102,9 +115,7 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int, url: str) -> b
         size += len(chunk)
         if size > max_bytes:
             response.close()
-            error = TransportError(f"the answer of {origin(url)} is larger than {max_bytes:,} bytes")
-            error.transient = False
-            raise error
+            raise _permanent(f"the answer of {origin(url)} is larger than {max_bytes:,} bytes")
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -116,16 +127,25 @@ async def translated(url: str) -> AsyncIterator[None]:
         yield
     except TimeoutError as error:
         raise TransportError(f"{origin(url)} did not answer in time") from error
+    except aiohttp.ClientConnectorCertificateError as error:
+        raise TransportError(f"the certificate of {origin(url)} is not valid: {error.certificate_error}") from error
     except aiohttp.ClientConnectorError as error:
         raise TransportError(f"{origin(url)} cannot be reached: {error.os_error.strerror or error.os_error}") from error
-    except aiohttp.InvalidURL as error:
-        failure = TransportError(f"not a URL: {url[:200]}")
-        failure.transient = False
-        raise failure from error
+    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
+        raise _permanent(f"not a URL that can be asked: {origin(url)[:200]}") from error
     except aiohttp.ClientPayloadError as error:
         raise TransportError(f"the answer of {origin(url)} broke off or cannot be decoded") from error
     except (aiohttp.ClientError, OSError) as error:
         raise TransportError(f"the connection to {origin(url)} failed: {type(error).__name__}") from error
+    except ValueError as error:
+        # yarl on a URL, aiohttp on a header that would smuggle in a second one: the text may hold a secret
+        raise _permanent(f"the URL or a header for {origin(url)} cannot be sent") from error
+
+
+def _permanent(text: str) -> TransportError:
+    error = TransportError(text)
+    error.transient = False
+    return error
 
 
 def origin(url: str) -> str:
@@ -134,15 +154,39 @@ def origin(url: str) -> str:
     return f"{scheme}://{rest.split('/')[0].split('?')[0].split('#')[0].rpartition('@')[2]}"
 
 
+class Origin(NamedTuple):
+    """Where a URL leads: equal origins are the same server."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+def exact_origin(url: str) -> Origin:
+    """The origin of an absolute http(s) URL, read the way the client itself reads it.
+
+    Raises ValueError that says what is wrong: another scheme, no host, a user in it, or bytes that have no place there.
+    """
+    if re.search(r"[\x00-\x20\x7f\\]", url):
+        raise ValueError("it holds spaces, backslashes or control characters")
+    parsed = URL(url)
+    if parsed.scheme not in ("http", "https") or not parsed.raw_host or parsed.port is None:
+        raise ValueError("it is not an absolute http(s) URL")
+    if parsed.raw_user is not None or parsed.raw_password is not None or "@" in parsed.raw_authority:
+        raise ValueError("it holds a user name or password")
+    return Origin(parsed.scheme, parsed.raw_host.lower(), parsed.port)
+
+
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     """Seconds that a Retry-After header asks for (a number or an HTTP date), at least 0; None where there is none."""
     value = headers.get("retry-after", "").strip()
     if not value:
         return None
-    if value.isascii() and value.isdigit():
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
         return float(value[:9])
     try:
-        when: Any = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+        when = email.utils.parsedate_to_datetime(value)
+    except (ValueError, TypeError, OverflowError):
         return None
-    return max(0.0, ((when if when.tzinfo else when.replace(tzinfo=UTC)) - now).total_seconds())
+    aware: datetime = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return max(0.0, (aware - now).total_seconds())

@@ -1,0 +1,168 @@
+"""Logins at ERPs: a token that is asked for, HTTP basic, or a header with a secret."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from imageflow import pointer, secret
+from imageflow.clock import Clock
+from imageflow.errors import LoginError, TransportError
+from imageflow.flow import BasicLogin, Erp, HeaderLogin, TokenLogin
+from imageflow.read import paging, request
+from imageflow.secret import Secret, SecretRef
+from imageflow.session import Session, Token, login_error, redact
+from imageflow.transport import Answer, Transport, origin, retry_after
+
+MAX_SESSIONS = 1000
+
+
+class Login(NamedTuple):
+    """What a request carries to be let in, and every secret in it, so that error texts can leave them out."""
+
+    headers: Mapping[str, str] = {}
+    secrets: tuple[str, ...] = ()
+    token: Token | None = None
+
+
+class _Account(msgspec.Struct, frozen=True):
+    url: str
+    body: Secret
+    token_path: str
+    headers: tuple[tuple[str, str], ...]
+
+
+class ErpLogins:
+    """The logins of all flows. Flows that log in alike share a token; concurrent requests share one login."""
+
+    def __init__(self, transport: Transport, environ: Mapping[str, str], clock: Clock) -> None:
+        self._transport = transport
+        self._environ = environ
+        self._clock = clock
+        self._sessions: dict[_Account, Session] = {}
+
+    async def login(self, erp: Erp) -> Login:
+        """What lets a request in, with a token login if need be.
+
+        Raises SecretError for a secret that is not to be had, LoginError (`transient` where trying again may help).
+        """
+        match erp.login:
+            case BasicLogin(username=username, password=password):
+                return self._basic(username, password)
+            case HeaderLogin(name=name, value=value):
+                text = secret.resolve(value, self._environ).reveal()
+                return Login({name: _header(text, f"the {value}")}, (text,))
+            case TokenLogin() as login:
+                return await self._token(erp, login)
+        return Login()
+
+    def renew(self, erp: Erp, login: Login) -> bool:
+        """The ERP answered 401: forget the token. False where there is nothing that a new login could change."""
+        if login.token is None:
+            return False
+        for session in self._sessions.values():
+            session.forget(login.token)
+        return isinstance(erp.login, TokenLogin)
+
+    def _basic(self, username: str | SecretRef, password: SecretRef) -> Login:
+        user = secret.resolve(username, self._environ).reveal()
+        word = secret.resolve(password, self._environ).reveal()
+        encoded = base64.b64encode(f"{user}:{word}".encode()).decode()
+        return Login({"Authorization": f"Basic {encoded}"}, (word, encoded, *_if_secret(username, user)))
+
+    async def _token(self, erp: Erp, login: TokenLogin) -> Login:
+        body, secrets = filled(login.body, self._environ)
+        account = _Account(
+            login.url,
+            Secret(msgspec.json.encode(body).decode()),
+            login.token_path,
+            tuple(sorted(_login_headers(erp, login).items())),
+        )
+        session = self._sessions.get(account) or self._open(account)
+        token = await session.token(lambda: self._log_in(account, secrets, erp.timeout))
+        value = login.template.replace("{token}", token)
+        return Login({login.header: value}, (*secrets, token, value), token)
+
+    def _open(self, account: _Account) -> Session:
+        while len(self._sessions) >= MAX_SESSIONS:
+            self._sessions.pop(next(iter(self._sessions)))
+        return self._sessions.setdefault(account, Session(self._clock))
+
+    async def _log_in(self, account: _Account, secrets: tuple[str, ...], timeout: float) -> str:
+        body = account.body.reveal().encode()
+        try:
+            answer = await self._transport.request(
+                "POST", account.url, headers=dict(account.headers), body=body, timeout=timeout
+            )
+        except TransportError as error:
+            raise login_error(f"the login at the ERP: {error}", transient=error.transient) from error
+        return token_in(
+            answer, account.token_path, secrets, origin(account.url), retry_after(answer.headers, self._clock.now())
+        )
+
+
+def filled(body: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """A login's body with its secrets in place, and these secrets."""
+    secrets: list[str] = []
+
+    def fill(value: Any) -> Any:
+        if isinstance(value, dict) and len(value) == 1 and isinstance(value.get("env") or value.get("file"), str):
+            secrets.append(secret.resolve(SecretRef(**value), environ).reveal())
+            return secrets[-1]
+        if isinstance(value, dict):
+            return {name: fill(item) for name, item in value.items()}
+        return [fill(item) for item in value] if isinstance(value, list | tuple) else value
+
+    return {name: fill(value) for name, value in body.items()}, tuple(secrets)
+
+
+def _login_headers(erp: Erp, login: TokenLogin) -> dict[str, str]:
+    """extra_headers go along where the login is at the ERP's own origin; an old token never does."""
+    refused = {login.header.lower(), "authorization"}
+    extra = {name: value for name, value in erp.extra_headers.items() if name.lower() not in refused}
+    return {**request.DEFAULT_HEADERS, **extra} if paging.is_own(erp, login.url) else dict(request.DEFAULT_HEADERS)
+
+
+def token_in(answer: Answer, path: str, secrets: tuple[str, ...], where: str, wait: float | None) -> str:
+    """The token in the answer to a login. Raises LoginError that says what came instead, without any secret."""
+    if not answer.ok:
+        said = redact(answer.excerpt(), secrets)
+        text = f"the login at the ERP ({where}) was refused: {answer.status} {said}".rstrip()
+        raise login_error(text, transient=answer.transient, wait=wait)
+    document = _document(answer)
+    token = pointer.find(document, path)
+    if isinstance(token, int) and not isinstance(token, bool):
+        token = str(token)
+    if not isinstance(token, str) or not token.strip() or token.lstrip().startswith("<"):
+        raise LoginError(
+            f"the answer to the login at the ERP ({where}) has no token at token_path {path!r}: "
+            + (
+                f"it is {pointer.describe(document)}"
+                if token is pointer.MISSING
+                else f"it has {pointer.describe(token)}"
+            )
+        )
+    return _header(token.strip(), "the ERP's token")
+
+
+def _document(answer: Answer) -> Any:
+    """The answer as JSON; a token may also come as plain text."""
+    try:
+        return msgspec.json.decode(answer.body)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return answer.body.decode("utf-8", "replace").strip()
+
+
+def _header(text: str, what: str) -> str:
+    if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", text):
+        raise LoginError(f"{what} holds line breaks or control characters: it cannot be sent in a header")
+    return text
+
+
+def _if_secret(ref: str | SecretRef, text: str) -> Iterator[str]:
+    if isinstance(ref, SecretRef):
+        yield text

@@ -1,0 +1,385 @@
+"""Paging: what an answer says about the page after it. Pure; the state between two pages is a `Cursor`.
+
+Every way to page ends: at the page that the rules of its type call the last, at a page or a marker that came before
+(an error), or after `max_pages` (an error). Repetitions are found in constant memory: each is compared with the last
+few and with one checkpoint that moves to ever larger distances (Brent's algorithm), so that a cycle of any length shows
+after a few rounds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, NamedTuple
+from urllib.parse import urljoin
+
+import msgspec
+
+from imageflow import pointer
+from imageflow.errors import ReadError
+from imageflow.flow import (
+    Erp,
+    NextPagination,
+    NonePagination,
+    OffsetPagination,
+    PagePagination,
+    SeekPagination,
+)
+from imageflow.read import link
+from imageflow.transport import exact_origin, origin
+
+Pagination = NonePagination | OffsetPagination | PagePagination | SeekPagination | NextPagination
+Marker = str | int | float
+
+RECENT = 4
+CEILINGS = frozenset((10_000, 50_000, 100_000, 1_000_000))
+"""Row counts at which many APIs stop without saying so."""
+
+MAX_TOKEN_CHARS = 16_384
+
+
+class Trail(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Fingerprints of what came before: the last few, and a checkpoint that is replaced after 1, 2, 4, 8… steps."""
+
+    recent: tuple[str, ...] = ()
+    checkpoint: str = ""
+    span: int = 1
+    steps: int = 0
+
+    def has(self, mark: str) -> bool:
+        return mark in self.recent or mark == self.checkpoint
+
+    def then(self, mark: str) -> Trail:
+        recent = (*self.recent[1 - RECENT :], mark) if len(self.recent) >= RECENT else (*self.recent, mark)
+        if self.steps + 1 < self.span:
+            return Trail(recent, self.checkpoint, self.span, self.steps + 1)
+        return Trail(recent, mark, self.span * 2, 0)
+
+
+class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Asks for one page, and remembers what later pages are compared with.
+
+    `batch` is the part of the run's identifiers it belongs to. `position` is the offset or page number; `marker` the
+    value to seek from; `token` or `url` what the answer before called next. `asked_at` (Unix time) paces requests.
+    """
+
+    batch: int = 0
+    position: int | None = None
+    marker: Marker | None = None
+    token: str | None = None
+    url: str | None = None
+    pages: int = 0
+    rows: int = 0
+    total: int | None = None
+    total_changed: bool = False
+    seen_pages: Trail = Trail()
+    seen_markers: Trail = Trail()
+    asked_at: float = 0.0
+
+
+class Got(NamedTuple):
+    """A page as it came: the whole answer, its rows, its Link header, and the URL that gave it (after redirects)."""
+
+    document: Any
+    rows: list[Any]
+    link: str
+    url: str
+
+
+class More(NamedTuple):
+    """There is a page after this one: ask for it with `cursor`."""
+
+    cursor: Cursor
+    warnings: tuple[str, ...] = ()
+
+
+class Last(NamedTuple):
+    """That was the last page."""
+
+    warnings: tuple[str, ...] = ()
+
+
+Turn = More | Last
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Cursor)
+
+
+def dump(cursor: Cursor) -> str:
+    return _encoder.encode(cursor).decode()
+
+
+def load(text: str | None) -> Cursor | None:
+    return None if text is None else _decoder.decode(text)
+
+
+def first(paging: Pagination, batch: int = 0) -> Cursor:
+    """Asks for the first page."""
+    start = paging.start if isinstance(paging, OffsetPagination | PagePagination) else None
+    return Cursor(batch=batch, position=start)
+
+
+def parameters(paging: Pagination, cursor: Cursor) -> dict[str, Any]:
+    """The parameters that ask for the cursor's page (none where the cursor holds a whole URL)."""
+    if isinstance(paging, OffsetPagination):
+        return {paging.offset_param: cursor.position, paging.limit_param: paging.limit}
+    if isinstance(paging, PagePagination):
+        return {paging.page_param: cursor.position, paging.limit_param: paging.limit}
+    if isinstance(paging, SeekPagination):
+        marker = {} if cursor.marker is None else {paging.param: cursor.marker}
+        return {**marker, paging.limit_param: paging.limit}
+    if isinstance(paging, NextPagination) and paging.param is not None and cursor.token is not None:
+        return {paging.param: cursor.token}
+    return {}
+
+
+def turn(erp: Erp, cursor: Cursor, got: Got) -> Turn:
+    """What comes after the page that `cursor` asked for. Raises ReadError when the ERP goes in circles or astray."""
+    paging = erp.pagination
+    cursor = _counted(cursor, got)
+    result = _by_type(erp, cursor, got)
+    if isinstance(result, More) and not isinstance(paging, NonePagination) and cursor.pages >= paging.max_pages:
+        raise ReadError(f"there are more than {paging.max_pages:,} pages (pagination.max_pages)")
+    if isinstance(result, Last):
+        return Last((*result.warnings, *_ceiling(cursor, got)))
+    return result
+
+
+def _by_type(erp: Erp, cursor: Cursor, got: Got) -> Turn:
+    match erp.pagination:
+        case OffsetPagination() as paging:
+            return _counting(paging, cursor, got, len(got.rows))
+        case PagePagination() as paging:
+            return _counting(paging, cursor, got, 1)
+        case SeekPagination() as paging:
+            return _seek(paging, cursor, got)
+        case NextPagination(kind="token") as paging:
+            return _token(paging, cursor, got)
+        case NextPagination() as paging:
+            return _link(erp, paging, cursor, got)
+    return Last()
+
+
+def _counted(cursor: Cursor, got: Got) -> Cursor:
+    """The cursor with this page counted; a page with rows that came before is an error."""
+    counted = _with(cursor, pages=cursor.pages + 1, rows=cursor.rows + len(got.rows))
+    if not got.rows:
+        return counted
+    mark = _digest(_encoder.encode(got.rows))
+    if cursor.seen_pages.has(mark):
+        raise ReadError(
+            f"page {counted.pages} is a repeated page: the same {len(got.rows)} rows came before; "
+            "the ERP does not advance (does it know the pagination parameters?)"
+        )
+    return _with(counted, seen_pages=cursor.seen_pages.then(mark))
+
+
+# offset and page -----------------------------------------------------------------------------------------------------
+
+
+def _counting(paging: OffsetPagination | PagePagination, cursor: Cursor, got: Got, advance: int) -> Turn:
+    cursor, warnings = _totalled(paging, cursor, got)
+    count = len(got.rows)
+    if _ends(paging.limit, count, cursor):
+        return Last((*warnings, *_short(paging, cursor, got)))
+    return More(_with(cursor, position=(cursor.position or 0) + advance), warnings)
+
+
+def _ends(limit: int, count: int, cursor: Cursor) -> bool:
+    """An empty page ends; so does reaching the total, or a short page where no total is known.
+
+    A total below what came already is none: then full pages go on.
+    """
+    if count == 0:
+        return True
+    if cursor.total is None or cursor.rows > cursor.total:
+        return count < limit
+    return cursor.rows == cursor.total
+
+
+def _totalled(paging: OffsetPagination | PagePagination, cursor: Cursor, got: Got) -> tuple[Cursor, tuple[str, ...]]:
+    """The cursor with the total that this answer states (the one before where it states none)."""
+    if paging.total_path is None:
+        return cursor, ()
+    total = _whole(pointer.find(got.document, paging.total_path))
+    if total is None:
+        missing = f"the answer has no number at total_path {paging.total_path!r}: the read ends at a short page instead"
+        return cursor, (missing,) if cursor.pages == 1 else ()
+    if cursor.total is None or cursor.total == total or cursor.total_changed:
+        return _with(cursor, total=total), ()
+    warning = (
+        f"the total changed from {cursor.total:,} to {total:,} while page {cursor.pages} was read: "
+        "rows may have moved between pages (seek or next pagination is safe from that)"
+    )
+    return _with(cursor, total=total, total_changed=True), (warning,)
+
+
+def _short(paging: OffsetPagination | PagePagination, cursor: Cursor, got: Got) -> tuple[str, ...]:
+    """Warnings of a read that ends before it should have."""
+    if cursor.total is not None and cursor.rows < cursor.total:
+        return (f"the ERP gave {cursor.rows:,} of {cursor.total:,} rows: {_CAP_HINT}",)
+    if paging.total_path is None and got.rows and _says_more(got.document, cursor.rows):
+        warning = (
+            f"the read ended at a page of {len(got.rows):,} rows, fewer than the limit of {paging.limit:,}, though the "
+            "answer speaks of more: set pagination.total_path, or a limit that the ERP grants"
+        )
+        return (warning,)
+    return ()
+
+
+_CAP_HINT = "does it cap how far one can page?"
+
+
+def _ceiling(cursor: Cursor, got: Got) -> tuple[str, ...]:
+    if cursor.rows not in CEILINGS or cursor.rows in (cursor.total, _stated_total(got.document)):
+        return ()
+    if cursor.total is not None and cursor.rows < cursor.total:
+        return ()  # said already
+    return (f"the read ended at exactly {cursor.rows:,} rows: {_CAP_HINT}",)
+
+
+def _says_more(document: Any, rows: int) -> bool:
+    if not isinstance(document, dict):
+        return False
+    stated = _stated_total(document)
+    following = document.get("next")
+    return (
+        (stated is not None and stated > rows)
+        or document.get("has_more") is True
+        or (isinstance(following, str) and following != "")
+    )
+
+
+def _stated_total(document: Any) -> int | None:
+    """The total as answers usually call it, where the flow does not say; only to judge warnings by."""
+    if not isinstance(document, dict):
+        return None
+    return next((total for name in ("count", "total") if (total := _whole(document.get(name))) is not None), None)
+
+
+def _whole(value: Any) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str) and value.isascii() and value.strip().isdigit():
+        value = int(value.strip()[:18])
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and value >= 0 else None
+
+
+# seek ----------------------------------------------------------------------------------------------------------------
+
+
+def _seek(paging: SeekPagination, cursor: Cursor, got: Got) -> Turn:
+    if not got.rows:
+        return Last()
+    marker = pointer.find(got.rows[-1], paging.value_path)
+    if not isinstance(marker, Marker) or isinstance(marker, bool) or marker == "":
+        raise ReadError(
+            f"the last row of page {cursor.pages} has {pointer.describe(marker)} at value_path {paging.value_path!r}: "
+            "there is no marker to go on from"
+        )
+    mark = _digest(_encoder.encode(marker))
+    if marker == cursor.marker or cursor.seen_markers.has(mark):
+        raise ReadError(
+            f"the marker of page {cursor.pages} does not advance: {_shown(marker)} came before; does the ERP give rows "
+            f"after {paging.param}, sorted by {paging.value_path}?"
+        )
+    return More(_with(cursor, marker=marker, seen_markers=cursor.seen_markers.then(mark)))
+
+
+# next ----------------------------------------------------------------------------------------------------------------
+
+
+def _token(paging: NextPagination, cursor: Cursor, got: Got) -> Turn:
+    token = _said_next(paging, got)
+    if token is None:
+        return Last()
+    if not isinstance(token, str | int) or isinstance(token, bool):
+        raise ReadError(f"the answer has {pointer.describe(token)} at {paging.field!r} where a token was expected")
+    text = str(token)
+    if len(text) > MAX_TOKEN_CHARS:
+        raise ReadError(f"the token at {paging.field!r} has {len(text):,} characters")
+    mark = _digest(text.encode())
+    if cursor.seen_markers.has(mark):
+        raise ReadError(f"page {cursor.pages} names a repeated token as the next one: the ERP goes in circles")
+    return More(_with(cursor, token=text, seen_markers=cursor.seen_markers.then(mark)))
+
+
+def _link(erp: Erp, paging: NextPagination, cursor: Cursor, got: Got) -> Turn:
+    target = _said_next(paging, got)
+    if target is None:
+        return Last()
+    if not isinstance(target, str):
+        raise ReadError(f"the answer has {pointer.describe(target)} at {paging.field!r} where a URL was expected")
+    url = allowed(erp, target, got.url, "the next page")
+    mark = _digest(url.encode())
+    if cursor.seen_markers.has(mark) or url in (cursor.url, got.url):
+        raise ReadError(f"page {cursor.pages} names a repeated URL as the next one: the ERP goes in circles")
+    return More(_with(cursor, url=url, seen_markers=cursor.seen_markers.then(mark)))
+
+
+def _said_next(paging: NextPagination, got: Got) -> Any:
+    """What the answer says comes next; None where it says nothing."""
+    if paging.field == "Link":
+        return link.next_target(got.link)
+    value = pointer.find(got.document, paging.field)
+    empty = (
+        value is pointer.MISSING or value is None or value is False or (isinstance(value, str) and not value.strip())
+    )
+    return None if empty or value in ([], {}) else value
+
+
+def allowed(erp: Erp, target: str, base: str, what: str) -> str:
+    """The absolute URL of `target`, which `base` led to. Raises ReadError unless it is of the ERP's own origin or of a
+    host in pagination.allow_hosts.
+    """
+    if len(target) > MAX_TOKEN_CHARS:
+        raise ReadError(f"the URL of {what} has {len(target):,} characters")
+    url = _absolute(target.strip(), base, what)
+    if not is_own(erp, url) and not _is_listed(erp, url):
+        raise ReadError(
+            f"{what} is at another origin, {origin(url)[:200]}, not {origin(erp.endpoint_url or '')}; "
+            "name the host in pagination.allow_hosts if that is right"
+        )
+    return url
+
+
+def _absolute(target: str, base: str, what: str) -> str:
+    try:
+        url = urljoin(base, target.replace(" ", "%20")).partition("#")[0]
+        exact_origin(url)
+    except ValueError as error:
+        raise ReadError(f"the URL of {what} cannot be used: {error}") from error
+    return url
+
+
+def is_own(erp: Erp, url: str) -> bool:
+    """Whether a URL leads to the ERP's own origin: the only one that gets its login and headers."""
+    try:
+        return exact_origin(url) == exact_origin(erp.endpoint_url or "")
+    except ValueError:
+        return False
+
+
+def _is_listed(erp: Erp, url: str) -> bool:
+    if not isinstance(erp.pagination, NextPagination):
+        return False
+    to = exact_origin(url)
+    host = f"[{to.host}]" if ":" in to.host else to.host
+    return any(entry.lower() in (to.host, host, f"{host}:{to.port}") for entry in erp.pagination.allow_hosts)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def _with(cursor: Cursor, **changes: Any) -> Cursor:
+    return msgspec.structs.replace(cursor, **changes)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=12).hexdigest()
+
+
+def _shown(marker: Marker) -> str:
+    text = repr(marker)
+    return text if len(text) <= 80 else text[:80] + "…"

@@ -1,0 +1,373 @@
+"""The reader: one message, one page. Asks the ERP, stores the answer with what follows from it, sends that on.
+
+What to ask is request.py's, what an answer means answer.py's and paging.py's, when to try again patience.py's. The
+truth of where a run stands is in the store: a message only says that it is time to look. So a message that comes twice,
+late, or after a crash anywhere below does no harm: a page is stored once, with its messages, or not at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple, TypeVar
+
+import msgspec
+import structlog
+
+from imageflow import messages
+from imageflow.broker import Broker, Outgoing
+from imageflow.clock import Clock
+from imageflow.errors import (
+    ImageFlowError,
+    LoginError,
+    NotFoundError,
+    Postponed,
+    ReadError,
+    SecretError,
+    StageError,
+    TransportError,
+)
+from imageflow.flow import Definition, Erp
+from imageflow.messages import PageRead, ReadPage
+from imageflow.omnitron import OmnitronSessions
+from imageflow.read import answer as answers
+from imageflow.read import paging, patience, request
+from imageflow.read.login import ErpLogins, Login
+from imageflow.read.paging import Cursor, Got, More
+from imageflow.read.request import Question
+from imageflow.relay import Relay
+from imageflow.run import Run
+from imageflow.session import redact
+from imageflow.store import SavedPage, Store, Unsent
+from imageflow.transport import Answer, Transport, origin, retry_after
+
+log = structlog.get_logger()
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+DEPTH_SECONDS = 0.5
+HOLD_BACK_SECONDS = 1.0
+LEFT_BEHIND_SECONDS = 1.0
+"""A message of a stored page that is still unsent after that long was left behind; before, somebody is sending it."""
+
+MAX_REDIRECTS = 5
+MAX_FLOWS_KEPT = 256
+ERROR_CHARS = 1000
+TIMES_ASKED_AT_KEPT = 1024
+
+
+class _Page(NamedTuple):
+    """A page that is being read: the message that asked for it and what it takes to ask."""
+
+    message: ReadPage
+    run: Run
+    definition: Definition
+    erp: Erp
+    cursor: Cursor
+
+
+class _Failures(NamedTuple):
+    """Tries in vain for one page: how many, since when (Unix time)."""
+
+    times: int
+    since: float
+
+
+class Reader:
+    """Handles ReadPage messages; any number at once, in any number of processes."""
+
+    def __init__(  # noqa: PLR0917 (each is another thing that it stands on)
+        self,
+        store: Store,
+        broker: Broker,
+        relay: Relay,
+        clock: Clock,
+        environ: Mapping[str, str],
+        transport: Transport,
+        omnitron: OmnitronSessions,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._store = store
+        self._broker = broker
+        self._relay = relay
+        self._clock = clock
+        self._transport = transport
+        self._omnitron = omnitron
+        self._logins = ErpLogins(transport, environ, clock)
+        self._sleep = sleep
+        self._chance = chance
+        self._definitions: OrderedDict[tuple[str, int], Definition] = OrderedDict()
+        self._asked_at: OrderedDict[str, float] = OrderedDict()
+        self._crowded: dict[str, tuple[float, str | None]] = {}
+
+    async def handle(self, message: ReadPage) -> None:
+        """Read the run's next page. Whatever is wrong with the ERP or the flow ends the read as failed, here.
+
+        Raises Postponed when it is not the time; BrokerError and StoreError when these are away: all three leave
+        everything such that the message can simply come again.
+        """
+        run = await self._run(message.run_id)
+        if run is None:
+            return
+        if message.page <= run.pages or run.ended or run.read_complete:
+            await self._send_left(run.run_id, LEFT_BEHIND_SECONDS)
+            return
+        try:
+            await self._read(message, run)
+        except (StageError, SecretError, NotFoundError, TransportError) as error:
+            await self._fail(run, error)
+
+    async def give_up(self, message: ReadPage, reason: str) -> None:
+        """The message failed too often for a reason nobody foresaw: the read ends as failed."""
+        run = await self._run(message.run_id)
+        if run is not None and not run.ended and not run.read_complete:
+            await self._fail(run, ReadError(f"page {message.page} could not be read: {reason}"))
+
+    # one page -------------------------------------------------------------------------------------------------------
+
+    async def _read(self, message: ReadPage, run: Run) -> None:
+        await self._wait(message.not_before - self._now(), "the ERP is given time before it is asked again")
+        await self._hold_back(run.flow)
+        definition = await self._definition(run)
+        run = await self._begun(run, definition)
+        if not run.pages and not message.failures:
+            await self._check_omnitron(definition)
+        cursor = _cursor(run, definition)
+        page = _Page(message, run, definition, request.erp_of(definition), cursor)
+        await self._wait(self._turn_in(page), "the flow's rate_limit")
+        got = await self._patiently(page)
+        if got is not None:
+            await self._keep(page, *got)
+
+    async def _begun(self, run: Run, definition: Definition) -> Run:
+        """The run with its bounds, which are fixed before anything is asked, and only once."""
+        if run.started_at is not None:
+            return run
+        if run.trigger.ids:
+            return await self._store.start_reading(run.run_id, None, None)
+        until = self._clock.now()
+        since = request.since(definition, await self._store.watermark(run.flow))
+        run = await self._store.start_reading(run.run_id, since, until)
+        log.info("read begins", run=run.run_id, flow=run.flow, since=str(run.since), until=str(run.until))
+        return run
+
+    async def _check_omnitron(self, definition: Definition) -> None:
+        """Wrong credentials show before the ERP is asked. An Omnitron that is away is the writer's to wait for."""
+        try:
+            await self._omnitron.token(definition)
+        except TransportError:
+            return
+        except LoginError as error:
+            if not error.transient:
+                raise
+
+    async def _keep(self, page: _Page, body: bytes, got: Got) -> None:
+        """Store the page together with the messages that follow from it, then send these."""
+        turn = _turn(page, got)
+        for warning in turn.warnings:
+            await self._store.warn(page.run.run_id, warning)
+        following = turn.cursor if isinstance(turn, More) else None
+        saved = await self._store.save_page(
+            page.run.run_id,
+            page.run.pages + 1,
+            body,
+            cursor=paging.dump(self._paced(page.run.flow, following)) if following else None,
+            last=following is None,
+            moves_watermark=not page.run.trigger.ids,
+        )
+        if saved is None:
+            return
+        if following is None:
+            log.info("read complete", run=page.run.run_id, flow=page.run.flow, pages=page.run.pages + 1)
+        await self._relay.send(saved.outbox, instead=_inline(saved, body))
+
+    async def _fail(self, run: Run, error: ImageFlowError) -> None:
+        stage = "login" if isinstance(error, SecretError) else getattr(error, "stage", "") or "read"
+        text = str(error)[:ERROR_CHARS]
+        log.warning("read failed", run=run.run_id, flow=run.flow, stage=stage, error=text)
+        await self._store.end_read(run.run_id, error=text, stage=stage)
+        await self._send_left(run.run_id, 0.0)
+
+    # asking ---------------------------------------------------------------------------------------------------------
+
+    async def _patiently(self, page: _Page) -> tuple[bytes, Got] | None:
+        """The page, asked for until it comes or patience ends (then the error is raised). None: the broker was given a
+        message to try again later.
+        """
+        failures = _Failures(page.message.failures, page.message.failing_since)
+        while True:
+            try:
+                return await self._ask(page)
+            except (StageError, TransportError) as error:
+                if not error.transient:
+                    raise
+                failures = _Failures(failures.times + 1, failures.since if failures.times else self._now())
+                seconds = self._again_in(page, failures, error)
+            if seconds > patience.IN_PLACE_SECONDS:
+                await self._later(page.message, failures, seconds)
+                return None
+            await self._wait_here(seconds)
+
+    def _again_in(self, page: _Page, failures: _Failures, error: ImageFlowError) -> float:
+        """Seconds until the next try. Raises the error, with how often it was tried, when there shall be none."""
+        lasted = max(0.0, self._now() - failures.since)
+        match patience.after_failure(failures.times, lasted, error.retry_after, self._chance()):
+            case patience.Again(seconds):
+                log.info(
+                    "read retried", run=page.run.run_id, error=str(error), failures=failures.times, seconds=seconds
+                )
+                return max(seconds, self._turn_in(page))
+            case patience.Enough(why):
+                kind = LoginError if isinstance(error, LoginError) else ReadError
+                raise kind(f"page {page.run.pages + 1}: {error} ({why})") from error
+
+    async def _later(self, message: ReadPage, failures: _Failures, seconds: float) -> None:
+        """Have the broker remember the failures: the message that comes back knows of them, whoever takes it."""
+        again = msgspec.structs.replace(
+            message, failures=failures.times, failing_since=failures.since, not_before=self._now() + seconds
+        )
+        await self._broker.publish(Outgoing(messages.READ_QUEUE, messages.encode(again), delay=patience.rung(seconds)))
+
+    async def _ask(self, page: _Page) -> tuple[bytes, Got]:
+        """Ask once (twice where the token was no longer good). Raises what went wrong, transient or not."""
+        login = await self._logins.login(page.erp)
+        question = request.build(page.definition, page.run, page.cursor)
+        answer, url = await self._fetch(page, question, login)
+        if answer.status == 401 and self._logins.renew(page.erp, login):
+            login = await self._logins.login(page.erp)
+            answer, url = await self._fetch(page, question, login)
+        try:
+            return self._understood(page, answer, url)
+        except StageError as error:
+            raise _without(error, login.secrets) from error
+
+    def _understood(self, page: _Page, answer: Answer, url: str) -> tuple[bytes, Got]:
+        answers.refuse(answer, origin(url), retry_after(answer.headers, self._clock.now()))
+        decoded = answers.decode(answer)
+        rows = answers.rows(decoded.document, page.erp.rows_path)
+        return decoded.text, Got(decoded.document, rows, answer.headers.get("link", ""), url)
+
+    async def _fetch(self, page: _Page, question: Question, login: Login) -> tuple[Answer, str]:
+        """The answer and the URL that gave it, after redirects that stay where the flow may go."""
+        url = question.url
+        for _ in range(MAX_REDIRECTS + 1):
+            await self._wait_here(min(self._turn_in(page), patience.IN_PLACE_SECONDS))
+            _remember(self._asked_at, page.run.flow, self._now(), TIMES_ASKED_AT_KEPT)
+            answer = await self._transport.request(
+                question.method,
+                url,
+                headers=request.headers(page.erp, url, login.headers),
+                body=question.body,
+                timeout=page.erp.timeout,
+                max_bytes=page.erp.max_answer_bytes,
+            )
+            target = answers.redirect(page.erp, question.method, url, answer)
+            if target is None:
+                return answer, url
+            url = target
+        raise ReadError(f"the ERP ({origin(url)}) redirects more than {MAX_REDIRECTS} times")
+
+    # waiting --------------------------------------------------------------------------------------------------------
+
+    async def _wait(self, seconds: float, why: str) -> None:
+        """Wait here if it is short; else raise Postponed."""
+        if seconds > patience.IN_PLACE_SECONDS:
+            raise Postponed(patience.rung(seconds), why)
+        await self._wait_here(seconds)
+
+    async def _wait_here(self, seconds: float) -> None:
+        if seconds > 0:
+            await self._sleep(seconds)
+
+    def _turn_in(self, page: _Page) -> float:
+        """Seconds until the flow's turn under its rate_limit: since its last request here, or at the reader before."""
+        last = max(self._asked_at.get(page.run.flow, 0.0), page.cursor.asked_at)
+        return patience.turn_in(page.erp.rate_limit, last, self._now())
+
+    def _paced(self, flow: str, cursor: Cursor) -> Cursor:
+        return msgspec.structs.replace(cursor, asked_at=self._asked_at.get(flow, 0.0))
+
+    async def _hold_back(self, flow: str) -> None:
+        """Raises Postponed while the stages after this one have enough to do."""
+        checked, why = self._crowded.get(flow, (-DEPTH_SECONDS, None))
+        if self._clock.monotonic() - checked >= DEPTH_SECONDS:
+            pages = (await self._broker.depth(messages.transform_queue(flow))).ready
+            chunks = (await self._broker.depth(messages.write_queue(flow))).ready
+            why = patience.crowded(pages, chunks)
+            self._crowded[flow] = (self._clock.monotonic(), why)
+        if why is not None:
+            raise Postponed(HOLD_BACK_SECONDS, why)
+
+    # looking up -----------------------------------------------------------------------------------------------------
+
+    async def _run(self, run_id: str) -> Run | None:
+        try:
+            return await self._store.run(run_id)
+        except NotFoundError:
+            log.warning("message of a run that is gone", run=run_id)
+            return None
+
+    async def _definition(self, run: Run) -> Definition:
+        known = self._definitions.get((run.flow, run.version))
+        if known is None:
+            known = (await self._store.flow(run.flow, run.version)).definition
+        _remember(self._definitions, (run.flow, run.version), known, MAX_FLOWS_KEPT)
+        return known
+
+    async def _send_left(self, run_id: str, older_than: float) -> None:
+        """Send what a crash or an absent broker left unsent of this run."""
+        left = [item for item in await self._store.unsent(older_than) if _run_of(item) == run_id]
+        await self._relay.send(left)
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
+
+
+def _cursor(run: Run, definition: Definition) -> Cursor:
+    return paging.load(run.cursor) or paging.first(request.erp_of(definition).pagination)
+
+
+def _turn(page: _Page, got: Got) -> paging.Turn:
+    """What follows: within the batch of identifiers as paging says, then the next batch."""
+    turn = paging.turn(page.erp, page.cursor, got)
+    batch = page.cursor.batch + 1
+    if isinstance(turn, More) or batch >= len(request.batches(page.definition, page.run.trigger.ids)):
+        return turn
+    return More(paging.first(page.erp.pagination, batch), turn.warnings)
+
+
+def _inline(saved: SavedPage, body: bytes) -> dict[int, bytes]:
+    """The PageRead message with the page in it, where that is small enough for a message."""
+    if len(body) > messages.MAX_INLINE_BODY_BYTES:
+        return {}
+    bodies: dict[int, bytes] = {}
+    for item in saved.outbox:
+        message = messages.decode(item.body)
+        if isinstance(message, PageRead):
+            whole = messages.encode(msgspec.structs.replace(message, body=body.decode()))
+            if len(whole) <= messages.MAX_MESSAGE_BYTES:
+                bodies[item.id] = whole
+    return bodies
+
+
+def _run_of(item: Unsent) -> str:
+    return messages.decode(item.body).run_id
+
+
+def _without(error: StageError, secrets: tuple[str, ...]) -> StageError:
+    """The same error, its text without the secrets that the ERP repeated in its answer."""
+    clean = type(error)(redact(str(error), secrets))
+    clean.transient, clean.retry_after = error.transient, error.retry_after
+    return clean
+
+
+def _remember(kept: OrderedDict[K, V], key: K, value: V, limit: int) -> None:
+    kept[key] = value
+    kept.move_to_end(key)
+    while len(kept) > limit:
+        kept.popitem(last=False)
