@@ -1,0 +1,224 @@
+"""Who may come in: users, passwords, tokens.
+
+Passwords are kept as Argon2id hashes. A token is 32 random bytes in URL-safe text; the store has only its HMAC under
+the secret key, so that neither a stolen database nor a guessed row opens the door.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import re
+import secrets
+import unicodedata
+from collections import OrderedDict, deque
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import msgspec
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from imageflow import metrics
+from imageflow.clock import Clock
+from imageflow.errors import ImageFlowError
+from imageflow.gateway.problem import Refusal
+from imageflow.store import Store, User
+
+ROLES = ("viewer", "operator", "admin")
+MIN_PASSWORD_CHARS = 8
+MAX_PASSWORD_CHARS = 1024
+MAX_TOKEN_CHARS = 512
+TOKEN_SECONDS = 12 * 3600.0
+CACHE_SECONDS = 10.0
+CACHE_TOKENS = 1_000
+LOGIN_FAILURES = 10
+LOGIN_WINDOW_SECONDS = 300.0
+LOGIN_KEYS = 10_000
+HASHES_AT_ONCE = 2
+LOGINS_AT_ONCE = 100
+
+_NAME = re.compile(r"[A-Za-z0-9._@+-]{1,150}")
+_hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+_NOBODY = _hasher.hash(secrets.token_urlsafe(32))
+"""Verified in place of an unknown user's hash: who is unknown takes as long as who has another password."""
+
+
+class UserError(ImageFlowError):
+    """A user cannot be added like this."""
+
+    exit_status = 2
+
+
+class Token(NamedTuple):
+    """A fresh token and when it expires."""
+
+    text: str
+    expires_at: datetime
+
+
+def bearer(values: list[str]) -> str | None:
+    """The token of `Authorization: Bearer …` or `Token …`; None unless there is exactly one such header."""
+    scheme, _, token = values[0].strip().partition(" ") if len(values) == 1 else ("", "", "")
+    token = token.strip()
+    if scheme.lower() not in ("bearer", "token") or not 0 < len(token) <= MAX_TOKEN_CHARS or not token.isascii():
+        return None
+    return token
+
+
+def digest(secret_key: bytes, token: str) -> str:
+    """What the store keeps of a token."""
+    return hmac.new(secret_key, token.encode(), hashlib.sha256).hexdigest()
+
+
+def verify(password_hash: str | None, password: str) -> bool:
+    """Whether the password is the one hashed. Slow on purpose, and as slow for a user who does not exist (None)."""
+    try:
+        _hasher.verify(_NOBODY if password_hash is None else password_hash, _normal(password))
+    except (VerificationError, InvalidHashError):
+        return False
+    return password_hash is not None
+
+
+def _normal(password: str) -> bytes:
+    """The same letters typed on another machine are the same password."""
+    return unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")
+
+
+async def add_user(store: Store, name: str, password: str, role: str) -> None:
+    """Add a user or change their password and role. Raises UserError that says what is wrong."""
+    if not _NAME.fullmatch(name):
+        raise UserError("a user's name is 1 to 150 of the letters a-z and A-Z, digits and . _ @ + -")
+    if role not in ROLES:
+        raise UserError(f"a role is {', '.join(ROLES[:-1])} or {ROLES[-1]}, not {role!r}")
+    if not MIN_PASSWORD_CHARS <= len(password) <= MAX_PASSWORD_CHARS:
+        raise UserError(f"a password has {MIN_PASSWORD_CHARS} to {MAX_PASSWORD_CHARS} characters")
+    password_hash = await asyncio.to_thread(_hasher.hash, _normal(password))
+    await store.save_user(msgspec.convert({"name": name, "password_hash": password_hash, "role": role}, User))
+
+
+async def add_token(store: Store, secret_key: bytes, user: str, clock: Clock, seconds: float) -> str:
+    """A new token of the user, good for `seconds`."""
+    token = secrets.token_urlsafe(32)
+    await store.save_token(digest(secret_key, token), user, clock.now() + timedelta(seconds=seconds))
+    return token
+
+
+class Failures:
+    """Failed logins per key (user and address) within a window: what slows a guesser down. Remembers `keys` keys."""
+
+    def __init__(
+        self, limit: int = LOGIN_FAILURES, window: float = LOGIN_WINDOW_SECONDS, keys: int = LOGIN_KEYS
+    ) -> None:
+        self._limit = limit
+        self._window = window
+        self._keys = keys
+        self._failures: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
+
+    def wait(self, key: tuple[str, str], now: float) -> float | None:
+        """Seconds until the next try is allowed; None: it is now."""
+        times = self._failures.get(key)
+        while times and times[0] <= now - self._window:
+            times.popleft()
+        if not times:
+            self._failures.pop(key, None)
+            return None
+        return times[0] + self._window - now if len(times) >= self._limit else None
+
+    def add(self, key: tuple[str, str], now: float) -> None:
+        self._failures.setdefault(key, deque(maxlen=self._limit)).append(now)
+        self._failures.move_to_end(key)
+        while len(self._failures) > self._keys:
+            self._failures.popitem(last=False)
+
+    def forget(self, key: tuple[str, str]) -> None:
+        self._failures.pop(key, None)
+
+
+class TokenCache:
+    """Whose token it is, by digest, for a few seconds: a busy ERP does not ask the store for each post."""
+
+    def __init__(self, seconds: float = CACHE_SECONDS, size: int = CACHE_TOKENS) -> None:
+        self._seconds = seconds
+        self._size = size
+        self._users: OrderedDict[str, tuple[float, User]] = OrderedDict()
+
+    def get(self, token_digest: str, now: float) -> User | None:
+        until, user = self._users.get(token_digest, (0.0, None))
+        if user is not None and until <= now:
+            del self._users[token_digest]
+            return None
+        return user
+
+    def put(self, token_digest: str, user: User, now: float) -> None:
+        self._users[token_digest] = (now + self._seconds, user)
+        self._users.move_to_end(token_digest)
+        while len(self._users) > self._size:
+            self._users.popitem(last=False)
+
+    def __len__(self) -> int:
+        return len(self._users)
+
+
+class Access:
+    """Logins and tokens of one gateway process."""
+
+    def __init__(self, store: Store, secret_key: bytes, clock: Clock) -> None:
+        self._store = store
+        self._secret_key = secret_key
+        self._clock = clock
+        self._failures = Failures()
+        self._cache = TokenCache()
+        self._hashing = asyncio.Semaphore(HASHES_AT_ONCE)
+        self._logins = 0
+
+    async def login(self, name: str, password: str, address: str) -> Token | None:
+        """A fresh token, or None: no such user or another password. Refusal 429 after too many failures, 503 when too
+        many log in at once; StoreError when the database is away.
+        """
+        if self._logins >= LOGINS_AT_ONCE:
+            raise Refusal(503, "too many logins at once", retry_after=1)
+        self._logins += 1
+        try:
+            user = await self._known(name[:200], password[:MAX_PASSWORD_CHARS], address)
+        finally:
+            self._logins -= 1
+        metrics.LOGINS.labels("gateway", "refused" if user is None else "ok").inc()
+        if user is None:
+            return None
+        expires_at = self._clock.now() + timedelta(seconds=TOKEN_SECONDS)
+        return Token(await add_token(self._store, self._secret_key, user.name, self._clock, TOKEN_SECONDS), expires_at)
+
+    async def _known(self, name: str, password: str, address: str) -> User | None:
+        key = (name, address)
+        self._check_failures(key)
+        async with self._hashing:
+            # Again: of many tries that waited here together, no more get through than of as many one by one.
+            self._check_failures(key)
+            user = await self._store.user(name)
+            if not await asyncio.to_thread(verify, user.password_hash if user else None, password):
+                self._failures.add(key, self._clock.monotonic())
+                return None
+        self._failures.forget(key)
+        return user
+
+    def _check_failures(self, key: tuple[str, str]) -> None:
+        wait = self._failures.wait(key, self._clock.monotonic())
+        if wait is not None:
+            metrics.LOGINS.labels("gateway", "slowed").inc()
+            raise Refusal(429, "too many failed logins; try again later", retry_after=wait)
+
+    async def user(self, authorization: list[str]) -> User:
+        """The user of a request, by its Authorization headers. Refusal 401 that says what to do."""
+        token = bearer(authorization)
+        if token is None:
+            raise Refusal(401, "an access token is needed: log in, then send Authorization: Bearer TOKEN")
+        token_digest = digest(self._secret_key, token)
+        user = self._cache.get(token_digest, self._clock.monotonic())
+        if user is None:
+            user = await self._store.token_user(token_digest, self._clock.now())
+            if user is None:
+                raise Refusal(401, "the access token is unknown or has expired; log in again")
+            self._cache.put(token_digest, user, self._clock.monotonic())
+        return user

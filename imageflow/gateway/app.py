@@ -1,0 +1,281 @@
+"""The gateway's HTTP side: routes, what every answer has in common, and how the server starts and stops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any
+
+import aiohttp.web_response
+import msgspec
+import structlog
+from aiohttp import web
+
+from imageflow import metrics
+from imageflow.broker import Broker
+from imageflow.clock import Clock, iso
+from imageflow.errors import ImageFlowError, SettingsError
+from imageflow.gateway import nifi
+from imageflow.gateway.access import Access, add_token, add_user
+from imageflow.gateway.body import MAX_FORM_BYTES, Reader
+from imageflow.gateway.outbound import NDJSON_TYPES, QUEUE_LIMIT, Outbound, check_key, parse
+from imageflow.gateway.problem import CONTENT_TYPE, Refusal, problem, refusal
+from imageflow.relay import Relay
+from imageflow.store import AcceptedPost, Store
+
+__all__ = ("Gateway", "add_token", "add_user", "application", "monitoring_routes", "serve")
+
+REQUEST_SECONDS = 120.0
+READY_SECONDS = 5.0
+IDLE_SECONDS = 75.0
+"""A connection that is idle, or has not sent its headers, for so long is closed."""
+LINGER_SECONDS = 5.0
+"""For so long a refused body is still read (and thrown away), so that the other side sees the answer."""
+MAX_LINE_BYTES = 8_190
+MAX_HEADERS = 100
+
+Ready = Callable[[], Awaitable[list[str]]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+log = structlog.get_logger("imageflow.gateway")
+
+# aiohttp says its own and Python's version in every answer, also in those that no application sees (malformed HTTP).
+aiohttp.web_response.SERVER_SOFTWARE = "ImageFlow"  # type: ignore[attr-defined]
+
+
+class _Credentials(msgspec.Struct, frozen=True):
+    username: str
+    password: str
+
+
+class Gateway:
+    """The door: outbound posts, logins, Akinon's Integrator API, and what monitoring asks."""
+
+    def __init__(
+        self,
+        store: Store,
+        broker: Broker,
+        relay: Relay,
+        clock: Clock,
+        secret_key: bytes,
+        *,
+        ready: Ready,
+        queue_limit: int = QUEUE_LIMIT,
+        reader: Reader | None = None,
+    ) -> None:
+        self._access = Access(store, secret_key, clock)
+        self._outbound = Outbound(store, broker, relay, clock, queue_limit=queue_limit)
+        self._reader = reader or Reader()
+        self._nifi = nifi.Integrator(store, self._access, self._reader)
+        self._ready = ready
+
+    def app(self) -> web.Application:
+        """The web application; `serve` runs it."""
+        return application(
+            [
+                *monitoring_routes(self._ready),
+                *self._nifi.routes(),
+                web.post("/api/login", self._login),
+                web.post("/api/outbound/{flow}", self._post),
+            ]
+        )
+
+    async def _login(self, request: web.Request) -> web.Response:
+        async with self._reader.read(request, MAX_FORM_BYTES) as body:
+            try:
+                wanted = msgspec.json.decode(body, type=_Credentials)
+            except (ValueError, RecursionError) as error:
+                raise Refusal(400, "username and password are required, as a JSON object") from error
+        token = await self._access.login(wanted.username, wanted.password, request.remote or "")
+        if token is None:
+            raise Refusal(401, "unknown user or wrong password")
+        return _json({"token": token.text, "expires_at": iso(token.expires_at)})
+
+    async def _post(self, request: web.Request) -> web.Response:
+        known: list[str] = []
+        status = 500
+        try:
+            accepted = await self._accept(request, known)
+            status = 202
+        except ImageFlowError as error:
+            status = refusal(error).status
+            raise
+        finally:
+            metrics.POSTS.labels(known[0] if known else "", status).inc()
+        return _json({"run_id": accepted.run_id, "rows": accepted.rows}, status=202)
+
+    async def _accept(self, request: web.Request, known: list[str]) -> AcceptedPost:
+        """In this order: who, which flow, is there room, what. `known` receives the flow's name once it is one."""
+        user = await self._access.user(request.headers.getall("Authorization", []))
+        if user.role == "viewer":
+            raise Refusal(403, "a viewer may not post rows; it takes the role operator or admin")
+        flow = await self._outbound.flow(request.match_info["flow"])
+        known.append(flow.name)
+        key = check_key(request.headers.getall("Idempotency-Key", []))
+        await self._outbound.check_room(flow.name)
+        async with self._reader.read(request) as body:
+            post = parse(body, flow.definition, ndjson=request.content_type in NDJSON_TYPES)
+            return await self._outbound.accept(flow, post, key=key, by=user.name)
+
+
+def application(routes: Iterable[web.AbstractRouteDef]) -> web.Application:
+    """An application whose every answer is ours: problem bodies for errors, no tracebacks, safe headers."""
+    app = web.Application(middlewares=[_problems], client_max_size=MAX_FORM_BYTES)
+    app.add_routes(routes)
+    app.on_response_prepare.append(_safe_headers)
+    return app
+
+
+def monitoring_routes(ready: Ready) -> list[web.AbstractRouteDef]:
+    """/health: the process lives. /ready: it works, or the `problems` that hinder it. /metrics: for Prometheus."""
+
+    async def health(_request: web.Request) -> web.Response:
+        return _json({"status": "ok"})
+
+    async def readiness(_request: web.Request) -> web.Response:
+        problems = await _problems_of(ready)
+        return _json({"ready": not problems, "problems": problems}, status=503 if problems else 200)
+
+    async def exposition(_request: web.Request) -> web.Response:
+        return web.Response(body=metrics.exposition(), headers={"Content-Type": metrics.CONTENT_TYPE})
+
+    return [web.get("/health", health), web.get("/ready", readiness), web.get("/metrics", exposition)]
+
+
+async def _problems_of(ready: Ready) -> list[str]:
+    try:
+        async with asyncio.timeout(READY_SECONDS):
+            return await ready()
+    except TimeoutError:
+        return [f"no answer within {READY_SECONDS:g} seconds"]
+    except ImageFlowError as error:
+        return [str(error)]
+    except Exception:
+        log.exception("readiness check failed")
+        return ["the readiness check itself failed; the log has it"]
+
+
+@web.middleware
+async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Whatever goes wrong becomes a problem body; what nobody foresaw is logged."""
+    try:
+        async with asyncio.timeout(REQUEST_SECONDS):
+            return await handler(request)
+    except web.HTTPException as answer:
+        if answer.status < 400:
+            raise
+        return _routing_problem(answer)
+    except TimeoutError:
+        log.warning("request timed out", path=request.path, seconds=REQUEST_SECONDS)
+        return refused(Refusal(503, "it took too long; try again later", retry_after=5))
+    except ImageFlowError as error:
+        if not isinstance(error, Refusal):
+            log.warning("request failed", path=request.path, error=str(error))
+        return refused(refusal(error))
+    except Exception:
+        log.exception("request failed", path=request.path)
+        return refused(Refusal(500, "an unexpected error; the gateway's log has it"))
+
+
+def refused(why: Refusal) -> web.Response:
+    """The problem body of a refusal. After a 408 nothing more of the request is waited for."""
+    answer = _json(problem(why.status, str(why)), status=why.status, headers=why.headers)
+    answer.content_type = CONTENT_TYPE
+    if why.status == HTTPStatus.REQUEST_TIMEOUT:
+        answer.force_close()
+    return answer
+
+
+def _routing_problem(error: web.HTTPException) -> web.Response:
+    """The router's own 404, 405 and the like."""
+    details = {404: "there is nothing at this address", 405: "this address does not take that method"}
+    answer = refused(Refusal(error.status, details.get(error.status, error.reason)))
+    if "Allow" in error.headers:
+        answer.headers["Allow"] = error.headers["Allow"]
+    return answer
+
+
+async def _safe_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Cache-Control", "no-store")
+
+
+def _json(value: Any, *, status: int = 200, headers: Any = None) -> web.Response:
+    return web.Response(
+        body=msgspec.json.encode(value), status=status, headers=headers, content_type="application/json"
+    )
+
+
+class _InHand:
+    """Counts requests under way. While stopping, each answer closes its connection."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._stopping = False
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self._count += 1
+        self._idle.clear()
+        try:
+            answer = await handler(request)
+        finally:
+            self._count -= 1
+            if not self._count:
+                self._idle.set()
+        if self._stopping:
+            answer.force_close()
+        return answer
+
+    async def finish(self, seconds: float) -> None:
+        """Wait until nothing is in hand, at most `seconds`."""
+        self._stopping = True
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            log.warning("stopped with requests in hand", requests=self._count)
+
+
+@asynccontextmanager
+async def serve(app: web.Application, host: str, port: int, stop_seconds: float) -> AsyncIterator[int]:
+    """Serve an application (once) on host and port, 0 for any free one; gives the port.
+
+    Leaving stops listening, lets requests in hand finish within three quarters of `stop_seconds`, then closes what is
+    left. Raises SettingsError when the port cannot be had.
+    """
+    in_hand = _InHand()
+    app.middlewares.insert(0, in_hand.middleware)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        auto_decompress=False,  # body.py does it, with a bound
+        keepalive_timeout=IDLE_SECONDS,
+        lingering_time=LINGER_SECONDS,
+        max_line_size=MAX_LINE_BYTES,
+        max_field_size=MAX_LINE_BYTES,
+        max_headers=MAX_HEADERS,
+        shutdown_timeout=stop_seconds / 10,  # aiohttp waits for that twice
+    )
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port, backlog=1024)
+        await _start(site, host, port)
+        try:
+            yield runner.addresses[0][1]
+        finally:
+            await site.stop()
+            await in_hand.finish(stop_seconds * 0.75)
+    finally:
+        await runner.cleanup()
+
+
+async def _start(site: web.TCPSite, host: str, port: int) -> None:
+    try:
+        await site.start()
+    except OSError as error:
+        raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
