@@ -25,6 +25,8 @@ QUEUE_LIMIT = 20_000
 PUBLISH_SECONDS = 15.0
 """Deadline of every publish."""
 
+MAX_REASON_CHARS = 2000
+
 
 class Depth(NamedTuple):
     """What is in a queue: `ready` to be lent, `unacked` on loan (of consumers that this broker can see), `delayed`."""
@@ -32,6 +34,8 @@ class Depth(NamedTuple):
     ready: int
     unacked: int
     consumers: int
+    delayed: int = 0
+    """Only the embedded broker can tell."""
 
 
 class Outgoing(NamedTuple):
@@ -44,7 +48,11 @@ class Outgoing(NamedTuple):
 
 
 class Delivery(Protocol):
-    """A message on loan. Settle it exactly once; a settled delivery whose connection was lost may come back."""
+    """A message on loan. Settle it exactly once; a settled delivery whose connection was lost may come back.
+
+    A settling call that raised BrokerError did not settle: another may follow. One that was cancelled may have settled:
+    what follows it does no harm.
+    """
 
     @property
     def queue(self) -> str: ...
@@ -79,7 +87,11 @@ class Delivery(Protocol):
         ...
 
     async def hand_back(self) -> None:
-        """Give it back at once, for any consumer."""
+        """Give it back at once, for any consumer.
+
+        RabbitMQ counts that in `deliveries`, and parks a message that came back DELIVERY_LIMIT times: what has to wait
+        is better off with `retry(…, failed=False)`.
+        """
         ...
 
 
@@ -113,3 +125,15 @@ class Broker(Protocol):
     def healthy(self) -> str | None:
         """None while connected and every consumer that should run does; else what is wrong."""
         ...
+
+
+def retried(headers: Mapping[str, str], *, failed: bool) -> dict[str, str]:
+    """The headers of a message that comes again: a failure more, or as they were."""
+    if not failed:
+        return dict(headers)
+    return {**headers, "attempts": str(int(headers.get("attempts", "0")) + 1)}
+
+
+def parked(headers: Mapping[str, str], queue: str, reason: str) -> dict[str, str]:
+    """The headers of a message that is put aside."""
+    return {**headers, "queue": queue, "reason": reason[:MAX_REASON_CHARS]}

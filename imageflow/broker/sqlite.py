@@ -1,0 +1,547 @@
+"""The embedded broker: durable queues in one SQLite file.
+
+One thread owns the connection. It takes everything that waits for it, runs it in one transaction, and only then tells
+the callers: many callers share one fsync (group commit), and whoever was told has it on disk.
+
+A message is `lent` while a consumer holds it. Loans end with the process that gave them: on entering as the consumer,
+all of them are taken back and counted. One process at a time may consume; others may publish, which the consuming
+process notices by SQLite's data_version.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue as threads
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, Self, TypeVar
+
+import msgspec
+
+from imageflow import retry
+from imageflow.broker import PUBLISH_SECONDS, QUEUE_LIMIT, Depth, Outgoing, parked, retried
+from imageflow.errors import BrokerError, QueueFullError
+from imageflow.messages import PARKED_QUEUE
+
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE message (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    lent INTEGER NOT NULL DEFAULT 0,
+    due REAL,
+    deliveries INTEGER NOT NULL DEFAULT 0,
+    queue TEXT NOT NULL,
+    headers TEXT NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE INDEX ready ON message (queue, id) WHERE lent = 0 AND due IS NULL;
+CREATE INDEX delayed ON message (due) WHERE due IS NOT NULL;
+CREATE INDEX loan ON message (id) WHERE lent = 1;
+"""
+INSERT = "INSERT INTO message (queue, headers, body, due) VALUES (?, ?, ?, ?)"
+READY = (
+    "SELECT id, headers, body, deliveries FROM message WHERE queue = ? AND lent = 0 AND due IS NULL ORDER BY id LIMIT ?"
+)
+DUE = "SELECT DISTINCT queue FROM message WHERE due <= ? OR due > ?"
+PROMOTE = "UPDATE message SET due = NULL WHERE due <= ? OR due > ?"
+PURGE = "DELETE FROM message WHERE queue = ? AND lent = 0 AND due IS NULL"
+
+POLL_SECONDS = 0.2
+"""How soon the consuming process notices what another process published."""
+
+FETCH_BYTES = 4 << 20
+"""Bodies that one fetch brings into memory, about."""
+
+BATCH = 1000
+"""Operations in one transaction, at most: nobody waits long for the others'."""
+
+RECOUNT_SECONDS = 1.0
+LONGEST_DELAY = retry.LADDER[-1]
+
+T = TypeVar("T")
+_headers_from = msgspec.json.Decoder(dict[str, str]).decode
+
+
+class SqliteBroker:
+    """A broker in the file `path`, which is made when it is not there.
+
+    With `consumer=False` it must not consume, and leaves alone what the consuming process has on loan. `queue_limit` is
+    kept approximately when several processes publish.
+    """
+
+    def __init__(self, path: Path, *, consumer: bool = True, queue_limit: int = QUEUE_LIMIT) -> None:
+        self._path = path
+        self._consumer = consumer
+        self._queue_limit = queue_limit
+        self._file: _File | None = None
+        self._consumers: dict[str, set[_Consumer]] = {}
+
+    async def __aenter__(self) -> Self:
+        file = _File(self._path, self._wake, self._queue_limit)
+        await file.open()
+        self._file = file
+        if self._consumer:
+            await self._run(_File.take_back)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            await file.close()
+        self._wake(None)
+
+    async def publish(self, *messages: Outgoing) -> None:
+        if messages:
+            await self._run(lambda file: file.publish(messages))
+
+    @asynccontextmanager
+    async def consume(self, queue: str, *, prefetch: int) -> AsyncIterator[AsyncIterator[_Delivery]]:
+        if not self._consumer:
+            raise BrokerError(f"{self._path} was opened for publishing only")
+        consumer = _Consumer(self, queue, prefetch)
+        self._consumers.setdefault(queue, set()).add(consumer)
+        try:
+            yield consumer
+        finally:
+            self._consumers[queue].discard(consumer)
+            consumer.stop()
+
+    async def depth(self, queue: str) -> Depth:
+        ready, unacked, delayed = await self._run(lambda file: file.depth(queue))
+        return Depth(ready, unacked, len(self._consumers.get(queue, ())), delayed)
+
+    async def purge(self, queue: str) -> int:
+        return await self._run(lambda file: file.purge(queue))
+
+    @property
+    def healthy(self) -> str | None:
+        return "the queue's file is closed" if self._file is None else self._file.problem
+
+    async def _run(self, work: Callable[[_File], T]) -> T:
+        """Run `work` on the file's thread; returns when it is committed. Raises BrokerError."""
+        if self._file is None:
+            raise BrokerError("the queue's file is closed")
+        try:
+            async with asyncio.timeout(PUBLISH_SECONDS):
+                result: T = await self._file.submit(work)
+                return result
+        except TimeoutError as error:
+            raise BrokerError(f"the queue's file {self._path} did not answer in {PUBLISH_SECONDS:g} s") from error
+
+    def _wake(self, queues: Iterable[str] | None) -> None:
+        """There may be something new in these queues (None: in any)."""
+        for queue in list(self._consumers) if queues is None else queues:
+            for consumer in self._consumers.get(queue, ()):
+                consumer.wake()
+
+
+class _Lent(NamedTuple):
+    """A message as the file's thread lends it."""
+
+    id: int
+    headers: str
+    body: bytes
+    deliveries: int
+
+
+class _Delivery:
+    """A message on loan from the file."""
+
+    def __init__(self, consumer: _Consumer, lent: _Lent) -> None:
+        self._consumer = consumer
+        self._id = lent.id
+        self._settled = False
+        self.queue = consumer.queue
+        self.body = lent.body
+        self.headers: Mapping[str, str] = _headers_from(lent.headers)
+        self.deliveries = lent.deliveries
+
+    async def ack(self) -> None:
+        await self._settle(lambda file: file.replace(self._id))
+
+    async def retry(self, delay: float, *, failed: bool = True) -> None:
+        again = Outgoing(self.queue, self.body, max(delay, retry.LADDER[0]), retried(self.headers, failed=failed))
+        await self._settle(lambda file: file.replace(self._id, again))
+
+    async def park(self, reason: str) -> None:
+        aside = Outgoing(PARKED_QUEUE, self.body, headers=parked(self.headers, self.queue, reason))
+        await self._settle(lambda file: file.replace(self._id, aside))
+
+    async def hand_back(self) -> None:
+        await self._settle(lambda file: file.hand_back(self.queue, [self._id]))
+
+    async def _settle(self, work: Callable[[_File], None]) -> None:
+        # A cancelled caller leaves the work with the thread, which does it: the loan counts as settled. After an error
+        # the transaction was rolled back: the loan goes on.
+        if self._settled:
+            return
+        self._settled = True
+        try:
+            await self._consumer.broker._run(work)
+        except BrokerError:
+            self._settled = False
+            raise
+        finally:
+            if self._settled:
+                self._consumer.settled()
+
+
+class _Consumer:
+    """What one `consume` has on loan: the iterator of its deliveries."""
+
+    def __init__(self, broker: SqliteBroker, queue: str, prefetch: int) -> None:
+        self.broker = broker
+        self.queue = queue
+        self._prefetch = prefetch
+        self._on_loan = 0
+        self._borrowing = False
+        self._fetched: deque[_Delivery] = deque()
+        self._news = asyncio.Event()
+        self._stopped = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> _Delivery:
+        while not self._fetched:
+            if self._stopped:
+                raise StopAsyncIteration
+            self._news.clear()
+            self._borrow()
+            await self._news.wait()
+        return self._fetched.popleft()
+
+    def _borrow(self) -> None:
+        """Ask for as much as there is room for. Nobody waits: who is cancelled while waiting must not lose messages."""
+        room = self._prefetch - self._on_loan
+        if room <= 0 or self._borrowing:
+            return
+        if self.broker._file is None:
+            raise BrokerError("the queue's file is closed")
+        self._borrowing = True
+        lending = self.broker._file.submit(lambda file: file.lend(self.queue, room))
+        lending.add_done_callback(self._arrived)
+
+    def _arrived(self, lending: asyncio.Future[list[_Lent]]) -> None:
+        self._borrowing = False
+        if lending.exception() is not None:  # `healthy` says what is wrong; the iterator waits for better times
+            lending.get_loop().call_later(POLL_SECONDS, self.wake)
+            return
+        lent = lending.result()
+        self._on_loan += len(lent)
+        self._fetched.extend(_Delivery(self, one) for one in lent)
+        if self._stopped:
+            self._return_fetched()
+        elif lent:
+            self.wake()
+
+    def settled(self) -> None:
+        self._on_loan -= 1
+        self.wake()
+
+    def wake(self) -> None:
+        self._news.set()
+
+    def stop(self) -> None:
+        self._stopped = True
+        self.wake()
+        self._return_fetched()
+
+    def _return_fetched(self) -> None:
+        ids = [delivery._id for delivery in self._fetched]
+        self._fetched.clear()
+        if ids and self.broker._file is not None:
+            self.broker._file.post(lambda file: file.hand_back(self.queue, ids))
+
+
+class _Job(NamedTuple):
+    """Work for the thread, and who waits for it (nobody: None)."""
+
+    work: Callable[[_File], Any]
+    done: asyncio.Future[Any] | None
+
+
+class _File:
+    """The SQLite file and the thread that owns it.
+
+    `open`, `close`, `submit` and `post` are for the loop; everything else runs on the thread.
+    """
+
+    def __init__(self, path: Path, wake: Callable[[Iterable[str] | None], None], queue_limit: int) -> None:
+        self.path = path
+        self.problem: str | None = None
+        self._loop = asyncio.get_running_loop()
+        self._wake = wake
+        self._queue_limit = queue_limit
+        self._jobs: threads.SimpleQueue[_Job | None] = threads.SimpleQueue()
+        self._ended = False
+        self._room: dict[str, tuple[int, float]] = {}
+        self._next_due: float | None = None
+        self._news: set[str] = set()
+        self._sql: sqlite3.Connection
+
+    # --- on the loop
+
+    async def open(self) -> None:
+        """Start the thread and open the file, or raise BrokerError."""
+        opened: asyncio.Future[None] = self._loop.create_future()
+        self._over: asyncio.Future[None] = self._loop.create_future()
+        threading.Thread(target=self._main, args=(opened,), name=f"queue {self.path.name}", daemon=True).start()
+        await opened
+
+    async def close(self) -> None:
+        """Do what waits, close the file, end the thread."""
+        self._ended = True
+        self._jobs.put(None)
+        await asyncio.shield(self._over)
+
+    def submit(self, work: Callable[[_File], T]) -> asyncio.Future[T]:
+        done: asyncio.Future[T] = self._loop.create_future()
+        if self._ended:
+            done.set_exception(BrokerError("the queue's file is closed"))
+        else:
+            self._jobs.put(_Job(work, done))
+        return done
+
+    def post(self, work: Callable[[_File], Any]) -> None:
+        """Like submit; nobody waits."""
+        if not self._ended:
+            self._jobs.put(_Job(work, None))
+
+    # --- the thread
+
+    def _main(self, opened: asyncio.Future[None]) -> None:
+        try:
+            self._open()
+        except (sqlite3.Error, OSError) as error:
+            self._tell(_fail, opened, BrokerError(f"the queue's file {self.path} cannot be opened: {error}"))
+            return
+        except BrokerError as error:
+            self._tell(_fail, opened, error)
+            return
+        self._tell(_resolve, opened, None)
+        try:
+            self._serve()
+        finally:
+            with contextlib.suppress(sqlite3.Error):
+                self._sql.close()
+            self._tell(_resolve, self._over, None)
+
+    def _open(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._sql = sqlite3.connect(self.path, timeout=PUBLISH_SECONDS / 2, isolation_level=None)
+        self._sql.execute("PRAGMA journal_mode = WAL")
+        self._sql.execute("PRAGMA synchronous = FULL")
+        self._sql.execute("BEGIN IMMEDIATE")
+        (version,) = self._sql.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            for statement in SCHEMA.split(";"):
+                self._sql.execute(statement)
+            self._sql.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self._sql.execute("COMMIT")
+        if version not in (0, SCHEMA_VERSION):
+            raise BrokerError(f"{self.path} was written by another version of ImageFlow (its layout is {version})")
+        self._seen = self._data_version()
+        self._look_for_due()
+
+    def _serve(self) -> None:
+        while True:
+            jobs = self._take()
+            if jobs is None:
+                return
+            if jobs:
+                self._commit(jobs)
+            self._look_around()
+
+    def _take(self) -> list[_Job] | None:
+        """All jobs that wait, after at most POLL_SECONDS; None: the last ones are done."""
+        try:
+            job = self._jobs.get(timeout=self._patience())
+        except threads.Empty:
+            return []
+        jobs: list[_Job] = []
+        while job is not None:
+            jobs.append(job)
+            if len(jobs) >= BATCH or self._jobs.empty():
+                return jobs
+            job = self._jobs.get()
+        if jobs:
+            self._jobs.put(None)
+            return jobs
+        return None
+
+    def _patience(self) -> float:
+        if self._next_due is None:
+            return POLL_SECONDS
+        return min(max(self._next_due - time.time(), 0.0), POLL_SECONDS)
+
+    def _commit(self, jobs: Sequence[_Job]) -> None:
+        """Run the jobs in one transaction, then tell whoever waits."""
+        self._news = set()
+        try:
+            self._sql.execute("BEGIN IMMEDIATE")
+            outcomes = [self._outcome(job) for job in jobs]
+            self._sql.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the transaction is void and the callers must know
+            self._roll_back(jobs, error)
+            return
+        self.problem = None
+        self._tell(self._deliver, outcomes, self._news)
+
+    def _outcome(self, job: _Job) -> tuple[_Job, Any, QueueFullError | None]:
+        try:
+            return job, job.work(self), None
+        except QueueFullError as full:  # raised before anything was written: the others go on
+            return job, None, full
+
+    def _roll_back(self, jobs: Sequence[_Job], error: Exception) -> None:
+        if self._sql.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                self._sql.execute("ROLLBACK")
+        self._room.clear()
+        self.problem = f"the queue's file {self.path} cannot be written: {error}"
+        for job in jobs:
+            if job.done is not None:
+                self._tell(_fail, job.done, BrokerError(self.problem))
+            elif job.work is not _File.promote:  # that one comes again by itself
+                self._jobs.put(job)
+        time.sleep(0.05)
+
+    def _deliver(self, outcomes: Sequence[tuple[_Job, Any, QueueFullError | None]], news: set[str]) -> None:
+        """On the loop: after a commit."""
+        for job, result, full in outcomes:
+            if job.done is not None and full is not None:
+                _fail(job.done, full)
+            elif job.done is not None:
+                _resolve(job.done, result)
+        self._wake(news)
+
+    def _tell(self, callback: Callable[..., None], *arguments: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+            self._loop.call_soon_threadsafe(callback, *arguments)
+
+    def _look_around(self) -> None:
+        """Lend out what became due, and notice what other processes published."""
+        try:
+            version = self._data_version()
+            if version != self._seen:
+                self._seen = version
+                self._look_for_due()
+                self._tell(self._wake, None)
+            if self._next_due is not None and self._next_due <= time.time():
+                self._commit([_Job(_File.promote, None)])
+        except sqlite3.Error as error:
+            self.problem = f"the queue's file {self.path} cannot be read: {error}"
+
+    def _data_version(self) -> int:
+        (version,) = self._sql.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
+    def _look_for_due(self) -> None:
+        (self._next_due,) = self._sql.execute("SELECT min(due) FROM message WHERE due IS NOT NULL").fetchone()
+
+    # --- what the thread does inside a transaction
+
+    def take_back(self) -> None:
+        """End all loans: their holder is dead."""
+        self._sql.execute("UPDATE message SET lent = 0, deliveries = deliveries + 1 WHERE lent = 1")
+
+    def publish(self, messages: Sequence[Outgoing]) -> None:
+        """Insert all or, where a queue is full, nothing. Raises QueueFullError."""
+        self._make_room(messages)
+        for message in messages:
+            self._insert(message)
+
+    def _make_room(self, messages: Sequence[Outgoing]) -> None:
+        wanted: dict[str, int] = {}
+        for message in messages:
+            if not message.delay:
+                wanted[message.queue] = wanted.get(message.queue, 0) + 1
+        rooms = {queue: self._room_in(queue, count) for queue, count in wanted.items()}
+        for queue, (room, _) in rooms.items():
+            if room <= 0:
+                raise QueueFullError(
+                    f"the queue {queue} holds {self._queue_limit:,} messages and takes no more for now"
+                )
+        for queue, (room, counted) in rooms.items():
+            self._room[queue] = (room - wanted[queue], counted)
+
+    def _room_in(self, queue: str, wanted: int) -> tuple[int, float]:
+        """How much the queue still takes, and when it was counted: counting is dear, so it is done when it matters."""
+        room, counted = self._room.get(queue, (0, 0.0))
+        now = time.monotonic()
+        if room <= wanted or now - counted > RECOUNT_SECONDS:
+            room, counted = self._queue_limit - self._count(queue), now
+        return room, counted
+
+    def _count(self, queue: str) -> int:
+        sql = "SELECT count(*) FROM message WHERE queue = ? AND lent = 0 AND due IS NULL"
+        (count,) = self._sql.execute(sql, (queue,)).fetchone()
+        return int(count)
+
+    def _insert(self, message: Outgoing) -> None:
+        due = time.time() + retry.step(message.delay) if message.delay > 0 else None
+        headers = msgspec.json.encode(dict(message.headers)).decode()
+        self._sql.execute(INSERT, (message.queue, headers, message.body, due))
+        if due is None:
+            self._news.add(message.queue)
+        elif self._next_due is None or due < self._next_due:
+            self._next_due = due
+
+    def lend(self, queue: str, room: int) -> list[_Lent]:
+        """Lend up to `room` messages, in order, and not much more than FETCH_BYTES."""
+        lent: list[_Lent] = []
+        weight = 0
+        with contextlib.closing(self._sql.execute(READY, (queue, room))) as rows:
+            for row in rows:
+                lent.append(_Lent(*row))
+                weight += len(lent[-1].body)
+                if weight >= FETCH_BYTES:
+                    break
+        self._sql.executemany("UPDATE message SET lent = 1 WHERE id = ?", [(one.id,) for one in lent])
+        return lent
+
+    def replace(self, old: int, new: Outgoing | None = None) -> None:
+        """End a loan for good; `new` takes the message's place."""
+        ended = self._sql.execute("DELETE FROM message WHERE id = ? AND lent = 1", (old,)).rowcount
+        if new is not None and ended:
+            self._insert(new)
+
+    def hand_back(self, queue: str, ids: Sequence[int]) -> None:
+        self._sql.executemany("UPDATE message SET lent = 0 WHERE id = ?", [(one,) for one in ids])
+        self._news.add(queue)
+
+    def promote(self) -> None:
+        """Make ready what is due; also what lies further ahead than any delay: the clock was put back."""
+        now = time.time()
+        times = (now, now + LONGEST_DELAY + 1)
+        self._news.update(queue for (queue,) in self._sql.execute(DUE, times))
+        self._sql.execute(PROMOTE, times)
+        self._look_for_due()
+
+    def depth(self, queue: str) -> tuple[int, int, int]:
+        """Ready, on loan, delayed."""
+        lent = "SELECT count(*) FROM message WHERE lent = 1 AND queue = ?"
+        delayed = "SELECT count(*) FROM message WHERE due IS NOT NULL AND queue = ?"
+        counts = [self._sql.execute(sql, (queue,)).fetchone()[0] for sql in (lent, delayed)]
+        return self._count(queue), counts[0], counts[1]
+
+    def purge(self, queue: str) -> int:
+        self._room.pop(queue, None)
+        return self._sql.execute(PURGE, (queue,)).rowcount
+
+
+def _resolve(future: asyncio.Future[Any], result: Any) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
