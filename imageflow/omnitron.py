@@ -10,7 +10,7 @@ import msgspec
 
 from imageflow import secret
 from imageflow.clock import Clock
-from imageflow.errors import LoginError, StageError
+from imageflow.errors import StageError
 from imageflow.flow import Definition
 from imageflow.secret import Secret
 from imageflow.session import Session, login_error, redact

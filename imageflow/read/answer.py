@@ -62,6 +62,16 @@ def redirect(erp: Erp, method: str, url: str, answer: Answer) -> str | None:
     return to
 
 
+def read(answer: Answer, path: str) -> tuple[Decoded, list[Any]]:
+    """An answer's JSON and its rows. A 202 without them says that they are being prepared: asking again may help."""
+    try:
+        decoded = decode(answer)
+        return decoded, rows(decoded.document, path)
+    except ReadError as error:
+        error.transient = answer.status == 202
+        raise
+
+
 def decode(answer: Answer) -> Decoded:
     """The JSON of a 2xx answer. Raises ReadError that names what came instead."""
     text = _utf8(answer)

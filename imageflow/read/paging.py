@@ -93,9 +93,10 @@ class More(NamedTuple):
 
 
 class Last(NamedTuple):
-    """That was the last page."""
+    """That was the last page. Not `complete`: the ERP itself says that there are rows which it did not give."""
 
     warnings: tuple[str, ...] = ()
+    complete: bool = True
 
 
 Turn = More | Last
@@ -140,7 +141,7 @@ def turn(erp: Erp, cursor: Cursor, got: Got) -> Turn:
     if isinstance(result, More) and not isinstance(paging, NonePagination) and cursor.pages >= paging.max_pages:
         raise ReadError(f"there are more than {paging.max_pages:,} pages (pagination.max_pages)")
     if isinstance(result, Last):
-        return Last((*result.warnings, *_ceiling(cursor, got)))
+        return Last((*result.warnings, *_ceiling(cursor, got)), result.complete)
     return result
 
 
@@ -180,7 +181,8 @@ def _counting(paging: OffsetPagination | PagePagination, cursor: Cursor, got: Go
     cursor, warnings = _totalled(paging, cursor, got)
     count = len(got.rows)
     if _ends(paging.limit, count, cursor):
-        return Last((*warnings, *_short(paging, cursor, got)))
+        lacking = cursor.total is not None and cursor.rows < cursor.total
+        return Last((*warnings, *_short(paging, cursor, got)), complete=not lacking)
     return More(_with(cursor, position=(cursor.position or 0) + advance), warnings)
 
 
@@ -216,7 +218,7 @@ def _totalled(paging: OffsetPagination | PagePagination, cursor: Cursor, got: Go
 def _short(paging: OffsetPagination | PagePagination, cursor: Cursor, got: Got) -> tuple[str, ...]:
     """Warnings of a read that ends before it should have."""
     if cursor.total is not None and cursor.rows < cursor.total:
-        return (f"the ERP gave {cursor.rows:,} of {cursor.total:,} rows: {_CAP_HINT}",)
+        return (f"the ERP gave {cursor.rows:,} of {cursor.total:,} rows: {_CAP_HINT} The watermark stays where it is",)
     if paging.total_path is None and got.rows and _says_more(got.document, cursor.rows):
         warning = (
             f"the read ended at a page of {len(got.rows):,} rows, fewer than the limit of {paging.limit:,}, though the "

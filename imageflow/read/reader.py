@@ -178,7 +178,7 @@ class Reader:
             body,
             cursor=paging.dump(self._paced(page.run.flow, following)) if following else None,
             last=following is None,
-            moves_watermark=not page.run.trigger.ids,
+            moves_watermark=not page.run.trigger.ids and (isinstance(turn, More) or turn.complete),
         )
         if saved is None:
             return
@@ -248,8 +248,7 @@ class Reader:
 
     def _understood(self, page: _Page, answer: Answer, url: str) -> tuple[bytes, Got]:
         answers.refuse(answer, origin(url), retry_after(answer.headers, self._clock.now()))
-        decoded = answers.decode(answer)
-        rows = answers.rows(decoded.document, page.erp.rows_path)
+        decoded, rows = answers.read(answer, page.erp.rows_path)
         return decoded.text, Got(decoded.document, rows, answer.headers.get("link", ""), url)
 
     async def _fetch(self, page: _Page, question: Question, login: Login) -> tuple[Answer, str]:
