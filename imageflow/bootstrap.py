@@ -1,0 +1,246 @@
+"""Puts the parts together: settings in, running services out."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import functools
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import structlog
+from collections.abc import Iterator
+
+from imageflow import messages, metrics, service, settings as settings_
+from imageflow.broker import Broker
+from imageflow.broker.connect import connect as connect_broker
+from imageflow.clock import Clock, SystemClock
+from imageflow.errors import SettingsError, StoreError
+from imageflow.gateway.app import Gateway, monitoring, serve
+from imageflow.omnitron import OmnitronSessions
+from imageflow.read.reader import Reader
+from imageflow.relay import Relay
+from imageflow.schedule.scheduler import Scheduler
+from imageflow.service import Service, Stage
+from imageflow.settings import Settings
+from imageflow.store import Store
+from imageflow.store.connect import connect as connect_store
+from imageflow.transform.script import Jails
+from imageflow.transform.transformer import Transformer
+from imageflow.transport import Transport
+from imageflow.write import writer as writing
+from imageflow.write.writer import Writer
+
+log = structlog.get_logger()
+
+SERVICES = ("scheduler", "reader", "transformer", "writer", "gateway")
+OMNITRON_CONNECTIONS = 1024
+ERP_CONNECTIONS = 100
+
+READ_PREFETCH = 8
+TRANSFORM_PREFETCH = 2
+WRITE_PREFETCH = 8
+
+
+class Substrate(NamedTuple):
+    """What every service stands on."""
+
+    settings: Settings
+    store: Store
+    broker: Broker
+    relay: Relay
+    clock: Clock
+    environ: Mapping[str, str]
+
+
+class DataDirBusy(SettingsError):
+    """Another process holds the data directory."""
+
+
+@contextmanager
+def data_dir_lock(settings: Settings) -> Iterator[None]:
+    """Own the data directory: the embedded broker has one consuming process. Raises DataDirBusy; the kernel lets go of
+    the lock when the process ends, however it ends."""
+    if not settings.embedded:
+        yield
+        return
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with open(settings.data_dir / "lock", "a+") as file:
+        _lock(file, settings.data_dir)
+        yield
+
+
+def _lock(file: IO[str], data_dir: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise DataDirBusy(f"another ImageFlow process is running on {data_dir}") from error
+
+
+@asynccontextmanager
+async def open_store(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Store]:
+    """The store, with its schema up to date."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    async with connect_store(settings.store_url, clock or SystemClock()) as store:
+        await store.upgrade()
+        yield store
+
+
+@asynccontextmanager
+async def open_substrate(settings: Settings, environ: Mapping[str, str], *, consumer: bool) -> AsyncIterator[Substrate]:
+    """Store and broker. `consumer`: this process runs services (embedded: it must hold the data directory's lock)."""
+    clock = SystemClock()
+    async with (
+        open_store(settings, clock) as store,
+        connect_broker(settings.broker_url, consumer=consumer) as broker,
+    ):
+        if consumer and settings.embedded:
+            await store.gone("*")
+        yield Substrate(settings, store, broker, Relay(store, broker), clock, environ)
+
+
+async def run_services(
+    substrate: Substrate,
+    names: Iterable[str],
+    stop: asyncio.Event,
+    *,
+    host: str = "0.0.0.0",  # noqa: S104 a service in a container is reached from outside
+    port: int | None = None,
+    started: Callable[[int | None], None] | None = None,
+) -> None:
+    """Run services until `stop` is set, then stop them in order: the gateway and scheduler first, the writer last.
+
+    `port`: where the gateway listens (0: any free port); `started` is told which it became. Services without a gateway
+    show /health, /ready and /metrics on METRICS_PORT.
+    """
+    wanted = [name for name in SERVICES if name in set(names)]
+    async with AsyncExitStack() as stack:
+        parts = await _Parts.build(substrate, wanted, stack)
+        await stack.enter_async_context(service.background(parts.jobs))
+        bound = await _listen(substrate, parts, stack, host, port if "gateway" in wanted else None)
+        if started is not None:
+            started(bound)
+        log.info("started", services=",".join(wanted), port=bound)
+        async with asyncio.TaskGroup() as group:
+            for run in parts.runs:
+                group.create_task(run(stop, substrate.settings.stop_seconds))
+            await stop.wait()
+        log.info("stopped", services=",".join(wanted))
+
+
+async def _listen(
+    substrate: Substrate, parts: _Parts, stack: AsyncExitStack, host: str, port: int | None
+) -> int | None:
+    settings = substrate.settings
+    bound = None
+    if parts.gateway is not None:
+        bound = await stack.enter_async_context(serve(parts.gateway.app(), host, port or 0, settings.stop_seconds))
+    if settings.metrics_port is not None and settings.metrics_port != bound:
+        await stack.enter_async_context(
+            serve(monitoring(parts.problems), host, settings.metrics_port, settings.stop_seconds)
+        )
+    return bound
+
+
+class _Parts:
+    """The services of this process and what runs beside them."""
+
+    def __init__(self, substrate: Substrate) -> None:
+        self.substrate = substrate
+        self.runs: list[Callable[[asyncio.Event, float], Awaitable[None]]] = []
+        self.jobs: list[Callable[[], Awaitable[None]]] = [functools.partial(service.sweep, substrate.relay)]
+        self.gateway: Gateway | None = None
+        self.writer: Writer | None = None
+
+    @classmethod
+    async def build(cls, substrate: Substrate, names: list[str], stack: AsyncExitStack) -> _Parts:
+        parts = cls(substrate)
+        for name in names:
+            await getattr(parts, f"_{name}")(stack)
+        return parts
+
+    async def problems(self) -> list[str]:
+        """Why this process is not ready; empty when it is."""
+        found = []
+        if (wrong := self.substrate.broker.healthy) is not None:
+            found.append(wrong)
+        try:
+            async with asyncio.timeout(5):
+                await self.substrate.store.ping()
+        except (StoreError, TimeoutError) as error:
+            found.append(f"database: {error or 'no answer within 5 s'}")
+        if self.writer is not None:
+            found += [f"{domain} is held: {why}" for domain, why in self.writer.held.items()]
+        return found
+
+    async def _scheduler(self, stack: AsyncExitStack) -> None:
+        scheduler = Scheduler(self.substrate.store, self.substrate.relay, self.substrate.clock)
+        self.runs.append(lambda stop, _: scheduler.run(stop))
+
+    async def _reader(self, stack: AsyncExitStack) -> None:
+        s = self.substrate
+        transport = await stack.enter_async_context(Transport(connections=ERP_CONNECTIONS))
+        omnitron = OmnitronSessions(transport, s.environ, s.clock)
+        reader = Reader(s.store, s.broker, s.relay, s.clock, s.environ, transport, omnitron)
+        self._stage(
+            Stage(
+                "reader", READ_PREFETCH, lambda _: [messages.READ_QUEUE], lambda m, _: reader.handle(m), reader.give_up
+            )
+        )
+
+    async def _transformer(self, stack: AsyncExitStack) -> None:
+        s = self.substrate
+        jails = await stack.enter_async_context(Jails())
+        transformer = Transformer(s.store, s.broker, s.relay, s.clock, jails)
+        self._stage(
+            Stage(
+                "transformer",
+                TRANSFORM_PREFETCH,
+                lambda flows: [messages.transform_queue(flow.name) for flow in flows],
+                lambda m, _: transformer.handle(m),
+                transformer.give_up,
+            )
+        )
+
+    async def _writer(self, stack: AsyncExitStack) -> None:
+        s = self.substrate
+        transport = await stack.enter_async_context(Transport(connections=OMNITRON_CONNECTIONS))
+        writer = Writer(s.store, s.broker, s.clock, transport, OmnitronSessions(transport, s.environ, s.clock))
+        stack.push_async_callback(writer.close)
+        self.writer = writer
+        self.jobs.append(writer.heartbeat)
+        self._stage(Stage("writer", WRITE_PREFETCH, writing.queues, lambda m, _: writer.handle(m), writer.give_up))
+
+    async def _gateway(self, stack: AsyncExitStack) -> None:
+        s = self.substrate
+        key = settings_.secret_key(s.settings)
+        self.gateway = Gateway(s.store, s.broker, s.relay, s.clock, key, ready=self.problems)
+
+    def _stage(self, stage: Stage) -> None:
+        self.runs.append(Service(stage, self.substrate.store, self.substrate.broker).run)
+
+
+@asynccontextmanager
+async def stop_on_signals() -> AsyncIterator[asyncio.Event]:
+    """An event that SIGTERM and SIGINT set; a second signal ends the process at once (deliveries come back)."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def ask() -> None:
+        if stop.is_set():
+            log.warning("second signal: stopping at once")
+            os._exit(1)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ask)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with suppress(ValueError):
+                loop.remove_signal_handler(number)

@@ -1,0 +1,641 @@
+"""The command line. Each command is thin: settings, one call, what to print, the exit status.
+
+Exit status: 0 done, 1 the work failed, 2 wrong usage, settings or flow file. Results go to stdout, logs to stderr.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import getpass
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+import orjson
+import uvloop
+
+from imageflow import __version__, bootstrap, flowfile, log, secret
+from imageflow import settings as settings_
+from imageflow.bootstrap import DataDirBusy, Substrate
+from imageflow.clock import SystemClock, iso
+from imageflow.errors import FlowFileError, ImageFlowError, NotFoundError, Problem
+from imageflow.flow import Definition, Flow
+from imageflow.follow import follow, start_run, summarize
+from imageflow.gateway.access import add_user
+from imageflow.row import RowLog, shown
+from imageflow.run import FINAL, Run
+from imageflow.schedule import trigger
+from imageflow.settings import Settings
+from imageflow.store import Store
+from imageflow.transform.mapping import check_mapping
+from imageflow.transform.script import check_script
+
+T = TypeVar("T")
+EPILOG = "\b\nSettings, from the environment:\n" + "\n".join(
+    f"  {settings_.PREFIX}{name}\n      {text}" for name, text in settings_.DOCS.items()
+)
+JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def main() -> NoReturn:
+    """The entry point: runs a command and turns errors into words and an exit status."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except FlowFileError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        sys.exit(error.exit_status)
+    except ImageFlowError as error:
+        print(f"imageflow: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(0)
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="imageflow")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Move product images from an ERP to Omnitron."""
+    context.obj = settings_.load(os.environ)
+    log.configure(context.obj.log_format)
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end on uvloop. A TaskGroup's single error is raised as itself."""
+    try:
+        return uvloop.run(work)
+    except BaseExceptionGroup as group:
+        raise _first(group) from group
+
+
+def _first(group: BaseExceptionGroup[Any]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def print_json(value: Any, *, indent: bool = False) -> None:
+    """One line, so that the last line of stdout is the whole object; indented where people read it."""
+    option = orjson.OPT_INDENT_2 if indent else 0
+    sys.stdout.write(orjson.dumps(value, option=option).decode() + "\n")
+    sys.stdout.flush()
+
+
+# services ----------------------------------------------------------------------------------------------------------------
+
+
+def _service_command(name: str, text: str) -> None:
+    @click.pass_obj
+    def command(settings: Settings, port: int | None = None) -> None:
+        if settings.embedded:
+            raise click.UsageError(
+                f"{name} as a process of its own needs RabbitMQ: set {settings_.PREFIX}BROKER_URL=amqp://…, or use `imageflow up`"
+            )
+        run_async(_serve(settings, [name], port, ()))
+
+    if name == "gateway":
+        command = click.option("--port", default=8080, show_default=True, help="Where to listen; 0 takes a free port.")(
+            command
+        )
+    cli.command(name, help=text)(command)
+
+
+_service_command("scheduler", "Fire schedules and let runs begin.")
+_service_command("reader", "Read pages from ERPs.")
+_service_command("transformer", "Turn pages into rows: script, mapping.")
+_service_command("writer", "Write rows to Omnitron.")
+_service_command("gateway", "Take in outbound posts; serve /ready, /health, /metrics.")
+
+
+@cli.command()
+@click.option(
+    "--flows",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Apply the flow files in this folder.",
+)
+@click.option("--port", default=8080, show_default=True, help="Where the gateway listens; 0 takes a free port.")
+@click.pass_obj
+def up(settings: Settings, flows: Path | None, port: int) -> None:
+    """Run all services in one process."""
+    run_async(_serve(settings, bootstrap.SERVICES, port, _load_dir(flows)))
+
+
+async def _serve(
+    settings: Settings, names: Sequence[str], port: int | None, documents: Sequence[dict[str, Any]]
+) -> None:
+    with bootstrap.data_dir_lock(settings):
+        async with (
+            bootstrap.stop_on_signals() as stop,
+            bootstrap.open_substrate(settings, os.environ, consumer=True) as substrate,
+        ):
+            for document in documents:
+                await substrate.store.save_flow(document)
+            await bootstrap.run_services(substrate, names, stop, port=port)
+
+
+# flows -------------------------------------------------------------------------------------------------------------------
+
+
+@cli.group()
+def flow() -> None:
+    """Check, save and show flows."""
+
+
+FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+
+
+@flow.command()
+@FILES
+def lint(files: tuple[Path, ...]) -> None:
+    """Check flow files: fields, types, cron, script and mapping."""
+    wrong = 0
+    for path in files:
+        problems = _problems(path)
+        wrong += bool(problems)
+        for problem in problems:
+            click.echo(f"{path}: {problem}")
+        if not problems:
+            click.echo(f"{path}: ok")
+    if wrong:
+        raise click.exceptions.Exit(2)
+
+
+def _problems(path: Path) -> list[Problem]:
+    try:
+        _checked(path)
+    except FlowFileError as error:
+        return error.problems
+    return []
+
+
+def _checked(path: Path) -> dict[str, Any]:
+    """A flow file's document, with everything checked. Raises FlowFileError with all problems."""
+    document = flowfile.load(path)
+    definition = flowfile.parse(document)
+    problems = check_script(definition.script) if definition.script else []
+    problems += check_mapping(definition.mapping) if definition.mapping else []
+    if problems:
+        raise FlowFileError(problems)
+    return document
+
+
+def _checked_all(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """Documents of several files; problems carry their file's name; nothing is applied if one is wrong."""
+    documents, problems = [], []
+    for path in paths:
+        try:
+            documents.append(_checked(path))
+        except FlowFileError as error:
+            problems += [Problem("", f"{path}: {problem}") for problem in error.problems]
+    names = [document["name"] for document in documents]
+    problems += [
+        Problem("", f"two flow files have the name {name}") for name in {n for n in names if names.count(n) > 1}
+    ]
+    if problems:
+        raise FlowFileError(problems)
+    return documents
+
+
+def _load_dir(folder: Path | None) -> list[dict[str, Any]]:
+    if folder is None:
+        return []
+    return _checked_all(sorted(p for p in folder.iterdir() if p.suffix in (".yaml", ".yml", ".json") and p.is_file()))
+
+
+@flow.command()
+@FILES
+@click.pass_obj
+def apply(settings: Settings, files: tuple[Path, ...]) -> None:
+    """Save flow files as new versions; all of them or none."""
+    documents = _checked_all(files)
+
+    async def work(store: Store) -> list[Flow]:
+        return [await store.save_flow(document, getpass.getuser()) for document in documents]
+
+    for saved in _with_store(settings, work):
+        click.echo(f"{saved.name}: version {saved.version}")
+
+
+@flow.command("list")
+@JSON_OPTION
+@click.pass_obj
+def list_flows(settings: Settings, as_json: bool) -> None:
+    """List the flows."""
+    flows = _with_store(settings, lambda store: store.flows())
+    if as_json:
+        print_json([_flow_line(item) for item in flows])
+        return
+    for item in flows:
+        line = _flow_line(item)
+        state = "enabled" if line["enabled"] else "disabled"
+        click.echo(
+            f"{line['name']:20}  {line['direction']:8}  {state:8}  version {line['version']}  {line['schedule'] or ''}"
+        )
+
+
+def _flow_line(item: Flow) -> dict[str, Any]:
+    definition = item.definition
+    return {
+        "name": item.name,
+        "version": item.version,
+        "direction": definition.direction,
+        "enabled": definition.enabled,
+        "schedule": _schedule_text(definition),
+    }
+
+
+def _schedule_text(definition: Definition) -> str | None:
+    schedule = definition.schedule
+    if schedule is None:
+        return None
+    if schedule.cron is not None:
+        return f"cron {schedule.cron} ({definition.timezone})"
+    return f"after {schedule.after}" if schedule.after is not None else f"every {schedule.every:g}s"
+
+
+@flow.command()
+@click.argument("name")
+@JSON_OPTION
+@click.pass_obj
+def show(settings: Settings, name: str, as_json: bool) -> None:
+    """Show a flow: version, schedule with its next five fires, watermark, last runs."""
+
+    async def work(store: Store) -> dict[str, Any]:
+        item = await store.flow(name)
+        schedule = item.definition.schedule
+        now = SystemClock().now()
+        fires = trigger.next_fires(schedule, item.definition.timezone, now, 5) if schedule is not None else []
+        runs = [await summarize(store, run) for run in await store.runs(name, limit=5)]
+        return {
+            **_flow_line(item),
+            "next_fires": [iso(fire) for fire in fires],
+            "watermark": iso(await store.watermark(name)),
+            "runs": runs,
+            "definition": item.document,
+        }
+
+    shown_flow = _with_store(settings, work)
+    if as_json:
+        print_json(shown_flow)
+        return
+    definition, runs = shown_flow.pop("definition"), shown_flow.pop("runs")
+    for key, value in shown_flow.items():
+        click.echo(f"{key.replace('_', ' ')}: {', '.join(value) if isinstance(value, list) else value}")
+    for item in runs:
+        click.echo("run " + _run_text(item))
+    click.echo("---\n" + flowfile.dump(definition))
+
+
+@flow.command()
+@click.argument("name")
+@click.pass_obj
+def export(settings: Settings, name: str) -> None:
+    """Print a flow as a flow file."""
+    click.echo(flowfile.dump(_with_store(settings, lambda store: store.flow(name)).document), nl=False)
+
+
+@flow.command()
+def schema() -> None:
+    """Print the JSON Schema of flow files."""
+    print_json(flowfile.schema(), indent=True)
+
+
+# runs and rows ------------------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("name", metavar="FLOW")
+@click.option(
+    "--flows",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Apply the flow files in this folder first.",
+)
+@click.option("--ids", help="Only these identifiers: A,B.")
+@click.option(
+    "--ids-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Only the identifiers in a CSV file's first column.",
+)
+@click.option("--wait", is_flag=True, help="Wait until the run has ended.")
+@JSON_OPTION
+@click.pass_obj
+def run(
+    settings: Settings, name: str, flows: Path | None, ids: str | None, ids_file: Path | None, wait: bool, as_json: bool
+) -> None:
+    """Run a flow now."""
+    identifiers = _identifiers(ids, ids_file)
+    result = run_async(_run(settings, name, _load_dir(flows), identifiers, wait=wait))
+    _print_run(result, as_json=as_json)
+    if wait and result["status"] not in ("success", "empty"):
+        raise click.exceptions.Exit(1)
+
+
+def _identifiers(ids: str | None, ids_file: Path | None) -> tuple[str, ...]:
+    """Identifiers from the option or the file's first column, without blanks and repetitions, in their order."""
+    if ids is not None and ids_file is not None:
+        raise click.UsageError("--ids and --ids-file cannot be used together")
+    found: list[str] = []
+    if ids is not None:
+        found = ids.split(",")
+    if ids_file is not None:
+        with ids_file.open(newline="", encoding="utf-8-sig") as file:
+            found = [line[0] for line in csv.reader(file) if line]
+    unique = tuple(dict.fromkeys(item.strip() for item in found if item.strip()))
+    if not unique and (ids is not None or ids_file is not None):
+        raise click.UsageError("there are no identifiers")
+    return unique
+
+
+async def _run(
+    settings: Settings, name: str, documents: Sequence[dict[str, Any]], ids: tuple[str, ...], *, wait: bool
+) -> dict[str, Any]:
+    async with _working(settings, alone=wait) as (substrate, own):
+        store = substrate.store
+        for document in documents:
+            await store.save_flow(document, getpass.getuser())
+        flow = await store.flow(name)
+        if own:
+            for ref in flowfile.referenced_secrets(flow.definition):
+                secret.resolve(ref)
+        run_id = await start_run(store, substrate.relay, name, ids, getpass.getuser(), substrate.clock.now())
+        if not wait:
+            return await summarize(store, await store.run(run_id))
+        async with _services(substrate, enabled=own):
+            return await summarize(store, await follow(store, run_id, _progress()))
+
+
+@asynccontextmanager
+async def _working(settings: Settings, *, alone: bool) -> AsyncIterator[tuple[Substrate, bool]]:
+    """The substrate, and whether this process is to run the services itself: embedded, and no other process does."""
+    if settings.embedded and alone:
+        try:
+            with bootstrap.data_dir_lock(settings):
+                async with bootstrap.open_substrate(settings, os.environ, consumer=True) as substrate:
+                    yield substrate, True
+                    return
+        except DataDirBusy:
+            click.echo(f"handing over to the process that runs on {settings.data_dir}", err=True)
+    async with bootstrap.open_substrate(settings, os.environ, consumer=False) as substrate:
+        yield substrate, False
+
+
+@asynccontextmanager
+async def _services(substrate: Substrate, *, enabled: bool) -> AsyncIterator[None]:
+    """All services but the gateway, in this process, for as long as the body lasts."""
+    if not enabled:
+        yield
+        return
+    async with bootstrap.stop_on_signals() as stop, asyncio.TaskGroup() as group:
+        services = group.create_task(
+            bootstrap.run_services(substrate, ("scheduler", "reader", "transformer", "writer"), stop)
+        )
+        body = asyncio.current_task()
+        assert body is not None
+        watch = group.create_task(_cancel_on(stop, body))
+        try:
+            yield
+        finally:
+            watch.cancel()
+            stop.set()
+            await asyncio.shield(services)
+
+
+async def _cancel_on(stop: asyncio.Event, body: asyncio.Task[Any]) -> None:
+    await stop.wait()
+    body.cancel()
+
+
+def _progress() -> Callable[[Run], None] | None:
+    """A progress line, where somebody looks at one."""
+    if not sys.stderr.isatty():
+        return None
+
+    def show_progress(run: Run) -> None:
+        end = "\n" if run.status in FINAL else ""
+        counts = run.counts
+        sys.stderr.write(f"\r\x1b[K{run.status}: {run.pages} pages, {counts.settled} of {counts.total} rows{end}")
+        sys.stderr.flush()
+
+    return show_progress
+
+
+@cli.command()
+@click.argument("flow_name", metavar="[FLOW]", required=False)
+@click.option("--limit", default=100, show_default=True)
+@JSON_OPTION
+@click.pass_obj
+def runs(settings: Settings, flow_name: str | None, limit: int, as_json: bool) -> None:
+    """List runs, newest first."""
+
+    async def work(store: Store) -> list[dict[str, Any]]:
+        if flow_name is not None:
+            await store.flow(flow_name)
+        return [await summarize(store, item) for item in await store.runs(flow_name, limit=limit)]
+
+    found = _with_store(settings, work)
+    if as_json:
+        print_json(found)
+        return
+    for item in found:
+        click.echo(_run_text(item))
+
+
+@cli.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--state", type=click.Choice(["written", "unchanged", "superseded", "failed"]))
+@JSON_OPTION
+@click.pass_obj
+def rows(settings: Settings, run_id: str, state: str | None, as_json: bool) -> None:
+    """List the rows of a run."""
+
+    async def work(store: Store) -> None:
+        await store.run(run_id)
+        after, separator = 0, "["
+        while True:
+            logs = await store.rows(run_id, state=state, after=after, limit=1000)
+            for entry in logs:
+                if as_json:
+                    sys.stdout.write(separator + orjson.dumps(shown(entry)).decode())
+                    separator = ",\n "
+                else:
+                    click.echo(_row_text(entry))
+            if len(logs) < 1000:
+                break
+            after = logs[-1].row
+        if as_json:
+            sys.stdout.write("[]\n" if separator == "[" else "]\n")
+
+    _with_store(settings, work)
+
+
+@cli.command("retry")
+@click.argument("run_id", metavar="RUN")
+@click.option("--row", type=int, help="Only this row.")
+@click.option("--wait", is_flag=True, help="Wait until the run has ended.")
+@JSON_OPTION
+@click.pass_obj
+def retry_rows(settings: Settings, run_id: str, row: int | None, wait: bool, as_json: bool) -> None:
+    """Write a run's failed rows again."""
+
+    async def work() -> dict[str, Any]:
+        async with _working(settings, alone=wait) as (substrate, own):
+            store = substrate.store
+            await store.run(run_id)
+            count, unsent = await store.reopen(run_id, row=row)
+            if row is not None and not count:
+                raise NotFoundError(f"run {run_id} has no failed row {row} that can be written again")
+            await substrate.relay.send(unsent)
+            if not wait:
+                return await summarize(store, await store.run(run_id))
+            async with _services(substrate, enabled=own):
+                return await summarize(store, await follow(store, run_id, _progress()))
+
+    result = run_async(work())
+    _print_run(result, as_json=as_json)
+    if wait and result["status"] not in ("success", "empty"):
+        raise click.exceptions.Exit(1)
+
+
+def _print_run(result: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(result)
+    else:
+        click.echo(_run_text(result))
+
+
+def _run_text(item: dict[str, Any]) -> str:
+    rows_ = item["rows"]
+    parts = ", ".join(
+        f"{rows_[state]} {state}" for state in ("written", "unchanged", "superseded", "failed") if rows_[state]
+    )
+    text = f"{item['run_id']}  {item['flow']:20}  {item['status']:8}  {item['pages']} pages, {rows_['total']} rows"
+    text += f" ({parts})" if parts else ""
+    text += f"  {item['error']}" if item["error"] else ""
+    return "\n    warning: ".join([text, *item["warnings"]])
+
+
+def _row_text(entry: RowLog) -> str:
+    text = f"{entry.row:8}  {entry.product or '-':30}  {entry.state:10}"
+    return f"{text}  {entry.stage}: {entry.reason}" if entry.reason else text
+
+
+# emulators, demo ----------------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("which", type=click.Choice(["erp", "omnitron"]))
+@click.option("--port", default=0, help="Where to listen; 0 takes a free port.")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--rows", default=1000, show_default=True, help="Rows of the ERP, or products of Omnitron.")
+@click.option("--fault", multiple=True, help="A scripted fault, as in status=503,every=10; may be repeated.")
+def emulate(which: str, port: int, host: str, rows: int, fault: tuple[str, ...]) -> None:
+    """Run a fake ERP or a fake Omnitron (user demo, password demo)."""
+    from imageflow.emulator.erp import FakeErp
+    from imageflow.emulator.omnitron import FakeOmnitron
+    from imageflow.emulator.server import serve_forever
+
+    try:
+        emulator = FakeErp(rows=rows, faults=fault) if which == "erp" else FakeOmnitron(products=rows, faults=fault)
+    except ValueError as error:
+        raise click.UsageError(f"--fault: {error}") from error
+
+    async def work() -> None:
+        async with bootstrap.stop_on_signals() as stop:
+            await serve_forever(emulator, host=host, port=port, announce=lambda url: click.echo(url), stop=stop)
+
+    run_async(work())
+
+
+@cli.command()
+@click.option("--rows", default=1000, show_default=True, help="Rows in the fake ERP.")
+@click.option("--serve", is_flag=True, help="Keep everything running afterwards.")
+@JSON_OPTION
+@click.pass_obj
+def demo(settings: Settings, rows: int, serve: bool, as_json: bool) -> None:
+    """Fake ERP, fake Omnitron and all services: run the main job and check the result."""
+    from imageflow.demo import demonstrate, report
+
+    if rows < 1:
+        raise click.UsageError("--rows: at least 1")
+    result = run_async(
+        demonstrate(
+            rows,
+            stop_seconds=settings.stop_seconds,
+            log_format=settings.log_format,
+            serve=serve,
+            say=None if as_json else click.echo,
+        )
+    )
+    if as_json:
+        print_json(result)
+    else:
+        click.echo(report(result))
+    if not result["ok"]:
+        raise click.exceptions.Exit(1)
+
+
+# database and users -------------------------------------------------------------------------------------------------------
+
+
+@cli.group()
+def db() -> None:
+    """The database."""
+
+
+@db.command()
+@click.pass_obj
+def upgrade(settings: Settings) -> None:
+    """Bring the database schema up to date."""
+
+    async def work(_: Store) -> None:
+        pass
+
+    _with_store(settings, work)
+    click.echo("the database is up to date")
+
+
+@cli.group()
+def user() -> None:
+    """Who may log in to the gateway."""
+
+
+@user.command()
+@click.argument("name")
+@click.option("--role", type=click.Choice(["viewer", "operator", "admin"]), default="operator", show_default=True)
+@click.pass_obj
+def add(settings: Settings, name: str, role: str) -> None:
+    """Add a user, or change their password and role; the password is read from stdin where there is no terminal."""
+    if sys.stdin.isatty():
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    _with_store(settings, lambda store: add_user(store, name, password, role))
+    click.echo(f"{name}: {role}")
+
+
+def _with_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
+    async def body() -> T:
+        async with bootstrap.open_store(settings) as store:
+            return await work(store)
+
+    return run_async(body())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""The scheduler: fires what is due, and lets waiting runs begin. Any number may run: the store lets each tick fire once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from datetime import datetime
+
+import structlog
+
+from imageflow.clock import Clock, iso
+from imageflow.errors import BrokerError, StoreError
+from imageflow.flow import Flow, Schedule
+from imageflow.relay import Relay
+from imageflow.run import Run, Trigger, new_run_id
+from imageflow.schedule import trigger
+from imageflow.store import Store
+
+log = structlog.get_logger()
+
+TICK_SECONDS = 0.5
+
+
+class Scheduler:
+    """Looks at all flows twice a second."""
+
+    def __init__(self, store: Store, relay: Relay, clock: Clock) -> None:
+        self._store = store
+        self._relay = relay
+        self._clock = clock
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Schedule until `stop` is set. What is missed while database or queue are away is made good afterwards."""
+        while not stop.is_set():
+            try:
+                await self.tick()
+            except (StoreError, BrokerError) as away:
+                log.warning("scheduler waits", error=str(away))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), TICK_SECONDS)
+
+    async def tick(self) -> None:
+        """Fire what is due now, then let waiting runs begin."""
+        for flow in await self._store.flows():
+            if flow.definition.enabled and flow.definition.schedule is not None:
+                await self._consider(flow, flow.definition.schedule)
+        await self.release()
+
+    async def release(self) -> None:
+        """Let waiting runs begin, and publish that they do."""
+        await self._relay.send(await self._store.release_runs())
+
+    async def _consider(self, flow: Flow, schedule: Schedule) -> None:
+        now = self._clock.now()
+        last = await self._store.last_fire(flow.name)
+        if last is None:
+            # the first sight of a flow is its baseline: its ticks count from here, for every scheduler
+            await self._store.note_fire(flow.name, now)
+            return
+        fire_time = (
+            await self._upstream_end(schedule.after, last)
+            if schedule.after is not None
+            else trigger.due(schedule, flow.definition.timezone, last, last, now)
+        )
+        if fire_time is not None:
+            await self._fire(flow, fire_time, now)
+
+    async def _upstream_end(self, upstream: str, last: datetime) -> datetime | None:
+        """When the newest run of the flow that this one follows ended well, if that was after the last fire."""
+        for run in await self._store.runs(upstream, limit=20):
+            if run.status in ("success", "partial", "empty") and run.finished_at is not None:
+                return run.finished_at if run.finished_at > last else None
+        return None
+
+    async def _fire(self, flow: Flow, fire_time: datetime, now: datetime) -> None:
+        active = await self._store.runs(flow.name, active=True)
+        waiting = sum(run.status == "queued" for run in active)
+        if trigger.overlap(flow.definition.overlap_policy, len(active) - waiting, waiting) == "skip":
+            if await self._store.note_fire(flow.name, fire_time):
+                log.info("fire skipped: a run is active", flow=flow.name, fire_time=iso(fire_time))
+            return
+        after = flow.definition.schedule.after if flow.definition.schedule is not None else None
+        cause = Trigger("flow", after) if after is not None else Trigger("schedule", iso(fire_time) or "")
+        run = Run(
+            run_id=new_run_id(now), flow=flow.name, version=flow.version, trigger=cause, status="queued", created_at=now
+        )
+        if await self._store.create_run(run, fire_time=fire_time):
+            log.info("run created", run=run.run_id, flow=flow.name, fire_time=iso(fire_time))

@@ -1,0 +1,192 @@
+"""A service: consumes its stage's queues, hands each message to the stage, settles the delivery.
+
+What ends a loan:
+
+    handled                            ack
+    Postponed                          comes again after its pause; counts as nothing
+    queue or database away             comes again soon; counts as nothing
+    an error nobody foresaw            comes again on the ladder; after FAILURE_LIMIT the stage gives up on it
+    lent CRASH_LIMIT times in vain     the stage gives up on it: it takes workers down
+    cannot be decoded                  parked
+
+To give up is to settle what the message holds as failed, with the reason: nothing is lost, every run ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import structlog
+
+from imageflow import messages, metrics, retry
+from imageflow.broker import Broker, Delivery
+from imageflow.errors import BrokerError, ImageFlowError, MessageError, Postponed, StoreError
+from imageflow.flow import Flow
+from imageflow.relay import Relay
+from imageflow.store import Store
+
+log = structlog.get_logger()
+
+FAILURE_LIMIT = 6
+CRASH_LIMIT = 8
+AWAY_PAUSE_SECONDS = 2.0
+DISCOVERY_SECONDS = 1.0
+SWEEP_SECONDS = 2.0
+
+
+class Stage(NamedTuple):
+    """A step of the pipeline: which queues it takes from (given the flows there are), how many messages of each it may
+    have on loan, and what it does with one. `handle` is told whether the message was seen before."""
+
+    name: str
+    prefetch: int
+    queues: Callable[[Sequence[Flow]], list[str]]
+    handle: Callable[[Any, bool], Awaitable[None]]
+    give_up: Callable[[Any, str], Awaitable[None]]
+
+
+class Service:
+    """Runs one stage until it is asked to stop."""
+
+    def __init__(self, stage: Stage, store: Store, broker: Broker) -> None:
+        self._stage = stage
+        self._store = store
+        self._broker = broker
+        self._log = log.bind(service=stage.name)
+        self._in_hand: set[asyncio.Task[None]] = set()
+        self._lanes: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self, stop: asyncio.Event, stop_seconds: float) -> None:
+        """Work until `stop` is set; then take nothing more, finish what is in hand within three quarters of
+        `stop_seconds`, and hand back the rest."""
+        async with asyncio.TaskGroup() as handlers:
+            async with asyncio.TaskGroup() as lanes:
+                discovery = lanes.create_task(self._discover(lanes, handlers))
+                await stop.wait()
+                discovery.cancel()
+                for lane in list(self._lanes.values()):
+                    lane.cancel()
+            await self._finish(stop_seconds * 0.75)
+
+    async def _discover(self, lanes: asyncio.TaskGroup, handlers: asyncio.TaskGroup) -> None:
+        """Start a lane for each queue as flows appear."""
+        while True:
+            with contextlib.suppress(StoreError):
+                for queue in self._stage.queues(await self._store.flows()):
+                    if queue not in self._lanes:
+                        self._lanes[queue] = lanes.create_task(self._lane(queue, handlers), name=queue)
+            await asyncio.sleep(DISCOVERY_SECONDS)
+
+    async def _lane(self, queue: str, handlers: asyncio.TaskGroup) -> None:
+        async with self._broker.consume(queue, prefetch=self._stage.prefetch) as deliveries:
+            async for delivery in deliveries:
+                task = handlers.create_task(self._settle(delivery))
+                self._in_hand.add(task)
+                task.add_done_callback(self._in_hand.discard)
+
+    async def _finish(self, seconds: float) -> None:
+        if not self._in_hand:
+            return
+        _, late = await asyncio.wait(self._in_hand, timeout=seconds)
+        for task in late:
+            task.cancel()
+        if late:
+            self._log.warning(
+                "stopped with work in hand", deliveries=len(late), note="they are handed back and repeated"
+            )
+
+    async def _settle(self, delivery: Delivery) -> None:
+        try:
+            outcome = await self._work(delivery)
+        except BrokerError as away:
+            self._log.warning("queue away", queue=delivery.queue, error=str(away))
+            await asyncio.sleep(AWAY_PAUSE_SECONDS)
+            await _quietly(delivery.hand_back())
+            outcome = "handed_back"
+        except asyncio.CancelledError:
+            await _quietly(delivery.hand_back())
+            raise
+        metrics.DELIVERIES.labels(self._stage.name, outcome).inc()
+
+    async def _work(self, delivery: Delivery) -> str:
+        try:
+            message = messages.decode(delivery.body)
+        except MessageError as error:
+            self._log.error("message parked", queue=delivery.queue, error=str(error))
+            await delivery.park(str(error))
+            return "parked"
+        with structlog.contextvars.bound_contextvars(run=message.run_id, flow=message.flow):
+            if delivery.deliveries >= CRASH_LIMIT:
+                return await self._give_up(
+                    delivery, message, f"it was taken {delivery.deliveries} times and never finished"
+                )
+            return await self._attempt(delivery, message)
+
+    async def _attempt(self, delivery: Delivery, message: messages.Message) -> str:
+        failures = int(delivery.headers.get("attempts", "0"))
+        try:
+            await self._stage.handle(message, delivery.deliveries > 0 or failures > 0)
+        except Postponed as later:
+            await delivery.retry(later.retry_after or 1.0, failed=False)
+            return "postponed"
+        except StoreError as away:
+            self._log.warning("database away", error=str(away))
+            await delivery.retry(AWAY_PAUSE_SECONDS, failed=False)
+            return "postponed"
+        except BrokerError:
+            raise
+        except Exception as error:
+            self._log.exception("unexpected error", failures=failures + 1)
+            if failures + 1 >= FAILURE_LIMIT:
+                return await self._give_up(delivery, message, f"unexpected error: {type(error).__name__}: {error}")
+            await delivery.retry(retry.delay(failures + 1))
+            return "failed"
+        await delivery.ack()
+        return "done"
+
+    async def _give_up(self, delivery: Delivery, message: messages.Message, reason: str) -> str:
+        self._log.error("gave up on a message", queue=delivery.queue, reason=reason)
+        try:
+            await self._stage.give_up(message, reason)
+        except (StoreError, Postponed):
+            await delivery.retry(AWAY_PAUSE_SECONDS, failed=False)
+            return "postponed"
+        except ImageFlowError as error:
+            await delivery.park(f"{reason}; and it cannot be settled: {error}")
+            return "parked"
+        await delivery.ack()
+        return "gave_up"
+
+
+async def sweep(relay: Relay) -> None:
+    """Publish what a crash or an absent broker left in the outbox, for ever."""
+    while True:
+        with contextlib.suppress(StoreError, BrokerError):
+            await relay.sweep()
+        await asyncio.sleep(SWEEP_SECONDS)
+
+
+@asynccontextmanager
+async def background(jobs: Sequence[Callable[[], Awaitable[None]]]) -> AsyncIterator[None]:
+    """Run jobs that never end beside the body, and end them with it."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_job(job)) for job in jobs]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+async def _job(job: Callable[[], Awaitable[None]]) -> None:
+    await job()
+
+
+async def _quietly(settling: Awaitable[None]) -> None:
+    """Settle a delivery whose loan may be over already: then it comes back by itself."""
+    with contextlib.suppress(ImageFlowError):
+        await settling

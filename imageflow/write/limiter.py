@@ -1,0 +1,131 @@
+"""How much a domain of Omnitron is asked at once, and whether at all. Pure: told the time, never asks.
+
+`Limiter`: additive increase, multiplicative decrease, as TCP does it, with a second brake: while answers take much
+longer than the best ones seen lately, more at once would only wait in Omnitron's queue, so the limit does not grow and
+sinks a little. It grows only while it is used.
+
+`Hold`: whether rows go out at all. When most answers of the last WINDOW are Omnitron's fault, it holds: one probe at a
+time, at growing pauses; the first good answer ends it. Waiting burns no row's attempts.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+START_LIMIT = 16.0
+MAX_LIMIT = 1024.0
+DECREASE = 0.5
+PATIENCE = 2.0
+"""How many times the best latency is still taken for a good answer."""
+BASELINE_SECONDS = 10.0
+"""How long a best latency counts: after that a newer one replaces it, so a domain that got slower is not held down."""
+SPACING_SECONDS = 1.0
+"""At least between two decreases: answers that were under way when the limit sank say nothing of the new limit."""
+
+WINDOW = 20
+AWAY_LIMIT = 5
+PRODUCTS_LIMIT = 5
+PROBE_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
+
+
+class Limiter:
+    """The number of requests that may be under way at once."""
+
+    def __init__(self, start: float = START_LIMIT, maximum: float = MAX_LIMIT) -> None:
+        self._limit = start
+        self._maximum = maximum
+        self._slow_start = True
+        self._best = float("inf")
+        self._best_next = float("inf")
+        self._best_until = 0.0
+        self._next_decrease = 0.0
+
+    @property
+    def limit(self) -> int:
+        return max(1, int(self._limit))
+
+    def good(self, latency: float, in_flight: int, now: float) -> None:
+        """An answer that was not Omnitron's fault came after `latency` seconds, with `in_flight` under way."""
+        self._learn(latency, now)
+        if latency > self._best * PATIENCE + 0.005:
+            self._slow_start = False
+            self._limit = max(1.0, self._limit - 0.5 / self._limit)
+        elif in_flight >= self._limit * 0.8:
+            self._limit = min(self._maximum, self._limit + (1.0 if self._slow_start else 1.0 / self._limit))
+
+    def overloaded(self, now: float) -> None:
+        """Omnitron asked for less (429, 503) or did not answer in time."""
+        self._slow_start = False
+        if now >= self._next_decrease:
+            self._limit = max(1.0, self._limit * DECREASE)
+            self._next_decrease = now + SPACING_SECONDS
+
+    def _learn(self, latency: float, now: float) -> None:
+        if now >= self._best_until:
+            self._best = min(self._best_next, latency)
+            self._best_next = float("inf")
+            self._best_until = now + BASELINE_SECONDS
+        self._best = min(self._best, latency)
+        self._best_next = min(self._best_next, latency)
+
+
+class Hold:
+    """Whether a domain is held, and when to probe it.
+
+    Held when Omnitron was not reached AWAY_LIMIT times in a row, or when most of the last WINDOW answers, over several
+    products, were its fault: one product that always gives 500 holds nobody.
+    """
+
+    def __init__(self) -> None:
+        self._recent: deque[str | None] = deque(maxlen=WINDOW)
+        self._away = 0
+        self._probes = 0
+        self._probe_at = 0.0
+        self.held = False
+        self.since = 0.0
+        self.reason = ""
+
+    def good(self) -> None:
+        """An answer that was not Omnitron's fault: a held domain is back."""
+        if self.held:
+            self.held = False
+            self._recent.clear()
+        self._away = 0
+        self._recent.append(None)
+
+    def bad(self, product: str, reason: str, now: float, *, away: bool) -> None:
+        """An answer that was Omnitron's fault, or none (`away`)."""
+        self._recent.append(product)
+        self._away = self._away + 1 if away else 0
+        self.reason = reason
+        if not self.held and (self._away >= AWAY_LIMIT or self._mostly_bad()):
+            self.held, self.since, self._probes = True, now, 0
+            self._probe_at = now + PROBE_SECONDS[0]
+
+    def may_probe(self, now: float) -> bool:
+        """Whether a row may go out as the probe now; the next probe waits longer."""
+        if now < self._probe_at:
+            return False
+        self._probes += 1
+        self._probe_at = now + PROBE_SECONDS[min(self._probes, len(PROBE_SECONDS) - 1)]
+        return True
+
+    def _mostly_bad(self) -> bool:
+        failures = [product for product in self._recent if product is not None]
+        return len(failures) >= WINDOW // 2 and len(set(failures)) >= PRODUCTS_LIMIT
+
+
+class Bucket:
+    """A token bucket: at most `rate` per second, bursts of a tenth of a second's worth (at least one)."""
+
+    def __init__(self, rate: float, now: float) -> None:
+        self._rate = rate
+        self._burst = max(1.0, rate / 10)
+        self._tokens = self._burst
+        self._at = now
+
+    def wait(self, now: float) -> float:
+        """Take a token; seconds to wait before using it."""
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate) - 1.0
+        self._at = now
+        return max(0.0, -self._tokens / self._rate)

@@ -1,0 +1,99 @@
+"""What Omnitron's answer means for a row (DESIGN: 9). Pure.
+
+2xx                                     written
+400, 404, 409, 413, 422, other 3xx/4xx  refused: the row is at fault, it will not be tried again
+401                                     unauthorized: log in again, once for all
+408, 425, 429, 5xx, no answer           unavailable: Omnitron is at fault, try again later
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from imageflow.transport import Answer, retry_after
+
+MAX_REASON_CHARS = 500
+
+
+class Written(msgspec.Struct, frozen=True):
+    """The image set is on Omnitron."""
+
+    status: int
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The row is at fault: permanent."""
+
+    reason: str
+    status: int | None = None
+    stage: str = "write"
+
+
+class Unauthorized(msgspec.Struct, frozen=True):
+    """The token is not good (any more)."""
+
+    reason: str
+
+
+class Unavailable(msgspec.Struct, frozen=True):
+    """Omnitron is at fault: transient. `slow_down` where it asked for less (429, 503) or did not answer in time; `away`
+    where Omnitron itself was not reached (no connection, 502, 503, 504): then no row can be at fault."""
+
+    reason: str
+    status: int | None = None
+    retry_after: float | None = None
+    slow_down: bool = False
+    away: bool = False
+
+
+Outcome = Written | Refused | Unauthorized | Unavailable
+
+
+def judge(answer: Answer, now: datetime) -> Outcome:
+    """What an answer means; `now` is for Retry-After dates."""
+    if answer.ok:
+        return Written(answer.status)
+    reason = explain(answer)
+    if answer.status == 401:
+        return Unauthorized(reason)
+    if answer.transient:
+        return Unavailable(
+            reason,
+            answer.status,
+            retry_after(answer.headers, now),
+            slow_down=answer.status in (429, 503),
+            away=answer.status in (502, 503, 504),
+        )
+    if 300 <= answer.status < 400:
+        reason = f"Omnitron redirects to {answer.headers.get('location', 'nowhere')[:200]}: check omnitron.domain_url and images_path"
+    return Refused(reason, answer.status)
+
+
+def explain(answer: Answer) -> str:
+    """Omnitron's own words on one line: `images[1].url: Enter a valid URL.` of Django REST framework's nested lists."""
+    try:
+        said = "; ".join(_flat(msgspec.json.decode(answer.body), ""))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        said = answer.excerpt()
+    text = f"Omnitron answered {answer.status}" + (f": {said}" if said else "")
+    return text if len(text) <= MAX_REASON_CHARS else text[: MAX_REASON_CHARS - 1] + "…"
+
+
+def _flat(value: Any, path: str) -> list[str]:
+    """Errors with their paths; `detail` and `non_field_errors` are not fields of ours and are left out of paths."""
+    if isinstance(value, dict):
+        return [line for key, inner in value.items() for line in _flat(inner, _join(path, str(key)))]
+    if isinstance(value, list):
+        if all(isinstance(item, str) for item in value):
+            return [f"{path}: {' '.join(value)}" if path else " ".join(value)] if value else []
+        return [line for index, inner in enumerate(value) for line in _flat(inner, f"{path}[{index}]")]
+    return [f"{path}: {value}" if path else str(value)]
+
+
+def _join(path: str, key: str) -> str:
+    if key in ("detail", "non_field_errors"):
+        return path
+    return f"{path}.{key}" if path else key

@@ -1,0 +1,422 @@
+"""The writer: takes a chunk of rows, sends each to Omnitron, settles all of them, and sends on what must wait.
+
+What happens to a chunk: targets (the SKUs of each row) -> claims (store) -> decisions (ledger.py) -> requests, as many
+at once as the gate lets through (limiter.py) -> outcomes (outcome.py) -> one settling transaction -> a new chunk for the
+rows that come again, on the delay ladder. The delivery is acknowledged after that; if it comes twice, the ledger knows
+which rows are written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import structlog
+
+from imageflow import messages, metrics, retry
+from imageflow.broker import Broker, Outgoing
+from imageflow.clock import Clock
+from imageflow.errors import LoginError, Postponed, SecretError, StageError, StoreError, TransportError
+from imageflow.flow import Definition
+from imageflow.imageset import Image, digest
+from imageflow.messages import RowsReady
+from imageflow.omnitron import OmnitronSessions
+from imageflow.row import Row, RowLog
+from imageflow.store import Claim, LedgerEntry, Store, Wanted
+from imageflow.transport import Transport
+from imageflow.write.gate import Gate, Held
+from imageflow.write.ledger import Decision, combine, decide
+from imageflow.write.outcome import Outcome, Refused, Unauthorized, Unavailable, Written, judge
+from imageflow.write.targets import Targets
+
+log = structlog.get_logger()
+
+LEASE_SECONDS = 15.0
+HEARTBEAT_SECONDS = 3.0
+BUSY_SECONDS = 1.0
+HELD_SECONDS = 5.0
+SETTLE_PAUSE_SECONDS = 1.0
+UNCAPPED = 1 << 30
+
+
+class Payload(msgspec.Struct, frozen=True):
+    """The body of a write, as Omnitron takes it."""
+
+    product_sku: str
+    images: tuple[Image, ...]
+
+
+class Sku(msgspec.Struct):
+    """One SKU that a row is written to, with what the ledger said of it and what came of it."""
+
+    product: str
+    claim: Claim | None = None
+    decision: Decision = "busy"
+    outcome: Outcome | None = None
+
+
+class Work(msgspec.Struct):
+    """A row in hand."""
+
+    row: Row
+    digest: str
+    skus: list[Sku]
+    decision: Decision = "busy"
+    outcome: Outcome | None = None
+    held: bool = False
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Writer:
+    """Use as an async context manager: entering makes this process known as the owner of claims, leaving ends them."""
+
+    def __init__(
+        self, store: Store, broker: Broker, clock: Clock, transport: Transport, omnitron: OmnitronSessions
+    ) -> None:
+        self._store = store
+        self._broker = broker
+        self._clock = clock
+        self._transport = transport
+        self._omnitron = omnitron
+        self._targets = Targets(omnitron, clock)
+        self._gates: dict[str, Gate] = {}
+        self._flows: dict[tuple[str, int], Definition] = {}
+        self._owner = secrets.token_hex(8)
+        self._chunks = 0
+        self._alive_at = float("-inf")
+
+    # the lease -------------------------------------------------------------------------------------------------------
+
+    async def heartbeat(self) -> None:
+        """Renew the lease of this process's claims, for ever."""
+        while True:
+            with contextlib.suppress(StoreError):
+                await self._renew()
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    async def close(self) -> None:
+        """End this process's claims now."""
+        with contextlib.suppress(StoreError):
+            await self._store.gone(self._owner)
+
+    async def _renew(self) -> None:
+        asked_at = self._clock.monotonic()
+        await self._store.alive(self._owner, LEASE_SECONDS)
+        self._alive_at = asked_at
+
+    async def _must_be_alive(self) -> None:
+        """Claims are worth nothing without a lease: raise StoreError rather than send without one."""
+        if self._clock.monotonic() - self._alive_at > LEASE_SECONDS / 2:
+            await self._renew()
+
+    # a chunk ---------------------------------------------------------------------------------------------------------
+
+    async def handle(self, message: RowsReady) -> None:
+        """Write a chunk. Raises Postponed while its domain is held (and this chunk is not the probe)."""
+        definition = await self._definition(message.flow, message.version)
+        gate = self._gate(definition.omnitron.domain)
+        probe = gate.hold.held and gate.hold.may_probe(self._clock.monotonic())
+        if gate.hold.held and not probe:
+            raise Postponed(HELD_SECONDS, f"{definition.omnitron.domain} is held: {gate.hold.reason}")
+        await self._must_be_alive()
+        self._chunks += 1
+        token = f"{self._owner}/{self._chunks}"
+        works = [await self._targeted(definition, row) for row in message.rows]
+        claims = await self._claim(definition, token, works)
+        settled = False
+        try:
+            await self._send_all(definition, gate, works, probe=probe)
+            await self._settle(definition, message, token, works, claims, gate)
+            settled = True
+            await self._send_on(message, definition, gate, works)
+        finally:
+            if not settled:
+                await self._release(definition, token, claims)
+
+    async def give_up(self, message: RowsReady, reason: str) -> None:
+        """Settle a chunk that cannot be handled: its rows fail with the reason."""
+        logs = [_failed(message, row, Refused(reason), row.attempts) for row in message.rows]
+        await self._store.settle(f"{self._owner}/give-up", logs)
+
+    async def _definition(self, name: str, version: int) -> Definition:
+        key = (name, version)
+        if key not in self._flows:
+            self._flows[key] = (await self._store.flow(name, version)).definition
+        return self._flows[key]
+
+    def _gate(self, domain: str) -> Gate:
+        if domain not in self._gates:
+            self._gates[domain] = Gate(self._clock)
+        return self._gates[domain]
+
+    @property
+    def held(self) -> dict[str, str]:
+        """The domains that are held now, and why."""
+        return {domain: gate.hold.reason for domain, gate in self._gates.items() if gate.hold.held}
+
+    async def _targeted(self, definition: Definition, row: Row) -> Work:
+        work = Work(row, digest(row.images), [])
+        if row.key == "sku":
+            work.skus = [Sku(row.product)]
+            return work
+        try:
+            work.skus = [Sku(sku) for sku in await self._targets.skus(definition, row.product)]
+        except (StageError, TransportError, SecretError) as error:
+            work.outcome = _outcome_of(error)
+            return work
+        if not work.skus:
+            work.outcome = Refused(f"no product with base code {row.product!r} is on Omnitron")
+        return work
+
+    async def _claim(self, definition: Definition, token: str, works: list[Work]) -> list[str]:
+        """Claim the products of all rows and decide what to do with each; returns what was claimed."""
+        wanted: dict[str, Wanted] = {}
+        for work in works:
+            for sku in work.skus:
+                if sku.product not in wanted:
+                    wanted[sku.product] = Wanted(sku.product, work.row.version)
+        if not wanted:
+            return []
+        claims = await self._store.claim(definition.omnitron.domain, self._owner, token, list(wanted.values()))
+        by_product = {claim.product: claim for claim in claims}
+        taken: set[str] = set()
+        for work in works:
+            _decide(work, by_product, taken, skip_unchanged=definition.write.skip_unchanged)
+        return [claim.product for claim in claims if claim.mine]
+
+    async def _send_all(self, definition: Definition, gate: Gate, works: list[Work], *, probe: bool) -> None:
+        ready = [work for work in works if work.outcome is None and work.decision == "send"]
+        if probe and ready:
+            await self._send(definition, gate, ready[0], probe=True)
+            ready = ready[1:]
+        if len(ready) == 1:
+            await self._send(definition, gate, ready[0])
+        elif ready:
+            async with asyncio.TaskGroup() as group:
+                for work in ready:
+                    group.create_task(self._send(definition, gate, work))
+
+    async def _send(self, definition: Definition, gate: Gate, work: Work, *, probe: bool = False) -> None:
+        """Write a row to each of its SKUs that wants it, until one fails."""
+        cap = UNCAPPED if definition.write.concurrency == "auto" else definition.write.concurrency
+        for sku in work.skus:
+            if sku.decision != "send":
+                continue
+            try:
+                async with gate.slot(definition.name, cap, definition.write.rate_limit, probe=probe):
+                    sku.outcome = await self._ask(definition, gate, sku.product, work.row.images)
+            except Held:
+                work.held = True
+                return
+            if not isinstance(sku.outcome, Written):
+                work.outcome = sku.outcome
+                return
+
+    async def _ask(self, definition: Definition, gate: Gate, product: str, images: tuple[Image, ...]) -> Outcome:
+        """One write, with one more login where the token is refused."""
+        started = self._clock.monotonic()
+        body = _encode(Payload(product, images))
+        outcome = await self._post(definition, body)
+        if isinstance(outcome, Unauthorized):
+            started = self._clock.monotonic()
+            outcome = await self._post(definition, body)
+        if isinstance(outcome, Unauthorized):
+            outcome = Unavailable(outcome.reason, 401)
+        gate.learn(product, outcome, self._clock.monotonic() - started)
+        return outcome
+
+    async def _post(self, definition: Definition, body: bytes) -> Outcome:
+        omnitron = definition.omnitron
+        try:
+            token = await self._omnitron.token(definition)
+            answer = await self._transport.request(
+                "POST",
+                omnitron.domain + omnitron.images_path,
+                headers={"Authorization": f"Token {token}", "Content-Type": "application/json"},
+                body=body,
+                timeout=definition.write.timeout,
+                max_bytes=1 << 20,
+            )
+        except (StageError, TransportError, SecretError) as error:
+            return _outcome_of(error)
+        if answer.status == 401:
+            self._omnitron.invalidate(definition, token)
+        return judge(answer, self._clock.now())
+
+    # settling --------------------------------------------------------------------------------------------------------
+
+    async def _settle(
+        self, definition: Definition, message: RowsReady, token: str, works: list[Work], claims: list[str], gate: Gate
+    ) -> None:
+        """Log what is decided. While the database is away this waits: what Omnitron took must be in the ledger."""
+        domain = definition.omnitron.domain
+        logs = [entry for work in works if (entry := _log(message, definition, work, held=gate.hold.held)) is not None]
+        written = [entry for work in works for entry in _entries(domain, message, work)]
+        release = [(domain, product) for product in claims]
+        while True:
+            try:
+                ended = await self._store.settle(token, logs, written=written, release=release)
+                break
+            except StoreError as away:
+                log.warning("database away: rows wait to be settled", rows=len(logs), error=str(away))
+                await asyncio.sleep(SETTLE_PAUSE_SECONDS)
+        for entry in logs:
+            metrics.ROWS.labels(message.flow, entry.state).inc()
+        for run in ended:
+            metrics.RUNS.labels(run.flow, run.status).inc()
+            log.info("run ended", status=run.status, **msgspec.to_builtins(run.counts))
+
+    async def _release(self, definition: Definition, token: str, claims: list[str]) -> None:
+        """End claims after an error; if that fails too, they end with this process's lease."""
+        with contextlib.suppress(StoreError):
+            await self._store.settle(token, [], release=[(definition.omnitron.domain, product) for product in claims])
+
+    async def _send_on(self, message: RowsReady, definition: Definition, gate: Gate, works: list[Work]) -> None:
+        """Publish the rows that come again, one chunk for each delay."""
+        later: dict[int, list[Row]] = {}
+        for work in works:
+            if (again := _again(work, definition, held=gate.hold.held)) is not None:
+                row, seconds = again
+                later.setdefault(retry.step(seconds), []).append(row)
+        outgoing = [
+            Outgoing(
+                messages.write_queue(message.flow),
+                messages.encode(msgspec.structs.replace(message, rows=tuple(rows))),
+                seconds,
+            )
+            for seconds, rows in later.items()
+        ]
+        if outgoing:
+            await self._broker.publish(*outgoing)
+
+
+# decisions about one row: pure -----------------------------------------------------------------------------------------
+
+
+def _outcome_of(error: Exception) -> Outcome:
+    """What it means that there is no answer at all."""
+    if isinstance(error, SecretError) or (isinstance(error, LoginError) and not error.transient):
+        return Refused(str(error), stage="login")
+    if isinstance(error, TransportError) and not error.transient:
+        return Refused(str(error))
+    return Unavailable(
+        str(error), retry_after=getattr(error, "retry_after", None), slow_down=_timed_out(error), away=True
+    )
+
+
+def _timed_out(error: Exception) -> bool:
+    return isinstance(error.__cause__, TimeoutError)
+
+
+def _decide(work: Work, claims: dict[str, Claim], taken: set[str], *, skip_unchanged: bool) -> None:
+    """Decide on each SKU of a row; a SKU that an earlier row of the chunk has taken is busy."""
+    for sku in work.skus:
+        claim = claims[sku.product]
+        sku.claim = claim
+        sku.decision = (
+            "busy"
+            if sku.product in taken
+            else decide(claim, work.row.version, work.digest, skip_unchanged=skip_unchanged)
+        )
+    work.decision = combine([sku.decision for sku in work.skus])
+    if work.decision != "busy":
+        taken.update(sku.product for sku in work.skus)
+
+
+def _log(message: RowsReady, definition: Definition, work: Work, *, held: bool) -> RowLog | None:
+    """The row's log, or None where it comes again."""
+    row = work.row
+    if isinstance(work.outcome, Refused):
+        return _failed(message, row, work.outcome, row.attempts + (1 if work.decision == "send" else 0))
+    if isinstance(work.outcome, (Unavailable, Unauthorized)):
+        if _burns(work.outcome, held=held) and row.attempts + 1 >= definition.write.max_attempts:
+            return _failed(message, row, work.outcome, row.attempts + 1, retryable=True)
+        return None
+    if work.held or work.decision == "busy":
+        return None
+    state: Any = {"send": "written", "repeated": "written"}.get(work.decision, work.decision)
+    sent = next((sku.outcome for sku in work.skus if isinstance(sku.outcome, Written)), None)
+    return _row_log(
+        message,
+        row,
+        state=state,
+        http_status=sent.status if sent is not None else None,
+        attempts=row.attempts + (1 if sent is not None else 0),
+        reason="a newer row of the product was written first" if state == "superseded" else None,
+    )
+
+
+def _burns(outcome: Outcome, *, held: bool) -> bool:
+    """Whether a failure costs the row one of its attempts: not while Omnitron as a whole is away."""
+    return not (held and isinstance(outcome, Unavailable) and (outcome.away or outcome.slow_down))
+
+
+def _again(work: Work, definition: Definition, *, held: bool) -> tuple[Row, float] | None:
+    """The row as it comes again, and after how many seconds; None where it is settled."""
+    row = work.row
+    if isinstance(work.outcome, (Unavailable, Unauthorized)):
+        if not _burns(work.outcome, held=held):
+            return row, HELD_SECONDS
+        attempts = row.attempts + 1
+        if attempts >= definition.write.max_attempts:
+            return None
+        asked = work.outcome.retry_after if isinstance(work.outcome, Unavailable) else None
+        return msgspec.structs.replace(
+            row, attempts=attempts, first_error=row.first_error or work.outcome.reason
+        ), float(retry.delay(attempts, asked))
+    if work.outcome is not None:
+        return None
+    if work.held:
+        return row, HELD_SECONDS
+    return (row, BUSY_SECONDS) if work.decision == "busy" else None
+
+
+def _entries(domain: str, message: RowsReady, work: Work) -> list[LedgerEntry]:
+    """What is on Omnitron now because of this row: SKUs written, and those where the same set was there already."""
+    row = work.row
+    return [
+        LedgerEntry(domain, sku.product, row.version, work.digest, message.run_id, row.row)
+        for sku in work.skus
+        if isinstance(sku.outcome, Written)
+        or (sku.decision == "unchanged" and sku.claim is not None and sku.claim.mine)
+    ]
+
+
+def _failed(message: RowsReady, row: Row, outcome: Outcome, attempts: int, *, retryable: bool = False) -> RowLog:
+    assert isinstance(outcome, (Refused, Unavailable, Unauthorized))
+    status = 401 if isinstance(outcome, Unauthorized) else outcome.status
+    reason = outcome.reason if not retryable else f"{outcome.reason} (given up after {attempts} attempts)"
+    stage: Any = outcome.stage if isinstance(outcome, Refused) else "write"
+    return _row_log(
+        message,
+        row,
+        state="failed",
+        stage=stage,
+        reason=reason,
+        http_status=status,
+        attempts=attempts,
+        retryable=retryable,
+    )
+
+
+def _row_log(message: RowsReady, row: Row, **fields: Any) -> RowLog:
+    return RowLog(
+        run_id=message.run_id,
+        row=row.row,
+        product=row.product,
+        images=row.images,
+        version=row.version,
+        key=row.key,
+        **fields,
+    )
+
+
+def queues(flows: Sequence[Any]) -> list[str]:
+    """The queues that writers take from."""
+    return [messages.write_queue(flow.name) for flow in flows]
