@@ -141,7 +141,7 @@ def turn(erp: Erp, cursor: Cursor, got: Got) -> Turn:
     if isinstance(result, More) and not isinstance(paging, NonePagination) and cursor.pages >= paging.max_pages:
         raise ReadError(f"there are more than {paging.max_pages:,} pages (pagination.max_pages)")
     if isinstance(result, Last):
-        return Last((*result.warnings, *_ceiling(cursor, got)), result.complete)
+        return Last((*result.warnings, *_unasked(paging, cursor, got), *_ceiling(cursor, got)), result.complete)
     return result
 
 
@@ -180,9 +180,11 @@ def _counted(cursor: Cursor, got: Got) -> Cursor:
 def _counting(paging: OffsetPagination | PagePagination, cursor: Cursor, got: Got, advance: int) -> Turn:
     cursor, warnings = _totalled(paging, cursor, got)
     count = len(got.rows)
+    if cursor.total and not cursor.rows:
+        raise ReadError(f"the ERP speaks of {cursor.total:,} rows at {paging.total_path!r} but gives none")
     if _ends(paging.limit, count, cursor):
         lacking = cursor.total is not None and cursor.rows < cursor.total
-        return Last((*warnings, *_short(paging, cursor, got)), complete=not lacking)
+        return Last((*warnings, *_short(cursor)), complete=not lacking)
     return More(_with(cursor, position=(cursor.position or 0) + advance), warnings)
 
 
@@ -215,19 +217,14 @@ def _totalled(paging: OffsetPagination | PagePagination, cursor: Cursor, got: Go
     return _with(cursor, total=total, total_changed=True), (warning,)
 
 
-def _short(paging: OffsetPagination | PagePagination, cursor: Cursor, got: Got) -> tuple[str, ...]:
+def _short(cursor: Cursor) -> tuple[str, ...]:
     """Warnings of a read that ends before it should have."""
     if cursor.total is not None and cursor.rows < cursor.total:
         return (f"the ERP gave {cursor.rows:,} of {cursor.total:,} rows: {_CAP_HINT} The watermark stays where it is",)
-    if paging.total_path is None and got.rows and _says_more(got.document, cursor.rows):
-        warning = (
-            f"the read ended at a page of {len(got.rows):,} rows, fewer than the limit of {paging.limit:,}, though the "
-            "answer speaks of more: set pagination.total_path, or a limit that the ERP grants"
-        )
-        return (warning,)
     return ()
 
 
+_SETTINGS_HINT = "do erp.pagination and its limit fit the ERP?"
 _CAP_HINT = "does it cap how far one can page?"
 
 
@@ -239,16 +236,17 @@ def _ceiling(cursor: Cursor, got: Got) -> tuple[str, ...]:
     return (f"the read ended at exactly {cursor.rows:,} rows: {_CAP_HINT}",)
 
 
-def _says_more(document: Any, rows: int) -> bool:
-    if not isinstance(document, dict):
-        return False
-    stated = _stated_total(document)
-    following = document.get("next")
-    return (
-        (stated is not None and stated > rows)
-        or document.get("has_more") is True
-        or (isinstance(following, str) and following != "")
-    )
+def _unasked(paging: Pagination, cursor: Cursor, got: Got) -> tuple[str, ...]:
+    """A warning where the last answer speaks of more rows in a way that the flow does not look at."""
+    if getattr(paging, "total_path", None) is not None or not isinstance(got.document, dict):
+        return ()
+    stated = _stated_total(got.document)
+    following = None if isinstance(paging, NextPagination) else got.document.get("next")
+    if stated is not None and stated > cursor.rows:
+        return (f"the read ended after {cursor.rows:,} rows, though the answer counts {stated:,}: {_SETTINGS_HINT}",)
+    if got.rows and (got.document.get("has_more") is True or (isinstance(following, str) and following)):
+        return (f"the read ended after {cursor.rows:,} rows, though the answer says there are more: {_SETTINGS_HINT}",)
+    return ()
 
 
 def _stated_total(document: Any) -> int | None:
@@ -325,10 +323,9 @@ def _said_next(paging: NextPagination, got: Got) -> Any:
     if paging.field == "Link":
         return link.next_target(got.link)
     value = pointer.find(got.document, paging.field)
-    empty = (
-        value is pointer.MISSING or value is None or value is False or (isinstance(value, str) and not value.strip())
-    )
-    return None if empty or value in ([], {}) else value
+    # 0 is how some say that there is no more: no page but the first could be called that
+    blank = isinstance(value, str) and not value.strip()
+    return None if not value or blank else value
 
 
 def allowed(erp: Erp, target: str, base: str, what: str) -> str:
