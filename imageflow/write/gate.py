@@ -24,6 +24,7 @@ class Gate:
         self._buckets: dict[str, Bucket] = {}
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         self._by_flow: Counter[str] = Counter()
+        self._caps: dict[str, int] = {}
         self.limiter = Limiter()
         self.hold = Hold()
         self.in_flight = 0
@@ -68,22 +69,24 @@ class Gate:
                 raise Held
             if self.in_flight < self.limiter.limit and self._by_flow[flow] < cap:
                 return
+            self._caps[flow] = cap
             turn = asyncio.get_running_loop().create_future()
             self._waiting.setdefault(flow, deque()).append(turn)
             await turn
 
     def _wake(self) -> None:
-        """Let as many in as there are free places, from each flow in turn."""
+        """Let as many in as there are free places, from each flow in turn while it is below its cap."""
         free = self.limiter.limit - self.in_flight
-        while free > 0 and self._waiting:
-            flow = next(iter(self._waiting))
+        room = {flow: self._caps[flow] - self._by_flow[flow] for flow in self._waiting}
+        while free > 0 and (flow := next((flow for flow in self._waiting if room[flow] > 0), None)) is not None:
             queue = self._waiting.pop(flow)
             turn = queue.popleft()
             if queue:
-                self._waiting[flow] = queue
+                self._waiting[flow] = queue  # to the end of the line of flows
             if not turn.done():
                 turn.set_result(None)
                 free -= 1
+                room[flow] -= 1
 
     def _turn_away(self) -> None:
         for queue in self._waiting.values():

@@ -1,0 +1,107 @@
+"""How much a domain is asked at once."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imageflow.write.limiter import AWAY_LIMIT, PROBE_SECONDS, WINDOW, Bucket, Hold, Limiter
+
+
+def test_limit_grows_while_it_is_used_and_answers_are_quick():
+    """Good answers at full use raise the limit; idle ones do not."""
+    limiter = Limiter(start=4)
+    for n in range(100):
+        limiter.good(0.05, in_flight=1, now=n / 100)
+    assert limiter.limit == 4
+    for n in range(100):
+        limiter.good(0.05, in_flight=limiter.limit, now=1 + n / 100)
+    assert limiter.limit > 50
+
+
+def test_overload_halves_once_a_second():
+    """A burst of 429 is one sign, not fifty."""
+    limiter = Limiter(start=64)
+    for _ in range(50):
+        limiter.overloaded(now=1.0)
+    assert limiter.limit == 32
+    limiter.overloaded(now=2.5)
+    assert limiter.limit == 16
+
+
+def test_rising_latency_stops_the_growth():
+    """When answers take longer because they queue on the other side, more at once is no use."""
+    limiter = Limiter(start=8)
+    now = 0.0
+    for _ in range(5_000):
+        now += 0.001
+        limiter.good(0.05 * max(1.0, limiter.limit / 20), limiter.limit, now)
+    assert 15 <= limiter.limit <= 60
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 60), st.integers(0, 2000)), max_size=200))
+def test_limit_stays_in_bounds(events):
+    """Whatever happens, at least one request is allowed and never more than the maximum."""
+    limiter = Limiter()
+    for n, (good, latency, in_flight) in enumerate(events):
+        limiter.good(latency, in_flight, n * 0.7) if good else limiter.overloaded(n * 0.7)
+        assert 1 <= limiter.limit <= 1024
+
+
+def test_hold_when_omnitron_is_not_reached():
+    """A few connections in a row that fail hold the domain; one good answer ends it."""
+    hold = Hold()
+    for n in range(AWAY_LIMIT):
+        assert not hold.held
+        hold.bad("p", "refused", n, away=True)
+    assert hold.held
+    hold.good()
+    assert not hold.held
+
+
+def test_one_product_that_always_fails_holds_nobody():
+    """500 for one product may be that product's fault."""
+    hold = Hold()
+    for n in range(3 * WINDOW):
+        hold.bad("p", "500", n, away=False)
+    assert not hold.held
+
+
+def test_most_products_failing_hold():
+    """500 for most products is Omnitron's fault."""
+    hold = Hold()
+    for n in range(WINDOW):
+        hold.bad(f"p{n}", "500", n, away=False)
+    assert hold.held
+
+
+def test_scattered_failures_do_not_hold():
+    """One in three failing is retried row by row."""
+    hold = Hold()
+    for n in range(300):
+        if n % 3 == 0:
+            hold.bad(f"p{n}", "503", n, away=True)
+        else:
+            hold.good()
+    assert not hold.held
+
+
+def test_probes_come_at_growing_pauses():
+    """One probe at a time; each failed one makes the pause longer, up to the last step."""
+    hold = Hold()
+    for _ in range(AWAY_LIMIT):
+        hold.bad("p", "refused", 0.0, away=True)
+    times = [t / 10 for t in range(600) if hold.may_probe(t / 10)]
+    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    assert times[0] == PROBE_SECONDS[0]
+    assert gaps == sorted(gaps)
+    assert max(gaps) == PROBE_SECONDS[-1]
+
+
+@given(st.floats(0.1, 1000), st.lists(st.floats(0, 2), min_size=1, max_size=100))
+def test_bucket_never_exceeds_its_rate(rate, gaps):
+    """Over any stretch, no more than the rate plus one burst goes through."""
+    now, bucket, uses = 0.0, Bucket(rate, 0.0), []
+    for gap in gaps:
+        now += gap
+        uses.append(now + bucket.wait(now))
+    span = max(uses) - min(uses)
+    assert len(uses) <= span * rate + max(1.0, rate / 10) + 1.001
