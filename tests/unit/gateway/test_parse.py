@@ -1,0 +1,179 @@
+"""What a post may hold, decided without I/O."""
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imageflow.flow import Definition, decode_custom
+from imageflow.gateway.outbound import check_key, inlined, parse
+from imageflow.gateway.problem import Refusal
+from imageflow.messages import MAX_MESSAGE_BYTES, PageRead, ReadPage, decode, encode
+from imageflow.page import ROWS_PER_PAGE_LIMIT
+from imageflow.store import Unsent
+
+
+def definition(**fields):
+    document = {
+        "name": "posts",
+        "direction": "outbound",
+        "omnitron": {"domain_url": "https://brand.example.com", "username": "u", "password": {"env": "P"}},
+        **fields,
+    }
+    return msgspec.convert(document, Definition, dec_hook=decode_custom)
+
+
+PLAIN = definition()
+NESTED = definition(erp={"rows_path": "data.items"})
+POINTER = definition(erp={"rows_path": "/data/items"})
+SCRIPTED = definition(erp={"rows_path": "data.items"}, script="def process(response):\n    return response\n")
+BY_FILE_NAME = definition(filename_template="{sku}_{image_order}.jpg")
+
+
+@pytest.mark.parametrize(
+    ("body", "flow", "rows", "text"),
+    [
+        (b'{"sku": "A"}', PLAIN, 1, {"sku": "A"}),
+        (b'  {"sku": "A"}\r\n', PLAIN, 1, {"sku": "A"}),
+        (b'\xef\xbb\xbf{"sku": "A"}', PLAIN, 1, {"sku": "A"}),
+        (b'[{"sku": "A"}]', PLAIN, 1, [{"sku": "A"}]),
+        (b'[{"sku": "A"},\n {"sku": "B"}]\n', PLAIN, 2, [{"sku": "A"}, {"sku": "B"}]),
+        (b'{"sku": "A"}\n{"sku": "B"}', PLAIN, 2, [{"sku": "A"}, {"sku": "B"}]),
+        (b'{"sku": "A"}\r\n\r\n  {"sku": "B"}\r\n', PLAIN, 2, [{"sku": "A"}, {"sku": "B"}]),
+        (b'\n\n{"sku": "A"}\n{"sku": "B"}\n', PLAIN, 2, [{"sku": "A"}, {"sku": "B"}]),
+        (b'{\n "sku": "A",\n "images": []\n}', PLAIN, 1, {"sku": "A", "images": []}),
+        (b'{"data": {"items": [{}, {}]}}', NESTED, 2, {"data": {"items": [{}, {}]}}),
+        (b'{"data": {"items": [{}, {}]}}', POINTER, 2, {"data": {"items": [{}, {}]}}),
+        (b'[{"sku": "A"}, {"sku": "B"}]', NESTED, 2, [{"sku": "A"}, {"sku": "B"}]),
+        (b'{"other": 1}', SCRIPTED, 1, {"other": 1}),
+        (b"[1, [2]]", SCRIPTED, 2, [1, [2]]),
+        (b'["https://e.com/A_1.jpg", {"url": "https://e.com/A_2.jpg"}]', BY_FILE_NAME, 2, None),
+        (b'{"sku": "A", "sku": "B"}', PLAIN, 1, {"sku": "B"}),
+        (b'{"sku": "\xc5\x9e\xc4\xb1k"}', PLAIN, 1, {"sku": "\u015e\u0131k"}),
+    ],
+)
+def test_accepted(body, flow, rows, text):
+    """Objects, lists and NDJSON are accepted, their rows counted where the flow has them, and kept as one JSON text."""
+    post = parse(body, flow)
+    assert post.rows == rows
+    assert json.loads(post.text) == (json.loads(body) if text is None else text)
+
+
+def test_ndjson_by_content_type_is_a_list():
+    """A body that calls itself NDJSON becomes a list even if it has one line."""
+    assert parse(b'{"sku": "A"}', PLAIN, ndjson=True) == (b'[{"sku":"A"}]', 1)
+
+
+@pytest.mark.parametrize(
+    ("body", "flow", "says"),
+    [
+        (b"", PLAIN, "empty"),
+        (b" \r\n", PLAIN, "empty"),
+        (b"\xef\xbb\xbf", PLAIN, "empty"),
+        (b"sku=A", PLAIN, "not JSON"),
+        (b"<rows/>", PLAIN, "not JSON"),
+        (b'{"sku": "A"', PLAIN, "not JSON"),
+        (b'{\n"sku": "A"\n', PLAIN, "the body is not JSON"),
+        (b'[{"sku": NaN}]', PLAIN, "not JSON"),
+        (b'[{"sku": Infinity}]', PLAIN, "not JSON"),
+        (b'[{"price": 1e999}]', PLAIN, "not JSON"),
+        (b'[{"sku": "\\ud800"}]', PLAIN, "not JSON"),
+        (b'{"sku": "A"} {"sku": "B"}', PLAIN, "not JSON"),
+        (b'{"sku": "A"}\n{"sku": ', PLAIN, "line 2 is not JSON"),
+        (b'{"sku": "A"}\n\n{"sku": "B"}\noops', PLAIN, "line 4 is not JSON"),
+        (b'{"sku": "A"}\n[{"sku": "B"}]', PLAIN, "element 2 of the list is a list"),
+        (b'{"sku": "\xff"}', PLAIN, "not UTF-8"),
+        ('{"sku": "A"}'.encode("utf-16"), PLAIN, ""),
+        (b"[" * 50_000 + b"]" * 50_000, PLAIN, "nested too deeply"),
+        (b'{"a":' * 5_000 + b"1" + b"}" * 5_000, PLAIN, "nested too deeply"),
+        (b"null", PLAIN, "the body is null"),
+        (b"true", PLAIN, "the body is a boolean"),
+        (b"12", PLAIN, "the body is a number"),
+        (b'"text"', PLAIN, "the body is a string"),
+        (b"[]", PLAIN, "no rows"),
+        (b'{"data": {"items": []}}', NESTED, "no rows"),
+        (b'{"items": []}', NESTED, "no list at 'data.items'"),
+        (b'{"data": {"items": {}}}', NESTED, "no list at 'data.items'"),
+        (b'{"data": {"items": [null]}}', NESTED, "element 1 of the list is null"),
+        (b"[1]", PLAIN, "element 1 of the list is a number"),
+        (b'[{"sku": "A"}, "B"]', PLAIN, "element 2 of the list is a string"),
+        (b'[{"sku": "A"}, false]', BY_FILE_NAME, "element 2 of the list is a boolean"),
+    ],
+)
+def test_refused(body, flow, says):
+    """What is not JSON, or cannot be rows, is refused with 400 and a text that says what and where."""
+    with pytest.raises(Refusal) as refusal:
+        parse(body, flow)
+    assert refusal.value.status == 400
+    assert says in str(refusal.value)
+
+
+def test_too_many_rows():
+    """A post cannot hold more rows than a page can number."""
+    with pytest.raises(Refusal) as refusal:
+        parse(b"[" + b"{}," * ROWS_PER_PAGE_LIMIT + b"{}]", PLAIN)
+    assert refusal.value.status == 413
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+_objects = st.lists(st.dictionaries(st.text(), _json, max_size=3), min_size=1, max_size=5)
+
+
+@given(_objects)
+def test_list_and_ndjson_are_the_same(objects):
+    """The same rows as a list and as NDJSON give the same post, whatever is in them."""
+    lines = b"\n".join(json.dumps(item).encode() for item in objects)
+    assert parse(json.dumps(objects).encode(), PLAIN) == parse(lines, PLAIN, ndjson=True)
+    assert json.loads(parse(lines, PLAIN, ndjson=True).text) == objects
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes(body):
+    """Whatever is posted is accepted as JSON or refused with 400: nothing else happens."""
+    try:
+        post = parse(body, PLAIN)
+    except Refusal as refusal:
+        assert refusal.status == 400
+    else:
+        assert isinstance(json.loads(post.text), dict | list)
+
+
+@pytest.mark.parametrize("values", [[""], [" "], ["a b"], ["x" * 256], ["\u00e9"], ["a", "b"], ["a\x7f"]])
+def test_unusable_keys(values):
+    """An Idempotency-Key is one header of 1 to 255 visible ASCII characters."""
+    with pytest.raises(Refusal) as refusal:
+        check_key(values)
+    assert refusal.value.status == 400
+
+
+def test_usable_keys():
+    """No key is no key; a usable one is taken as it is."""
+    assert check_key([]) is None
+    assert check_key(["k"]) == "k"
+    assert check_key(["~" * 255]) == "~" * 255
+
+
+def unsent(message, number=1):
+    return Unsent(number, "q", encode(message))
+
+
+def test_small_bodies_travel_in_the_message():
+    """A small body is put into its PageRead, and into nothing else."""
+    page = PageRead("r", "posts", 3, 1, 7)
+    richer = inlined((unsent(page), unsent(ReadPage("r", "posts", 3, 2), 2)), b'{"sku":"A"}')
+    assert list(richer) == [1]
+    assert decode(richer[1]) == PageRead("r", "posts", 3, 1, 7, '{"sku":"A"}')
+
+
+@pytest.mark.parametrize("text", [b"[" + b" " * (512 * 1024) + b"]", b'["' + b"\\\\" * (255 * 1024) + b'"]'])
+def test_large_bodies_stay_in_the_store(text):
+    """A body that would make the message too large, escaped or not, stays in the store."""
+    richer = inlined((unsent(PageRead("r", "posts", 1, 1, 1)),), text)
+    assert all(len(body) <= MAX_MESSAGE_BYTES for body in richer.values())
+    assert not (richer and len(text) > 512 * 1024)
