@@ -1,0 +1,43 @@
+"""From a URL to a store."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from imageflow.clock import Clock
+from imageflow.errors import SettingsError
+from imageflow.secret import Secret
+from imageflow.store.database import Database
+from imageflow.store.postgresql import PostgresDatabase
+from imageflow.store.sql import SqlStore
+from imageflow.store.sqlite import SqliteDatabase
+
+
+def connect(url: Secret, clock: Clock) -> SqlStore:
+    """The store at `sqlite:///PATH` (four slashes: an absolute path) or `postgresql://USER:PASSWORD@HOST/DATABASE`.
+
+    Nothing is opened before the store is entered. Raises SettingsError, which never shows the URL.
+    """
+    return SqlStore(_database(url, clock))
+
+
+def _database(url: Secret, clock: Clock) -> Database:
+    scheme, separator, rest = url.reveal().partition("://")
+    if separator and scheme == "sqlite":
+        if not rest.startswith("/") or rest in ("/", "/:memory:"):
+            raise SettingsError("IMAGEFLOW_STORE_URL: must be sqlite:///PATH of a file")
+        return SqliteDatabase(Path(rest[1:]), clock)
+    if separator and scheme in ("postgresql", "postgres"):
+        _check(url)
+        return PostgresDatabase(url, clock)
+    raise SettingsError("IMAGEFLOW_STORE_URL: must start with sqlite:// or postgresql://")
+
+
+def _check(url: Secret) -> None:
+    """A URL whose password holds `/`, `#` or `?` in plain would make the driver quote it in its complaint."""
+    hosts = re.split(r"[/?#]", url.reveal().partition("://")[2], maxsplit=1)[0].rpartition("@")[2]
+    if not all(re.fullmatch(r"(\[[^\]]*\]|[^:\[\]]*)(:\d{1,5})?", host) for host in hosts.split(",")):
+        raise SettingsError(
+            "IMAGEFLOW_STORE_URL: is not a valid URL; special characters of a password must be percent-encoded"
+        )

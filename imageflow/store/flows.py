@@ -1,0 +1,75 @@
+"""Flows and their versions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row as SqlRow
+from sqlalchemy import and_, select, update
+
+from imageflow.errors import NotFoundError
+from imageflow.flow import Definition, Flow, decode_custom
+from imageflow.store.database import Tx
+from imageflow.store.tables import flow_versions, flows
+from imageflow.store.text import clean, to_json
+from imageflow.store.transaction import Sql, reads, writes
+
+
+class FlowsSql(Sql):
+    """The methods of the store about flows."""
+
+    @writes
+    async def save_flow(self, tx: Tx, document: dict[str, Any], author: str = "") -> Flow:
+        text = to_json(document)
+        name = _flow(text, 0).name
+        await tx.execute(tx.insert(flows).values(name=name, version=0).on_conflict_do_nothing())
+        newest = await tx.value(select(flows.c.version).where(flows.c.name == name).with_for_update())
+        if newest:
+            known = await _version(tx, name, newest)
+            if known.document == msgspec.json.decode(text):
+                return known
+        version = newest + 1
+        added = {"flow": name, "version": version, "document": text, "author": clean(author), "saved_at": tx.now}
+        await tx.execute(tx.insert(flow_versions).values(**added))
+        await tx.execute(update(flows).where(flows.c.name == name).values(version=version))
+        return _flow(text, version)
+
+    @reads
+    async def flow(self, tx: Tx, name: str, version: int | None = None) -> Flow:
+        return await _version(tx, name, version)
+
+    @reads
+    async def flows(self, tx: Tx) -> list[Flow]:
+        newest = and_(flows.c.name == flow_versions.c.flow, flows.c.version == flow_versions.c.version)
+        statement = select(flow_versions).join(flows, newest).order_by(flow_versions.c.flow)
+        return [_decoded(row) for row in await tx.all(statement)]
+
+
+async def _version(tx: Tx, name: str, version: int | None) -> Flow:
+    newest = select(flows.c.version).where(flows.c.name == clean(name)).scalar_subquery()
+    wanted = newest if version is None else version
+    row = await tx.first(
+        select(flow_versions).where(flow_versions.c.flow == clean(name), flow_versions.c.version == wanted)
+    )
+    if row is not None:
+        return _decoded(row)
+    names = [found.name for found in await tx.all(select(flows.c.name).order_by(flows.c.name))]
+    if name in names:
+        raise NotFoundError(f"flow {name!r} has no version {version}")
+    raise NotFoundError(f"there is no flow {name!r}; there are: {', '.join(names) or 'none'}")
+
+
+async def group_of(tx: Tx, name: str, version: int) -> str:
+    """How the flow's version joins rows: page or run. Raises NotFoundError."""
+    return (await _version(tx, name, version)).definition.group
+
+
+def _decoded(row: SqlRow[Any]) -> Flow:
+    return _flow(row.document, row.version)
+
+
+def _flow(text: str, version: int) -> Flow:
+    document = msgspec.json.decode(text)
+    definition = msgspec.convert(document, Definition, dec_hook=decode_custom)
+    return Flow(definition.name, version, definition, document)

@@ -1,0 +1,240 @@
+"""Claims, the ledger, and settling: the writers' hot path, in statements over a whole batch.
+
+A claim is a mark on the ledger's entry of a product: which token holds it, and of which process (owner). It counts
+while that process lives; `owners` says how long. Settling is fenced: what is on Omnitron is entered by whoever wrote
+it, claim or not, unless something newer is entered already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Row as SqlRow
+from sqlalchemy import bindparam, delete, select, update
+
+from imageflow.row import STATES, RowLog
+from imageflow.run import Run
+from imageflow.store import Claim, LedgerEntry, Wanted
+from imageflow.store.batch import Batch, BatchStatement
+from imageflow.store.database import Tx
+from imageflow.store.rowlog import LOG_COLUMNS, log_values
+from imageflow.store.runlog import COUNTED, counted_run, finish
+from imageflow.store.tables import Instant, ledger, owners, runs
+from imageflow.store.text import keyed
+from imageflow.store.transaction import Sql, writes
+
+_WANTED = Batch("wanted", product="text", version="bigint")
+_ENTRIES = Batch(
+    "entries", domain="text", product="text", version="bigint", digest="text", run_id="text", number="bigint"
+)
+_LOGS = Batch("logs", **LOG_COLUMNS)
+
+# What another token holds is not taken here, dead or not: whether its owner lives must be read after the entry is
+# locked. An entry that the WHERE leaves alone is locked all the same.
+_CLAIM = BatchStatement(
+    """
+    INSERT INTO ledger AS l (domain, product, version, claim_token, claim_owner, claim_version)
+    SELECT :domain, wanted.product, -1, :token, :owner, wanted.version FROM {wanted} WHERE true
+    ON CONFLICT (domain, product) DO UPDATE SET
+        claim_token = excluded.claim_token, claim_owner = excluded.claim_owner, claim_version = excluded.claim_version
+    WHERE l.version <= excluded.claim_version AND (l.claim_token IS NULL OR l.claim_token = excluded.claim_token)
+    RETURNING product, version, digest, run_id, number
+    """,
+    _WANTED,
+)
+_OTHERS = BatchStatement(
+    """
+    SELECT l.product, l.version, l.digest, l.run_id, l.number,
+        EXISTS (SELECT 1 FROM owners WHERE owners.owner = l.claim_owner AND owners.alive_until > :now) AS held
+    FROM ledger AS l JOIN {wanted} ON l.product = wanted.product WHERE l.domain = :domain
+    """,
+    _WANTED,
+    typed=[bindparam("now", type_=Instant())],
+)
+_TAKE_OVER = BatchStatement(
+    """
+    UPDATE ledger SET claim_token = :token, claim_owner = :owner, claim_version = wanted.version
+    FROM {wanted} WHERE ledger.domain = :domain AND ledger.product = wanted.product
+    """,
+    _WANTED,
+)
+
+_LOG = f"""
+    INSERT INTO rows AS r ({", ".join(LOG_COLUMNS)})
+    SELECT {", ".join(f"logs.{column}" for column in LOG_COLUMNS)} FROM {{logs}} WHERE true
+    ON CONFLICT (run_id, number) DO UPDATE SET {", ".join(f"{c} = excluded.{c}" for c in list(LOG_COLUMNS)[2:])}
+    WHERE r.state = 'retrying'
+    RETURNING run_id, state
+"""  # noqa: S608 - columns of our own
+_ENTER = """
+    INSERT INTO ledger AS l (domain, product, version, digest, run_id, number)
+    SELECT entries.domain, entries.product, entries.version, entries.digest, entries.run_id, entries.number
+    FROM {entries} WHERE true
+    ON CONFLICT (domain, product) DO UPDATE SET
+        version = CASE WHEN excluded.version >= l.version THEN excluded.version ELSE l.version END,
+        digest = CASE WHEN excluded.version >= l.version THEN excluded.digest ELSE l.digest END,
+        run_id = CASE WHEN excluded.version >= l.version THEN excluded.run_id ELSE l.run_id END,
+        number = CASE WHEN excluded.version >= l.version THEN excluded.number ELSE l.number END,
+        claim_token = CASE WHEN l.claim_token = :token THEN NULL ELSE l.claim_token END,
+        claim_owner = CASE WHEN l.claim_token = :token THEN NULL ELSE l.claim_owner END
+    WHERE excluded.version >= l.version OR l.claim_token = :token
+"""
+_COUNTED = ", ".join(f"runs.{column.name}" for column in COUNTED)
+_LOG_ALONE = BatchStatement(_LOG, _LOGS)
+_ENTER_ALONE = BatchStatement(_ENTER, _ENTRIES)
+_COUNT = BatchStatement(
+    f"""
+    UPDATE runs SET {", ".join(f"{state} = {state} + :{state}" for state in STATES)}
+    WHERE run_id = :run_id RETURNING {_COUNTED}
+    """,  # noqa: S608 - columns of our own
+    returns=COUNTED,
+)
+_SETTLE = BatchStatement(
+    f"""
+    WITH logged AS ({_LOG}), entered AS ({_ENTER}), counted AS (
+        SELECT run_id, {", ".join(f"count(*) FILTER (WHERE state = '{state}') AS {state}" for state in STATES)}
+        FROM logged GROUP BY run_id
+    )
+    UPDATE runs SET {", ".join(f"{state} = runs.{state} + counted.{state}" for state in STATES)}
+    FROM counted WHERE runs.run_id = counted.run_id RETURNING {_COUNTED}
+    """,  # noqa: S608 - columns of our own
+    _LOGS,
+    _ENTRIES,
+    returns=COUNTED,
+)
+
+
+class LedgerSql(Sql):
+    """The methods of the store about writers."""
+
+    @writes
+    async def alive(self, tx: Tx, owner: str, seconds: float) -> None:
+        until = tx.now + timedelta(seconds=seconds)
+        statement = tx.insert(owners).values(owner=owner, alive_until=until)
+        later = owners.c.alive_until < statement.excluded.alive_until
+        await tx.execute(
+            statement.on_conflict_do_update(index_elements=["owner"], set_={"alive_until": until}, where=later)
+        )
+
+    @writes
+    async def gone(self, tx: Tx, owner: str) -> None:
+        """The marks are taken off as well: a later process of the same name shall not bring them back to life."""
+        everybody = owner == "*"
+        claimed = ledger.c.claim_token.is_not(None) if everybody else ledger.c.claim_owner == owner
+        locked = select(ledger.c.domain, ledger.c.product).where(claimed).order_by(ledger.c.domain, ledger.c.product)
+        await tx.execute(locked.with_for_update())
+        await tx.execute(update(ledger).where(claimed).values(claim_token=None, claim_owner=None))
+        await tx.execute(delete(owners) if everybody else delete(owners).where(owners.c.owner == owner))
+
+    @writes
+    async def claim(self, tx: Tx, domain: str, owner: str, token: str, wanted: Sequence[Wanted]) -> list[Claim]:
+        asked = {keyed(item.product): item for item in reversed(wanted)}
+        batch = sorted((product, item.version) for product, item in asked.items())
+        who = {"domain": domain, "owner": owner, "token": token}
+        answers = {
+            found.product: _answer(asked[found.product], found, mine=True)
+            for found in await tx.all(_CLAIM.on(tx), _CLAIM.parameters(tx, batch, **who))
+        }
+        if rest := [item for item in batch if item[0] not in answers]:
+            answers |= await _claim_held(tx, rest, asked, who)
+        return [_of(item, asked, answers) for item in wanted]
+
+    @writes
+    async def settle(
+        self,
+        tx: Tx,
+        token: str,
+        logs: Sequence[RowLog],
+        *,
+        written: Sequence[LedgerEntry] = (),
+        release: Sequence[tuple[str, str]] = (),
+    ) -> list[Run]:
+        return await settle(tx, token, logs, written, release)
+
+
+def _answer(item: Wanted, found: SqlRow[Any], *, mine: bool, busy: bool = False) -> Claim:
+    return Claim(item.product, mine, busy, found.version, found.digest, found.run_id, found.number)
+
+
+def _of(item: Wanted, asked: dict[str, Wanted], answers: dict[str, Claim]) -> Claim:
+    """The answer for `item`. Two products that are one key in the database cannot be claimed at once: one waits."""
+    key = keyed(item.product)
+    if asked[key] == item:
+        return answers[key]
+    return answers[key]._replace(product=item.product, mine=False, busy=True)
+
+
+async def _claim_held(
+    tx: Tx, rest: list[tuple[str, int]], asked: dict[str, Wanted], who: dict[str, str]
+) -> dict[str, Claim]:
+    """Claims on entries that are newer, or that another token holds: taken over where its owner is dead."""
+    parameters = _OTHERS.parameters(tx, rest, domain=who["domain"], now=tx.now)
+    answers: dict[str, Claim] = {}
+    orphaned: list[tuple[str, int]] = []
+    for found in await tx.all(_OTHERS.on(tx), parameters):
+        item = asked[found.product]
+        newer = found.version > item.version
+        busy = bool(found.held) and not newer
+        answers[found.product] = _answer(item, found, mine=not newer and not busy, busy=busy)
+        if not newer and not busy:
+            orphaned.append((found.product, item.version))
+    if orphaned:
+        await tx.execute(_TAKE_OVER.on(tx), _TAKE_OVER.parameters(tx, sorted(orphaned), **who))
+    return answers
+
+
+async def settle(
+    tx: Tx,
+    token: str,
+    logs: Sequence[RowLog],
+    written: Sequence[LedgerEntry] = (),
+    release: Sequence[tuple[str, str]] = (),
+) -> list[Run]:
+    """See Store.settle. Runs are locked in the order of their ids where there are several."""
+    rows = _sorted_logs(logs)
+    entries = _entries(written, release)
+    run_ids = sorted({row[0] for row in rows})
+    if len(run_ids) > 1:
+        in_order = select(runs.c.run_id).where(runs.c.run_id.in_(run_ids)).order_by(runs.c.run_id)
+        await tx.execute(in_order.with_for_update())
+    if tx.postgresql:
+        changed = await tx.all(_SETTLE.on(tx), _SETTLE.parameters(tx, rows, entries, token=token))
+    else:
+        changed = await _settle_stepwise(tx, token, rows, entries)
+    ended = [await finish(tx, counted_run(row)) for row in changed]
+    return [run for run in ended if run is not None]
+
+
+async def _settle_stepwise(
+    tx: Tx, token: str, rows: list[tuple[Any, ...]], entries: list[tuple[Any, ...]]
+) -> list[SqlRow[Any]]:
+    """SQLite has no INSERT within WITH."""
+    if entries:
+        await tx.execute(_ENTER_ALONE.on(tx), _ENTER_ALONE.parameters(tx, entries, token=token))
+    counts: dict[str, dict[str, int]] = {}
+    for row in await tx.all(_LOG_ALONE.on(tx), _LOG_ALONE.parameters(tx, rows)) if rows else ():
+        counts.setdefault(row.run_id, dict.fromkeys(STATES, 0))[row.state] += 1
+    changed: list[SqlRow[Any]] = []
+    for run_id, moved in counts.items():
+        changed += await tx.all(_COUNT.on(tx), {"run_id": run_id, **moved})
+    return changed
+
+
+def _sorted_logs(logs: Sequence[RowLog]) -> list[tuple[Any, ...]]:
+    """Values of the batch by (run, row); of one row that is settled twice, the first log."""
+    first = {(log.run_id, log.row): log for log in reversed(logs)}
+    return [log_values(first[key]) for key in sorted(first)]
+
+
+def _entries(written: Sequence[LedgerEntry], release: Sequence[tuple[str, str]]) -> list[tuple[Any, ...]]:
+    """Values of the batch by product: what was written (of one product, the newest), and what is only released."""
+    entries: dict[tuple[str, str], tuple[Any, ...]] = {}
+    for domain, product in release:
+        key = (domain, keyed(product))
+        entries[key] = (*key, -1, None, None, None)
+    for item in sorted(written, key=lambda entry: entry.version):
+        key = (item.domain, keyed(item.product))
+        entries[key] = (*key, item.version, item.digest, item.run_id, item.row)
+    return [entries[key] for key in sorted(entries)]

@@ -1,0 +1,39 @@
+"""Messages that were stored with their cause and wait to be published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import select
+
+from imageflow.store import Unsent
+from imageflow.store.batch import Batch, BatchStatement
+from imageflow.store.database import Tx
+from imageflow.store.tables import outbox
+from imageflow.store.transaction import Sql, reads, writes
+
+_SENT = BatchStatement(
+    "DELETE FROM outbox WHERE id IN (SELECT id FROM {messages})",
+    Batch("messages", id="bigint"),
+)
+
+
+class OutboxSql(Sql):
+    """The methods of the store about the outbox."""
+
+    @reads
+    async def unsent(self, tx: Tx, older_than: float, limit: int = 100) -> list[Unsent]:
+        old = outbox.c.stored_at <= tx.now - timedelta(seconds=older_than)
+        found = await tx.all(select(outbox).where(old).order_by(outbox.c.id).limit(limit))
+        return [Unsent(row.id, row.queue, row.body) for row in found]
+
+    @writes
+    async def sent(self, tx: Tx, ids: Sequence[int]) -> None:
+        wanted = sorted(set(ids))
+        if not wanted:
+            return
+        if tx.postgresql:
+            in_order = select(outbox.c.id).where(outbox.c.id.in_(wanted)).order_by(outbox.c.id).with_for_update()
+            await tx.execute(in_order)
+        await tx.execute(_SENT.on(tx), _SENT.parameters(tx, [(item,) for item in wanted]))

@@ -1,0 +1,79 @@
+"""A row's log as a record of the table `rows`, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row as SqlRow
+
+from imageflow.imageset import Image
+from imageflow.row import RowLog, fingerprint
+from imageflow.store.text import clean, to_json
+
+LOG_COLUMNS = {
+    "run_id": "text",
+    "number": "bigint",
+    "product": "text",
+    "state": "text",
+    "stage": "text",
+    "reason": "text",
+    "http_status": "bigint",
+    "attempts": "bigint",
+    "images": "text",
+    "payload": "text",
+    "page": "bigint",
+    "retryable": "boolean",
+    "version": "bigint",
+    "key": "text",
+    "fingerprint": "text",
+}
+RETRYING = "retrying"
+"""The state of a failed row that is in flight again; people see it as failed until it is settled."""
+
+decode_images = msgspec.json.Decoder(tuple[Image, ...]).decode
+
+
+def log_values(log: RowLog) -> tuple[Any, ...]:
+    """In the order of LOG_COLUMNS."""
+    return (
+        log.run_id,
+        log.row,
+        clean(log.product),
+        log.state,
+        log.stage,
+        clean(log.reason),
+        log.http_status,
+        log.attempts,
+        to_json(log.images),
+        None if log.payload is None else to_json(log.payload),
+        log.page,
+        log.retryable,
+        log.version,
+        log.key,
+        fingerprint(_printable(log)) if log.state == "failed" else None,
+    )
+
+
+def _printable(log: RowLog) -> RowLog:
+    reason = clean(log.reason)
+    return log if reason == log.reason else msgspec.structs.replace(log, reason=reason)
+
+
+def to_log(row: SqlRow[Any]) -> RowLog:
+    return RowLog(
+        run_id=row.run_id,
+        row=row.number,
+        product=row.product,
+        state="failed" if row.state == RETRYING else row.state,
+        stage=row.stage,
+        reason=row.reason,
+        http_status=row.http_status,
+        attempts=row.attempts,
+        images=decode_images(row.images),
+        payload=None if row.payload is None else msgspec.json.decode(row.payload),
+        page=row.page,
+        retryable=bool(row.retryable),
+        version=row.version,
+        key=row.key,
+    )

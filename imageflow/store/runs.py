@@ -1,0 +1,196 @@
+"""Runs, their pages, watermarks and the schedule's ticks."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import func, select, update
+
+from imageflow.errors import NotFoundError
+from imageflow.messages import PageRead, ReadPage
+from imageflow.page import Page
+from imageflow.run import FINAL, Run
+from imageflow.store import SavedPage, Unsent
+from imageflow.store.database import Tx
+from imageflow.store.flows import group_of
+from imageflow.store.runlog import advance, change, load, move_watermark, post, run_values, to_run
+from imageflow.store.tables import fires, flows, pages, runs, watermarks
+from imageflow.store.text import clean, to_json
+from imageflow.store.transaction import Sql, reads, writes
+
+MAX_WARNINGS = 20
+_IN_THREAD_BYTES = 256 * 1024
+_WAITING = (runs.c.status == "queued", runs.c.released.is_(False))
+
+
+class RunsSql(Sql):
+    """The methods of the store about runs."""
+
+    @writes
+    async def create_run(self, tx: Tx, run: Run, *, fire_time: datetime | None = None) -> bool:
+        if fire_time is not None and not await _fire(tx, run.flow, fire_time, run.run_id):
+            return False
+        await insert_run(tx, run, released=False)
+        return True
+
+    @writes
+    async def note_fire(self, tx: Tx, flow: str, fire_time: datetime) -> bool:
+        statement = tx.insert(fires).values(flow=flow, fire_time=fire_time).on_conflict_do_nothing()
+        return await tx.count(statement) == 1
+
+    @reads
+    async def last_fire(self, tx: Tx, flow: str) -> datetime | None:
+        newest: datetime | None = await tx.value(select(func.max(fires.c.fire_time)).where(fires.c.flow == flow))
+        return newest
+
+    @writes
+    async def release_runs(self, tx: Tx) -> list[Unsent]:
+        waiting = await tx.all(select(runs.c.flow).where(*_WAITING, runs.c.finished_at.is_(None)).distinct())
+        names = sorted(row.flow for row in waiting)
+        if not names:
+            return []
+        await tx.execute(select(flows.c.name).where(flows.c.name.in_(names)).order_by(flows.c.name).with_for_update())
+        released = [await _release(tx, name) for name in names]
+        return [message for message in released if message is not None]
+
+    @reads
+    async def run(self, tx: Tx, run_id: str) -> Run:
+        return await load(tx, run_id)
+
+    @reads
+    async def runs(self, tx: Tx, flow: str | None = None, *, limit: int = 100, active: bool = False) -> list[Run]:
+        statement = select(runs).order_by(runs.c.created_at.desc(), runs.c.run_id.desc()).limit(limit)
+        if flow is not None:
+            statement = statement.where(runs.c.flow == clean(flow))
+        if active:
+            statement = statement.where(runs.c.finished_at.is_(None))
+        return [to_run(row) for row in await tx.all(statement)]
+
+    @writes
+    async def start_reading(self, tx: Tx, run_id: str, since: datetime | None, until: datetime | None) -> Run:
+        run = await load(tx, run_id, lock=True)
+        if run.status != "queued":
+            return run
+        return await change(tx, run, status="reading", since=since, until=until, started_at=tx.now)
+
+    async def save_page(
+        self, run_id: str, page: int, body: bytes, *, cursor: str | None, last: bool, moves_watermark: bool = True
+    ) -> SavedPage | None:
+        packed = await compress(body)
+        return await self._save_page(run_id, page, packed, clean(cursor), last=last, moves_watermark=moves_watermark)
+
+    @writes
+    async def _save_page(
+        self, tx: Tx, run_id: str, page: int, packed: bytes, cursor: str | None, *, last: bool, moves_watermark: bool
+    ) -> SavedPage | None:
+        run = await load(tx, run_id, lock=True)
+        if run.status != "reading" or run.read_complete or page <= run.pages:
+            return None
+        if page != run.pages + 1:
+            raise ValueError(f"page {page} of run {run_id} cannot follow page {run.pages}")
+        seq = await insert_page(tx, run_id, page, packed)
+        outbox = [await post(tx, PageRead(run_id, run.flow, run.version, page, seq))]
+        if not last:
+            outbox.append(await post(tx, ReadPage(run_id, run.flow, run.version, page + 1)))
+            return SavedPage(seq, tuple(outbox), await change(tx, run, pages=page, cursor=cursor))
+        if moves_watermark and run.until is not None:
+            await move_watermark(tx, run.flow, run.until)
+        read = await change(tx, run, pages=page, cursor=cursor, read_complete=True, status="draining")
+        run, more = await advance(tx, read)
+        return SavedPage(seq, (*outbox, *more), run)
+
+    @writes
+    async def end_read(
+        self, tx: Tx, run_id: str, *, error: str | None, stage: str | None = None, moves_watermark: bool = False
+    ) -> Run:
+        run = await load(tx, run_id, lock=True)
+        if run.read_complete or run.ended:
+            return run
+        if error is None and moves_watermark and run.until is not None:
+            await move_watermark(tx, run.flow, run.until)
+        ended = {"read_complete": True, "status": "draining", "error": clean(error), "error_stage": stage}
+        run, _ = await advance(tx, await change(tx, run, **ended))
+        return run
+
+    @writes
+    async def warn(self, tx: Tx, run_id: str, text: str) -> None:
+        run = await load(tx, run_id, lock=True)
+        text = clean(text)
+        if text not in run.warnings and len(run.warnings) < MAX_WARNINGS:
+            await change(tx, run, warnings=to_json((*run.warnings, text)))
+
+    async def page(self, run_id: str, page: int) -> Page:
+        seq, packed = await self._page(run_id, page)
+        return Page(run_id, page, seq, await decompress(packed))
+
+    @reads
+    async def _page(self, tx: Tx, run_id: str, page: int) -> tuple[int, bytes]:
+        row = await tx.first(select(pages.c.seq, pages.c.body).where(pages.c.run_id == run_id, pages.c.page == page))
+        if row is None:
+            raise NotFoundError(f"there is no page {page} of run {run_id!r}")
+        return row.seq, row.body
+
+    @reads
+    async def watermark(self, tx: Tx, flow: str) -> datetime | None:
+        since: datetime | None = await tx.value(select(watermarks.c.since).where(watermarks.c.flow == clean(flow)))
+        return since
+
+    @writes
+    async def set_watermark(self, tx: Tx, flow: str, since: datetime | None) -> None:
+        if since is None:
+            await tx.execute(watermarks.delete().where(watermarks.c.flow == flow))
+            return
+        statement = tx.insert(watermarks).values(flow=flow, since=since)
+        await tx.execute(statement.on_conflict_do_update(index_elements=["flow"], set_={"since": since}))
+
+
+async def _fire(tx: Tx, flow: str, fire_time: datetime, run_id: str) -> bool:
+    """Whether the tick is this run's: it is new, or this very run was made for it before."""
+    statement = tx.insert(fires).values(flow=flow, fire_time=fire_time, run_id=run_id).on_conflict_do_nothing()
+    if await tx.count(statement) == 1:
+        return True
+    seen = select(fires.c.run_id).where(fires.c.flow == flow, fires.c.fire_time == fire_time)
+    return bool(await tx.value(seen) == run_id)
+
+
+async def insert_run(tx: Tx, run: Run, *, released: bool) -> bool:
+    """Add a run unless it is there already; with `group: run`, its held rows will have to be joined."""
+    joining = await group_of(tx, run.flow, run.version) == "run"
+    values = run_values(msgspec.structs.replace(run, joining=joining)) | {"released": released}
+    return await tx.count(tx.insert(runs).values(**values).on_conflict_do_nothing()) == 1
+
+
+async def _release(tx: Tx, flow: str) -> Unsent | None:
+    """Let the oldest waiting run of a flow begin, whose record is locked, unless another one is going on."""
+    going = select(runs.c.run_id).where(
+        runs.c.flow == flow, runs.c.released.is_(True), runs.c.finished_at.is_(None), runs.c.status.not_in(FINAL)
+    )
+    if await tx.value(going.limit(1)) is not None:
+        return None
+    oldest = select(runs.c.run_id, runs.c.version).where(runs.c.flow == flow, *_WAITING, runs.c.finished_at.is_(None))
+    run = await tx.first(oldest.order_by(runs.c.created_at, runs.c.run_id).limit(1).with_for_update())
+    if run is None:
+        return None
+    await tx.execute(update(runs).where(runs.c.run_id == run.run_id).values(released=True))
+    return await post(tx, ReadPage(run.run_id, flow, run.version, 1))
+
+
+async def insert_page(tx: Tx, run_id: str, page: int, packed: bytes) -> int:
+    statement = tx.insert(pages).values(run_id=run_id, page=page, body=packed).returning(pages.c.seq)
+    seq: int = await tx.value(statement)
+    return seq
+
+
+async def compress(body: bytes) -> bytes:
+    if len(body) < _IN_THREAD_BYTES:
+        return zlib.compress(body, 1)
+    return await asyncio.to_thread(zlib.compress, body, 1)
+
+
+async def decompress(packed: bytes) -> bytes:
+    if len(packed) < _IN_THREAD_BYTES:
+        return zlib.decompress(packed)
+    return await asyncio.to_thread(zlib.decompress, packed)

@@ -1,0 +1,101 @@
+"""The store in an SQLite file: one writing connection, a few reading ones. Several processes may open the file."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, event
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from imageflow.clock import Clock
+from imageflow.store.database import Database, translated
+
+BUSY_SECONDS = 15.0
+MIGRATION_SECONDS = 600.0
+READERS = 4
+
+
+class SqliteDatabase(Database):
+    """A file in WAL mode. Writing transactions take the write lock when they begin (BEGIN IMMEDIATE), one at a time."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        super().__init__(clock)
+        self._path = path
+        self._turn = asyncio.Lock()
+        self._writer = _engine(path, 1, "BEGIN IMMEDIATE")
+        self._reader = _engine(path, READERS, "BEGIN")
+
+    async def open(self) -> None:
+        with translated():
+            await asyncio.to_thread(_prepare, self._path)
+
+    async def close(self) -> None:
+        await self._writer.dispose()
+        await self._reader.dispose()
+
+    @asynccontextmanager
+    async def connection(self, *, writing: bool) -> AsyncIterator[AsyncConnection]:
+        if not writing:
+            async with self._reader.connect() as connection:
+                yield connection
+            return
+        async with self._turn, self._writer.connect() as connection:
+            yield connection
+
+    def migrator(self) -> AsyncEngine:
+        return _engine(self._path, 1, "BEGIN IMMEDIATE", seconds=MIGRATION_SECONDS)
+
+    async def lock_schema(self, connection: AsyncConnection) -> None:
+        """BEGIN IMMEDIATE is the lock."""
+
+
+def _engine(path: Path, connections: int, begin: str, *, seconds: float = BUSY_SECONDS) -> AsyncEngine:
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=str(path)),
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=seconds * 2,
+        hide_parameters=True,
+        connect_args={"isolation_level": None, "timeout": seconds},
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def configure(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA cache_size = -16000")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def start(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _prepare(path: Path) -> None:
+    """Make the file (readable by its owner alone) and put it in WAL mode, which lasts.
+
+    Changing the mode fails at once while somebody else has the file open, whatever the busy time-out: ask again.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        finally:
+            connection.close()

@@ -1,0 +1,262 @@
+"""The tables. `migrations/` builds them; a contract test holds that both agree.
+
+Names of rows' numbers: `row` is a word of SQL, so the column is `number`. Texts that are keys compare byte by byte
+(collation "C"), in PostgreSQL as in SQLite.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware datetime, UTC when it comes out: timestamptz in PostgreSQL, microseconds since 1970 in SQLite."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(TIMESTAMP(timezone=True))
+        return dialect.type_descriptor(BigInteger())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None or dialect.name == "postgresql":
+            return value
+        return (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if dialect.name == "postgresql":
+            result: datetime = value.astimezone(UTC)
+            return result
+        return _EPOCH + timedelta(microseconds=value)
+
+
+Key = Text().with_variant(Text(collation="C"), "postgresql")
+Serial = BigInteger().with_variant(Integer(), "sqlite")
+
+metadata = MetaData()
+
+flows = Table(
+    "flows",
+    metadata,
+    Column("name", Key, primary_key=True),
+    Column("version", Integer, nullable=False),
+)
+
+flow_versions = Table(
+    "flow_versions",
+    metadata,
+    Column("flow", Key, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("saved_at", Instant, nullable=False),
+    PrimaryKeyConstraint("flow", "version"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("run_id", Key, primary_key=True),
+    Column("flow", Key, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("triggered", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("started_at", Instant),
+    Column("finished_at", Instant),
+    Column("since", Instant),
+    Column("until", Instant),
+    Column("cursor", Text),
+    Column("pages", Integer, nullable=False),
+    Column("pages_done", Integer, nullable=False),
+    Column("read_complete", Boolean, nullable=False),
+    Column("joining", Boolean, nullable=False),
+    Column("error", Text),
+    Column("error_stage", Text),
+    Column("total", BigInteger, nullable=False),
+    Column("written", BigInteger, nullable=False),
+    Column("unchanged", BigInteger, nullable=False),
+    Column("superseded", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("warnings", Text, nullable=False),
+    Column("released", Boolean, nullable=False),
+    Column("join_sent", Boolean, nullable=False),
+    Index("runs_by_flow", "flow", "created_at"),
+    Index("runs_by_time", "created_at"),
+    Index(
+        "runs_active",
+        "flow",
+        "created_at",
+        postgresql_where=text("finished_at IS NULL"),
+        sqlite_where=text("finished_at IS NULL"),
+    ),
+    postgresql_with={"fillfactor": 50},
+)
+
+pages = Table(
+    "pages",
+    metadata,
+    Column("seq", Serial, Identity(), primary_key=True),
+    Column("run_id", Key, nullable=False),
+    Column("page", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("pages_by_run", "run_id", "page", unique=True),
+    sqlite_autoincrement=True,
+)
+
+registered_pages = Table(
+    "registered_pages",
+    metadata,
+    Column("run_id", Key, nullable=False),
+    Column("page", Integer, nullable=False),
+    Column("numbers", Text, nullable=False),
+    PrimaryKeyConstraint("run_id", "page"),
+)
+
+held_rows = Table(
+    "held_rows",
+    metadata,
+    Column("id", Serial, Identity(), primary_key=True),
+    Column("run_id", Key, nullable=False),
+    Column("product", Key, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
+    Index("held_rows_by_product", "run_id", "product", "version"),
+)
+
+rows = Table(
+    "rows",
+    metadata,
+    Column("run_id", Key, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("product", Key),
+    Column("state", Text, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("reason", Text),
+    Column("http_status", Integer),
+    Column("attempts", Integer, nullable=False),
+    Column("images", Text, nullable=False),
+    Column("payload", Text),
+    Column("page", Integer),
+    Column("retryable", Boolean, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("fingerprint", Text),
+    PrimaryKeyConstraint("run_id", "number"),
+    # A hash index takes products of any length; a B-tree of PostgreSQL refuses those above 2.7 kB.
+    Index("rows_by_product", "product", postgresql_using="hash"),
+    Index(
+        "rows_failed",
+        "run_id",
+        "number",
+        postgresql_where=text("state IN ('failed', 'retrying')"),
+        sqlite_where=text("state IN ('failed', 'retrying')"),
+    ),
+)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("domain", Key, nullable=False),
+    Column("product", Key, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("digest", Text),
+    Column("run_id", Key),
+    Column("number", BigInteger),
+    Column("claim_token", Key),
+    Column("claim_owner", Key),
+    Column("claim_version", BigInteger),
+    PrimaryKeyConstraint("domain", "product"),
+    postgresql_with={"fillfactor": 70},
+)
+
+owners = Table(
+    "owners",
+    metadata,
+    Column("owner", Key, primary_key=True),
+    Column("alive_until", Instant, nullable=False),
+)
+
+watermarks = Table(
+    "watermarks",
+    metadata,
+    Column("flow", Key, primary_key=True),
+    Column("since", Instant, nullable=False),
+)
+
+fires = Table(
+    "fires",
+    metadata,
+    Column("flow", Key, nullable=False),
+    Column("fire_time", Instant, nullable=False),
+    Column("run_id", Key),
+    PrimaryKeyConstraint("flow", "fire_time"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Serial, Identity(), primary_key=True),
+    Column("queue", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("run_id", Key, nullable=False),
+    Column("stored_at", Instant, nullable=False),
+    Index("outbox_by_run", "run_id"),
+    sqlite_autoincrement=True,
+)
+
+post_keys = Table(
+    "post_keys",
+    metadata,
+    Column("flow", Key, nullable=False),
+    Column("key", Key, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("run_id", Key, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("posted_at", Instant, nullable=False),
+    PrimaryKeyConstraint("flow", "key"),
+    Index("post_keys_by_time", "posted_at"),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("name", Key, primary_key=True),
+    Column("password_hash", Text, nullable=False),
+    Column("role", Text, nullable=False),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("digest", Key, primary_key=True),
+    Column("user_name", Key, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Index("tokens_by_expiry", "expires_at"),
+)

@@ -1,0 +1,55 @@
+"""Texts from outside, made fit for a database: PostgreSQL refuses NUL, and nobody can encode a lone surrogate."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, overload
+
+import msgspec
+
+KEY_BYTES = 500
+
+
+@overload
+def clean(text: str) -> str: ...
+@overload
+def clean(text: None) -> None: ...
+def clean(text: str | None) -> str | None:
+    """The text with what cannot be stored replaced by U+FFFD."""
+    if text is None or (text.isascii() and "\0" not in text):
+        return text
+    if "\0" in text:
+        text = text.replace("\0", "\ufffd")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def keyed(text: str) -> str:
+    """The text as a key of an index, which takes no more than 2.7 kB: of a longer one, its beginning and a digest."""
+    text = clean(text)
+    if len(text) <= KEY_BYTES // 4 or len(data := text.encode()) <= KEY_BYTES:
+        return text
+    return text[: KEY_BYTES // 8] + "…" + hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def to_json(value: Any) -> str:
+    """The value as JSON text that any database takes, whatever is in it."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_cleaned(msgspec.to_builtins(value))).decode()
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return msgspec.json.encode({"not_json": clean(repr(value)[:2000])}).decode()
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {clean(str(key)): _cleaned(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_cleaned(item) for item in value]
+    return value
