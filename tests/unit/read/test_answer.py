@@ -1,0 +1,138 @@
+"""Answers: what is JSON, what is a list, and what each thing that is neither is called."""
+
+from __future__ import annotations
+
+import codecs
+
+import msgspec
+import pytest
+
+from imageflow.errors import LoginError, ReadError
+from imageflow.read import answer
+from imageflow.transport import Answer
+
+from .flows import flow
+
+ROWS = '[{"ad": "çanta", "n": 123456789012345678901234567890}]'
+
+
+def given(body: bytes, content_type: str = "application/json", status: int = 200, **headers: str) -> Answer:
+    return Answer(status, {"content-type": content_type, **headers}, body)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (ROWS.encode(), "application/json"),
+        (ROWS.encode(), "text/html; charset=utf8"),
+        (ROWS.encode(), "application/json; charset=us-ascii"),
+        (codecs.BOM_UTF8 + ROWS.encode(), "application/json"),
+        (ROWS.encode("utf-16"), "application/json"),
+        (ROWS.encode("utf-16-le"), "application/json; charset=utf-16-le"),
+        (ROWS.encode("iso-8859-9"), 'application/json; charset="ISO-8859-9"'),
+        (ROWS.encode("cp1254"), "application/json;charset=windows-1254"),
+    ],
+)
+def test_charsets(body: bytes, content_type: str):
+    """Byte order marks and declared charsets are understood; the text becomes UTF-8; big integers stay exact."""
+    decoded = answer.decode(given(body, content_type))
+    assert decoded.text == ROWS.encode()
+    assert decoded.document == msgspec.json.decode(ROWS)
+    assert isinstance(decoded.document[0]["n"], int)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "text"),
+    [
+        (b"", "application/json", "empty"),
+        (b" \n", "application/json", "empty"),
+        (b"<html>Login</html>", "text/html", "HTML or XML.*text/html.*Login"),
+        (b"\n <?xml?>", "application/json", "HTML or XML"),
+        (b'{"results": [1, 2', "application/json", "truncated"),
+        (b"[] trailing", "application/json", "not JSON"),
+        (b"[NaN]", "application/json", "not JSON"),
+        (b"[-Infinity]", "application/json", "not JSON"),
+        (b"[1e999]", "application/json", "not JSON"),
+        (b"Fatal error", "text/plain", "not JSON.*Fatal error"),
+        (b"[" * 100_000, "application/json", "nested"),
+        (b'["\xe7"]', "application/json", "not utf-8 text"),
+        (b"[]", "application/json; charset=klingon", "'klingon' is not known"),
+        (b"[]", "application/json; charset=unicode_escape", "not one for JSON"),
+        (b"[]", "application/json; charset=hex", "not known"),
+        (b"1" * 10_000, "application/json", "not JSON"),
+    ],
+)
+def test_not_json(body: bytes, content_type: str, text: str):
+    """What is not JSON is an error that says what it is, in a few words."""
+    with pytest.raises(ReadError, match=text) as caught:
+        answer.decode(given(body, content_type))
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "text"),
+    [
+        (b'{"data": [], "x": 1}', "results", "nothing at rows_path 'results'.*fields data, x"),
+        (b'{"error": {"code": 7}}', "results", '"code":7'),
+        (b'{"results": null}', "results", "has null, not a list"),
+        (b'{"results": {"1": {}}}', "results", "has an object"),
+        (b'{"results": "[]"}', "results", "has a text"),
+        (b'{"results": false}', "results", "has a boolean"),
+        (b"null", "results", "it is null"),
+        (b"null", "", "is null, not a list"),
+        (b'{"results": []}', "", "set erp.rows_path"),
+        (b"[[]]", "0.1", "nothing at rows_path"),
+    ],
+)
+def test_no_list(body: bytes, path: str, text: str):
+    """A 200 without the list where the flow says it is, is an error that names what is there."""
+    with pytest.raises(ReadError, match=text):
+        answer.rows(msgspec.json.decode(body), path)
+
+
+@pytest.mark.parametrize(
+    ("body", "path"), [(b"[1]", ""), (b'{"a":{"b":[1]}}', "a.b"), (b'{"a":{"b":[1]}}', "/a/b"), (b'{"a.b":[1]}', "a.b")]
+)
+def test_rows(body: bytes, path: str):
+    """The list is at a dotted path, at a JSON Pointer, or is the answer itself."""
+    assert answer.rows(msgspec.json.decode(body), path) == [1]
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
+def test_transient_refusals(status: int):
+    """These may go away; the wait that was asked for is kept."""
+    with pytest.raises(ReadError, match=str(status)) as caught:
+        answer.refuse(given(b"busy", status=status), "https://erp", 7.0)
+    assert (caught.value.transient, caught.value.retry_after) == (True, 7.0)
+
+
+@pytest.mark.parametrize(("status", "kind"), [(400, ReadError), (404, ReadError), (304, ReadError), (401, LoginError)])
+def test_permanent_refusals(status: int, kind: type[Exception]):
+    """These do not; the answer's excerpt is in the text; 401 is the login's."""
+    with pytest.raises(kind, match=f"{status}: no such thing") as caught:
+        answer.refuse(given(b"no such\nthing", status=status), "https://erp", None)
+    assert not caught.value.transient  # type: ignore[attr-defined]
+
+
+def test_accepted_without_rows_may_come_later():
+    """A 202 without rows is worth asking again; one with rows is taken."""
+    with pytest.raises(ReadError) as caught:
+        answer.read(given(b'{"status": "preparing"}', status=202), "results")
+    assert caught.value.transient
+    assert answer.read(given(b'{"results": [1]}', status=202), "results")[1] == [1]
+
+
+def test_redirects():
+    """A redirect of a GET within the origin is followed, any other refused."""
+    erp = flow().erp
+    assert erp is not None
+    url = "https://erp.example.com/images/?a=1"
+    assert answer.redirect(erp, "GET", url, given(b"", status=302, location="/x")) == "https://erp.example.com/x"
+    assert answer.redirect(erp, "GET", url, given(b"")) is None
+    for method, status, target, text in (
+        ("GET", 302, "https://evil.example.com/", "another origin"),
+        ("GET", 302, "", "without saying where"),
+        ("POST", 307, "/x", "redirects .307. a POST"),
+    ):
+        with pytest.raises(ReadError, match=text):
+            answer.redirect(erp, method, url, given(b"", status=status, location=target))

@@ -1,0 +1,289 @@
+"""Requests: bounds, parameters, dates, identifiers, dynamic URLs, headers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+from zoneinfo import ZoneInfo
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imageflow.errors import ReadError
+from imageflow.read import paging, request
+from imageflow.read.paging import Cursor
+
+from .flows import NOW, flow, run
+
+SINCE = datetime(2025, 12, 21, 12, 0, 30, tzinfo=UTC)
+ZONES = ["Europe/Istanbul", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "UTC", "Asia/Kathmandu"]
+
+
+def query(definition: Any, run_: Any = None, cursor: Cursor | None = None) -> list[tuple[str, str]]:
+    return parse_qsl(urlsplit(asked(definition, run_, cursor).url).query, keep_blank_values=True)
+
+
+def asked(definition: Any, run_: Any = None, cursor: Cursor | None = None) -> request.Question:
+    return request.build(definition, run_ or run(since=SINCE), cursor or paging.first(definition.erp.pagination))
+
+
+def test_parameters_in_order():
+    """Watermark, constants, identifiers or extra parameters, pagination: in this order."""
+    definition = flow(
+        query_settings={
+            "sku": {"key": "skus", "type": "string"},
+            "modified_date__gt": {"key": "changed", "type": "datetime"},
+            "custom": {"key": "status", "type": "string", "value": "active"},
+        },
+        extra_params={"lang": ["tr", "en"], "flag": True, "none": None},
+        pagination={"type": "offset"},
+    )
+    assert query(definition) == [
+        ("changed", "2025-12-21T12:00:30.000000"),
+        ("status", "active"),
+        ("lang", "tr"),
+        ("lang", "en"),
+        ("flag", "true"),
+        ("offset", "0"),
+        ("limit", "100"),
+    ]
+
+
+def test_post_body():
+    """A POST carries the parameters as JSON, typed as query_settings says."""
+    definition = flow(
+        method="POST",
+        query_settings={
+            "since": {"key": "since", "type": "datetime"},
+            "a": {"key": "a", "type": "integer", "value": "5"},
+            "b": {"key": "b", "type": "boolean", "value": "true"},
+            "c": {"key": "c", "type": "number", "value": "1.5"},
+        },
+        extra_params={"filter": {"deep": [1]}, "nothing": None},
+        pagination={"type": "seek", "param": "after", "value_path": "id", "limit": 5},
+    )
+    question = asked(definition, cursor=Cursor(marker=7))
+    assert question.method == "POST"
+    assert msgspec.json.decode(question.body or b"") == {
+        "since": "2025-12-21T12:00:30.000000",
+        "a": 5,
+        "b": True,
+        "c": 1.5,
+        "filter": {"deep": [1]},
+        "nothing": None,
+        "after": 7,
+        "limit": 5,
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "names"),
+    [
+        ({"modified_date_key": "since"}, ["since"]),
+        (
+            {
+                "modified_date_key": "since",
+                "query_settings": {"modified_date__gt": {"key": "changed", "type": "datetime"}},
+            },
+            ["since"],
+        ),
+        ({"query_settings": {"modified_date__gt": {"key": "changed"}}}, ["changed"]),
+        ({"query_settings": {"anything": {"key": "changed", "type": "datetime"}}}, ["changed"]),
+        ({"query_settings": {"a": {"key": "a", "type": "datetime"}, "b": {"key": "b", "type": "datetime"}}}, []),
+        ({"query_settings": {"a": {"key": "a", "type": "datetime", "value": "2020-01-01"}}}, ["a"]),
+        ({}, []),
+    ],
+)
+def test_watermark_parameter(fields: dict[str, Any], names: list[str]):
+    """Which parameter carries the watermark: modified_date_key, modified_date__gt, the only datetime, or none."""
+    assert [name for name, _ in query(flow(**fields))] == names
+
+
+def test_no_watermark_in_the_first_run():
+    """Without a watermark nothing is sent in its place."""
+    assert query(flow(modified_date_key="since"), run()) == []
+
+
+def test_query_of_the_endpoint_is_kept():
+    """What endpoint_url has in its query stays as written; a parameter of the same name is replaced."""
+    definition = flow(
+        endpoint="https://erp.example.com/i?key=a%2Bb+c&limit=5&x", pagination={"type": "page", "limit": 50}
+    )
+    assert asked(definition).url == "https://erp.example.com/i?key=a%2Bb+c&x&page=1&limit=50"
+
+
+def test_next_url_is_asked_for_as_it_is():
+    """A link carries everything: nothing is added to it."""
+    definition = flow(modified_date_key="since", extra_params={"a": "b"}, pagination={"type": "next"})
+    assert asked(definition, cursor=Cursor(url="https://erp.example.com/x?c=1")).url == "https://erp.example.com/x?c=1"
+
+
+@pytest.mark.parametrize(
+    ("kind", "form", "text"),
+    [
+        ("datetime", None, "2025-12-21T15:00:30.000000"),
+        ("date", None, "2025-12-21"),
+        ("integer", None, "1766318430"),
+        ("datetime", "%d.%m.%Y %H:%M", "21.12.2025 15:00"),
+        ("datetime", "%s", "1766318430"),
+        ("datetime", "100%%%s", "100%1766318430"),
+    ],
+)
+def test_date_format(kind: str, form: str | None, text: str):
+    """Dates are written in date_format in the flow's timezone; dates, numbers and %s as they should be."""
+    fields = {} if form is None else {"date_format": form}
+    definition = flow(query_settings={"d": {"key": "d", "type": "datetime"}}, _timezone="Europe/Istanbul", **fields)
+    assert request.written(definition, SINCE, kind) == text
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(ZONES),
+    st.datetimes(datetime(2024, 1, 1), datetime(2027, 12, 31)),
+    st.timedeltas(timedelta(0), timedelta(hours=5)),
+)
+def test_no_change_is_missed_across_clock_changes(zone_name: str, naive: datetime, later: timedelta):
+    """The property behind the watermark: a row changed at or after the bound is never stamped before what is asked for,
+    and whichever way an ERP reads an ambiguous local time, it is not after the bound.
+    """
+    zone, bound = ZoneInfo(zone_name), naive.replace(tzinfo=UTC)
+    asked_for = request.wall_time(bound, zone).replace(tzinfo=None)
+    stamped = (bound + later).astimezone(zone).replace(tzinfo=None)
+    assert stamped >= asked_for
+    assert all(asked_for.replace(tzinfo=zone, fold=fold).astimezone(UTC) <= bound for fold in (0, 1))
+
+
+def test_clocks_go_back():
+    """In the hour that comes twice the bound moves before both passes; in its second pass it stays."""
+    zone = ZoneInfo("Europe/Berlin")
+    assert f"{request.wall_time(datetime(2026, 10, 25, 0, 30, tzinfo=UTC), zone):%H:%M}" == "01:30"
+    assert f"{request.wall_time(datetime(2026, 10, 25, 1, 30, tzinfo=UTC), zone):%H:%M}" == "02:30"
+
+
+def test_since():
+    """The overlap before the watermark; without one initial_since as it is; without that nothing."""
+    definition = flow(overlap="10m", initial_since="2026-01-01", _timezone="Europe/Istanbul")
+    assert request.since(definition, SINCE) == SINCE - timedelta(minutes=10)
+    assert request.since(definition, None) == datetime(2025, 12, 31, 21, tzinfo=UTC)
+    assert request.since(flow(), None) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "instant"),
+    [
+        ("2026-01-01T00:00:00Z", datetime(2026, 1, 1, tzinfo=UTC)),
+        ("2026-01-01T03:00:00+03:00", datetime(2026, 1, 1, tzinfo=UTC)),
+        ("2026-10-25T02:30:00", datetime(2026, 10, 25, 0, 30, tzinfo=UTC)),
+        ("2026-03-29T02:30:00", datetime(2026, 3, 29, 0, 30, tzinfo=UTC)),
+    ],
+)
+def test_initial_since(text: str, instant: datetime):
+    """initial_since with an offset is an instant; a local time that is ambiguous or skipped means the earlier one."""
+    assert request.initial_since(flow(initial_since=text, _timezone="Europe/Berlin")) == instant
+
+
+def test_initial_since_that_is_no_date():
+    """A date that cannot be read fails the read with the field's name."""
+    with pytest.raises(ReadError, match="initial_since"):
+        request.initial_since(flow(initial_since="yesterday"))
+
+
+SKU = {"sku": {"key": "codes", "type": "string"}}
+
+
+def test_identifiers():
+    """A run by identifiers sends them joined by commas, and no watermark."""
+    definition = flow(query_settings=SKU, modified_date_key="since")
+    assert query(definition, run(ids=("A 1", "B/2"))) == [("codes", "A 1,B/2")]
+
+
+def test_identifiers_without_a_parameter():
+    """Where the flow names no parameter for identifiers the error says what to add."""
+    with pytest.raises(ReadError, match=r"add erp\.query_settings\.sku"):
+        asked(flow(), run(ids=("A",)))
+
+
+def test_identifier_of_two():
+    """With both sku and base_code the one that fetch_missing looks at carries the identifiers."""
+    both = {**SKU, "base_code": {"key": "bases"}}
+    definition = flow(query_settings=both, _fetch_missing={"identifier_path": "attributes__base_code"})
+    assert query(definition, run(ids=("A",))) == [("bases", "A")]
+    assert query(flow(query_settings=both), run(ids=("A",))) == [("codes", "A")]
+
+
+@given(st.lists(st.text(min_size=1, max_size=40), max_size=400))
+def test_batches_lose_nothing(ids: list[str]):
+    """However many identifiers: all of them, in order, in URLs of a length that servers take."""
+    definition = flow(query_settings=SKU)
+    parts = request.batches(definition, ids)
+    assert [one for part in parts for one in part] == ids
+    urls = [asked(definition, run(ids=tuple(ids)), Cursor(batch=n)).url for n in range(len(parts))] if ids else []
+    assert all(len(url) < 7000 for url in urls)
+
+
+def test_dynamic_url():
+    """Placeholders are percent-encoded, and what the URL uses is not sent again."""
+    definition = flow(
+        endpoint="https://erp.example.com/{now:%Y-%m-%d}/{custom}/{modified_date}/?when={now:%H:%M}",
+        query_settings={"custom": {"key": "status", "value": "a/b"}, "m": {"key": "since", "type": "datetime"}},
+        initial_since="2025-01-01",
+        date_format="%Y-%m-%d %H:%M",
+        _timezone="Europe/Istanbul",
+    )
+    assert asked(definition).url == ("https://erp.example.com/2026-11-24/a%2Fb/2025-12-21%2015%3A00/?when=12%3A30")
+
+
+def test_dynamic_url_by_identifiers():
+    """{sku} is filled by a run by identifiers; {modified_date} then is initial_since."""
+    definition = flow(
+        endpoint="https://erp.example.com/{sku}/{modified_date}", query_settings=SKU, initial_since="2025-01-01"
+    )
+    url = asked(definition, run(ids=("A", "B"))).url
+    assert url == "https://erp.example.com/A%2CB/2025-01-01T00%3A00%3A00.000000"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "text"),
+    [
+        ("https://erp.example.com/{sku}", "only a run by identifiers"),
+        ("https://erp.example.com/{nothing}", "{nothing}"),
+        ("https://erp.example.com/{modified_date}", "initial_since"),
+        ("https://{custom}.example.com/", "host"),
+        ("https://user:pw@erp.example.com/", "user name"),
+    ],
+)
+def test_dynamic_url_without_a_value(endpoint: str, text: str):
+    """A placeholder that has no value, or stands where it must not, is an error that says so."""
+    with pytest.raises(ReadError, match=text):
+        asked(flow(endpoint=endpoint, query_settings={**SKU, "custom": {"key": "c", "value": "x"}}), run())
+
+
+@pytest.mark.parametrize(("kind", "value"), [("integer", "x"), ("integer", 1.5), ("boolean", "maybe"), ("number", "x")])
+def test_constant_of_another_type(kind: str, value: Any):
+    """A constant that is not of its type is an error that names it."""
+    with pytest.raises(ReadError, match=r"query_settings\.c"):
+        asked(flow(query_settings={"c": {"key": "c", "type": kind, "value": value}}))
+
+
+def test_headers_go_to_the_own_origin_only():
+    """Login and extra headers go to the ERP's origin, defaults everywhere; the login's win."""
+    definition = flow(extra_headers={"X-Company": "12", "accept": "text/json", "authorization": "old"})
+    login = {"Authorization": "secret"}
+    own = request.headers(definition.erp, "https://erp.example.com:443/other", login)
+    assert own == {
+        "Content-Type": "application/json",
+        "X-Company": "12",
+        "accept": "text/json",
+        "Authorization": "secret",
+    }
+    for foreign in ("https://cdn.example.com/", "http://erp.example.com/", "https://erp.example.com:8/"):
+        assert request.headers(definition.erp, foreign, login) == request.DEFAULT_HEADERS
+
+
+def test_now_is_the_same_for_all_pages():
+    """{now} is the run's beginning, so that a read over midnight does not change its mind."""
+    definition = flow(endpoint="https://erp.example.com/{now:%d}/")
+    assert asked(definition, run(until=NOW, started_at=NOW + timedelta(days=1))).url.endswith("/24/")
