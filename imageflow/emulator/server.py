@@ -1,0 +1,293 @@
+"""What both emulators stand on: a real HTTP server, answers down to the byte, and the control door `/_emulator/`.
+
+The server is aiohttp's lowest layer, without router or middlewares: Omnitron's emulator is the sink of benchmarks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import orjson
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+
+from imageflow.emulator.faults import Fault, FaultScript, Verdict
+
+AnyFault = Fault | str | Mapping[str, Any]
+Headers = Iterable[tuple[str, str]]
+
+CONTROL = "/_emulator/"
+STOP_SECONDS = 0.2
+REQUIRED = ["This field is required."]
+_JSON = ("Content-Type", "application/json")
+_HTML = "<!DOCTYPE html>\n<html><head><title>{0}</title></head><body><h1>{0}</h1><hr>nginx</body></html>\n"
+
+
+def wire(status: int, headers: Headers, body: bytes, *, length: int | None = None) -> bytes:
+    """An HTTP/1.1 answer as bytes. `length` is what Content-Length claims; None: the truth; negative: no such header."""
+    claimed = len(body) if length is None else length
+    lines = [f"HTTP/1.1 {status} {phrase(status)}", *(f"{name}: {value}" for name, value in headers)]
+    if claimed >= 0:
+        lines.append(f"Content-Length: {claimed}")
+    return "\r\n".join((*lines, "", "")).encode("latin-1", "replace") + body
+
+
+def phrase(status: int) -> str:
+    try:
+        return http.HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"
+
+
+def credentials_in(body: bytes) -> tuple[dict[str, Any], tuple[str, str]]:
+    """What is wrong with a login body, field by field, and the credentials it holds."""
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        return {"detail": f"JSON parse error - {error}"}, ("", "")
+    if not isinstance(fields, dict):
+        return {"non_field_errors": ["Invalid data. Expected a dictionary."]}, ("", "")
+    missing = {name: REQUIRED for name in ("username", "password") if not fields.get(name)}
+    return missing, (str(fields.get("username")), str(fields.get("password")))
+
+
+class Canned(web.StreamResponse):
+    """An answer that is ready as bytes and may be given any number of times."""
+
+    def __init__(self, status: int, body: bytes = b"", headers: Headers = ()) -> None:
+        super().__init__(status=status)
+        self._bytes = wire(status, headers, body)
+        self._keep_alive = True
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        if request.transport is not None:
+            request.transport.write(self._bytes)
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Nothing is left to write."""
+
+
+class Raw(web.StreamResponse):
+    """An answer written to the connection by hand, which is closed afterwards."""
+
+    def __init__(self, write: Callable[[asyncio.Transport], Awaitable[None]]) -> None:
+        super().__init__()
+        self._write = write
+        self._keep_alive = False
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        if isinstance(request.transport, asyncio.Transport):
+            await self._write(request.transport)
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Nothing is left to write."""
+
+
+def raw(data: bytes, *, reset: bool = False) -> Raw:
+    """Exactly these bytes, then the connection is closed, or reset."""
+
+    async def write(transport: asyncio.Transport) -> None:
+        transport.write(data)
+        if reset:
+            await asyncio.sleep(0.01)  # the bytes go out before the reset does
+            transport.abort()
+
+    return Raw(write)
+
+
+def dropped() -> Raw:
+    """No answer: the connection is closed."""
+    return raw(b"")
+
+
+def json_answer(status: int, body: Any, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(body), headers=headers, content_type="application/json")
+
+
+def html_page(status: int) -> str:
+    """The error page of a proxy in front."""
+    return _HTML.format(f"{status} {phrase(status)}")
+
+
+def error_answer(fault: Fault) -> web.Response:
+    """The answer of a fault that has a status, in the style of Django REST framework unless it is HTML."""
+    status = fault.answer_status
+    headers = {} if fault.retry_after is None else {"Retry-After": _plain(fault.retry_after)}
+    if fault.html:
+        return web.Response(status=status, text=html_page(status), content_type="text/html", headers=headers)
+    text = phrase(status)
+    return json_answer(status, {"non_field_errors": [text]} if status == 400 else {"detail": text}, headers)
+
+
+def _plain(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+class Emulator(ABC):
+    """A server with scripted faults.
+
+    Everything is on the event loop of whoever serves; attributes may be read and methods called from there at any time.
+    """
+
+    def __init__(self, *, faults: Iterable[AnyFault] = ()) -> None:
+        self.url = ""
+        self.requests = 0
+        self.in_flight = 0
+        self.max_in_flight = 0
+        self.stopping = asyncio.Event()
+        self._script = FaultScript()
+        self.set_faults(faults)
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        return self._script.faults
+
+    def set_faults(self, faults: Iterable[AnyFault]) -> None:
+        """Replace the fault script; counters and the clock of faults start anew. Raises ValueError."""
+        script = FaultScript([faults] if isinstance(faults, str) else faults)
+        for fault in script.faults:
+            self.check_mode(fault.mode)
+        self._script = script
+
+    def check_mode(self, mode: str | None) -> None:
+        """Raises ValueError for a mode that this emulator does not know."""
+        if mode is not None:
+            raise ValueError(f"this emulator has no modes, so not {mode!r} either")
+
+    @abstractmethod
+    async def answer(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+        """Answer a request for `path` (without its query)."""
+
+    @abstractmethod
+    def state(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """What `GET /_emulator/state` shows."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Back to the beginning: state, counters and faults."""
+
+    async def control(self, request: web.BaseRequest, action: str) -> web.StreamResponse:
+        """Answer a request for `/_emulator/{action}`."""
+        if action == "state" and request.method == "GET":
+            return json_answer(200, self.state(request.query))
+        if action == "faults" and request.method == "POST":
+            self.set_faults(faults_in(orjson.loads(await request.read() or b"[]")))
+            return json_answer(200, {"faults": msgspec.to_builtins(self.faults)})
+        if action == "reset" and request.method == "POST":
+            self.reset()
+            return json_answer(200, {})
+        return json_answer(404, {"detail": f"there is no {request.method} {CONTROL}{action}"})
+
+    def counters(self) -> dict[str, Any]:
+        return {
+            "requests": self.requests,
+            "in_flight": self.in_flight,
+            "max_in_flight": self.max_in_flight,
+            "faults_fired": self._script.fired,
+        }
+
+    def restart(self, faults: Iterable[AnyFault]) -> None:
+        """Counters to zero, and these faults from the beginning."""
+        self.requests = self.max_in_flight = 0
+        self.set_faults(faults)
+
+    async def meet(self, verdict: Verdict) -> web.StreamResponse | None:
+        """Wait as the verdict says; the answer of its fault, or None when the emulator is to do what it was asked."""
+        if verdict.delay:
+            await self.pause(verdict.delay)
+        fault = verdict.fault
+        if fault is None:
+            return None
+        if fault.hang:
+            return self.hung()
+        return dropped() if fault.drop else error_answer(fault)
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, but not longer than the server lives."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.stopping.wait()
+        except TimeoutError:
+            pass
+
+    def is_stopping(self) -> bool:
+        return self.stopping.is_set()
+
+    def hung(self) -> Raw:
+        """No answer, ever: the connection stays open until the server stops."""
+
+        async def write(_: asyncio.Transport) -> None:
+            await self.stopping.wait()
+
+        return Raw(write)
+
+    @asynccontextmanager
+    async def serve(self, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+        """Serve while the context lasts; gives the URL, without a trailing slash. Port 0: any that is free."""
+        self.stopping = asyncio.Event()
+        server = web.Server(self._handle, access_log=None, keepalive_timeout=3600)
+        runner = web.ServerRunner(server, shutdown_timeout=STOP_SECONDS)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, host, port, backlog=1024).start()
+            self.url = f"http://{_bracketed(host)}:{runner.addresses[0][1]}"
+            yield self.url
+        finally:
+            self.stopping.set()
+            await runner.cleanup()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        path = request.raw_path.partition("?")[0]
+        if path.startswith(CONTROL):
+            return await self._controlled(request, path.removeprefix(CONTROL).rstrip("/"))
+        self.requests += 1
+        self.in_flight += 1
+        self.max_in_flight = max(self.in_flight, self.max_in_flight)
+        try:
+            return await self.answer(request, path)
+        finally:
+            self.in_flight -= 1
+
+    async def _controlled(self, request: web.BaseRequest, action: str) -> web.StreamResponse:
+        try:
+            return await self.control(request, action)
+        except (ValueError, TypeError, KeyError) as error:
+            return json_answer(400, {"detail": str(error)})
+
+
+def faults_in(body: Any) -> list[AnyFault]:
+    """The faults that a control request asks for: `{"faults": […]}`, `{"mode": NAME}`, one fault or a list of them."""
+    if isinstance(body, list):
+        return body
+    if isinstance(body, dict) and "faults" in body:
+        listed = body["faults"]
+        mode = body.get("mode")
+        return [*([listed] if isinstance(listed, (str, dict)) else listed), *([{"mode": mode}] if mode else [])]
+    return [] if body in (None, {}, {"mode": None}) else [body]
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+async def serve_forever(
+    emulator: Emulator,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    announce: Callable[[str], object] | None = None,
+    stop: asyncio.Event | None = None,
+) -> None:
+    """Serve until `stop` is set or the task is cancelled; `announce` is called with the URL once it listens."""
+    async with emulator.serve(host=host, port=port) as url:
+        if announce is not None:
+            announce(url)
+        await (stop or asyncio.Event()).wait()
