@@ -25,7 +25,7 @@ from imageflow.gateway.problem import CONTENT_TYPE, Refusal, problem, refusal
 from imageflow.relay import Relay
 from imageflow.store import AcceptedPost, Store
 
-__all__ = ("Gateway", "add_token", "add_user", "application", "monitoring_routes", "serve")
+__all__ = ("Gateway", "add_token", "add_user", "application", "monitoring", "monitoring_routes", "serve")
 
 REQUEST_SECONDS = 120.0
 READY_SECONDS = 5.0
@@ -142,6 +142,11 @@ def monitoring_routes(ready: Ready) -> list[web.AbstractRouteDef]:
         return web.Response(body=metrics.exposition(), headers={"Content-Type": metrics.CONTENT_TYPE})
 
     return [web.get("/health", health), web.get("/ready", readiness), web.get("/metrics", exposition)]
+
+
+def monitoring(ready: Ready) -> web.Application:
+    """An application of nothing but the monitoring routes: what a service without a gateway shows."""
+    return application(monitoring_routes(ready))
 
 
 async def _problems_of(ready: Ready) -> list[str]:
