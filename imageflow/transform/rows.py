@@ -1,0 +1,386 @@
+"""From what script and mapping gave to rows. Pure: every JSON value becomes drafts, and no element is lost.
+
+A draft is what one row of the page will be: an image set to write, one that a later one of the page makes obsolete, or
+one that cannot be written, with the reason. Its place in the list is the row's index within the page.
+
+    [{"sku": "A1", "images": ["https://…/1.jpg", {"url": …, "order": 1, "image_type": "swatch"}]}]     image sets
+    [{"sku": "A1", "url": "https://…/1.jpg", "order": 0}, {"sku": "A1", "url": …}]                      flat rows
+    ["https://…/A1_0.jpg", {"url": "https://…/A1_1.jpg"}]              with the template {sku}_{image_order}.jpg
+
+Flat rows of a product are one image set, at the place of the first. One wrong image spoils its set: Omnitron deletes
+what a request lacks, so the rest of the set must not be sent without it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
+
+from imageflow.flow import Definition
+from imageflow.imageset import IMAGE_TYPES, Image
+from imageflow.pointer import describe
+from imageflow.store import HeldRow
+from imageflow.transform.template import Key, Template, file_name, parse
+
+MAX_PRODUCT_CHARS = 255
+MAX_URL_CHARS = 4096
+MAX_SET_BYTES = 800_000
+"""An image set has to fit into a message."""
+MAX_ORDER = 2**31 - 1
+NO_ORDER: Final = -(2**31)
+"""The order of a held image that has none: its place is known only when all images of its product are."""
+
+FIELDS: dict[Key, tuple[str, ...]] = {"sku": ("sku", "product_sku"), "base_code": ("base_code",)}
+"""The fields of a row that name the product."""
+
+_NUMBER = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]{1,9})?")
+_URL = re.compile(r"https?://[^\s/?#\\@:]", re.IGNORECASE)
+_UNFIT_FOR_URL = re.compile(r"[\s\x00-\x20\x7f-\xa0\ud800-\udfff]")
+_UNFIT_FOR_PRODUCT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+class ImageSet(msgspec.Struct, frozen=True):
+    """A row to write: images by order. `ordered`: which of them have their order from the data, not by their place."""
+
+    product: str
+    key: Key
+    images: tuple[Image, ...]
+    ordered: tuple[bool, ...] = ()
+
+
+class Superseded(msgspec.Struct, frozen=True):
+    """An image set that a later one of the same page replaces."""
+
+    product: str
+    key: Key
+    images: tuple[Image, ...]
+    reason: str = "a later row of the same page is for the same product"
+
+
+class Invalid(msgspec.Struct, frozen=True):
+    """A row that cannot be written, and why. `payload`: the element, or elements, it was made of."""
+
+    reason: str
+    payload: Any
+    product: str | None = None
+
+
+Draft = ImageSet | Superseded | Invalid
+
+
+class Joined(msgspec.Struct, frozen=True):
+    """The image set of a product over all pages of a run. `reason`: why it cannot be written, if so."""
+
+    product: str
+    key: Key
+    version: int
+    images: tuple[Image, ...]
+    reason: str | None = None
+
+
+class _WrongError(ValueError):
+    """Something cannot be used; the text says what."""
+
+
+class _Entry(NamedTuple):
+    """An image as given, and the order that its file name says."""
+
+    given: Any
+    order: int | None = None
+
+
+class _Group:
+    """What will be one image set, while its elements are being collected. `flat`: of rows with one image each."""
+
+    def __init__(self, product: str, entries: list[_Entry], elements: list[Any], *, flat: bool) -> None:
+        self.product = product
+        self.entries = entries
+        self.elements = elements
+        self.flat = flat
+
+    def add(self, element: Any, entry: _Entry) -> None:
+        self.entries.append(entry)
+        if not self.elements or self.elements[-1] is not element:
+            self.elements.append(element)
+
+    @property
+    def payload(self) -> Any:
+        return self.elements[0] if len(self.elements) == 1 else self.elements
+
+
+def to_rows(result: Any, definition: Definition) -> list[Draft]:
+    """The drafts of a page. Never raises."""
+    elements = result if isinstance(result, list) else [result]
+    try:
+        template = parse(definition.filename_template)
+    except ValueError as error:
+        return [Invalid(str(error), element) for element in elements]
+    if result is None:
+        return [Invalid("the result is null, not a list of rows (a mapping gives null where nothing matches)", None)]
+    collected = _by_field(elements, template, definition) if template.by_field else _by_file(elements, template)
+    drafts = [_draft(item, template.key, definition) for item in collected]
+    return drafts if definition.group == "run" else _last_one_wins(drafts)
+
+
+def join(held: Iterable[HeldRow]) -> list[Joined]:
+    """Held rows (by product, then version; products complete) as one image set per product: the images of all its rows
+    in that order; of a URL that comes twice the later one counts.
+    """
+    return [_joined(list(rows)) for _, rows in groupby(held, key=lambda row: row.product)]
+
+
+def held_images(row: ImageSet) -> tuple[Image, ...]:
+    """The images of a row that is held back: an order that is only a place within this page is left open."""
+    pairs = zip(row.images, row.ordered, strict=True)
+    return tuple(image if ordered else Image(image.url, NO_ORDER, image.image_type) for image, ordered in pairs)
+
+
+# elements to groups ------------------------------------------------------------------------------------------------------
+
+
+def _by_field(elements: Sequence[Any], template: Template, definition: Definition) -> list[_Group | Invalid]:
+    collected: list[_Group | Invalid] = []
+    flat: dict[str, _Group] = {}
+    for element in elements:
+        try:
+            product, images = _read_element(element, template, definition)
+        except _WrongError as error:
+            collected.append(Invalid(str(error), element, _guess_product(element, template)))
+            continue
+        if images is not None:
+            collected.append(_Group(product, [_Entry(image) for image in images], [element], flat=False))
+            continue
+        if product not in flat:
+            flat[product] = _Group(product, [], [], flat=True)
+            collected.append(flat[product])
+        flat[product].add(element, _Entry(element))
+    return collected
+
+
+def _read_element(element: Any, template: Template, definition: Definition) -> tuple[str, list[Any] | None]:
+    """Product and images; no images: a flat row."""
+    if not isinstance(element, dict):
+        raise _WrongError(f"a row must be an object, this is {describe(element)}")
+    product = _product(element, template)
+    images = element.get("images")
+    if images is None:
+        if element.get("url") is None:
+            raise _WrongError("no images: the row has neither `images` nor `url`")
+        return product, None
+    if not isinstance(images, list):
+        raise _WrongError(f"`images` must be a list, this is {describe(images)}")
+    if not images and not definition.write.allow_clear:
+        raise _WrongError("no images: an empty set deletes all images of the product, and write.allow_clear is not set")
+    return product, images
+
+
+def _by_file(elements: Sequence[Any], template: Template) -> list[_Group | Invalid]:
+    collected: list[_Group | Invalid] = []
+    groups: dict[str, _Group] = {}
+    for element in elements:
+        for image, where in _images_of(element):
+            try:
+                product, order = _assigned(image, template)
+            except _WrongError as error:
+                collected.append(Invalid(f"{where}{error}", image if where else element))
+                continue
+            if product not in groups:
+                groups[product] = _Group(product, [], [], flat=True)
+                collected.append(groups[product])
+            groups[product].add(element, _Entry(image, order))
+    return collected
+
+
+def _images_of(element: Any) -> list[tuple[Any, str]]:
+    """The images of an element, each with its place where there are several. Without any: the element, to be refused."""
+    images = element.get("images") if isinstance(element, dict) else None
+    if isinstance(images, list) and images:
+        return [(image, f"images[{index}]: " if len(images) > 1 else "") for index, image in enumerate(images)]
+    return [(element, "")]
+
+
+def _assigned(image: Any, template: Template) -> tuple[str, int | None]:
+    """The product that an image's file name says, and the order."""
+    url = _url(image)
+    named = template.read(url)
+    if named is None:
+        raise _WrongError(f"the file name {_shown(file_name(url))} does not fit the filename template {template.text}")
+    return _text(named.product, template.key), named.order
+
+
+# what is in an element ---------------------------------------------------------------------------------------------------
+
+
+def _product(element: dict[str, Any], template: Template) -> str:
+    for field in FIELDS[template.key]:
+        if _given(element.get(field)):
+            return _text(element[field], field)
+    other: Key = "base_code" if template.key == "sku" else "sku"
+    for field in FIELDS[other]:
+        if _given(element.get(field)):
+            raise _WrongError(f"no {template.key}: the row has {field} only, and filename_template is {template.text}")
+    raise _WrongError(f"no product: {template.key} is missing or empty")
+
+
+def _given(value: Any) -> bool:
+    return value is not None and not (isinstance(value, str) and not value.strip())
+
+
+def _guess_product(element: Any, template: Template) -> str | None:
+    try:
+        return _product(element, template) if isinstance(element, dict) else None
+    except _WrongError:
+        return None
+
+
+def _text(value: Any, field: str) -> str:
+    """A product's name; numbers become text as they would be read aloud: 12.0 is 12."""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise _WrongError(f"no product: {field} must be a text, this is {describe(value)}")
+    number = value if isinstance(value, str) else _whole(value)
+    if number is None or (isinstance(number, int) and abs(number) >= 10**MAX_PRODUCT_CHARS):
+        raise _WrongError(f"no product: {field} is {_shown(value)}, not a text")
+    text = str(number).strip()
+    if not text:
+        raise _WrongError(f"no product: {field} is empty")
+    if len(text) > MAX_PRODUCT_CHARS or _UNFIT_FOR_PRODUCT.search(text):
+        raise _WrongError(
+            f"no product: {field} {_shown(text)} is longer than {MAX_PRODUCT_CHARS} or has control characters"
+        )
+    return text
+
+
+def _whole(value: float) -> int | None:
+    """A number as an integer, if it is one."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    return value
+
+
+def _url(image: Any) -> str:
+    url = image.get("url") if isinstance(image, dict) else image
+    if isinstance(image, dict) and not _given(url):
+        raise _WrongError("no url")
+    if not isinstance(url, str):
+        raise _WrongError(f"an image must be a URL or an object with `url`, this is {describe(url)}")
+    if not url.strip():
+        raise _WrongError("no url")
+    if not _URL.match(url):
+        raise _WrongError(f"{_shown(url)} is not an http(s) URL")
+    if _UNFIT_FOR_URL.search(url):
+        raise _WrongError(f"the URL {_shown(url)} has spaces or control characters in it")
+    if len(url) > MAX_URL_CHARS:
+        raise _WrongError(f"the URL {_shown(url)} is longer than {MAX_URL_CHARS} characters")
+    return url
+
+
+def _order(value: Any) -> int | None:
+    """None where there is none."""
+    if value is None:
+        return None
+    number: Any = value
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        number = float(value)
+    whole = _whole(number) if isinstance(number, (int, float)) and not isinstance(number, bool) else None
+    if whole is None or abs(whole) > MAX_ORDER:
+        raise _WrongError(f"order {_shown(value)} is not a whole number")
+    return whole
+
+
+def _image_type(value: Any) -> Literal["default", "swatch"]:
+    if value is None or value == "default":
+        return "default"
+    if value == "swatch":
+        return "swatch"
+    raise _WrongError(f"image_type {_shown(value)} is neither {' nor '.join(IMAGE_TYPES)}")
+
+
+def _shown(value: Any) -> str:
+    """A value in an error's text, short, in quotes if it is a text."""
+    if isinstance(value, (dict, list)) or value is None:
+        return describe(value)
+    if isinstance(value, int) and abs(value) >= 10**40:
+        return "a very large number"
+    text = repr(value[:100] if isinstance(value, str) else value)
+    return text.encode("ascii", "backslashreplace").decode() if _UNFIT_FOR_PRODUCT.search(text) else text
+
+
+# groups to drafts --------------------------------------------------------------------------------------------------------
+
+
+def _draft(group: _Group | Invalid, key: Key, definition: Definition) -> Draft:
+    if isinstance(group, Invalid):
+        return group
+    try:
+        images, ordered = _image_set(group.entries, twice_is_wrong=definition.group == "page" or not group.flat)
+    except _WrongError as error:
+        return Invalid(str(error), group.payload, group.product)
+    return ImageSet(group.product, key, images, ordered)
+
+
+def _image_set(entries: Sequence[_Entry], *, twice_is_wrong: bool) -> tuple[tuple[Image, ...], tuple[bool, ...]]:
+    """The images by order, and which have one of their own. Raises _WrongError naming the image."""
+    found: dict[str, tuple[Image, bool]] = {}
+    places: dict[str, int] = {}
+    for index, entry in enumerate(entries):
+        try:
+            image, ordered = _image(entry, index)
+        except _WrongError as error:
+            raise _WrongError(f"images[{index}]: {error}") from error
+        if twice_is_wrong and image.url in found:
+            raise _WrongError(f"images[{index}]: the same URL as images[{places[image.url]}]: {_shown(image.url)}")
+        found.pop(image.url, None)
+        found[image.url] = image, ordered
+        places[image.url] = index
+    pairs = sorted(found.values(), key=lambda pair: pair[0].order)
+    _check_size([image for image, _ in pairs])
+    return tuple(image for image, _ in pairs), tuple(ordered for _, ordered in pairs)
+
+
+def _image(entry: _Entry, place: int) -> tuple[Image, bool]:
+    given = entry.given
+    url = _url(given)
+    if not isinstance(given, dict):
+        return Image(url, place if entry.order is None else entry.order), entry.order is not None
+    order = entry.order if entry.order is not None else _order(given.get("order"))
+    return Image(url, place if order is None else order, _image_type(given.get("image_type"))), order is not None
+
+
+def _check_size(images: Sequence[Image]) -> None:
+    if sum(len(image.url.encode()) + 60 for image in images) > MAX_SET_BYTES:
+        raise _WrongError(f"{len(images)} images with their URLs are too large for one request")
+
+
+def _last_one_wins(drafts: list[Draft]) -> list[Draft]:
+    seen: set[str] = set()
+    result: list[Draft] = []
+    for draft in reversed(drafts):
+        if isinstance(draft, ImageSet):
+            result.append(Superseded(draft.product, draft.key, draft.images) if draft.product in seen else draft)
+            seen.add(draft.product)
+        else:
+            result.append(draft)
+    return result[::-1]
+
+
+def _joined(rows: Sequence[HeldRow]) -> Joined:
+    found: dict[str, Image] = {}
+    for row in rows:
+        for image in row.images:
+            found.pop(image.url, None)
+            found[image.url] = image
+    placed = [
+        Image(image.url, place, image.image_type) if image.order == NO_ORDER else image
+        for place, image in enumerate(found.values())
+    ]
+    images = tuple(sorted(placed, key=lambda image: image.order))
+    try:
+        _check_size(images)
+        reason = None
+    except _WrongError as error:
+        reason = str(error)
+    return Joined(rows[0].product, rows[0].key, max(row.version for row in rows), images, reason)

@@ -1,0 +1,205 @@
+"""The transformer: takes pages, has script and mapping make rows of them, registers the rows and sends them on.
+
+Everything it does may be repeated after a crash: numbers stay the same, and writers recognise rows they have seen. What
+a page comes to is decided in `plan.py` and `rows.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from imageflow import metrics
+from imageflow.broker import Broker, Outgoing
+from imageflow.clock import Clock
+from imageflow.errors import NotFoundError, Postponed, QueueFullError
+from imageflow.flow import Definition
+from imageflow.messages import PageRead, RowsReady, RunRead, chunked, encode, write_queue
+from imageflow.relay import Relay
+from imageflow.row import Row, RowLog, StageName
+from imageflow.store import Registered, Store
+from imageflow.transform.plan import WARNING, Plan, Sightings, broken_page, plan_page, plan_part
+from imageflow.transform.rows import Joined, join
+from imageflow.transform.script import Jails, Program
+
+log = structlog.get_logger()
+
+ENOUGH_MESSAGES = 2000
+"""With so many chunks of a flow waiting to be written, its pages wait."""
+PAUSE_SECONDS = 1.0
+JOIN_PATIENCE_SECONDS = 300.0
+"""A join waits so long for room with the message in hand; then it comes back later, to where it was."""
+PRODUCTS_PER_PART = 500
+LARGE_BODY_BYTES = 256 * 1024
+"""Pages above it are taken apart in a thread: the other messages need the event loop."""
+
+
+class Transformer:
+    """Handles PageRead and RunRead. Raises Postponed where the writers are behind."""
+
+    def __init__(self, store: Store, broker: Broker, relay: Relay, clock: Clock, jails: Jails) -> None:
+        self._store = store
+        self._broker = broker
+        self._relay = relay
+        self._clock = clock
+        self._jails = jails
+        self._flows: dict[tuple[str, int], Definition] = {}
+        self._sightings = Sightings()
+        self._progress: dict[str, tuple[str, int]] = {}
+
+    async def handle(self, message: PageRead | RunRead) -> None:
+        """Returns when all that follows from the message is durable."""
+        definition = await self._definition(message)
+        if isinstance(message, RunRead):
+            await self._join(message)
+        else:
+            await self._page(message, definition)
+
+    async def give_up(self, message: PageRead | RunRead, reason: str) -> None:
+        """Settle as failed, with the reason, whatever of the message is not on its way already."""
+        if isinstance(message, RunRead):
+            await self._join(message, give_up=reason)
+        else:
+            await self._give_up_page(message, reason)
+
+    async def _definition(self, message: PageRead | RunRead) -> Definition:
+        key = (message.flow, message.version)
+        if key not in self._flows:
+            self._flows[key] = (await self._store.flow(*key)).definition
+        return self._flows[key]
+
+    # a page ----------------------------------------------------------------------------------------------------------
+
+    async def _page(self, message: PageRead, definition: Definition) -> None:
+        if definition.group == "page" and not await self._has_room(message.flow):
+            raise Postponed(PAUSE_SECONDS, "the writers of the flow are behind")
+        body = await self._body(message)
+        outcome = await self._jails.run(message.flow, Program.of(definition), body)
+        if outcome.prints:
+            log.info("script printed", run=message.run_id, flow=message.flow, page=message.page, text=outcome.prints)
+        if len(body) > LARGE_BODY_BYTES:
+            plan = await asyncio.to_thread(plan_page, message, definition, body, outcome)
+        else:
+            plan = plan_page(message, definition, body, outcome)
+        await self._register(message, message.page, plan)
+        await self._warn(message, plan)
+
+    async def _body(self, message: PageRead) -> bytes:
+        if message.body is not None:
+            return message.body.encode()
+        return (await self._store.page(message.run_id, message.page)).body
+
+    async def _register(self, message: PageRead | RunRead, page: int, plan: Plan) -> Registered:
+        registered = await self._store.register_page(message.run_id, page, plan.total, plan.settled, held=plan.held)
+        await self._publish(message, plan.numbered(registered.numbers))
+        await self._relay.send(registered.outbox)
+        if registered.first_time:
+            self._count(message, page, plan.settled)
+        return registered
+
+    async def _publish(self, message: PageRead | RunRead, rows: Sequence[Row]) -> None:
+        chunks = [RowsReady(message.run_id, message.flow, message.version, chunk) for chunk in chunked(rows)]
+        if not chunks:
+            return
+        queue = write_queue(message.flow)
+        try:
+            await self._broker.publish(*(Outgoing(queue, encode(chunk)) for chunk in chunks))
+        except QueueFullError as error:
+            raise Postponed(PAUSE_SECONDS, str(error)) from error
+
+    def _count(self, message: PageRead | RunRead, page: int, settled: Sequence[RowLog]) -> None:
+        if page > 0:
+            metrics.PAGES_TRANSFORMED.labels(message.flow).inc()
+        for state in ("failed", "superseded"):
+            if rows := sum(entry.state == state for entry in settled):
+                metrics.rows_settled(message.flow, state, rows, self._clock.now())
+
+    async def _warn(self, message: PageRead, plan: Plan) -> None:
+        """A product on two pages is likely to be a list of images that wants `group: run`."""
+        if plan.ready and self._sightings.repeated(
+            message.run_id, message.page, [row.product for _, row in plan.ready]
+        ):
+            await self._store.warn(message.run_id, WARNING)
+
+    async def _has_room(self, flow: str) -> bool:
+        return (await self._broker.depth(write_queue(flow))).ready <= ENOUGH_MESSAGES
+
+    # the join of a run -----------------------------------------------------------------------------------------------
+
+    async def _join(self, message: RunRead, *, give_up: str | None = None) -> None:
+        """Send on what was held back, a part at a time. What was published is remembered for when the message comes
+        back, so that waiting for the writers does not send everything anew; after a crash it does, which is harmless.
+        """
+        after, part = self._progress.get(message.run_id, (None, 0))
+        while held := await self._store.held_rows(message.run_id, after, PRODUCTS_PER_PART):
+            if give_up is None:
+                await self._wait_for_room(message.flow)
+            await self._part(message, part + 1, join(held), give_up)
+            after, part = held[-1].product, part + 1
+            self._progress[message.run_id] = after, part
+        await self._store.end_join(message.run_id)
+        self._progress.pop(message.run_id, None)
+
+    async def _part(self, message: RunRead, part: int, joined: Sequence[Joined], give_up: str | None) -> None:
+        plan = plan_part(message.run_id, joined, give_up)
+        registered = await self._register(message, -part, plan)
+        if give_up is not None and not registered.first_time:
+            # It was registered to be written, and nobody knows whether it was sent: sending twice harms nobody.
+            await self._publish(message, plan_part(message.run_id, joined).numbered(registered.numbers))
+
+    async def _wait_for_room(self, flow: str) -> None:
+        try:
+            async with asyncio.timeout(JOIN_PATIENCE_SECONDS):
+                while not await self._has_room(flow):
+                    await asyncio.sleep(PAUSE_SECONDS)
+        except TimeoutError as error:
+            raise Postponed(PAUSE_SECONDS, "the writers of the flow are behind") from error
+
+    # giving up -------------------------------------------------------------------------------------------------------
+
+    async def _give_up_page(self, message: PageRead, reason: str) -> None:
+        rows_path, stage = await self._where(message)
+        try:
+            body = await self._body(message)
+        except NotFoundError:
+            body = b"null"
+        plan = broken_page(message, rows_path, body, stage, reason)
+        registered = await self._register(message, message.page, plan)
+        if not registered.first_time:
+            await self._fail_in_flight(message, registered.numbers, stage, reason)
+
+    async def _where(self, message: PageRead) -> tuple[str, StageName]:
+        """The flow's rows_path, and the stage that is to blame."""
+        try:
+            definition = await self._definition(message)
+        except NotFoundError:
+            return "", "rows"
+        stage: StageName = "script" if definition.script else "mapping" if definition.mapping else "rows"
+        return definition.rows_path, stage
+
+    async def _fail_in_flight(self, message: PageRead, numbers: Sequence[int], stage: StageName, reason: str) -> None:
+        """The page was registered before, and perhaps never sent: what of it is not settled yet fails now. A writer that
+        has a row of it all the same finds it settled.
+        """
+        if not numbers:
+            return
+        first, last = min(numbers), max(numbers)
+        known = await self._store.rows(message.run_id, after=first - 1, limit=last - first + 1)
+        settled = {entry.row for entry in known}
+        logs = [
+            RowLog(
+                run_id=message.run_id,
+                row=number,
+                product=None,
+                state="failed",
+                stage=stage,
+                reason=reason,
+                page=message.page,
+            )
+            for number in numbers
+            if number not in settled
+        ]
+        if logs:
+            await self._store.settle(f"give-up/{message.run_id}/{message.page}", logs)
