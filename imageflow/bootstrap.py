@@ -7,13 +7,12 @@ import fcntl
 import functools
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import structlog
-from collections.abc import Iterator
 
 from imageflow import messages, metrics, service, settings as settings_
 from imageflow.broker import Broker
@@ -151,7 +150,7 @@ class _Parts:
 
     def __init__(self, substrate: Substrate) -> None:
         self.substrate = substrate
-        self.runs: list[Callable[[asyncio.Event, float], Awaitable[None]]] = []
+        self.runs: list[Callable[[asyncio.Event, float], Coroutine[Any, Any, None]]] = []
         self.jobs: list[Callable[[], Awaitable[None]]] = [functools.partial(service.sweep, substrate.relay)]
         self.gateway: Gateway | None = None
         self.writer: Writer | None = None

@@ -544,14 +544,19 @@ def _row_text(entry: RowLog) -> str:
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--rows", default=1000, show_default=True, help="Rows of the ERP, or products of Omnitron.")
 @click.option("--fault", multiple=True, help="A scripted fault, as in status=503,every=10; may be repeated.")
-def emulate(which: str, port: int, host: str, rows: int, fault: tuple[str, ...]) -> None:
+@click.option("--fast", is_flag=True, help="Omnitron: keep no history of writes, to be a quick sink.")
+def emulate(which: str, port: int, host: str, rows: int, fault: tuple[str, ...], fast: bool) -> None:
     """Run a fake ERP or a fake Omnitron (user demo, password demo)."""
     from imageflow.emulator.erp import FakeErp
     from imageflow.emulator.omnitron import FakeOmnitron
-    from imageflow.emulator.server import serve_forever
+    from imageflow.emulator.server import Emulator, serve_forever
 
     try:
-        emulator = FakeErp(rows=rows, faults=fault) if which == "erp" else FakeOmnitron(products=rows, faults=fault)
+        emulator: Emulator = (
+            FakeErp(rows=rows, faults=fault)
+            if which == "erp"
+            else FakeOmnitron(products=rows, faults=fault, keep_history=not fast)
+        )
     except ValueError as error:
         raise click.UsageError(f"--fault: {error}") from error
 

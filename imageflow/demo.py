@@ -111,7 +111,7 @@ async def demonstrate(
                     await substrate.store.save_flow(document, "demo")
                 inbound = await _inbound(substrate, tell)
                 outbound, rows_posted = await _outbound(substrate, port, min(rows, POSTED_LIMIT), tell)
-                result = _checked(inbound, outbound, _differences(erp, rows, rows_posted, omnitron))
+                result = _checked(inbound, outbound, _differences(erp, rows_posted, omnitron))
                 result["seconds"] = round(time.monotonic() - started, 2)
                 result["peak_memory_mb"] = _peak_memory_mb()
                 if serve:
@@ -192,9 +192,9 @@ def _progress(tell: Callable[[str], Any]) -> Callable[[Run], None]:
     return show
 
 
-def _differences(erp: FakeErp, rows: int, rows_posted: list[dict[str, Any]], omnitron: FakeOmnitron) -> dict[str, int]:
+def _differences(erp: FakeErp, rows_posted: list[dict[str, Any]], omnitron: FakeOmnitron) -> dict[str, int]:
     """How what Omnitron holds differs from what it should hold."""
-    expected = {erp.sku(index): _normal(erp.expected_images(index)) for index in range(rows)}
+    expected = {sku: _normal(erp.expected_images(sku)) for sku in erp.skus()}
     expected |= {
         row["sku"]: _normal([{"url": url, "order": n} for n, url in enumerate(row["images"])]) for row in rows_posted
     }
