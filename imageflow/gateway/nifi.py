@@ -9,16 +9,20 @@ from urllib.parse import parse_qs
 import msgspec
 from aiohttp import web
 
-from imageflow.errors import ImageFlowError
+from imageflow.errors import ImageFlowError, NotFoundError
 from imageflow.flow import Flow
+from imageflow.gateway import logs
 from imageflow.gateway.access import Access
 from imageflow.gateway.body import MAX_FORM_BYTES, Reader
 from imageflow.gateway.problem import Refusal, refusal
+from imageflow.run import Run
 from imageflow.store import Store
 
 NO_CREDENTIALS = "username and password are required"
 WRONG_CREDENTIALS = "unable to log in with the given username and password"
 PROJECT = "imageflow"
+NEWEST_RUNS = 1_000
+"""Main logs go back so far."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -105,6 +109,7 @@ class Integrator:
         return [
             web.post("/api/nifi/login", _plain(self._login)),
             web.get("/api/nifi/flow/list", _plain(self._flows)),
+            web.get("/logs", _plain(self._logs)),
         ]
 
     async def _login(self, request: web.Request) -> web.Response:
@@ -121,7 +126,43 @@ class Integrator:
         await self._access.user(request.headers.getall("Authorization", []))
         project = request.query.get("projectId") or PROJECT
         flows = [listed(flow, project) for flow in await self._store.flows()]
-        return web.Response(body=msgspec.json.encode(flows), content_type="application/json")
+        return _json(flows)
+
+    async def _logs(self, request: web.Request) -> web.Response:
+        await self._access.user(request.headers.getall("Authorization", []))
+        query = logs.asked(request.query)
+        count, results = await self._main_logs(query) if query.log_type == logs.MAIN else await self._of_run(query)
+        return _json(logs.envelope(query, count, results))
+
+    async def _main_logs(self, query: logs.Query) -> tuple[int, list[dict[str, Any]]]:
+        runs = [await self._run(query)] if query.run_id else await self._store.runs(query.flow, limit=NEWEST_RUNS)
+        shown = runs[query.start : query.start + query.limit]
+        return len(runs), [logs.main_log(run) for run in shown]
+
+    async def _of_run(self, query: logs.Query) -> tuple[int, list[dict[str, Any]]]:
+        """Steps or rows of one run. Rows are paged by their numbers, so that pages stay the same while more settle."""
+        run = await self._run(query)
+        if query.log_type == logs.SUB:
+            steps = logs.sub_logs(run, (await self._store.flow(run.flow, run.version)).definition)
+            return len(steps), steps[query.start : query.start + query.limit]
+        rows = await self._store.rows(run.run_id, after=query.start, limit=query.limit)
+        last = query.start + query.limit
+        return run.counts.total, [logs.line_log(row, run.flow) for row in rows if row.row <= last]
+
+    async def _run(self, query: logs.Query) -> Run:
+        if query.run_id is None:
+            raise Refusal(400, "original_filename_uuid is required: whose steps or lines these are")
+        try:
+            run = await self._store.run(query.run_id)
+        except NotFoundError as error:
+            raise Refusal(404, "there are no logs") from error
+        if query.flow is not None and run.flow != query.flow:
+            raise Refusal(404, "there are no logs")
+        return run
+
+
+def _json(value: Any) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), content_type="application/json")
 
 
 def _plain(handler: Handler) -> Handler:

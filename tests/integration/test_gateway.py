@@ -20,6 +20,7 @@ from imageflow.gateway.app import Gateway, application, monitoring, serve
 from imageflow.gateway.body import Reader
 from imageflow.messages import PageRead, decode, transform_queue
 from imageflow.relay import Relay
+from imageflow.row import RowLog
 from imageflow.secret import Secret
 from imageflow.store import User
 from imageflow.store.connect import connect
@@ -534,6 +535,56 @@ async def test_flow_list(door):
     assert set(flows) == {"posts", "nested", "off", "polled"}
     assert flows["polled"]["component"]["variables"]["!schedulingPeriod"] == "0 */5 * * * ? *"
     assert flows["off"]["state"] == "STOPPED"
+
+
+async def logs_of(door, query, token="guest"):
+    headers = {"Authorization": f"Bearer {door.tokens[token]}"}
+    status, headers, body = await door.request("GET", f"/logs?{query}", headers=headers)
+    return status, json.loads(body) if headers["Content-Type"].startswith("application/json") else body.decode()
+
+
+async def test_logs(door):
+    """The Integrator's logs show runs, their steps and their rows, in pages, newest run first."""
+    assert (await logs_of(door, "log_type=1"))[0] == 404
+    runs = [(await door.post([{"sku": str(n)}]))[1]["run_id"] for n in range(3)]
+    settled = RowLog(run_id=runs[0], row=0, product="0", state="failed", stage="rows", reason="no image", page=1)
+    await door.store.register_page(runs[0], 1, 1, [settled])
+
+    status, page = await logs_of(door, "projectId=1&flowId=posts&log_type=1&limit=2&page=2")
+    assert status == 200
+    assert (page["count"], page["limit"], page["page"], page["previous"], page["next"]) == (3, 2, 2, 1, None)
+    assert len(page["results"]) == 1
+    _, page = await logs_of(door, f"log_type=1&filename_uuid={runs[0]}")
+    log = page["results"][0]
+    assert (log["state"], log["status"], log["triggered_by"], log["is_triggered"]) == (3, 3, "erp", False)
+    assert int(log["finished"]) >= int(log["created"]) > 1_700_000_000_000
+
+    _, page = await logs_of(door, f"log_type=2&original_filename_uuid={runs[1]}")
+    assert [(log["name"], log["state"], log["status"]) for log in page["results"]] == [("login", 3, 2), ("write", 2, 1)]
+    _, page = await logs_of(door, f"log_type=3&original_filename_uuid={runs[0]}")
+    assert [(log["identifier"], log["status"], log["message"]) for log in page["results"]] == [("0", 3, "no image")]
+
+
+@pytest.mark.parametrize(
+    ("query", "token", "status"),
+    [
+        ("log_type=1", "forged", 401),
+        ("log_type=4", "guest", 400),
+        ("log_type=x", "guest", 400),
+        ("limit=0", "guest", 400),
+        ("limit=101", "guest", 400),
+        ("page=-1", "guest", 400),
+        ("page=99999999999999999999", "guest", 400),
+        ("log_type=3", "guest", 400),
+        ("log_type=3&original_filename_uuid=none", "guest", 404),
+        ("flowId=unknown", "guest", 404),
+    ],
+)
+async def test_logs_refused(door, query, token, status):
+    """Logs need a token and sensible numbers; where there are none it is 404, all in plain text."""
+    got, body = await logs_of(door, query, token)
+    assert got == status
+    assert isinstance(body, str)
 
 
 @pytest.mark.parametrize(
