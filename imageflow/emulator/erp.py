@@ -46,6 +46,7 @@ MAX_LIMIT = 10_000
 SEEN = 1000
 DATE_NAMES = ("modified_date__gt", "modified_date__gte", "modified_date", "modified")
 _DATE = "%Y-%m-%dT%H:%M:%S.%f"
+_TUNABLE: dict[str, Any] = {"foreign": str, "ceiling": int, "drip": float, "bomb_bytes": int}
 _FIELDS = {"next": "next", "token": "next_token", "link": "Link"}
 _JPEG = base64.b64decode("/9j/4AAQSkZJRgABAQEASABIAAD/2wBDAP//////////////////////////////////////////////////////////////"
                          "////////////////////////wAALCAABAAEBAREA/8QAFAABAAAAAAAAAAAAAAAAAAAAA//EABQQAQAAAAAAAAAAAAAAAA"
@@ -494,17 +495,15 @@ class FakeErp(Emulator):
         if request.method == "POST" and action == "rows":
             self._change(orjson.loads(await request.read()))
             return json_answer(200, {"rows": len(self._all())})
-        if request.method == "POST" and action == "faults":
-            body = orjson.loads(await request.read() or b"[]")
-            if isinstance(body, dict):
-                self._configure(body)
         return await super().control(request, action)
 
-    def _configure(self, body: Mapping[str, Any]) -> None:
-        for name, kind in (("foreign", str), ("ceiling", int), ("drip", float), ("bomb_bytes", int)):
-            if name in body:
-                value = kind(body[name])
-                setattr(self._host, name, value.rstrip("/") if isinstance(value, str) else value)
+    def take_faults(self, body: Any) -> None:
+        """As for any emulator; beside the faults may stand what modes go by: `foreign`, `ceiling`, `drip`, `bomb_bytes`."""
+        given = dict(body) if isinstance(body, dict) else {}
+        changes = {name: msgspec.convert(given.pop(name), kind) for name, kind in _TUNABLE.items() if name in given}
+        super().take_faults(given if isinstance(body, dict) else body)
+        for name, value in changes.items():
+            setattr(self._host, name, value)
 
     def _change(self, body: Any) -> None:
         if not isinstance(body, dict) or not set(body) <= {"touch", "delete", "restore", "put", "at"}:

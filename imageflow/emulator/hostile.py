@@ -202,6 +202,8 @@ def _rows_vanish(ask: Ask) -> None:
 
 def _no_filter(ask: Ask) -> None:
     ask.selection = ask.everything()
+    if ask.kind == "none":
+        ask.limit = len(ask.selection)
 
 
 def _ten_at_most(ask: Ask) -> None:
@@ -417,6 +419,10 @@ def _bomb(_: bytes, ask: Ask) -> web.StreamResponse:
     return Canned(200, bomb(ask.host.bomb_bytes), [_JSON, ("Content-Encoding", "gzip")])
 
 
+def _encoded_as(name: str, change: Callable[[bytes], bytes]) -> Any:
+    return lambda body, _: Canned(200, change(body), [_JSON, ("Content-Encoding", name)])
+
+
 def _with_headers(headers: Callable[[], list[tuple[str, str]]]) -> Any:
     return lambda body, _: Canned(200, body, [_JSON, *headers()])
 
@@ -435,6 +441,7 @@ def _lines(body: bytes) -> bytes:
     return b"".join(orjson.dumps(row) + b"\n" for row in rows)
 
 
+_HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n"
 _COOKIES = (
     ("Set-Cookie", "a=1; Path=/; HttpOnly"),
     ("Set-Cookie", 'b="quoted, with comma"; Expires=Wed, 21 Oct 2099 07:28:00 GMT'),
@@ -584,7 +591,7 @@ MODES: dict[str, Mode] = {
     ),
     "json_lines": Mode(about="one row a line, no envelope", answer=_typed(_lines, "application/x-ndjson")),
     "empty_body": Mode(about="200 without a body", answer=_empty(200)),
-    "no_content": Mode(about="204", answer=_empty(204)),
+    "no_content": Mode(about="204 and no body", answer=_empty(204)),
     "literal_null": Mode(about="the whole answer is null", answer=_fixed(200, b"null")),
     "bom": Mode(about="a byte order mark before the JSON", answer=_typed(lambda body: b"\xef\xbb\xbf" + body)),
     "utf16": Mode(
@@ -631,19 +638,12 @@ MODES: dict[str, Mode] = {
     ),
     "slow_loris": Mode(about="one byte at a time (`drip` seconds between)", answer=_dripped),
     "gzip_bomb": Mode(about="a small gzip that unpacks to `bomb_bytes` (100 MB)", answer=_bomb),
-    "gzip": Mode(about="gzip, as it should be", answer=_typed(gzip.compress, Content_Encoding="gzip")),
-    "bad_gzip": Mode(
-        about="called gzip but is not",
-        answer=_wire(lambda body: wire(200, [_JSON, ("Content-Encoding", "gzip")], body)),
-    ),
+    "gzip": Mode(about="an honest gzip, as it should be", answer=_typed(gzip.compress, Content_Encoding="gzip")),
+    "bad_gzip": Mode(about="called gzip but is not", answer=_encoded_as("gzip", _same)),
     "truncated_gzip": Mode(
-        about="gzip that ends in the middle",
-        answer=_wire(lambda body: wire(200, [_JSON, ("Content-Encoding", "gzip")], gzip.compress(body)[:-20])),
+        about="gzip that ends in the middle", answer=_encoded_as("gzip", lambda body: gzip.compress(body)[:-20])
     ),
-    "unknown_encoding": Mode(
-        about="a Content-Encoding that nobody knows",
-        answer=_wire(lambda body: wire(200, [_JSON, ("Content-Encoding", "snappy")], body)),
-    ),
+    "unknown_encoding": Mode(about="a Content-Encoding that nobody knows", answer=_encoded_as("snappy", _same)),
     "too_many_headers": Mode(
         about="5,000 headers", answer=_with_headers(lambda: [(f"X-Header-{n}", "x") for n in range(5000)])
     ),
@@ -652,9 +652,7 @@ MODES: dict[str, Mode] = {
     "not_http": Mode(about="bytes that are not HTTP", answer=_wire(lambda _: b"\x16\x03\x01 ERROR 42\r\n\r\n")),
     "early_hints": Mode(
         about="an informational answer (103) before the real one",
-        answer=_wire(
-            lambda body: b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n" + wire(200, [_JSON], body)
-        ),
+        answer=lambda body, _: Canned(200, body, [_JSON], before=_HINTS),
     ),
     # refusals
     "storm_429": Mode(about="three of four requests are a 429 without Retry-After", refuse=_storm),

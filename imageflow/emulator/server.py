@@ -58,11 +58,11 @@ def credentials_in(body: bytes) -> tuple[dict[str, Any], tuple[str, str]]:
 
 
 class Canned(web.StreamResponse):
-    """An answer that is ready as bytes and may be given any number of times."""
+    """An answer that is ready as bytes and may be given any number of times; `before` is sent ahead of it."""
 
-    def __init__(self, status: int, body: bytes = b"", headers: Headers = ()) -> None:
+    def __init__(self, status: int, body: bytes = b"", headers: Headers = (), *, before: bytes = b"") -> None:
         super().__init__(status=status)
-        self._bytes = wire(status, headers, body)
+        self._bytes = before + wire(status, headers, body)
         self._keep_alive = True
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
@@ -157,6 +157,10 @@ class Emulator(ABC):
             self.check_mode(fault.mode)
         self._script = script
 
+    def take_faults(self, body: Any) -> None:
+        """Replace the fault script by what a control request holds. Raises ValueError, TypeError."""
+        self.set_faults(faults_in(body))
+
     def check_mode(self, mode: str | None) -> None:
         """Raises ValueError for a mode that this emulator does not know."""
         if mode is not None:
@@ -179,7 +183,7 @@ class Emulator(ABC):
         if action == "state" and request.method == "GET":
             return json_answer(200, self.state(request.query))
         if action == "faults" and request.method == "POST":
-            self.set_faults(faults_in(orjson.loads(await request.read() or b"[]")))
+            self.take_faults(orjson.loads(await request.read() or b"[]"))
             return json_answer(200, {"faults": msgspec.to_builtins(self.faults)})
         if action == "reset" and request.method == "POST":
             self.reset()
