@@ -125,12 +125,13 @@ class Database(ABC):
         """Run `work` in a transaction and commit it; raises StoreError when the database is away."""
         for attempt in range(1, ATTEMPTS):
             try:
-                return await self._once(work, writing=writing)
+                return await self.once(work, writing=writing)
             except _AgainError:
                 await asyncio.sleep(random.uniform(0.0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
-        return await self._once(work, writing=writing)
+        return await self.once(work, writing=writing)
 
-    async def _once(self, work: Callable[[Tx], Awaitable[T]], *, writing: bool) -> T:
+    async def once(self, work: Callable[[Tx], Awaitable[T]], *, writing: bool) -> T:
+        """One try of `transact`."""
         with translated() as committing:
             async with self.connection(writing=writing) as connection, connection.begin() as transaction:
                 result = await work(Tx(connection, self._clock.now()))

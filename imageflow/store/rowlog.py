@@ -9,7 +9,7 @@ from sqlalchemy import Row as SqlRow
 
 from imageflow.imageset import Image
 from imageflow.row import RowLog, fingerprint
-from imageflow.store.text import clean, to_json
+from imageflow.store.text import clean, from_json, to_json
 
 LOG_COLUMNS = {
     "run_id": "text",
@@ -71,7 +71,7 @@ def to_log(row: SqlRow[Any]) -> RowLog:
         http_status=row.http_status,
         attempts=row.attempts,
         images=decode_images(row.images),
-        payload=None if row.payload is None else msgspec.json.decode(row.payload),
+        payload=None if row.payload is None else from_json(row.payload),
         page=row.page,
         retryable=bool(row.retryable),
         version=row.version,

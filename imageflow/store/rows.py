@@ -81,7 +81,9 @@ class RowsSql(Sql):
         chosen = [row.product for row in await tx.all(following)]
         if not chosen:
             return []
-        statement = select(held_rows.c.document).where(mine, held_rows.c.product.between(chosen[0], chosen[-1]))
+        statement = select(held_rows.c.document).where(
+            mine, held_rows.c.product >= chosen[0], held_rows.c.product <= chosen[-1]
+        )
         in_order = statement.order_by(held_rows.c.product, held_rows.c.version, held_rows.c.id)
         return [_decode_held(row.document) for row in await tx.all(in_order)]
 

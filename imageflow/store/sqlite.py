@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from imageflow.clock import Clock
-from imageflow.store.database import Database, translated
+from imageflow.store.database import Database, Tx, translated
 
+T = TypeVar("T")
 BUSY_SECONDS = 15.0
 MIGRATION_SECONDS = 600.0
 READERS = 4
@@ -40,20 +42,39 @@ class SqliteDatabase(Database):
         await self._writer.dispose()
         await self._reader.dispose()
 
-    @asynccontextmanager
-    async def connection(self, *, writing: bool) -> AsyncIterator[AsyncConnection]:
+    def connection(self, *, writing: bool) -> AbstractAsyncContextManager[AsyncConnection]:
+        return (self._writer if writing else self._reader).connect()
+
+    async def once(self, work: Callable[[Tx], Awaitable[T]], *, writing: bool) -> T:
         if not writing:
-            async with self._reader.connect() as connection:
-                yield connection
-            return
-        async with self._turn, self._writer.connect() as connection:
-            yield connection
+            return await _to_its_end(super().once(work, writing=False))
+        async with self._turn:
+            return await _to_its_end(super().once(work, writing=True))
 
     def migrator(self) -> AsyncEngine:
         return _engine(self._path, 1, "BEGIN IMMEDIATE", seconds=MIGRATION_SECONDS)
 
     async def lock_schema(self, connection: AsyncConnection) -> None:
         """BEGIN IMMEDIATE is the lock."""
+
+
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Wait for `work`, which is short, even when cancelled; then be cancelled.
+
+    A statement that is running in SQLite's thread goes on without us, and Python's sqlite3 keeps the transaction (and so
+    the file's write lock) of a connection that is closed before it: until the garbage collector comes by. The task
+    never outlives this call, and what it raises is raised here.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait((task,))
+        if not task.cancelled():
+            task.exception()
+        raise
 
 
 def _engine(path: Path, connections: int, begin: str, *, seconds: float = BUSY_SECONDS) -> AsyncEngine:

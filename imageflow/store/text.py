@@ -8,6 +8,8 @@ from typing import Any, overload
 import msgspec
 
 KEY_BYTES = 500
+_UNFIT = (TypeError, ValueError, OverflowError, RecursionError)
+"""What encoding raises, UnicodeEncodeError among them."""
 
 
 @overload
@@ -39,10 +41,20 @@ def to_json(value: Any) -> str:
     """The value as JSON text that any database takes, whatever is in it."""
     try:
         return msgspec.json.encode(value).decode()
-    except UnicodeEncodeError:
+    except _UNFIT:
+        pass
+    try:
         return msgspec.json.encode(_cleaned(msgspec.to_builtins(value))).decode()
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        return msgspec.json.encode({"not_json": clean(repr(value)[:2000])}).decode()
+    except _UNFIT:
+        return msgspec.json.encode({"not_json": type(value).__name__}).decode()
+
+
+def from_json(text: str) -> Any:
+    """What `to_json` made; nested deeper than Python can follow from here, only that it is."""
+    try:
+        return msgspec.json.decode(text)
+    except RecursionError:
+        return {"not_json": "nested too deeply"}
 
 
 def _cleaned(value: Any) -> Any:

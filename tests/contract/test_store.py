@@ -1,0 +1,1107 @@
+"""The store's contract, over SQLite and PostgreSQL: every method, repeated, concurrent, and across a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+
+from imageflow import messages
+from imageflow.errors import NotFoundError, SettingsError, StoreError
+from imageflow.imageset import Image
+from imageflow.page import row_version
+from imageflow.row import Row, RowLog, fingerprint
+from imageflow.run import Counts, Run, Trigger, new_run_id
+from imageflow.secret import Secret
+from imageflow.store import HeldRow, LedgerEntry, Store, User, Wanted
+from imageflow.store.connect import connect
+from imageflow.store.sql import SqlStore
+from imageflow.store.tables import metadata
+from tests.postgres_server import PrivatePostgres
+
+NOW = datetime(2026, 3, 29, 0, 59, 59, 123457, tzinfo=UTC)
+DOMAIN = "https://brand.omnitron.net"
+IMAGES = (Image("https://cdn.example.com/1.png"), Image("https://cdn.example.com/2.png", 1, "swatch"))
+
+
+class FakeClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.instant = NOW
+
+    def now(self) -> datetime:
+        return self.instant
+
+    def monotonic(self) -> float:
+        return self.instant.timestamp()
+
+    def move(self, seconds: float) -> None:
+        self.instant += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'store.db'}"
+    new: str = request.getfixturevalue("postgres").new_database()
+    return new
+
+
+@pytest.fixture
+async def store(url: str, clock: FakeClock) -> AsyncIterator[SqlStore]:
+    async with connect(Secret(url), clock) as opened:
+        await opened.upgrade()
+        await opened.save_flow(flow_document())
+        yield opened
+
+
+@pytest.fixture
+async def other(url: str, clock: FakeClock, store: SqlStore) -> AsyncIterator[SqlStore]:
+    """Another process's store on the same database."""
+    async with connect(Secret(url), clock) as opened:
+        yield opened
+
+
+def flow_document(name: str = "winter", **fields: Any) -> dict[str, Any]:
+    omnitron = {"domain_url": DOMAIN, "username": "bot", "password": {"env": "OMNITRON_PASSWORD"}}
+    erp = {"endpoint_url": "https://erp.example.com/images/"}
+    return {"name": name, "direction": "inbound", "omnitron": omnitron, "erp": erp, **fields}
+
+
+def new_run(clock: FakeClock, flow: str = "winter", **fields: Any) -> Run:
+    clock.move(0.001)
+    made = {"run_id": new_run_id(clock.now()), "version": 1, "trigger": Trigger("person", "ada", ("A", "B"))}
+    return Run(**{**made, "flow": flow, "status": "queued", "created_at": clock.now(), **fields})
+
+
+def post_run(clock: FakeClock, flow: str = "winter") -> Run:
+    outbound = {"trigger": Trigger("outbound"), "status": "draining", "read_complete": True, "pages": 1}
+    return new_run(clock, flow, started_at=clock.now(), **outbound)
+
+
+def log(run_id: str, row: int, state: str = "written", **fields: Any) -> RowLog:
+    made = {"product": f"sku-{row}", "images": IMAGES, "page": 1, "version": row}
+    return RowLog(run_id=run_id, row=row, state=state, **{**made, **fields})  # type: ignore[arg-type]
+
+
+def failure(run_id: str, row: int, **fields: Any) -> RowLog:
+    return log(run_id, row, "failed", **{"reason": f"no such image {row}", "http_status": 400, **fields})
+
+
+async def reading(store: Store, clock: FakeClock, flow: str = "winter", **fields: Any) -> Run:
+    """A run that has begun to read, with a bound."""
+    run = new_run(clock, flow, **fields)
+    assert await store.create_run(run)
+    return await store.start_reading(run.run_id, None, clock.now())
+
+
+async def draining(store: Store, clock: FakeClock, total: int, flow: str = "winter") -> str:
+    """A run of one page whose `total` rows are numbered, and in flight."""
+    run = await reading(store, clock, flow)
+    await store.save_page(run.run_id, 1, b"[]", cursor=None, last=True)
+    await store.register_page(run.run_id, 1, total, [])
+    return run.run_id
+
+
+# connecting -----------------------------------------------------------------------------------------------------------
+
+
+async def test_ping_answers(store: SqlStore) -> None:
+    """A database that is there answers."""
+    await store.ping()
+
+
+@pytest.mark.parametrize(
+    "wrong", ["sqlite://", "sqlite:///", "mysql://a:topsecret@b/c", "postgresql://a:top/secret@b/c"]
+)
+def test_wrong_urls_are_refused(wrong: str, clock: FakeClock) -> None:
+    """A URL of another kind, or one that cannot be read, is a wrong setting; it is not shown."""
+    with pytest.raises(SettingsError) as caught:
+        connect(Secret(wrong), clock)
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_database_that_is_not_there(clock: FakeClock, tmp_path: Path) -> None:
+    """Connecting to nothing is a StoreError that does not show the password."""
+    (tmp_path / "folder").mkdir()
+    for url in ("postgresql://me:topsecret@127.0.0.1:1/none", f"sqlite:///{tmp_path}/folder"):
+        with pytest.raises(StoreError) as caught:
+            async with connect(Secret(url), clock):
+                pass
+        assert caught.value.transient
+        assert "topsecret" not in str(caught.value)
+
+
+async def test_a_database_without_schema(url: str, clock: FakeClock) -> None:
+    """Before `upgrade`, the error says what is to be done."""
+    async with connect(Secret(url), clock) as store:
+        with pytest.raises(StoreError, match="imageflow db upgrade"):
+            await store.runs()
+        with pytest.raises(StoreError, match="imageflow db upgrade"):
+            await store.alive("a", 1)
+
+
+async def test_upgrade_builds_the_tables_as_declared(store: SqlStore) -> None:
+    """The migrations and `tables.py` agree, and upgrading again changes nothing."""
+    await store.upgrade()
+
+    def differences(connection: Any) -> Any:
+        return compare_metadata(MigrationContext.configure(connection, opts={"compare_type": False}), metadata)
+
+    async with store._database.connection(writing=True) as connection:
+        assert await connection.run_sync(differences) == []
+
+
+async def test_many_upgrade_at_once(url: str, clock: FakeClock) -> None:
+    """Connections and processes that upgrade at the same time all succeed."""
+    script = (
+        "import asyncio, sys\n"
+        "from imageflow.clock import SystemClock\n"
+        "from imageflow.secret import Secret\n"
+        "from imageflow.store.connect import connect\n"
+        "async def main():\n"
+        "    async with connect(Secret(sys.argv[1]), SystemClock()) as store:\n"
+        "        await store.upgrade()\n"
+        "        await store.flows()\n"
+        "asyncio.run(main())\n"
+    )
+
+    async def process() -> int:
+        started = await asyncio.create_subprocess_exec(sys.executable, "-c", script, url)
+        return await started.wait()
+
+    async def connection() -> int:
+        async with connect(Secret(url), clock) as store:
+            await store.upgrade()
+            return len(await store.flows())
+
+    assert await asyncio.gather(process(), process(), connection(), connection()) == [0, 0, 0, 0]
+
+
+async def test_a_failed_transaction_leaves_nothing(store: SqlStore, clock: FakeClock) -> None:
+    """What happens before an error within a method is not stored."""
+    run = new_run(clock, "unknown")
+    with pytest.raises(NotFoundError, match="winter"):
+        await store.create_run(run, fire_time=NOW)
+    assert await store.last_fire("unknown") is None
+    assert await store.runs() == []
+
+
+async def test_a_cancelled_call_blocks_nobody(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+    """Calls that are cancelled at any moment leave no lock behind."""
+    run_id = await draining(store, clock, 50)
+    await store.alive("a", 60)
+    for attempt in range(10):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.001 * attempt):
+                for _ in range(1000):
+                    await store.claim(DOMAIN, "a", "t", [Wanted("A", 1)])
+        async with asyncio.timeout(20):
+            await other.settle("t", [log(run_id, attempt + 1)], release=[(DOMAIN, "A")])
+    assert (await store.run(run_id)).counts.written == 10
+
+
+# flows ----------------------------------------------------------------------------------------------------------------
+
+
+async def test_flow_versions(store: SqlStore) -> None:
+    """Each different document is a version; an equal one is not; old versions stay as they are."""
+    changed = flow_document(script="def process(r):\n    return r\n", timezone="Europe/Istanbul")
+    assert (await store.save_flow(flow_document())).version == 1
+    assert (await store.save_flow(changed, "ada")).version == 2
+    assert (await store.save_flow(dict(reversed(changed.items())))).version == 2
+    newest = await store.flow("winter")
+    assert (newest.version, newest.document, newest.definition.timezone) == (2, changed, "Europe/Istanbul")
+    assert (await store.flow("winter", 1)).document == flow_document()
+    assert (await store.save_flow(flow_document())).version == 3
+
+
+async def test_flows_by_name(store: SqlStore) -> None:
+    """The newest version of every flow, by name."""
+    await store.save_flow(flow_document("autumn"))
+    await store.save_flow(flow_document(enabled=False))
+    assert [(flow.name, flow.version) for flow in await store.flows()] == [("autumn", 1), ("winter", 2)]
+
+
+async def test_unknown_flows(store: SqlStore) -> None:
+    """Asking for a flow or version that is not there says which flows there are."""
+    with pytest.raises(NotFoundError, match="'summer'; there are: winter"):
+        await store.flow("summer")
+    with pytest.raises(NotFoundError, match="no version 7"):
+        await store.flow("winter", 7)
+
+
+async def test_flows_saved_at_once(store: SqlStore, other: SqlStore) -> None:
+    """Two that save different documents get different versions."""
+    saves = [(store, other)[i % 2].save_flow(flow_document(script_timeout=i + 1)) for i in range(8)]
+    assert sorted(flow.version for flow in await asyncio.gather(*saves)) == list(range(2, 10))
+
+
+# runs -----------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_run_comes_back_as_it_was_made(store: SqlStore, clock: FakeClock) -> None:
+    """All fields of a run survive, instants to the microsecond and in UTC."""
+    run = new_run(clock, warnings=("careful",), error=None, counts=Counts())
+    assert await store.create_run(run)
+    assert await store.create_run(run)
+    loaded = await store.run(run.run_id)
+    assert loaded == run
+    assert loaded.created_at.tzinfo is UTC
+    assert await store.runs() == [run]
+
+
+async def test_unknown_runs_and_pages(store: SqlStore, clock: FakeClock) -> None:
+    """Runs and pages that are not there are NotFoundError, with odd names too."""
+    run = await reading(store, clock)
+    for missing in ("nope", "nu\0l", "\ud800"):
+        with pytest.raises(NotFoundError):
+            await store.run(missing)
+    with pytest.raises(NotFoundError):
+        await store.page(run.run_id, 1)
+    with pytest.raises(NotFoundError):
+        await store.register_page("nope", 1, 1, [])
+
+
+async def test_runs_newest_first(store: SqlStore, clock: FakeClock) -> None:
+    """Runs are listed newest first, of one flow, only active ones, or so many."""
+    await store.save_flow(flow_document("other"))
+    first, second, third = new_run(clock), new_run(clock, "other"), new_run(clock)
+    for run in (first, second, third):
+        await store.create_run(run)
+    await store.end_read(first.run_id, error=None)
+    assert [run.run_id for run in await store.runs()] == [third.run_id, second.run_id, first.run_id]
+    assert [run.run_id for run in await store.runs("winter")] == [third.run_id, first.run_id]
+    assert [run.run_id for run in await store.runs("winter", active=True)] == [third.run_id]
+    assert [run.run_id for run in await store.runs(limit=1)] == [third.run_id]
+
+
+async def test_one_run_per_tick(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+    """However many schedulers see a tick, it makes one run; repeating that very run is harmless."""
+    made = [new_run(clock) for _ in range(6)]
+    results = await asyncio.gather(
+        *((store, other)[i % 2].create_run(run, fire_time=NOW) for i, run in enumerate(made))
+    )
+    assert sorted(results) == [False] * 5 + [True]
+    winner = made[results.index(True)]
+    assert await store.runs() == [winner]
+    assert await store.create_run(winner, fire_time=NOW)
+    assert not await store.note_fire("winter", NOW)
+    assert len(await store.runs()) == 1
+
+
+async def test_ticks_are_remembered(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+    """A tick that made no run is seen once, and makes none later; the newest one is known."""
+    assert await store.last_fire("winter") is None
+    assert sorted(await asyncio.gather(*(s.note_fire("winter", NOW) for s in (store, other)))) == [False, True]
+    assert not await store.create_run(new_run(clock), fire_time=NOW)
+    assert await store.note_fire("winter", NOW - timedelta(hours=1))
+    assert await store.last_fire("winter") == NOW
+    assert await store.last_fire("other") is None
+
+
+async def test_runs_begin_one_after_the_other(store: SqlStore, clock: FakeClock) -> None:
+    """Of each flow the oldest run is let go, the next one when it has ended; its message is stored with it."""
+    await store.save_flow(flow_document("other"))
+    first, second, third = new_run(clock), new_run(clock), new_run(clock, "other")
+    for run in (first, second, third):
+        await store.create_run(run)
+    released = await store.release_runs()
+    assert [messages.decode(message.body) for message in released] == [
+        messages.ReadPage(third.run_id, "other", 1, 1),
+        messages.ReadPage(first.run_id, "winter", 1, 1),
+    ]
+    assert {message.queue for message in released} == {messages.READ_QUEUE}
+    assert await store.unsent(0) == sorted(released)
+    assert await store.release_runs() == []
+    await store.end_read(first.run_id, error=None)
+    assert [messages.decode(message.body).run_id for message in await store.release_runs()] == [second.run_id]
+
+
+async def test_two_schedulers_release_one_run(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+    """Schedulers that release at the same time let one run of a flow begin, not two."""
+    for _ in range(5):
+        await store.create_run(new_run(clock))
+    for _ in range(3):
+        released = await asyncio.gather(*((store, other)[i % 2].release_runs() for i in range(6)))
+        assert sum(map(len, released)) == 1
+        [message] = [message for some in released for message in some]
+        await store.end_read(messages.decode(message.body).run_id, error=None)
+
+
+async def test_posts_wait_for_nobody(store: SqlStore, clock: FakeClock) -> None:
+    """An outbound run is under way at once, beside others of its flow."""
+    for _ in range(2):
+        await store.accept_post(post_run(clock), b"[]", rows=0, key=None)
+    assert await store.release_runs() == []
+    assert len(await store.runs(active=True)) == 2
+
+
+async def test_start_reading_keeps_the_first_bounds(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+    """The bounds are fixed once; who asks again, at the same time too, gets those."""
+    run = new_run(clock)
+    await store.create_run(run)
+    bounds = [(NOW - timedelta(days=i), NOW + timedelta(days=i)) for i in range(1, 5)]
+    started = await asyncio.gather(
+        *((store, other)[i % 2].start_reading(run.run_id, *pair) for i, pair in enumerate(bounds))
+    )
+    assert len({(got.since, got.until) for got in started}) == 1
+    assert started[0].status == "reading"
+    assert started[0].started_at == clock.now()
+
+
+async def test_pages_are_stored_once_and_in_order(store: SqlStore, clock: FakeClock) -> None:
+    """A page is stored with its messages and the next cursor; the same page again is None."""
+    run = await reading(store, clock)
+    body = b'[{"sku": "A"}]' * 50_000
+    saved = await store.save_page(run.run_id, 1, body, cursor="next\0page", last=False)
+    assert saved is not None
+    assert [messages.decode(message.body) for message in saved.outbox] == [
+        messages.PageRead(run.run_id, "winter", 1, 1, saved.seq),
+        messages.ReadPage(run.run_id, "winter", 1, 2),
+    ]
+    assert [message.queue for message in saved.outbox] == ["imageflow.transform.winter", "imageflow.read"]
+    assert (saved.run.pages, saved.run.cursor, saved.run.status) == (1, "next\ufffdpage", "reading")
+    assert saved.run == await store.run(run.run_id)
+    assert await store.save_page(run.run_id, 1, b"other", cursor="x", last=True) is None
+    page = await store.page(run.run_id, 1)
+    assert (page.body, page.seq, page.page) == (body, saved.seq, 1)
+    with pytest.raises(ValueError, match="cannot follow"):
+        await store.save_page(run.run_id, 5, b"", cursor=None, last=False)
+
+
+async def test_two_readers_store_a_page_once(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+    """Of readers that store the same page at the same time one is the faster one."""
+    run = await reading(store, clock)
+    for page in range(1, 4):
+        saved = await asyncio.gather(
+            *((store, other)[i % 2].save_page(run.run_id, page, b"[]", cursor=str(i), last=False) for i in range(4))
+        )
+        assert sum(one is not None for one in saved) == 1
+    assert (await store.run(run.run_id)).pages == 3
+    assert len(await store.unsent(0)) == 6
+
+
+async def test_page_numbers_grow_over_all_runs(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+    """`seq` orders pages by the time they were stored, over runs and processes."""
+    first, second = await reading(store, clock), await reading(store, clock)
+    seqs = []
+    for page in range(1, 5):
+        for run, at in ((first, store), (second, other)):
+            saved = await at.save_page(run.run_id, page, b"[]", cursor=None, last=False)
+            assert saved is not None
+            seqs.append(saved.seq)
+    assert seqs == sorted(set(seqs))
+
+
+async def test_the_last_page_moves_the_watermark(store: SqlStore, clock: FakeClock) -> None:
+    """The watermark moves with the last page only, forward only; by hand it goes anywhere."""
+    run = await reading(store, clock)
+    await store.save_page(run.run_id, 1, b"[]", cursor=None, last=False)
+    assert await store.watermark("winter") is None
+    saved = await store.save_page(run.run_id, 2, b"[]", cursor=None, last=True)
+    assert saved is not None
+    assert (saved.run.status, saved.run.read_complete) == ("draining", True)
+    assert await store.watermark("winter") == run.until
+
+    await store.set_watermark("winter", NOW + timedelta(days=9))
+    later = await reading(store, clock)
+    await store.save_page(later.run_id, 1, b"[]", cursor=None, last=True)
+    assert await store.watermark("winter") == NOW + timedelta(days=9)
+    await store.set_watermark("winter", NOW - timedelta(days=9))
+    assert await store.watermark("winter") == NOW - timedelta(days=9)
+    await store.set_watermark("winter", None)
+    await store.set_watermark("winter", None)
+    assert await store.watermark("winter") is None
+
+
+async def test_when_the_watermark_stays(store: SqlStore, clock: FakeClock) -> None:
+    """A run that may not move it, and a read that failed, leave the watermark alone; a read without pages may move it."""
+    run = await reading(store, clock)
+    await store.save_page(run.run_id, 1, b"[]", cursor=None, last=True, moves_watermark=False)
+    failed = await reading(store, clock)
+    await store.end_read(failed.run_id, error="the ERP is away", stage="read", moves_watermark=True)
+    assert await store.watermark("winter") is None
+    empty = await reading(store, clock)
+    await store.end_read(empty.run_id, error=None, moves_watermark=True)
+    assert await store.watermark("winter") == empty.until
+
+
+async def test_a_failed_read(store: SqlStore, clock: FakeClock) -> None:
+    """A read that fails takes no more pages; what was read is still written, then the run is failed, with its error."""
+    run = await reading(store, clock)
+    await store.save_page(run.run_id, 1, b"[]", cursor=None, last=False)
+    ended = await store.end_read(run.run_id, error="bad \0 answer", stage="read")
+    assert (ended.status, ended.error, ended.error_stage) == ("draining", "bad \ufffd answer", "read")
+    assert await store.end_read(run.run_id, error="another", stage="login") == ended
+    assert await store.save_page(run.run_id, 2, b"[]", cursor=None, last=True) is None
+    await store.register_page(run.run_id, 1, 1, [])
+    [done] = await store.settle("t", [log(run.run_id, 1)])
+    assert (done.status, done.counts.written) == ("failed", 1)
+
+
+async def test_a_login_that_failed_before_reading(store: SqlStore, clock: FakeClock) -> None:
+    """A run that never came to read ends at once, and the next one begins."""
+    run, following = new_run(clock), new_run(clock)
+    await store.create_run(run)
+    await store.create_run(following)
+    await store.release_runs()
+    ended = await store.end_read(run.run_id, error="wrong password", stage="login")
+    assert (ended.status, ended.finished_at) == ("failed", clock.now())
+    assert len(await store.release_runs()) == 1
+
+
+async def test_warnings(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+    """A text is added once, whoever warns, and at most 20 are kept."""
+    run = await reading(store, clock)
+    texts = [f"warning {i % 15}\0" for i in range(30)]
+    await asyncio.gather(*((store, other)[i % 2].warn(run.run_id, text) for i, text in enumerate(texts)))
+    assert len((await store.run(run.run_id)).warnings) == 15
+    for i in range(20):
+        await store.warn(run.run_id, f"more {i}")
+    warnings = (await store.run(run.run_id)).warnings
+    assert len(warnings) == 20
+    assert "warning 3\ufffd" in warnings
+
+
+# outbound -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_post(store: SqlStore, clock: FakeClock) -> None:
+    """A post is a run with one page and its message."""
+    run = post_run(clock)
+    post = await store.accept_post(run, b'{"sku": "A"}', rows=1, key=None)
+    assert (post.run_id, post.rows, post.repeated, post.conflict) == (run.run_id, 1, False, False)
+    assert [messages.decode(message.body) for message in post.outbox] == [
+        messages.PageRead(run.run_id, "winter", 1, 1, post.seq)
+    ]
+    assert (await store.page(run.run_id, 1)).body == b'{"sku": "A"}'
+    assert await store.run(run.run_id) == run
+    again = await store.accept_post(run, b'{"sku": "A"}', rows=1, key=None)
+    assert (again.run_id, again.seq, again.outbox, again.repeated) == (run.run_id, post.seq, post.outbox, True)
+
+
+async def test_idempotency_keys(store: SqlStore, clock: FakeClock) -> None:
+    """The same key again adds nothing and gives the first run, with its message until that is sent."""
+    first = await store.accept_post(post_run(clock), b"[1]", rows=1, key="k\0ey" * 1000)
+    again = await store.accept_post(post_run(clock), b"[1]", rows=1, key="k\0ey" * 1000)
+    assert again == first._replace(repeated=True)
+    await store.sent([message.id for message in first.outbox])
+    again = await store.accept_post(post_run(clock), b"[1]", rows=1, key="k\0ey" * 1000)
+    assert (again.repeated, again.conflict, again.outbox) == (True, False, ())
+    other = await store.accept_post(post_run(clock), b"[2]", rows=1, key="k\0ey" * 1000)
+    assert (other.run_id, other.conflict) == (first.run_id, True)
+    await store.save_flow(flow_document("other"))
+    elsewhere = await store.accept_post(post_run(clock, "other"), b"[2]", rows=1, key="k\0ey" * 1000)
+    assert not elsewhere.repeated
+    assert len(await store.runs()) == 2
+
+
+async def test_idempotency_keys_expire(store: SqlStore, clock: FakeClock) -> None:
+    """After 24 hours a key is new again."""
+    first = await store.accept_post(post_run(clock), b"[1]", rows=1, key="key")
+    clock.move(23 * 3600)
+    assert (await store.accept_post(post_run(clock), b"[1]", rows=1, key="key")).run_id == first.run_id
+    clock.move(3700)
+    fresh = await store.accept_post(post_run(clock), b"[2]", rows=1, key="key")
+    assert (fresh.repeated, fresh.run_id != first.run_id) == (False, True)
+
+
+async def test_the_same_post_at_once(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+    """Of posts with the same key that arrive at the same moment one is stored."""
+    runs = [post_run(clock) for _ in range(6)]
+    posts = await asyncio.gather(
+        *((store, other)[i % 2].accept_post(run, b"[1]", rows=1, key="key") for i, run in enumerate(runs))
+    )
+    assert sum(not post.repeated for post in posts) == 1
+    assert len({post.run_id for post in posts}) == 1
+    assert len(await store.runs()) == 1
+
+
+# pages and rows -------------------------------------------------------------------------------------------------------
+
+
+async def test_registering_numbers_rows(store: SqlStore, clock: FakeClock) -> None:
+    """Rows are numbered from 1 through the run; invalid ones are logged at once; the same again changes nothing."""
+    run = await reading(store, clock)
+    for page in (1, 2):
+        await store.save_page(run.run_id, page, b"[]", cursor=None, last=page == 2)
+    bad = failure("", 1, stage="rows", product=None, images=(), payload={"url": "x"}, page=None)
+    first = await store.register_page(run.run_id, 1, 3, [bad])
+    second = await store.register_page(run.run_id, 2, 2, [])
+    assert (first.numbers, second.numbers, first.first_time) == ((1, 2, 3), (4, 5), True)
+    again = await store.register_page(run.run_id, 1, 3, [bad])
+    assert (again.numbers, again.first_time) == ((1, 2, 3), False)
+    loaded = await store.run(run.run_id)
+    assert (loaded.counts, loaded.pages_done) == (Counts(total=5, failed=1), 2)
+    [logged] = await store.rows(run.run_id)
+    assert logged == msgspec.structs.replace(bad, run_id=run.run_id, row=2, page=1)
+
+
+async def test_a_page_registered_at_once(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+    """Transformers that register the same page at the same time give its rows the same numbers."""
+    run = await reading(store, clock)
+    await store.save_page(run.run_id, 1, b"[]", cursor=None, last=True)
+    got = await asyncio.gather(*((store, other)[i % 2].register_page(run.run_id, 1, 7, []) for i in range(6)))
+    assert {one.numbers for one in got} == {tuple(range(1, 8))}
+    assert sum(one.first_time for one in got) == 1
+    assert (await store.run(run.run_id)).counts.total == 7
+
+
+async def test_a_page_that_has_more_rows_the_second_time(store: SqlStore, clock: FakeClock) -> None:
+    """Additional rows get additional numbers, and settled ones among them are logged."""
+    run = await reading(store, clock)
+    for page in (1, 2):
+        await store.save_page(run.run_id, page, b"[]", cursor=None, last=page == 2)
+    await store.register_page(run.run_id, 1, 2, [])
+    await store.register_page(run.run_id, 2, 2, [])
+    grown = await store.register_page(run.run_id, 1, 4, [failure("", 3)])
+    assert grown.numbers == (1, 2, 5, 6)
+    assert (await store.register_page(run.run_id, 1, 4, [failure("", 3)])).numbers == (1, 2, 5, 6)
+    loaded = await store.run(run.run_id)
+    assert (loaded.counts, loaded.pages_done) == (Counts(total=6, failed=1), 2)
+    assert [row.row for row in await store.rows(run.run_id)] == [6]
+
+
+async def test_a_page_that_has_fewer_rows_the_second_time(store: SqlStore, clock: FakeClock) -> None:
+    """Rows that are missing fail and say why, so that the run ends and balances."""
+    run_id = await draining(store, clock, 3)
+    fewer = await store.register_page(run_id, 1, 1, [])
+    assert fewer.numbers == (1,)
+    assert {(row.row, row.state) for row in await store.rows(run_id)} == {(2, "failed"), (3, "failed")}
+    [ended] = await store.settle("t", [log(run_id, 1)])
+    assert (ended.status, ended.counts) == ("partial", Counts(total=3, written=1, failed=2))
+
+
+async def test_more_rows_after_the_end(store: SqlStore, clock: FakeClock) -> None:
+    """A run that had ended goes on when a page turns out to have more rows, and ends again."""
+    run_id = await draining(store, clock, 1)
+    await store.settle("t", [log(run_id, 1)])
+    assert (await store.register_page(run_id, 1, 2, [])).numbers == (1, 2)
+    assert (await store.run(run_id)).status == "draining"
+    [ended] = await store.settle("t", [log(run_id, 2)])
+    assert (ended.status, ended.counts.written) == ("success", 2)
+
+
+@pytest.mark.parametrize(
+    ("settled", "status"),
+    [([], "empty"), (["written", "failed"], "partial"), (["failed"], "failed"), (["superseded"], "success")],
+)
+async def test_how_a_run_ends(store: SqlStore, clock: FakeClock, settled: list[str], status: str) -> None:
+    """A run whose rows are all settled when they are registered ends there; its status follows from them."""
+    run = await reading(store, clock)
+    await store.save_page(run.run_id, 1, b"[]", cursor=None, last=True)
+    await store.register_page(run.run_id, 1, len(settled), [log("", i, state) for i, state in enumerate(settled)])
+    ended = await store.run(run.run_id)
+    assert (ended.status, ended.finished_at) == (status, clock.now())
+
+
+async def test_a_run_ends_when_its_read_ends_last(store: SqlStore, clock: FakeClock) -> None:
+    """A run whose rows were settled before the read was complete ends with the read."""
+    run = await reading(store, clock)
+    await store.save_page(run.run_id, 1, b"[]", cursor=None, last=False)
+    await store.register_page(run.run_id, 1, 1, [])
+    assert await store.settle("t", [log(run.run_id, 1)]) == []
+    assert (await store.end_read(run.run_id, error=None)).status == "success"
+
+
+# group: run -----------------------------------------------------------------------------------------------------------
+
+
+def held(product: str, version: int) -> HeldRow:
+    return HeldRow(product, "sku", version, (Image(f"https://cdn.example.com/{version}.png"),))
+
+
+async def test_held_rows_are_joined_once(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+    """With `group: run`, the join is asked for once, after the last page; the run ends after it."""
+    await store.save_flow(flow_document("grouped", group="run"))
+    run = await reading(store, clock, "grouped")
+    assert run.joining
+    for page in (1, 2):
+        await store.save_page(run.run_id, page, b"[]", cursor=None, last=page == 2)
+    await store.register_page(run.run_id, 1, 1, [failure("", 0)], held=[held("B", 3), held("A\0", 1)])
+    pages = [(store, other)[i % 2].register_page(run.run_id, 2, 0, [], held=[held("B", 2)]) for i in range(4)]
+    outboxes = [message for got in await asyncio.gather(*pages) for message in got.outbox]
+    assert [messages.decode(message.body) for message in outboxes] == [messages.RunRead(run.run_id, "grouped", 1)]
+    assert outboxes[0] in await store.unsent(0)
+    assert (await store.run(run.run_id)).status == "draining"
+
+    first = await store.held_rows(run.run_id, None, 1)
+    second = await store.held_rows(run.run_id, first[-1].product, 10)
+    assert [(row.product, row.version) for row in (*first, *second)] == [("A\0", 1), ("B", 2), ("B", 3)]
+    assert second[0] == held("B", 2)
+    assert await store.held_rows(run.run_id, "B", 10) == []
+
+    joined = await store.register_page(run.run_id, -1, 2, [])
+    assert (joined.numbers, joined.outbox) == ((2, 3), ())
+    assert (await store.register_page(run.run_id, -1, 2, [])).numbers == (2, 3)
+    assert await store.settle("t", [log(run.run_id, 2), log(run.run_id, 3)]) == []
+    await store.end_join(run.run_id)
+    await store.end_join(run.run_id)
+    ended = await store.run(run.run_id)
+    assert (ended.status, ended.pages_done, ended.joining) == ("partial", 2, False)
+    assert await store.held_rows(run.run_id, None, 10) == []
+
+
+async def test_the_join_goes_on_after_a_failed_read(store: SqlStore, clock: FakeClock) -> None:
+    """Rows held back before the read failed are joined and written as well."""
+    await store.save_flow(flow_document("grouped", group="run"))
+    run = await reading(store, clock, "grouped")
+    await store.save_page(run.run_id, 1, b"[]", cursor=None, last=False)
+    await store.register_page(run.run_id, 1, 0, [], held=[held("A", 1)])
+    await store.sent([message.id for message in await store.unsent(0)])
+    await store.end_read(run.run_id, error="away", stage="read")
+    assert [messages.decode(m.body) for m in await store.unsent(0)] == [messages.RunRead(run.run_id, "grouped", 1)]
+    await store.register_page(run.run_id, -1, 1, [])
+    await store.end_join(run.run_id)
+    [ended] = await store.settle("t", [log(run.run_id, 1)])
+    assert ended.status == "failed"
+
+
+async def test_nothing_held_needs_no_join(store: SqlStore, clock: FakeClock) -> None:
+    """A run with `group: run` that kept no rows ends without a join; a post joins too."""
+    await store.save_flow(flow_document("grouped", group="run"))
+    run = await reading(store, clock, "grouped")
+    await store.save_page(run.run_id, 1, b"[]", cursor=None, last=True)
+    assert (await store.register_page(run.run_id, 1, 0, [])).outbox == ()
+    assert (await store.run(run.run_id)).status == "empty"
+    post = await store.accept_post(post_run(clock, "grouped"), b"[]", rows=0, key=None)
+    registered = await store.register_page(post.run_id, 1, 0, [], held=[held("x" * 5000, 1)])
+    assert len(registered.outbox) == 1
+    [row] = await store.held_rows(post.run_id, None, 5)
+    assert row.product == "x" * 5000
+    assert await store.held_rows(post.run_id, row.product, 5) == []
+
+
+# claims and the ledger ------------------------------------------------------------------------------------------------
+
+
+async def test_claiming_and_settling(store: SqlStore, clock: FakeClock) -> None:
+    """A product is one token's until it is settled; then the ledger says what was written."""
+    run_id = await draining(store, clock, 2)
+    await store.alive("a", 60)
+    [claim] = await store.claim(DOMAIN, "a", "t1", [Wanted("A", 5)])
+    assert (claim.product, claim.mine, claim.busy, claim.version, claim.digest) == ("A", True, False, -1, None)
+    assert (await store.claim(DOMAIN, "a", "t1", [Wanted("A", 5)]))[0].mine
+    [busy] = await store.claim(DOMAIN, "a", "t2", [Wanted("A", 6)])
+    assert (busy.mine, busy.busy) == (False, True)
+    assert (await store.claim("https://other", "a", "t2", [Wanted("A", 6)]))[0].mine
+    await store.settle("t1", [log(run_id, 1)], written=[LedgerEntry(DOMAIN, "A", 5, "digest", run_id, 1)])
+    [known] = await store.claim(DOMAIN, "a", "t2", [Wanted("A", 6)])
+    assert known == ("A", True, False, 5, "digest", run_id, 1)
+    [older] = await store.claim(DOMAIN, "a", "t3", [Wanted("A", 4)])
+    assert (older.mine, older.busy, older.version) == (False, False, 5)
+
+
+async def test_claims_are_answered_in_the_order_asked(store: SqlStore) -> None:
+    """Answers come in the order of the question, whatever a product's name looks like."""
+    await store.alive("a", 60)
+    names = ["b", "a", "ü" * 4000, "nul\0", "\ud800", "", "Z", "c" * 4000, "'; DROP TABLE rows; --"]
+    claims = await store.claim(DOMAIN, "a", "t", [Wanted(name, 1) for name in names])
+    assert [claim.product for claim in claims] == names
+    assert all(claim.mine for claim in claims)
+    others = await store.claim(DOMAIN, "a", "t2", [Wanted(name, 1) for name in reversed(names)])
+    assert [claim.product for claim in others] == names[::-1]
+    assert all(claim.busy and not claim.mine for claim in others)
+    await store.settle("t", [], release=[(DOMAIN, name) for name in names])
+    assert all(claim.mine for claim in await store.claim(DOMAIN, "a", "t2", [Wanted(name, 1) for name in names]))
+
+
+async def test_products_that_are_one_key(store: SqlStore) -> None:
+    """Two products that the database cannot tell apart are not claimed at once."""
+    await store.alive("a", 60)
+    claims = await store.claim(DOMAIN, "a", "t", [Wanted("A\0", 1), Wanted("A\ufffd", 2)])
+    assert [(claim.mine, claim.busy) for claim in claims] == [(True, False), (False, True)]
+
+
+async def test_nothing_to_claim_or_settle(store: SqlStore) -> None:
+    """Empty calls are allowed."""
+    assert await store.claim(DOMAIN, "a", "t", []) == []
+    assert await store.settle("t", []) == []
+    await store.sent([])
+
+
+async def test_claims_of_the_dead(store: SqlStore, clock: FakeClock) -> None:
+    """A claim holds as long as its owner lives; who renews in time keeps it, a shorter renewal shortens nothing."""
+    await store.alive("a", 30)
+    await store.alive("b", 1000)
+    await store.claim(DOMAIN, "a", "t1", [Wanted("A", 1)])
+    clock.move(20)
+    await store.alive("a", 30)
+    await store.alive("a", 1)
+    clock.move(20)
+    assert (await store.claim(DOMAIN, "b", "t2", [Wanted("A", 1)]))[0].busy
+    clock.move(20)
+    assert (await store.claim(DOMAIN, "b", "t2", [Wanted("A", 1)]))[0].mine
+    assert (await store.claim(DOMAIN, "a", "t1", [Wanted("A", 1)]))[0].busy
+
+
+async def test_claims_of_those_who_are_gone(store: SqlStore) -> None:
+    """Claims end when their owner says so, and do not come back when the name does."""
+    await store.alive("a", 1000)
+    await store.alive("b", 1000)
+    await store.claim(DOMAIN, "a", "t1", [Wanted("A", 1)])
+    await store.claim(DOMAIN, "b", "t2", [Wanted("B", 1)])
+    await store.gone("a")
+    await store.alive("a", 1000)
+    claims = await store.claim(DOMAIN, "b", "t3", [Wanted("A", 1), Wanted("B", 1)])
+    assert [(claim.mine, claim.busy) for claim in claims] == [(True, False), (False, True)]
+    await store.gone("*")
+    await store.gone("*")
+    assert all(claim.mine for claim in await store.claim(DOMAIN, "c", "t4", [Wanted("A", 1), Wanted("B", 1)]))
+
+
+async def test_a_claim_is_never_two_writers(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+    """Writers that claim overlapping products over and over never hold one at the same time, and never deadlock."""
+    await store.alive("a", 1000)
+    await store.alive("b", 1000)
+    holder: dict[str, str] = {}
+
+    async def writer(at: SqlStore, owner: str, name: str) -> int:
+        chance = random.Random(name)
+        won = 0
+        for turn in range(12):
+            token = f"{name}-{turn}"
+            wanted = [Wanted(f"p{number}", turn) for number in chance.sample(range(30), 12)]
+            mine = [claim.product for claim in await at.claim(DOMAIN, owner, token, wanted) if claim.mine]
+            for product in mine:
+                assert holder.setdefault(product, token) == token
+            await asyncio.sleep(0.002)
+            for product in mine:
+                del holder[product]
+            chance.shuffle(mine)
+            await at.settle(token, [], release=[(DOMAIN, product) for product in mine])
+            won += len(mine)
+        return won
+
+    writers = [writer((store, other)[i % 2], "ab"[i % 2], f"w{i}") for i in range(6)]
+    assert all(await asyncio.gather(*writers))
+    assert holder == {}
+
+
+async def test_the_ledger_never_goes_back(store: SqlStore, clock: FakeClock) -> None:
+    """An older version never replaces a newer one, even where it is settled later; an equal one may."""
+    run_id = await draining(store, clock, 9)
+    await store.alive("a", 60)
+    entries = [LedgerEntry(DOMAIN, "A", version, f"d{version}", run_id, version) for version in (3, 1, 5, 4)]
+    for entry in entries:
+        await store.settle("t", [], written=[entry])
+    await store.settle("t", [], written=entries)
+    await store.settle("t", [], written=[LedgerEntry(DOMAIN, "A", 5, "again", run_id, 6)])
+    [claim] = await store.claim(DOMAIN, "a", "t", [Wanted("A", 9)])
+    assert (claim.version, claim.digest, claim.row) == (5, "again", 6)
+
+
+async def test_a_late_writer_is_fenced(store: SqlStore, clock: FakeClock) -> None:
+    """Who lost its claim still enters what it wrote, and ends nobody else's claim."""
+    run_id = await draining(store, clock, 1)
+    await store.alive("slow", 1)
+    await store.alive("fast", 1000)
+    await store.claim(DOMAIN, "slow", "t1", [Wanted("A", 1)])
+    clock.move(2)
+    await store.claim(DOMAIN, "fast", "t2", [Wanted("A", 2)])
+    written = LedgerEntry(DOMAIN, "A", 1, "slow", run_id, 1)
+    await store.settle("t1", [log(run_id, 1)], written=[written], release=[(DOMAIN, "A")])
+    [claim] = await store.claim(DOMAIN, "fast", "t3", [Wanted("A", 3)])
+    assert (claim.busy, claim.version, claim.digest) == (True, 1, "slow")
+
+
+async def test_settling_counts_a_row_once(store: SqlStore, clock: FakeClock) -> None:
+    """A row is logged and counted once, whatever is said of it later; the run ends once."""
+    run_id = await draining(store, clock, 2)
+    assert await store.settle("t", [log(run_id, 1), failure(run_id, 1)]) == []
+    assert await store.settle("t", [failure(run_id, 1)]) == []
+    [ended] = await store.settle("t", [log(run_id, 2, "unchanged"), log(run_id, 1)])
+    assert ended == await store.run(run_id)
+    assert (ended.status, ended.counts) == ("success", Counts(total=2, written=1, unchanged=1))
+    assert (ended.finished_at, ended.trigger.ids) == (clock.now(), ("A", "B"))
+    assert await store.settle("t", [log(run_id, 2)]) == []
+    assert [row.state for row in await store.rows(run_id)] == ["written", "unchanged"]
+
+
+async def test_settling_several_runs(store: SqlStore, clock: FakeClock) -> None:
+    """Rows of several runs are settled in one call, each counted on its own run."""
+    first, second = await draining(store, clock, 1), await draining(store, clock, 2)
+    ended = await store.settle("t", [log(second, 1), log(first, 1), failure(second, 2)])
+    assert {(run.run_id, run.status) for run in ended} == {(first, "success"), (second, "partial")}
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_counters_balance(store: SqlStore, other: SqlStore, clock: FakeClock, seed: int) -> None:
+    """However settles repeat, overlap and interleave, the counters are those of the rows, and a run ends once."""
+    chance = random.Random(seed)
+    totals = {await draining(store, clock, total): total for total in (40, 25, 60)}
+    everything = [(run_id, row) for run_id, total in totals.items() for row in range(1, total + 1)]
+    ended: list[str] = []
+
+    async def writer(at: SqlStore, number: int) -> None:
+        todo = everything * 2
+        chance.shuffle(todo)
+        while todo:
+            batch, todo = todo[: (size := chance.randint(1, 40))], todo[size:]
+            states = [chance.choice(("written", "unchanged", "superseded", "failed")) for _ in batch]
+            logs = [log(*key, state) for key, state in zip(batch, states, strict=True)]
+            entries = [LedgerEntry(DOMAIN, f"p{row % 7}", row, "d", run_id, row) for run_id, row in batch]
+            ended.extend(run.run_id for run in await at.settle(f"t{number}", logs, written=entries))
+
+    await asyncio.gather(*(writer((store, other)[i % 2], i) for i in range(4)))
+    assert sorted(ended) == sorted(totals)
+    for run_id, total in totals.items():
+        run = await store.run(run_id)
+        logs = await store.rows(run_id)
+        shown = {
+            state: sum(row.state == state for row in logs) for state in ("written", "unchanged", "superseded", "failed")
+        }
+        assert run.counts == Counts(total=total, **shown)
+        assert run.counts.in_flight == 0
+
+
+async def test_hostile_texts_in_rows(store: SqlStore, clock: FakeClock) -> None:
+    """NUL, lone surrogates, huge products and odd payloads are stored as far as they can be; no row breaks a batch."""
+    run_id = await draining(store, clock, 6)
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    logs = [
+        failure(run_id, 1, product="a\0b", reason="why\0", payload={"k\0": ["\ud800", "x\0"]}),
+        failure(run_id, 2, product="\udfff", reason="\ud800", images=(Image("https://a/\0\ud800"),)),
+        failure(run_id, 3, product="p" * 100_000, payload=2**90),
+        failure(run_id, 4, product=None, payload=deep),
+        failure(run_id, 5, payload=object()),
+        log(run_id, 6),
+    ]
+    [ended] = await store.settle("t", logs)
+    assert ended.counts == Counts(total=6, written=1, failed=5)
+    rows = await store.rows(run_id)
+    assert (rows[0].product, rows[0].reason) == ("a\ufffdb", "why\ufffd")
+    assert rows[1].product == "\ufffd"
+    assert rows[2].product == "p" * 100_000
+    assert [row.row for row in await store.product_rows("p" * 100_000)] == [3]
+    assert [row.row for row in await store.product_rows("a\0b")] == [1]
+
+
+async def test_listing_rows(store: SqlStore, clock: FakeClock) -> None:
+    """Row logs come back as they were settled: by number, by state, page by page."""
+    run_id = await draining(store, clock, 5)
+    payload = {"images": [1, 2.5, None, "ü"]}
+    full = failure(
+        run_id, 3, attempts=8, retryable=True, payload=payload, version=row_version(2**31, 5), key="base_code"
+    )
+    await store.settle("t", [log(run_id, 5), full, log(run_id, 1), log(run_id, 4, "superseded"), failure(run_id, 2)])
+    rows = await store.rows(run_id)
+    assert [row.row for row in rows] == [1, 2, 3, 4, 5]
+    assert rows[2] == full
+    assert [row.row for row in await store.rows(run_id, state="failed")] == [2, 3]
+    assert [row.row for row in await store.rows(run_id, state="superseded")] == [4]
+    assert [row.row for row in await store.rows(run_id, after=2, limit=2)] == [3, 4]
+    assert await store.rows("nope") == []
+    assert await store.rows(run_id, state="nope") == []
+
+
+async def test_rows_of_a_product(store: SqlStore, clock: FakeClock) -> None:
+    """Everything that happened to a product, over runs, newest first."""
+    first, second = await draining(store, clock, 2), await draining(store, clock, 1)
+    await store.settle("t", [log(second, 1, product="A", version=30), log(first, 1, product="A", version=10)])
+    await store.settle("t", [log(first, 2, product="A", version=20)])
+    assert [(row.run_id, row.row) for row in await store.product_rows("A")] == [(second, 1), (first, 2), (first, 1)]
+    assert len(await store.product_rows("A", limit=1)) == 1
+    assert await store.product_rows("a") == []
+
+
+# retrying -------------------------------------------------------------------------------------------------------------
+
+
+async def test_failed_rows_are_retried(store: SqlStore, clock: FakeClock) -> None:
+    """Failed rows go back in flight with their versions, and their logs change in place."""
+    run_id = await draining(store, clock, 3)
+    await store.settle("t", [log(run_id, 1), failure(run_id, 2, attempts=8, key="base_code"), failure(run_id, 3)])
+    count, outbox = await store.reopen(run_id)
+    assert count == 2
+    [message] = outbox
+    assert message.queue == "imageflow.write.winter"
+    assert messages.decode(message.body) == messages.RowsReady(
+        run_id, "winter", 1, (Row(2, 2, "sku-2", IMAGES, "base_code"), Row(3, 3, "sku-3", IMAGES))
+    )
+    assert await store.unsent(0) == [*(await store.unsent(0))[:-1], message]
+    run = await store.run(run_id)
+    assert (run.status, run.finished_at) == ("draining", None)
+    assert (run.counts, run.counts.in_flight) == (Counts(total=3, written=1), 2)
+    assert [row.state for row in await store.rows(run_id)] == ["written", "failed", "failed"]
+    assert [row.row for row in await store.rows(run_id, state="failed")] == [2, 3]
+    assert await store.reopen(run_id) == (0, [])
+
+    assert await store.settle("t", [log(run_id, 2), log(run_id, 1, "unchanged")]) == []
+    [ended] = await store.settle("t", [log(run_id, 3, "unchanged")])
+    assert (ended.status, ended.counts) == ("success", Counts(total=3, written=2, unchanged=1))
+    assert await store.settle("t", [failure(run_id, 2)]) == []
+    assert await store.reopen(run_id) == (0, [])
+
+
+async def test_what_can_be_retried(store: SqlStore, clock: FakeClock) -> None:
+    """One row, one error group, so many; never rows without an image set."""
+    run_id = await draining(store, clock, 6)
+    logs = [
+        failure(run_id, 1, stage="login", http_status=None, reason="refused"),
+        failure(run_id, 2),
+        failure(run_id, 3),
+        failure(run_id, 4, stage="rows"),
+        failure(run_id, 5, images=()),
+        failure(run_id, 6, product=None),
+    ]
+    await store.settle("t", logs)
+    assert (await store.reopen(run_id, row=4))[0] == 0
+    assert (await store.reopen(run_id, row=3))[0] == 1
+    assert (await store.reopen(run_id, group="nope"))[0] == 0
+    assert (await store.reopen(run_id, group=fingerprint(logs[1])))[0] == 1
+    await store.settle("t", [failure(run_id, 2), failure(run_id, 3)])
+    assert (await store.run(run_id)).status == "failed"
+    assert (await store.reopen(run_id, limit=2))[0] == 2
+    assert (await store.reopen(run_id, limit=2))[0] == 1
+    assert (await store.run(run_id)).counts == Counts(total=6, failed=3)
+
+
+async def test_retrying_after_a_failed_read(store: SqlStore, clock: FakeClock) -> None:
+    """A run whose read failed stays failed, however its rows end."""
+    run = await reading(store, clock)
+    await store.save_page(run.run_id, 1, b"[]", cursor=None, last=False)
+    await store.register_page(run.run_id, 1, 1, [])
+    await store.settle("t", [failure(run.run_id, 1)])
+    assert (await store.reopen(run.run_id))[0] == 1
+    assert (await store.run(run.run_id)).status == "reading"
+    await store.end_read(run.run_id, error="away", stage="read")
+    [ended] = await store.settle("t", [log(run.run_id, 1)])
+    assert (ended.status, ended.counts) == ("failed", Counts(total=1, written=1))
+
+
+async def test_reopened_at_once(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+    """Two people who retry the same run at the same time retry each row once."""
+    run_id = await draining(store, clock, 250)
+    await store.settle("t", [failure(run_id, row) for row in range(1, 251)])
+    taken = await asyncio.gather(*((store, other)[i % 2].reopen(run_id) for i in range(4)))
+    assert sum(count for count, _ in taken) == 250
+    rows = [row.row for _, outbox in taken for m in outbox for row in messages.decode(m.body).rows]  # type: ignore[union-attr]
+    assert rows == list(range(1, 251))
+    assert (await store.run(run_id)).counts.failed == 0
+
+
+# outbox ---------------------------------------------------------------------------------------------------------------
+
+
+async def test_the_outbox(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+    """Messages are found once they are old enough, until they are marked as sent, by anybody, any number of times."""
+    for _ in range(3):
+        await store.accept_post(post_run(clock), b"[]", rows=0, key=None)
+    assert await store.unsent(10) == []
+    clock.move(10)
+    unsent = await other.unsent(9)
+    assert len(unsent) == 3
+    assert await store.unsent(9, limit=2) == unsent[:2]
+    ids = [message.id for message in unsent]
+    await asyncio.gather(store.sent(ids[:2]), other.sent(ids[1::-1]))
+    assert await store.unsent(0) == unsent[2:]
+
+
+# users ----------------------------------------------------------------------------------------------------------------
+
+
+async def test_users_and_tokens(store: SqlStore, clock: FakeClock) -> None:
+    """Users are saved and changed; a token is its user's until it expires."""
+    ada = User("ada", "hash", "viewer")
+    await store.save_user(ada)
+    assert await store.user("ada") == ada
+    assert await store.user("nobody\0") is None
+    await store.save_token("digest", "ada", clock.now() + timedelta(hours=1))
+    await store.save_token("digest", "ada", clock.now() + timedelta(hours=2))
+    await store.save_user(User("ada", "other", "admin"))
+    assert await store.token_user("digest", clock.now() + timedelta(minutes=119)) == User("ada", "other", "admin")
+    assert await store.token_user("digest", clock.now() + timedelta(hours=2)) is None
+    assert await store.token_user("nope", clock.now()) is None
+
+
+# outages --------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_restart_of_postgresql(postgres: PrivatePostgres, clock: FakeClock) -> None:
+    """While PostgreSQL is away calls fail as transient; after it is back the next ones work, on the same store."""
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(connect(Secret(postgres.new_database()), clock))
+        await store.upgrade()
+        await store.save_flow(flow_document())
+        run_id = await draining(store, clock, 30)
+        await asyncio.gather(*(store.run(run_id) for _ in range(10)))
+        postgres.restart()
+        await asyncio.gather(*(store.settle("t", [log(run_id, row)]) for row in range(1, 11)))
+        postgres.stop()
+        try:
+            with pytest.raises(StoreError) as caught:
+                await store.settle("t", [log(run_id, 11)])
+            assert caught.value.transient
+            with pytest.raises(StoreError):
+                await store.ping()
+        finally:
+            postgres.start()
+        await asyncio.gather(*(store.settle("t", [log(run_id, row)]) for row in range(1, 21)))
+        assert (await store.run(run_id)).counts.written == 20
+
+
+async def test_a_restart_while_writers_work(postgres: PrivatePostgres, clock: FakeClock) -> None:
+    """Writers that repeat what failed lose and double nothing over a restart under load."""
+    async with connect(Secret(postgres.new_database()), clock) as store:
+        await store.upgrade()
+        await store.save_flow(flow_document())
+        run_id = await draining(store, clock, 400)
+        ended: list[Run] = []
+
+        async def writer(number: int) -> None:
+            for start in range(number * 100, (number + 1) * 100, 10):
+                while True:
+                    try:
+                        ended.extend(
+                            await store.settle("t", [log(run_id, row + 1) for row in range(start, start + 10)])
+                        )
+                        break
+                    except StoreError:
+                        await asyncio.sleep(0.05)
+                await asyncio.sleep(0.02)
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(4):
+                group.create_task(writer(number))
+            await asyncio.sleep(0.1)
+            await asyncio.to_thread(postgres.restart)
+        run = await store.run(run_id)
+        assert (run.status, run.counts) == ("success", Counts(total=400, written=400))
+        assert len(ended) <= 1
+
+
+async def test_a_locked_file(tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that another program keeps locked is a transient error, and works again afterwards."""
+    monkeypatch.setattr("imageflow.store.sqlite.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("imageflow.store.sqlite._engine.__kwdefaults__", {"seconds": 0.05})
+    url = Secret(f"sqlite:///{tmp_path / 'store.db'}")
+    async with connect(url, clock) as first, connect(url, clock) as second:
+        await first.upgrade()
+        async with first._database.connection(writing=True) as connection:
+            await connection.execute(text("SELECT 1"))
+            with pytest.raises(StoreError, match="locked") as caught:
+                await second.alive("a", 1)
+            assert caught.value.transient
+            assert await second.runs() == []
+        await second.alive("a", 1)
