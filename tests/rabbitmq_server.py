@@ -73,6 +73,11 @@ class Rabbit:
         """End a pause."""
         self._not_ours()
 
+    def control(self, *arguments: str) -> str:
+        """What `rabbitmqctl` prints."""
+        self._not_ours()
+        raise AssertionError
+
     def restart(self) -> None:
         """Stop it in good order and start it again."""
         self.stop()
@@ -163,6 +168,15 @@ class PrivateRabbit(Rabbit):
     def resume(self) -> None:
         assert self._server is not None
         os.kill(self._server.pid, signal.SIGCONT)
+
+    def control(self, *arguments: str) -> str:
+        command = [str(self._program.with_name("rabbitmqctl")), "--quiet", *arguments]
+        done = subprocess.run(
+            command, env=self._environment, cwd=self._folder, capture_output=True, text=True, timeout=60, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"rabbitmqctl {arguments[0]} failed: {done.stdout} {done.stderr}")
+        return done.stdout
 
     def close(self) -> None:
         self._end("KILL")

@@ -167,7 +167,15 @@ class RabbitBroker:
             try:
                 await self._stack.aclose()
             finally:
+                await self._close_leases()
                 await self._close_links()
+
+    async def _close_leases(self) -> None:
+        """Channel by channel: closing one waits for what was acknowledged through it, closing the connection does not."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                for lease in self._leases:
+                    await lease.close()
 
     async def _close_links(self) -> None:
         for link in (self._consuming, self._publishing):
@@ -362,6 +370,7 @@ class _Link:
         self._changed = changed
         self._session: _Session | None = None
         self._up = asyncio.Event()
+        self._closed = True
         self._down_since = time.monotonic()
         self.problem: str | None = f"not connected to {self._where}"
 
@@ -373,6 +382,7 @@ class _Link:
         """Connect, or raise BrokerError."""
         session = await self._connect()
         self._session = session
+        self._closed = False
         self._up.set()
         self._set_problem(None)
 
@@ -450,7 +460,7 @@ class _Link:
 
         Whoever comes when RabbitMQ has been away for longer than the deadline need not wait: it raises at once.
         """
-        if self._session is None and time.monotonic() - self._down_since > seconds:
+        if self._session is None and (self._closed or time.monotonic() - self._down_since > seconds):
             raise BrokerError(self.problem)
         try:
             yield
@@ -460,6 +470,7 @@ class _Link:
 
     async def close(self) -> None:
         session, self._session = self._session, None
+        self._closed = True
         self._up.clear()
         self._set_problem("the connection to RabbitMQ is closed")
         if session is not None:

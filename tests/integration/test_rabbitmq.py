@@ -1,0 +1,396 @@
+"""What only a live RabbitMQ shows: its topology, and our conduct when it goes away, comes back, or takes something away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import aio_pika
+import pytest
+
+from imageflow import retry
+from imageflow.broker import DELIVERY_LIMIT, QUEUE_LIMIT, Broker, Delivery, Outgoing
+from imageflow.broker.rabbitmq import EXCHANGE, RabbitBroker, delay_arguments, delay_name, queue_arguments, text_headers
+from imageflow.errors import BrokerError
+from imageflow.messages import PARKED_QUEUE
+from imageflow.secret import Secret
+from tests.contract.test_broker import parked_of, ready, take, take_one, until
+from tests.rabbitmq_server import Rabbit
+
+HEALING_SECONDS = 60.0
+
+
+@pytest.fixture
+def queue() -> str:
+    return f"test.{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+async def broker(rabbitmq: Rabbit) -> AsyncIterator[RabbitBroker]:
+    async with RabbitBroker(Secret(rabbitmq.url)) as broker:
+        yield broker
+
+
+@pytest.fixture
+async def foreign(rabbitmq: Rabbit) -> AsyncIterator[aio_pika.abc.AbstractChannel]:
+    """A channel of another program."""
+    async with await aio_pika.connect(rabbitmq.url) as connection:
+        yield await connection.channel()
+
+
+def on_server(rabbitmq: Rabbit, what: str, *columns: str) -> dict[str, dict[str, object]]:
+    rows = json.loads(rabbitmq.control(f"list_{what}", "--formatter", "json", *columns))
+    return {row["name"]: row for row in rows}
+
+
+def arguments_of(row: dict[str, object]) -> dict[str, object]:
+    """rabbitmqctl prints arguments as [name, type, value] or as an object, by version."""
+    raw = row["arguments"]
+    return raw if isinstance(raw, dict) else {name: value for name, _, value in raw}  # type: ignore[attr-defined]
+
+
+async def test_the_topology_is_as_designed(broker: RabbitBroker, rabbitmq: Rabbit, queue: str) -> None:
+    """Queues are durable quorum queues with dead-lettering, limits and reject-publish; the ladder has one TTL a step."""
+    await broker.publish(Outgoing(queue, b"x"))
+    queues = await asyncio.to_thread(on_server, rabbitmq, "queues", "name", "type", "durable", "arguments")
+    exchanges = await asyncio.to_thread(on_server, rabbitmq, "exchanges", "name", "type", "durable")
+    wanted = {queue: queue_arguments(queue), PARKED_QUEUE: queue_arguments(PARKED_QUEUE)}
+    wanted |= {delay_name(seconds): delay_arguments(seconds) for seconds in retry.LADDER}
+    for name, arguments in wanted.items():
+        assert (queues[name]["type"], queues[name]["durable"]) == ("quorum", True)
+        assert arguments_of(queues[name]) == arguments
+    assert (exchanges[EXCHANGE]["type"], exchanges[EXCHANGE]["durable"]) == ("direct", True)
+    assert {exchanges[delay_name(seconds)]["type"] for seconds in retry.LADDER} == {"fanout"}
+
+
+def test_the_arguments_of_a_work_queue() -> None:
+    """The values that outside checks look for."""
+    assert queue_arguments("imageflow.read") == {
+        "x-queue-type": "quorum",
+        "x-overflow": "reject-publish",
+        "x-dead-letter-exchange": "imageflow",
+        "x-dead-letter-routing-key": "imageflow.parked",
+        "x-dead-letter-strategy": "at-least-once",
+        "x-delivery-limit": DELIVERY_LIMIT,
+        "x-max-length": QUEUE_LIMIT,
+    }
+    assert "x-dead-letter-routing-key" not in delay_arguments(5)
+
+
+async def test_the_delivery_limit_parks(broker: RabbitBroker, queue: str) -> None:
+    """RabbitMQ itself parks a message that was handed back too often; it says why and whence."""
+    await broker.publish(Outgoing(queue, b"poison"))
+    async with broker.consume(queue, prefetch=1) as deliveries:
+        for _ in range(DELIVERY_LIMIT + 1):
+            delivery = await take_one(deliveries)
+            await delivery.hand_back()
+        assert delivery.deliveries == DELIVERY_LIMIT
+    async with parked_of(broker, queue) as parked:
+        assert parked.body == b"poison"
+        assert "delivery_limit" in parked.headers["reason"]
+
+
+async def test_a_message_climbs_the_same_step_again_and_again(broker: RabbitBroker, queue: str) -> None:
+    """RabbitMQ drops what dead-letters in a cycle; a message that is retried must not look like one."""
+    await broker.publish(Outgoing(queue, b"x", delay=1))
+    async with broker.consume(queue, prefetch=1) as deliveries:
+        for _ in range(3):
+            delivery = await take_one(deliveries)
+            assert not any(name.startswith("x-") for name in delivery.headers)
+            await delivery.retry(1)
+        delivery = await take_one(deliveries)
+        assert delivery.headers == {"attempts": "3"}
+        await delivery.ack()
+
+
+def test_headers_become_text() -> None:
+    """Other programs' headers are turned into text, RabbitMQ's own are left out."""
+    raw = {"flow": b"winter", "n": 5, "x-death": [{}], "x-first-death-queue": "q", "x-request-id": "7"}
+    assert text_headers("q", raw) == {"flow": "winter", "n": "5", "x-request-id": "7"}
+    assert text_headers("q", None) == {}
+
+
+async def test_another_program_publishes_through_the_default_exchange(
+    broker: RabbitBroker, foreign: aio_pika.abc.AbstractChannel, queue: str
+) -> None:
+    """A message that did not come through our exchange is lent, retried and comes back to its queue."""
+    async with broker.consume(queue, prefetch=1) as deliveries:
+        await until(lambda: broker.healthy is None)
+        message = aio_pika.Message(b"[]", headers={"flow": "winter"})
+        await foreign.default_exchange.publish(message, routing_key=queue)
+        await (await take_one(deliveries)).retry(1)
+        delivery = await take_one(deliveries)
+        assert (delivery.body, delivery.headers) == (b"[]", {"flow": "winter", "attempts": "1"})
+        await delivery.ack()
+
+
+async def test_other_arguments_are_named(
+    broker: RabbitBroker, foreign: aio_pika.abc.AbstractChannel, queue: str
+) -> None:
+    """A queue that exists with other arguments is an error that names it and says what to do; others go on."""
+    await foreign.declare_queue(queue, durable=True)
+    with pytest.raises(BrokerError, match=f"{queue} exists with other settings.*delete it"):
+        await broker.publish(Outgoing(queue, b"x"))
+    async with broker.consume(queue, prefetch=1):
+        await until(lambda: broker.healthy and queue in broker.healthy and "other settings" in broker.healthy)
+    await broker.publish(Outgoing(f"{queue}.2", b"x"))
+    assert broker.healthy is None
+
+
+async def test_a_deleted_queue_is_made_anew_by_publishing(
+    broker: RabbitBroker, foreign: aio_pika.abc.AbstractChannel, queue: str
+) -> None:
+    """A returned message is noticed, the queue declared again, the message published again."""
+    await broker.publish(Outgoing(queue, b"1"))
+    await foreign.queue_delete(queue)
+    await broker.publish(*(Outgoing(queue, str(i).encode()) for i in range(3)))
+    async with broker.consume(queue, prefetch=3) as deliveries:
+        assert {delivery.body for delivery in await take(deliveries, 3)} == {b"0", b"1", b"2"}
+
+
+async def test_a_deleted_ladder_and_exchange_are_made_anew(
+    broker: RabbitBroker, foreign: aio_pika.abc.AbstractChannel, queue: str
+) -> None:
+    """Deleting exchanges and delay queues under a running broker loses no publish."""
+    await broker.publish(Outgoing(queue, b"1"))
+    await foreign.queue_delete(delay_name(1))
+    await broker.publish(Outgoing(queue, b"2", delay=1))
+    await foreign.exchange_delete(delay_name(1))
+    await broker.publish(Outgoing(queue, b"3", delay=1))
+    await foreign.exchange_delete(EXCHANGE)
+    await broker.publish(Outgoing(queue, b"4"))
+    async with broker.consume(queue, prefetch=9) as deliveries:
+        assert {delivery.body for delivery in await take(deliveries, 4)} == {b"1", b"2", b"3", b"4"}
+
+
+async def test_a_consumer_resumes_after_its_queue_was_deleted(
+    broker: RabbitBroker, foreign: aio_pika.abc.AbstractChannel, queue: str
+) -> None:
+    """RabbitMQ cancels the consumer of a deleted queue: the queue is made again and consumed again."""
+    async with broker.consume(queue, prefetch=2) as deliveries:
+        await broker.publish(Outgoing(queue, b"before"))
+        before = await take_one(deliveries)
+        await foreign.queue_delete(queue)
+        await before.ack()
+
+        async def consumed() -> bool:
+            return (await broker.depth(queue)).consumers == 1
+
+        await until(consumed)
+        await broker.publish(Outgoing(queue, b"after"))
+        delivery = await take_one(deliveries)
+        assert delivery.body == b"after"
+        await delivery.ack()
+        await until(lambda: broker.healthy is None)
+
+
+async def test_settling_what_rabbitmq_took_back_is_quiet(
+    broker: RabbitBroker, foreign: aio_pika.abc.AbstractChannel, queue: str
+) -> None:
+    """Settling a delivery whose channel is gone raises nothing."""
+    async with broker.consume(queue, prefetch=4) as deliveries:
+        await broker.publish(*(Outgoing(queue, b"x") for _ in range(4)))
+        held = await take(deliveries, 4)
+        await foreign.queue_delete(queue)
+        await until(lambda: all(delivery._lease.gone for delivery in held))
+        await held[0].ack()
+        await held[1].retry(1)
+        await held[2].park("no")
+        await held[3].hand_back()
+
+
+async def test_a_wrong_password_is_refused_and_never_shown(
+    rabbitmq: Rabbit, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Entering raises BrokerError with the server's address, without the password; nor is it logged."""
+    caplog.set_level(logging.DEBUG)
+    scheme, _, rest = rabbitmq.url.partition("://")
+    url = f"{scheme}://imageflow:sesam-oeffne-dich@{rest.rpartition('@')[2]}"
+    with pytest.raises(BrokerError, match=r"RabbitMQ at 127\.0\.0\.1.*(?i:refused)") as caught:
+        async with RabbitBroker(Secret(url)):
+            pass
+    told = "".join(capsys.readouterr()) + caplog.text + repr(caught.value) + str(caught.value)
+    assert "sesam" not in told
+
+
+@pytest.mark.parametrize("url", ["amqp://user:sesam@:x/", "amqp://user:sesam@host:port/", "http://user:sesam@host/"])
+def test_a_url_that_is_none_is_not_shown(url: str) -> None:
+    """A malformed URL is an error that does not quote it."""
+    with pytest.raises(BrokerError) as caught:
+        RabbitBroker(Secret(url))
+    assert "sesam" not in str(caught.value)
+
+
+async def test_nobody_there(queue: str) -> None:
+    """Entering without a server raises BrokerError at once."""
+    with pytest.raises(BrokerError, match=r"127\.0\.0\.1:1 cannot be reached"):
+        async with RabbitBroker(Secret("amqp://user:password@127.0.0.1:1/")):
+            pass
+
+
+async def healed(broker: Broker) -> None:
+    async with asyncio.timeout(HEALING_SECONDS):
+        while broker.healthy is not None:
+            await asyncio.sleep(0.1)
+
+
+async def publish_stubbornly(broker: Broker, queue: str, bodies: list[bytes], pause: float) -> None:
+    for body in bodies:
+        while True:
+            try:
+                await broker.publish(Outgoing(queue, body))
+            except BrokerError:
+                await asyncio.sleep(0.1)
+            else:
+                break
+        await asyncio.sleep(pause)
+
+
+async def settle(delivery: Delivery, seen: Counter[bytes]) -> None:
+    await asyncio.sleep(0.05)
+    if seen[delivery.body] == 0 and hash(delivery.body) % 5 == 0 and "attempts" not in delivery.headers:
+        await delivery.retry(1)
+        return
+    await delivery.ack()
+    seen[delivery.body] += 1
+
+
+@pytest.mark.parametrize("how", ["restart", "kill", "close_connections"])
+@pytest.mark.timeout(180)
+async def test_nothing_is_lost_when_the_server_goes_away(rabbitmq: Rabbit, queue: str, how: str) -> None:
+    """While publishing, consuming and retrying: a restart, a kill -9 and closed connections lose nothing."""
+    bodies = [str(i).encode() for i in range(400)]
+    seen: Counter[bytes] = Counter()
+
+    def disturb() -> None:
+        if how == "restart":
+            rabbitmq.restart()
+        elif how == "kill":
+            rabbitmq.kill()
+            rabbitmq.start()
+        else:
+            rabbitmq.control("close_all_connections", "test")
+
+    async def work(broker: Broker) -> None:
+        async with broker.consume(queue, prefetch=20) as deliveries:
+            async for delivery in deliveries:
+                group.create_task(stubborn(delivery))
+
+    async def stubborn(delivery: Delivery) -> None:
+        while True:
+            try:
+                await settle(delivery, seen)
+            except BrokerError:
+                await delivery.hand_back()
+            return
+
+    async with RabbitBroker(Secret(rabbitmq.url), publish_seconds=3) as broker, asyncio.TaskGroup() as group:
+        worker = group.create_task(work(broker))
+        publisher = group.create_task(publish_stubbornly(broker, queue, bodies, 0.005))
+        await asyncio.sleep(0.7)
+        await asyncio.to_thread(disturb)
+        await publisher
+        async with asyncio.timeout(HEALING_SECONDS):
+            while set(seen) != set(bodies):
+                await asyncio.sleep(0.1)
+        await healed(broker)
+        worker.cancel()
+    assert set(seen) == set(bodies)
+
+
+@pytest.mark.timeout(180)
+async def test_publishing_has_a_deadline(rabbitmq: Rabbit, queue: str) -> None:
+    """A server that stands still makes publish raise BrokerError in time; afterwards everything works again."""
+    async with RabbitBroker(Secret(rabbitmq.url), publish_seconds=1) as broker:
+        await broker.publish(Outgoing(queue, b"1"))
+        rabbitmq.pause()
+        try:
+            for size in (1, 1 << 20):
+                started = time.monotonic()
+                with pytest.raises(BrokerError, match="no answer in 1 s"):
+                    await broker.publish(*(Outgoing(queue, b"x" * size) for _ in range(20)))
+                assert time.monotonic() - started < 3
+        finally:
+            rabbitmq.resume()
+        await publish_stubbornly(broker, queue, [b"2"], 0)
+        await healed(broker)
+
+
+@pytest.mark.timeout(180)
+async def test_publishing_while_the_server_is_away(rabbitmq: Rabbit, queue: str) -> None:
+    """While the server is down publish raises in time, then at once; health says so; then everything resumes."""
+    async with (
+        RabbitBroker(Secret(rabbitmq.url), publish_seconds=1) as broker,
+        broker.consume(queue, prefetch=1) as deliveries,
+    ):
+        await until(lambda: broker.healthy is None)
+        await asyncio.to_thread(rabbitmq.stop)
+        try:
+            await until(lambda: broker.healthy is not None)
+            with pytest.raises(BrokerError):
+                await broker.publish(Outgoing(queue, b"x"))
+            await asyncio.sleep(1)
+            started = time.monotonic()
+            with pytest.raises(BrokerError, match=r"127\.0\.0\.1"):
+                await broker.publish(Outgoing(queue, b"x"))
+            assert time.monotonic() - started < 0.2
+        finally:
+            await asyncio.to_thread(rabbitmq.start)
+        await publish_stubbornly(broker, queue, [b"back"], 0)
+        delivery = await take_one(deliveries)
+        assert delivery.body == b"back"
+        await delivery.ack()
+        await healed(broker)
+
+
+@pytest.mark.timeout(180)
+async def test_an_alarm_stops_publishing_and_lending(rabbitmq: Rabbit, queue: str) -> None:
+    """When RabbitMQ takes no messages (memory alarm), publish raises in time, nothing is lent, health says why."""
+    async with RabbitBroker(Secret(rabbitmq.url), publish_seconds=1) as broker:
+        await broker.publish(*(Outgoing(queue, b"x") for _ in range(3)))
+        await asyncio.to_thread(rabbitmq.control, "set_vm_memory_high_watermark", "0.0000001")
+        try:
+            async with asyncio.timeout(HEALING_SECONDS):
+                while True:  # the alarm takes a moment
+                    try:
+                        await broker.publish(Outgoing(queue, b"x"))
+                    except BrokerError:
+                        break
+            await until(lambda: broker.healthy and "takes no messages" in broker.healthy)
+            with pytest.raises(BrokerError, match="takes no messages"):
+                await broker.publish(Outgoing(queue, b"x"))
+            async with broker.consume(queue, prefetch=1) as deliveries:
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.5):
+                        await anext(deliveries)
+        finally:
+            await asyncio.to_thread(rabbitmq.control, "set_vm_memory_high_watermark", "absolute", "1GB")
+        await healed(broker)
+        async with broker.consume(queue, prefetch=1) as deliveries:
+            await (await take_one(deliveries)).ack()
+
+
+async def test_stopping_while_the_server_is_away(rabbitmq: Rabbit, queue: str) -> None:
+    """A broker whose server is gone closes in bounded time."""
+    async with RabbitBroker(Secret(rabbitmq.url), publish_seconds=1) as broker, broker.consume(queue, prefetch=1):
+        await until(lambda: broker.healthy is None)
+        await asyncio.to_thread(rabbitmq.kill)
+        started = time.monotonic()
+    try:
+        assert time.monotonic() - started < 15
+    finally:
+        await asyncio.to_thread(rabbitmq.start)
+
+
+async def test_many_messages_wait_on_the_server(broker: RabbitBroker, queue: str) -> None:
+    """A batch is pipelined: a thousand confirms take far less than a thousand round trips."""
+    started = time.monotonic()
+    await broker.publish(*(Outgoing(queue, b"x" * 100) for _ in range(1000)))
+    assert time.monotonic() - started < 10
+    await ready(broker, queue, 1000)
+    assert await broker.purge(queue) == 1000
