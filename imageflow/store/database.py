@@ -34,7 +34,8 @@ T = TypeVar("T")
 ATTEMPTS = 6
 MIGRATIONS = Path(__file__).parent / "migrations"
 
-_CONFLICTS = frozenset(("40001", "40P01"))
+_CONFLICTS = frozenset(("40001", "40P01", "57P01"))
+"""Serialisation, deadlock, and a backend that was told to stop: the transaction was not committed."""
 _AWAY_CLASSES = ("08", "53", "57", "58", "28", "3D", "XX")
 """SQLSTATE classes: connection, resources, operator intervention, system, authorisation, no database, internal."""
 _AWAY_CODES = frozenset(("55P03", "25006", "25P03", "55000"))

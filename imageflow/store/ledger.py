@@ -1,8 +1,9 @@
 """Claims, the ledger, and settling: the writers' hot path, in statements over a whole batch.
 
 A claim is a mark on the ledger's entry of a product: which token holds it, and of which process (owner). It counts
-while that process lives; `owners` says how long. Settling is fenced: what is on Omnitron is entered by whoever wrote
-it, claim or not, unless something newer is entered already.
+while that process lives; `owners` says how long, by the clocks of the processes: they have to agree within a lease.
+Settling is fenced: what is on Omnitron is entered by whoever wrote it, claim or not, unless something newer is entered
+already.
 """
 
 from __future__ import annotations

@@ -77,7 +77,8 @@ async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
-def _engine(path: Path, connections: int, begin: str, *, seconds: float = BUSY_SECONDS) -> AsyncEngine:
+def _engine(path: Path, connections: int, begin: str, *, seconds: float | None = None) -> AsyncEngine:
+    seconds = BUSY_SECONDS if seconds is None else seconds
     engine = create_async_engine(
         URL.create("sqlite+aiosqlite", database=str(path)),
         pool_size=connections,

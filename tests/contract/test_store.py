@@ -192,7 +192,7 @@ async def test_many_upgrade_at_once(url: str, clock: FakeClock) -> None:
             await store.upgrade()
             return len(await store.flows())
 
-    assert await asyncio.gather(process(), process(), connection(), connection()) == [0, 0, 0, 0]
+    assert list(await asyncio.gather(process(), process(), connection(), connection())) == [0, 0, 0, 0]
 
 
 async def test_a_failed_transaction_leaves_nothing(store: SqlStore, clock: FakeClock) -> None:
@@ -1094,7 +1094,6 @@ async def test_a_restart_while_writers_work(postgres: PrivatePostgres, clock: Fa
 async def test_a_locked_file(tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that another program keeps locked is a transient error, and works again afterwards."""
     monkeypatch.setattr("imageflow.store.sqlite.BUSY_SECONDS", 0.05)
-    monkeypatch.setattr("imageflow.store.sqlite._engine.__kwdefaults__", {"seconds": 0.05})
     url = Secret(f"sqlite:///{tmp_path / 'store.db'}")
     async with connect(url, clock) as first, connect(url, clock) as second:
         await first.upgrade()

@@ -1,0 +1,64 @@
+"""Texts that any database takes."""
+
+from __future__ import annotations
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as some
+
+from imageflow.store.rows import grown
+from imageflow.store.text import clean, from_json, keyed, to_json
+
+ANY_TEXT = some.text(some.characters(exclude_categories=()), max_size=2000)
+
+
+@given(ANY_TEXT)
+def test_clean_text_can_be_stored(text: str) -> None:
+    """No NUL, no lone surrogate, and what was clean stays as it was."""
+    stored = clean(text)
+    assert "\0" not in stored
+    assert stored.encode().decode() == stored
+    assert clean(stored) == stored
+    if "\0" not in text and text.isascii():
+        assert stored == text
+
+
+@given(ANY_TEXT)
+def test_keys_are_short(text: str) -> None:
+    """A key fits in an index, and a short text is its own key."""
+    key = keyed(text)
+    assert len(key.encode()) <= 500
+    if len(clean(text).encode()) <= 500:
+        assert key == clean(text)
+
+
+def test_long_texts_have_keys_of_their_own() -> None:
+    """Long texts that begin alike do not share a key."""
+    assert keyed("x" * 10_000) != keyed("x" * 10_001)
+
+
+@given(
+    some.recursive(
+        some.none() | some.integers() | ANY_TEXT, lambda inner: some.dictionaries(ANY_TEXT, inner) | some.lists(inner)
+    )
+)
+def test_any_value_becomes_json(value: object) -> None:
+    """JSON that can be stored and read again, whatever texts are in it."""
+    text = to_json(value)
+    assert "\0" not in text
+    assert text.encode()
+    assert msgspec.json.encode(from_json(text))
+
+
+@given(some.lists(some.integers(0, 50), max_size=6), some.integers(0, 100))
+def test_numbers_of_a_page_only_grow(totals: list[int], highest: int) -> None:
+    """Whatever totals a page is registered with, known numbers stay, and new ones come after all others."""
+    ranges: list[tuple[int, int]] = []
+    numbers: list[int] = []
+    for total in totals:
+        ranges = grown(ranges, total, highest)
+        now = [number for first, count in ranges for number in range(first, first + count)]
+        assert now[: len(numbers)] == numbers
+        assert len(now) == max(total, len(numbers)) == len(set(now))
+        highest = max([highest, *now]) + 3
+        numbers = now
