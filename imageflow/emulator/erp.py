@@ -41,6 +41,7 @@ KINDS = ("none", "next", "token", "link", "offset", "page", "seek")
 FIRST_CHANGE = datetime(2025, 1, 1, tzinfo=UTC)
 """Row n was last modified n seconds after this."""
 
+_FIRST_SECOND = int(FIRST_CHANGE.timestamp())
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 10_000
 SEEN = 1000
@@ -335,8 +336,11 @@ class FakeErp(Emulator):
     def _passes(self, index: int, since: datetime | None) -> bool:
         if since is None:
             return True
-        stamp = self._stamp(index)
-        return stamp > since if self._exclusive else stamp >= since
+        stamp = self._stamps.get(index)
+        changed = (
+            _FIRST_SECOND + index if stamp is None else stamp.timestamp()
+        )  # a million times: no datetime arithmetic
+        return changed > since.timestamp() if self._exclusive else changed >= since.timestamp()
 
     # -- requests ------------------------------------------------------------------------------------------------
 
