@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import functools
 import re
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple, Self
 
@@ -80,22 +80,29 @@ class Transport:
         body: bytes | None = None,
         timeout: float = 30.0,
         max_bytes: int = MAX_ANSWER_BYTES,
+        brief: bool = False,
     ) -> Answer:
-        """Send one request and read the whole answer within `timeout` seconds.
+        """Send one request and read the whole answer within `timeout` seconds; `brief`: of a good answer only the status
+        is wanted.
 
         Raises TransportError when there is no answer, and when the answer is larger than `max_bytes` after
         decompression (then not transient: it would be as large again).
         """
         assert self._session is not None
-        async with translated(url):
+        try:
             async with asyncio.timeout(timeout):
                 async with self._session.request(
                     method, _exact(url), headers=headers, data=body, allow_redirects=False
                 ) as response:
                     data = await _read(response, max_bytes, url)
+                    if brief and 200 <= response.status < 300:
+                        return Answer(response.status, {}, b"")
                     return Answer(response.status, _lower(response), data)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise translated(error, url) from error
 
 
+@functools.lru_cache(maxsize=256)
 def _exact(url: str) -> URL:
     """A URL that is ASCII already goes out as it is written (a signed link breaks when it is quoted anew)."""
     return URL(url, encoded=re.fullmatch(r"[!-~]+", url) is not None)
@@ -120,26 +127,24 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int, url: str) -> b
     return b"".join(chunks)
 
 
-@asynccontextmanager
-async def translated(url: str) -> AsyncIterator[None]:
-    """Turns what aiohttp and the socket raise into a TransportError that names the host, never the query."""
-    try:
-        yield
-    except TimeoutError as error:
-        raise TransportError(f"{origin(url)} did not answer in time") from error
-    except aiohttp.ClientConnectorCertificateError as error:
-        raise TransportError(f"the certificate of {origin(url)} is not valid: {error.certificate_error}") from error
-    except aiohttp.ClientConnectorError as error:
-        raise TransportError(f"{origin(url)} cannot be reached: {error.os_error.strerror or error.os_error}") from error
-    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
-        raise _permanent(f"not a URL that can be asked: {origin(url)[:200]}") from error
-    except aiohttp.ClientPayloadError as error:
-        raise TransportError(f"the answer of {origin(url)} broke off or cannot be decoded") from error
-    except (aiohttp.ClientError, OSError) as error:
-        raise TransportError(f"the connection to {origin(url)} failed: {type(error).__name__}") from error
-    except ValueError as error:
-        # yarl on a URL, aiohttp on a header that would smuggle in a second one: the text may hold a secret
-        raise _permanent(f"the URL or a header for {origin(url)} cannot be sent") from error
+def translated(error: aiohttp.ClientError | OSError | ValueError, url: str) -> TransportError:
+    """What aiohttp, yarl and the socket raise, as a TransportError that names the host, never the query."""
+    match error:
+        case TimeoutError():
+            return TransportError(f"{origin(url)} did not answer in time")
+        case aiohttp.ClientConnectorCertificateError():
+            return TransportError(f"the certificate of {origin(url)} is not valid: {error.certificate_error}")
+        case aiohttp.ClientConnectorError():
+            return TransportError(f"{origin(url)} cannot be reached: {error.os_error.strerror or error.os_error}")
+        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
+            return _permanent(f"not a URL that can be asked: {origin(url)[:200]}")
+        case aiohttp.ClientPayloadError():
+            return TransportError(f"the answer of {origin(url)} broke off or cannot be decoded")
+        case aiohttp.ClientError() | OSError():
+            return TransportError(f"the connection to {origin(url)} failed: {type(error).__name__}")
+        case _:
+            # yarl on a URL, aiohttp on a header that would smuggle in a second one: the text may hold a secret
+            return _permanent(f"the URL or a header for {origin(url)} cannot be sent")
 
 
 def _permanent(text: str) -> TransportError:

@@ -1,0 +1,174 @@
+"""A reader on a real store and a real broker, against servers that listen on a free port."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from imageflow import messages
+from imageflow.broker import Outgoing
+from imageflow.broker.sqlite import SqliteBroker
+from imageflow.errors import Postponed
+from imageflow.messages import PageRead, ReadPage
+from imageflow.omnitron import OmnitronSessions
+from imageflow.pointer import find
+from imageflow.read.reader import Reader
+from imageflow.relay import Relay
+from imageflow.run import Run, Trigger, new_run_id
+from imageflow.secret import Secret
+from imageflow.store.connect import connect
+from imageflow.transport import Transport
+
+ENVIRON = {"OMNITRON_PASSWORD": "om-secret-word", "ERP_USER": "demo", "ERP_PASSWORD": "demo"}
+NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
+
+
+class Clock:
+    """A clock that stands still until somebody sleeps by it."""
+
+    def __init__(self) -> None:
+        self.passed = 0.0
+        self.sleeps: list[float] = []
+
+    def now(self) -> datetime:
+        return NOW + timedelta(seconds=self.passed)
+
+    def monotonic(self) -> float:
+        return self.passed
+
+    async def sleep(self, seconds: float) -> None:
+        self.sleeps.append(seconds)
+        self.passed += seconds
+
+
+class Bench:
+    """One reader and what it stands on. `store`, `broker` and `relay` may be wrapped by a test before it reads."""
+
+    def __init__(self, path: Path, transport: Transport) -> None:
+        self.clock = Clock()
+        self.store: Any = connect(Secret(f"sqlite:///{path / 'store.db'}"), self.clock)
+        self.broker: Any = SqliteBroker(path / "broker.db")
+        self.transport = transport
+        self.environ = dict(ENVIRON)
+        self.chance = 0.01
+
+    def reader(self, *, store: Any = None, broker: Any = None) -> Reader:
+        """A reader as a process has it when it starts: nothing remembered."""
+        store, broker = store or self.store, broker or self.broker
+        return Reader(
+            store,
+            broker,
+            Relay(store, broker),
+            self.clock,
+            self.environ,
+            self.transport,
+            OmnitronSessions(self.transport, self.environ, self.clock),
+            sleep=self.clock.sleep,
+            chance=lambda: self.chance,
+        )
+
+    async def begin(self, definition: dict[str, Any], *, ids: Iterable[str] = ()) -> Run:
+        """Save the flow and release a run of it: its first message is in the read queue."""
+        flow = await self.store.save_flow(definition)
+        trigger = Trigger("person", ids=tuple(ids))
+        run = Run(
+            run_id=new_run_id(self.clock.now()),
+            flow=flow.name,
+            version=flow.version,
+            trigger=trigger,
+            status="queued",
+            created_at=self.clock.now(),
+        )
+        await self.store.create_run(run)
+        await Relay(self.store, self.broker).send(await self.store.release_runs())
+        return run
+
+    async def pump(self, run_id: str, reader: Callable[[], Reader]) -> Run:
+        """Handle what is in the read queue until the run's read is complete. An error leaves the message unsettled."""
+        async with self.broker.consume(messages.READ_QUEUE, prefetch=1) as deliveries:
+            async for delivery in deliveries:
+                try:
+                    await reader().handle(messages.decode(delivery.body))
+                except Postponed as later:
+                    self.clock.passed += later.retry_after or 0
+                    await self.broker.publish(Outgoing(delivery.queue, delivery.body))
+                except Exception:
+                    await delivery.hand_back()
+                    raise
+                await delivery.ack()
+                run: Run = await self.store.run(run_id)
+                if run.read_complete:
+                    return run
+        raise AssertionError
+
+    async def read(self, definition: dict[str, Any], *, ids: Iterable[str] = ()) -> Run:
+        """Read a whole run with one reader; its pages count as transformed, so that the flow's next run may begin."""
+        run = await self.begin(definition, ids=ids)
+        reader = self.reader()
+        run = await self.pump(run.run_id, lambda: reader)
+        for page in range(1, run.pages + 1):
+            await self.store.register_page(run.run_id, page, 0, [])
+        return run
+
+    async def rows(self, run: Run, path: str = "results") -> list[Any]:
+        """All rows of the run's pages, in order."""
+        pages = [await self.store.page(run.run_id, number) for number in range(1, run.pages + 1)]
+        return [row for page in pages for row in find(msgspec.json.decode(page.body), path)]
+
+    async def sent(self, run: Run) -> list[PageRead]:
+        """The PageRead messages in the transform queue (they are taken out of it)."""
+        queue = messages.transform_queue(run.flow)
+        found: list[PageRead] = []
+        async with self.broker.consume(queue, prefetch=1000) as deliveries:
+            for _ in range((await self.broker.depth(queue)).ready + (await self.broker.depth(queue)).unacked):
+                delivery = await anext(deliveries)
+                message = messages.decode(delivery.body)
+                if isinstance(message, PageRead):
+                    found.append(message)
+                await delivery.ack()
+        return found
+
+
+@asynccontextmanager
+async def bench(path: Path) -> AsyncIterator[Bench]:
+    async with AsyncExitStack() as stack:
+        made = Bench(path, await stack.enter_async_context(Transport()))
+        await stack.enter_async_context(made.store)
+        await made.store.upgrade()
+        await stack.enter_async_context(made.broker)
+        yield made
+
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def served(handler: Handler) -> AsyncIterator[str]:
+    """A server of one handler; gives its URL without a trailing slash."""
+    runner = web.ServerRunner(web.Server(handler, access_log=None), shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+def inbound(endpoint: str, omnitron: str, **erp: Any) -> dict[str, Any]:
+    """A flow document."""
+    return {
+        "name": "winter",
+        "direction": "inbound",
+        "omnitron": {"domain_url": omnitron, "username": "demo", "password": {"env": "OMNITRON_PASSWORD"}},
+        "erp": {"endpoint_url": endpoint, "timeout": "5s", "rows_path": "results", **erp},
+    }
+
+
+def first_message(run: Run) -> ReadPage:
+    return ReadPage(run.run_id, run.flow, run.version, 1)
