@@ -211,7 +211,7 @@ class _Parts:
         writer = Writer(s.store, s.broker, s.clock, transport, OmnitronSessions(transport, s.environ, s.clock))
         stack.push_async_callback(writer.close)
         self.writer = writer
-        self.jobs.append(writer.heartbeat)
+        self.jobs.append(writer.run)
         self._stage(Stage("writer", WRITE_PREFETCH, writing.queues, lambda m, _: writer.handle(m), writer.give_up))
 
     async def _gateway(self, stack: AsyncExitStack) -> None:

@@ -1,54 +1,74 @@
-"""The gate in front of a domain: lets requests through as its Limiter says, taking from flows in turn."""
+"""The gate in front of a domain: sends rows, as many at once as its Limiter says, taking from flows in turn.
+
+Rows wait in line here, not as tasks: a few senders, as many as the limit, take the next row from the flow whose turn it
+is. A flow may have a cap and a rate of its own. When the domain is held, everything in line is turned away at once.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from imageflow.clock import Clock
 from imageflow.write.limiter import Bucket, Hold, Limiter
 from imageflow.write.outcome import Outcome, Unavailable
 
+Send = Callable[[Any], Awaitable[None]]
 
-class Held(Exception):
-    """The domain is held: the row shall come back later."""
+
+class Batch:
+    """Rows of one flow in line. `left` counts those that are neither sent nor turned away."""
+
+    __slots__ = ("done", "flow", "left", "send", "waiting")
+
+    def __init__(self, flow: str, works: Sequence[Any], send: Send) -> None:
+        self.flow = flow
+        self.waiting = deque(works)
+        self.left = len(works)
+        self.send = send
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def settle(self, count: int = 1) -> None:
+        self.left -= count
+        if not self.left and not self.done.done():
+            self.done.set_result(None)
 
 
 class Gate:
-    """One per domain and process. `limiter` and `hold` decide; this only waits."""
+    """One per domain and process. `limiter` and `hold` decide; `senders` is the group its tasks live in."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, senders: asyncio.TaskGroup) -> None:
         self._clock = clock
-        self._buckets: dict[str, Bucket] = {}
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._senders = senders
+        self._lines: dict[str, deque[Batch]] = {}
         self._by_flow: Counter[str] = Counter()
         self._caps: dict[str, int] = {}
+        self._buckets: dict[str, Bucket] = {}
+        self._timer: asyncio.TimerHandle | None = None
         self.limiter = Limiter()
         self.hold = Hold()
         self.in_flight = 0
 
-    @asynccontextmanager
-    async def slot(self, flow: str, cap: int, rate: float | None = None, *, probe: bool = False) -> AsyncIterator[None]:
-        """A place among the requests under way: of the domain, and at most `cap` and `rate` per second of this flow.
+    async def send_all(
+        self, flow: str, works: Sequence[Any], send: Send, *, cap: int, rate: float | None = None
+    ) -> None:
+        """Run `send` for each of `works`; returns when all have run or were turned away, because the domain is held.
 
-        Raises Held where the domain is held and this is not the `probe`.
+        At most `cap` of the flow run at once, and at most `rate` begin per second. `send` must not raise.
         """
-        if rate is not None:
-            await asyncio.sleep(
-                self._buckets.setdefault(flow, Bucket(rate, self._clock.monotonic())).wait(self._clock.monotonic())
-            )
-        if not probe:
-            await self._enter(flow, cap)
-        self.in_flight += 1
-        self._by_flow[flow] += 1
+        if not works or self.hold.held:
+            return
+        batch = Batch(flow, works, send)
+        self._caps[flow] = cap
+        self._set_rate(flow, rate)
+        self._lines.setdefault(flow, deque()).append(batch)
+        self._fill()
         try:
-            yield
+            await batch.done
         finally:
-            self.in_flight -= 1
-            self._by_flow[flow] -= 1
-            self._wake()
+            batch.waiting.clear()
 
     def learn(self, product: str, outcome: Outcome, seconds: float) -> None:
         """Tell what came of a request that took `seconds`."""
@@ -63,34 +83,72 @@ class Gate:
         if self.hold.held:
             self._turn_away()
 
-    async def _enter(self, flow: str, cap: int) -> None:
+    def _set_rate(self, flow: str, rate: float | None) -> None:
+        if rate is None:
+            self._buckets.pop(flow, None)
+        elif flow not in self._buckets or self._buckets[flow].rate != rate:
+            self._buckets[flow] = Bucket(rate, self._clock.monotonic())
+
+    def _fill(self) -> None:
+        """Start senders while the limit leaves room and rows are in line."""
+        while (taken := self._take()) is not None:
+            self._senders.create_task(self._sender(*taken))
+
+    async def _sender(self, batch: Batch, work: Any) -> None:
+        """Send one row after the other while the limit leaves room for this sender."""
         while True:
-            if self.hold.held:
-                raise Held
-            if self.in_flight < self.limiter.limit and self._by_flow[flow] < cap:
+            try:
+                await batch.send(work)
+            finally:
+                self.in_flight -= 1
+                self._by_flow[batch.flow] -= 1
+                batch.settle()
+            taken = self._take()
+            if taken is None:
                 return
-            self._caps[flow] = cap
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.setdefault(flow, deque()).append(turn)
-            await turn
+            batch, work = taken
+            if self._lines and self.in_flight < self.limiter.limit:
+                self._fill()
+
+    def _take(self) -> tuple[Batch, Any] | None:
+        """The row to send next, counted as in flight; None where nothing may be sent now."""
+        if self.in_flight >= self.limiter.limit or (batch := self._next()) is None:
+            return None
+        self.in_flight += 1
+        self._by_flow[batch.flow] += 1
+        return batch, batch.waiting.popleft()
+
+    def _next(self) -> Batch | None:
+        """The batch whose turn it is."""
+        for flow in list(self._lines) if len(self._lines) > 1 else tuple(self._lines):
+            line = self._lines[flow]
+            while line and not line[0].waiting:
+                line.popleft()
+            if not line:
+                del self._lines[flow]
+            elif self._by_flow[flow] < self._caps[flow] and self._may_begin(flow):
+                if len(self._lines) > 1:
+                    self._lines[flow] = self._lines.pop(flow)  # to the end of the line of flows
+                return line[0]
+        return None
+
+    def _may_begin(self, flow: str) -> bool:
+        bucket = self._buckets.get(flow)
+        if bucket is None:
+            return True
+        wait = bucket.take(self._clock.monotonic())
+        if wait and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(wait, self._wake)
+        return not wait
 
     def _wake(self) -> None:
-        """Let as many in as there are free places, from each flow in turn while it is below its cap."""
-        free = self.limiter.limit - self.in_flight
-        room = {flow: self._caps[flow] - self._by_flow[flow] for flow in self._waiting}
-        while free > 0 and (flow := next((flow for flow in self._waiting if room[flow] > 0), None)) is not None:
-            queue = self._waiting.pop(flow)
-            turn = queue.popleft()
-            if queue:
-                self._waiting[flow] = queue  # to the end of the line of flows
-            if not turn.done():
-                turn.set_result(None)
-                free -= 1
-                room[flow] -= 1
+        self._timer = None
+        self._fill()
 
     def _turn_away(self) -> None:
-        for queue in self._waiting.values():
-            for turn in queue:
-                if not turn.done():
-                    turn.set_exception(Held())
-        self._waiting.clear()
+        lines, self._lines = self._lines, {}
+        for line in lines.values():
+            for batch in line:
+                count = len(batch.waiting)
+                batch.waiting.clear()
+                batch.settle(count)

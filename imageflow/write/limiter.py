@@ -119,13 +119,16 @@ class Bucket:
     """A token bucket: at most `rate` per second, bursts of a tenth of a second's worth (at least one)."""
 
     def __init__(self, rate: float, now: float) -> None:
-        self._rate = rate
+        self.rate = rate
         self._burst = max(1.0, rate / 10)
         self._tokens = self._burst
         self._at = now
 
-    def wait(self, now: float) -> float:
-        """Take a token; seconds to wait before using it."""
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate) - 1.0
+    def take(self, now: float) -> float:
+        """Take a token and give 0, or take none and give the seconds until there is one."""
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self.rate)
         self._at = now
-        return max(0.0, -self._tokens / self._rate)
+        if self._tokens < 1.0 - 1e-9:
+            return (1.0 - self._tokens) / self.rate
+        self._tokens -= 1.0
+        return 0.0

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import secrets
 from collections.abc import Sequence
 from typing import Any
@@ -28,7 +29,7 @@ from imageflow.omnitron import OmnitronSessions
 from imageflow.row import Row, RowLog
 from imageflow.store import Claim, LedgerEntry, Store, Wanted
 from imageflow.transport import Transport
-from imageflow.write.gate import Gate, Held
+from imageflow.write.gate import Gate
 from imageflow.write.ledger import Decision, combine, decide
 from imageflow.write.outcome import Outcome, Refused, Unauthorized, Unavailable, Written, judge
 from imageflow.write.targets import Targets
@@ -74,7 +75,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Writer:
-    """Use as an async context manager: entering makes this process known as the owner of claims, leaving ends them."""
+    """`run` must run beside the deliveries: it sends the rows, and keeps this process's claims alive. `close` ends them."""
 
     def __init__(
         self, store: Store, broker: Broker, clock: Clock, transport: Transport, omnitron: OmnitronSessions
@@ -90,15 +91,20 @@ class Writer:
         self._owner = secrets.token_hex(8)
         self._chunks = 0
         self._alive_at = float("-inf")
+        self._running = asyncio.Event()
+        self._senders: asyncio.TaskGroup
 
     # the lease -------------------------------------------------------------------------------------------------------
 
-    async def heartbeat(self) -> None:
-        """Renew the lease of this process's claims, for ever."""
-        while True:
-            with contextlib.suppress(StoreError):
-                await self._renew()
-            await asyncio.sleep(HEARTBEAT_SECONDS)
+    async def run(self) -> None:
+        """Send rows and renew the lease of this process's claims, for ever."""
+        async with asyncio.TaskGroup() as senders:
+            self._senders = senders
+            self._running.set()
+            while True:
+                with contextlib.suppress(StoreError):
+                    await self._renew()
+                await asyncio.sleep(HEARTBEAT_SECONDS)
 
     async def close(self) -> None:
         """End this process's claims now."""
@@ -119,6 +125,7 @@ class Writer:
 
     async def handle(self, message: RowsReady) -> None:
         """Write a chunk. Raises Postponed while its domain is held (and this chunk is not the probe)."""
+        await self._running.wait()
         definition = await self._definition(message.flow, message.version)
         gate = self._gate(definition.omnitron.domain)
         probe = gate.hold.held and gate.hold.may_probe(self._clock.monotonic())
@@ -152,7 +159,7 @@ class Writer:
 
     def _gate(self, domain: str) -> Gate:
         if domain not in self._gates:
-            self._gates[domain] = Gate(self._clock)
+            self._gates[domain] = Gate(self._clock, self._senders)
         return self._gates[domain]
 
     @property
@@ -191,32 +198,29 @@ class Writer:
         return [claim.product for claim in claims if claim.mine]
 
     async def _send_all(self, definition: Definition, gate: Gate, works: list[Work], *, probe: bool) -> None:
+        """Send the rows that are to be sent; those that the gate turns away keep `held`."""
         ready = [work for work in works if work.outcome is None and work.decision == "send"]
+        for work in ready:
+            work.held = True
         if probe and ready:
-            await self._send(definition, gate, ready[0], probe=True)
-            ready = ready[1:]
-        if len(ready) == 1:
-            await self._send(definition, gate, ready[0])
-        elif ready:
-            async with asyncio.TaskGroup() as group:
-                for work in ready:
-                    group.create_task(self._send(definition, gate, work))
-
-    async def _send(self, definition: Definition, gate: Gate, work: Work, *, probe: bool = False) -> None:
-        """Write a row to each of its SKUs that wants it, until one fails."""
+            await self._send(definition, gate, ready.pop(0))
         cap = UNCAPPED if definition.write.concurrency == "auto" else definition.write.concurrency
-        for sku in work.skus:
-            if sku.decision != "send":
-                continue
-            try:
-                async with gate.slot(definition.name, cap, definition.write.rate_limit, probe=probe):
+        send = functools.partial(self._send, definition, gate)
+        await gate.send_all(definition.name, ready, send, cap=cap, rate=definition.write.rate_limit)
+
+    async def _send(self, definition: Definition, gate: Gate, work: Work) -> None:
+        """Write a row to each of its SKUs that wants it, until one fails."""
+        work.held = False
+        try:
+            for sku in work.skus:
+                if sku.decision == "send":
                     sku.outcome = await self._ask(definition, gate, sku.product, work.row.images)
-            except Held:
-                work.held = True
-                return
-            if not isinstance(sku.outcome, Written):
-                work.outcome = sku.outcome
-                return
+                    if not isinstance(sku.outcome, Written):
+                        work.outcome = sku.outcome
+                        return
+        except Exception as error:
+            log.exception("unexpected error in a write")
+            work.outcome = Unavailable(f"unexpected error: {type(error).__name__}: {error}")
 
     async def _ask(self, definition: Definition, gate: Gate, product: str, images: tuple[Image, ...]) -> Outcome:
         """One write, with one more login where the token is refused."""
@@ -242,6 +246,7 @@ class Writer:
                 body=body,
                 timeout=definition.write.timeout,
                 max_bytes=1 << 20,
+                brief=True,
             )
         except (StageError, TransportError, SecretError) as error:
             return _outcome_of(error)

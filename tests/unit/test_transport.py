@@ -10,7 +10,6 @@ import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
-from imageflow.errors import TransportError
 from imageflow.transport import Answer, exact_origin, origin, retry_after, translated
 
 KEY = ConnectionKey("h", 80, False, True, None, None, None)
@@ -34,14 +33,12 @@ def instance(kind: type[Exception]) -> Exception:
 
 
 @pytest.mark.parametrize("kind", [*CLIENT_ERRORS, TimeoutError, OSError, ConnectionResetError, ValueError])
-async def test_every_error_of_the_client_is_translated(kind: type[Exception]):
+def test_every_error_of_the_client_is_translated(kind: type[Exception]):
     """Whatever aiohttp can raise becomes a TransportError that names the host and gives nothing away."""
-    with pytest.raises(TransportError) as caught:
-        async with translated("https://user:pw@erp.example.com/path?token=secret"):
-            raise instance(kind)
-    assert "https://erp.example.com" in str(caught.value)
-    assert "secret" not in str(caught.value)
-    assert caught.value.transient is not (kind is ValueError or issubclass(kind, PERMANENT))
+    error = translated(instance(kind), "https://user:pw@erp.example.com/path?token=secret")
+    assert "https://erp.example.com" in str(error)
+    assert "secret" not in str(error)
+    assert error.transient is not (kind is ValueError or issubclass(kind, PERMANENT))
 
 
 @pytest.mark.parametrize(

@@ -1,95 +1,121 @@
 """The gate in front of a domain."""
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import pytest
 
 from imageflow.clock import SystemClock
-from imageflow.write.gate import Gate, Held
+from imageflow.write.gate import Gate
 from imageflow.write.outcome import Unavailable, Written
 
 
-async def use(gate, flow, cap, order):
-    async with gate.slot(flow, cap):
-        order.append(flow)
-        await asyncio.sleep(0)
+@asynccontextmanager
+async def gates(limit):
+    async with asyncio.TaskGroup() as group:
+        gate = Gate(SystemClock(), group)
+        gate.limiter._limit = limit
+        yield gate
+
+
+def recorder(order, seconds=0.0):
+    async def send(work):
+        order.append(work)
+        await asyncio.sleep(seconds)
+
+    return send
 
 
 async def test_flows_take_turns():
-    """A flow with a long queue does not make a short one wait for all of it."""
-    gate, order = Gate(SystemClock()), []
-    gate.limiter._limit = 1
-    async with asyncio.TaskGroup() as group:
-        for _ in range(50):
-            group.create_task(use(gate, "large", 100, order))
+    """A flow with a long line does not make a short one wait for all of it."""
+    order = []
+    async with gates(1) as gate, asyncio.TaskGroup() as group:
+        group.create_task(gate.send_all("large", ["large"] * 50, recorder(order), cap=100))
         await asyncio.sleep(0)
-        group.create_task(use(gate, "small", 100, order))
+        group.create_task(gate.send_all("small", ["small"], recorder(order), cap=100))
     assert order.index("small") < 5
     assert len(order) == 51
 
 
 async def test_cap_of_a_flow_leaves_room_for_others():
     """A capped flow waits for itself, others pass."""
-    gate, order = Gate(SystemClock()), []
-    async with gate.slot("capped", 1):
-        waiting = asyncio.ensure_future(use(gate, "capped", 1, order))
-        await asyncio.sleep(0)
-        await use(gate, "free", 100, order)
-        assert order == ["free"]
-    await waiting
-    assert order == ["free", "capped"]
+    order = []
+    async with gates(10) as gate, asyncio.TaskGroup() as group:
+        group.create_task(gate.send_all("capped", ["a", "b"], recorder(order, 0.05), cap=1))
+        group.create_task(gate.send_all("free", ["x", "y", "z"], recorder(order), cap=100))
+    assert order == ["a", "x", "y", "z", "b"]
 
 
-async def test_limit_is_never_exceeded():
-    """However many wait, only as many as the limit are inside."""
-    gate, most = Gate(SystemClock()), 0
-    gate.limiter._limit = 3
+async def test_limit_is_never_exceeded_and_always_used():
+    """However many wait, as many as the limit are under way."""
+    most = 0
 
-    async def job(n):
-        nonlocal most
-        async with gate.slot(f"f{n % 4}", 2):
+    async with gates(3) as gate, asyncio.TaskGroup() as group:
+
+        async def send(_):
+            nonlocal most
             most = max(most, gate.in_flight)
             await asyncio.sleep(0.001)
 
-    async with asyncio.TaskGroup() as group:
-        for n in range(100):
-            group.create_task(job(n))
+        for n in range(20):
+            group.create_task(gate.send_all(f"f{n % 4}", range(5), send, cap=2))
     assert most == 3
-
-
-async def test_hold_turns_waiting_rows_away():
-    """When the domain is held, who waits learns it at once, and a good answer lets rows in again."""
-    gate = Gate(SystemClock())
-    gate.limiter._limit = 1
-    async with gate.slot("f", 10):
-        waiting = asyncio.ensure_future(use(gate, "f", 10, []))
-        await asyncio.sleep(0)
-        for _ in range(5):
-            gate.learn("p", Unavailable("refused", away=True), 0.1)
-        with pytest.raises(Held):
-            await waiting
-    with pytest.raises(Held):
-        async with gate.slot("f", 10):
-            pass
-    async with gate.slot("f", 10, probe=True):
-        gate.learn("p", Written(200), 0.1)
-    async with gate.slot("f", 10):
-        pass
+    assert gate.in_flight == 0
 
 
 async def test_a_higher_limit_is_used():
-    """When the limit grows, more of those who wait get in, not only one for each that leaves."""
-    gate, most = Gate(SystemClock()), 0
-    gate.limiter._limit = 1
+    """When the limit grows, more of those in line go out, not only one for each that comes back."""
+    most = 0
+    async with gates(1) as gate:
 
-    async def job():
-        nonlocal most
-        async with gate.slot("f", 100):
+        async def send(_):
+            nonlocal most
             gate.limiter._limit = 10
             most = max(most, gate.in_flight)
             await asyncio.sleep(0.001)
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(40):
-            group.create_task(job())
+        await gate.send_all("f", range(60), send, cap=100)
     assert most == 10
+
+
+async def test_rate_of_a_flow_is_kept():
+    """Rows of a flow with a rate go out one after the other, at that rate, and others are not held up."""
+    order, begun = [], asyncio.get_running_loop().time()
+    async with gates(10) as gate, asyncio.TaskGroup() as group:
+        group.create_task(gate.send_all("slow", ["slow"] * 11, recorder(order), cap=100, rate=50.0))
+        group.create_task(gate.send_all("quick", ["quick"] * 5, recorder(order), cap=100))
+    # a burst of a tenth of a second's worth (5), the other six at 50/s
+    assert asyncio.get_running_loop().time() - begun >= 0.11
+    assert order.index("quick") < 6
+
+
+async def test_hold_turns_the_line_away():
+    """When the domain is held, what is in line is turned away at once and nothing more is taken."""
+    sent = []
+    async with gates(1) as gate:
+
+        async def send(work):
+            sent.append(work)
+            for _ in range(5):
+                gate.learn("p", Unavailable("refused", away=True), 0.1)
+
+        await gate.send_all("f", ["a", "b", "c"], send, cap=10)
+        assert sent == ["a"]
+        await gate.send_all("f", ["d"], send, cap=10)
+        assert sent == ["a"]
+        gate.learn("p", Written(200), 0.1)
+        await gate.send_all("f", ["e"], recorder(sent), cap=10)
+        assert sent == ["a", "e"]
+
+
+async def test_a_cancelled_batch_is_not_sent():
+    """Rows in line whose delivery is handed back do not go out any more."""
+    sent = []
+    async with gates(1) as gate:
+        batch = asyncio.ensure_future(gate.send_all("f", range(10), recorder(sent, 0.02), cap=10))
+        await asyncio.sleep(0.01)
+        batch.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await batch
+        await gate.send_all("f", ["next"], recorder(sent), cap=10)
+    assert sent == [0, "next"]

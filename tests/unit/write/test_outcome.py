@@ -13,10 +13,23 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (200, Written), (201, Written), (204, Written),
-        (301, Refused), (400, Refused), (403, Refused), (404, Refused), (409, Refused), (413, Refused), (422, Refused),
+        (200, Written),
+        (201, Written),
+        (204, Written),
+        (301, Refused),
+        (400, Refused),
+        (403, Refused),
+        (404, Refused),
+        (409, Refused),
+        (413, Refused),
+        (422, Refused),
         (401, Unauthorized),
-        (408, Unavailable), (425, Unavailable), (429, Unavailable), (500, Unavailable), (502, Unavailable), (503, Unavailable),
+        (408, Unavailable),
+        (425, Unavailable),
+        (429, Unavailable),
+        (500, Unavailable),
+        (502, Unavailable),
+        (503, Unavailable),
     ],
 )
 def test_judge(status, kind):
@@ -26,7 +39,13 @@ def test_judge(status, kind):
 
 def test_only_unreachable_is_away():
     """A 500 may be one row's fault; 502, 503 and 504 are not."""
-    assert [judge(Answer(status, {}, b""), NOW).away for status in (429, 500, 502, 503, 504)] == [False, False, True, True, True]
+    assert [judge(Answer(status, {}, b""), NOW).away for status in (429, 500, 502, 503, 504)] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
 
 
 def test_retry_after_is_carried():
