@@ -127,7 +127,9 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int, url: str) -> b
     return b"".join(chunks)
 
 
-def translated(error: aiohttp.ClientError | OSError | ValueError, url: str) -> TransportError:
+def translated(  # noqa: PLR0911 (one for each kind of error)
+    error: aiohttp.ClientError | OSError | ValueError, url: str
+) -> TransportError:
     """What aiohttp, yarl and the socket raise, as a TransportError that names the host, never the query."""
     match error:
         case TimeoutError():
