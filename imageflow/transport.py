@@ -6,7 +6,6 @@ followed: credentials never leave their origin, so whoever asks decides.
 
 from __future__ import annotations
 
-import asyncio
 import email.utils
 import functools
 import re
@@ -90,16 +89,24 @@ class Transport:
         """
         assert self._session is not None
         try:
-            async with asyncio.timeout(timeout):
-                async with self._session.request(
-                    method, _exact(url), headers=headers, data=body, allow_redirects=False
-                ) as response:
-                    data = await _read(response, max_bytes, url)
-                    if brief and 200 <= response.status < 300:
-                        return Answer(response.status, {}, b"")
-                    return Answer(response.status, _lower(response), data)
+            async with self._session.request(
+                method, _exact(url), headers=headers, data=body, allow_redirects=False, timeout=_total(timeout)
+            ) as response:
+                data = b"" if response.content.at_eof() else await _read(response, max_bytes, url)
+                if brief and 200 <= response.status < 300:
+                    return Answer(response.status, _NO_HEADERS, b"")
+                return Answer(response.status, _lower(response), data)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise translated(error, url) from error
+
+
+_NO_HEADERS: Mapping[str, str] = {}
+
+
+@functools.lru_cache(maxsize=256)
+def _total(seconds: float) -> aiohttp.ClientTimeout:
+    """A deadline for the whole exchange, from waiting for a connection to the last byte."""
+    return aiohttp.ClientTimeout(total=seconds)
 
 
 @functools.lru_cache(maxsize=256)
