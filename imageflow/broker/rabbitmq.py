@@ -428,15 +428,17 @@ class _Link:
             self._changed()
 
     async def _connect(self) -> _Session:
+        # One that is not closed closes itself when it is collected, in whatever thread that happens.
+        connection = aio_pika.Connection(self._url, client_properties={"connection_name": self._name})
         try:
             async with _translated(), asyncio.timeout(CONNECT_SECONDS):
-                connection = await aio_pika.connect(self._url, client_properties={"connection_name": self._name})
+                await connection.connect()
         except BrokerError as error:
-            cause = error.__cause__
-            reason = "no answer" if isinstance(cause, TimeoutError) else str(error).removeprefix("RabbitMQ: ")
-            failure = BrokerError(f"{self._where} cannot be reached: {reason}")
-            failure.transient = error.transient
-            raise failure from cause
+            await connection.close()
+            raise self._unreachable(error) from error.__cause__
+        except BaseException:
+            await connection.close()
+            raise
         session = _Session(connection)
         try:
             await self._prepare(session)
@@ -444,6 +446,13 @@ class _Link:
             await session.close()
             raise
         return session
+
+    def _unreachable(self, error: BrokerError) -> BrokerError:
+        cause = error.__cause__
+        reason = "no answer" if isinstance(cause, TimeoutError) else str(error).removeprefix("RabbitMQ: ")
+        failure = BrokerError(f"{self._where} cannot be reached: {reason}")
+        failure.transient = error.transient
+        return failure
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[_Session]:
