@@ -206,7 +206,7 @@ def _preload(source: bytes, with_mapping: bool) -> None:
 
 def _preload_zones() -> None:
     """Time zones come from memory from now on (all of them: 700 kB)."""
-    import zoneinfo  # noqa: PLC0415 - only scripts that ask for it pay for it
+    import zoneinfo
 
     common: Any = importlib.import_module("zoneinfo._common")
     tzpath: Any = importlib.import_module("zoneinfo._tzpath")
@@ -511,7 +511,7 @@ def failure_of(error: BaseException) -> Failure:
     """An exception as the keeper wants it: the line is the script's own, whatever lies below it."""
     try:
         message = plain(str(error)[:MAX_TEXT])
-    except Exception:  # noqa: BLE001 - it is the script's own __str__
+    except Exception:  # it is the script's own __str__
         message = ""
     return Failure(
         type=plain(type(error).__name__[:200]),
@@ -616,7 +616,7 @@ class Workshop:
         try:
             self._alarm.arm()
             data = self._transformed(ask_id, body)
-        except BaseException as error:  # noqa: BLE001 - also what a script's own exception does while it is looked at
+        except BaseException as error:  # what the script's own exception does while it is looked at
             self._alarm.disarm()
             data = frame(Answer(ask_id, failure=Failure(plain(type(error).__name__[:200])), stage=self._stage))
         finally:
@@ -626,12 +626,15 @@ class Workshop:
 
     def _transformed(self, ask_id: str, body: bytearray) -> bytearray:
         try:
-            result, row_errors = contextvars.Context().run(self._page, body)
+            try:
+                result, row_errors = contextvars.Context().run(self._page, body)
+            finally:
+                self._untouched.restore()
             data = frame(Answer(ask_id, result, row_errors, self._prints.take()))
             if len(data) <= self._config.max_answer:
                 return data
             failure = Failure("", f"the result is larger than {self._config.max_answer >> 20} MB")
-        except BaseException as error:  # noqa: BLE001 - SystemExit and the like are the script's, too
+        except BaseException as error:
             if isinstance(error, ScriptTimeout):
                 self._alarm.disarm()
             failure = Failure("", str(error)) if isinstance(error, PageError) else failure_of(error)
@@ -726,7 +729,7 @@ def _each_row(process_row: Callable[[Any], Any], rows: Any, before: _Before) -> 
             result = process_row(row)
         except ScriptTimeout:
             raise
-        except BaseException as error:  # noqa: BLE001 - the row fails alone, SystemExit or not
+        except BaseException as error:
             errors.append(RowError(index, failure_of(error), before.element(index)))
             continue
         if result is not None:

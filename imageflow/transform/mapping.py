@@ -58,12 +58,12 @@ def _outline(entry: Any) -> str | None:
 
 def preload() -> None:
     """Import jolt-py while files can still be opened."""
-    import pyjolt  # noqa: F401, PLC0415 - only flows with a mapping pay for it
+    import pyjolt  # noqa: F401 - only flows with a mapping pay for it
 
 
 def compile_chain(spec: Any) -> tuple[Any, list[Problem]]:
     """The chain that a spec makes, or what is wrong with it, by operation. In the jail only."""
-    from pyjolt import Chainr  # noqa: PLC0415 - see preload
+    from pyjolt import Chainr
 
     found = problems(spec)
     if not found:
@@ -72,13 +72,13 @@ def compile_chain(spec: Any) -> tuple[Any, list[Problem]]:
 
 
 def _refusal(index: int, entry: dict[str, Any]) -> Problem | None:
-    from pyjolt import Chainr  # noqa: PLC0415 - see preload
+    from pyjolt import Chainr
 
     try:
         Chainr.from_spec([entry])
     except RecursionError:
         return Problem(f"mapping[{index}]", f"{entry['operation']}: nested too deeply")
-    except Exception as error:  # noqa: BLE001 - jolt-py raises more than its own errors
+    except Exception as error:  # jolt-py raises more than its own errors
         return Problem(f"mapping[{index}]", f"{entry['operation']}: {text_of(error)}")
     return None
 
@@ -90,12 +90,12 @@ def apply(chain: Any, value: Any) -> Any:
 
 def failing_operation(spec: list[dict[str, Any]], value: Any) -> str:
     """Which operation fails on `value`, for the error's text: `mapping[1] (shift)`. In the jail only."""
-    from pyjolt import Chainr  # noqa: PLC0415 - see preload
+    from pyjolt import Chainr
 
     for index, entry in enumerate(spec):
         try:
             value = Chainr.from_spec([entry]).apply(value)
-        except Exception:  # noqa: BLE001 - whatever it was, it is the one
+        except Exception:
             return f"mapping[{index}] ({entry['operation']})"
     return "mapping"
 
@@ -108,7 +108,7 @@ def text_of(error: BaseException) -> str:
 
 def check_mapping(spec: Any) -> list[Problem]:
     """What is wrong with a Jolt spec, each with its operation's place (`mapping[1]`). Blocks; a jail compiles it."""
-    from imageflow.transform import script  # noqa: PLC0415 - the worker imports this module, and never the host's side
+    from imageflow.transform import script  # not above: the worker imports this module, and never the service's side
 
     if found := problems(spec):
         return found

@@ -163,7 +163,7 @@ def end_of(program: Program, code: int | None, trace: str) -> Broken:
 
 def last_line(trace: str) -> int | None:
     """The script's innermost line in a trace of faulthandler, which names the innermost frame first."""
-    found = re.search(rf'File "{jail.SCRIPT}", line (\d{{1,7}})', trace)
+    found = re.search(rf'File "{jail.SCRIPT}", line (\d{{1,7}})\b', trace)
     return int(found[1]) if found else None
 
 
@@ -210,6 +210,7 @@ class _Worker:
         self._pages = 0
         self._born = _now()
         self._worn = False
+        self._killed = False
         self.busy = True
         self.last_used = self._born
         self.hello = Hello({}, [])
@@ -253,7 +254,12 @@ class _Worker:
 
     @property
     def alive(self) -> bool:
-        return self._process.returncode is None
+        return not self._killed and not self.reaped
+
+    @property
+    def reaped(self) -> bool:
+        """Whether it has ended and the event loop knows."""
+        return self._process.returncode is not None
 
     async def answer(self, body: bytes) -> Answer:
         """The answer to a page. Raises _FailedError, and then the worker is dead; so it is after a cancellation."""
@@ -317,7 +323,7 @@ class _Worker:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             self._process.send_signal(signal.SIGUSR1)
         await asyncio.sleep(0.05)
-        self.kill()
+        self._end()
         trace = await self._bury()
         stage = _guess_stage(self._program, trace)
         return Broken(stage, told(self._program, Failure("", line=last_line(trace), timeout=True), stage))
@@ -328,14 +334,22 @@ class _Worker:
             async with asyncio.timeout(0.5):
                 await self._process.wait()
         except TimeoutError:
-            self.kill()
+            self._end()
             await self._process.wait()
         assert self._process.stderr is not None
-        return (await self._process.stderr.read(64 * 1024)).decode(errors="replace")
+        try:
+            return (await self._process.stderr.read(64 * 1024)).decode(errors="replace")
+        finally:
+            self.kill()
 
     def kill(self) -> None:
-        """End it and whatever it may have started, now. The event loop reaps it."""
-        if self.alive:
+        """End it and whatever it may have started, now, and let go of its pipes. The event loop reaps it."""
+        self._end()
+        self._process._transport.close()  # type: ignore[attr-defined]
+
+    def _end(self) -> None:
+        self._killed = True
+        if not self.reaped:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
@@ -422,6 +436,7 @@ class Jails:
         for worker in self._workers:
             await worker.wait()
         self._workers.clear()
+        await asyncio.sleep(0)  # closing transports takes the event loop one more turn
 
     @property
     def live(self) -> int:
@@ -498,9 +513,10 @@ class Jails:
         )
 
     def _make_room(self) -> None:
-        self._workers = {worker for worker in self._workers if worker.alive}
-        idle = sorted((worker for worker in self._workers if not worker.busy), key=lambda worker: worker.last_used)
-        for worker in idle[: max(0, len(self._workers) - self._max_workers + 1)]:
+        self._workers = {worker for worker in self._workers if not worker.reaped}
+        alive = [worker for worker in self._workers if worker.alive]
+        idle = sorted((worker for worker in alive if not worker.busy), key=lambda worker: worker.last_used)
+        for worker in idle[: max(0, len(alive) - self._max_workers + 1)]:
             worker.kill()
 
     def _plan_sweep(self) -> None:
@@ -512,7 +528,7 @@ class Jails:
         for worker in self._workers:
             if not worker.busy and _now() - worker.last_used >= self._idle_seconds:
                 worker.kill()
-        self._workers = {worker for worker in self._workers if worker.alive}
+        self._workers = {worker for worker in self._workers if not worker.reaped}
         for key, cell in list(self._cells.items()):
             if not cell.waiting and (cell.worker is None or not cell.worker.alive):
                 del self._cells[key]

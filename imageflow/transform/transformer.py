@@ -152,7 +152,7 @@ class Transformer:
     async def _wait_for_room(self, flow: str) -> None:
         try:
             async with asyncio.timeout(JOIN_PATIENCE_SECONDS):
-                while not await self._has_room(flow):
+                while not await self._has_room(flow):  # noqa: ASYNC110 - nobody tells when a queue drains
                     await asyncio.sleep(PAUSE_SECONDS)
         except TimeoutError as error:
             raise Postponed(PAUSE_SECONDS, "the writers of the flow are behind") from error

@@ -1,0 +1,106 @@
+"""What is registered and sent on for a page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from imageflow.imageset import Image
+from imageflow.messages import PageRead
+from imageflow.page import row_version
+from imageflow.transform.plan import Sightings, broken_page, plan_page, plan_part
+from imageflow.transform.rows import NO_ORDER, Joined
+from imageflow.transform.script import Broken, FailedRow, Ran
+from tests.unit.transform.flows import definition
+
+PAGE = PageRead("r1", "winter", 1, 3, 40)
+U = "https://c.example/"
+
+
+def image_set(sku: str, *urls: str) -> dict[str, Any]:
+    return {"sku": sku, "images": list(urls)}
+
+
+def test_every_draft_has_a_number() -> None:
+    """Rows, superseded and failed ones share one count; versions follow the place on the page."""
+    result = [image_set("A", U + "1"), image_set("A", U + "2"), image_set("B"), image_set("C", U)]
+    plan = plan_page(PAGE, definition(), b"[]", Ran(result, (FailedRow(1, "line 2: KeyError", {"x": 1}),)))
+    assert plan.total == 5
+    assert [(index, row.product, row.version) for index, row in plan.ready] == [
+        (1, "A", row_version(40, 1)),
+        (3, "C", row_version(40, 3)),
+    ]
+    assert [(log.row, log.state, log.stage, log.product) for log in plan.settled] == [
+        (0, "superseded", "rows", "A"),
+        (2, "failed", "rows", "B"),
+        (4, "failed", "script", None),
+    ]
+    assert plan.settled[2].payload == {"x": 1}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "rows"), [([11, 12, 13], [11, 13]), ([11, 12], [11]), ([], []), ([1, 2, 3, 4], [1, 3])]
+)
+def test_numbers_may_be_fewer_or_more(numbers: list[int], rows: list[int]) -> None:
+    """A script that gave another number of rows the first time is no reason to raise."""
+    plan = plan_page(PAGE, definition(), b"", Ran([image_set("A", U), 7, image_set("B", U)]))
+    assert [row.row for row in plan.numbered(numbers)] == rows
+
+
+def test_a_broken_page_counts_its_elements() -> None:
+    """One failed row per element of the answer, with the element as payload."""
+    plan = plan_page(PAGE, definition(), b'[{"a":1},{"a":2}]', Broken("mapping", "no", "printed"))
+    assert [(log.row, log.stage, log.reason, log.payload) for log in plan.settled] == [
+        (0, "mapping", "no", {"a": 1}),
+        (1, "mapping", "no", {"a": 2}),
+    ]
+    assert plan.total == 2
+
+
+def test_a_broken_page_without_elements_counts_one() -> None:
+    """A page that cannot even be counted is one failed row."""
+    assert broken_page(PAGE, "results", b"oops", "script", "no").total == 1
+
+
+def test_group_run_holds_rows_back() -> None:
+    """Only what cannot be written is counted now; places stay open until the join."""
+    result = [image_set("A", U + "1"), image_set("B"), {"sku": "A", "url": U + "2", "order": 7}]
+    plan = plan_page(PAGE, definition(group="run"), b"", Ran(result, (FailedRow(0, "x", None),)))
+    assert plan.ready == ()
+    assert [(log.row, log.reason) for log in plan.settled][1] == (1, "x")
+    assert plan.total == 2
+    assert [(row.product, row.version, row.images[0].order) for row in plan.held] == [
+        ("A", row_version(40, 0), NO_ORDER),
+        ("A", row_version(40, 2), 7),
+    ]
+
+
+def test_parts_of_a_join() -> None:
+    """A joined product is a row; one that cannot be written is settled; giving up settles all."""
+    joined = [Joined("A", "sku", 5, (Image(U),)), Joined("B", "sku", 6, (Image(U),), "too large")]
+    plan = plan_part("r1", joined)
+    assert [(index, row.product, row.version) for index, row in plan.ready] == [(0, "A", 5)]
+    assert [(log.row, log.reason) for log in plan.settled] == [(1, "too large")]
+    assert [log.reason for log in plan_part("r1", joined, "gave up").settled] == ["gave up", "gave up"]
+
+
+def test_sightings_tell_once() -> None:
+    """A product on two pages of a run is noticed once; the same page again is not another page."""
+    sightings = Sightings()
+    assert not sightings.repeated("r1", 1, ["A", "B"])
+    assert not sightings.repeated("r1", 1, ["A", "B"])
+    assert not sightings.repeated("r2", 2, ["A"])
+    assert sightings.repeated("r1", 2, ["C", "B"])
+    assert not sightings.repeated("r1", 3, ["A"])
+
+
+def test_sightings_are_bounded() -> None:
+    """Only so many runs and products are remembered."""
+    sightings = Sightings(runs=2, products=2)
+    sightings.repeated("r1", 1, ["A", "B"])
+    sightings.repeated("r1", 2, ["C"])
+    assert not sightings.repeated("r1", 3, ["C"])
+    sightings.repeated("r2", 1, ["A"])
+    sightings.repeated("r3", 1, ["A"])
+    assert not sightings.repeated("r1", 4, ["A"])
