@@ -28,17 +28,17 @@ __all__ = ["dump", "load", "load_dir", "parse", "referenced_secrets", "schema"]
 MAX_FILE_BYTES = 1 << 20
 SUFFIXES = (".yaml", ".yml", ".json")
 
-_SCALARS = {
-    "tag:yaml.org,2002:null": (r"~|null|Null|NULL|", "~nN\0"),
-    "tag:yaml.org,2002:bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    "tag:yaml.org,2002:int": (r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
-    "tag:yaml.org,2002:float": (
+_SCALARS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "null": (r"~|null|Null|NULL|", lambda _: None),
+    "bool": (r"true|True|TRUE|false|False|FALSE", lambda text: text.lower() == "true"),
+    "int": (r"[-+]?(?:0|[1-9][0-9]*)", int),
+    "float": (
         r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?)",
-        "-+0123456789.",
+        float,
     ),
 }
-"""YAML 1.2's plain scalars, and the characters they begin with. Numbers with leading zeros stay texts: a company code
-`0012` is not 12, and not octal either.
+"""YAML 1.2's plain scalars that are no text. Numbers with leading zeros stay texts: a company code `0012` is not 12, and
+not octal either.
 """
 
 
@@ -142,91 +142,87 @@ def _json(text: str, path: Path, where: str) -> Any:
 
 # YAML -----------------------------------------------------------------------------------------------------------------
 
-_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _Loader(_Base):  # type: ignore[misc]
-    """Composes nodes with the plain scalars of YAML 1.2; values are made of them by `_Values`."""
-
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own attribute
-
-
-for _tag, (_pattern, _first) in _SCALARS.items():
-    for _character in _first:
-        _Loader.yaml_implicit_resolvers.setdefault("" if _character == "\0" else _character, []).append(
-            (_tag, re.compile(rf"(?:{_pattern})\Z"))
-        )
+_Events: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _yaml(text: str, path: Path, where: str) -> Any:
-    loader = None
+    events = None
     try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-        return None if node is None else _Values().of(node)
+        events = _Events(text)
+        return _Values(events).document()
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f"line {mark.line + 1}: " if mark is not None else ""
+        mark: Any = error.problem_mark or error.context_mark
+        last = text.rstrip("\n").count("\n")  # libyaml sees the end of a file in a line that is not there
+        line = f"line {min(mark.line, last) + 1}: " if mark is not None else ""
         _refuse(where, path, f"{line}is not valid YAML: {error.problem or error.context}")
     except yaml.reader.ReaderError as error:
         line_number = text[: error.position].count("\n") + 1
         _refuse(where, path, f"line {line_number}: is not valid YAML: {error.reason}")
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        _refuse(where, path, f"is not valid YAML: {type(error).__name__}")
     finally:
-        if loader is not None:
-            loader.dispose()
+        if events is not None:
+            events.dispose()
 
 
 class _Values:
-    """JSON values out of YAML nodes. Aliases share nodes: a node that is met twice was an alias, and is refused, which
-    leaves nothing that a small file could blow up to.
+    """JSON values out of YAML's events: libyaml's own composer overflows the stack where a file is nested deeply enough.
+
+    Aliases are refused, which leaves nothing that a small file could blow up to.
     """
 
-    def __init__(self) -> None:
-        self._met: set[int] = set()
-        self._scalars: dict[str, Callable[[str], Any]] = {
-            "tag:yaml.org,2002:str": str,
-            "tag:yaml.org,2002:null": lambda _: None,
-            "tag:yaml.org,2002:bool": lambda text: text.lower() == "true",
-            "tag:yaml.org,2002:int": int,
-            "tag:yaml.org,2002:float": float,
-        }
+    def __init__(self, events: Any) -> None:
+        self._events = events
 
-    def of(self, node: Any, depth: int = 0) -> Any:
-        if id(node) in self._met:
-            raise _wrong(node, "anchors with aliases (&name, *name) are not taken: write the value out")
-        self._met.add(id(node))
+    def document(self) -> Any:
+        """The one document of the file; None of an empty one."""
+        self._events.get_event()
+        if not isinstance(self._events.get_event(), yaml.DocumentStartEvent):
+            return None
+        value = self._value(self._events.get_event(), 0)
+        self._events.get_event()
+        if not isinstance(more := self._events.get_event(), yaml.StreamEndEvent):
+            raise _wrong(more, "a second document begins here; a flow file holds one")
+        return value
+
+    def _value(self, event: Any, depth: int) -> Any:
+        if isinstance(event, yaml.AliasEvent):
+            raise _wrong(event, "aliases (*name) are not taken: write the value out")
         if depth > flowcheck.MAX_DEPTH:
-            raise _wrong(node, f"is nested deeper than {flowcheck.MAX_DEPTH} levels")
-        if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
-            return dict(self._fields(node, depth))
-        if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
-            return [self.of(item, depth + 1) for item in node.value]
-        if isinstance(node, yaml.ScalarNode) and node.tag in self._scalars:
-            return self._scalar(node)
-        raise _wrong(node, "tags (!name) are not taken")
+            raise _wrong(event, f"is nested deeper than {flowcheck.MAX_DEPTH} levels")
+        if event.tag is not None:
+            raise _wrong(event, "tags (!name) are not taken")
+        if isinstance(event, yaml.MappingStartEvent):
+            return dict(self._fields(depth))
+        if isinstance(event, yaml.SequenceStartEvent):
+            return list(self._items(depth))
+        return _scalar(event)
 
-    def _fields(self, node: Any, depth: int) -> Iterator[tuple[str, Any]]:
+    def _items(self, depth: int) -> Iterator[Any]:
+        while not isinstance(event := self._events.get_event(), yaml.SequenceEndEvent):
+            yield self._value(event, depth + 1)
+
+    def _fields(self, depth: int) -> Iterator[tuple[str, Any]]:
+        key: Any
         lines: dict[str, int] = {}
-        for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode):
+        while not isinstance(key := self._events.get_event(), yaml.MappingEndEvent):
+            if not isinstance(key, yaml.ScalarEvent) or key.tag is not None:
                 raise _wrong(key, "a field's name must be a text")
             if key.value in lines:
                 shown = flowcheck.shown(key.value)
                 raise _wrong(key, f"the field {shown} is given twice, first in line {lines[key.value]}")
             lines[key.value] = key.start_mark.line + 1
-            yield key.value, self.of(value, depth + 1)
-
-    def _scalar(self, node: Any) -> Any:
-        try:
-            return self._scalars[node.tag](node.value)
-        except ValueError as error:
-            raise _wrong(node, "is a number that cannot be read") from error
+            yield key.value, self._value(self._events.get_event(), depth + 1)
 
 
-def _wrong(node: Any, problem: str) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+def _scalar(event: Any) -> Any:
+    plain, text = event.implicit[0], event.value
+    try:
+        return next((read(text) for form, read in _SCALARS.values() if plain and re.fullmatch(form, text)), text)
+    except ValueError as error:
+        raise _wrong(event, "is a number that cannot be read") from error
+
+
+def _wrong(event: Any, problem: str) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
 
 
 # writing --------------------------------------------------------------------------------------------------------------
@@ -240,9 +236,11 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    if re.search("[\r\x85\u2028\u2029]", text):  # breaks to YAML: only escaped do they survive
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"')
     if "\n" in text:
         return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|")
-    plain = any(re.fullmatch(pattern, text) for pattern, _ in _SCALARS.values())
+    plain = any(re.fullmatch(form, text) for form, _ in _SCALARS.values())
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'" if plain else None)
 
 
