@@ -45,9 +45,8 @@ JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 def main() -> NoReturn:
     """The entry point: runs a command and turns errors into words and an exit status."""
     try:
-        cli(standalone_mode=False)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
+        # outside standalone mode click returns the status of an Exit instead of ending the process
+        status = cli(standalone_mode=False)
     except click.Abort:
         sys.exit(130)
     except click.ClickException as error:
@@ -63,7 +62,7 @@ def main() -> NoReturn:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    sys.exit(0)
+    sys.exit(status if isinstance(status, int) else 0)
 
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -186,7 +185,7 @@ def _problems(path: Path) -> list[Problem]:
 
 def _checked(path: Path) -> dict[str, Any]:
     """A flow file's document, with everything checked. Raises FlowFileError with all problems."""
-    document = flowfile.load(path)
+    document: dict[str, Any] = flowfile.load(path)
     definition = flowfile.parse(document)
     problems = check_script(definition.script) if definition.script else []
     problems += check_mapping(definition.mapping) if definition.mapping else []
