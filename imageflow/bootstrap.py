@@ -14,7 +14,8 @@ from typing import IO, Any, NamedTuple
 
 import structlog
 
-from imageflow import messages, metrics, service, settings as settings_
+from imageflow import messages, service
+from imageflow import settings as settings_
 from imageflow.broker import Broker
 from imageflow.broker.connect import connect as connect_broker
 from imageflow.clock import Clock, SystemClock

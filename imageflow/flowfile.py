@@ -201,7 +201,6 @@ class _Values:
             yield self._value(event, depth + 1)
 
     def _fields(self, depth: int) -> Iterator[tuple[str, Any]]:
-        key: Any
         lines: dict[str, int] = {}
         while not isinstance(key := self._events.get_event(), yaml.MappingEndEvent):
             if not isinstance(key, yaml.ScalarEvent) or key.tag is not None:
@@ -209,7 +208,7 @@ class _Values:
             if key.value in lines:
                 shown = flowcheck.shown(key.value)
                 raise _wrong(key, f"the field {shown} is given twice, first in line {lines[key.value]}")
-            lines[key.value] = key.start_mark.line + 1
+            lines[key.value] = _line(key)
             yield key.value, self._value(self._events.get_event(), depth + 1)
 
 
@@ -219,6 +218,10 @@ def _scalar(event: Any) -> Any:
         return next((read(text) for form, read in _SCALARS.values() if plain and re.fullmatch(form, text)), text)
     except ValueError as error:
         raise _wrong(event, "is a number that cannot be read") from error
+
+
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1
 
 
 def _wrong(event: Any, problem: str) -> yaml.MarkedYAMLError:
@@ -231,7 +234,7 @@ def _wrong(event: Any, problem: str) -> yaml.MarkedYAMLError:
 class _Dumper(yaml.SafeDumper):
     """Texts that any version of YAML would take for something else are quoted; several lines are a block."""
 
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's signature
+    def ignore_aliases(self, data: Any) -> bool:
         return True
 
 

@@ -388,7 +388,7 @@ class _File:
             self._sql.execute("BEGIN IMMEDIATE")
             outcomes = [self._outcome(job) for job in jobs]
             self._sql.execute("COMMIT")
-        except Exception as error:  # noqa: BLE001 - whatever it is, the transaction is void and the callers must know
+        except Exception as error:
             self._roll_back(jobs, error)
             return
         self.problem = None

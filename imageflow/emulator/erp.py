@@ -63,7 +63,7 @@ class Seen(msgspec.Struct, frozen=True):
     headers: dict[str, str]
 
 
-class _Refused(Exception):  # noqa: N818 - an answer, not an error of ours
+class _Refused(Exception):
     """The request is answered with `status` and a reason."""
 
     def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None) -> None:

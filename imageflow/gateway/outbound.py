@@ -238,7 +238,7 @@ class Outbound:
                 await self._relay.send(accepted.outbox, instead=inlined(accepted.outbox, post.text))
         except QueueFullError:
             self._remember(flow, full=True)
-        except Exception as error:  # noqa: BLE001 - the post is durable: no failure from here on may refuse it
+        except Exception as error:
             log.warning(
                 "message left to the outbox", flow=flow, run_id=accepted.run_id, error=str(error) or repr(error)
             )

@@ -11,7 +11,7 @@ from imageflow.errors import ImageFlowError
 CONTENT_TYPE = "application/problem+json"
 
 
-class Refusal(ImageFlowError):  # noqa: N818 - named for what it does, like Postponed
+class Refusal(ImageFlowError):
     """The request is refused with this HTTP `status`; `retry_after` in seconds where a repeat may be served."""
 
     def __init__(self, status: int, detail: str, *, retry_after: float | None = None) -> None:

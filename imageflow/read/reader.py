@@ -79,7 +79,7 @@ class _Failures(NamedTuple):
 class Reader:
     """Handles ReadPage messages; any number at once, in any number of processes."""
 
-    def __init__(  # noqa: PLR0917 (each is another thing that it stands on)
+    def __init__(
         self,
         store: Store,
         broker: Broker,

@@ -544,7 +544,7 @@ def compile_script(source: str) -> tuple[types.CodeType | None, list[Problem]]:
         code = compile(tree, SCRIPT, "exec", dont_inherit=True)
     except SyntaxError as error:
         return None, [Problem("script", f"line {error.lineno}: {type(error).__name__}: {error.msg}")]
-    except (ValueError, RecursionError, MemoryError, OverflowError) as error:
+    except (ValueError, RecursionError, MemoryError, OverflowError, SystemError) as error:
         return None, [Problem("script", f"cannot be compiled: {type(error).__name__}: {error}")]
     found = [
         Problem("script", f"line {line}: {_unavailable(name)}") for line, name in _imports(tree) if not _available(name)

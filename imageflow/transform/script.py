@@ -217,7 +217,7 @@ class _Worker:
 
     @classmethod
     async def start(cls, program: Program, config: Config) -> Self:
-        """Raises JailError when no worker can be had."""
+        """Raises JailError when no worker can be had, _FailedError when the program crashed it already."""
         try:
             process = await asyncio.create_subprocess_exec(
                 *command(),
@@ -245,8 +245,12 @@ class _Worker:
                 await self._send(data)
                 self.hello = msgspec.json.decode(await self._receive(), type=Hello)
         except (_GoneError, _DeceitError, TimeoutError, msgspec.MsgspecError) as error:
-            trace = printable((await self._bury())[-500:])
-            raise JailError(f"the process for scripts did not start: {trace or type(error).__name__}") from error
+            trace = await self._bury()
+            code = self._process.returncode
+            if isinstance(error, _GoneError) and code is not None and code < 0:  # compiling it crashed the worker
+                raise self._failed(end_of(self._program, code, trace)) from error
+            why = printable(trace[-500:]) or type(error).__name__
+            raise JailError(f"the process for scripts did not start: {why}") from error
 
     @property
     def usable(self) -> bool:
@@ -462,19 +466,21 @@ class Jails:
             self._plan_sweep()
 
     async def _run(self, cell: _Cell, program: Program, body: bytes) -> Outcome:
-        worker = await self._worker(cell, program)
-        if worker.hello.problems:
-            return _refused(worker.hello.problems)
         try:
-            return self._outcome(program, await self._page(worker, body))
+            return await self._attempt(cell, program, body)
         except _FailedError as failed:
             if not failed.suspect:
                 return failed.broken
-        worker = await self._worker(cell, program)
         try:
-            return self._outcome(program, await self._page(worker, body))
+            return await self._attempt(cell, program, body)
         except _FailedError as failed:
             return failed.broken
+
+    async def _attempt(self, cell: _Cell, program: Program, body: bytes) -> Outcome:
+        worker = await self._worker(cell, program)
+        if worker.hello.problems:
+            return _refused(worker.hello.problems)
+        return self._outcome(program, await self._page(worker, body))
 
     @staticmethod
     async def _page(worker: _Worker, body: bytes) -> Answer:

@@ -189,6 +189,18 @@ async def test_a_consumer_resumes_after_its_queue_was_deleted(
         await until(lambda: broker.healthy is None)
 
 
+async def test_the_watchdog_consumes_again(broker: RabbitBroker, queue: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A consumer that RabbitMQ does not have any more, without a word about it, is replaced."""
+    monkeypatch.setattr("imageflow.broker.rabbitmq.WATCH_SECONDS", 0.3)
+    async with broker.consume(queue, prefetch=2) as deliveries:
+        await until(lambda: broker.healthy is None)
+        (lease,) = broker._leases
+        (tag,) = lease._channel.consumers
+        await lease._channel.basic_cancel(tag)
+        await broker.publish(Outgoing(queue, b"x"))
+        await (await take_one(deliveries)).ack()
+
+
 async def test_settling_what_rabbitmq_took_back_is_quiet(
     broker: RabbitBroker, foreign: aio_pika.abc.AbstractChannel, queue: str
 ) -> None:
