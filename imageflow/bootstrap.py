@@ -24,6 +24,7 @@ from imageflow.gateway.app import Gateway, monitoring, serve
 from imageflow.omnitron import OmnitronSessions
 from imageflow.read.reader import Reader
 from imageflow.relay import Relay
+from imageflow.schedule.fetch import MissingFetcher
 from imageflow.schedule.scheduler import Scheduler
 from imageflow.service import Service, Stage
 from imageflow.settings import Settings
@@ -40,6 +41,7 @@ log = structlog.get_logger()
 SERVICES = ("scheduler", "reader", "transformer", "writer", "gateway")
 OMNITRON_CONNECTIONS = 1024
 ERP_CONNECTIONS = 100
+FETCH_CONNECTIONS = 32
 
 READ_PREFETCH = 8
 TRANSFORM_PREFETCH = 2
@@ -146,6 +148,14 @@ async def _listen(
     return bound
 
 
+@asynccontextmanager
+async def missing_fetcher(substrate: Substrate) -> AsyncIterator[MissingFetcher]:
+    """What looks for products without images, with connections of its own."""
+    s = substrate
+    async with Transport(connections=FETCH_CONNECTIONS) as transport:
+        yield MissingFetcher(s.store, s.relay, s.clock, OmnitronSessions(transport, s.environ, s.clock))
+
+
 class _Parts:
     """The services of this process and what runs beside them."""
 
@@ -178,8 +188,11 @@ class _Parts:
         return found
 
     async def _scheduler(self, stack: AsyncExitStack) -> None:
-        scheduler = Scheduler(self.substrate.store, self.substrate.relay, self.substrate.clock)
+        s = self.substrate
+        scheduler = Scheduler(s.store, s.relay, s.clock)
         self.runs.append(lambda stop, _: scheduler.run(stop))
+        fetcher = await stack.enter_async_context(missing_fetcher(s))
+        self.runs.append(lambda stop, _: fetcher.run(stop))
 
     async def _reader(self, stack: AsyncExitStack) -> None:
         s = self.substrate

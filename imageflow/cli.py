@@ -25,7 +25,7 @@ from imageflow.bootstrap import DataDirBusy, Substrate
 from imageflow.clock import SystemClock, iso
 from imageflow.errors import FlowFileError, ImageFlowError, NotFoundError, Problem
 from imageflow.flow import Definition, Flow
-from imageflow.follow import follow, start_run, summarize
+from imageflow.follow import follow, inbound, nothing_missing, start_run, summarize
 from imageflow.gateway.access import add_user
 from imageflow.row import RowLog, shown
 from imageflow.run import FINAL, Run
@@ -331,13 +331,30 @@ def schema() -> None:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Only the identifiers in a CSV file's first column.",
 )
+@click.option("--missing", is_flag=True, help="Only products that have no images on Omnitron: fetch missing, now.")
 @click.option("--wait", is_flag=True, help="Wait until the run has ended.")
 @JSON_OPTION
 @click.pass_obj
 def run(
-    settings: Settings, name: str, flows: Path | None, ids: str | None, ids_file: Path | None, wait: bool, as_json: bool
+    settings: Settings,
+    name: str,
+    flows: Path | None,
+    ids: str | None,
+    ids_file: Path | None,
+    missing: bool,
+    wait: bool,
+    as_json: bool,
 ) -> None:
     """Run a flow now."""
+    if missing:
+        if ids is not None or ids_file is not None:
+            raise click.UsageError("--missing finds the identifiers itself: it takes neither --ids nor --ids-file")
+        results = run_async(_run_missing(settings, name, _load_dir(flows), wait=wait))
+        for result in results:
+            _print_run(result, as_json=as_json)
+        if wait and any(result["status"] not in ("success", "empty") for result in results):
+            raise click.exceptions.Exit(1)
+        return
     identifiers = _identifiers(ids, ids_file)
     result = run_async(_run(settings, name, _load_dir(flows), identifiers, wait=wait))
     _print_run(result, as_json=as_json)
@@ -377,6 +394,28 @@ async def _run(
             return await summarize(store, await store.run(run_id))
         async with _services(substrate, enabled=own):
             return await summarize(store, await follow(store, run_id, _progress()))
+
+
+async def _run_missing(
+    settings: Settings, name: str, documents: Sequence[dict[str, Any]], *, wait: bool
+) -> list[dict[str, Any]]:
+    """Fetch missing, now: the object of each run, in their order; one of an empty run where nothing is missing."""
+    async with _working(settings, alone=wait) as (substrate, own), bootstrap.missing_fetcher(substrate) as fetcher:
+        store = substrate.store
+        for document in documents:
+            await store.save_flow(document, getpass.getuser())
+        flow = inbound(await store.flow(name))
+        if own:
+            for ref in flowfile.referenced_secrets(flow.definition):
+                secret.resolve(ref)
+        begun = await fetcher.ask_now(flow, getpass.getuser())
+        if not begun.runs:
+            return [await nothing_missing(store, name, begun.warnings)]
+        if not wait:
+            return [await summarize(store, await store.run(item.run_id)) for item in begun.runs]
+        async with _services(substrate, enabled=own):
+            ended = [await follow(store, item.run_id, _progress()) for item in begun.runs]
+        return [await summarize(store, item) for item in await fetcher.judge(flow, ended)]
 
 
 @asynccontextmanager

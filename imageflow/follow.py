@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
+from imageflow.clock import iso
 from imageflow.errors import ImageFlowError, StoreError
+from imageflow.flow import Flow
 from imageflow.relay import Relay
-from imageflow.run import Run, Trigger, new_run_id, summary
+from imageflow.run import Counts, Run, Trigger, new_run_id, summary
 from imageflow.store import Store
 
 POLL_SECONDS = 0.2
@@ -24,9 +28,7 @@ class NotRunnable(ImageFlowError):
 
 async def start_run(store: Store, relay: Relay, name: str, ids: tuple[str, ...], by: str, now: datetime) -> str:
     """Add a person's run of an inbound flow, and let it begin if none of the flow's is active; its id."""
-    flow = await store.flow(name)
-    if not flow.definition.inbound:
-        raise NotRunnable(f"{name} is an outbound flow: it runs when rows are posted to /api/outbound/{name}")
+    flow = inbound(await store.flow(name))
     run = Run(
         run_id=new_run_id(now),
         flow=flow.name,
@@ -38,6 +40,13 @@ async def start_run(store: Store, relay: Relay, name: str, ids: tuple[str, ...],
     await store.create_run(run)
     await relay.send(await store.release_runs())
     return run.run_id
+
+
+def inbound(flow: Flow) -> Flow:
+    """The flow itself. Raises NotRunnable for an outbound one."""
+    if not flow.definition.inbound:
+        raise NotRunnable(f"{flow.name} is an outbound flow: it runs when rows are posted to /api/outbound/{flow.name}")
+    return flow
 
 
 async def follow(store: Store, run_id: str, progress: Callable[[Run], None] | None = None) -> Run:
@@ -58,6 +67,20 @@ async def follow(store: Store, run_id: str, progress: Callable[[Run], None] | No
         if run.ended:
             return run
         await asyncio.sleep(POLL_SECONDS)
+
+
+async def nothing_missing(store: Store, flow: str, warnings: Sequence[str]) -> dict[str, Any]:
+    """The JSON object where fetch missing found nothing to run for: of the same shape, with no run."""
+    return {
+        "run_id": None,
+        "flow": flow,
+        "status": "empty",
+        "error": None,
+        "pages": 0,
+        "rows": msgspec.to_builtins(Counts()),
+        "watermark": iso(await store.watermark(flow)),
+        "warnings": list(warnings),
+    }
 
 
 async def summarize(store: Store, run: Run) -> dict[str, Any]:

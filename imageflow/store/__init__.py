@@ -148,6 +148,14 @@ class Store(Protocol):
         """Add an inbound run, `queued` and waiting. With `fire_time`: once per (flow, fire time), else False."""
         ...
 
+    async def create_missing_runs(
+        self, key: str, fire_time: datetime, runs: Sequence[Run], *, domain: str, without_images: Sequence[str]
+    ) -> bool:
+        """Add the runs of a fetch-missing round, all or none, once per (key, fire time), else False. Of the products
+        `without_images` the ledger forgets what was written last: it is not there, so it is not `unchanged`.
+        """
+        ...
+
     async def note_fire(self, flow: str, fire_time: datetime) -> bool:
         """Remember that the tick was seen and made no run (overlap_policy: skip). False if it was seen before."""
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -17,11 +18,12 @@ from imageflow.store import SavedPage, Unsent
 from imageflow.store.database import Tx
 from imageflow.store.flows import group_of
 from imageflow.store.runlog import advance, change, load, move_watermark, post, run_values, to_run
-from imageflow.store.tables import fires, flows, pages, runs, watermarks
+from imageflow.store.tables import fires, flows, ledger, pages, runs, watermarks
 from imageflow.store.text import clean, to_json
 from imageflow.store.transaction import Sql, reads, writes
 
 MAX_WARNINGS = 20
+_FORGOTTEN_AT_ONCE = 500
 _IN_THREAD_BYTES = 256 * 1024
 _WAITING = (runs.c.status == "queued", runs.c.released.is_(False))
 
@@ -34,6 +36,19 @@ class RunsSql(Sql):
         if fire_time is not None and not await _fire(tx, run.flow, fire_time, run.run_id):
             return False
         await insert_run(tx, run, released=False)
+        return True
+
+    @writes
+    async def create_missing_runs(
+        self, tx: Tx, key: str, fire_time: datetime, runs: Sequence[Run], *, domain: str, without_images: Sequence[str]
+    ) -> bool:
+        if not await _fire(tx, key, fire_time, runs[0].run_id if runs else None):
+            return False
+        for run in runs:
+            await insert_run(tx, run, released=False)
+        products = sorted({clean(product) for product in without_images})
+        for first in range(0, len(products), _FORGOTTEN_AT_ONCE):
+            await _forget_images(tx, clean(domain), products[first : first + _FORGOTTEN_AT_ONCE])
         return True
 
     @writes
@@ -147,13 +162,21 @@ class RunsSql(Sql):
         await tx.execute(statement.on_conflict_do_update(index_elements=["flow"], set_={"since": since}))
 
 
-async def _fire(tx: Tx, flow: str, fire_time: datetime, run_id: str) -> bool:
+async def _fire(tx: Tx, flow: str, fire_time: datetime, run_id: str | None) -> bool:
     """Whether the tick is this run's: it is new, or this very run was made for it before."""
     statement = tx.insert(fires).values(flow=flow, fire_time=fire_time, run_id=run_id).on_conflict_do_nothing()
     if await tx.count(statement) == 1:
         return True
     seen = select(fires.c.run_id).where(fires.c.flow == flow, fires.c.fire_time == fire_time)
-    return bool(await tx.value(seen) == run_id)
+    return run_id is not None and bool(await tx.value(seen) == run_id)
+
+
+async def _forget_images(tx: Tx, domain: str, products: Sequence[str]) -> None:
+    """The ledger keeps the versions, so that what is older than them stays superseded."""
+    known = (ledger.c.domain == domain, ledger.c.product.in_(products))
+    # locked in the writers' order
+    await tx.execute(select(ledger.c.product).where(*known).order_by(ledger.c.product).with_for_update())
+    await tx.execute(update(ledger).where(*known).values(digest=None))
 
 
 async def insert_run(tx: Tx, run: Run, *, released: bool) -> bool:
