@@ -27,6 +27,7 @@ from imageflow.errors import FlowFileError, ImageFlowError, NotFoundError, Probl
 from imageflow.flow import Definition, Flow
 from imageflow.follow import follow, inbound, nothing_missing, start_run, summarize
 from imageflow.gateway.access import add_user
+from imageflow.read import request
 from imageflow.row import RowLog, shown
 from imageflow.run import FINAL, Run
 from imageflow.schedule import trigger
@@ -571,6 +572,66 @@ def _run_text(item: dict[str, Any]) -> str:
 def _row_text(entry: RowLog) -> str:
     text = f"{entry.row:8}  {entry.product or '-':30}  {entry.state:10}"
     return f"{text}  {entry.stage}: {entry.reason}" if entry.reason else text
+
+
+@cli.group()
+def watermark() -> None:
+    """The instant since which a flow asks for changes."""
+
+
+@watermark.command("show")
+@click.argument("name", metavar="FLOW")
+@JSON_OPTION
+@click.pass_obj
+def show_watermark(settings: Settings, name: str, as_json: bool) -> None:
+    """Show a flow's watermark, and since when its next run will ask."""
+    _print_watermark(_with_store(settings, lambda store: _watermark(store, name)), as_json=as_json)
+
+
+@watermark.command("set")
+@click.argument("name", metavar="FLOW")
+@click.argument("since", metavar="ISO-DATE|none")
+@JSON_OPTION
+@click.pass_obj
+def set_watermark(settings: Settings, name: str, since: str, as_json: bool) -> None:
+    """Set a flow's watermark, backwards too; a date without an offset is in the flow's timezone; none: ask for all."""
+
+    async def work(store: Store) -> dict[str, Any]:
+        definition = inbound(await store.flow(name)).definition
+        try:
+            instant = None if since.lower() == "none" else request.instant(since, definition.timezone)
+        except ValueError as error:
+            raise click.UsageError(f"not an ISO date, nor none: {since!r}") from error
+        if instant is not None and instant.year < 1970:
+            raise click.UsageError("a watermark before 1970 is none: say none")
+        await store.set_watermark(name, instant)
+        return await _watermark(store, name)
+
+    _print_watermark(_with_store(settings, work), as_json=as_json)
+
+
+async def _watermark(store: Store, name: str) -> dict[str, Any]:
+    definition = inbound(await store.flow(name)).definition
+    instant = await store.watermark(name)
+    active = [item.run_id for item in await store.runs(name, active=True) if not item.read_complete]
+    return {
+        "flow": name,
+        "watermark": iso(instant),
+        "asks_since": iso(request.since(definition, instant)),
+        "reading": active,
+    }
+
+
+def _print_watermark(found: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    click.echo(f"watermark: {found['watermark'] or 'none'}")
+    click.echo(f"the next run asks for changes since: {found['asks_since'] or 'ever'}")
+    if found["reading"]:
+        click.echo(
+            f"being read now, which moves the watermark when it is done: {', '.join(found['reading'])}", err=True
+        )
 
 
 # emulators, demo ----------------------------------------------------------------------------------------------------------

@@ -60,18 +60,27 @@ def since(definition: Definition, watermark: datetime | None) -> datetime | None
 
 
 def initial_since(definition: Definition) -> datetime | None:
-    """The flow's `initial_since` as an instant. Of two instants that a local time can mean it is the earlier."""
+    """The flow's `initial_since` as an instant."""
     text = erp_of(definition).initial_since
     if text is None:
         return None
     try:
-        given = datetime.fromisoformat(text)
+        return instant(text, definition.timezone)
     except ValueError as error:
         raise ReadError(f"erp.initial_since: not an ISO date: {text[:60]!r}") from error
-    if given.tzinfo is not None:
-        return given.astimezone(UTC)
-    zone = ZoneInfo(definition.timezone)
-    return min(given.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+
+
+def instant(text: str, timezone: str) -> datetime:
+    """An ISO date as an instant; without an offset it is in the timezone, and of two instants that a local time can
+    mean it is the earlier. Raises ValueError.
+    """
+    given = datetime.fromisoformat(text)
+    try:
+        if given.tzinfo is not None:
+            return given.astimezone(UTC)
+        return min(given.replace(tzinfo=ZoneInfo(timezone), fold=fold).astimezone(UTC) for fold in (0, 1))
+    except OverflowError as error:
+        raise ValueError(str(error)) from error
 
 
 def wall_time(instant: datetime, zone: ZoneInfo) -> datetime:
