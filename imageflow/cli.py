@@ -634,6 +634,35 @@ def _print_watermark(found: dict[str, Any], *, as_json: bool) -> None:
         )
 
 
+@cli.command()
+@click.argument("url")
+@click.option("--header", multiple=True, help="A header to send, as in 'Authorization: Bearer …'; may be repeated.")
+@click.option("--method", type=click.Choice(["GET", "POST"]), default="GET", show_default=True)
+def probe(url: str, header: tuple[str, ...], method: str) -> None:
+    """Look at an ERP's endpoint: where its list is and how it pages. Prints what a flow file needs, with evidence."""
+    from imageflow.read import probe as probing
+    from imageflow.transport import Transport, exact_origin
+
+    try:
+        exact_origin(url)
+    except ValueError as error:
+        raise click.UsageError(f"the URL cannot be probed: {error}") from error
+    headers = {name.strip(): value.strip() for name, colon, value in (one.partition(":") for one in header) if colon}
+    if len(headers) != len(header) or not all(headers):
+        raise click.UsageError("--header: write 'Name: value', each name once")
+
+    async def work() -> probing.Found:
+        async with Transport() as transport:
+            return await probing.probe(transport, url, method, headers)
+
+    found = run_async(work())
+    for line in found.lines:
+        click.echo(f"# {line}")
+    if found.snippet is None:
+        raise click.exceptions.Exit(1)
+    click.echo(found.snippet, nl=False)
+
+
 # emulators, demo ----------------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,151 @@
+"""Probing endpoints: what is found of each way to page, and what is said where nothing can be."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import orjson
+import pytest
+from aiohttp import web
+
+from imageflow.emulator import FakeErp
+from imageflow.flow import Erp, decode_custom
+from imageflow.read.probe import MAX_REQUESTS, Found, probe
+from imageflow.transport import Transport
+
+from .reading import served
+
+PAGINATIONS: dict[str, dict[str, Any]] = {
+    "none": {"type": "none"},
+    "offset": {
+        "type": "offset",
+        "offset_param": "offset",
+        "limit_param": "limit",
+        "limit": 100,
+        "total_path": "count",
+    },
+    "page": {
+        "type": "page",
+        "page_param": "page",
+        "start": 1,
+        "limit": 100,
+        "limit_param": "limit",
+        "total_path": "count",
+    },
+    "seek": {"type": "seek", "param": "after", "value_path": "sku", "limit_param": "limit", "limit": 100},
+    "next": {"type": "next", "field": "next"},
+    "token": {"type": "next", "field": "next_token", "kind": "token", "param": "next_token"},
+    "link": {"type": "next", "field": "Link"},
+}
+
+
+@pytest.fixture
+async def transport() -> AsyncIterator[Transport]:
+    async with Transport() as made:
+        yield made
+
+
+def said(found: Found) -> str:
+    return "\n".join(found.lines)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("kind", list(PAGINATIONS))
+async def test_every_way_to_page(transport: Transport, kind: str, method: str):
+    """The flow file's part is what the reader needs, and it is valid."""
+    erp = FakeErp(rows=250, rows_path="data.items")
+    async with erp.serve():
+        found = await probe(transport, f"{erp.url}/images/{kind}/", method)
+        assert len(erp.seen) <= MAX_REQUESTS
+    assert found.erp is not None
+    assert found.erp["rows_path"] == "data.items"
+    assert found.erp.get("pagination") == PAGINATIONS[kind], said(found)
+    assert found.erp.get("method", "GET") == method
+    assert "the same rows in the same order" in said(found)
+    msgspec.convert(found.erp, Erp, dec_hook=decode_custom)
+
+
+async def test_a_list_that_is_the_answer(transport: Transport):
+    """An empty rows_path is said and left out."""
+    erp = FakeErp(rows=30, rows_path="")
+    async with erp.serve():
+        found = await probe(transport, f"{erp.url}/images/offset/?status=active")
+    assert found.erp is not None
+    assert "rows_path" not in found.erp
+    assert found.erp["extra_params"] == {"status": "active"}
+    assert found.erp["pagination"]["type"] == "offset"
+    assert "could not determine a total" in said(found)
+
+
+async def test_secrets_are_not_shown(transport: Transport):
+    """A header's value is in no line and not in the part; its name is, as a login."""
+    erp = FakeErp(rows=3, auth="header", password="very-secret")
+    async with erp.serve():
+        refused = await probe(transport, f"{erp.url}/images/none/", "GET", {"X-Api-Key": "not-the-right-one"})
+        found = await probe(transport, f"{erp.url}/images/none/", "GET", {"X-Api-Key": "very-secret"})
+    assert refused.erp is None
+    assert "401" in said(refused)
+    assert found.erp is not None
+    assert found.erp["login"] == {"type": "header", "name": "X-Api-Key", "value": {"env": "ERP_X_API_KEY"}}
+    assert "very-secret" not in said(found) + str(found.snippet)
+
+
+def answering(*bodies: Any):
+    """A handler that gives these documents in turn, the last one for ever."""
+    left = list(bodies)
+
+    async def handler(request: web.BaseRequest) -> web.Response:
+        body = left.pop(0) if len(left) > 1 else left[0]
+        return web.Response(body=body if isinstance(body, bytes) else orjson.dumps(body))
+
+    return handler
+
+
+ROWS = [{"sku": f"S{n}"} for n in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"status": "ok"}, "found no list"),
+        (b"<html>", "HTML"),
+        (b"", "empty"),
+        (7, "found no list"),
+    ],
+)
+async def test_no_list(transport: Transport, body: Any, reason: str):
+    """Where no list is found there is no part, and the reason is said."""
+    async with served(answering(body)) as url:
+        found = await probe(transport, url)
+    assert found.snippet is None
+    assert reason in said(found)
+
+
+@pytest.mark.parametrize(
+    ("bodies", "line"),
+    [
+        ([{"results": []}], "the list is empty"),
+        ([ROWS], "could not determine the pagination"),
+        ([{"results": ROWS, "count": 9}], "4 rows came: there are more pages"),
+        ([{"results": ROWS, "next": "/next"}], "repeats 4 rows"),
+        ([{"results": ROWS, "next_cursor": "abc"}], "no parameter that was tried takes it"),
+        ([ROWS, ROWS[::-1], ROWS], "in another order"),
+        ([ROWS, ROWS[:2], ROWS], "gave other rows"),
+        ([{"a": ROWS, "b": ROWS[:1]}], "there are other lists"),
+    ],
+)
+async def test_what_cannot_be_determined_is_said(transport: Transport, bodies: list[Any], line: str):
+    """No pagination is guessed: the part lacks it, and why stands in the lines."""
+    async with served(answering(*bodies)) as url:
+        found = await probe(transport, url)
+    assert line in said(found)
+    assert found.erp is not None
+    assert "pagination" not in found.erp
+
+
+async def test_nobody_there(transport: Transport):
+    """An endpoint that cannot be reached is said."""
+    found = await probe(transport, "http://127.0.0.1:9/")
+    assert (found.snippet, "cannot be reached" in said(found)) == (None, True)
