@@ -19,7 +19,7 @@ import click
 import orjson
 import uvloop
 
-from imageflow import __version__, bootstrap, flowfile, log, secret
+from imageflow import __version__, bootstrap, flowfile, log, secret, trial
 from imageflow import settings as settings_
 from imageflow.bootstrap import DataDirBusy, Substrate
 from imageflow.clock import SystemClock, iso
@@ -34,7 +34,7 @@ from imageflow.schedule import trigger
 from imageflow.settings import Settings
 from imageflow.store import Store
 from imageflow.transform.mapping import check_mapping
-from imageflow.transform.script import check_script
+from imageflow.transform.script import Jails, check_script
 
 T = TypeVar("T")
 EPILOG = "\b\nSettings, from the environment:\n" + "\n".join(
@@ -163,7 +163,7 @@ FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_ty
 @flow.command()
 @FILES
 def lint(files: tuple[Path, ...]) -> None:
-    """Check flow files: fields, types, cron, script and mapping."""
+    """Check flow files: fields, types, cron, script and mapping; and the outline of files with their cases."""
     wrong = 0
     for path in files:
         problems = _problems(path)
@@ -178,7 +178,7 @@ def lint(files: tuple[Path, ...]) -> None:
 
 def _problems(path: Path) -> list[Problem]:
     try:
-        _checked(path)
+        trial.read_cases(path) if flowfile.is_case_file(path) else _checked(path)
     except FlowFileError as error:
         return error.problems
     return []
@@ -215,21 +215,91 @@ def _checked_all(paths: Sequence[Path]) -> list[dict[str, Any]]:
 def _load_dir(folder: Path | None) -> list[dict[str, Any]]:
     if folder is None:
         return []
-    return _checked_all(sorted(p for p in folder.iterdir() if p.suffix in (".yaml", ".yml", ".json") and p.is_file()))
+    return _checked_all(sorted(path for path in folder.iterdir() if flowfile.is_flow_file(path)))
 
 
 @flow.command()
 @FILES
+@click.option("--force", is_flag=True, help="Save them even if they fail their cases.")
 @click.pass_obj
-def apply(settings: Settings, files: tuple[Path, ...]) -> None:
-    """Save flow files as new versions; all of them or none."""
+def apply(settings: Settings, files: tuple[Path, ...], force: bool) -> None:
+    """Save flow files as new versions; all of them or none, and none that fails its cases (see `flow test`)."""
+    files = tuple(path for path in files if not flowfile.is_case_file(path))
+    if not files:
+        raise click.UsageError("these are files with cases; there is no flow file among them")
     documents = _checked_all(files)
+    if not force:
+        _pass_cases(files)
 
     async def work(store: Store) -> list[Flow]:
         return [await store.save_flow(document, getpass.getuser()) for document in documents]
 
     for saved in _with_store(settings, work):
         click.echo(f"{saved.name}: version {saved.version}")
+
+
+def _pass_cases(files: Sequence[Path]) -> None:
+    """Raises ImageFlowError where a flow file fails the cases beside it, and says which on stderr."""
+    found = [suite for suite in trial.suites(files) if suite.cases]
+    lines: list[str] = []
+    if found and not run_async(trial.run_cases(found, lines.append)):
+        click.echo("\n".join(lines), err=True)
+        raise ImageFlowError("nothing is saved: a flow fails its cases (--force saves it all the same)")
+
+
+@flow.command("test")
+@FILES
+def test_flows(files: tuple[Path, ...]) -> None:
+    """Run the cases beside flow files: NAME.test.yaml beside NAME.yaml, a list of {name, input, expect} (or error)."""
+    found = trial.suites(files)
+    if not any(suite.cases for suite in found):
+        names = ", ".join(f"{suite.path.stem}.test.yaml" for suite in found)
+        raise click.UsageError(f"there are no cases: {names} would hold them")
+    if not run_async(trial.run_cases(found, click.echo)):
+        raise click.exceptions.Exit(1)
+
+
+@cli.command("try")
+@click.argument("name", metavar="FLOW")
+@click.option(
+    "--input",
+    "file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True),
+    help="A file with an answer of the ERP (- reads stdin).",
+)
+@click.option("--from-run", "run_id", metavar="RUN", help="Take a page that a run has read.")
+@click.option("--page", type=click.IntRange(min=1), help="Which page of that run; the first unless given.")
+@JSON_OPTION
+@click.pass_obj
+def try_flow(
+    settings: Settings, name: str, file: Path | None, run_id: str | None, page: int | None, as_json: bool
+) -> None:
+    """Show what script, mapping and rows make of an answer, step by step; nothing is written.
+
+    FLOW is a saved flow's name, or the path of a flow file.
+    """
+    if (file is None) == (run_id is None) or (page is not None and run_id is None):
+        raise click.UsageError("give either --input FILE, or --from-run RUN with --page N")
+    is_path = "/" in name or "." in name
+    definition = flowfile.parse(flowfile.load(Path(name))) if is_path else None
+    body = None if file is None else sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+
+    async def fetch(store: Store) -> tuple[Definition, bytes]:
+        wanted = definition or (await store.flow(name)).definition
+        if body is not None or run_id is None:
+            return wanted, body or b""
+        await store.run(run_id)
+        return wanted, (await store.page(run_id, page or 1)).body
+
+    async def work(wanted: Definition, answer: bytes) -> trial.Trial:
+        async with Jails() as jails:
+            return await trial.attempt(jails, wanted, answer)
+
+    needed = (definition, body) if definition is not None and body is not None else _with_store(settings, fetch)
+    result = run_async(work(*needed))
+    click.echo(trial.as_json(result) if as_json else trial.report(result))
+    if not result.ok:
+        raise click.exceptions.Exit(1)
 
 
 @flow.command("list")

@@ -23,7 +23,17 @@ from imageflow.flow import Definition, TokenLogin, decode_custom
 from imageflow.flowschema import schema
 from imageflow.secret import SecretRef
 
-__all__ = ["dump", "load", "load_dir", "parse", "referenced_secrets", "schema"]
+__all__ = [
+    "dump",
+    "is_case_file",
+    "is_flow_file",
+    "load",
+    "load_dir",
+    "parse",
+    "read_value",
+    "referenced_secrets",
+    "schema",
+]
 
 MAX_FILE_BYTES = 1 << 20
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -66,12 +76,27 @@ def load(path: Path) -> dict[str, Any]:
     return inlined
 
 
+def read_value(path: Path) -> Any:
+    """What any JSON or YAML file says. Raises FlowFileError."""
+    return _read(path, "")
+
+
+def is_case_file(path: Path) -> bool:
+    """Whether a file holds a flow's cases, by its name: `NAME.test.yaml` (see trial.py)."""
+    return path.suffix in SUFFIXES and path.stem.endswith(".test")
+
+
+def is_flow_file(path: Path) -> bool:
+    """Whether a file of a folder is to be read as a flow."""
+    return path.suffix in SUFFIXES and not is_case_file(path) and path.is_file()
+
+
 def load_dir(folder: Path) -> list[dict[str, Any]]:
     """The documents of all flow files of a folder, by file name. Problems of all files are raised together."""
     documents: list[dict[str, Any]] = []
     problems: list[Problem] = []
     try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and path.is_file())
+        paths = sorted(path for path in folder.iterdir() if is_flow_file(path))
     except OSError as error:
         raise FlowFileError([Problem("", f"{folder}: cannot be read: {error.strerror}")]) from error
     for path in paths:

@@ -74,12 +74,17 @@ SCRIPT = "script"
 MAX_TEXT = 2000
 RAW_BYTES = 4 << 20
 """Of elements that failed in process_row, so much of their JSON is sent back."""
+TRACE_BYTES = 8 << 20
+TRACE_OBJECTS = 200_000
+"""What the mapping was given is sent back up to this size."""
 
 NO_BUILTINS = ("open", "input", "breakpoint", "exit", "quit", "help", "copyright", "credits", "license")
 
 
 class Config(msgspec.Struct, frozen=True):
-    """The first frame: limits in seconds, bytes and characters. `uid`: who to become where we are root."""
+    """The first frame: limits in seconds, bytes and characters. `uid`: who to become where we are root. `trace`: answers
+    are to hold what the mapping was given.
+    """
 
     timeout: float
     memory: int
@@ -87,6 +92,7 @@ class Config(msgspec.Struct, frozen=True):
     max_prints: int
     uid: int
     rows_path: str = ""
+    trace: bool = False
 
 
 class Hello(msgspec.Struct, frozen=True):
@@ -121,7 +127,9 @@ class RowError(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What became of a page: `result`, or why the script or mapping failed as a whole."""
+    """What became of a page: `result`, or why the script or mapping failed as a whole. `between`: what the mapping was
+    given, if that was asked for and is not too large.
+    """
 
     id: str
     result: Any = None
@@ -129,6 +137,7 @@ class Answer(msgspec.Struct, frozen=True):
     prints: str = ""
     failure: Failure | None = None
     stage: str = ""
+    between: Any = None
 
 
 class ScriptTimeout(BaseException):
@@ -599,6 +608,7 @@ class Workshop:
         self._builtins = {name: value for name, value in vars(builtins).items() if name not in NO_BUILTINS}
         self._builtins["__import__"] = _guarded_import
         self._stage = ""
+        self._between: msgspec.Raw | None = None
         sys.stdout = sys.stderr = self._prints
         self._untouched = Untouched()
 
@@ -613,6 +623,7 @@ class Workshop:
 
     def answer(self, ask_id: str, body: bytearray) -> bytearray:
         """The Answer's frame; whatever the script does, short of ending the process, becomes one."""
+        self._between = None
         try:
             self._alarm.arm()
             data = self._transformed(ask_id, body)
@@ -630,7 +641,10 @@ class Workshop:
                 result, row_errors = contextvars.Context().run(self._page, body)
             finally:
                 self._untouched.restore()
-            data = frame(Answer(ask_id, result, row_errors, self._prints.take()))
+            answer = Answer(ask_id, result, row_errors, self._prints.take(), between=self._between)
+            data = frame(answer)
+            if self._between is not None and len(data) > self._config.max_answer:
+                data = frame(msgspec.structs.replace(answer, between=None))
             if len(data) <= self._config.max_answer:
                 return data
             failure = Failure("", f"the result is larger than {self._config.max_answer >> 20} MB")
@@ -638,7 +652,8 @@ class Workshop:
             if isinstance(error, ScriptTimeout):
                 self._alarm.disarm()
             failure = Failure("", str(error)) if isinstance(error, PageError) else failure_of(error)
-        return frame(Answer(ask_id, prints=self._prints.take(), failure=failure, stage=self._stage))
+        prints = self._prints.take()
+        return frame(Answer(ask_id, prints=prints, failure=failure, stage=self._stage, between=self._between))
 
     def _page(self, body: bytearray) -> tuple[Any, list[RowError]]:
         self._stage = "script" if self._code is not None else "mapping"
@@ -647,6 +662,8 @@ class Workshop:
         if self._chain is None:
             return rows, row_errors
         self._stage = "mapping"
+        if self._config.trace:
+            self._between = _between(rows)
         return self._map(rows), row_errors
 
     def _run_script(self, document: Any, body: bytearray) -> tuple[Any, list[RowError]]:
@@ -697,6 +714,14 @@ def _snapshot(rows: Any) -> bytearray | None:
         return frame(rows)[4:]
     except (TypeError, ValueError, RecursionError):
         return None
+
+
+def _between(rows: Any) -> msgspec.Raw | None:
+    """What a trace shows of a page halfway; None where that would burst the answer, or is no JSON."""
+    data = _snapshot(rows)
+    if data is None or len(data) > TRACE_BYTES or data.count(b"{") + data.count(b"[") > TRACE_OBJECTS:
+        return None
+    return msgspec.Raw(bytes(data))
 
 
 class _Before:

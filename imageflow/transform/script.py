@@ -54,12 +54,15 @@ class JailError(ImageFlowError):
 
 
 class Program(msgspec.Struct, frozen=True):
-    """What a worker runs: everything in a flow that says how an answer becomes rows. `mapping` is JSON text."""
+    """What a worker runs: everything in a flow that says how an answer becomes rows. `mapping` is JSON text. `trace`:
+    outcomes are to hold what the mapping was given.
+    """
 
     script: str | None = None
     mapping: bytes | None = None
     rows_path: str = ""
     timeout: float = 10.0
+    trace: bool = False
 
     @classmethod
     def of(cls, definition: Definition) -> Program:
@@ -82,11 +85,14 @@ class FailedRow(msgspec.Struct, frozen=True):
 
 
 class Ran(msgspec.Struct, frozen=True):
-    """A page went through script and mapping: what came out, and which elements failed alone."""
+    """A page went through script and mapping: what came out, and which elements failed alone. `between`: what the mapping
+    was given, in a trace (None: too large to show).
+    """
 
     result: Any
     failed: tuple[FailedRow, ...] = ()
     prints: str = ""
+    between: Any = None
 
 
 class Broken(msgspec.Struct, frozen=True):
@@ -95,6 +101,7 @@ class Broken(msgspec.Struct, frozen=True):
     stage: Literal["script", "mapping", "rows"]
     reason: str
     prints: str = ""
+    between: Any = None
 
 
 Outcome = Ran | Broken
@@ -131,6 +138,12 @@ def source_line(program: Program, line: int) -> str:
     """The text of a line of the script, without its indentation; empty where there is no such line."""
     lines = (program.script or "").splitlines()
     return printable(lines[line - 1].strip()[:200]) if 0 < line <= len(lines) else ""
+
+
+def line_in(reason: str) -> int | None:
+    """The script's line that a failure's text names (see `told`, `end_of` and the jail's problems)."""
+    found = re.search(r"^line (\d{1,7}): |(?: at line | \(line )(\d{1,7})\)?$", reason)
+    return int(found[1] or found[2]) if found else None
 
 
 def printable_lines(text: str) -> str:
@@ -516,6 +529,7 @@ class Jails:
             max_prints=MAX_PRINT_CHARS,
             uid=FIRST_UID + self._started % 4096,
             rows_path=program.rows_path,
+            trace=program.trace,
         )
 
     def _make_room(self) -> None:
@@ -544,12 +558,12 @@ class Jails:
         prints = printable_lines(answer.prints)
         if answer.failure is not None:
             stage: Literal["script", "mapping"] = "mapping" if answer.stage == "mapping" else "script"
-            return Broken(stage, told(program, answer.failure, stage, self._memory), prints)
+            return Broken(stage, told(program, answer.failure, stage, self._memory), prints, answer.between)
         failed = (
             FailedRow(error.index, told(program, error.failure, "script", self._memory), error.element)
             for error in answer.row_errors
         )
-        return Ran(answer.result, tuple(failed), prints)
+        return Ran(answer.result, tuple(failed), prints, answer.between)
 
 
 def _refused(problems: list[Problem]) -> Broken:
