@@ -163,7 +163,7 @@ def _error(reason: str) -> StepError:
 
 
 def _image_set(row: TriedRow) -> dict[str, Any]:
-    return {row.key: row.product, "images": msgspec.to_builtins(row.images)}
+    return {row.key: row.product, "images": msgspec.to_builtins(list(row.images))}
 
 
 def _rows(definition: Definition, body: bytes, outcome: Outcome) -> list[TriedRow]:
@@ -210,16 +210,20 @@ def as_json(trial: Trial) -> bytes:
 
 def report(trial: Trial) -> str:
     """The trial for people: inputs and outputs shortened, errors whole."""
-    return printable_text("\n".join(line for step in trial.steps for line in [*_step_lines(step, trial), ""])) + _sum(
-        trial
-    )
+    lines: list[str] = []
+    before = Step("input")
+    for step in trial.steps:
+        lines += [*_step_lines(step, before, trial), ""]
+        before = step
+    return printable_text("\n".join([*lines, _sum(trial)]))
 
 
-def _step_lines(step: Step, trial: Trial) -> Iterator[str]:
+def _step_lines(step: Step, before: Step, trial: Trial) -> Iterator[str]:
     yield f"== {step.step}"
-    if step.step not in ("input", "rows"):
-        yield f"given {describe(step.given)}:"
-        yield from _excerpt(step.given)
+    if step.step != "input":
+        same = step.given == before.output
+        yield f"given {describe(step.given)}" + (f", as {before.step} gave it" if same else ":")
+        yield from [] if same else _excerpt(step.given)
     if step.prints:
         yield "printed:"
         yield from _first([f"  | {line}" for line in step.prints.splitlines()], SHOWN_LINES, "lines")
@@ -250,14 +254,20 @@ def _short(text: str) -> str:
 
 
 def _row_line(row: TriedRow) -> str:
-    what = f"{row.stage}: {row.reason}" if row.state == "failed" else row.reason or f"{len(row.images)} images"
+    what = f"{row.stage}: {row.reason}" if row.state == "failed" else row.reason or _count(len(row.images), "image")
     return f"  {row.state:10}  {row.product or '-':30}  {what}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _sum(trial: Trial) -> str:
     states = [row.state for row in trial.rows]
     parts = [f"{states.count(state)} {state}" for state in ("ready", "superseded", "failed") if state in states]
-    return f"{'ok' if trial.ok else 'FAILED'}: {len(states)} rows" + (f" ({', '.join(parts)})" if parts else "")
+    return f"{'ok' if trial.ok else 'FAILED'}: {_count(len(states), 'row')}" + (
+        f" ({', '.join(parts)})" if parts else ""
+    )
 
 
 def printable_text(text: str) -> str:
@@ -476,7 +486,7 @@ def _failure_line(product: str | None, why: str) -> str:
 def _set_lines(sets: Iterable[tuple[str, tuple[Image, ...]]]) -> list[str]:
     lines: list[str] = []
     for product, images in sorted(sets, key=lambda pair: pair[0]):
-        lines.append(f"{product}: {len(images)} images")
+        lines.append(f"{product}: {_count(len(images), 'image')}")
         lines += [
             f"    {image.order}  {image.url}" + ("" if image.image_type == "default" else f"  {image.image_type}")
             for image in sorted(images, key=lambda image: (image.order, image.url))
@@ -502,5 +512,5 @@ async def run_cases(found: Iterable[Suite], say: Callable[[str], None]) -> bool:
     async for name, difference in verdicts(found):
         say(printable_text("\n    ".join([f"{name} ... {'FAILED' if difference else 'ok'}", *difference])))
         passed, failed = passed + (not difference), failed + bool(difference)
-    say(f"{passed + failed} cases: {passed} passed, {failed} failed")
+    say(f"{_count(passed + failed, 'case')}: {passed} passed, {failed} failed")
     return not failed

@@ -1,0 +1,108 @@
+"""What the jail costs: `python -m tests.benchmarks.transform [--seconds S]`.
+
+The same pages go through the jail (as the transformer sends them: bytes in, an outcome out) and through the same functions
+called in this process, which parse, run and encode alike and are as unsafe as they look. Each is measured in turn, several
+times, and the best is shown: rows/s, and the jail's rate as a part of the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import uvloop
+
+from imageflow.transform import mapping
+from imageflow.transform.answer import rows_at
+from imageflow.transform.script import Jails, Program, Ran
+
+SCRIPT = """
+def process_row(row):
+    return {"sku": row["sku"].strip(), "images": [{"url": url, "order": i} for i, url in enumerate(row["pictures"])]}
+"""
+CHAIN = [
+    {
+        "operation": "shift",
+        "spec": {"results": {"*": {"sku": "[&1].sku", "pictures": {"*": {"@": "[&3].images[&1].url"}}}}},
+    },
+    {"operation": "modify-overwrite-beta", "spec": {"*": {"sku": "=toUpper(@(1,sku))"}}},
+]
+PROGRAMS = {
+    "script": Program(SCRIPT, rows_path="results"),
+    "mapping": Program(mapping=msgspec.json.encode(CHAIN)),
+}
+TRIES = 3
+
+
+def page(rows: int) -> bytes:
+    """An answer of the ERP with four pictures for each product."""
+    return msgspec.json.encode(
+        {
+            "results": [
+                {"sku": f"sku-{n}", "pictures": [f"https://cdn.example.com/{n}/{i}.jpg" for i in range(4)]}
+                for n in range(rows)
+            ]
+        }
+    )
+
+
+def in_process(name: str) -> Callable[[bytes], bytes]:
+    """The program as a function, compiled once: what an engineer would write without a jail."""
+    if name == "mapping":
+        chain, problems = mapping.compile_chain(CHAIN)
+        assert not problems
+        return lambda body: msgspec.json.encode(mapping.apply(chain, msgspec.json.decode(body)))
+    namespace: dict = {}
+    exec(SCRIPT, namespace)
+    process_row = namespace["process_row"]
+    return lambda body: msgspec.json.encode([process_row(row) for row in rows_at(msgspec.json.decode(body), "results")])
+
+
+async def rate(once: Callable[[], Awaitable[object]], rows: int, seconds: float) -> float:
+    """Rows per second over about `seconds`."""
+    begun, count = time.perf_counter(), 0
+    while (passed := time.perf_counter() - begun) < seconds:
+        await once()
+        count += 1
+    return rows * count / passed
+
+
+async def compare(jails: Jails, name: str, rows: int, seconds: float) -> tuple[float, float]:
+    """The best rate in this process, and through the jail. The results must be the same."""
+    body, function = page(rows), in_process(name)
+
+    async def here() -> bytes:
+        return msgspec.json.decode(function(body))  # the jail's answer is decoded, too
+
+    async def jailed() -> Ran:
+        outcome = await jails.run("bench", PROGRAMS[name], body)
+        assert isinstance(outcome, Ran), outcome
+        return outcome
+
+    assert (await jailed()).result == await here()
+    best = [0.0, 0.0]
+    for _ in range(TRIES):
+        for index, once in enumerate((here, jailed)):
+            best[index] = max(best[index], await rate(once, rows, seconds))
+    return best[0], best[1]
+
+
+async def bench(seconds: float) -> None:
+    print(f"{'program':10} {'rows/page':>10} {'in process':>12} {'jail':>12} {'ratio':>7}   (rows/s)")
+    async with Jails() as jails:
+        for name in PROGRAMS:
+            for rows in (100, 1000):
+                free, jailed = await compare(jails, name, rows, seconds)
+                print(f"{name:10} {rows:10,} {free:12,.0f} {jailed:12,.0f} {jailed / free:7.2f}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
+    uvloop.run(bench(parser.parse_args().seconds))
+
+
+if __name__ == "__main__":
+    main()
