@@ -113,6 +113,92 @@ class User(msgspec.Struct, frozen=True):
     role: Literal["viewer", "operator", "admin"]
 
 
+class ApiKey(msgspec.Struct, frozen=True):
+    """A machine's key: it opens the outbound door of one flow and nothing else, until it expires (None: never)."""
+
+    id: str
+    flow: str
+    name: str
+    created_by: str
+    created_at: datetime
+    expires_at: datetime | None
+
+
+class Act(msgspec.Struct, frozen=True):
+    """A change as the audit log keeps it: `who` changed `what` (`flow.save`, `user.remove`, …) on which `object`, from
+    where (`origin`: an address, or `command line`). `detail` never holds a secret.
+    """
+
+    who: str
+    what: str
+    object: str
+    origin: str
+    detail: dict[str, Any] = {}
+
+
+class AuditEntry(msgspec.Struct, frozen=True):
+    """An act and when it was."""
+
+    id: int
+    at: datetime
+    act: Act
+
+
+class FlowVersion(msgspec.Struct, frozen=True):
+    """A saved version of a flow, by whom and when."""
+
+    version: int
+    author: str
+    saved_at: datetime
+
+
+class ErrorGroup(msgspec.Struct, frozen=True):
+    """Failed rows of a run that have one cause. `group` is their fingerprint; `reason` that of row `example_row`;
+    `retryable` how many of them could be written again.
+    """
+
+    group: str
+    stage: str
+    http_status: int | None
+    reason: str | None
+    rows: int
+    retryable: int
+    example_row: int
+    example_product: str | None
+
+
+class HeldDomain(msgspec.Struct, frozen=True):
+    """A domain that at least one writer holds back from: `since` the first of them does, and why."""
+
+    domain: str
+    reason: str
+    since: datetime
+    writers: int
+
+
+class Alarm(msgspec.Struct, frozen=True):
+    """Something that is worth waking somebody, open until it has passed. `notice`: what became of its last post to the
+    webhook; None while there is none.
+    """
+
+    id: int
+    flow: str
+    kind: str
+    text: str
+    opened_at: datetime
+    closed_at: datetime | None
+    notice: str | None
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """An alarm's opening or closing, to be posted to the flow's webhook."""
+
+    id: int
+    event: Literal["opened", "closed"]
+    attempts: int
+    alarm: Alarm
+
+
 class Store(Protocol):
     """Use as an async context manager: entering connects, leaving closes."""
 
@@ -130,8 +216,12 @@ class Store(Protocol):
 
     # flows ----------------------------------------------------------------------------------------------------------
 
-    async def save_flow(self, document: dict[str, Any], author: str = "") -> Flow:
+    async def save_flow(self, document: dict[str, Any], author: str = "", *, act: Act | None = None) -> Flow:
         """Save a flow's document (valid, see flowfile.parse) as a new version; an equal one makes no new version."""
+        ...
+
+    async def flow_versions(self, name: str) -> list[FlowVersion]:
+        """All versions of a flow, newest first."""
         ...
 
     async def flow(self, name: str, version: int | None = None) -> Flow:
@@ -144,7 +234,7 @@ class Store(Protocol):
 
     # runs -----------------------------------------------------------------------------------------------------------
 
-    async def create_run(self, run: Run, *, fire_time: datetime | None = None) -> bool:
+    async def create_run(self, run: Run, *, fire_time: datetime | None = None, act: Act | None = None) -> bool:
         """Add an inbound run, `queued` and waiting. With `fire_time`: once per (flow, fire time), else False."""
         ...
 
@@ -172,8 +262,18 @@ class Store(Protocol):
 
     async def run(self, run_id: str) -> Run: ...
 
-    async def runs(self, flow: str | None = None, *, limit: int = 100, active: bool = False) -> list[Run]:
-        """Runs, newest first; `active`: only those that have not ended."""
+    async def runs(
+        self,
+        flow: str | None = None,
+        *,
+        limit: int = 100,
+        active: bool = False,
+        status: str | None = None,
+        before: tuple[datetime, str] | None = None,
+    ) -> list[Run]:
+        """Runs, newest first; `active`: only those that have not ended; `before`: older than the one that was created
+        then and has that id.
+        """
         ...
 
     async def start_reading(self, run_id: str, since: datetime | None, until: datetime | None) -> Run:
@@ -205,7 +305,7 @@ class Store(Protocol):
 
     async def watermark(self, flow: str) -> datetime | None: ...
 
-    async def set_watermark(self, flow: str, since: datetime | None) -> None:
+    async def set_watermark(self, flow: str, since: datetime | None, *, act: Act | None = None) -> None:
         """Set (or clear) by hand, backwards too."""
         ...
 
@@ -267,8 +367,22 @@ class Store(Protocol):
         """
         ...
 
-    async def rows(self, run_id: str, *, state: str | None = None, after: int = 0, limit: int = 1000) -> list[RowLog]:
-        """Row logs of a run by row number."""
+    async def rows(
+        self,
+        run_id: str,
+        *,
+        state: str | None = None,
+        stage: str | None = None,
+        product: str | None = None,
+        group: str | None = None,
+        after: int = 0,
+        limit: int = 1000,
+    ) -> list[RowLog]:
+        """Row logs of a run by row number; `group` is a fingerprint of failed rows."""
+        ...
+
+    async def errors(self, run_id: str, limit: int = 100) -> list[ErrorGroup]:
+        """The failed rows of a run by cause, the largest groups first."""
         ...
 
     async def product_rows(self, product: str, *, limit: int = 100) -> list[RowLog]:
@@ -276,7 +390,13 @@ class Store(Protocol):
         ...
 
     async def reopen(
-        self, run_id: str, *, row: int | None = None, group: str | None = None, limit: int = 10_000
+        self,
+        run_id: str,
+        *,
+        row: int | None = None,
+        group: str | None = None,
+        limit: int = 10_000,
+        act: Act | None = None,
     ) -> tuple[int, list[Unsent]]:
         """Take failed rows that have an image set (stages login and write; of a run, one row or one error group) back
         into flight: attempts from 0, the run `draining` again. Returns how many, and their RowsReady messages.
@@ -293,14 +413,98 @@ class Store(Protocol):
 
     # users ----------------------------------------------------------------------------------------------------------
 
-    async def save_user(self, user: User) -> None:
-        """Add a user, or change their password and role."""
+    async def save_user(self, user: User, *, act: Act | None = None) -> None:
+        """Add a user, or change their password and role. Another password ends their tokens."""
         ...
 
     async def user(self, name: str) -> User | None: ...
+
+    async def users(self) -> list[User]:
+        """All users by name."""
+        ...
+
+    async def set_role(self, name: str, role: str, *, act: Act | None = None) -> None:
+        """Raises NotFoundError."""
+        ...
+
+    async def remove_user(self, name: str, *, act: Act | None = None) -> None:
+        """The user and their tokens. Raises NotFoundError."""
+        ...
 
     async def save_token(self, digest: str, user: str, expires_at: datetime) -> None: ...
 
     async def token_user(self, digest: str, now: datetime) -> User | None:
         """Whose unexpired token that is."""
+        ...
+
+    async def revoke_token(self, digest: str) -> None: ...
+
+    async def add_key(self, key: ApiKey, digest: str, *, act: Act | None = None) -> None:
+        """Add a machine's key; only its digest is kept."""
+        ...
+
+    async def keys(self, flow: str | None = None) -> list[ApiKey]:
+        """Keys by flow, then name; also those that have expired."""
+        ...
+
+    async def key(self, digest: str, now: datetime) -> ApiKey | None:
+        """The unexpired key with that digest."""
+        ...
+
+    async def revoke_key(self, key_id: str, *, act: Act | None = None) -> ApiKey:
+        """Forget a key. Raises NotFoundError."""
+        ...
+
+    # audit log ------------------------------------------------------------------------------------------------------
+
+    async def note(self, act: Act) -> None:
+        """Enter a change in the audit log. Methods with an `act` do so in their own transaction, if they change anything."""
+        ...
+
+    async def audit(
+        self, *, before: int | None = None, who: str | None = None, what: str | None = None, limit: int = 100
+    ) -> list[AuditEntry]:
+        """The audit log, newest first; `before`: entries older than the one with that id."""
+        ...
+
+    # alarms and holds -----------------------------------------------------------------------------------------------
+
+    async def lease(self, name: str, holder: str, seconds: float) -> bool:
+        """Whether `holder` has the lease now, for `seconds` from now: it had it, or nobody else's is unexpired."""
+        ...
+
+    async def recent_runs(self, flow: str, since: datetime, limit: int = 200) -> list[Run]:
+        """The newest runs of a flow that have ended after `since` or not at all; at least the newest that has ended."""
+        ...
+
+    async def rows_since(self, flow: str, since: datetime) -> bool:
+        """Whether a run of the flow that was going on after `since` had rows."""
+        ...
+
+    async def sound(self, flow: str, alarming: dict[str, str], *, notify: bool) -> list[Alarm]:
+        """Open an alarm of each kind in `alarming` (kind: text) that is not open, and close those that are not in it;
+        an open one's text follows. `notify`: with a notice for each that opened or closed. Returns those.
+        """
+        ...
+
+    async def alarms(
+        self, flow: str | None = None, *, is_open: bool | None = None, before: int | None = None, limit: int = 100
+    ) -> list[Alarm]:
+        """Alarms, newest first; `before`: older than the one with that id."""
+        ...
+
+    async def due_notices(self, limit: int = 100) -> list[Notice]:
+        """Notices to post now, oldest first."""
+        ...
+
+    async def notice_sent(self, notice: int, outcome: str, *, again_in: float | None = None) -> None:
+        """A notice was posted, and what became of that (kept with its alarm); `again_in`: it is due again then."""
+        ...
+
+    async def hold(self, owner: str, held: dict[str, str], seconds: float) -> None:
+        """The domains (and why) that a writer process holds now, for at least `seconds` more: these and no others."""
+        ...
+
+    async def holds(self) -> list[HeldDomain]:
+        """The domains that writers hold."""
         ...

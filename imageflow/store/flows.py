@@ -10,6 +10,8 @@ from sqlalchemy import and_, select, update
 
 from imageflow.errors import NotFoundError
 from imageflow.flow import Definition, Flow, decode_custom
+from imageflow.store import Act, FlowVersion
+from imageflow.store.audit import note
 from imageflow.store.database import Tx
 from imageflow.store.tables import flow_versions, flows
 from imageflow.store.text import clean, to_json
@@ -20,7 +22,7 @@ class FlowsSql(Sql):
     """The methods of the store about flows."""
 
     @writes
-    async def save_flow(self, tx: Tx, document: dict[str, Any], author: str = "") -> Flow:
+    async def save_flow(self, tx: Tx, document: dict[str, Any], author: str = "", *, act: Act | None = None) -> Flow:
         text = to_json(document)
         name = _flow(text, 0).name
         await tx.execute(tx.insert(flows).values(name=name, version=0).on_conflict_do_nothing())
@@ -33,7 +35,15 @@ class FlowsSql(Sql):
         added = {"flow": name, "version": version, "document": text, "author": clean(author), "saved_at": tx.now}
         await tx.execute(tx.insert(flow_versions).values(**added))
         await tx.execute(update(flows).where(flows.c.name == name).values(version=version))
+        await note(tx, act, version=version)
         return _flow(text, version)
+
+    @reads
+    async def flow_versions(self, tx: Tx, name: str) -> list[FlowVersion]:
+        await _version(tx, name, None)
+        columns = (flow_versions.c.version, flow_versions.c.author, flow_versions.c.saved_at)
+        statement = select(*columns).where(flow_versions.c.flow == name).order_by(flow_versions.c.version.desc())
+        return [FlowVersion(row.version, row.author, row.saved_at) for row in await tx.all(statement)]
 
     @reads
     async def flow(self, tx: Tx, name: str, version: int | None = None) -> Flow:

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Boolean, ColumnElement, delete, literal_column, select
+from sqlalchemy import Boolean, ColumnElement, and_, case, delete, func, literal_column, select, text
+from sqlalchemy import Row as SqlRow
 
 from imageflow.messages import RowsReady, chunked
 from imageflow.row import Row, RowLog
 from imageflow.run import Run
-from imageflow.store import HeldRow, Registered, Unsent
+from imageflow.store import Act, ErrorGroup, HeldRow, Registered, Unsent
+from imageflow.store.audit import note
 from imageflow.store.batch import Batch, BatchStatement
 from imageflow.store.database import Tx
 from imageflow.store.ledger import settle
@@ -38,6 +40,9 @@ _REOPEN = BatchStatement(
 )
 _FAILED: ColumnElement[bool] = literal_column("state IN ('failed', 'retrying')", Boolean())
 """In these very words, so that the partial index is used."""
+
+_REOPENABLE = (rows.c.stage.in_(("login", "write")), rows.c.product.is_not(None), rows.c.images != "[]")
+"""What can be written again, of the failed rows."""
 
 _decode_held = msgspec.json.Decoder(HeldRow).decode
 _decode_ranges = msgspec.json.Decoder(list[tuple[int, int]]).decode
@@ -96,12 +101,42 @@ class RowsSql(Sql):
 
     @reads
     async def rows(
-        self, tx: Tx, run_id: str, *, state: str | None = None, after: int = 0, limit: int = 1000
+        self,
+        tx: Tx,
+        run_id: str,
+        *,
+        state: str | None = None,
+        stage: str | None = None,
+        product: str | None = None,
+        group: str | None = None,
+        after: int = 0,
+        limit: int = 1000,
     ) -> list[RowLog]:
         statement = select(rows).where(rows.c.run_id == clean(run_id), rows.c.number > after)
         if state is not None:
             statement = statement.where(_FAILED if state == "failed" else rows.c.state == state)
+        if group is not None:
+            statement = statement.where(_FAILED, rows.c.state == "failed", rows.c.fingerprint == clean(group))
+        if stage is not None:
+            statement = statement.where(rows.c.stage == clean(stage))
+        if product is not None:
+            statement = statement.where(rows.c.product == clean(product))
         return [to_log(row) for row in await tx.all(statement.order_by(rows.c.number).limit(limit))]
+
+    @reads
+    async def errors(self, tx: Tx, run_id: str, limit: int = 100) -> list[ErrorGroup]:
+        mine = (rows.c.run_id == clean(run_id), _FAILED, rows.c.state == "failed")
+        again = case((and_(*_REOPENABLE), 1), else_=0)
+        numbers = (
+            func.count().label("rows"),
+            func.sum(again).label("retryable"),
+            func.min(rows.c.number).label("first"),
+        )
+        groups = select(rows.c.fingerprint, *numbers).where(*mine).group_by(rows.c.fingerprint)
+        found = await tx.all(groups.order_by(text("rows DESC"), text("first")).limit(limit))
+        examples = select(rows).where(rows.c.run_id == clean(run_id), rows.c.number.in_([row.first for row in found]))
+        by_number = {row.number: row for row in await tx.all(examples)}
+        return [_error_group(row, by_number[row.first]) for row in found]
 
     @reads
     async def product_rows(self, tx: Tx, product: str, *, limit: int = 100) -> list[RowLog]:
@@ -112,17 +147,17 @@ class RowsSql(Sql):
 
     @writes
     async def reopen(
-        self, tx: Tx, run_id: str, *, row: int | None = None, group: str | None = None, limit: int = 10_000
+        self,
+        tx: Tx,
+        run_id: str,
+        *,
+        row: int | None = None,
+        group: str | None = None,
+        limit: int = 10_000,
+        act: Act | None = None,
     ) -> tuple[int, list[Unsent]]:
         run = await load(tx, run_id, lock=True)
-        statement = select(rows).where(
-            rows.c.run_id == run.run_id,
-            _FAILED,
-            rows.c.state == "failed",
-            rows.c.stage.in_(("login", "write")),
-            rows.c.product.is_not(None),
-            rows.c.images != "[]",
-        )
+        statement = select(rows).where(rows.c.run_id == run.run_id, _FAILED, rows.c.state == "failed", *_REOPENABLE)
         if row is not None:
             statement = statement.where(rows.c.number == row)
         if group is not None:
@@ -130,6 +165,7 @@ class RowsSql(Sql):
         failed = await tx.all(statement.order_by(rows.c.number).limit(limit).with_for_update())
         if not failed:
             return 0, []
+        await note(tx, act, rows=len(failed))
         numbers = [(found.number,) for found in failed]
         await tx.execute(_REOPEN.on(tx), _REOPEN.parameters(tx, numbers, run_id=run.run_id))
         draining = {"status": "draining", "finished_at": None} if run.read_complete else {}
@@ -139,6 +175,19 @@ class RowsSql(Sql):
         ]
         messages = [RowsReady(run.run_id, run.flow, run.version, chunk) for chunk in chunked(again)]
         return len(failed), [await post(tx, message) for message in messages]
+
+
+def _error_group(group: SqlRow[Any], example: SqlRow[Any]) -> ErrorGroup:
+    return ErrorGroup(
+        group=group.fingerprint or "",
+        stage=example.stage,
+        http_status=example.http_status,
+        reason=example.reason,
+        rows=group.rows,
+        retryable=group.retryable,
+        example_row=group.first,
+        example_product=example.product,
+    )
 
 
 def grown(known: Ranges, total: int, highest: int) -> Ranges:

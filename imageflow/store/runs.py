@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import func, select, update
+from sqlalchemy import and_, func, or_, select, update
 
 from imageflow.errors import NotFoundError
 from imageflow.messages import PageRead, ReadPage
 from imageflow.page import Page
 from imageflow.run import FINAL, Run
-from imageflow.store import SavedPage, Unsent
+from imageflow.store import Act, SavedPage, Unsent
+from imageflow.store.audit import note
 from imageflow.store.database import Tx
 from imageflow.store.flows import group_of
 from imageflow.store.runlog import advance, change, load, move_watermark, post, run_values, to_run
@@ -32,10 +33,11 @@ class RunsSql(Sql):
     """The methods of the store about runs."""
 
     @writes
-    async def create_run(self, tx: Tx, run: Run, *, fire_time: datetime | None = None) -> bool:
+    async def create_run(self, tx: Tx, run: Run, *, fire_time: datetime | None = None, act: Act | None = None) -> bool:
         if fire_time is not None and not await _fire(tx, run.flow, fire_time, run.run_id):
             return False
-        await insert_run(tx, run, released=False)
+        if await insert_run(tx, run, released=False):
+            await note(tx, act)
         return True
 
     @writes
@@ -76,12 +78,27 @@ class RunsSql(Sql):
         return await load(tx, run_id)
 
     @reads
-    async def runs(self, tx: Tx, flow: str | None = None, *, limit: int = 100, active: bool = False) -> list[Run]:
+    async def runs(
+        self,
+        tx: Tx,
+        flow: str | None = None,
+        *,
+        limit: int = 100,
+        active: bool = False,
+        status: str | None = None,
+        before: tuple[datetime, str] | None = None,
+    ) -> list[Run]:
         statement = select(runs).order_by(runs.c.created_at.desc(), runs.c.run_id.desc()).limit(limit)
         if flow is not None:
             statement = statement.where(runs.c.flow == clean(flow))
         if active:
             statement = statement.where(runs.c.finished_at.is_(None))
+        if status is not None:
+            statement = statement.where(runs.c.status == status)
+        if before is not None:
+            created_at, run_id = before
+            same = and_(runs.c.created_at == created_at, runs.c.run_id < clean(run_id))
+            statement = statement.where(or_(runs.c.created_at < created_at, same))
         return [to_run(row) for row in await tx.all(statement)]
 
     @writes
@@ -154,7 +171,8 @@ class RunsSql(Sql):
         return since
 
     @writes
-    async def set_watermark(self, tx: Tx, flow: str, since: datetime | None) -> None:
+    async def set_watermark(self, tx: Tx, flow: str, since: datetime | None, *, act: Act | None = None) -> None:
+        await note(tx, act)
         if since is None:
             await tx.execute(watermarks.delete().where(watermarks.c.flow == flow))
             return

@@ -6,6 +6,8 @@ from typing import Self
 
 from sqlalchemy import text
 
+from imageflow.store.alarms import AlarmsSql
+from imageflow.store.audit import AuditSql
 from imageflow.store.database import Tx
 from imageflow.store.flows import FlowsSql
 from imageflow.store.ledger import LedgerSql
@@ -19,7 +21,7 @@ from imageflow.store.users import UsersSql
 _ONE = text("SELECT 1")
 
 
-class SqlStore(FlowsSql, RunsSql, PostsSql, RowsSql, LedgerSql, OutboxSql, UsersSql):
+class SqlStore(FlowsSql, RunsSql, PostsSql, RowsSql, LedgerSql, OutboxSql, UsersSql, AuditSql, AlarmsSql):
     """Implements Store. `connect.connect` makes one from a URL."""
 
     async def __aenter__(self) -> Self:

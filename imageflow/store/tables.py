@@ -260,3 +260,81 @@ tokens = Table(
     Column("expires_at", Instant, nullable=False),
     Index("tokens_by_expiry", "expires_at"),
 )
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("digest", Key, nullable=False),
+    Column("flow", Key, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant),
+    Index("api_keys_by_digest", "digest", unique=True),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", Serial, Identity(), primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("object", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+alarms = Table(
+    "alarms",
+    metadata,
+    Column("id", Serial, Identity(), primary_key=True),
+    Column("flow", Key, nullable=False),
+    Column("kind", Key, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("opened_at", Instant, nullable=False),
+    Column("closed_at", Instant),
+    Column("notice", Text),
+    Index(
+        "alarms_open",
+        "flow",
+        "kind",
+        unique=True,
+        postgresql_where=text("closed_at IS NULL"),
+        sqlite_where=text("closed_at IS NULL"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+notices = Table(
+    "notices",
+    metadata,
+    Column("id", Serial, Identity(), primary_key=True),
+    Column("alarm", BigInteger, nullable=False),
+    Column("flow", Key, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", Instant, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+holds = Table(
+    "holds",
+    metadata,
+    Column("domain", Key, nullable=False),
+    Column("owner", Key, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("since", Instant, nullable=False),
+    Column("alive_until", Instant, nullable=False),
+    PrimaryKeyConstraint("domain", "owner"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Key, primary_key=True),
+    Column("holder", Key, nullable=False),
+    Column("until", Instant, nullable=False),
+)

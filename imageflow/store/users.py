@@ -1,14 +1,18 @@
-"""Users and the tokens that they logged in with."""
+"""Users, the tokens that they logged in with, and the keys of machines."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import Row as SqlRow
+from sqlalchemy import delete, or_, select, update
 
-from imageflow.store import User
+from imageflow.errors import NotFoundError
+from imageflow.store import Act, ApiKey, User
+from imageflow.store.audit import note
 from imageflow.store.database import Tx
-from imageflow.store.tables import tokens, users
+from imageflow.store.tables import api_keys, tokens, users
 from imageflow.store.text import clean
 from imageflow.store.transaction import Sql, reads, writes
 
@@ -17,15 +21,36 @@ class UsersSql(Sql):
     """The methods of the store about users."""
 
     @writes
-    async def save_user(self, tx: Tx, user: User) -> None:
+    async def save_user(self, tx: Tx, user: User, *, act: Act | None = None) -> None:
         values = {"password_hash": user.password_hash, "role": user.role}
         statement = tx.insert(users).values(name=user.name, **values)
+        known = await tx.value(select(users.c.password_hash).where(users.c.name == user.name).with_for_update())
         await tx.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
+        if known is not None and known != user.password_hash:
+            await tx.execute(delete(tokens).where(tokens.c.user_name == user.name))
+        await note(tx, act)
 
     @reads
     async def user(self, tx: Tx, name: str) -> User | None:
         row = await tx.first(select(users).where(users.c.name == clean(name)))
-        return None if row is None else User(row.name, row.password_hash, row.role)
+        return None if row is None else _user(row)
+
+    @reads
+    async def users(self, tx: Tx) -> list[User]:
+        return [_user(row) for row in await tx.all(select(users).order_by(users.c.name))]
+
+    @writes
+    async def set_role(self, tx: Tx, name: str, role: str, *, act: Act | None = None) -> None:
+        if not await tx.count(update(users).where(users.c.name == clean(name)).values(role=role)):
+            raise _unknown(name)
+        await note(tx, act)
+
+    @writes
+    async def remove_user(self, tx: Tx, name: str, *, act: Act | None = None) -> None:
+        await tx.execute(delete(tokens).where(tokens.c.user_name == clean(name)))
+        if not await tx.count(delete(users).where(users.c.name == clean(name))):
+            raise _unknown(name)
+        await note(tx, act)
 
     @writes
     async def save_token(self, tx: Tx, digest: str, user: str, expires_at: datetime) -> None:
@@ -39,4 +64,54 @@ class UsersSql(Sql):
     async def token_user(self, tx: Tx, digest: str, now: datetime) -> User | None:
         valid = (tokens.c.digest == clean(digest), tokens.c.expires_at > now)
         row = await tx.first(select(users).join(tokens, tokens.c.user_name == users.c.name).where(*valid))
-        return None if row is None else User(row.name, row.password_hash, row.role)
+        return None if row is None else _user(row)
+
+    @writes
+    async def revoke_token(self, tx: Tx, digest: str) -> None:
+        await tx.execute(delete(tokens).where(tokens.c.digest == clean(digest)))
+
+    @writes
+    async def add_key(self, tx: Tx, key: ApiKey, digest: str, *, act: Act | None = None) -> None:
+        values = {
+            "id": key.id,
+            "flow": key.flow,
+            "name": clean(key.name),
+            "created_by": clean(key.created_by),
+            "created_at": key.created_at,
+            "expires_at": key.expires_at,
+        }
+        if await tx.count(tx.insert(api_keys).values(digest=digest, **values).on_conflict_do_nothing()):
+            await note(tx, act)
+
+    @reads
+    async def keys(self, tx: Tx, flow: str | None = None) -> list[ApiKey]:
+        statement = select(api_keys).order_by(api_keys.c.flow, api_keys.c.name, api_keys.c.id)
+        if flow is not None:
+            statement = statement.where(api_keys.c.flow == clean(flow))
+        return [_key(row) for row in await tx.all(statement)]
+
+    @reads
+    async def key(self, tx: Tx, digest: str, now: datetime) -> ApiKey | None:
+        valid = or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > now)
+        row = await tx.first(select(api_keys).where(api_keys.c.digest == clean(digest), valid))
+        return None if row is None else _key(row)
+
+    @writes
+    async def revoke_key(self, tx: Tx, key_id: str, *, act: Act | None = None) -> ApiKey:
+        row = await tx.first(delete(api_keys).where(api_keys.c.id == clean(key_id)).returning(*api_keys.c))
+        if row is None:
+            raise NotFoundError(f"there is no key {key_id!r}")
+        await note(tx, act, flow=row.flow, name=row.name)
+        return _key(row)
+
+
+def _user(row: SqlRow[Any]) -> User:
+    return User(row.name, row.password_hash, row.role)
+
+
+def _key(row: SqlRow[Any]) -> ApiKey:
+    return ApiKey(row.id, row.flow, row.name, row.created_by, row.created_at, row.expires_at)
+
+
+def _unknown(name: str) -> NotFoundError:
+    return NotFoundError(f"there is no user {name!r}")

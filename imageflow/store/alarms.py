@@ -1,0 +1,137 @@
+"""Alarms with the notices that are to be posted of them, held domains, and leases: who of many does a job now."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row as SqlRow
+from sqlalchemy import delete, func, or_, select, update
+
+from imageflow.run import Run
+from imageflow.store import Alarm, HeldDomain, Notice
+from imageflow.store.database import Tx
+from imageflow.store.runlog import to_run
+from imageflow.store.tables import alarms, holds, leases, notices, runs
+from imageflow.store.text import clean
+from imageflow.store.transaction import Sql, reads, writes
+
+
+class AlarmsSql(Sql):
+    """The methods of the store about alarms and holds."""
+
+    @writes
+    async def lease(self, tx: Tx, name: str, holder: str, seconds: float) -> bool:
+        values = {"holder": holder, "until": tx.now + timedelta(seconds=seconds)}
+        statement = tx.insert(leases).values(name=name, **values)
+        free = or_(leases.c.holder == holder, leases.c.until <= tx.now)
+        taken = statement.on_conflict_do_update(index_elements=["name"], set_=values, where=free)
+        return await tx.count(taken) == 1
+
+    @reads
+    async def recent_runs(self, tx: Tx, flow: str, since: datetime, limit: int = 200) -> list[Run]:
+        mine = select(runs).where(runs.c.flow == flow)
+        newest = mine.order_by(runs.c.created_at.desc(), runs.c.run_id.desc())
+        recent = newest.where(or_(runs.c.finished_at.is_(None), runs.c.finished_at > since)).limit(limit)
+        found = [to_run(row) for row in await tx.all(recent)]
+        if any(run.finished_at is not None for run in found):
+            return found
+        last = await tx.first(newest.where(runs.c.finished_at.is_not(None)).limit(1))
+        return found if last is None else [*found, to_run(last)]
+
+    @reads
+    async def rows_since(self, tx: Tx, flow: str, since: datetime) -> bool:
+        going = or_(runs.c.created_at > since, runs.c.finished_at > since, runs.c.finished_at.is_(None))
+        statement = select(runs.c.run_id).where(runs.c.flow == flow, runs.c.total > 0, going)
+        return await tx.value(statement.order_by(runs.c.created_at.desc()).limit(1)) is not None
+
+    @writes
+    async def sound(self, tx: Tx, flow: str, alarming: dict[str, str], *, notify: bool) -> list[Alarm]:
+        mine = (alarms.c.flow == flow, alarms.c.closed_at.is_(None))
+        known = {row.kind: row for row in await tx.all(select(alarms).where(*mine).with_for_update())}
+        changed = []
+        for kind, text in sorted(alarming.items()):
+            if kind in known:
+                if known[kind].text != clean(text):
+                    await tx.execute(update(alarms).where(alarms.c.id == known[kind].id).values(text=clean(text)))
+            elif (opened := await _open(tx, flow, kind, text)) is not None:
+                changed.append(opened)
+        for kind in sorted(known.keys() - alarming.keys()):
+            closed = update(alarms).where(alarms.c.id == known[kind].id, *mine).values(closed_at=tx.now)
+            changed += [_alarm(row) for row in await tx.all(closed.returning(*alarms.c))]
+        for alarm in changed if notify else ():
+            event = "opened" if alarm.closed_at is None else "closed"
+            values = {"alarm": alarm.id, "flow": flow, "event": event, "attempts": 0, "due_at": tx.now}
+            await tx.execute(tx.insert(notices).values(**values))
+        return changed
+
+    @reads
+    async def alarms(
+        self,
+        tx: Tx,
+        flow: str | None = None,
+        *,
+        is_open: bool | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> list[Alarm]:
+        statement = select(alarms).order_by(alarms.c.id.desc()).limit(limit)
+        if flow is not None:
+            statement = statement.where(alarms.c.flow == clean(flow))
+        if is_open is not None:
+            statement = statement.where(alarms.c.closed_at.is_(None) if is_open else alarms.c.closed_at.is_not(None))
+        if before is not None:
+            statement = statement.where(alarms.c.id < before)
+        return [_alarm(row) for row in await tx.all(statement)]
+
+    @reads
+    async def due_notices(self, tx: Tx, limit: int = 100) -> list[Notice]:
+        of_notice = (notices.c.id.label("notice_id"), notices.c.event, notices.c.attempts)
+        statement = select(*of_notice, alarms).join(alarms, alarms.c.id == notices.c.alarm)
+        found = await tx.all(statement.where(notices.c.due_at <= tx.now).order_by(notices.c.id).limit(limit))
+        return [Notice(row.notice_id, row.event, row.attempts, _alarm(row)) for row in found]
+
+    @writes
+    async def notice_sent(self, tx: Tx, notice: int, outcome: str, *, again_in: float | None = None) -> None:
+        mine = notices.c.id == notice
+        alarm = await tx.value(select(notices.c.alarm).where(mine).with_for_update())
+        if alarm is None:
+            return
+        await tx.execute(update(alarms).where(alarms.c.id == alarm).values(notice=clean(outcome)))
+        if again_in is None:
+            await tx.execute(delete(notices).where(mine))
+            return
+        later = {"attempts": notices.c.attempts + 1, "due_at": tx.now + timedelta(seconds=again_in)}
+        await tx.execute(update(notices).where(mine).values(**later))
+
+    @writes
+    async def hold(self, tx: Tx, owner: str, held: dict[str, str], seconds: float) -> None:
+        await tx.execute(
+            delete(holds).where(or_(holds.c.owner == owner, holds.c.alive_until <= tx.now), _not_in(owner, held))
+        )
+        for domain, reason in sorted(held.items()):
+            values = {"reason": clean(reason), "alive_until": tx.now + timedelta(seconds=seconds)}
+            statement = tx.insert(holds).values(domain=domain, owner=owner, since=tx.now, **values)
+            await tx.execute(statement.on_conflict_do_update(index_elements=["domain", "owner"], set_=values))
+
+    @reads
+    async def holds(self, tx: Tx) -> list[HeldDomain]:
+        columns = (holds.c.domain, func.min(holds.c.reason).label("reason"), func.min(holds.c.since).label("since"))
+        statement = select(*columns, func.count().label("writers")).where(holds.c.alive_until > tx.now)
+        found = await tx.all(statement.group_by(holds.c.domain).order_by(holds.c.domain))
+        return [HeldDomain(row.domain, row.reason, row.since, row.writers) for row in found]
+
+
+def _not_in(owner: str, held: dict[str, str]) -> Any:
+    """All records but those that `owner` is about to write anew: they keep since when."""
+    return or_(holds.c.owner != owner, holds.c.domain.not_in(sorted(held)))
+
+
+async def _open(tx: Tx, flow: str, kind: str, text: str) -> Alarm | None:
+    values = {"flow": flow, "kind": kind, "text": clean(text), "opened_at": tx.now}
+    row = await tx.first(tx.insert(alarms).values(**values).on_conflict_do_nothing().returning(*alarms.c))
+    return None if row is None else _alarm(row)
+
+
+def _alarm(row: SqlRow[Any]) -> Alarm:
+    return Alarm(row.id, row.flow, row.kind, row.text, row.opened_at, row.closed_at, row.notice)
