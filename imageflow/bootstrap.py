@@ -39,7 +39,7 @@ from imageflow.write.writer import Writer
 log = structlog.get_logger()
 
 SERVICES = ("scheduler", "reader", "transformer", "writer", "gateway")
-OMNITRON_CONNECTIONS = 1024
+OMNITRON_CONNECTIONS = 100
 ERP_CONNECTIONS = 100
 FETCH_CONNECTIONS = 32
 
@@ -222,7 +222,7 @@ class _Parts:
     async def _writer(self, stack: AsyncExitStack) -> None:
         s = self.substrate
         transport = await stack.enter_async_context(Transport(connections=OMNITRON_CONNECTIONS))
-        writer = Writer(s.store, s.broker, s.clock, transport, OmnitronSessions(transport, s.environ, s.clock))
+        writer = Writer(s.store, s.broker, s.clock, OmnitronSessions(transport, s.environ, s.clock))
         stack.push_async_callback(writer.close)
         self.writer = writer
         self.jobs.append(writer.run)

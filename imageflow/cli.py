@@ -19,13 +19,14 @@ import click
 import orjson
 import uvloop
 
-from imageflow import __version__, bootstrap, flowfile, log, secret, trial
+from imageflow import __version__, bootstrap, changes, flowfile, log, secret, trial
 from imageflow import settings as settings_
 from imageflow.bootstrap import DataDirBusy, Substrate
+from imageflow.changes import Actor, inbound
 from imageflow.clock import SystemClock, iso
-from imageflow.errors import FlowFileError, ImageFlowError, NotFoundError, Problem
+from imageflow.errors import FlowFileError, ImageFlowError, Problem
 from imageflow.flow import Definition, Flow
-from imageflow.follow import follow, inbound, nothing_missing, start_run, summarize
+from imageflow.follow import follow, nothing_missing, summarize
 from imageflow.gateway.access import add_user
 from imageflow.read import request
 from imageflow.row import RowLog, shown
@@ -90,6 +91,11 @@ def _first(group: BaseExceptionGroup[Any]) -> BaseException:
     return error
 
 
+def actor() -> Actor:
+    """Who changes something: whoever runs the command."""
+    return Actor(getpass.getuser(), "command line")
+
+
 def print_json(value: Any, *, indent: bool = False) -> None:
     """One line, so that the last line of stdout is the whole object; indented where people read it."""
     option = orjson.OPT_INDENT_2 if indent else 0
@@ -145,7 +151,7 @@ async def _serve(
             bootstrap.open_substrate(settings, os.environ, consumer=True) as substrate,
         ):
             for document in documents:
-                await substrate.store.save_flow(document)
+                await changes.save_flow(substrate.store, document, actor())
             await bootstrap.run_services(substrate, names, stop, port=port)
 
 
@@ -232,7 +238,7 @@ def apply(settings: Settings, files: tuple[Path, ...], force: bool) -> None:
         _pass_cases(files)
 
     async def work(store: Store) -> list[Flow]:
-        return [await store.save_flow(document, getpass.getuser()) for document in documents]
+        return [await changes.save_flow(store, document, actor()) for document in documents]
 
     for saved in _with_store(settings, work):
         click.echo(f"{saved.name}: version {saved.version}")
@@ -455,12 +461,12 @@ async def _run(
     async with _working(settings, alone=wait) as (substrate, own):
         store = substrate.store
         for document in documents:
-            await store.save_flow(document, getpass.getuser())
+            await changes.save_flow(store, document, actor())
         flow = await store.flow(name)
         if own:
             for ref in flowfile.referenced_secrets(flow.definition):
                 secret.resolve(ref)
-        run_id = await start_run(store, substrate.relay, name, ids, getpass.getuser(), substrate.clock.now())
+        run_id = await changes.start_run(store, substrate.relay, name, ids, actor(), substrate.clock.now())
         if not wait:
             return await summarize(store, await store.run(run_id))
         async with _services(substrate, enabled=own):
@@ -474,7 +480,7 @@ async def _run_missing(
     async with _working(settings, alone=wait) as (substrate, own), bootstrap.missing_fetcher(substrate) as fetcher:
         store = substrate.store
         for document in documents:
-            await store.save_flow(document, getpass.getuser())
+            await changes.save_flow(store, document, actor())
         flow = inbound(await store.flow(name))
         if own:
             for ref in flowfile.referenced_secrets(flow.definition):
@@ -605,11 +611,7 @@ def retry_rows(settings: Settings, run_id: str, row: int | None, wait: bool, as_
     async def work() -> dict[str, Any]:
         async with _working(settings, alone=wait) as (substrate, own):
             store = substrate.store
-            await store.run(run_id)
-            count, unsent = await store.reopen(run_id, row=row)
-            if row is not None and not count:
-                raise NotFoundError(f"run {run_id} has no failed row {row} that can be written again")
-            await substrate.relay.send(unsent)
+            await changes.retry(store, substrate.relay, run_id, actor(), row=row)
             if not wait:
                 return await summarize(store, await store.run(run_id))
             async with _services(substrate, enabled=own):
@@ -674,7 +676,7 @@ def set_watermark(settings: Settings, name: str, since: str, as_json: bool) -> N
             raise click.UsageError(f"not an ISO date, nor none: {since!r}") from error
         if instant is not None and instant.year < 1970:
             raise click.UsageError("a watermark before 1970 is none: say none")
-        await store.set_watermark(name, instant)
+        await changes.set_watermark(store, name, instant, actor())
         return await _watermark(store, name)
 
     _print_watermark(_with_store(settings, work), as_json=as_json)

@@ -16,11 +16,12 @@ import msgspec
 
 from imageflow import bootstrap
 from imageflow.bootstrap import Substrate
+from imageflow.changes import Actor, start_run
 from imageflow.clock import SystemClock
 from imageflow.emulator.erp import FakeErp
 from imageflow.emulator.omnitron import FakeOmnitron
 from imageflow.errors import ImageFlowError
-from imageflow.follow import follow, start_run, summarize
+from imageflow.follow import follow, summarize
 from imageflow.gateway.access import add_user
 from imageflow.run import Run
 from imageflow.secret import Secret
@@ -147,7 +148,8 @@ async def _running(settings: Settings) -> AsyncIterator[tuple[Substrate, int, as
 
 
 async def _inbound(substrate: Substrate, tell: Callable[[str], Any]) -> dict[str, Any]:
-    run_id = await start_run(substrate.store, substrate.relay, "demo-inbound", (), "demo", SystemClock().now())
+    actor, now = Actor("demo", "demo"), SystemClock().now()
+    run_id = await start_run(substrate.store, substrate.relay, "demo-inbound", (), actor, now)
     tell(f"inbound run {run_id}")
     run = await follow(substrate.store, run_id, _progress(tell))
     return await summarize(substrate.store, run)

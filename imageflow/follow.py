@@ -1,52 +1,20 @@
-"""Starting runs and following them to their end, for the command line and the demo."""
+"""Following runs to their end, for the command line and the demo."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from imageflow.clock import iso
-from imageflow.errors import ImageFlowError, StoreError
-from imageflow.flow import Flow
-from imageflow.relay import Relay
-from imageflow.run import Counts, Run, Trigger, new_run_id, summary
+from imageflow.errors import StoreError
+from imageflow.run import Counts, Run, summary
 from imageflow.store import Store
 
 POLL_SECONDS = 0.2
 AWAY_SECONDS = 60.0
-
-
-class NotRunnable(ImageFlowError):
-    """The flow cannot be run by hand."""
-
-    exit_status = 2
-
-
-async def start_run(store: Store, relay: Relay, name: str, ids: tuple[str, ...], by: str, now: datetime) -> str:
-    """Add a person's run of an inbound flow, and let it begin if none of the flow's is active; its id."""
-    flow = inbound(await store.flow(name))
-    run = Run(
-        run_id=new_run_id(now),
-        flow=flow.name,
-        version=flow.version,
-        trigger=Trigger("person", by, ids),
-        status="queued",
-        created_at=now,
-    )
-    await store.create_run(run)
-    await relay.send(await store.release_runs())
-    return run.run_id
-
-
-def inbound(flow: Flow) -> Flow:
-    """The flow itself. Raises NotRunnable for an outbound one."""
-    if not flow.definition.inbound:
-        raise NotRunnable(f"{flow.name} is an outbound flow: it runs when rows are posted to /api/outbound/{flow.name}")
-    return flow
 
 
 async def follow(store: Store, run_id: str, progress: Callable[[Run], None] | None = None) -> Run:

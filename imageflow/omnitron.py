@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -46,6 +46,19 @@ class _Credentials(msgspec.Struct, frozen=True):
     password: Secret
 
 
+class Access(NamedTuple):
+    """A flow's way to tokens: see OmnitronSessions.token and invalidate."""
+
+    session: Session
+    log_in: Callable[[], Awaitable[str]]
+
+    async def token(self) -> str:
+        return await self.session.token(self.log_in)
+
+    def invalidate(self, token: str) -> None:
+        self.session.forget(token)
+
+
 class OmnitronSessions:
     """One session per domain and user, whatever the number of flows and rows."""
 
@@ -61,11 +74,15 @@ class OmnitronSessions:
         Raises SecretError for a secret that is not set; LoginError when the credentials are refused, and, `transient`,
         when Omnitron is busy or out of order; TransportError when it cannot be reached.
         """
+        return await self.access(flow).token()
+
+    def access(self, flow: Definition) -> Access:
+        """The session of a flow, its secrets read once: for many requests. Raises SecretError."""
         credentials = self._credentials(flow)
         session = self._sessions.get(credentials)
         if session is None:
             session = self._open(credentials)
-        return await session.token(lambda: self._log_in(credentials, flow.write.timeout))
+        return Access(session, lambda: self._log_in(credentials, flow.write.timeout))
 
     def invalidate(self, flow: Definition, token: str) -> None:
         """Omnitron answered 401 to `token`: drop it, unless a newer one took its place already."""

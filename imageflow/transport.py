@@ -79,10 +79,8 @@ class Transport:
         body: bytes | None = None,
         timeout: float = 30.0,
         max_bytes: int = MAX_ANSWER_BYTES,
-        brief: bool = False,
     ) -> Answer:
-        """Send one request and read the whole answer within `timeout` seconds; `brief`: of a good answer only the status
-        is wanted.
+        """Send one request and read the whole answer within `timeout` seconds.
 
         Raises TransportError when there is no answer, and when the answer is larger than `max_bytes` after
         decompression (then not transient: it would be as large again).
@@ -90,17 +88,12 @@ class Transport:
         assert self._session is not None
         try:
             async with self._session.request(
-                method, _exact(url), headers=headers, data=body, allow_redirects=False, timeout=_total(timeout)
+                method, exact(url), headers=headers, data=body, allow_redirects=False, timeout=_total(timeout)
             ) as response:
                 data = b"" if response.content.at_eof() else await _read(response, max_bytes, url)
-                if brief and 200 <= response.status < 300:
-                    return Answer(response.status, _NO_HEADERS, b"")
                 return Answer(response.status, _lower(response), data)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise translated(error, url) from error
-
-
-_NO_HEADERS: Mapping[str, str] = {}
 
 
 @functools.lru_cache(maxsize=256)
@@ -110,7 +103,7 @@ def _total(seconds: float) -> aiohttp.ClientTimeout:
 
 
 @functools.lru_cache(maxsize=256)
-def _exact(url: str) -> URL:
+def exact(url: str) -> URL:
     """A URL that is ASCII already goes out as it is written (a signed link breaks when it is quoted anew)."""
     return URL(url, encoded=re.fullmatch(r"[!-~]+", url) is not None)
 
@@ -129,7 +122,7 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int, url: str) -> b
         size += len(chunk)
         if size > max_bytes:
             response.close()
-            raise _permanent(f"the answer of {origin(url)} is larger than {max_bytes:,} bytes")
+            raise permanent(f"the answer of {origin(url)} is larger than {max_bytes:,} bytes")
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -146,17 +139,18 @@ def translated(  # noqa: PLR0911 (one for each kind of error)
         case aiohttp.ClientConnectorError():
             return TransportError(f"{origin(url)} cannot be reached: {error.os_error.strerror or error.os_error}")
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-            return _permanent(f"not a URL that can be asked: {origin(url)[:200]}")
+            return permanent(f"not a URL that can be asked: {origin(url)[:200]}")
         case aiohttp.ClientPayloadError():
             return TransportError(f"the answer of {origin(url)} broke off or cannot be decoded")
         case aiohttp.ClientError() | OSError():
             return TransportError(f"the connection to {origin(url)} failed: {type(error).__name__}")
         case _:
             # yarl on a URL, aiohttp on a header that would smuggle in a second one: the text may hold a secret
-            return _permanent(f"the URL or a header for {origin(url)} cannot be sent")
+            return permanent(f"the URL or a header for {origin(url)} cannot be sent")
 
 
-def _permanent(text: str) -> TransportError:
+def permanent(text: str) -> TransportError:
+    """An error that would come again, however often one asks."""
     error = TransportError(text)
     error.transient = False
     return error

@@ -13,7 +13,7 @@ import contextlib
 import functools
 import secrets
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
@@ -25,10 +25,10 @@ from imageflow.errors import LoginError, Postponed, SecretError, StageError, Sto
 from imageflow.flow import Definition
 from imageflow.imageset import Image, digest
 from imageflow.messages import RowsReady
-from imageflow.omnitron import OmnitronSessions
+from imageflow.omnitron import Access, OmnitronSessions
 from imageflow.row import Row, RowLog
 from imageflow.store import Claim, LedgerEntry, Store, Wanted
-from imageflow.transport import Transport
+from imageflow.wire import Wire
 from imageflow.write.gate import Gate
 from imageflow.write.ledger import Decision, combine, decide
 from imageflow.write.outcome import Outcome, Refused, Unauthorized, Unavailable, Written, judge
@@ -71,22 +71,29 @@ class Work(msgspec.Struct):
     held: bool = False
 
 
+class Way(NamedTuple):
+    """How the rows of a chunk get to Omnitron."""
+
+    wire: Wire
+    access: Access
+    gate: Gate
+    timeout: float
+
+
 _encode = msgspec.json.Encoder().encode
 
 
 class Writer:
     """`run` must run beside the deliveries: it sends the rows, and keeps this process's claims alive. `close` ends them."""
 
-    def __init__(
-        self, store: Store, broker: Broker, clock: Clock, transport: Transport, omnitron: OmnitronSessions
-    ) -> None:
+    def __init__(self, store: Store, broker: Broker, clock: Clock, omnitron: OmnitronSessions) -> None:
         self._store = store
         self._broker = broker
         self._clock = clock
-        self._transport = transport
         self._omnitron = omnitron
         self._targets = Targets(omnitron, clock)
         self._gates: dict[str, Gate] = {}
+        self._wires: dict[str, Wire] = {}
         self._flows: dict[tuple[str, int], Definition] = {}
         self._owner = secrets.token_hex(8)
         self._chunks = 0
@@ -107,7 +114,9 @@ class Writer:
                 await asyncio.sleep(HEARTBEAT_SECONDS)
 
     async def close(self) -> None:
-        """End this process's claims now."""
+        """End this process's connections and claims now."""
+        for wire in self._wires.values():
+            wire.close()
         with contextlib.suppress(StoreError):
             await self._store.gone(self._owner)
 
@@ -200,21 +209,37 @@ class Writer:
     async def _send_all(self, definition: Definition, gate: Gate, works: list[Work], *, probe: bool) -> None:
         """Send the rows that are to be sent; those that the gate turns away keep `held`."""
         ready = [work for work in works if work.outcome is None and work.decision == "send"]
+        if not ready:
+            return
+        try:
+            way = self._way(definition, gate)
+        except (SecretError, TransportError) as error:
+            for work in ready:
+                work.outcome = _outcome_of(error)
+            return
         for work in ready:
             work.held = True
-        if probe and ready:
-            await self._send(definition, gate, ready.pop(0))
+        send = functools.partial(self._send, way)
+        if probe:
+            await send(ready.pop(0))
         cap = UNCAPPED if definition.write.concurrency == "auto" else definition.write.concurrency
-        send = functools.partial(self._send, definition, gate)
         await gate.send_all(definition.name, ready, send, cap=cap, rate=definition.write.rate_limit)
 
-    async def _send(self, definition: Definition, gate: Gate, work: Work) -> None:
+    def _way(self, definition: Definition, gate: Gate) -> Way:
+        """Raises SecretError, and TransportError where the URL is none that can be asked."""
+        url = definition.omnitron.domain + definition.omnitron.images_path
+        access = self._omnitron.access(definition)
+        if (wire := self._wires.get(url)) is None:
+            wire = self._wires[url] = Wire(url)
+        return Way(wire, access, gate, definition.write.timeout)
+
+    async def _send(self, way: Way, work: Work) -> None:
         """Write a row to each of its SKUs that wants it, until one fails."""
         work.held = False
         try:
             for sku in work.skus:
                 if sku.decision == "send":
-                    sku.outcome = await self._ask(definition, gate, sku.product, work.row.images)
+                    sku.outcome = await self._ask(way, sku.product, work.row.images)
                     if not isinstance(sku.outcome, Written):
                         work.outcome = sku.outcome
                         return
@@ -222,36 +247,27 @@ class Writer:
             log.exception("unexpected error in a write")
             work.outcome = Unavailable(f"unexpected error: {type(error).__name__}: {error}")
 
-    async def _ask(self, definition: Definition, gate: Gate, product: str, images: tuple[Image, ...]) -> Outcome:
+    async def _ask(self, way: Way, product: str, images: tuple[Image, ...]) -> Outcome:
         """One write, with one more login where the token is refused."""
         started = self._clock.monotonic()
         body = _encode(Payload(product, images))
-        outcome = await self._post(definition, body)
+        outcome = await self._post(way, body)
         if isinstance(outcome, Unauthorized):
             started = self._clock.monotonic()
-            outcome = await self._post(definition, body)
+            outcome = await self._post(way, body)
         if isinstance(outcome, Unauthorized):
             outcome = Unavailable(outcome.reason, 401)
-        gate.learn(product, outcome, self._clock.monotonic() - started)
+        way.gate.learn(product, outcome, self._clock.monotonic() - started)
         return outcome
 
-    async def _post(self, definition: Definition, body: bytes) -> Outcome:
-        omnitron = definition.omnitron
+    async def _post(self, way: Way, body: bytes) -> Outcome:
         try:
-            token = await self._omnitron.token(definition)
-            answer = await self._transport.request(
-                "POST",
-                omnitron.domain + omnitron.images_path,
-                headers={"Authorization": f"Token {token}", "Content-Type": "application/json"},
-                body=body,
-                timeout=definition.write.timeout,
-                max_bytes=1 << 20,
-                brief=True,
-            )
+            token = await way.access.token()
+            answer = await way.wire.post(f"Token {token}", body, way.timeout)
         except (StageError, TransportError, SecretError) as error:
             return _outcome_of(error)
         if answer.status == 401:
-            self._omnitron.invalidate(definition, token)
+            way.access.invalidate(token)
         return judge(answer, self._clock.now())
 
     # settling --------------------------------------------------------------------------------------------------------

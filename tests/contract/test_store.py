@@ -1029,8 +1029,8 @@ async def test_users_and_tokens(store: SqlStore, clock: FakeClock) -> None:
     assert await store.user("nobody\0") is None
     await store.save_token("digest", "ada", clock.now() + timedelta(hours=1))
     await store.save_token("digest", "ada", clock.now() + timedelta(hours=2))
-    await store.save_user(User("ada", "other", "admin"))
-    assert await store.token_user("digest", clock.now() + timedelta(minutes=119)) == User("ada", "other", "admin")
+    await store.save_user(User("ada", "hash", "admin"))
+    assert await store.token_user("digest", clock.now() + timedelta(minutes=119)) == User("ada", "hash", "admin")
     assert await store.token_user("digest", clock.now() + timedelta(hours=2)) is None
     assert await store.token_user("nope", clock.now()) is None
 

@@ -26,18 +26,18 @@ from imageflow.store.connect import connect
 from imageflow.transport import Transport
 
 ENVIRON = {"OMNITRON_PASSWORD": "om-secret-word", "ERP_USER": "demo", "ERP_PASSWORD": "demo"}
-NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 
 
 class Clock:
-    """A clock that stands still until somebody sleeps by it."""
+    """A clock that stands still, from the moment it is made (the emulator's dates are real), until somebody sleeps by it."""
 
     def __init__(self) -> None:
+        self.began = datetime.now(UTC).replace(microsecond=0)
         self.passed = 0.0
         self.sleeps: list[float] = []
 
     def now(self) -> datetime:
-        return NOW + timedelta(seconds=self.passed)
+        return self.began + timedelta(seconds=self.passed)
 
     def monotonic(self) -> float:
         return self.passed

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
@@ -22,7 +23,7 @@ from imageflow.messages import ReadPage
 from imageflow.relay import Relay
 from imageflow.transport import Transport
 
-from .reading import NOW, Bench, bench, first_message, inbound, served
+from .reading import Bench, bench, first_message, inbound, served
 
 PAGINATIONS: dict[str, dict[str, Any]] = {
     "none": {"type": "none"},
@@ -86,7 +87,7 @@ async def test_reads_everything(at: Bench, world: Any, kind: str, method: str, c
     run = await at.read(here.flow(kind, method=method, **extra))
     assert (run.error, run.warnings) == (None, ())
     assert skus(await at.rows(run)) == list(here.erp.skus())
-    assert await at.store.watermark("winter") == NOW
+    assert await at.store.watermark("winter") == at.clock.began
     assert sorted(message.page for message in await at.sent(run)) == list(range(1, run.pages + 1))
 
 
@@ -113,10 +114,13 @@ async def test_the_second_run_asks_for_changes(at: Bench, world: Any):
     await at.read(flow)
     at.clock.passed += 3600
     second = await at.read(flow)
-    assert second.since == NOW - timedelta(minutes=5)
+    assert second.since == at.clock.began - timedelta(minutes=5)
     assert "modified_date__gt" not in here.erp.seen[0].params
-    assert here.erp.seen[-1].params["modified_date__gt"] == "2026-11-24T12:25:00.000000"
-    assert await at.store.watermark("winter") == NOW + timedelta(hours=1)
+    assert (
+        here.erp.seen[-1].params["modified_date__gt"]
+        == f"{second.since.astimezone(ZoneInfo('Europe/Istanbul')):%Y-%m-%dT%H:%M:%S.%f}"
+    )
+    assert await at.store.watermark("winter") == at.clock.began + timedelta(hours=1)
 
 
 async def test_a_run_by_identifiers(at: Bench, world: Any):
@@ -583,9 +587,9 @@ async def test_late_rows_and_ties_are_not_missed(at: Bench, world: Any):
     await at.read(flow)
     here.erp.put(
         [
-            {"sku": "TIE", "modified_date": NOW.isoformat()},
-            {"sku": "LATE", "modified_date": (NOW - timedelta(minutes=5)).isoformat()},
-            {"sku": "OLD", "modified_date": (NOW - timedelta(minutes=6)).isoformat()},
+            {"sku": "TIE", "modified_date": at.clock.began.isoformat()},
+            {"sku": "LATE", "modified_date": (at.clock.began - timedelta(minutes=5)).isoformat()},
+            {"sku": "OLD", "modified_date": (at.clock.began - timedelta(minutes=6)).isoformat()},
         ]
     )
     at.clock.passed += 60

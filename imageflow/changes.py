@@ -1,0 +1,98 @@
+"""What people change, by command or over the API: each change enters the audit log with the change itself."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from imageflow.clock import iso
+from imageflow.errors import ImageFlowError, NotFoundError
+from imageflow.flow import Flow
+from imageflow.relay import Relay
+from imageflow.run import Run, Trigger, new_run_id
+from imageflow.store import Act, Store
+
+ROWS_AT_ONCE = 10_000
+
+
+class NotRunnable(ImageFlowError):
+    """The flow cannot be run by hand."""
+
+    exit_status = 2
+
+
+class Actor(NamedTuple):
+    """Who changes something, and from where: an address, or `command line`."""
+
+    who: str
+    origin: str
+
+    def act(self, what: str, on: str, **detail: Any) -> Act:
+        return Act(self.who, what, on, self.origin, detail)
+
+
+async def save_flow(store: Store, document: dict[str, Any], actor: Actor) -> Flow:
+    """Save a document that is valid (flowfile.parse) as a new version."""
+    return await store.save_flow(document, actor.who, act=actor.act("flow.save", f"flow {document['name']}"))
+
+
+async def enable(store: Store, name: str, actor: Actor, *, enabled: bool) -> Flow:
+    """Enable or disable a flow: a new version, unless it is so already."""
+    flow = await store.flow(name)
+    if flow.definition.enabled == enabled:
+        return flow
+    what = "flow.enable" if enabled else "flow.disable"
+    return await store.save_flow({**flow.document, "enabled": enabled}, actor.who, act=actor.act(what, f"flow {name}"))
+
+
+async def start_run(store: Store, relay: Relay, name: str, ids: tuple[str, ...], actor: Actor, now: datetime) -> str:
+    """Add a person's run of an inbound flow, and let it begin if none of the flow's is active; its id."""
+    flow = inbound(await store.flow(name))
+    run = Run(
+        run_id=new_run_id(now),
+        flow=flow.name,
+        version=flow.version,
+        trigger=Trigger("person", actor.who, ids),
+        status="queued",
+        created_at=now,
+    )
+    await store.create_run(run, act=actor.act("run.start", f"flow {name}", run_id=run.run_id, identifiers=len(ids)))
+    await relay.send(await store.release_runs())
+    return run.run_id
+
+
+def inbound(flow: Flow) -> Flow:
+    """The flow itself. Raises NotRunnable for an outbound one."""
+    if not flow.definition.inbound:
+        raise NotRunnable(f"{flow.name} is an outbound flow: it runs when rows are posted to /api/outbound/{flow.name}")
+    return flow
+
+
+async def retry(
+    store: Store, relay: Relay, run_id: str, actor: Actor, *, row: int | None = None, group: str | None = None
+) -> int:
+    """Take failed rows of a run back into flight: all, one, or those of one error group; how many.
+
+    Raises NotFoundError where a row or group is named and nothing of it can be written again.
+    """
+    failed = (await store.run(run_id)).counts.failed
+    named = {name: value for name, value in (("row", row), ("group", group)) if value is not None}
+    act = actor.act("run.retry", f"run {run_id}", **named)
+    count = 0
+    for _ in range(failed // ROWS_AT_ONCE + 1):
+        taken, unsent = await store.reopen(run_id, row=row, group=group, limit=ROWS_AT_ONCE, act=act)
+        count += taken
+        await relay.send(unsent)
+        if taken < ROWS_AT_ONCE:
+            break
+    if named and not count:
+        what = " and ".join(f"{name} {value}" for name, value in named.items())
+        raise NotFoundError(f"run {run_id} has no failed {what} that can be written again")
+    return count
+
+
+async def set_watermark(store: Store, name: str, since: datetime | None, actor: Actor) -> None:
+    """Set or clear an inbound flow's watermark, backwards too."""
+    inbound(await store.flow(name))
+    act = actor.act("watermark.set", f"flow {name}", since=iso(since), before=iso(await store.watermark(name)))
+    await store.set_watermark(name, since, act=act)
