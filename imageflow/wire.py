@@ -12,7 +12,7 @@ import collections
 import functools
 import ssl
 import zlib
-from typing import Any
+from typing import Any, cast
 
 import httptools
 from yarl import URL
@@ -67,8 +67,7 @@ class Connection(asyncio.Protocol):
     # what the loop calls -----------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's do not inherit from it
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
