@@ -21,6 +21,8 @@ from imageflow.broker.connect import connect as connect_broker
 from imageflow.clock import Clock, SystemClock
 from imageflow.errors import SettingsError, StoreError
 from imageflow.gateway.app import Gateway, monitoring, serve
+from imageflow.gateway.outbound import Outbound
+from imageflow.gateway.queue import OutboundQueue
 from imageflow.omnitron import OmnitronSessions
 from imageflow.read.reader import Reader
 from imageflow.relay import Relay
@@ -232,6 +234,7 @@ class _Parts:
         s = self.substrate
         key = settings_.secret_key(s.settings)
         self.gateway = Gateway(s.store, s.broker, s.relay, s.clock, key, ready=self.problems)
+        self._stage(OutboundQueue(Outbound(s.store, s.broker, s.relay, s.clock)).stage)
 
     def _stage(self, stage: Stage) -> None:
         self.runs.append(Service(stage, self.substrate.store, self.substrate.broker).run)
