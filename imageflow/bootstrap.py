@@ -28,6 +28,8 @@ from imageflow.read.reader import Reader
 from imageflow.relay import Relay
 from imageflow.schedule.fetch import MissingFetcher
 from imageflow.schedule.scheduler import Scheduler
+from imageflow.schedule.sweeper import Sweeper
+from imageflow.schedule.watcher import Watcher
 from imageflow.service import Service, Stage
 from imageflow.settings import Settings
 from imageflow.store import Store
@@ -44,6 +46,7 @@ SERVICES = ("scheduler", "reader", "transformer", "writer", "gateway")
 OMNITRON_CONNECTIONS = 100
 ERP_CONNECTIONS = 100
 FETCH_CONNECTIONS = 32
+WEBHOOK_CONNECTIONS = 32
 
 READ_PREFETCH = 8
 TRANSFORM_PREFETCH = 2
@@ -195,6 +198,12 @@ class _Parts:
         self.runs.append(lambda stop, _: scheduler.run(stop))
         fetcher = await stack.enter_async_context(missing_fetcher(s))
         self.runs.append(lambda stop, _: fetcher.run(stop))
+        webhooks = await stack.enter_async_context(Transport(connections=WEBHOOK_CONNECTIONS))
+        watcher = Watcher(s.store, s.clock, s.environ, webhooks, settings_.secret_key(s.settings))
+        self.runs.append(lambda stop, _: watcher.run(stop))
+        if s.settings.retention_days:
+            sweeper = Sweeper(s.store, s.clock, s.settings.retention_days)
+            self.runs.append(lambda stop, _: sweeper.run(stop))
 
     async def _reader(self, stack: AsyncExitStack) -> None:
         s = self.substrate

@@ -34,7 +34,7 @@ from imageflow.messages import OUTBOUND_QUEUE
 from imageflow.read import request
 from imageflow.row import RowLog, shown
 from imageflow.run import FINAL, Run
-from imageflow.schedule import trigger
+from imageflow.schedule import alarm, trigger
 from imageflow.settings import Settings
 from imageflow.store import Store
 from imageflow.transform.mapping import check_mapping
@@ -736,6 +736,59 @@ def probe(url: str, header: tuple[str, ...], method: str) -> None:
     if found.snippet is None:
         raise click.exceptions.Exit(1)
     click.echo(found.snippet, nl=False)
+
+
+# alarms and holds ---------------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("flow_name", metavar="[FLOW]", required=False)
+@click.option("--all", "every", is_flag=True, help="Those that have closed, too.")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1))
+@JSON_OPTION
+@click.pass_obj
+def alarms(settings: Settings, flow_name: str | None, every: bool, limit: int, as_json: bool) -> None:
+    """List open alarms, newest first."""
+
+    async def work(store: Store) -> list[dict[str, Any]]:
+        if flow_name is not None:
+            await store.flow(flow_name)
+        found = await store.alarms(flow_name, is_open=None if every else True, limit=limit)
+        return [{**alarm.shown(item), "notice": item.notice} for item in found]
+
+    found = _with_store(settings, work)
+    if as_json:
+        print_json(found)
+        return
+    for item in found:
+        state = f"closed {item['closed_at']}" if item["closed_at"] else "open"
+        click.echo(f"{item['opened_at']}  {item['flow']:20}  {item['kind']:17}  {state}  {item['text']}")
+        if item["notice"]:
+            click.echo(f"    webhook: {item['notice']}")
+
+
+@cli.command()
+@JSON_OPTION
+@click.pass_obj
+def holds(settings: Settings, as_json: bool) -> None:
+    """List the Omnitron domains that writers hold back from, because they are away."""
+    found = _with_store(settings, lambda store: store.holds())
+    if as_json:
+        print_json(
+            [{"domain": h.domain, "reason": h.reason, "since": iso(h.since), "writers": h.writers} for h in found]
+        )
+        return
+    for item in found:
+        click.echo(f"{item.domain}  since {iso(item.since)}  by {item.writers} writers  {item.reason}")
+
+
+@flow.command("webhook-key")
+@click.argument("name")
+@click.pass_obj
+def webhook_key(settings: Settings, name: str) -> None:
+    """Print the key that posts to a flow's alarm webhook are signed with, for the receiver to check them."""
+    _with_store(settings, lambda store: store.flow(name))
+    click.echo(alarm.webhook_key(settings_.secret_key(settings), name))
 
 
 # the outbound queue, and what is parked -----------------------------------------------------------------------------------
