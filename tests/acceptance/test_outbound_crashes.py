@@ -12,8 +12,8 @@ import pytest
 from tests.acceptance.harness import balanced, free_port, get, kill, site, wait_for
 
 POSTS = 200
-MESSAGES = 100
-ROWS = 3
+MESSAGES = 50
+ROWS = 2
 PATIENCE = 150.0
 
 
@@ -110,7 +110,7 @@ class Erp:
 
 @pytest.mark.timeout(400)
 async def test_kill_the_gateway_and_restart_rabbitmq(door, rabbitmq, rabbitmq_vhost):
-    """200 posts in parallel and 100 published messages, with kill -9 of the gateway and a restart of RabbitMQ in between:
+    """200 posts in parallel and 50 published messages, with kill -9 of the gateway and a restart of RabbitMQ in between:
     all that was taken is on Omnitron as it was sent, once; sending everything again adds nothing.
     """
     erp = Erp(door, rabbitmq_vhost)

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aio_pika
@@ -241,3 +241,20 @@ async def test_the_documented_publishers(tmp_path, rabbitmq_vhost):
 
 async def waiting_consumer(broker):
     return (await broker.depth(OUTBOUND_QUEUE)).consumers == 1
+
+
+async def test_one_gateway_after_the_other(tmp_path, rabbitmq_vhost):
+    """Of two gateways one takes what is published, in its order; when it ends the other goes on."""
+    async with AsyncExitStack() as first, AsyncExitStack() as second:
+        place = await first.enter_async_context(opened(tmp_path, rabbitmq_vhost))
+        await place.until(lambda: waiting_consumer(place.broker))
+        other = await second.enter_async_context(opened(tmp_path, rabbitmq_vhost))
+        for number in range(20):
+            await other.publish([{"sku": str(number)}])
+        await other.runs(10)
+        await first.aclose()
+        for number in range(20, 40):
+            await other.publish([{"sku": str(number)}])
+        runs = await other.runs(40)
+        bodies = [json.loads((await other.store.page(run.run_id, 1)).body) for run in runs]
+        assert bodies == [[{"sku": str(number)}] for number in range(40)]
