@@ -21,11 +21,15 @@ from imageflow.broker.connect import connect as connect_broker
 from imageflow.clock import Clock, SystemClock
 from imageflow.errors import SettingsError, StoreError
 from imageflow.gateway.app import Gateway, monitoring, serve
+from imageflow.gateway.outbound import Outbound
+from imageflow.gateway.queue import OutboundQueue
 from imageflow.omnitron import OmnitronSessions
 from imageflow.read.reader import Reader
 from imageflow.relay import Relay
 from imageflow.schedule.fetch import MissingFetcher
 from imageflow.schedule.scheduler import Scheduler
+from imageflow.schedule.sweeper import Sweeper
+from imageflow.schedule.watcher import Watcher
 from imageflow.service import Service, Stage
 from imageflow.settings import Settings
 from imageflow.store import Store
@@ -42,6 +46,7 @@ SERVICES = ("scheduler", "reader", "transformer", "writer", "gateway")
 OMNITRON_CONNECTIONS = 100
 ERP_CONNECTIONS = 100
 FETCH_CONNECTIONS = 32
+WEBHOOK_CONNECTIONS = 32
 
 READ_PREFETCH = 8
 TRANSFORM_PREFETCH = 2
@@ -193,6 +198,12 @@ class _Parts:
         self.runs.append(lambda stop, _: scheduler.run(stop))
         fetcher = await stack.enter_async_context(missing_fetcher(s))
         self.runs.append(lambda stop, _: fetcher.run(stop))
+        webhooks = await stack.enter_async_context(Transport(connections=WEBHOOK_CONNECTIONS))
+        watcher = Watcher(s.store, s.clock, s.environ, webhooks, settings_.secret_key(s.settings))
+        self.runs.append(lambda stop, _: watcher.run(stop))
+        if s.settings.retention_days:
+            sweeper = Sweeper(s.store, s.clock, s.settings.retention_days)
+            self.runs.append(lambda stop, _: sweeper.run(stop))
 
     async def _reader(self, stack: AsyncExitStack) -> None:
         s = self.substrate
@@ -232,6 +243,7 @@ class _Parts:
         s = self.substrate
         key = settings_.secret_key(s.settings)
         self.gateway = Gateway(s.store, s.broker, s.relay, s.clock, key, ready=self.problems)
+        self._stage(OutboundQueue(Outbound(s.store, s.broker, s.relay, s.clock)).stage)
 
     def _stage(self, stage: Stage) -> None:
         self.runs.append(Service(stage, self.substrate.store, self.substrate.broker).run)

@@ -13,25 +13,28 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 import click
+import msgspec
 import orjson
 import uvloop
 
-from imageflow import __version__, bootstrap, changes, flowfile, log, secret, trial
+from imageflow import __version__, bootstrap, changes, flowfile, log, parked, secret, trial
 from imageflow import settings as settings_
 from imageflow.bootstrap import DataDirBusy, Substrate
+from imageflow.broker import Outgoing
 from imageflow.changes import Actor, inbound
 from imageflow.clock import SystemClock, iso
 from imageflow.errors import FlowFileError, ImageFlowError, Problem
 from imageflow.flow import Definition, Flow
 from imageflow.follow import follow, nothing_missing, summarize
 from imageflow.gateway.access import add_user
+from imageflow.messages import OUTBOUND_QUEUE
 from imageflow.read import request
 from imageflow.row import RowLog, shown
 from imageflow.run import FINAL, Run
-from imageflow.schedule import trigger
+from imageflow.schedule import alarm, trigger
 from imageflow.settings import Settings
 from imageflow.store import Store
 from imageflow.transform.mapping import check_mapping
@@ -727,6 +730,170 @@ def probe(url: str, header: tuple[str, ...], method: str) -> None:
     if found.snippet is None:
         raise click.exceptions.Exit(1)
     click.echo(found.snippet, nl=False)
+
+
+# alarms and holds ---------------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("flow_name", metavar="[FLOW]", required=False)
+@click.option("--all", "every", is_flag=True, help="Those that have closed, too.")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1))
+@JSON_OPTION
+@click.pass_obj
+def alarms(settings: Settings, flow_name: str | None, every: bool, limit: int, as_json: bool) -> None:
+    """List open alarms, newest first."""
+
+    async def work(store: Store) -> list[dict[str, Any]]:
+        if flow_name is not None:
+            await store.flow(flow_name)
+        found = await store.alarms(flow_name, is_open=None if every else True, limit=limit)
+        return [{**alarm.shown(item), "notice": item.notice} for item in found]
+
+    found = _with_store(settings, work)
+    if as_json:
+        print_json(found)
+        return
+    for item in found:
+        state = f"closed {item['closed_at']}" if item["closed_at"] else "open"
+        click.echo(f"{item['opened_at']}  {item['flow']:20}  {item['kind']:17}  {state}  {item['text']}")
+        if item["notice"]:
+            click.echo(f"    webhook: {item['notice']}")
+
+
+@cli.command()
+@JSON_OPTION
+@click.pass_obj
+def holds(settings: Settings, as_json: bool) -> None:
+    """List the Omnitron domains that writers hold back from, because they are away."""
+    found = _with_store(settings, lambda store: store.holds())
+    if as_json:
+        print_json(
+            [{"domain": h.domain, "reason": h.reason, "since": iso(h.since), "writers": h.writers} for h in found]
+        )
+        return
+    for item in found:
+        click.echo(f"{item.domain}  since {iso(item.since)}  by {item.writers} writers  {item.reason}")
+
+
+@flow.command("webhook-key")
+@click.argument("name")
+@click.pass_obj
+def webhook_key(settings: Settings, name: str) -> None:
+    """Print the key that posts to a flow's alarm webhook are signed with, for the receiver to check them."""
+    _with_store(settings, lambda store: store.flow(name))
+    click.echo(alarm.webhook_key(settings_.secret_key(settings), name))
+
+
+# the outbound queue, and what is parked -----------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("name", metavar="FLOW")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True))
+@click.option("--id", "message_id", help="The message's id: publishing it again with the same id adds nothing.")
+@click.pass_obj
+def publish(settings: Settings, name: str, file: Path, message_id: str | None) -> None:
+    """Publish rows (JSON or NDJSON; - reads stdin) to the outbound queue, as an ERP may; the gateway takes them in."""
+    body = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    headers = {"flow": name} | ({"message-id": message_id} if message_id else {})
+
+    async def work() -> None:
+        async with bootstrap.open_substrate(settings, os.environ, consumer=False) as substrate:
+            await substrate.broker.publish(Outgoing(OUTBOUND_QUEUE, body, headers=headers))
+
+    run_async(work())
+    click.echo(f"published {len(body):,} bytes for {name}")
+
+
+@cli.group("parked")
+def parked_() -> None:
+    """Messages that could not be used, with the reason: look at them, send them again, throw them away."""
+
+
+PARKED_ID = click.argument("wanted", metavar="ID", required=False)
+PARKED_ALL = click.option("--all", "every", is_flag=True, help="All of them.")
+
+
+@parked_.command("list")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1))
+@JSON_OPTION
+@click.pass_obj
+def list_parked(settings: Settings, limit: int, as_json: bool) -> None:
+    """List parked messages, the oldest first."""
+    found = _with_broker(settings, lambda substrate: parked.look(substrate.broker, limit))
+    if as_json:
+        print_json([msgspec.to_builtins(item) for item in found])
+        return
+    for item in found:
+        click.echo(_parked_text(item))
+
+
+@parked_.command("show")
+@click.argument("wanted", metavar="ID")
+@click.option("--body", is_flag=True, help="Print the body alone, as it is.")
+@JSON_OPTION
+@click.pass_obj
+def show_parked(settings: Settings, wanted: str, body: bool, as_json: bool) -> None:
+    """Show a parked message whole."""
+    found, content = _with_broker(settings, lambda substrate: parked.one(substrate.broker, wanted))
+    if body:
+        sys.stdout.buffer.write(content)
+        return
+    if as_json:
+        print_json({**msgspec.to_builtins(found), "body": content.decode("utf-8", "replace")})
+        return
+    click.echo(_parked_text(found))
+    for name, value in found.headers.items():
+        click.echo(f"    {name}: {value}")
+    click.echo(content.decode("utf-8", "replace"))
+
+
+@parked_.command("replay")
+@PARKED_ID
+@PARKED_ALL
+@click.pass_obj
+def replay_parked(settings: Settings, wanted: str | None, every: bool) -> None:
+    """Send a parked message back to the queue it came from."""
+    _settle_parked(settings, wanted, every=every, verb="replay")
+
+
+@parked_.command("drop")
+@PARKED_ID
+@PARKED_ALL
+@click.pass_obj
+def drop_parked(settings: Settings, wanted: str | None, every: bool) -> None:
+    """Throw a parked message away."""
+    _settle_parked(settings, wanted, every=every, verb="drop")
+
+
+def _settle_parked(settings: Settings, wanted: str | None, *, every: bool, verb: Literal["replay", "drop"]) -> None:
+    if (wanted is None) != every:
+        raise click.UsageError("give either the ID of a parked message (see `parked list`), or --all")
+
+    async def work(substrate: Substrate) -> list[parked.Parked]:
+        act = parked.replay if verb == "replay" else parked.drop
+        done = await act(substrate.broker, wanted)
+        for item in done:
+            about = {"queue": item.queue, "flow": item.flow, "reason": item.reason}
+            await substrate.store.note(actor().act(f"parked.{verb}", f"message {item.id}", **about))
+        return done
+
+    for item in _with_broker(settings, work):
+        click.echo(f"{'sent to ' + item.queue if verb == 'replay' else 'dropped'}: {item.id}")
+
+
+def _parked_text(item: parked.Parked) -> str:
+    about = f"{item.queue or '?'}{' (flow ' + item.flow + ')' if item.flow else ''}"
+    return f"{item.id}  {item.parked_at:25}  {about:40}  {item.bytes:,} bytes  {item.reason}"
+
+
+def _with_broker(settings: Settings, work: Callable[[Substrate], Awaitable[T]]) -> T:
+    async def body() -> T:
+        async with bootstrap.open_substrate(settings, os.environ, consumer=False) as substrate:
+            return await work(substrate)
+
+    return run_async(body())
 
 
 # emulators, demo ----------------------------------------------------------------------------------------------------------

@@ -38,6 +38,8 @@ log = structlog.get_logger()
 
 LEASE_SECONDS = 15.0
 HEARTBEAT_SECONDS = 3.0
+HELD_LEASE_SECONDS = 15.0
+"""For so long the others take a domain for held by a process that does not say so again."""
 BUSY_SECONDS = 1.0
 HELD_SECONDS = 5.0
 SETTLE_PAUSE_SECONDS = 1.0
@@ -98,6 +100,7 @@ class Writer:
         self._owner = secrets.token_hex(8)
         self._chunks = 0
         self._alive_at = float("-inf")
+        self._told = False
         self._running = asyncio.Event()
         self._senders: asyncio.TaskGroup
 
@@ -111,6 +114,7 @@ class Writer:
             while True:
                 with contextlib.suppress(StoreError):
                     await self._renew()
+                    await self._tell_held()
                 await asyncio.sleep(HEARTBEAT_SECONDS)
 
     async def close(self) -> None:
@@ -119,11 +123,20 @@ class Writer:
             wire.close()
         with contextlib.suppress(StoreError):
             await self._store.gone(self._owner)
+            if self._told:
+                await self._store.hold(self._owner, {}, HELD_LEASE_SECONDS)
 
     async def _renew(self) -> None:
         asked_at = self._clock.monotonic()
         await self._store.alive(self._owner, LEASE_SECONDS)
         self._alive_at = asked_at
+
+    async def _tell_held(self) -> None:
+        """Let the other processes know which domains are held."""
+        held = self.held
+        if held or self._told:
+            await self._store.hold(self._owner, held, HELD_LEASE_SECONDS)
+        self._told = bool(held)
 
     async def _must_be_alive(self) -> None:
         """Claims are worth nothing without a lease: raise StoreError rather than send without one."""
