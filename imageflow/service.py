@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import structlog
 
-from imageflow import messages, metrics, retry
+from imageflow import messages, metrics, provenance, retry, tracing
 from imageflow.broker import Broker, Delivery
 from imageflow.errors import BrokerError, ImageFlowError, MessageError, Postponed, StoreError
 from imageflow.flow import Flow
@@ -100,33 +101,46 @@ class Service:
             )
 
     async def _settle(self, delivery: Delivery) -> None:
+        origin = provenance.of(delivery.headers)
+        flow = messages.flow_of(delivery.queue)
+        with provenance.handling(origin), metrics.LOANS.holding(self._stage.name, flow, origin.published):
+            await self._settled(delivery)
+
+    async def _settled(self, delivery: Delivery) -> None:
         try:
-            outcome = await self._work(delivery)
+            outcome, flow = await self._work(delivery)
         except BrokerError as away:
             self._log.warning("queue away", queue=delivery.queue, error=str(away))
             await asyncio.sleep(AWAY_PAUSE_SECONDS)
             await _quietly(delivery.hand_back())
-            outcome = "handed_back"
+            outcome, flow = "handed_back", messages.flow_of(delivery.queue)
         except asyncio.CancelledError:
             await _quietly(delivery.hand_back())
             raise
-        metrics.DELIVERIES.labels(self._stage.name, outcome).inc()
+        metrics.DELIVERIES.labels(self._stage.name, flow, outcome).inc()
 
-    async def _work(self, delivery: Delivery) -> str:
+    async def _work(self, delivery: Delivery) -> tuple[str, str]:
+        """What became of the delivery, and the flow it was of."""
         try:
             message = messages.decode(delivery.body)
         except MessageError as error:
             self._log.error("message parked", queue=delivery.queue, error=str(error))
             await delivery.park(str(error))
-            return "parked"
-        with structlog.contextvars.bound_contextvars(run=message.run_id, flow=message.flow):
-            if delivery.deliveries >= CRASH_LIMIT:
-                return await self._give_up(
-                    delivery, message, f"it was taken {delivery.deliveries} times and never finished"
-                )
-            return await self._attempt(delivery, message)
+            return "parked", messages.flow_of(delivery.queue)
+        run, flow, began = message.run_id, message.flow, time.monotonic()
+        with (
+            structlog.contextvars.bound_contextvars(run=run, flow=flow),
+            tracing.span(self._stage.name, run, flow, delivery.headers, **_details(message)),
+        ):
+            outcome = await self._attempt(delivery, message)
+            tracing.note(outcome=outcome)
+        metrics.HANDLING_SECONDS.labels(self._stage.name, flow).observe(time.monotonic() - began)
+        return outcome, flow
 
     async def _attempt(self, delivery: Delivery, message: messages.Message) -> str:
+        if delivery.deliveries >= CRASH_LIMIT:
+            why = f"it was taken {delivery.deliveries} times and never finished"
+            return await self._give_up(delivery, message, why)
         failures = int(delivery.headers.get("attempts", "0"))
         try:
             await self._stage.handle(message, delivery.deliveries > 0 or failures > 0)
@@ -160,6 +174,13 @@ class Service:
             return "parked"
         await delivery.ack()
         return "gave_up"
+
+
+def _details(message: messages.Message) -> dict[str, int]:
+    """What a span says of a message."""
+    if isinstance(message, messages.RowsReady):
+        return {"imageflow.rows": len(message.rows)}
+    return {} if isinstance(message, messages.RunRead) else {"imageflow.page": message.page}
 
 
 async def sweep(relay: Relay) -> None:

@@ -69,6 +69,8 @@ class Tx:
         self.connection = connection
         self.now = now
         self.dialect = connection.dialect.name
+        self.committed: list[Callable[[], None]] = []
+        """Called once what was done is committed."""
 
     @property
     def postgresql(self) -> bool:
@@ -135,9 +137,12 @@ class Database(ABC):
         """One try of `transact`."""
         with translated() as committing:
             async with self.connection(writing=writing) as connection, connection.begin() as transaction:
-                result = await work(Tx(connection, self._clock.now()))
+                tx = Tx(connection, self._clock.now())
+                result = await work(tx)
                 committing.append(True)
                 await transaction.commit()
+                for tell in tx.committed:
+                    tell()
                 return result
 
     async def upgrade(self) -> None:
