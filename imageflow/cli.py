@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
+import msgspec
 import orjson
 import uvloop
 
@@ -795,6 +796,29 @@ def demo(settings: Settings, rows: int, serve: bool, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
+@cli.command()
+@click.option(
+    "--management", metavar="URL", help="RabbitMQ's management API; by default on the usual port of its host."
+)
+@JSON_OPTION
+@click.pass_obj
+def doctor(settings: Settings, management: str | None, as_json: bool) -> None:
+    """Look at broker, database, flows and machine: what is wrong, and the command that mends it."""
+    from imageflow.doctor import checks
+    from imageflow.doctor.visit import visit
+
+    found = checks.findings(run_async(visit(settings, os.environ, management)))
+    if as_json:
+        print_json({"ok": checks.ok(found), "findings": [msgspec.to_builtins(item) for item in found]})
+    else:
+        for item in found:
+            click.echo(f"{item.level:8}{item.about:10}{item.text}")
+            if item.mend:
+                click.echo(f"{'':18}-> {item.mend}")
+    if not checks.ok(found):
+        raise click.exceptions.Exit(1)
+
+
 # database and users -------------------------------------------------------------------------------------------------------
 
 
@@ -813,6 +837,35 @@ def upgrade(settings: Settings) -> None:
 
     _with_store(settings, work)
     click.echo("the database is up to date")
+
+
+@cli.command("migrate-data")
+@click.option("--from", "source", metavar="DIR|URL", help="The DATA_DIR of the embedded default, or a store's URL.")
+@click.option("--from-env", metavar="NAME", help="The variable that holds the store's URL, password and all.")
+@JSON_OPTION
+@click.pass_obj
+def migrate_data(settings: Settings, source: str | None, from_env: str | None, as_json: bool) -> None:
+    """Move everything a store holds to the (empty) one that STORE_URL names; the source stays as it is.
+
+    Nothing may be in flight: let runs end and stop all services before.
+    """
+    from imageflow import moving
+
+    if (source is None) == (from_env is None):
+        raise click.UsageError("give either --from or --from-env")
+    text = source if from_env is None else os.environ.get(from_env)
+    if not text:
+        raise click.UsageError(f"--from-env: the variable {from_env} is not set")
+    moved = run_async(moving.move(moving.origin(text), settings))
+    if as_json:
+        print_json({item.table: item.rows for item in moved})
+        return
+    for item in moved:
+        click.echo(f"{item.table:20}{item.rows:12,}")
+    click.echo("everything is moved; start the services with the new settings")
+    key = Path(text) / "secret.key"
+    if key.exists() and settings.secret_key is None:
+        click.echo(f"tokens stay good with {settings_.PREFIX}SECRET_KEY set to what is in {key}")
 
 
 @cli.group()
