@@ -179,8 +179,8 @@ class Service:
 def _details(message: messages.Message) -> dict[str, int]:
     """What a span says of a message."""
     if isinstance(message, messages.RowsReady):
-        return {"imageflow.rows": len(message.rows)}
-    return {} if isinstance(message, messages.RunRead) else {"imageflow.page": message.page}
+        return {"rows": len(message.rows)}
+    return {} if isinstance(message, messages.RunRead) else {"page": message.page}
 
 
 async def sweep(relay: Relay) -> None:

@@ -45,18 +45,23 @@ def start(environ: Mapping[str, str]) -> Callable[[], None]:
     if not asked(environ):
         return _done
     try:
-        from opentelemetry.sdk.resources import Resource
-        from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-        exporter = _exporter(environ)
+        made, exporter = provider(environ), _exporter(environ)
     except ImportError:
         log.warning("traces are asked for, but OpenTelemetry is not installed: pip install 'imageflow[otel]'")
         return _done
+    made.add_span_processor(BatchSpanProcessor(exporter))
+    return use(made)
+
+
+def provider(environ: Mapping[str, str]) -> Any:
+    """A TracerProvider whose traces are runs, without an exporter. Raises ImportError."""
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+
     resource = Resource.create({"service.name": environ.get("OTEL_SERVICE_NAME") or "imageflow"})
-    provider = TracerProvider(resource=resource, id_generator=_id_generator())
-    provider.add_span_processor(BatchSpanProcessor(exporter))
-    return use(provider)
+    return TracerProvider(resource=resource, id_generator=_id_generator())
 
 
 def _exporter(environ: Mapping[str, str]) -> Any:
@@ -81,15 +86,15 @@ def _id_generator() -> Any:
     return RunIds()
 
 
-def use(provider: Any) -> Callable[[], None]:
+def use(made: Any) -> Callable[[], None]:
     """Make spans with this TracerProvider; returns what ends that."""
     global _tracer  # noqa: PLW0603 - one per process, like the provider
-    _tracer = provider.get_tracer("imageflow")
+    _tracer = made.get_tracer("imageflow")
 
     def end() -> None:
         global _tracer  # noqa: PLW0603
         _tracer = None
-        provider.shutdown()
+        made.shutdown()
 
     return end
 
@@ -118,8 +123,8 @@ def _span(
         with _tracer.start_as_current_span(
             name,
             context=parent,
-            kind=trace.SpanKind.CONSUMER,
-            attributes={"imageflow.run": run_id, "imageflow.flow": flow, **attributes},
+            kind=trace.SpanKind.CONSUMER if headers else trace.SpanKind.INTERNAL,
+            attributes=_named({"run": run_id, "flow": flow, **attributes}),
         ) as current:
             yield current
     finally:
@@ -131,7 +136,11 @@ def note(**attributes: str | int) -> None:
     if _tracer is not None:
         from opentelemetry import trace
 
-        trace.get_current_span().set_attributes({f"imageflow.{name}": value for name, value in attributes.items()})
+        trace.get_current_span().set_attributes(_named(attributes))
+
+
+def _named(attributes: Mapping[str, str | int]) -> dict[str, str | int]:
+    return {f"imageflow.{name}": value for name, value in attributes.items()}
 
 
 def headers() -> dict[str, str]:

@@ -8,8 +8,9 @@ import json
 import socket
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import aio_pika
@@ -88,6 +89,14 @@ async def examine(
     return checks.findings(await visit(settings, environ or {}, management))
 
 
+async def examine_until(seen: Callable[[list[Finding]], bool], *arguments: Any, **urls: str) -> list[Finding]:
+    """Examine until that is seen, in vain at most a minute: the management API's picture of a queue is seconds old."""
+    deadline = time.monotonic() + 60
+    while not seen(found := await examine(*arguments, **urls)) and time.monotonic() < deadline:
+        pass
+    return found
+
+
 def texts(found: list[Finding], level: str) -> str:
     return "\n".join(finding.text for finding in found if finding.level == level)
 
@@ -111,7 +120,9 @@ async def test_a_sick_site_over_rabbitmq_and_postgresql(
             await broker.publish(Outgoing("imageflow.read", b"{}"))
             short = {"pattern": "^imageflow", "definition": {"max-length": 5}, "apply-to": "queues"}
             await asyncio.to_thread(management.policy, vhost, "short", short)
-            found = await examine(tmp_path, management.url, **urls)
+            found = await examine_until(
+                lambda found: "short" in texts(found, "wrong"), tmp_path, management.url, **urls
+            )
             wrong = texts(found, "wrong")
             assert "imageflow.write.winter is a classic queue" in wrong
             assert "imageflow.read: nobody consumes it; 1 messages wait" in wrong
@@ -129,9 +140,7 @@ async def test_a_sick_site_over_rabbitmq_and_postgresql(
                 broker.consume("imageflow.write.winter", prefetch=1),
             ):
                 await (await anext(reader)).ack()
-                deadline = time.monotonic() + 40  # the management API's picture of a queue is some seconds old
-                while not checks.ok(found) and time.monotonic() < deadline:
-                    found = await examine(tmp_path, management.url, {"DOCTORS_SECRET": "x"}, **urls)
+                found = await examine_until(checks.ok, tmp_path, management.url, {"DOCTORS_SECRET": "x"}, **urls)
     assert texts(found, "wrong") == ""
     assert checks.ok(found)
     assert "no alarms" in texts(found, "ok")
