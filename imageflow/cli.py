@@ -624,6 +624,30 @@ def retry_rows(settings: Settings, run_id: str, row: int | None, wait: bool, as_
         raise click.exceptions.Exit(1)
 
 
+@cli.command()
+@click.argument("run_ids", metavar="RUN…", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="All runs that have not ended.")
+@click.pass_obj
+def resume(settings: Settings, run_ids: tuple[str, ...], every: bool) -> None:
+    """Publish anew what runs wait for, after the queues were lost; harmless if they were not."""
+    if bool(run_ids) == every:
+        raise click.UsageError("name the runs, or give --all")
+
+    async def work() -> list[tuple[str, int]]:
+        async with bootstrap.open_substrate(settings, os.environ, consumer=False) as substrate:
+            store, resumed = substrate.store, []
+            for run_id in run_ids or [run.run_id for run in await changes.active(store)]:
+                try:
+                    resumed.append((run_id, await changes.resume(store, substrate.broker, run_id, actor())))
+                except changes.NotRunnable:  # with --all: it ended meanwhile, or waits for its turn
+                    if not every:
+                        raise
+            return resumed
+
+    for run_id, count in run_async(work()):
+        click.echo(f"{run_id}: {count} messages published")
+
+
 def _print_run(result: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(result)

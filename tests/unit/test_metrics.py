@@ -20,6 +20,8 @@ from imageflow.metrics import REGISTRY, Loans, Requests, Timing
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 DASHBOARD = ROOT / "deploy" / "grafana" / "imageflow.json"
+OBSERVABILITY = ROOT / "docs" / "observability.md"
+BEGIN, END = "<!-- metrics: begin -->\n", "<!-- metrics: end -->"
 NAME = re.compile(r"\b(?:imageflow|process|python)_[a-z0-9_]+")
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 
@@ -35,6 +37,37 @@ def queries() -> list[str]:
     panels = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
     variables = [item["query"]["query"] for item in board["templating"]["list"] if item["type"] == "query"]
     return panels + variables
+
+
+def table() -> str:
+    """The table of metrics in docs/observability.md; `python -m tests.unit.test_metrics` writes it there."""
+    lines = ["| metric | labels | kind | meaning |", "|---|---|---|---|"]
+    for collector in REGISTRY._collector_to_names:
+        labels = getattr(collector, "_labelnames", None) or getattr(collector, "_labels", ())
+        named = ", ".join(f"`{label}`" for label in (("stage", "flow") if isinstance(collector, Loans) else labels))
+        for family in collector.describe() if hasattr(collector, "describe") else ():
+            suffix = "_total" if family.type == "counter" else ""
+            lines.append(f"| `{family.name}{suffix}` | {named} | {family.type} | {family.documentation} |")
+    return "\n".join(lines)
+
+
+def documented() -> tuple[str, str, str]:
+    """The page before the table, the table, and what comes after it."""
+    before, _, rest = OBSERVABILITY.read_text().partition(BEGIN)
+    between, _, after = rest.partition(END)
+    return before + BEGIN, between, END + after
+
+
+def test_the_documented_metrics_are_those_there_are():
+    """The table mirrors the code; `python -m tests.unit.test_metrics` writes it anew."""
+    assert documented()[1].strip() == table()
+
+
+def test_every_alert_is_documented():
+    """With what it means and the first step."""
+    page = OBSERVABILITY.read_text()
+    for rule in rules():
+        assert f"| `{rule['alert']}` |" in page
 
 
 def sample(name: str, **labels: str) -> float:
@@ -68,7 +101,7 @@ def test_every_metric_of_ours_is_on_the_dashboard_or_in_an_alert():
 
 def test_labels_that_alerts_group_by_exist():
     """What is summed by a label has it."""
-    labels = {"stage", "flow", "domain", "state", "status", "outcome", "kind", "le"}
+    labels = {"stage", "flow", "domain", "state", "status", "outcome", "kind", "le", "instance"}
     for query in [*queries(), *(rule["expr"] for rule in rules())]:
         for group in re.findall(r"\bby \(([a-z, ]+)\)", query):
             assert {label.strip() for label in group.split(",")} <= labels, query
@@ -164,3 +197,8 @@ def test_headers_tell_where_a_message_comes_from():
         assert "read" not in provenance.beside()
     assert provenance.read_at() is None
     assert float(provenance.following()["read"]) > 1_000_000
+
+
+if __name__ == "__main__":
+    start, _, end = documented()
+    OBSERVABILITY.write_text(f"{start}{table()}\n{end}")
