@@ -14,7 +14,7 @@ from typing import IO, Any, NamedTuple
 
 import structlog
 
-from imageflow import messages, service
+from imageflow import messages, metrics, service, tracing
 from imageflow import settings as settings_
 from imageflow.broker import Broker
 from imageflow.broker.connect import connect as connect_broker
@@ -27,6 +27,7 @@ from imageflow.omnitron import OmnitronSessions
 from imageflow.read.reader import Reader
 from imageflow.relay import Relay
 from imageflow.schedule.fetch import MissingFetcher
+from imageflow.schedule.monitor import Monitor
 from imageflow.schedule.scheduler import Scheduler
 from imageflow.schedule.sweeper import Sweeper
 from imageflow.schedule.watcher import Watcher
@@ -51,6 +52,7 @@ WEBHOOK_CONNECTIONS = 32
 READ_PREFETCH = 8
 TRANSFORM_PREFETCH = 2
 WRITE_PREFETCH = 8
+LOOK_SECONDS = 5.0
 
 
 class Substrate(NamedTuple):
@@ -126,6 +128,7 @@ async def run_services(
     """
     wanted = [name for name in SERVICES if name in set(names)]
     async with AsyncExitStack() as stack:
+        stack.callback(tracing.start(substrate.environ))
         parts = await _Parts.build(substrate, wanted, stack)
         await stack.enter_async_context(service.background(parts.jobs))
         bound = await _listen(substrate, parts, stack, host, port if "gateway" in wanted else None)
@@ -167,7 +170,7 @@ class _Parts:
     def __init__(self, substrate: Substrate) -> None:
         self.substrate = substrate
         self.runs: list[Callable[[asyncio.Event, float], Coroutine[Any, Any, None]]] = []
-        self.jobs: list[Callable[[], Awaitable[None]]] = [functools.partial(service.sweep, substrate.relay)]
+        self.jobs: list[Callable[[], Awaitable[None]]] = [functools.partial(service.sweep, substrate.relay), self._look]
         self.gateway: Gateway | None = None
         self.writer: Writer | None = None
 
@@ -177,6 +180,12 @@ class _Parts:
         for name in names:
             await getattr(parts, f"_{name}")(stack)
         return parts
+
+    async def _look(self) -> None:
+        """Keep the metric of readiness, for ever."""
+        while True:
+            metrics.READY.set(not await self.problems())
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def problems(self) -> list[str]:
         """Why this process is not ready; empty when it is."""
@@ -196,6 +205,7 @@ class _Parts:
         s = self.substrate
         scheduler = Scheduler(s.store, s.relay, s.clock)
         self.runs.append(lambda stop, _: scheduler.run(stop))
+        self.jobs.append(Monitor(s.store, s.broker, s.clock).run)
         fetcher = await stack.enter_async_context(missing_fetcher(s))
         self.runs.append(lambda stop, _: fetcher.run(stop))
         webhooks = await stack.enter_async_context(Transport(connections=WEBHOOK_CONNECTIONS))

@@ -620,6 +620,30 @@ def retry_rows(settings: Settings, run_id: str, row: int | None, wait: bool, as_
         raise click.exceptions.Exit(1)
 
 
+@cli.command()
+@click.argument("run_ids", metavar="RUN…", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="All runs that have not ended.")
+@click.pass_obj
+def resume(settings: Settings, run_ids: tuple[str, ...], every: bool) -> None:
+    """Publish anew what runs wait for, after the queues were lost; harmless if they were not."""
+    if bool(run_ids) == every:
+        raise click.UsageError("name the runs, or give --all")
+
+    async def work() -> list[tuple[str, int]]:
+        async with bootstrap.open_substrate(settings, os.environ, consumer=False) as substrate:
+            store, resumed = substrate.store, []
+            for run_id in run_ids or [run.run_id for run in await changes.active(store)]:
+                try:
+                    resumed.append((run_id, await changes.resume(store, substrate.broker, run_id, actor())))
+                except changes.NotRunnable:  # with --all: it ended meanwhile, or waits for its turn
+                    if not every:
+                        raise
+            return resumed
+
+    for run_id, count in run_async(work()):
+        click.echo(f"{run_id}: {count} messages published")
+
+
 def _print_run(result: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(result)
@@ -956,6 +980,29 @@ def demo(settings: Settings, rows: int, serve: bool, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
+@cli.command()
+@click.option(
+    "--management", metavar="URL", help="RabbitMQ's management API; by default on the usual port of its host."
+)
+@JSON_OPTION
+@click.pass_obj
+def doctor(settings: Settings, management: str | None, as_json: bool) -> None:
+    """Look at broker, database, flows and machine: what is wrong, and the command that mends it."""
+    from imageflow.doctor import checks
+    from imageflow.doctor.visit import visit
+
+    found = checks.findings(run_async(visit(settings, os.environ, management)))
+    if as_json:
+        print_json({"ok": checks.ok(found), "findings": [msgspec.to_builtins(item) for item in found]})
+    else:
+        for item in found:
+            click.echo(f"{item.level:8}{item.about:10}{item.text}")
+            if item.mend:
+                click.echo(f"{'':18}-> {item.mend}")
+    if not checks.ok(found):
+        raise click.exceptions.Exit(1)
+
+
 # database and users -------------------------------------------------------------------------------------------------------
 
 
@@ -974,6 +1021,35 @@ def upgrade(settings: Settings) -> None:
 
     _with_store(settings, work)
     click.echo("the database is up to date")
+
+
+@cli.command("migrate-data")
+@click.option("--from", "source", metavar="DIR|URL", help="The DATA_DIR of the embedded default, or a store's URL.")
+@click.option("--from-env", metavar="NAME", help="The variable that holds the store's URL, password and all.")
+@JSON_OPTION
+@click.pass_obj
+def migrate_data(settings: Settings, source: str | None, from_env: str | None, as_json: bool) -> None:
+    """Move everything a store holds to the (empty) one that STORE_URL names; the source stays as it is.
+
+    Nothing may be in flight: let runs end and stop all services before.
+    """
+    from imageflow import moving
+
+    if (source is None) == (from_env is None):
+        raise click.UsageError("give either --from or --from-env")
+    text = source if from_env is None else os.environ.get(from_env)
+    if not text:
+        raise click.UsageError(f"--from-env: the variable {from_env} is not set")
+    moved = run_async(moving.move(moving.origin(text), settings))
+    if as_json:
+        print_json({item.table: item.rows for item in moved})
+        return
+    for item in moved:
+        click.echo(f"{item.table:20}{item.rows:12,}")
+    click.echo("everything is moved; start the services with the new settings")
+    key = Path(text) / "secret.key"
+    if key.exists() and settings.secret_key is None:
+        click.echo(f"tokens stay good with {settings_.PREFIX}SECRET_KEY set to what is in {key}")
 
 
 @cli.group()

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import structlog
 
-from imageflow import messages, metrics, retry
+from imageflow import messages, metrics, provenance, retry, tracing
 from imageflow.broker import Broker, Delivery, attempts
 from imageflow.errors import BrokerError, ImageFlowError, MessageError, Postponed, StoreError
 from imageflow.flow import Flow
@@ -107,36 +108,51 @@ class Service:
             )
 
     async def _settle(self, delivery: Delivery) -> None:
+        origin = provenance.of(delivery.headers)
+        flow = messages.flow_of(delivery.queue)
+        with provenance.handling(origin), metrics.LOANS.holding(self._stage.name, flow, origin.published):
+            await self._settled(delivery)
+
+    async def _settled(self, delivery: Delivery) -> None:
         try:
-            outcome = await self._work(delivery)
+            outcome, flow = await self._work(delivery)
         except BrokerError as away:
             self._log.warning("queue away", queue=delivery.queue, error=str(away))
             await asyncio.sleep(AWAY_PAUSE_SECONDS)
             await _quietly(delivery.hand_back())
-            outcome = "handed_back"
+            outcome, flow = "handed_back", messages.flow_of(delivery.queue)
         except asyncio.CancelledError:
             await _quietly(delivery.hand_back())
             raise
-        metrics.DELIVERIES.labels(self._stage.name, outcome).inc()
+        metrics.DELIVERIES.labels(self._stage.name, flow, outcome).inc()
 
-    async def _work(self, delivery: Delivery) -> str:
+    async def _work(self, delivery: Delivery) -> tuple[str, str]:
+        """What became of the delivery, and the flow it was of."""
         try:
             message = self._stage.decode(delivery)
             return await self._decoded(delivery, message)
         except MessageError as error:
             self._log.error("message parked", queue=delivery.queue, error=str(error))
             await delivery.park(str(error))
-            return "parked"
+            return "parked", messages.flow_of(delivery.queue)
 
-    async def _decoded(self, delivery: Delivery, message: Any) -> str:
-        with structlog.contextvars.bound_contextvars(**_about(message)):
-            if delivery.deliveries >= CRASH_LIMIT:
-                return await self._give_up(
-                    delivery, message, f"it was taken {delivery.deliveries} times and never finished"
-                )
-            return await self._attempt(delivery, message)
+    async def _decoded(self, delivery: Delivery, message: Any) -> tuple[str, str]:
+        run, flow = getattr(message, "run_id", None) or "", message.flow or ""
+        began = time.monotonic()
+        with (
+            structlog.contextvars.bound_contextvars(**_about(run, flow)),
+            tracing.span(self._stage.name, run, flow, delivery.headers, **_details(message)),
+        ):
+            outcome = await self._attempt(delivery, message)
+            tracing.note(outcome=outcome)
+        known = flow if run else messages.flow_of(delivery.queue)  # a stranger's post may name any flow
+        metrics.HANDLING_SECONDS.labels(self._stage.name, known).observe(time.monotonic() - began)
+        return outcome, known
 
     async def _attempt(self, delivery: Delivery, message: Any) -> str:
+        if delivery.deliveries >= CRASH_LIMIT:
+            why = f"it was taken {delivery.deliveries} times and never finished"
+            return await self._give_up(delivery, message, why)
         failures = attempts(delivery.headers)
         try:
             await self._stage.handle(message, delivery.deliveries > 0 or failures > 0)
@@ -174,10 +190,16 @@ class Service:
         return "gave_up"
 
 
-def _about(message: Any) -> dict[str, str]:
+def _about(run: str, flow: str) -> dict[str, str]:
     """What log lines say of a message."""
-    names = {"run": getattr(message, "run_id", None), "flow": getattr(message, "flow", None)}
-    return {name: value for name, value in names.items() if value}
+    return {name: value for name, value in (("run", run), ("flow", flow)) if value}
+
+
+def _details(message: Any) -> dict[str, int]:
+    """What a span says of a message."""
+    if isinstance(message, messages.RowsReady):
+        return {"rows": len(message.rows)}
+    return {"page": message.page} if isinstance(message, (messages.ReadPage, messages.PageRead)) else {}
 
 
 async def sweep(relay: Relay) -> None:

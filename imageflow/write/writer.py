@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 
-from imageflow import messages, metrics, retry
+from imageflow import messages, metrics, provenance, retry
 from imageflow.broker import Broker, Outgoing
 from imageflow.clock import Clock
 from imageflow.errors import LoginError, Postponed, SecretError, StageError, StoreError, TransportError
@@ -181,7 +181,13 @@ class Writer:
 
     def _gate(self, domain: str) -> Gate:
         if domain not in self._gates:
-            self._gates[domain] = Gate(self._clock, self._senders)
+            self._gates[domain] = gate = Gate(self._clock, self._senders, metrics.Requests(domain))
+            metrics.watch_domain(
+                domain,
+                in_flight=lambda: gate.in_flight,
+                limit=lambda: gate.limiter.limit,
+                held=lambda: gate.hold.held,
+            )
         return self._gates[domain]
 
     @property
@@ -300,10 +306,9 @@ class Writer:
             except StoreError as away:
                 log.warning("database away: rows wait to be settled", rows=len(logs), error=str(away))
                 await asyncio.sleep(SETTLE_PAUSE_SECONDS)
-        for entry in logs:
-            metrics.ROWS.labels(message.flow, entry.state).inc()
+        states = (entry.state for entry in logs)
+        metrics.rows_settled(message.flow, states, self._clock.now(), provenance.read_at())
         for run in ended:
-            metrics.RUNS.labels(run.flow, run.status).inc()
             log.info("run ended", status=run.status, **msgspec.to_builtins(run.counts))
 
     async def _release(self, definition: Definition, token: str, claims: list[str]) -> None:
@@ -318,11 +323,13 @@ class Writer:
             if (again := _again(work, definition, held=gate.hold.held)) is not None:
                 row, seconds = again
                 later.setdefault(retry.step(seconds), []).append(row)
+        headers = provenance.following() if later else {}
         outgoing = [
             Outgoing(
                 messages.write_queue(message.flow),
                 messages.encode(msgspec.structs.replace(message, rows=tuple(rows))),
                 seconds,
+                headers,
             )
             for seconds, rows in later.items()
         ]
