@@ -34,8 +34,7 @@ from imageflow.run import FINAL, Run
 from imageflow.schedule import trigger
 from imageflow.settings import Settings
 from imageflow.store import Store
-from imageflow.transform.mapping import check_mapping
-from imageflow.transform.script import Jails, check_script
+from imageflow.transform.script import Jails
 
 T = TypeVar("T")
 EPILOG = "\b\nSettings, from the environment:\n" + "\n".join(
@@ -193,11 +192,7 @@ def _problems(path: Path) -> list[Problem]:
 def _checked(path: Path) -> dict[str, Any]:
     """A flow file's document, with everything checked. Raises FlowFileError with all problems."""
     document: dict[str, Any] = flowfile.load(path)
-    definition = flowfile.parse(document)
-    problems = check_script(definition.script) if definition.script else []
-    problems += check_mapping(definition.mapping) if definition.mapping else []
-    if problems:
-        raise FlowFileError(problems)
+    flowfile.compiled(document)
     return document
 
 

@@ -299,9 +299,7 @@ class Access:
             await self._store.revoke_token(digest(self._secret_key, token))
         self.forget()
 
-    async def add_key(
-        self, flow: str, name: str, days: int | None, act: Callable[[str], Act]
-    ) -> tuple[ApiKey, str]:
+    async def add_key(self, flow: str, name: str, days: int | None, act: Callable[[str], Act]) -> tuple[ApiKey, str]:
         """See `add_key` above."""
         return await add_key(self._store, self._secret_key, flow, name, days, self._clock, act)
 
