@@ -43,7 +43,7 @@ class Runs:
         return page(found, query.limit, lambda run: shapes.run_shown(run, marks[run.flow]), _place)
 
     async def start_run(self, call: Call) -> shapes.RunShown:
-        ids = tuple(dict.fromkeys(call.body.identifiers or ()))
+        ids = tuple(dict.fromkeys(text.strip() for text in call.body.identifiers or ()))
         now = self._desk.clock.now()
         run_id = await changes.start_run(self._store, self._desk.relay, call.path["flow"], ids, call.actor, now)
         return await self._shown(await self._store.run(run_id))
