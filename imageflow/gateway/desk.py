@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import structlog
+from msgspec import UnsetType
 
 from imageflow.changes import Actor
 from imageflow.clock import Clock
@@ -87,9 +88,9 @@ def cursor(*position: int | str) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode().rstrip("=")
 
 
-def position(text: str | None, kind: type[T]) -> T | None:
-    """What `cursor` made, a tuple of type `kind`. Refusal 400 for anything else."""
-    if text is None:
+def position(text: str | UnsetType, kind: type[T]) -> T | None:
+    """What `cursor` made, a tuple of type `kind`; None where none is given. Refusal 400 for anything else."""
+    if isinstance(text, UnsetType):
         return None
     try:
         return msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=kind)

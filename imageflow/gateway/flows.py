@@ -103,7 +103,7 @@ class Flows:
         return shapes.version_shown(await self._store.flow(call.path["flow"], call.path["version"]))
 
     async def export_flow(self, call: Call) -> str:
-        flow = await self._store.flow(call.path["flow"], call.query.version)
+        flow = await self._store.flow(call.path["flow"], call.query.version or None)
         return self._desk.tools.write(flow.document)
 
     async def show_flow_schema(self, _call: Call) -> dict[str, Any]:

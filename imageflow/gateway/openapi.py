@@ -124,8 +124,7 @@ def _query(endpoint: Endpoint) -> list[Json]:
     struct = components[endpoint.query.__name__]
     required = struct.get("required", ())
     return [
-        _parameter("query", name, _given(schema), required=name in required)
-        for name, schema in struct["properties"].items()
+        _parameter("query", name, schema, required=name in required) for name, schema in struct["properties"].items()
     ]
 
 
@@ -139,14 +138,6 @@ def _parameter(where: str, name: str, schema: Mapping[str, Any], *, required: bo
     if "description" in schema:
         parameter["description"] = schema["description"]
     return parameter
-
-
-def _given(schema: Json) -> Json:
-    """The schema of an optional value where it is given: a query cannot say null."""
-    if "anyOf" not in schema:
-        return schema
-    (only,) = (one for one in schema["anyOf"] if one != {"type": "null"})
-    return dict(only)
 
 
 def _responses(endpoint: Endpoint, schemas: _Schemas) -> Json:

@@ -33,10 +33,10 @@ class Runs:
         query = call.query
         place = position(query.cursor, tuple[_Microseconds, str])
         found = await self._store.runs(
-            query.flow,
+            query.flow or None,
             limit=query.limit + 1,
             active=query.active,
-            status=query.status,
+            status=query.status or None,
             before=None if place is None else (_EPOCH + place[0] * _MICROSECOND, place[1]),
         )
         marks = {flow: await self._store.watermark(flow) for flow in {run.flow for run in found}}
@@ -82,7 +82,9 @@ class Runs:
         query = call.query
         run = await self._store.run(call.path["run"])
         after = position(query.cursor, tuple[_RowNumber]) or (0,)
-        filters: dict[str, Any] = {name: getattr(query, name) for name in ("state", "stage", "product", "group")}
+        filters: dict[str, Any] = {
+            name: getattr(query, name) or None for name in ("state", "stage", "product", "group")
+        }
         found = await self._store.rows(run.run_id, after=after[0], limit=query.limit + 1, **filters)
         return page(found, query.limit, shapes.row_shown, lambda log: cursor(log.row))
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from imageflow.clock import iso
 from imageflow.flow import NAME_PATTERN, Definition, Flow
@@ -451,23 +452,23 @@ PATHS: Mapping[str, Any] = {
 
 
 class Paged(_Taken, frozen=True):
-    """What every list takes."""
+    """What every list takes. What is not given is UNSET, which is false: a query cannot say null."""
 
-    cursor: Cursor | None = None
+    cursor: Cursor | UnsetType = UNSET
     limit: Limit = 100
 
 
 class RunQuery(Paged, frozen=True):
-    flow: Annotated[Name, msgspec.Meta(description="Runs of this flow.")] | None = None
-    status: Annotated[Status, msgspec.Meta(description="Runs of this status.")] | None = None
+    flow: Annotated[Name, msgspec.Meta(description="Runs of this flow.")] | UnsetType = UNSET
+    status: Annotated[Status, msgspec.Meta(description="Runs of this status.")] | UnsetType = UNSET
     active: Annotated[bool, msgspec.Meta(description="Only runs that have not ended.")] = False
 
 
 class RowQuery(Paged, frozen=True):
-    state: State | None = None
-    stage: StageName | None = None
-    product: Annotated[Name, msgspec.Meta(description="Rows of this SKU or base code.")] | None = None
-    group: Fingerprint | None = None
+    state: State | UnsetType = UNSET
+    stage: StageName | UnsetType = UNSET
+    product: Annotated[Name, msgspec.Meta(description="Rows of this SKU or base code.")] | UnsetType = UNSET
+    group: Fingerprint | UnsetType = UNSET
 
 
 class TraceQuery(_Taken, frozen=True):
@@ -480,14 +481,14 @@ class GroupQuery(_Taken, frozen=True):
 
 
 class AlarmQuery(Paged, frozen=True):
-    flow: Annotated[Name, msgspec.Meta(description="Alarms of this flow.")] | None = None
-    state: Literal["open", "closed"] | None = None
+    flow: Annotated[Name, msgspec.Meta(description="Alarms of this flow.")] | UnsetType = UNSET
+    state: Literal["open", "closed"] | UnsetType = UNSET
 
 
 class AuditQuery(Paged, frozen=True):
-    who: Annotated[Name, msgspec.Meta(description="Changes by this user.")] | None = None
-    what: Annotated[Name, msgspec.Meta(description="Changes of this kind, as in flow.save.")] | None = None
+    who: Annotated[Name, msgspec.Meta(description="Changes by this user.")] | UnsetType = UNSET
+    what: Annotated[Name, msgspec.Meta(description="Changes of this kind, as in flow.save.")] | UnsetType = UNSET
 
 
 class VersionQuery(_Taken, frozen=True):
-    version: Annotated[Number, msgspec.Meta(description="The newest unless given.")] | None = None
+    version: Annotated[Number, msgspec.Meta(description="The newest unless given.")] | UnsetType = UNSET

@@ -23,8 +23,8 @@ class Watch:
         query = call.query
         before = position(query.cursor, tuple[_Id])
         found = await self._store.alarms(
-            query.flow,
-            is_open=None if query.state is None else query.state == "open",
+            query.flow or None,
+            is_open=query.state == "open" if query.state else None,
             before=before[0] if before else None,
             limit=query.limit + 1,
         )
@@ -37,6 +37,6 @@ class Watch:
         query = call.query
         before = position(query.cursor, tuple[_Id])
         found = await self._store.audit(
-            before=before[0] if before else None, who=query.who, what=query.what, limit=query.limit + 1
+            before=before[0] if before else None, who=query.who or None, what=query.what or None, limit=query.limit + 1
         )
         return page(found, query.limit, shapes.change, lambda entry: cursor(entry.id))
