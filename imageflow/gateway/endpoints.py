@@ -18,6 +18,7 @@ from imageflow.store import ErrorGroup
 
 JSON = "application/json"
 YAML = "application/yaml"
+FLOW_FILE = {"$ref": "#/components/schemas/FlowFile"}
 MAX_FLOW_BYTES = 1 << 20
 MAX_IDENTIFIERS_BYTES = 4 << 20
 
@@ -41,7 +42,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """An operation. `role`: who may, and those above; None: anybody. `answer`: the type of its JSON; None: no body.
 
     `refusals` are statuses that are its own; those that follow from role, query and body are added by `statuses`.
-    `media`: an answer that is no JSON of a type. `elsewhere`: it is documented here and served by another module.
+    `media`: an answer that is a flow file, no JSON. `elsewhere`: it is documented here and served by another module.
     """
 
     name: str
@@ -78,7 +79,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         return sorted(found)
 
 
-_FLOW = Body(limit=MAX_FLOW_BYTES, accepts=(JSON, YAML), schema={"$ref": "#/components/schemas/FlowFile"})
+_FLOW = Body(limit=MAX_FLOW_BYTES, accepts=(JSON, YAML), schema=FLOW_FILE)
 _ROWS = Body(
     limit=MAX_BODY_BYTES,
     accepts=(JSON, "application/x-ndjson"),

@@ -10,7 +10,7 @@ import msgspec
 
 from imageflow import __version__, flowschema
 from imageflow.gateway import problem, shapes
-from imageflow.gateway.endpoints import JSON, Endpoint
+from imageflow.gateway.endpoints import FLOW_FILE, JSON, Endpoint
 
 Json = dict[str, Any]
 
@@ -149,7 +149,7 @@ def _responses(endpoint: Endpoint, schemas: _Schemas) -> Json:
 def _done(endpoint: Endpoint, schemas: _Schemas) -> Json:
     response: Json = {"description": HTTPStatus(endpoint.status).phrase}
     if endpoint.media != JSON:
-        response["content"] = {endpoint.media: {"schema": {"type": "string"}}}
+        response["content"] = {endpoint.media: {"schema": FLOW_FILE}}
     elif endpoint.answer is not None:
         response["content"] = {JSON: {"schema": schemas[endpoint.answer]}}
     return response
