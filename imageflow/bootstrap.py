@@ -14,16 +14,18 @@ from typing import IO, Any, NamedTuple
 
 import structlog
 
-from imageflow import messages, metrics, service, tracing
+from imageflow import flowfile, messages, metrics, service, tracing
 from imageflow import settings as settings_
 from imageflow.broker import Broker
 from imageflow.broker.connect import connect as connect_broker
 from imageflow.clock import Clock, SystemClock
 from imageflow.errors import SettingsError, StoreError
 from imageflow.gateway.app import Gateway, monitoring, serve
+from imageflow.gateway.desk import Tools
 from imageflow.gateway.outbound import Outbound
 from imageflow.gateway.queue import OutboundQueue
 from imageflow.omnitron import OmnitronSessions
+from imageflow.read import request
 from imageflow.read.reader import Reader
 from imageflow.relay import Relay
 from imageflow.schedule.fetch import MissingFetcher
@@ -164,6 +166,18 @@ async def missing_fetcher(substrate: Substrate) -> AsyncIterator[MissingFetcher]
         yield MissingFetcher(s.store, s.relay, s.clock, OmnitronSessions(transport, s.environ, s.clock))
 
 
+def api_tools(fetcher: MissingFetcher) -> Tools:
+    """What the gateway's API does with parts that it does not import."""
+    return Tools(
+        read=lambda text, is_yaml: flowfile.read_text(text, is_yaml=is_yaml),
+        check=flowfile.compiled,
+        write=flowfile.dump,
+        instant=request.instant,
+        since=request.since,
+        fetch_missing=fetcher.ask_now,
+    )
+
+
 class _Parts:
     """The services of this process and what runs beside them."""
 
@@ -252,7 +266,8 @@ class _Parts:
     async def _gateway(self, stack: AsyncExitStack) -> None:
         s = self.substrate
         key = settings_.secret_key(s.settings)
-        self.gateway = Gateway(s.store, s.broker, s.relay, s.clock, key, ready=self.problems)
+        tools = api_tools(await stack.enter_async_context(missing_fetcher(s)))
+        self.gateway = Gateway(s.store, s.broker, s.relay, s.clock, key, ready=self.problems, tools=tools)
         self._stage(OutboundQueue(Outbound(s.store, s.broker, s.relay, s.clock)).stage)
 
     def _stage(self, stage: Stage) -> None:

@@ -29,16 +29,15 @@ from imageflow.clock import SystemClock, iso
 from imageflow.errors import FlowFileError, ImageFlowError, Problem
 from imageflow.flow import Definition, Flow
 from imageflow.follow import follow, nothing_missing, summarize
-from imageflow.gateway.access import add_user
+from imageflow.gateway.access import MAX_KEY_DAYS, add_key, add_user
 from imageflow.messages import OUTBOUND_QUEUE
 from imageflow.read import request
 from imageflow.row import RowLog, shown
 from imageflow.run import FINAL, Run
 from imageflow.schedule import alarm, trigger
 from imageflow.settings import Settings
-from imageflow.store import Store
-from imageflow.transform.mapping import check_mapping
-from imageflow.transform.script import Jails, check_script
+from imageflow.store import Act, ApiKey, Store
+from imageflow.transform.script import Jails
 
 T = TypeVar("T")
 EPILOG = "\b\nSettings, from the environment:\n" + "\n".join(
@@ -198,11 +197,7 @@ def _problems(path: Path) -> list[Problem]:
 def _checked(path: Path) -> dict[str, Any]:
     """A flow file's document, with everything checked. Raises FlowFileError with all problems."""
     document: dict[str, Any] = flowfile.load(path)
-    definition = flowfile.parse(document)
-    problems = check_script(definition.script) if definition.script else []
-    problems += check_mapping(definition.mapping) if definition.mapping else []
-    if problems:
-        raise FlowFileError(problems)
+    flowfile.compiled(document)
     return document
 
 
@@ -1067,8 +1062,109 @@ def add(settings: Settings, name: str, role: str) -> None:
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
     else:
         password = sys.stdin.readline().rstrip("\r\n")
-    _with_store(settings, lambda store: add_user(store, name, password, role))
+    act = actor().act("user.save", f"user {name}", role=role)
+    _with_store(settings, lambda store: add_user(store, name, password, role, act=act))
     click.echo(f"{name}: {role}")
+
+
+@user.command("list")
+@JSON_OPTION
+@click.pass_obj
+def list_users(settings: Settings, as_json: bool) -> None:
+    """List the users and their roles."""
+    users = _with_store(settings, lambda store: store.users())
+    if as_json:
+        print_json([{"name": item.name, "role": item.role} for item in users])
+        return
+    for item in users:
+        click.echo(f"{item.name:30}  {item.role}")
+
+
+@user.command("remove")
+@click.argument("name")
+@click.pass_obj
+def remove_user(settings: Settings, name: str) -> None:
+    """Remove a user; their tokens end within ten seconds."""
+    act = actor().act("user.remove", f"user {name}")
+    _with_store(settings, lambda store: store.remove_user(name, act=act))
+    click.echo(f"{name}: removed")
+
+
+@cli.group()
+def key() -> None:
+    """Keys of machines: each opens the outbound door of one flow."""
+
+
+@key.command("add")
+@click.argument("flow_name", metavar="FLOW")
+@click.argument("name")
+@click.option(
+    "--days", type=click.IntRange(1, MAX_KEY_DAYS), help="For how many days it is good; until revoked unless given."
+)
+@JSON_OPTION
+@click.pass_obj
+def add_flow_key(settings: Settings, flow_name: str, name: str, days: int | None, as_json: bool) -> None:
+    """Make a key for posting to a flow, and print it: this once."""
+    secret_key = settings_.secret_key(settings)
+
+    def act(key_id: str) -> Act:
+        return actor().act("key.add", f"key {key_id}", flow=flow_name, name=name, days=days)
+
+    made, text = _with_store(
+        settings, lambda store: add_key(store, secret_key, flow_name, name, days, SystemClock(), act)
+    )
+    if as_json:
+        print_json({"key": text, **_key_line(made)})
+        return
+    click.echo(f"{made.name}: key {made.id} of {made.flow}, {_good_until(made)}", err=True)
+    click.echo(text)
+
+
+@key.command("list")
+@click.argument("flow_name", metavar="[FLOW]", required=False)
+@JSON_OPTION
+@click.pass_obj
+def list_keys(settings: Settings, flow_name: str | None, as_json: bool) -> None:
+    """List keys, also those that have expired; their texts are not kept."""
+
+    async def work(store: Store) -> list[ApiKey]:
+        if flow_name is not None:
+            await store.flow(flow_name)
+        return await store.keys(flow_name)
+
+    found = _with_store(settings, work)
+    if as_json:
+        print_json([_key_line(item) for item in found])
+        return
+    for item in found:
+        click.echo(f"{item.id}  {item.flow:20}  {item.name:30}  by {item.created_by}, {_good_until(item)}")
+
+
+@key.command("revoke")
+@click.argument("key_id", metavar="ID")
+@click.pass_obj
+def revoke_key(settings: Settings, key_id: str) -> None:
+    """Revoke a key; it ends within ten seconds."""
+    act = actor().act("key.revoke", f"key {key_id}")
+    gone = _with_store(settings, lambda store: store.revoke_key(key_id, act=act))
+    click.echo(f"{gone.name}: key {gone.id} of {gone.flow} revoked")
+
+
+def _key_line(item: ApiKey) -> dict[str, Any]:
+    return {
+        "id": item.id,
+        "flow": item.flow,
+        "name": item.name,
+        "created_by": item.created_by,
+        "created_at": iso(item.created_at),
+        "expires_at": iso(item.expires_at),
+    }
+
+
+def _good_until(item: ApiKey) -> str:
+    if item.expires_at is None:
+        return "good until it is revoked"
+    return f"{'was good' if item.expires_at <= SystemClock().now() else 'good'} until {iso(item.expires_at)}"
 
 
 def _with_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
