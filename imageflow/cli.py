@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
+import msgspec
 import orjson
 import uvloop
 
@@ -33,7 +34,7 @@ from imageflow.row import RowLog, shown
 from imageflow.run import FINAL, Run
 from imageflow.schedule import trigger
 from imageflow.settings import Settings
-from imageflow.store import Store
+from imageflow.store import ErrorGroup, Store
 from imageflow.transform.mapping import check_mapping
 from imageflow.transform.script import Jails, check_script
 
@@ -599,19 +600,44 @@ def rows(settings: Settings, run_id: str, state: str | None, as_json: bool) -> N
     _with_store(settings, work)
 
 
+@cli.command()
+@click.argument("run_id", metavar="RUN")
+@JSON_OPTION
+@click.pass_obj
+def errors(settings: Settings, run_id: str, as_json: bool) -> None:
+    """List the causes for which rows of a run have failed, the most frequent first."""
+
+    async def work(store: Store) -> list[ErrorGroup]:
+        await store.run(run_id)
+        return await store.errors(run_id)
+
+    found = _with_store(settings, work)
+    if as_json:
+        print_json(msgspec.to_builtins(found))
+        return
+    for group in found:
+        click.echo(trial.printable_text(_error_text(group)))
+
+
+def _error_text(group: ErrorGroup) -> str:
+    again = "" if group.retryable == group.rows else f", {group.retryable} can be written again"
+    return f"{group.group}  {group.rows} rows{again}  {group.stage}: {group.reason} (e.g. row {group.example_row}, {group.example_product or 'no product'})"
+
+
 @cli.command("retry")
 @click.argument("run_id", metavar="RUN")
 @click.option("--row", type=int, help="Only this row.")
+@click.option("--group", metavar="FINGERPRINT", help="Only rows that failed of one cause, see `imageflow errors`.")
 @click.option("--wait", is_flag=True, help="Wait until the run has ended.")
 @JSON_OPTION
 @click.pass_obj
-def retry_rows(settings: Settings, run_id: str, row: int | None, wait: bool, as_json: bool) -> None:
-    """Write a run's failed rows again."""
+def retry_rows(settings: Settings, run_id: str, row: int | None, group: str | None, wait: bool, as_json: bool) -> None:
+    """Write a run's failed rows again: all, one, or those of one cause."""
 
     async def work() -> dict[str, Any]:
         async with _working(settings, alone=wait) as (substrate, own):
             store = substrate.store
-            await changes.retry(store, substrate.relay, run_id, actor(), row=row)
+            await changes.retry(store, substrate.relay, run_id, actor(), row=row, group=group)
             if not wait:
                 return await summarize(store, await store.run(run_id))
             async with _services(substrate, enabled=own):

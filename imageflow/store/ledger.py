@@ -63,9 +63,10 @@ _TAKE_OVER = BatchStatement(
 )
 
 _LOG = f"""
-    INSERT INTO rows AS r ({", ".join(LOG_COLUMNS)})
-    SELECT {", ".join(f"logs.{column}" for column in LOG_COLUMNS)} FROM {{logs}} WHERE true
-    ON CONFLICT (run_id, number) DO UPDATE SET {", ".join(f"{c} = excluded.{c}" for c in list(LOG_COLUMNS)[2:])}
+    INSERT INTO rows AS r ({", ".join(LOG_COLUMNS)}, settled_at)
+    SELECT {", ".join(f"logs.{column}" for column in LOG_COLUMNS)}, :now FROM {{logs}} WHERE true
+    ON CONFLICT (run_id, number) DO UPDATE SET
+        {", ".join(f"{c} = excluded.{c}" for c in [*list(LOG_COLUMNS)[2:], "settled_at"])}
     WHERE r.state = 'retrying'
     RETURNING run_id, state
 """  # noqa: S608 - columns of our own
@@ -83,7 +84,8 @@ _ENTER = """
     WHERE excluded.version >= l.version OR l.claim_token = :token
 """
 _COUNTED = ", ".join(f"runs.{column.name}" for column in COUNTED)
-_LOG_ALONE = BatchStatement(_LOG, _LOGS)
+_NOW = bindparam("now", type_=Instant())
+_LOG_ALONE = BatchStatement(_LOG, _LOGS, typed=[_NOW])
 _ENTER_ALONE = BatchStatement(_ENTER, _ENTRIES)
 _COUNT = BatchStatement(
     f"""
@@ -103,6 +105,7 @@ _SETTLE = BatchStatement(
     """,  # noqa: S608 - columns of our own
     _LOGS,
     _ENTRIES,
+    typed=[_NOW],
     returns=COUNTED,
 )
 
@@ -201,7 +204,7 @@ async def settle(
         in_order = select(runs.c.run_id).where(runs.c.run_id.in_(run_ids)).order_by(runs.c.run_id)
         await tx.execute(in_order.with_for_update())
     if tx.postgresql:
-        changed = await tx.all(_SETTLE.on(tx), _SETTLE.parameters(tx, rows, entries, token=token))
+        changed = await tx.all(_SETTLE.on(tx), _SETTLE.parameters(tx, rows, entries, token=token, now=tx.now))
     else:
         changed = await _settle_stepwise(tx, token, rows, entries)
     ended = [await finish(tx, counted_run(row)) for row in changed]
@@ -215,7 +218,7 @@ async def _settle_stepwise(
     if entries:
         await tx.execute(_ENTER_ALONE.on(tx), _ENTER_ALONE.parameters(tx, entries, token=token))
     counts: dict[str, dict[str, int]] = {}
-    for row in await tx.all(_LOG_ALONE.on(tx), _LOG_ALONE.parameters(tx, rows)) if rows else ():
+    for row in await tx.all(_LOG_ALONE.on(tx), _LOG_ALONE.parameters(tx, rows, now=tx.now)) if rows else ():
         counts.setdefault(row.run_id, dict.fromkeys(STATES, 0))[row.state] += 1
     changed: list[SqlRow[Any]] = []
     for run_id, moved in counts.items():

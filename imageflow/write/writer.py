@@ -26,7 +26,7 @@ from imageflow.flow import Definition
 from imageflow.imageset import Image, digest
 from imageflow.messages import RowsReady
 from imageflow.omnitron import Access, OmnitronSessions
-from imageflow.row import Row, RowLog
+from imageflow.row import Row, RowLog, Try, tried
 from imageflow.store import Claim, LedgerEntry, Store, Wanted
 from imageflow.wire import Wire
 from imageflow.write.gate import Gate
@@ -61,11 +61,12 @@ class Sku(msgspec.Struct):
 
 
 class Work(msgspec.Struct):
-    """A row in hand."""
+    """A row in hand. `at`: when it was last tried, in Unix time."""
 
     row: Row
     digest: str
     skus: list[Sku]
+    at: float
     decision: Decision = "busy"
     outcome: Outcome | None = None
     held: bool = False
@@ -157,7 +158,7 @@ class Writer:
 
     async def give_up(self, message: RowsReady, reason: str) -> None:
         """Settle a chunk that cannot be handled: its rows fail with the reason."""
-        logs = [_failed(message, row, Refused(reason), row.attempts) for row in message.rows]
+        logs = [_failed(message, row, Refused(reason), row.attempts, tries=row.tries) for row in message.rows]
         await self._store.settle(f"{self._owner}/give-up", logs)
 
     async def _definition(self, name: str, version: int) -> Definition:
@@ -177,7 +178,7 @@ class Writer:
         return {domain: gate.hold.reason for domain, gate in self._gates.items() if gate.hold.held}
 
     async def _targeted(self, definition: Definition, row: Row) -> Work:
-        work = Work(row, digest(row.images), [])
+        work = Work(row, digest(row.images), [], self._clock.now().timestamp())
         if row.key == "sku":
             work.skus = [Sku(row.product)]
             return work
@@ -236,6 +237,7 @@ class Writer:
     async def _send(self, way: Way, work: Work) -> None:
         """Write a row to each of its SKUs that wants it, until one fails."""
         work.held = False
+        work.at = self._clock.now().timestamp()
         try:
             for sku in work.skus:
                 if sku.decision == "send":
@@ -308,10 +310,11 @@ class Writer:
         outgoing = [
             Outgoing(
                 messages.write_queue(message.flow),
-                messages.encode(msgspec.structs.replace(message, rows=tuple(rows))),
+                messages.encode(msgspec.structs.replace(message, rows=chunk)),
                 seconds,
             )
             for seconds, rows in later.items()
+            for chunk in messages.chunked(rows)
         ]
         if outgoing:
             await self._broker.publish(*outgoing)
@@ -354,10 +357,12 @@ def _log(message: RowsReady, definition: Definition, work: Work, *, held: bool) 
     """The row's log, or None where it comes again."""
     row = work.row
     if isinstance(work.outcome, Refused):
-        return _failed(message, row, work.outcome, row.attempts + (1 if work.decision == "send" else 0))
+        tries = _history(work) if row.tries and work.decision == "send" else row.tries
+        attempts = row.attempts + (1 if work.decision == "send" else 0)
+        return _failed(message, row, work.outcome, attempts, tries=tries)
     if isinstance(work.outcome, (Unavailable, Unauthorized)):
         if _burns(work.outcome, held=held) and row.attempts + 1 >= definition.write.max_attempts:
-            return _failed(message, row, work.outcome, row.attempts + 1, retryable=True)
+            return _failed(message, row, work.outcome, row.attempts + 1, tries=_history(work), retryable=True)
         return None
     if work.held or work.decision == "busy":
         return None
@@ -369,8 +374,21 @@ def _log(message: RowsReady, definition: Definition, work: Work, *, held: bool) 
         state=state,
         http_status=sent.status if sent is not None else None,
         attempts=row.attempts + (1 if sent is not None else 0),
+        tries=_history(work) if row.tries and sent is not None else row.tries,
         reason="a newer row of the product was written first" if state == "superseded" else None,
     )
+
+
+def _history(work: Work) -> tuple[Try, ...]:
+    """The row's tries, this one included."""
+    failed = work.outcome
+    if failed is None:
+        sent = next((sku.outcome for sku in work.skus if isinstance(sku.outcome, Written)), None)
+        return tried(work.row.tries, Try(work.at, sent.status if sent is not None else None))
+    assert isinstance(failed, (Refused, Unavailable, Unauthorized))
+    status = 401 if isinstance(failed, Unauthorized) else failed.status
+    sku = next((sku.product for sku in work.skus if sku.outcome is failed and work.row.key == "base_code"), None)
+    return tried(work.row.tries, Try(work.at, status, failed.reason, sku))
 
 
 def _burns(outcome: Outcome, *, held: bool) -> bool:
@@ -383,13 +401,13 @@ def _again(work: Work, definition: Definition, *, held: bool) -> tuple[Row, floa
     row = work.row
     if isinstance(work.outcome, (Unavailable, Unauthorized)):
         if not _burns(work.outcome, held=held):
-            return row, HELD_SECONDS
+            return msgspec.structs.replace(row, tries=_history(work)), HELD_SECONDS
         attempts = row.attempts + 1
         if attempts >= definition.write.max_attempts:
             return None
         asked = work.outcome.retry_after if isinstance(work.outcome, Unavailable) else None
         return msgspec.structs.replace(
-            row, attempts=attempts, first_error=row.first_error or work.outcome.reason
+            row, attempts=attempts, first_error=row.first_error or work.outcome.reason, tries=_history(work)
         ), float(retry.delay(attempts, asked))
     if work.outcome is not None:
         return None
@@ -409,7 +427,15 @@ def _entries(domain: str, message: RowsReady, work: Work) -> list[LedgerEntry]:
     ]
 
 
-def _failed(message: RowsReady, row: Row, outcome: Outcome, attempts: int, *, retryable: bool = False) -> RowLog:
+def _failed(
+    message: RowsReady,
+    row: Row,
+    outcome: Outcome,
+    attempts: int,
+    *,
+    tries: tuple[Try, ...] = (),
+    retryable: bool = False,
+) -> RowLog:
     assert isinstance(outcome, (Refused, Unavailable, Unauthorized))
     status = 401 if isinstance(outcome, Unauthorized) else outcome.status
     reason = outcome.reason if not retryable else f"{outcome.reason} (given up after {attempts} attempts)"
@@ -422,6 +448,7 @@ def _failed(message: RowsReady, row: Row, outcome: Outcome, attempts: int, *, re
         reason=reason,
         http_status=status,
         attempts=attempts,
+        tries=tries,
         retryable=retryable,
     )
 

@@ -21,7 +21,7 @@ from imageflow import messages
 from imageflow.errors import NotFoundError, SettingsError, StoreError
 from imageflow.imageset import Image
 from imageflow.page import row_version
-from imageflow.row import Row, RowLog, fingerprint
+from imageflow.row import Row, RowLog, Try, fingerprint
 from imageflow.run import Counts, Run, Trigger, new_run_id
 from imageflow.secret import Secret
 from imageflow.store import HeldRow, LedgerEntry, Store, User, Wanted
@@ -552,7 +552,7 @@ async def test_registering_numbers_rows(store: SqlStore, clock: FakeClock) -> No
     loaded = await store.run(run.run_id)
     assert (loaded.counts, loaded.pages_done) == (Counts(total=5, failed=1), 2)
     [logged] = await store.rows(run.run_id)
-    assert logged == msgspec.structs.replace(bad, run_id=run.run_id, row=2, page=1)
+    assert logged == msgspec.structs.replace(bad, run_id=run.run_id, row=2, page=1, settled_at=clock.now())
 
 
 async def test_a_page_registered_at_once(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
@@ -902,12 +902,19 @@ async def test_listing_rows(store: SqlStore, clock: FakeClock) -> None:
     run_id = await draining(store, clock, 5)
     payload = {"images": [1, 2.5, None, "ü"]}
     full = failure(
-        run_id, 3, attempts=8, retryable=True, payload=payload, version=row_version(2**31, 5), key="base_code"
+        run_id,
+        3,
+        attempts=8,
+        retryable=True,
+        payload=payload,
+        version=row_version(2**31, 5),
+        key="base_code",
+        tries=(Try(1.5, 503, "away", "SKU-1"), Try(3.25)),
     )
     await store.settle("t", [log(run_id, 5), full, log(run_id, 1), log(run_id, 4, "superseded"), failure(run_id, 2)])
     rows = await store.rows(run_id)
     assert [row.row for row in rows] == [1, 2, 3, 4, 5]
-    assert rows[2] == full
+    assert rows[2] == msgspec.structs.replace(full, settled_at=clock.now())
     assert [row.row for row in await store.rows(run_id, state="failed")] == [2, 3]
     assert [row.row for row in await store.rows(run_id, state="superseded")] == [4]
     assert [row.row for row in await store.rows(run_id, after=2, limit=2)] == [3, 4]
@@ -929,16 +936,20 @@ async def test_rows_of_a_product(store: SqlStore, clock: FakeClock) -> None:
 
 
 async def test_failed_rows_are_retried(store: SqlStore, clock: FakeClock) -> None:
-    """Failed rows go back in flight with their versions, and their logs change in place."""
+    """Failed rows go back in flight with their versions and histories, and their logs change in place."""
     run_id = await draining(store, clock, 3)
-    await store.settle("t", [log(run_id, 1), failure(run_id, 2, attempts=8, key="base_code"), failure(run_id, 3)])
+    tries = (Try(1.5, 503, "away"), Try(9.0, 400, "no such image 2"))
+    second = failure(run_id, 2, attempts=2, key="base_code", tries=tries)
+    await store.settle("t", [log(run_id, 1), second, failure(run_id, 3, attempts=1)])
     count, outbox = await store.reopen(run_id)
     assert count == 2
     [message] = outbox
     assert message.queue == "imageflow.write.winter"
-    assert messages.decode(message.body) == messages.RowsReady(
-        run_id, "winter", 1, (Row(2, 2, "sku-2", IMAGES, "base_code"), Row(3, 3, "sku-3", IMAGES))
+    again = (
+        Row(2, 2, "sku-2", IMAGES, "base_code", tries=tries),
+        Row(3, 3, "sku-3", IMAGES, tries=(Try(clock.now().timestamp(), 400, "no such image 3"),)),
     )
+    assert messages.decode(message.body) == messages.RowsReady(run_id, "winter", 1, again)
     assert await store.unsent(0) == [*(await store.unsent(0))[:-1], message]
     run = await store.run(run_id)
     assert (run.status, run.finished_at) == ("draining", None)
