@@ -22,6 +22,7 @@ import uvloop
 
 from imageflow import __version__, bootstrap, changes, flowfile, log, secret, trial
 from imageflow import settings as settings_
+from imageflow import trace as tracing
 from imageflow.bootstrap import DataDirBusy, Substrate
 from imageflow.changes import Actor, inbound
 from imageflow.clock import SystemClock, iso
@@ -647,6 +648,28 @@ def retry_rows(settings: Settings, run_id: str, row: int | None, group: str | No
     _print_run(result, as_json=as_json)
     if wait and result["status"] not in ("success", "empty"):
         raise click.exceptions.Exit(1)
+
+
+@cli.command("trace")
+@click.argument("product", metavar="SKU")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=tracing.ROWS_LIMIT,
+    show_default=True,
+    help="How many rows, from the newest.",
+)
+@JSON_OPTION
+@click.pass_obj
+def trace_product(settings: Settings, product: str, limit: int, as_json: bool) -> None:
+    """Show everything that happened to a product, from the ERP's row to Omnitron's answers. SKU: or a base code."""
+
+    async def work(store: Store) -> tracing.Trace:
+        async with Jails() as jails:
+            return await tracing.trace(store, jails, product, limit=limit)
+
+    found = _with_store(settings, work)
+    click.echo(tracing.as_json(found) if as_json else tracing.report(found))
 
 
 def _print_run(result: dict[str, Any], *, as_json: bool) -> None:

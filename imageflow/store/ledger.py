@@ -13,18 +13,18 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Row as SqlRow
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import Select, and_, bindparam, case, delete, exists, select, update
 
 from imageflow.row import STATES, RowLog
 from imageflow.run import Run
-from imageflow.store import Claim, LedgerEntry, Wanted
+from imageflow.store import Claim, LedgerEntry, LedgerState, Wanted
 from imageflow.store.batch import Batch, BatchStatement
 from imageflow.store.database import Tx
 from imageflow.store.rowlog import LOG_COLUMNS, log_values
 from imageflow.store.runlog import COUNTED, counted_run, finish
 from imageflow.store.tables import Instant, ledger, owners, runs
-from imageflow.store.text import keyed
-from imageflow.store.transaction import Sql, writes
+from imageflow.store.text import clean, keyed
+from imageflow.store.transaction import Sql, reads, writes
 
 _WANTED = Batch("wanted", product="text", version="bigint")
 _ENTRIES = Batch(
@@ -156,6 +156,25 @@ class LedgerSql(Sql):
         release: Sequence[tuple[str, str]] = (),
     ) -> list[Run]:
         return await settle(tx, token, logs, written, release)
+
+    @reads
+    async def ledger(self, tx: Tx, product: str, domains: Sequence[str]) -> list[LedgerState]:
+        mine = (ledger.c.domain.in_([clean(domain) for domain in domains]), ledger.c.product == keyed(product))
+        found = await tx.all(_states(tx).where(*mine).order_by(ledger.c.domain))
+        return [LedgerState._make(row) for row in found]
+
+    @reads
+    async def targets(self, tx: Tx, domain: str, run_id: str, row: int) -> list[LedgerState]:
+        mine = (ledger.c.domain == clean(domain), ledger.c.run_id == clean(run_id), ledger.c.number == row)
+        return [LedgerState._make(found) for found in await tx.all(_states(tx).where(*mine).order_by(ledger.c.product))]
+
+
+def _states(tx: Tx) -> Select[Any]:
+    """Columns in the order of LedgerState."""
+    alive = exists().where(owners.c.owner == ledger.c.claim_owner, owners.c.alive_until > tx.now)
+    in_flight = case((and_(ledger.c.claim_token.is_not(None), alive), ledger.c.claim_version), else_=None)
+    written = (ledger.c.version, ledger.c.digest, ledger.c.run_id, ledger.c.number)
+    return select(ledger.c.domain, ledger.c.product, *written, in_flight)
 
 
 def _answer(item: Wanted, found: SqlRow[Any], *, mine: bool, busy: bool = False) -> Claim:

@@ -145,6 +145,14 @@ class RowsSql(Sql):
         )
         return [to_log(row) for row in await tx.all(newest.limit(limit))]
 
+    @reads
+    async def nameless_rows(self, tx: Tx, text: str, *, limit: int = 1000) -> list[RowLog]:
+        written = to_json(clean(text))[1:-1]
+        holds = rows.c.payload.contains(written, autoescape=True)
+        found = select(rows).where(_FAILED, rows.c.product.is_(None), holds)
+        newest = found.order_by(rows.c.version.desc(), rows.c.run_id.desc(), rows.c.number)
+        return [to_log(row) for row in await tx.all(newest.limit(limit))]
+
     @writes
     async def reopen(
         self,
