@@ -238,6 +238,24 @@ class _Parts:
 
 
 @asynccontextmanager
+async def ended_by(stop: asyncio.Event) -> AsyncIterator[None]:
+    """Cancel the body once `stop` is set: it waits for what would not come any more."""
+    body = asyncio.current_task()
+    assert body is not None
+
+    async def cancel() -> None:
+        await stop.wait()
+        body.cancel()
+
+    async with asyncio.TaskGroup() as group:
+        watch = group.create_task(cancel())
+        try:
+            yield
+        finally:
+            watch.cancel()
+
+
+@asynccontextmanager
 async def stop_on_signals() -> AsyncIterator[asyncio.Event]:
     """An event that SIGTERM and SIGINT set; a second signal ends the process at once (deliveries come back)."""
     loop = asyncio.get_running_loop()

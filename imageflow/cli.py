@@ -84,6 +84,8 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
         return uvloop.run(work)
     except BaseExceptionGroup as group:
         raise _first(group) from group
+    except asyncio.CancelledError as error:
+        raise ImageFlowError("stopped before the end; what was accepted goes on when ImageFlow runs again") from error
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:
@@ -522,20 +524,12 @@ async def _services(substrate: Substrate, *, enabled: bool) -> AsyncIterator[Non
         services = group.create_task(
             bootstrap.run_services(substrate, ("scheduler", "reader", "transformer", "writer"), stop)
         )
-        body = asyncio.current_task()
-        assert body is not None
-        watch = group.create_task(_cancel_on(stop, body))
         try:
-            yield
+            async with bootstrap.ended_by(stop):
+                yield
         finally:
-            watch.cancel()
             stop.set()
             await asyncio.shield(services)
-
-
-async def _cancel_on(stop: asyncio.Event, body: asyncio.Task[Any]) -> None:
-    await stop.wait()
-    body.cancel()
 
 
 def _progress() -> Callable[[Run], None] | None:

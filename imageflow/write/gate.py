@@ -78,9 +78,10 @@ class Gate:
             self.hold.good()
             return
         if outcome.slow_down:
-            self.limiter.overloaded(now)
+            self.limiter.overloaded(now - seconds, now)
         self.hold.bad(product, outcome.reason, now, away=outcome.away)
         if self.hold.held:
+            self.limiter.restart()
             self._turn_away()
 
     def _set_rate(self, flow: str, rate: float | None) -> None:

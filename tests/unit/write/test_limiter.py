@@ -1,9 +1,12 @@
 """How much a domain is asked at once."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from imageflow.write.limiter import AWAY_LIMIT, PROBE_SECONDS, WINDOW, Bucket, Hold, Limiter
+
+from .sink import CLIENT_RATE, simulate
 
 
 def test_limit_grows_while_it_is_used_and_answers_are_quick():
@@ -17,14 +20,62 @@ def test_limit_grows_while_it_is_used_and_answers_are_quick():
     assert limiter.limit > 50
 
 
-def test_overload_halves_once_a_second():
-    """A burst of 429 is one sign, not fifty."""
+def test_overload_halves_once_for_all_that_was_under_way():
+    """A burst of 429 is one sign, not fifty; a request begun after that is a new one."""
     limiter = Limiter(start=64)
     for _ in range(50):
-        limiter.overloaded(now=1.0)
+        limiter.overloaded(begun=0.9, now=1.0)
     assert limiter.limit == 32
-    limiter.overloaded(now=2.5)
+    limiter.overloaded(begun=1.1, now=1.2)
     assert limiter.limit == 16
+
+
+@pytest.mark.parametrize("latency", [0.005, 0.05, 0.3])
+@pytest.mark.parametrize("capacity", [4, 20, 200])
+def test_finds_what_a_sink_takes(latency, capacity):
+    """At least 90% of what the best fixed number would reach, with less than 2% refused, whatever the sink."""
+    report = simulate(Limiter(), 20, latency=lambda _: latency, capacity=lambda _: capacity, refuses=True)
+    assert report.rate(10, 20) >= 0.9 * min(capacity / latency, CLIENT_RATE)
+    assert report.refused_share(5, 20) < 0.02
+
+
+def test_follows_a_sink_that_slows_and_recovers():
+    """Ten times as slow, then as before: the rate follows within seconds, and nothing is held down."""
+    report = simulate(
+        Limiter(), 30, latency=lambda t: 0.5 if 10 <= t < 20 else 0.05, capacity=lambda _: 100, refuses=True
+    )
+    assert report.rate(12, 20) >= 0.85 * 200
+    assert report.rate(23, 30) >= 0.9 * 2000
+    assert report.refused_share(0, 30) < 0.02
+
+
+def test_follows_a_sink_that_shrinks_and_grows():
+    """A tenth of the room, then all of it again: few are refused, and the room is found within seconds."""
+    report = simulate(
+        Limiter(), 35, latency=lambda _: 0.05, capacity=lambda t: 20 if 10 <= t < 20 else 200, refuses=True
+    )
+    assert report.rate(12, 20) >= 0.9 * 400
+    assert report.refused_share(11, 35) < 0.02
+    assert report.rate(28, 35) >= 0.9 * 4000
+
+
+def test_does_not_fill_a_queue_without_end():
+    """A sink that lets requests wait in line is used in full, and the line stays short."""
+    report = simulate(Limiter(), 60, latency=lambda _: 0.05, capacity=lambda _: 50, refuses=False)
+    assert report.rate(10, 60) >= 0.95 * 1000
+    assert max(limit for at, limit in report.limits if at > 10) <= 250
+
+
+def test_begins_anew_after_an_absence():
+    """What was learnt of a sink that was away counts no more: the limit is found anew, quickly."""
+    limiter = Limiter()
+    for n in range(20):
+        limiter.overloaded(n, n)
+    assert limiter.limit == 1
+    limiter.restart()
+    for n in range(200):
+        limiter.good(0.05, limiter.limit, 30 + n / 1000)
+    assert limiter.limit > 150
 
 
 def test_rising_latency_stops_the_growth():
@@ -42,7 +93,7 @@ def test_limit_stays_in_bounds(events):
     """Whatever happens, at least one request is allowed and never more than the maximum."""
     limiter = Limiter()
     for n, (good, latency, in_flight) in enumerate(events):
-        limiter.good(latency, in_flight, n * 0.7) if good else limiter.overloaded(n * 0.7)
+        limiter.good(latency, in_flight, n * 0.7) if good else limiter.overloaded(n * 0.7 - latency, n * 0.7)
         assert 1 <= limiter.limit <= 1024
 
 
