@@ -45,6 +45,9 @@ OMNITRON_SECONDS = Histogram(
 IN_FLIGHT = _gauge("in_flight", "Requests to Omnitron under way.", "domain")
 CONCURRENCY_LIMIT = _gauge("concurrency_limit", "Requests to Omnitron allowed at once, as adapted.", "domain")
 HELD = _gauge("held", "1 while rows for the domain are held back because Omnitron is away.", "domain")
+PREFLIGHT = _counter(
+    "preflight_images_total", "Images looked at before they are written, by what was found.", "outcome"
+)
 LAST_SETTLED = _gauge("last_settled_timestamp_seconds", "When a row was last settled, in Unix time.", "flow")
 
 

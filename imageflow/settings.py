@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,8 @@ DOCS = {
     "SECRET_KEY": "key that access tokens are bound to; the same for every gateway (default: one made in DATA_DIR)",
     "LOG_FORMAT": "text or json, on stderr (default: text)",
     "METRICS_PORT": "port on which a service shows /metrics, /health and /ready (default: none; the gateway has its own)",
+    "PREFLIGHT_ALLOW_PRIVATE": "hosts of images that preflight may ask though they are in a private network: HOST,HOST,… "
+    "or true for all (default: none)",
     "STOP_SECONDS": "how long a service may take to finish what is in hand when it is asked to stop (default: 30)",
 }
 
@@ -38,6 +41,7 @@ class Settings(msgspec.Struct, frozen=True):
     log_format: Literal["text", "json"]
     metrics_port: int | None
     stop_seconds: float
+    preflight_allow_private: tuple[str, ...] = ()
 
     @property
     def embedded(self) -> bool:
@@ -62,6 +66,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         log_format=cast(Literal["text", "json"], _choice(given, "LOG_FORMAT", LOG_FORMATS)),
         metrics_port=_port(given),
         stop_seconds=_seconds(given),
+        preflight_allow_private=_hosts(given, "PREFLIGHT_ALLOW_PRIVATE"),
     )
 
 
@@ -104,6 +109,19 @@ def _port(given: Mapping[str, str]) -> int | None:
     if not value.isascii() or not value.isdigit() or not 0 < int(value) < 65536:
         raise SettingsError(f"{PREFIX}METRICS_PORT: must be a port number, not {value!r}")
     return int(value)
+
+
+def _hosts(given: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Host names, or `*` for all."""
+    hosts = tuple(host.strip().lower() for host in given.get(name, "").split(",") if host.strip())
+    if hosts in (("true",), ("1",), ("yes",), ("*",)):
+        return ("*",)
+    if hosts in (("false",), ("0",), ("no",)):
+        return ()
+    for host in hosts:
+        if not re.fullmatch(r"[a-z0-9._-]+|\[?[0-9a-f:.]+\]?", host):
+            raise SettingsError(f"{PREFIX}{name}: must be host names with commas between them, or true, not {host!r}")
+    return hosts
 
 
 def _seconds(given: Mapping[str, str]) -> float:

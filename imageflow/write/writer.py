@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import functools
 import secrets
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -30,8 +31,10 @@ from imageflow.row import Row, RowLog, Try, tried
 from imageflow.store import Claim, LedgerEntry, Store, Wanted
 from imageflow.wire import Wire
 from imageflow.write.gate import Gate
+from imageflow.write.inspector import Inspector
 from imageflow.write.ledger import Decision, combine, decide
 from imageflow.write.outcome import Outcome, Refused, Unauthorized, Unavailable, Written, judge
+from imageflow.write.preflight import explain, warning
 from imageflow.write.targets import Targets
 
 log = structlog.get_logger()
@@ -42,6 +45,7 @@ BUSY_SECONDS = 1.0
 HELD_SECONDS = 5.0
 SETTLE_PAUSE_SECONDS = 1.0
 UNCAPPED = 1 << 30
+WARNED_LIMIT = 1000
 
 
 class Payload(msgspec.Struct, frozen=True):
@@ -61,7 +65,7 @@ class Sku(msgspec.Struct):
 
 
 class Work(msgspec.Struct):
-    """A row in hand. `at`: when it was last tried, in Unix time."""
+    """A row in hand. `at`: when it was last tried, in Unix time. `images`: what preflight found wrong with them."""
 
     row: Row
     digest: str
@@ -70,6 +74,7 @@ class Work(msgspec.Struct):
     decision: Decision = "busy"
     outcome: Outcome | None = None
     held: bool = False
+    images: str | None = None
 
 
 class Way(NamedTuple):
@@ -87,12 +92,21 @@ _encode = msgspec.json.Encoder().encode
 class Writer:
     """`run` must run beside the deliveries: it sends the rows, and keeps this process's claims alive. `close` ends them."""
 
-    def __init__(self, store: Store, broker: Broker, clock: Clock, omnitron: OmnitronSessions) -> None:
+    def __init__(
+        self,
+        store: Store,
+        broker: Broker,
+        clock: Clock,
+        omnitron: OmnitronSessions,
+        inspector: Inspector | None = None,
+    ) -> None:
         self._store = store
         self._broker = broker
         self._clock = clock
         self._omnitron = omnitron
         self._targets = Targets(omnitron, clock)
+        self._inspector = inspector
+        self._warned: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._gates: dict[str, Gate] = {}
         self._wires: dict[str, Wire] = {}
         self._flows: dict[tuple[str, int], Definition] = {}
@@ -148,6 +162,9 @@ class Writer:
         claims = await self._claim(definition, token, works)
         settled = False
         try:
+            if definition.write.preflight != "off" and self._inspector is not None:
+                await self._preflight(self._inspector, definition, message, works)
+                await self._must_be_alive()
             await self._send_all(definition, gate, works, probe=probe)
             await self._settle(definition, message, token, works, claims, gate)
             settled = True
@@ -206,6 +223,32 @@ class Writer:
         for work in works:
             _decide(work, by_product, taken, skip_unchanged=definition.write.skip_unchanged)
         return [claim.product for claim in claims if claim.mine]
+
+    async def _preflight(
+        self, inspector: Inspector, definition: Definition, message: RowsReady, works: list[Work]
+    ) -> None:
+        """Look at the images of the rows that are to be sent: `block` fails a row, `warn` tells the run."""
+        ready = [work for work in works if work.outcome is None and work.decision == "send"]
+        codes: set[str] = set()
+        for work, found in zip(ready, await inspector.inspect([work.row.images for work in ready]), strict=True):
+            if found is None:
+                work.decision = "busy"
+            elif found:
+                work.images = explain(found)
+                if definition.write.preflight == "block":
+                    work.outcome = Refused(work.images)
+                else:
+                    codes.update(one.finding.code for one in found)
+        for code in sorted(codes):
+            await self._warn(message.run_id, code)
+
+    async def _warn(self, run_id: str, code: str) -> None:
+        """Once per run and code, as far as this process remembers; the store knows for sure."""
+        if (run_id, code) not in self._warned:
+            await self._store.warn(run_id, warning(code))
+            self._warned[run_id, code] = None
+            if len(self._warned) > WARNED_LIMIT:
+                self._warned.popitem(last=False)
 
     async def _send_all(self, definition: Definition, gate: Gate, works: list[Work], *, probe: bool) -> None:
         """Send the rows that are to be sent; those that the gate turns away keep `held`."""
@@ -357,8 +400,9 @@ def _log(message: RowsReady, definition: Definition, work: Work, *, held: bool) 
     """The row's log, or None where it comes again."""
     row = work.row
     if isinstance(work.outcome, Refused):
-        tries = _history(work) if row.tries and work.decision == "send" else row.tries
-        attempts = row.attempts + (1 if work.decision == "send" else 0)
+        sent_it = work.decision == "send" and work.outcome.reason != work.images
+        tries = _history(work) if row.tries and sent_it else row.tries
+        attempts = row.attempts + (1 if sent_it else 0)
         return _failed(message, row, work.outcome, attempts, tries=tries)
     if isinstance(work.outcome, (Unavailable, Unauthorized)):
         if _burns(work.outcome, held=held) and row.attempts + 1 >= definition.write.max_attempts:
@@ -375,7 +419,7 @@ def _log(message: RowsReady, definition: Definition, work: Work, *, held: bool) 
         http_status=sent.status if sent is not None else None,
         attempts=row.attempts + (1 if sent is not None else 0),
         tries=_history(work) if row.tries and sent is not None else row.tries,
-        reason="a newer row of the product was written first" if state == "superseded" else None,
+        reason="a newer row of the product was written first" if state == "superseded" else work.images,
     )
 
 
