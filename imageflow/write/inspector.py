@@ -16,7 +16,7 @@ import zlib
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import urljoin
 
 import aiohttp
@@ -45,6 +45,7 @@ from imageflow.write.preflight import (
 CONNECTIONS = 64
 PER_HOST = 8
 REQUEST_SECONDS = 10.0
+HEAD_SECONDS = 5.0
 TRIES = 2
 RETRY_SECONDS = 0.5
 MAX_PAUSE_SECONDS = 5.0
@@ -54,7 +55,7 @@ FRESH_SECONDS = 10.0
 """So long an image that was well is not even asked for."""
 AWAY_SECONDS = 5.0
 """So long a host that cannot be reached, or did not answer TIMEOUTS times in a row, is not asked again."""
-TIMEOUTS = 3
+TIMEOUTS = 2 * PER_HOST
 REMEMBERED = 50_000
 SETS_AT_ONCE = 16
 START_SECONDS = 60.0
@@ -64,6 +65,14 @@ READ_CHUNK = 16 * 1024
 
 class PrivateAddressError(OSError):
     """A host is in a private network."""
+
+
+class _AwayError(Exception):
+    """A host was found to be away: nothing was asked."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.text)
+        self.finding = finding
 
 
 class _Answer(NamedTuple):
@@ -120,7 +129,6 @@ class Inspector:
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, resolver=_Guard(self._allowed), ttl_dns_cache=30),
-            timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": USER_AGENT, "Accept": "image/png,image/jpeg", "Accept-Encoding": "identity"},
             auto_decompress=False,
@@ -196,27 +204,23 @@ class Inspector:
         for attempt in range(TRIES):
             if attempt:
                 await asyncio.sleep(RETRY_SECONDS)
-            if (away := self._away.get(host)) is not None and away[0] > self._clock.monotonic():
-                return away[1], ()
             try:
                 finding, validators = await self._look(url, known)
+            except _AwayError as away:
+                return away.finding, ()
             except TransportError as error:
                 finding, validators = _unanswered(error), ()
-                if attempt == TRIES - 1:
-                    self._note(host, error, finding)
+                if attempt == TRIES - 1 and _is_away(error) and host in str(error):
+                    self._note_away(host, finding)
             if finding is None or not finding.transient:
                 break
         return finding, validators
 
-    def _note(self, host: str, error: TransportError, finding: Finding) -> None:
+    def _note_away(self, host: str, finding: Finding) -> None:
         """Remember a host that is away: the many images that it has would each wait for it."""
-        if not finding.transient or host not in str(error):
-            return
-        self._timeouts[host] += 1
-        if _is_away(error) or self._timeouts[host] >= TIMEOUTS:
-            now = self._clock.monotonic()
-            self._away = {one: noted for one, noted in self._away.items() if noted[0] > now}
-            self._away[host] = now + AWAY_SECONDS, finding
+        now = self._clock.monotonic()
+        self._away = {one: noted for one, noted in self._away.items() if noted[0] > now}
+        self._away[host] = now + AWAY_SECONDS, finding
 
     async def _look(self, url: str, known: _Remembered | None) -> tuple[Finding | None, tuple[str, ...]]:
         """HEAD, then the first bytes, unless HEAD says that it is what it was. Raises TransportError."""
@@ -258,21 +262,32 @@ class Inspector:
 
     async def _ask(self, method: str, url: str, headers: Mapping[str, str]) -> _Answer:
         """One request; of a body, as much as it takes to measure the image. Raises TransportError."""
+        timeout = aiohttp.ClientTimeout(total=HEAD_SECONDS if method == "HEAD" else REQUEST_SECONDS)
+        options: Any = {"headers": headers, "allow_redirects": False, "timeout": timeout}
         try:
             target = exact(url)
             self._check_literal(target)
             async with (
                 self._politely(origin(url)),
-                self._session.request(method, target, headers=headers, allow_redirects=False) as response,
+                self._session.request(method, target, **options) as response,
             ):
                 answer = await _read(response, method)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise translated(error, url) from error
+            raise self._translated(error, url) from error
         self._timeouts.pop(origin(url), None)
         if answer.status in (429, 503):
             wait = retry_after(answer.headers, self._clock.now()) or 0.0
             self._paused[origin(url)] = self._clock.monotonic() + min(wait, MAX_PAUSE_SECONDS)
         return answer
+
+    def _translated(self, error: aiohttp.ClientError | OSError | ValueError, url: str) -> TransportError:
+        """The error in our words. A host that never answers in time is taken to be away."""
+        failure = translated(error, url)
+        if isinstance(error, TimeoutError):
+            self._timeouts[origin(url)] += 1
+            if self._timeouts[origin(url)] >= TIMEOUTS:
+                self._note_away(origin(url), _unanswered(failure))
+        return failure
 
     def _check_literal(self, target: URL) -> None:
         """An address in a URL is not resolved: it is judged here. What only looks like one (`127.1`, `2130706433`) would
@@ -285,11 +300,13 @@ class Inspector:
 
     @asynccontextmanager
     async def _politely(self, host: str) -> AsyncIterator[None]:
-        """Wait until the host may be asked once more."""
+        """Wait until the host may be asked once more. Raises _AwayError where it was found to be away just now."""
         turn = self._hosts.setdefault(host, asyncio.Semaphore(PER_HOST))
         async with turn:
             if (pause := self._paused.pop(host, 0.0) - self._clock.monotonic()) > 0:
                 await asyncio.sleep(pause)
+            if (away := self._away.get(host)) is not None and away[0] > self._clock.monotonic():
+                raise _AwayError(away[1])
             async with self._all:
                 yield
         if len(self._hosts) > REMEMBERED and not turn.locked():
