@@ -932,6 +932,52 @@ async def test_rows_of_a_product(store: SqlStore, clock: FakeClock) -> None:
     assert await store.product_rows("a") == []
 
 
+async def test_rows_that_failed_without_a_name(store: SqlStore, clock: FakeClock) -> None:
+    """Failed rows of no product are found by what is in their payloads, newest first; wildcards are letters."""
+    run_id = await draining(store, clock, 5)
+    payloads = [{"sku": "A%1"}, {"sku": "A_1"}, {"sku": 'ü"1'}, {"code": 1001}]
+    nameless = {"product": None, "images": (), "stage": "script"}
+    logs = [failure(run_id, row, payload=payload, **nameless) for row, payload in enumerate(payloads, 1)]
+    await store.settle("", [*logs, failure(run_id, 5, payload={"sku": "A%1"})])
+
+    async def found(text: str, **options: Any) -> list[int]:
+        return [row.row for row in await store.nameless_rows(text, **options)]
+
+    assert [await found(text) for text in ("A%1", "A_1", 'ü"1', "1001", "nope")] == [[1], [2], [3], [4], []]
+    assert await found("1") == [4, 3, 2, 1]
+    assert await found("1", limit=2) == [4, 3]
+
+
+async def test_what_the_ledger_knows(store: SqlStore, clock: FakeClock) -> None:
+    """A product on several domains, what is in flight as long as its writer lives, and who has a row's image set."""
+    run_id = await draining(store, clock, 2)
+    entries = [LedgerEntry(DOMAIN, product, 7, "d", run_id, 1) for product in ("A", "B")]
+    await store.settle("", [log(run_id, 1)], written=[*entries, LedgerEntry("https://other", "A", 8, "e", run_id, 2)])
+    await store.alive("w", 10)
+    await store.claim(DOMAIN, "w", "t", [Wanted("A", 9), Wanted("C", 5)])
+    ours, other = await store.ledger("A", [DOMAIN, "https://other", "https://none"])
+    assert ours == (DOMAIN, "A", 7, "d", run_id, 1, 9)
+    assert other == ("https://other", "A", 8, "e", run_id, 2, None)
+    assert await store.ledger("C", [DOMAIN]) == [(DOMAIN, "C", -1, None, None, None, 5)]
+    assert await store.ledger("D", [DOMAIN]) == []
+    assert await store.ledger("A", []) == []
+    assert [state.product for state in await store.targets(DOMAIN, run_id, 1)] == ["A", "B"]
+    assert await store.targets(DOMAIN, run_id, 2) == []
+    clock.move(11)
+    [gone] = await store.ledger("A", [DOMAIN])
+    assert gone.in_flight is None
+
+
+async def test_pages_by_their_number(store: SqlStore, clock: FakeClock) -> None:
+    """The number in a row's version leads to its page."""
+    run = await reading(store, clock)
+    saved = await store.save_page(run.run_id, 1, b"[1]", cursor=None, last=True)
+    assert saved is not None
+    assert await store.page_of(saved.seq) == await store.page(run.run_id, 1)
+    with pytest.raises(NotFoundError):
+        await store.page_of(saved.seq + 1)
+
+
 # retrying -------------------------------------------------------------------------------------------------------------
 
 
