@@ -41,6 +41,8 @@ from imageflow.transform.script import Jails
 from imageflow.transform.transformer import Transformer
 from imageflow.transport import Transport
 from imageflow.write import writer as writing
+from imageflow.write.inspector import Inspector
+from imageflow.write.preflight import Allowed
 from imageflow.write.writer import Writer
 
 log = structlog.get_logger()
@@ -257,7 +259,8 @@ class _Parts:
     async def _writer(self, stack: AsyncExitStack) -> None:
         s = self.substrate
         transport = await stack.enter_async_context(Transport(connections=OMNITRON_CONNECTIONS))
-        writer = Writer(s.store, s.broker, s.clock, OmnitronSessions(transport, s.environ, s.clock))
+        inspector = await stack.enter_async_context(Inspector(s.clock, Allowed(s.settings.preflight_allow_private)))
+        writer = Writer(s.store, s.broker, s.clock, OmnitronSessions(transport, s.environ, s.clock), inspector)
         stack.push_async_callback(writer.close)
         self.writer = writer
         self.jobs.append(writer.run)

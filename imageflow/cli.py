@@ -22,6 +22,7 @@ import uvloop
 
 from imageflow import __version__, bootstrap, changes, flowfile, log, parked, secret, trial
 from imageflow import settings as settings_
+from imageflow import trace as tracing
 from imageflow.bootstrap import DataDirBusy, Substrate
 from imageflow.broker import Outgoing
 from imageflow.changes import Actor, inbound
@@ -36,7 +37,7 @@ from imageflow.row import RowLog, shown
 from imageflow.run import FINAL, Run
 from imageflow.schedule import alarm, trigger
 from imageflow.settings import Settings
-from imageflow.store import Act, ApiKey, Store
+from imageflow.store import Act, ApiKey, ErrorGroup, Store
 from imageflow.transform.script import Jails
 
 T = TypeVar("T")
@@ -591,19 +592,44 @@ def rows(settings: Settings, run_id: str, state: str | None, as_json: bool) -> N
     _with_store(settings, work)
 
 
+@cli.command()
+@click.argument("run_id", metavar="RUN")
+@JSON_OPTION
+@click.pass_obj
+def errors(settings: Settings, run_id: str, as_json: bool) -> None:
+    """List the causes for which rows of a run have failed, the most frequent first."""
+
+    async def work(store: Store) -> list[ErrorGroup]:
+        await store.run(run_id)
+        return await store.errors(run_id)
+
+    found = _with_store(settings, work)
+    if as_json:
+        print_json(msgspec.to_builtins(found))
+        return
+    for group in found:
+        click.echo(trial.printable_text(_error_text(group)))
+
+
+def _error_text(group: ErrorGroup) -> str:
+    again = "" if group.retryable == group.rows else f", {group.retryable} can be written again"
+    return f"{group.group}  {group.rows} rows{again}  {group.stage}: {group.reason} (e.g. row {group.example_row}, {group.example_product or 'no product'})"
+
+
 @cli.command("retry")
 @click.argument("run_id", metavar="RUN")
 @click.option("--row", type=int, help="Only this row.")
+@click.option("--group", metavar="FINGERPRINT", help="Only rows that failed of one cause, see `imageflow errors`.")
 @click.option("--wait", is_flag=True, help="Wait until the run has ended.")
 @JSON_OPTION
 @click.pass_obj
-def retry_rows(settings: Settings, run_id: str, row: int | None, wait: bool, as_json: bool) -> None:
-    """Write a run's failed rows again."""
+def retry_rows(settings: Settings, run_id: str, row: int | None, group: str | None, wait: bool, as_json: bool) -> None:
+    """Write a run's failed rows again: all, one, or those of one cause."""
 
     async def work() -> dict[str, Any]:
         async with _working(settings, alone=wait) as (substrate, own):
             store = substrate.store
-            await changes.retry(store, substrate.relay, run_id, actor(), row=row)
+            await changes.retry(store, substrate.relay, run_id, actor(), row=row, group=group)
             if not wait:
                 return await summarize(store, await store.run(run_id))
             async with _services(substrate, enabled=own):
@@ -637,6 +663,28 @@ def resume(settings: Settings, run_ids: tuple[str, ...], every: bool) -> None:
 
     for run_id, count in run_async(work()):
         click.echo(f"{run_id}: {count} messages published")
+
+
+@cli.command("trace")
+@click.argument("product", metavar="SKU")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=tracing.ROWS_LIMIT,
+    show_default=True,
+    help="How many rows, from the newest.",
+)
+@JSON_OPTION
+@click.pass_obj
+def trace_product(settings: Settings, product: str, limit: int, as_json: bool) -> None:
+    """Show everything that happened to a product, from the ERP's row to Omnitron's answers. SKU: or a base code."""
+
+    async def work(store: Store) -> tracing.Trace:
+        async with Jails() as jails:
+            return await tracing.trace(store, jails, product, limit=limit)
+
+    found = _with_store(settings, work)
+    click.echo(tracing.as_json(found) if as_json else tracing.report(found))
 
 
 def _print_run(result: dict[str, Any], *, as_json: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,8 @@ DOCS = {
     "METRICS_PORT": "port on which a service shows /metrics, /health and /ready (default: none; the gateway has its own)",
     "RETENTION_DAYS": "days that runs, rows and pages are kept; rows with an open error stay longer; 0 keeps everything "
     "(default: 30)",
+    "PREFLIGHT_ALLOW_PRIVATE": "hosts of images that preflight may ask though they are in a private network: HOST,HOST,… "
+    "or true for all (default: none)",
     "STOP_SECONDS": "how long a service may take to finish what is in hand when it is asked to stop (default: 30)",
 }
 
@@ -42,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True):
     metrics_port: int | None
     stop_seconds: float
     retention_days: int = 30
+    preflight_allow_private: tuple[str, ...] = ()
 
     @property
     def embedded(self) -> bool:
@@ -67,6 +71,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         metrics_port=_port(given),
         stop_seconds=_seconds(given),
         retention_days=_days(given),
+        preflight_allow_private=_hosts(given, "PREFLIGHT_ALLOW_PRIVATE"),
     )
 
 
@@ -118,6 +123,19 @@ def _days(given: Mapping[str, str]) -> int:
     if not value.isascii() or not value.isdigit() or len(value) > 5:
         raise SettingsError(f"{PREFIX}RETENTION_DAYS: must be a number of days, not {value!r}")
     return int(value)
+
+
+def _hosts(given: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Host names, or `*` for all."""
+    hosts = tuple(host.strip().lower() for host in given.get(name, "").split(",") if host.strip())
+    if hosts in (("true",), ("1",), ("yes",), ("*",)):
+        return ("*",)
+    if hosts in (("false",), ("0",), ("no",)):
+        return ()
+    for host in hosts:
+        if not re.fullmatch(r"[a-z0-9._-]+|\[?[0-9a-f:.]+\]?", host):
+            raise SettingsError(f"{PREFIX}{name}: must be host names with commas between them, or true, not {host!r}")
+    return hosts
 
 
 def _seconds(given: Mapping[str, str]) -> float:

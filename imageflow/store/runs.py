@@ -165,6 +165,17 @@ class RunsSql(Sql):
             raise NotFoundError(f"there is no page {page} of run {run_id!r}")
         return row.seq, row.body
 
+    async def page_of(self, seq: int) -> Page:
+        run_id, page, packed = await self._page_of(seq)
+        return Page(run_id, page, seq, await decompress(packed))
+
+    @reads
+    async def _page_of(self, tx: Tx, seq: int) -> tuple[str, int, bytes]:
+        row = await tx.first(select(pages.c.run_id, pages.c.page, pages.c.body).where(pages.c.seq == seq))
+        if row is None:
+            raise NotFoundError(f"there is no page with the number {seq}")
+        return row.run_id, row.page, row.body
+
     @reads
     async def watermark(self, tx: Tx, flow: str) -> datetime | None:
         since: datetime | None = await tx.value(select(watermarks.c.since).where(watermarks.c.flow == clean(flow)))
