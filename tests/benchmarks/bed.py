@@ -9,6 +9,7 @@ import json
 import os
 import re
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -31,23 +32,18 @@ from imageflow import messages
 from imageflow.broker import Outgoing
 from imageflow.broker.connect import connect as connect_broker
 from imageflow.clock import SystemClock
-from imageflow.imageset import Image
 from imageflow.page import row_version
 from imageflow.row import Row
 from imageflow.run import Run, Trigger, new_run_id
 from imageflow.secret import Secret
 from imageflow.store.connect import connect as connect_store
 from tests import postgres_server, rabbitmq_server
+from tests.benchmarks.catalogue import PAGE, images
 from tests.benchmarks.samples import Sample
 
-PAGE = 100
 STALLED_SECONDS = 60.0
 SETTLE_SECONDS = 60.0
 LIMIT_METRIC = re.compile(r"^imageflow_concurrency_limit\{[^}]*\} (\S+)$", re.MULTILINE)
-
-
-def images(n: int) -> tuple[Image, ...]:
-    return tuple(Image(f"https://img.example.com/catalog/{n:07}/{order}.jpg", order) for order in range(3))
 
 
 class Sink:
@@ -85,6 +81,7 @@ class Bed:
 
     def __init__(self, stack: ExitStack) -> None:
         self.stack = stack
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended then, too
         self.rabbit, self.postgres = rabbitmq_server.open_server(), postgres_server.open_server()
         if self.rabbit is None or self.postgres is None:
             raise SystemExit(
@@ -250,7 +247,13 @@ class Watch:
     """Takes samples of processes under test. Times are seconds since the watch began."""
 
     def __init__(
-        self, bed: Bed, processes: Sequence[subprocess.Popen], look: Look, *, pause: float, metrics_port: int | None
+        self,
+        bed: Bed,
+        processes: Sequence[subprocess.Popen],
+        look: Look,
+        *,
+        pause: float = 0.05,
+        metrics_port: int | None = None,
     ) -> None:
         self.samples: list[Sample] = []
         self._bed = bed
@@ -317,17 +320,6 @@ class Watch:
         except OSError:
             return None
         return float(found[1]) if found else None
-
-
-def watch(
-    bed: Bed,
-    processes: Sequence[subprocess.Popen],
-    look: Look,
-    *,
-    pause: float = 0.05,
-    metrics_port: int | None = None,
-) -> Watch:
-    return Watch(bed, processes, look, pause=pause, metrics_port=metrics_port)
 
 
 run_async = uvloop.run
