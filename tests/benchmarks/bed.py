@@ -257,7 +257,7 @@ class Watch:
     ) -> None:
         self.samples: list[Sample] = []
         self._bed = bed
-        self._processes = processes
+        self.processes = processes
         self._look = look
         self._pause = pause
         self._metrics_port = metrics_port
@@ -272,17 +272,22 @@ class Watch:
     def done(self) -> int:
         return self.samples[-1].done if self.samples else 0
 
-    def until(self, rows: int) -> None:
-        """Watch until `rows` are done. Raises SystemExit when the process ends early or nothing moves any more."""
+    def until(self, rows: int, *, seconds: float | None = None) -> bool:
+        """Watch until `rows` are done, at most `seconds`; whether they are. Raises SystemExit when the process ends early
+        or nothing moves any more."""
         moved_at, last = self.now, self.done
+        give_up_at = float("inf") if seconds is None else self.now + seconds
         while self.done < rows:
+            if self.now > give_up_at:
+                return False
             self._take()
             if self.done != last:
                 moved_at, last = self.now, self.done
-            if any(process.poll() not in (None, 0) for process in self._processes):
+            if any(process.poll() not in (None, 0) for process in self.processes):
                 raise SystemExit(f"the process under test ended early\n{self._bed.logged()}")
             if self.now - moved_at > STALLED_SECONDS:
                 raise SystemExit(f"nothing moves any more: {last} of {rows} rows\n{self._bed.logged()}")
+        return True
 
     def during(self, seconds: float) -> None:
         """Watch for so long."""
@@ -299,7 +304,7 @@ class Watch:
     def _cpu(self, done: int) -> float:
         """Processor time of the processes and their children, which are looked for when the first row is done."""
         if not self._tree and done:
-            for process in self._processes:
+            for process in self.processes:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     parent = psutil.Process(process.pid)
                     self._tree += [parent, *parent.children(recursive=True)]

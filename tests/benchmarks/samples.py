@@ -54,6 +54,12 @@ def back_at(samples: Sequence[Sample], since: float, wanted: float, window: floa
     return next((at for at in starts if at <= end and rate(samples, at, at + window) >= wanted), None)
 
 
+def refused_share(samples: Sequence[Sample]) -> float:
+    """Of all answers."""
+    last = samples[-1]
+    return last.refused / max(1, last.refused + last.done)
+
+
 def median(values: Iterable[float]) -> float:
     return statistics.median(list(values))
 
