@@ -67,7 +67,9 @@ class Sku(msgspec.Struct):
 
 
 class Work(msgspec.Struct):
-    """A row in hand. `at`: when it was last tried, in Unix time. `images`: what preflight found wrong with them."""
+    """A row in hand. `held`: not sent, because its domain is; `spared`: what failed costs it no attempt, because Omnitron as
+    a whole was away; `begun`: when it was sent, by the monotonic clock, `at`: in Unix time. `images`: what preflight
+    found wrong with them."""
 
     row: Row
     digest: str
@@ -77,6 +79,8 @@ class Work(msgspec.Struct):
     outcome: Outcome | None = None
     held: bool = False
     images: str | None = None
+    begun: float = float("inf")
+    spared: bool = False
 
 
 class Way(NamedTuple):
@@ -179,9 +183,10 @@ class Writer:
                 await self._preflight(self._inspector, definition, message, works)
                 await self._must_be_alive()
             await self._send_all(definition, gate, works, probe=probe)
-            await self._settle(definition, message, token, works, claims, gate)
+            await self._spare(gate, works)
+            await self._settle(definition, message, token, works, claims)
             settled = True
-            await self._send_on(message, definition, gate, works)
+            await self._send_on(message, definition, works)
         finally:
             if not settled:
                 await self._release(definition, token, claims)
@@ -273,6 +278,8 @@ class Writer:
         """Send the rows that are to be sent; those that the gate turns away keep `held`."""
         ready = [work for work in works if work.outcome is None and work.decision == "send"]
         if not ready:
+            if probe:
+                gate.hold.not_probed(self._clock.monotonic())
             return
         try:
             way = self._way(definition, gate)
@@ -298,7 +305,7 @@ class Writer:
 
     async def _send(self, way: Way, work: Work) -> None:
         """Write a row to each of its SKUs that wants it, until one fails."""
-        work.held = False
+        work.held, work.begun = False, self._clock.monotonic()
         work.at = self._clock.now().timestamp()
         try:
             for sku in work.skus:
@@ -310,6 +317,13 @@ class Writer:
         except Exception as error:
             log.exception("unexpected error in a write")
             work.outcome = Unavailable(f"unexpected error: {type(error).__name__}: {error}")
+
+    async def _spare(self, gate: Gate, works: list[Work]) -> None:
+        """Decide, once for settling and sending on, whether what failed is the rows' or Omnitron's."""
+        if any(isinstance(work.outcome, Unavailable) and work.outcome.away for work in works):
+            await gate.sure()
+        for work in works:
+            work.spared = gate.hold.spares(work.begun)
 
     async def _ask(self, way: Way, product: str, images: tuple[Image, ...]) -> Outcome:
         """One write, with one more login where the token is refused."""
@@ -337,11 +351,11 @@ class Writer:
     # settling --------------------------------------------------------------------------------------------------------
 
     async def _settle(
-        self, definition: Definition, message: RowsReady, token: str, works: list[Work], claims: list[str], gate: Gate
+        self, definition: Definition, message: RowsReady, token: str, works: list[Work], claims: list[str]
     ) -> None:
         """Log what is decided. While the database is away this waits: what Omnitron took must be in the ledger."""
         domain = definition.omnitron.domain
-        logs = [entry for work in works if (entry := _log(message, definition, work, held=gate.hold.held)) is not None]
+        logs = [entry for work in works if (entry := _log(message, definition, work)) is not None]
         written = [entry for work in works for entry in _entries(domain, message, work)]
         release = [(domain, product) for product in claims]
         while True:
@@ -361,11 +375,11 @@ class Writer:
         with contextlib.suppress(StoreError):
             await self._store.settle(token, [], release=[(definition.omnitron.domain, product) for product in claims])
 
-    async def _send_on(self, message: RowsReady, definition: Definition, gate: Gate, works: list[Work]) -> None:
+    async def _send_on(self, message: RowsReady, definition: Definition, works: list[Work]) -> None:
         """Publish the rows that come again, one chunk for each delay."""
         later: dict[int, list[Row]] = {}
         for work in works:
-            if (again := _again(work, definition, held=gate.hold.held)) is not None:
+            if (again := _again(work, definition)) is not None:
                 row, seconds = again
                 later.setdefault(retry.step(seconds), []).append(row)
         headers = provenance.following() if later else {}
@@ -416,7 +430,7 @@ def _decide(work: Work, claims: dict[str, Claim], taken: set[str], *, skip_uncha
         taken.update(sku.product for sku in work.skus)
 
 
-def _log(message: RowsReady, definition: Definition, work: Work, *, held: bool) -> RowLog | None:
+def _log(message: RowsReady, definition: Definition, work: Work) -> RowLog | None:
     """The row's log, or None where it comes again."""
     row = work.row
     if isinstance(work.outcome, Refused):
@@ -425,7 +439,7 @@ def _log(message: RowsReady, definition: Definition, work: Work, *, held: bool) 
         attempts = row.attempts + (1 if sent_it else 0)
         return _failed(message, row, work.outcome, attempts, tries=tries)
     if isinstance(work.outcome, (Unavailable, Unauthorized)):
-        if _burns(work.outcome, held=held) and row.attempts + 1 >= definition.write.max_attempts:
+        if _burns(work) and row.attempts + 1 >= definition.write.max_attempts:
             return _failed(message, row, work.outcome, row.attempts + 1, tries=_history(work), retryable=True)
         return None
     if work.held or work.decision == "busy":
@@ -455,16 +469,17 @@ def _history(work: Work) -> tuple[Try, ...]:
     return tried(work.row.tries, Try(work.at, status, failed.reason, sku))
 
 
-def _burns(outcome: Outcome, *, held: bool) -> bool:
+def _burns(work: Work) -> bool:
     """Whether a failure costs the row one of its attempts: not while Omnitron as a whole is away."""
-    return not (held and isinstance(outcome, Unavailable) and (outcome.away or outcome.slow_down))
+    failed = work.outcome
+    return not (work.spared and isinstance(failed, Unavailable) and (failed.away or failed.slow_down))
 
 
-def _again(work: Work, definition: Definition, *, held: bool) -> tuple[Row, float] | None:
+def _again(work: Work, definition: Definition) -> tuple[Row, float] | None:
     """The row as it comes again, and after how many seconds; None where it is settled."""
     row = work.row
     if isinstance(work.outcome, (Unavailable, Unauthorized)):
-        if not _burns(work.outcome, held=held):
+        if not _burns(work):
             return msgspec.structs.replace(row, tries=_history(work)), HELD_SECONDS
         attempts = row.attempts + 1
         if attempts >= definition.write.max_attempts:
