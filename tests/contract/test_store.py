@@ -28,6 +28,7 @@ from imageflow.store import HeldRow, LedgerEntry, Store, User, Wanted
 from imageflow.store.connect import connect
 from imageflow.store.sql import SqlStore
 from imageflow.store.tables import metadata
+from tests import schemas
 from tests.postgres_server import PrivatePostgres
 
 NOW = datetime(2026, 3, 29, 0, 59, 59, 123457, tzinfo=UTC)
@@ -66,8 +67,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 async def store(url: str, clock: FakeClock) -> AsyncIterator[SqlStore]:
+    embedded = url.startswith("sqlite")
+    if embedded:
+        schemas.lay(Path(url.removeprefix("sqlite:///")))
     async with connect(Secret(url), clock) as opened:
-        await opened.upgrade()
+        if not embedded:
+            await opened.upgrade()
         await opened.save_flow(flow_document())
         yield opened
 

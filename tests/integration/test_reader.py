@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -151,7 +152,7 @@ class Hostile(NamedTuple):
     lacks: bool = False
     again: bool = False
     shapeless: bool = False
-    erp: dict[str, Any] = {}
+    erp: Mapping[str, Any] = MappingProxyType({})
 
 
 HOSTILE = [
