@@ -437,6 +437,19 @@ async def test_the_last_page_moves_the_watermark(store: SqlStore, clock: FakeClo
     assert await store.watermark("winter") is None
 
 
+@pytest.mark.parametrize("since", [None, NOW - timedelta(days=9)])
+async def test_a_watermark_set_by_hand_stays(store: SqlStore, clock: FakeClock, since: datetime | None) -> None:
+    """A run that began to be read before does not undo it; the next run moves it again."""
+    await store.set_watermark("winter", NOW - timedelta(days=1))
+    run = await reading(store, clock)
+    await store.set_watermark("winter", since)
+    await store.save_page(run.run_id, 1, b"[]", cursor=None, last=True)
+    assert await store.watermark("winter") == since
+    later = await reading(store, clock)
+    await store.save_page(later.run_id, 1, b"[]", cursor=None, last=True)
+    assert await store.watermark("winter") == later.until
+
+
 async def test_when_the_watermark_stays(store: SqlStore, clock: FakeClock) -> None:
     """A run that may not move it, and a read that failed, leave the watermark alone; a read without pages may move it."""
     run = await reading(store, clock)
