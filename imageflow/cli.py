@@ -766,7 +766,7 @@ def _print_watermark(found: dict[str, Any], *, as_json: bool) -> None:
     click.echo(f"the next run asks for changes since: {found['asks_since'] or 'ever'}")
     if found["reading"]:
         click.echo(
-            f"being read now, which moves the watermark when it is done: {', '.join(found['reading'])}", err=True
+            f"being read now: {', '.join(found['reading'])}; does not move a watermark that was set meanwhile", err=True
         )
 
 

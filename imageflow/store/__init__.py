@@ -331,7 +331,9 @@ class Store(Protocol):
     async def watermark(self, flow: str) -> datetime | None: ...
 
     async def set_watermark(self, flow: str, since: datetime | None, *, act: Act | None = None) -> None:
-        """Set (or clear) by hand, backwards too."""
+        """Set (or clear) by hand, backwards too. Runs that are being read do not move it any more: they lose their
+        `until`.
+        """
         ...
 
     # outbound -------------------------------------------------------------------------------------------------------
