@@ -766,7 +766,8 @@ def _imports(tree: ast.Module) -> Iterable[tuple[int, str]]:
 
 
 def _available(name: str) -> bool:
-    return name == "__future__" or name.partition(".")[0] in MODULES
+    """Of submodules, only what was loaded in time."""
+    return name == "__future__" or (name.partition(".")[0] in MODULES and ("." not in name or name in sys.modules))
 
 
 def _unavailable(name: str) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -92,6 +94,7 @@ def test_dangerous_calls_are_not_listed(name: str) -> None:
         ("x = 1", "defines neither process(response) nor process_row(row)"),
         ("import os\ndef process(r): pass", "line 1: the module 'os' is not available to scripts; there are: abc, "),
         ("from os.path import join\ndef process(r): pass", "line 1: the module 'os.path'"),
+        ("import json.nothing\ndef process(r): pass", "line 1: the module 'json.nothing' is not available"),
         ("import json, requests\ndef process_row(r): pass", "line 1: the module 'requests'"),
         ("a\0b", "script"),
         ("(" * 5000, "script"),
@@ -172,3 +175,15 @@ def test_puts_modules_and_classes_back() -> None:
     assert json.JSONEncoder.encode is encode
     assert not hasattr(json.JSONEncoder, "extra")
     assert len("ab") == 2
+
+
+def test_docs_list_the_modules_and_layers() -> None:
+    """docs/scripts.md names what may be imported and which layers there are, no more and no less."""
+    text = (Path(__file__).parents[3] / "docs" / "scripts.md").read_text()
+    listed = text.partition("## What may be imported")[2].partition("and their submodules that")[0]
+    assert re.findall(r"`(\w+)`", listed) == jail.MODULES
+    table = text.partition("| layer | keeps |")[2].partition("\n\n")[0]
+    layers = jail._layers(jail.Config(1, 1, 1, 1, 1)) if sys.platform == "linux" else {}
+    assert set(layers) <= {
+        name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1] if row else "")
+    }
