@@ -75,19 +75,8 @@ LAZY_MODULES = (  # noqa: SIM905 - words in lines read better
 ).split()
 """What those import only when it is needed: too late by then."""
 
-OWN_MODULES = (
-    "builtins",
-    "sys",
-    "os",
-    "posix",
-    "signal",
-    "gc",
-    "contextlib",
-    "contextvars",
-    "imageflow",
-    "msgspec",
-    "pyjolt",
-)
+OWN_MODULES = ("builtins", "sys", "os", "gc", "contextlib", "contextvars", "imageflow", "pyjolt")
+OWN_SUBMODULES = ("msgspec", "msgspec.json", "msgspec.structs")
 """What the worker itself stands on."""
 
 SCRIPT = "script"
@@ -671,7 +660,7 @@ def _is_table(value: object) -> bool:
 
 
 def _is_near(name: str) -> bool:
-    return name in LAZY_MODULES or name.partition(".")[0] in (*MODULES, *OWN_MODULES)
+    return name in (*LAZY_MODULES, *OWN_SUBMODULES) or name.partition(".")[0] in (*MODULES, *OWN_MODULES)
 
 
 def _once(values: Iterable[_T]) -> list[_T]:
