@@ -71,7 +71,9 @@ def call(*command: str, **options: Any) -> str:
     """What a command prints. Raises RuntimeError with its errors where it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command[:6])} … ended {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}")
+        raise RuntimeError(
+            f"{' '.join(command[:6])} … ended {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+        )
     return done.stdout.strip()
 
 
@@ -122,7 +124,11 @@ def has_image(tag: str) -> bool:
 def build(tag: str, dockerfile: Path, context: Path) -> float:
     """Build an image on the base; how many seconds it took."""
     began = time.monotonic()
-    builder = {"DOCKER_BUILDKIT": "0"} if subprocess.run(["docker", "buildx", "version"], capture_output=True, check=False).returncode else {}
+    builder = (
+        {"DOCKER_BUILDKIT": "0"}
+        if subprocess.run(["docker", "buildx", "version"], capture_output=True, check=False).returncode
+        else {}
+    )
     arguments = ["--file", str(dockerfile), "--build-arg", f"BASE={BASE}", "--tag", tag, str(context)]
     call("docker", "build", "--quiet", *arguments, env={**os.environ, **builder})
     return round(time.monotonic() - began, 1)
@@ -165,7 +171,9 @@ def hardened() -> dict[str, Any]:
     say("the demo in a container: --read-only --cap-drop ALL, not root")
     python = ["docker", "run", "--rm", *HARDENED, "--entrypoint", "python", IMAGE, "-c", PRIVILEGES]
     seen: dict[str, Any] = json.loads(call(*python))
-    demo = json.loads(call("docker", "run", "--rm", *HARDENED, IMAGE, "demo", "--rows", "500", "--json").splitlines()[-1])
+    demo = json.loads(
+        call("docker", "run", "--rm", *HARDENED, IMAGE, "demo", "--rows", "500", "--json").splitlines()[-1]
+    )
     return {**seen, "demo_ok": demo["ok"], "start_seconds": start_seconds()}
 
 
@@ -176,7 +184,9 @@ def start_seconds() -> float:
     name = call("docker", "run", "--detach", *HARDENED, *data, IMAGE, "up", "--port", "8080")
     try:
         check = ["docker", "exec", name, "python", "-I", "-S", "/opt/imageflow/health.py", "8080"]
-        wait_for("the gateway", lambda: subprocess.run(check, capture_output=True, check=False).returncode == 0, 60, 0.05)
+        wait_for(
+            "the gateway", lambda: subprocess.run(check, capture_output=True, check=False).returncode == 0, 60, 0.05
+        )
         return round(time.monotonic() - began, 1)
     finally:
         call("docker", "rm", "--force", name)
@@ -215,7 +225,9 @@ class Compose:
         return call("docker", "exec", self.containers("gateway")[0], "imageflow", *arguments).splitlines()[-1]
 
     def on_omnitron(self, script: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(call("docker", "exec", self.containers("omnitron")[0], "python", "-c", script))
+        found: dict[str, Any] = json.loads(
+            call("docker", "exec", self.containers("omnitron")[0], "python", "-c", script)
+        )
         return found
 
 

@@ -1,7 +1,5 @@
 # Makes the database once, as the official image does, and becomes the server.
 set -eu
-bin=$(ls -d /usr/lib/postgresql/*/bin | tail -1)
-export PATH="$bin:$PATH"
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
     initdb --username="$POSTGRES_USER" --pwfile="$POSTGRES_PASSWORD_FILE" --auth=scram-sha-256 --encoding=UTF8 --locale=C >/dev/null
     echo "host all all all scram-sha-256" >> "$PGDATA/pg_hba.conf"
