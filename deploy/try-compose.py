@@ -255,7 +255,7 @@ def moved(compose: Compose, rows: int, writers: int) -> dict[str, Any]:
     wait_for("all containers to be healthy", lambda: all(healthy(container) for container in running))
     up_seconds = round(time.monotonic() - began, 1)
     say(f"all healthy after {up_seconds} s; the run begins")
-    compose("run", "--rm", "-T", "cli", "flow", "apply", "/flows/demo.yaml")
+    compose("run", "--rm", "--no-deps", "-T", "cli", "flow", "apply", "/flows/demo.yaml")
     began = time.monotonic()
     run_id = json.loads(compose.cli("run", "demo", "--json"))["run_id"]
     _at(compose, rows // 5)
@@ -334,9 +334,10 @@ def main() -> int:
         result: dict[str, Any] = {**images(), "container": hardened()}
         try:
             result["compose"] = moved(compose, options.rows, options.writers)
-        except RuntimeError:
-            say(compose("logs", "--tail", "20"))
-            raise
+        except RuntimeError as error:
+            say(f"FAILED: {error}")
+            say(compose("logs", "--no-color", "--tail", "20"))
+            return 1
         finally:
             if options.keep:
                 say(f"left running: docker-compose --project-name {PROJECT} …; the secrets' folder is gone")
