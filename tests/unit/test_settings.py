@@ -2,7 +2,7 @@
 
 import pytest
 
-from imageflow import settings
+from imageflow import bootstrap, settings
 from imageflow.errors import SettingsError
 
 
@@ -42,3 +42,14 @@ def test_an_unknown_setting_is_named():
     """A misspelt variable stops the process with its name."""
     with pytest.raises(SettingsError, match="IMAGEFLOW_BROKER_URLS: there is no such setting"):
         settings.load({"IMAGEFLOW_BROKER_URLS": "amqp://x"})
+
+
+def test_a_data_dir_that_cannot_be_written_is_named(tmp_path):
+    """Where the embedded default cannot keep its files, the setting and the folder are named, not a traceback shown."""
+    (tmp_path / "file").write_text("")
+    found = settings.load({"IMAGEFLOW_DATA_DIR": str(tmp_path / "file" / "data")})
+    with (
+        pytest.raises(SettingsError, match=r"IMAGEFLOW_DATA_DIR: .*data cannot be written to"),
+        bootstrap.data_dir_lock(found),
+    ):
+        pass
