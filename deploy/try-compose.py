@@ -275,12 +275,20 @@ def moved(compose: Compose, rows: int, writers: int) -> dict[str, Any]:
         "products": products,
         "posts": counters["written"] + counters["unchanged"],
         "posts_repeated": counters["written"] + counters["unchanged"] - rows,
+        "memory": memory(),
         "in_flight_per_product": counters["max_in_flight_per_product"],
         "writers": len(compose.containers("writer")),
         "up_seconds": up_seconds,
         "run_seconds": seconds,
         "rows_per_second": round(rows / seconds),
     }
+
+
+def memory() -> dict[str, str]:
+    """What each container uses now."""
+    lines = call("docker", "stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}").splitlines()
+    named = (line.split() for line in lines)
+    return {name.removeprefix(PROJECT).strip("-_"): used for name, used, *_ in named if name.startswith(PROJECT)}
 
 
 def _at(compose: Compose, rows: int) -> None:

@@ -6,6 +6,7 @@ import time
 import urllib.error
 import uuid
 
+import pytest
 import yaml
 
 from tests.acceptance.harness import balanced, free_port, get, site, wait_for
@@ -84,6 +85,7 @@ def flows(here) -> None:
     here.flow("posts", direction="outbound", erp={"rows_path": ""}, script=None, mapping=None)
 
 
+@pytest.mark.timeout(300)
 def test_every_service_is_replaced_under_load(tmp_path, rabbitmq_vhost, postgres):
     """No row fails, every post that was answered 202 is on Omnitron, every run balances, and no row is sent twice."""
     with site(
