@@ -20,6 +20,7 @@ from typing import Any, NoReturn, TypeVar
 import asyncpg
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, CursorResult, Executable, Row, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
@@ -69,6 +70,8 @@ class Tx:
         self.connection = connection
         self.now = now
         self.dialect = connection.dialect.name
+        self.committed: list[Callable[[], None]] = []
+        """Called once what was done is committed."""
 
     @property
     def postgresql(self) -> bool:
@@ -135,9 +138,12 @@ class Database(ABC):
         """One try of `transact`."""
         with translated() as committing:
             async with self.connection(writing=writing) as connection, connection.begin() as transaction:
-                result = await work(Tx(connection, self._clock.now()))
+                tx = Tx(connection, self._clock.now())
+                result = await work(tx)
                 committing.append(True)
                 await transaction.commit()
+                for tell in tx.committed:
+                    tell()
                 return result
 
     async def upgrade(self) -> None:
@@ -152,11 +158,21 @@ class Database(ABC):
             await engine.dispose()
 
 
-def _migrate(connection: Connection) -> None:
+def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    return config
+
+
+def _migrate(connection: Connection) -> None:
+    config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def newest_revision() -> str:
+    """The revision of the schema that this code wants."""
+    return ScriptDirectory.from_config(_config()).get_current_head() or ""
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
+from imageflow import metrics
 from imageflow.errors import ImageFlowError, Problem
 from imageflow.flow import Definition
 from imageflow.transform import jail
@@ -412,7 +413,8 @@ def opening(program: Program, config: Config) -> bytes:
 class _Cell:
     """The place of one flow version's worker. The lock is held while a page is in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, flow: str) -> None:
+        self.flow = flow
         self.lock = asyncio.Lock()
         self.waiting = 0
         self.worker: _Worker | None = None
@@ -472,7 +474,7 @@ class Jails:
         if program.idle:
             return run_idle(program, body)
         key = (flow, program)
-        cell = self._cells.setdefault(key, _Cell())
+        cell = self._cells.setdefault(key, _Cell(flow))
         cell.waiting += 1
         try:
             async with cell.lock, self._room:
@@ -496,13 +498,16 @@ class Jails:
         worker = await self._worker(cell, program)
         if worker.hello.problems:
             return _refused(worker.hello.problems)
-        return self._outcome(program, await self._page(worker, body))
+        return self._outcome(program, await self._page(cell, worker, body))
 
     @staticmethod
-    async def _page(worker: _Worker, body: bytes) -> Answer:
+    async def _page(cell: _Cell, worker: _Worker, body: bytes) -> Answer:
         worker.busy = True
         try:
             return await worker.answer(body)
+        except _FailedError:
+            metrics.JAIL_FAILURES.labels(cell.flow).inc()
+            raise
         finally:
             worker.busy = False
 
@@ -515,6 +520,7 @@ class Jails:
             cell.worker = None
         self._make_room()
         self._started += 1
+        metrics.JAIL_STARTS.labels(cell.flow).inc()
         worker = await _Worker.start(program, self._config(program))
         self._workers.add(worker)
         worker.busy = False

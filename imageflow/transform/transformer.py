@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from imageflow import metrics
+from imageflow import metrics, provenance
 from imageflow.broker import Broker, Outgoing
 from imageflow.clock import Clock
 from imageflow.errors import NotFoundError, Postponed, QueueFullError
@@ -104,18 +104,17 @@ class Transformer:
         chunks = [RowsReady(message.run_id, message.flow, message.version, chunk) for chunk in chunked(rows)]
         if not chunks:
             return
-        queue = write_queue(message.flow)
+        queue, headers = write_queue(message.flow), provenance.following()
         try:
-            await self._broker.publish(*(Outgoing(queue, encode(chunk)) for chunk in chunks))
+            await self._broker.publish(*(Outgoing(queue, encode(chunk), headers=headers) for chunk in chunks))
         except QueueFullError as error:
             raise Postponed(PAUSE_SECONDS, str(error)) from error
 
     def _count(self, message: PageRead | RunRead, page: int, settled: Sequence[RowLog]) -> None:
         if page > 0:
             metrics.PAGES_TRANSFORMED.labels(message.flow).inc()
-        for state in ("failed", "superseded"):
-            if rows := sum(entry.state == state for entry in settled):
-                metrics.rows_settled(message.flow, state, rows, self._clock.now())
+        states = (entry.state for entry in settled)
+        metrics.rows_settled(message.flow, states, self._clock.now(), provenance.read_at())
 
     async def _warn(self, message: PageRead, plan: Plan) -> None:
         """A product on two pages is likely to be a list of images that wants `group: run`."""
