@@ -81,10 +81,17 @@ def data_dir_lock(settings: Settings) -> Iterator[None]:
     if not settings.embedded:
         yield
         return
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    with open(settings.data_dir / "lock", "a+") as file:
+    with _lock_file(settings.data_dir) as file:
         _lock(file, settings.data_dir)
         yield
+
+
+def _lock_file(data_dir: Path) -> IO[str]:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        return open(data_dir / "lock", "a+")
+    except OSError as error:
+        raise SettingsError(f"IMAGEFLOW_DATA_DIR: {data_dir} cannot be written to: {error.strerror}") from error
 
 
 def _lock(file: IO[str], data_dir: Path) -> None:

@@ -12,12 +12,16 @@ from typing import Literal, cast
 
 import msgspec
 
-from imageflow.errors import SettingsError
+from imageflow import secret
+from imageflow.errors import SecretError, SettingsError
 from imageflow.secret import Secret
 
 PREFIX = "IMAGEFLOW_"
 LOG_FORMATS = ("text", "json")
 JAILS = ("strict", "best-effort")
+
+FROM_FILES = ("BROKER_URL", "STORE_URL", "SECRET_KEY")
+"""These hold secrets: NAME_FILE names a file that holds the value, as Docker and Kubernetes hand them over."""
 
 DOCS = {
     "BROKER_URL": "where messages wait: sqlite:///PATH or amqp://USER:PASSWORD@HOST/VHOST (default: a file in DATA_DIR)",
@@ -34,6 +38,7 @@ DOCS = {
     "JAIL": "strict or best-effort: where the system has no seccomp, strict runs no script, best-effort holds them against "
     "mistakes, not malice (default: strict)",
     "STOP_SECONDS": "how long a service may take to finish what is in hand when it is asked to stop (default: 30)",
+    **{f"{name}_FILE": f"a file that holds {name}, instead of {name} itself" for name in FROM_FILES},
 }
 
 
@@ -58,13 +63,17 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 def load(environ: Mapping[str, str]) -> Settings:
-    """Settings from `environ`. Raises SettingsError naming the variable that is unknown or ill-typed."""
+    """Settings from `environ`. Raises SettingsError naming the variable that is unknown or ill-typed, or whose file
+    cannot be read."""
     given = {name.removeprefix(PREFIX): value for name, value in environ.items() if name.startswith(PREFIX)}
     for name in given:
         if name not in DOCS:
             raise SettingsError(
                 f"{PREFIX}{name}: there is no such setting; there are: " + ", ".join(f"{PREFIX}{n}" for n in DOCS)
             )
+    for name in FROM_FILES:
+        if path := given.get(f"{name}_FILE"):
+            given[name] = _content(given, name, Path(path))
     data_dir = Path(given.get("DATA_DIR") or "imageflow-data")
     return Settings(
         broker_url=_url(given, "BROKER_URL", f"sqlite:///{data_dir / 'broker.db'}", ("sqlite", "amqp", "amqps")),
@@ -98,6 +107,16 @@ def secret_key(settings: Settings) -> bytes:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
+
+
+def _content(given: Mapping[str, str], name: str, path: Path) -> str:
+    """What the file at `path` says that the setting `name` is."""
+    if given.get(name):
+        raise SettingsError(f"{PREFIX}{name} and {PREFIX}{name}_FILE are both set: set one")
+    try:
+        return secret.resolve(secret.SecretRef(file=str(path))).reveal()
+    except SecretError as error:
+        raise SettingsError(f"{PREFIX}{name}_FILE: {error}") from error
 
 
 def _url(given: Mapping[str, str], name: str, default: str, schemes: tuple[str, ...]) -> Secret:
