@@ -251,7 +251,7 @@ class _Parts:
 
     async def _transformer(self, stack: AsyncExitStack) -> None:
         s = self.substrate
-        jails = await stack.enter_async_context(Jails())
+        jails = await stack.enter_async_context(Jails(best_effort=s.settings.jail == "best-effort"))
         transformer = Transformer(s.store, s.broker, s.relay, s.clock, jails)
         self._stage(
             Stage(

@@ -236,7 +236,7 @@ def apply(settings: Settings, files: tuple[Path, ...], force: bool) -> None:
         raise click.UsageError("these are files with cases; there is no flow file among them")
     documents = _checked_all(files)
     if not force:
-        _pass_cases(files)
+        _pass_cases(settings, files)
 
     async def work(store: Store) -> list[Flow]:
         return [await changes.save_flow(store, document, actor()) for document in documents]
@@ -245,24 +245,29 @@ def apply(settings: Settings, files: tuple[Path, ...], force: bool) -> None:
         click.echo(f"{saved.name}: version {saved.version}")
 
 
-def _pass_cases(files: Sequence[Path]) -> None:
+def _jails(settings: Settings) -> Jails:
+    return Jails(best_effort=settings.jail == "best-effort")
+
+
+def _pass_cases(settings: Settings, files: Sequence[Path]) -> None:
     """Raises ImageFlowError where a flow file fails the cases beside it, and says which on stderr."""
     found = [suite for suite in trial.suites(files) if suite.cases]
     lines: list[str] = []
-    if found and not run_async(trial.run_cases(found, lines.append)):
+    if found and not run_async(trial.run_cases(_jails(settings), found, lines.append)):
         click.echo("\n".join(lines), err=True)
         raise ImageFlowError("nothing is saved: a flow fails its cases (--force saves it all the same)")
 
 
 @flow.command("test")
 @FILES
-def test_flows(files: tuple[Path, ...]) -> None:
+@click.pass_obj
+def test_flows(settings: Settings, files: tuple[Path, ...]) -> None:
     """Run the cases beside flow files: NAME.test.yaml beside NAME.yaml, a list of {name, input, expect} (or error)."""
     found = trial.suites(files)
     if not any(suite.cases for suite in found):
         names = ", ".join(f"{suite.path.stem}.test.yaml" for suite in found)
         raise click.UsageError(f"there are no cases: {names} would hold them")
-    if not run_async(trial.run_cases(found, click.echo)):
+    if not run_async(trial.run_cases(_jails(settings), found, click.echo)):
         raise click.exceptions.Exit(1)
 
 
@@ -299,7 +304,7 @@ def try_flow(
         return wanted, (await store.page(run_id, page or 1)).body
 
     async def work(wanted: Definition, answer: bytes) -> trial.Trial:
-        async with Jails() as jails:
+        async with _jails(settings) as jails:
             return await trial.attempt(jails, wanted, answer)
 
     needed = (definition, body) if definition is not None and body is not None else _with_store(settings, fetch)
@@ -680,7 +685,7 @@ def trace_product(settings: Settings, product: str, limit: int, as_json: bool) -
     """Show everything that happened to a product, from the ERP's row to Omnitron's answers. SKU: or a base code."""
 
     async def work(store: Store) -> tracing.Trace:
-        async with Jails() as jails:
+        async with _jails(settings) as jails:
             return await tracing.trace(store, jails, product, limit=limit)
 
     found = _with_store(settings, work)

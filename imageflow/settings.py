@@ -18,6 +18,7 @@ from imageflow.secret import Secret
 
 PREFIX = "IMAGEFLOW_"
 LOG_FORMATS = ("text", "json")
+JAILS = ("strict", "best-effort")
 
 FROM_FILES = ("BROKER_URL", "STORE_URL", "SECRET_KEY")
 """These hold secrets: NAME_FILE names a file that holds the value, as Docker and Kubernetes hand them over."""
@@ -34,6 +35,8 @@ DOCS = {
     "(default: 30)",
     "PREFLIGHT_ALLOW_PRIVATE": "hosts of images that preflight may ask though they are in a private network: HOST,HOST,… "
     "or true for all (default: none)",
+    "JAIL": "strict or best-effort: where the system has no seccomp, strict runs no script, best-effort holds them against "
+    "mistakes, not malice (default: strict)",
     "STOP_SECONDS": "how long a service may take to finish what is in hand when it is asked to stop (default: 30)",
     **{f"{name}_FILE": f"a file that holds {name}, instead of {name} itself" for name in FROM_FILES},
 }
@@ -51,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True):
     stop_seconds: float
     retention_days: int = 30
     preflight_allow_private: tuple[str, ...] = ()
+    jail: Literal["strict", "best-effort"] = "strict"
 
     @property
     def embedded(self) -> bool:
@@ -81,6 +85,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         stop_seconds=_seconds(given),
         retention_days=_days(given),
         preflight_allow_private=_hosts(given, "PREFLIGHT_ALLOW_PRIVATE"),
+        jail=cast(Literal["strict", "best-effort"], _choice(given, "JAIL", JAILS)),
     )
 
 

@@ -526,7 +526,10 @@ class Jails:
         worker.busy = False
         if not self._best_effort and worker.hello.layers.get("seccomp", "not on this system") is not None:
             worker.kill()
-            raise JailError("scripts are not run: " + no_wall(worker.hello.layers))
+            raise JailError(
+                f"scripts are not run: {no_wall(worker.hello.layers)} "
+                "(IMAGEFLOW_JAIL=best-effort runs them, held against mistakes only)"
+            )
         cell.worker = worker
         return worker
 

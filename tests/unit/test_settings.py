@@ -77,3 +77,11 @@ def test_what_is_no_host_is_refused():
     for wrong in ("http://a", "10.0.0.0/8", "a b"):
         with pytest.raises(SettingsError, match="PREFLIGHT_ALLOW_PRIVATE"):
             settings.load({"IMAGEFLOW_PREFLIGHT_ALLOW_PRIVATE": wrong})
+
+
+def test_the_jail_is_strict_unless_told_otherwise() -> None:
+    """Best effort is what an operator has to ask for, by its name."""
+    assert settings.load({}).jail == "strict"
+    assert settings.load({"IMAGEFLOW_JAIL": "best-effort"}).jail == "best-effort"
+    with pytest.raises(SettingsError, match="IMAGEFLOW_JAIL: must be strict or best-effort, not 'off'"):
+        settings.load({"IMAGEFLOW_JAIL": "off"})
