@@ -139,7 +139,7 @@ async def run_services(
     """
     wanted = [name for name in SERVICES if name in set(names)]
     async with AsyncExitStack() as stack:
-        stack.callback(tracing.start(substrate.environ))
+        stack.push_async_callback(tracing.finish, tracing.start(substrate.environ))
         parts = await _Parts.build(substrate, wanted, stack)
         await stack.enter_async_context(service.background(parts.jobs))
         bound = await _listen(substrate, parts, stack, host, port if "gateway" in wanted else None)
