@@ -14,16 +14,18 @@ from typing import IO, Any, NamedTuple
 
 import structlog
 
-from imageflow import messages, metrics, service, tracing
+from imageflow import flowfile, messages, metrics, service, tracing
 from imageflow import settings as settings_
 from imageflow.broker import Broker
 from imageflow.broker.connect import connect as connect_broker
 from imageflow.clock import Clock, SystemClock
 from imageflow.errors import SettingsError, StoreError
 from imageflow.gateway.app import Gateway, monitoring, serve
+from imageflow.gateway.desk import Tools
 from imageflow.gateway.outbound import Outbound
 from imageflow.gateway.queue import OutboundQueue
 from imageflow.omnitron import OmnitronSessions
+from imageflow.read import request
 from imageflow.read.reader import Reader
 from imageflow.relay import Relay
 from imageflow.schedule.fetch import MissingFetcher
@@ -39,6 +41,8 @@ from imageflow.transform.script import Jails
 from imageflow.transform.transformer import Transformer
 from imageflow.transport import Transport
 from imageflow.write import writer as writing
+from imageflow.write.inspector import Inspector
+from imageflow.write.preflight import Allowed
 from imageflow.write.writer import Writer
 
 log = structlog.get_logger()
@@ -77,10 +81,17 @@ def data_dir_lock(settings: Settings) -> Iterator[None]:
     if not settings.embedded:
         yield
         return
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    with open(settings.data_dir / "lock", "a+") as file:
+    with _lock_file(settings.data_dir) as file:
         _lock(file, settings.data_dir)
         yield
+
+
+def _lock_file(data_dir: Path) -> IO[str]:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        return open(data_dir / "lock", "a+")
+    except OSError as error:
+        raise SettingsError(f"IMAGEFLOW_DATA_DIR: {data_dir} cannot be written to: {error.strerror}") from error
 
 
 def _lock(file: IO[str], data_dir: Path) -> None:
@@ -164,6 +175,18 @@ async def missing_fetcher(substrate: Substrate) -> AsyncIterator[MissingFetcher]
         yield MissingFetcher(s.store, s.relay, s.clock, OmnitronSessions(transport, s.environ, s.clock))
 
 
+def api_tools(fetcher: MissingFetcher) -> Tools:
+    """What the gateway's API does with parts that it does not import."""
+    return Tools(
+        read=lambda text, is_yaml: flowfile.read_text(text, is_yaml=is_yaml),
+        check=flowfile.compiled,
+        write=flowfile.dump,
+        instant=request.instant,
+        since=request.since,
+        fetch_missing=fetcher.ask_now,
+    )
+
+
 class _Parts:
     """The services of this process and what runs beside them."""
 
@@ -228,7 +251,7 @@ class _Parts:
 
     async def _transformer(self, stack: AsyncExitStack) -> None:
         s = self.substrate
-        jails = await stack.enter_async_context(Jails())
+        jails = await stack.enter_async_context(Jails(best_effort=s.settings.jail == "best-effort"))
         transformer = Transformer(s.store, s.broker, s.relay, s.clock, jails)
         self._stage(
             Stage(
@@ -243,7 +266,8 @@ class _Parts:
     async def _writer(self, stack: AsyncExitStack) -> None:
         s = self.substrate
         transport = await stack.enter_async_context(Transport(connections=OMNITRON_CONNECTIONS))
-        writer = Writer(s.store, s.broker, s.clock, OmnitronSessions(transport, s.environ, s.clock))
+        inspector = await stack.enter_async_context(Inspector(s.clock, Allowed(s.settings.preflight_allow_private)))
+        writer = Writer(s.store, s.broker, s.clock, OmnitronSessions(transport, s.environ, s.clock), inspector)
         stack.push_async_callback(writer.close)
         self.writer = writer
         self.jobs.append(writer.run)
@@ -252,7 +276,8 @@ class _Parts:
     async def _gateway(self, stack: AsyncExitStack) -> None:
         s = self.substrate
         key = settings_.secret_key(s.settings)
-        self.gateway = Gateway(s.store, s.broker, s.relay, s.clock, key, ready=self.problems)
+        tools = api_tools(await stack.enter_async_context(missing_fetcher(s)))
+        self.gateway = Gateway(s.store, s.broker, s.relay, s.clock, key, ready=self.problems, tools=tools)
         self._stage(OutboundQueue(Outbound(s.store, s.broker, s.relay, s.clock)).stage)
 
     def _stage(self, stage: Stage) -> None:

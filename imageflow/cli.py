@@ -22,6 +22,7 @@ import uvloop
 
 from imageflow import __version__, bootstrap, changes, flowfile, log, parked, secret, trial
 from imageflow import settings as settings_
+from imageflow import trace as tracing
 from imageflow.bootstrap import DataDirBusy, Substrate
 from imageflow.broker import Outgoing
 from imageflow.changes import Actor, inbound
@@ -29,16 +30,15 @@ from imageflow.clock import SystemClock, iso
 from imageflow.errors import FlowFileError, ImageFlowError, Problem
 from imageflow.flow import Definition, Flow
 from imageflow.follow import follow, nothing_missing, summarize
-from imageflow.gateway.access import add_user
+from imageflow.gateway.access import MAX_KEY_DAYS, add_key, add_user
 from imageflow.messages import OUTBOUND_QUEUE
 from imageflow.read import request
 from imageflow.row import RowLog, shown
 from imageflow.run import FINAL, Run
 from imageflow.schedule import alarm, trigger
 from imageflow.settings import Settings
-from imageflow.store import Store
-from imageflow.transform.mapping import check_mapping
-from imageflow.transform.script import Jails, check_script
+from imageflow.store import Act, ApiKey, ErrorGroup, Store
+from imageflow.transform.script import Jails
 
 T = TypeVar("T")
 EPILOG = "\b\nSettings, from the environment:\n" + "\n".join(
@@ -198,11 +198,7 @@ def _problems(path: Path) -> list[Problem]:
 def _checked(path: Path) -> dict[str, Any]:
     """A flow file's document, with everything checked. Raises FlowFileError with all problems."""
     document: dict[str, Any] = flowfile.load(path)
-    definition = flowfile.parse(document)
-    problems = check_script(definition.script) if definition.script else []
-    problems += check_mapping(definition.mapping) if definition.mapping else []
-    if problems:
-        raise FlowFileError(problems)
+    flowfile.compiled(document)
     return document
 
 
@@ -240,7 +236,7 @@ def apply(settings: Settings, files: tuple[Path, ...], force: bool) -> None:
         raise click.UsageError("these are files with cases; there is no flow file among them")
     documents = _checked_all(files)
     if not force:
-        _pass_cases(files)
+        _pass_cases(settings, files)
 
     async def work(store: Store) -> list[Flow]:
         return [await changes.save_flow(store, document, actor()) for document in documents]
@@ -249,24 +245,29 @@ def apply(settings: Settings, files: tuple[Path, ...], force: bool) -> None:
         click.echo(f"{saved.name}: version {saved.version}")
 
 
-def _pass_cases(files: Sequence[Path]) -> None:
+def _jails(settings: Settings) -> Jails:
+    return Jails(best_effort=settings.jail == "best-effort")
+
+
+def _pass_cases(settings: Settings, files: Sequence[Path]) -> None:
     """Raises ImageFlowError where a flow file fails the cases beside it, and says which on stderr."""
     found = [suite for suite in trial.suites(files) if suite.cases]
     lines: list[str] = []
-    if found and not run_async(trial.run_cases(found, lines.append)):
+    if found and not run_async(trial.run_cases(_jails(settings), found, lines.append)):
         click.echo("\n".join(lines), err=True)
         raise ImageFlowError("nothing is saved: a flow fails its cases (--force saves it all the same)")
 
 
 @flow.command("test")
 @FILES
-def test_flows(files: tuple[Path, ...]) -> None:
+@click.pass_obj
+def test_flows(settings: Settings, files: tuple[Path, ...]) -> None:
     """Run the cases beside flow files: NAME.test.yaml beside NAME.yaml, a list of {name, input, expect} (or error)."""
     found = trial.suites(files)
     if not any(suite.cases for suite in found):
         names = ", ".join(f"{suite.path.stem}.test.yaml" for suite in found)
         raise click.UsageError(f"there are no cases: {names} would hold them")
-    if not run_async(trial.run_cases(found, click.echo)):
+    if not run_async(trial.run_cases(_jails(settings), found, click.echo)):
         raise click.exceptions.Exit(1)
 
 
@@ -303,7 +304,7 @@ def try_flow(
         return wanted, (await store.page(run_id, page or 1)).body
 
     async def work(wanted: Definition, answer: bytes) -> trial.Trial:
-        async with Jails() as jails:
+        async with _jails(settings) as jails:
             return await trial.attempt(jails, wanted, answer)
 
     needed = (definition, body) if definition is not None and body is not None else _with_store(settings, fetch)
@@ -596,19 +597,44 @@ def rows(settings: Settings, run_id: str, state: str | None, as_json: bool) -> N
     _with_store(settings, work)
 
 
+@cli.command()
+@click.argument("run_id", metavar="RUN")
+@JSON_OPTION
+@click.pass_obj
+def errors(settings: Settings, run_id: str, as_json: bool) -> None:
+    """List the causes for which rows of a run have failed, the most frequent first."""
+
+    async def work(store: Store) -> list[ErrorGroup]:
+        await store.run(run_id)
+        return await store.errors(run_id)
+
+    found = _with_store(settings, work)
+    if as_json:
+        print_json(msgspec.to_builtins(found))
+        return
+    for group in found:
+        click.echo(trial.printable_text(_error_text(group)))
+
+
+def _error_text(group: ErrorGroup) -> str:
+    again = "" if group.retryable == group.rows else f", {group.retryable} can be written again"
+    return f"{group.group}  {group.rows} rows{again}  {group.stage}: {group.reason} (e.g. row {group.example_row}, {group.example_product or 'no product'})"
+
+
 @cli.command("retry")
 @click.argument("run_id", metavar="RUN")
 @click.option("--row", type=int, help="Only this row.")
+@click.option("--group", metavar="FINGERPRINT", help="Only rows that failed of one cause, see `imageflow errors`.")
 @click.option("--wait", is_flag=True, help="Wait until the run has ended.")
 @JSON_OPTION
 @click.pass_obj
-def retry_rows(settings: Settings, run_id: str, row: int | None, wait: bool, as_json: bool) -> None:
-    """Write a run's failed rows again."""
+def retry_rows(settings: Settings, run_id: str, row: int | None, group: str | None, wait: bool, as_json: bool) -> None:
+    """Write a run's failed rows again: all, one, or those of one cause."""
 
     async def work() -> dict[str, Any]:
         async with _working(settings, alone=wait) as (substrate, own):
             store = substrate.store
-            await changes.retry(store, substrate.relay, run_id, actor(), row=row)
+            await changes.retry(store, substrate.relay, run_id, actor(), row=row, group=group)
             if not wait:
                 return await summarize(store, await store.run(run_id))
             async with _services(substrate, enabled=own):
@@ -642,6 +668,28 @@ def resume(settings: Settings, run_ids: tuple[str, ...], every: bool) -> None:
 
     for run_id, count in run_async(work()):
         click.echo(f"{run_id}: {count} messages published")
+
+
+@cli.command("trace")
+@click.argument("product", metavar="SKU")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=tracing.ROWS_LIMIT,
+    show_default=True,
+    help="How many rows, from the newest.",
+)
+@JSON_OPTION
+@click.pass_obj
+def trace_product(settings: Settings, product: str, limit: int, as_json: bool) -> None:
+    """Show everything that happened to a product, from the ERP's row to Omnitron's answers. SKU: or a base code."""
+
+    async def work(store: Store) -> tracing.Trace:
+        async with _jails(settings) as jails:
+            return await tracing.trace(store, jails, product, limit=limit)
+
+    found = _with_store(settings, work)
+    click.echo(tracing.as_json(found) if as_json else tracing.report(found))
 
 
 def _print_run(result: dict[str, Any], *, as_json: bool) -> None:
@@ -723,7 +771,7 @@ def _print_watermark(found: dict[str, Any], *, as_json: bool) -> None:
     click.echo(f"the next run asks for changes since: {found['asks_since'] or 'ever'}")
     if found["reading"]:
         click.echo(
-            f"being read now, which moves the watermark when it is done: {', '.join(found['reading'])}", err=True
+            f"being read now: {', '.join(found['reading'])}; does not move a watermark that was set meanwhile", err=True
         )
 
 
@@ -1067,8 +1115,109 @@ def add(settings: Settings, name: str, role: str) -> None:
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
     else:
         password = sys.stdin.readline().rstrip("\r\n")
-    _with_store(settings, lambda store: add_user(store, name, password, role))
+    act = actor().act("user.save", f"user {name}", role=role)
+    _with_store(settings, lambda store: add_user(store, name, password, role, act=act))
     click.echo(f"{name}: {role}")
+
+
+@user.command("list")
+@JSON_OPTION
+@click.pass_obj
+def list_users(settings: Settings, as_json: bool) -> None:
+    """List the users and their roles."""
+    users = _with_store(settings, lambda store: store.users())
+    if as_json:
+        print_json([{"name": item.name, "role": item.role} for item in users])
+        return
+    for item in users:
+        click.echo(f"{item.name:30}  {item.role}")
+
+
+@user.command("remove")
+@click.argument("name")
+@click.pass_obj
+def remove_user(settings: Settings, name: str) -> None:
+    """Remove a user; their tokens end within ten seconds."""
+    act = actor().act("user.remove", f"user {name}")
+    _with_store(settings, lambda store: store.remove_user(name, act=act))
+    click.echo(f"{name}: removed")
+
+
+@cli.group()
+def key() -> None:
+    """Keys of machines: each opens the outbound door of one flow."""
+
+
+@key.command("add")
+@click.argument("flow_name", metavar="FLOW")
+@click.argument("name")
+@click.option(
+    "--days", type=click.IntRange(1, MAX_KEY_DAYS), help="For how many days it is good; until revoked unless given."
+)
+@JSON_OPTION
+@click.pass_obj
+def add_flow_key(settings: Settings, flow_name: str, name: str, days: int | None, as_json: bool) -> None:
+    """Make a key for posting to a flow, and print it: this once."""
+    secret_key = settings_.secret_key(settings)
+
+    def act(key_id: str) -> Act:
+        return actor().act("key.add", f"key {key_id}", flow=flow_name, name=name, days=days)
+
+    made, text = _with_store(
+        settings, lambda store: add_key(store, secret_key, flow_name, name, days, SystemClock(), act)
+    )
+    if as_json:
+        print_json({"key": text, **_key_line(made)})
+        return
+    click.echo(f"{made.name}: key {made.id} of {made.flow}, {_good_until(made)}", err=True)
+    click.echo(text)
+
+
+@key.command("list")
+@click.argument("flow_name", metavar="[FLOW]", required=False)
+@JSON_OPTION
+@click.pass_obj
+def list_keys(settings: Settings, flow_name: str | None, as_json: bool) -> None:
+    """List keys, also those that have expired; their texts are not kept."""
+
+    async def work(store: Store) -> list[ApiKey]:
+        if flow_name is not None:
+            await store.flow(flow_name)
+        return await store.keys(flow_name)
+
+    found = _with_store(settings, work)
+    if as_json:
+        print_json([_key_line(item) for item in found])
+        return
+    for item in found:
+        click.echo(f"{item.id}  {item.flow:20}  {item.name:30}  by {item.created_by}, {_good_until(item)}")
+
+
+@key.command("revoke")
+@click.argument("key_id", metavar="ID")
+@click.pass_obj
+def revoke_key(settings: Settings, key_id: str) -> None:
+    """Revoke a key; it ends within ten seconds."""
+    act = actor().act("key.revoke", f"key {key_id}")
+    gone = _with_store(settings, lambda store: store.revoke_key(key_id, act=act))
+    click.echo(f"{gone.name}: key {gone.id} of {gone.flow} revoked")
+
+
+def _key_line(item: ApiKey) -> dict[str, Any]:
+    return {
+        "id": item.id,
+        "flow": item.flow,
+        "name": item.name,
+        "created_by": item.created_by,
+        "created_at": iso(item.created_at),
+        "expires_at": iso(item.expires_at),
+    }
+
+
+def _good_until(item: ApiKey) -> str:
+    if item.expires_at is None:
+        return "good until it is revoked"
+    return f"{'was good' if item.expires_at <= SystemClock().now() else 'good'} until {iso(item.expires_at)}"
 
 
 def _with_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:

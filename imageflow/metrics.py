@@ -200,6 +200,9 @@ OMNITRON_SECONDS = Timings(
 IN_FLIGHT = _gauge("in_flight", "Writes to Omnitron under way.", "domain")
 CONCURRENCY_LIMIT = _gauge("concurrency_limit", "Writes to Omnitron allowed at once, as adapted.", "domain")
 HELD = _gauge("held", "1 while rows for the domain are held back because Omnitron is away.", "domain")
+PREFLIGHT = _counter(
+    "preflight_images_total", "Images looked at before they are written, by what was found.", "outcome"
+)
 
 # the process
 READY = _gauge("ready", "1 while /ready is green, as of the last look (every few seconds).")

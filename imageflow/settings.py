@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,11 +12,16 @@ from typing import Literal, cast
 
 import msgspec
 
-from imageflow.errors import SettingsError
+from imageflow import secret
+from imageflow.errors import SecretError, SettingsError
 from imageflow.secret import Secret
 
 PREFIX = "IMAGEFLOW_"
 LOG_FORMATS = ("text", "json")
+JAILS = ("strict", "best-effort")
+
+FROM_FILES = ("BROKER_URL", "STORE_URL", "SECRET_KEY")
+"""These hold secrets: NAME_FILE names a file that holds the value, as Docker and Kubernetes hand them over."""
 
 DOCS = {
     "BROKER_URL": "where messages wait: sqlite:///PATH or amqp://USER:PASSWORD@HOST/VHOST (default: a file in DATA_DIR)",
@@ -27,7 +33,12 @@ DOCS = {
     "METRICS_PORT": "port on which a service shows /metrics, /health and /ready (default: none; the gateway has its own)",
     "RETENTION_DAYS": "days that runs, rows and pages are kept; rows with an open error stay longer; 0 keeps everything "
     "(default: 30)",
+    "PREFLIGHT_ALLOW_PRIVATE": "hosts of images that preflight may ask though they are in a private network: HOST,HOST,… "
+    "or true for all (default: none)",
+    "JAIL": "strict or best-effort: where the system has no seccomp, strict runs no script, best-effort holds them against "
+    "mistakes, not malice (default: strict)",
     "STOP_SECONDS": "how long a service may take to finish what is in hand when it is asked to stop (default: 30)",
+    **{f"{name}_FILE": f"a file that holds {name}, instead of {name} itself" for name in FROM_FILES},
 }
 
 
@@ -42,6 +53,8 @@ class Settings(msgspec.Struct, frozen=True):
     metrics_port: int | None
     stop_seconds: float
     retention_days: int = 30
+    preflight_allow_private: tuple[str, ...] = ()
+    jail: Literal["strict", "best-effort"] = "strict"
 
     @property
     def embedded(self) -> bool:
@@ -50,13 +63,17 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 def load(environ: Mapping[str, str]) -> Settings:
-    """Settings from `environ`. Raises SettingsError naming the variable that is unknown or ill-typed."""
+    """Settings from `environ`. Raises SettingsError naming the variable that is unknown or ill-typed, or whose file
+    cannot be read."""
     given = {name.removeprefix(PREFIX): value for name, value in environ.items() if name.startswith(PREFIX)}
     for name in given:
         if name not in DOCS:
             raise SettingsError(
                 f"{PREFIX}{name}: there is no such setting; there are: " + ", ".join(f"{PREFIX}{n}" for n in DOCS)
             )
+    for name in FROM_FILES:
+        if path := given.get(f"{name}_FILE"):
+            given[name] = _content(given, name, Path(path))
     data_dir = Path(given.get("DATA_DIR") or "imageflow-data")
     return Settings(
         broker_url=_url(given, "BROKER_URL", f"sqlite:///{data_dir / 'broker.db'}", ("sqlite", "amqp", "amqps")),
@@ -67,6 +84,8 @@ def load(environ: Mapping[str, str]) -> Settings:
         metrics_port=_port(given),
         stop_seconds=_seconds(given),
         retention_days=_days(given),
+        preflight_allow_private=_hosts(given, "PREFLIGHT_ALLOW_PRIVATE"),
+        jail=cast(Literal["strict", "best-effort"], _choice(given, "JAIL", JAILS)),
     )
 
 
@@ -88,6 +107,16 @@ def secret_key(settings: Settings) -> bytes:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
+
+
+def _content(given: Mapping[str, str], name: str, path: Path) -> str:
+    """What the file at `path` says that the setting `name` is."""
+    if given.get(name):
+        raise SettingsError(f"{PREFIX}{name} and {PREFIX}{name}_FILE are both set: set one")
+    try:
+        return secret.resolve(secret.SecretRef(file=str(path))).reveal()
+    except SecretError as error:
+        raise SettingsError(f"{PREFIX}{name}_FILE: {error}") from error
 
 
 def _url(given: Mapping[str, str], name: str, default: str, schemes: tuple[str, ...]) -> Secret:
@@ -118,6 +147,19 @@ def _days(given: Mapping[str, str]) -> int:
     if not value.isascii() or not value.isdigit() or len(value) > 5:
         raise SettingsError(f"{PREFIX}RETENTION_DAYS: must be a number of days, not {value!r}")
     return int(value)
+
+
+def _hosts(given: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Host names, or `*` for all."""
+    hosts = tuple(host.strip().lower() for host in given.get(name, "").split(",") if host.strip())
+    if hosts in (("true",), ("1",), ("yes",), ("*",)):
+        return ("*",)
+    if hosts in (("false",), ("0",), ("no",)):
+        return ()
+    for host in hosts:
+        if not re.fullmatch(r"[a-z0-9._-]+|\[?[0-9a-f:.]+\]?", host):
+            raise SettingsError(f"{PREFIX}{name}: must be host names with commas between them, or true, not {host!r}")
+    return hosts
 
 
 def _seconds(given: Mapping[str, str]) -> float:

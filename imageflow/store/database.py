@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import asyncpg
+import structlog
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, CursorResult, Executable, Row, Table
 from sqlalchemy.dialects import postgresql, sqlite
@@ -30,6 +32,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from imageflow.clock import Clock
 from imageflow.errors import StoreError
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 ATTEMPTS = 6
@@ -167,12 +171,24 @@ def _config() -> Config:
 def _migrate(connection: Connection) -> None:
     config = _config()
     config.attributes["connection"] = connection
+    if (newer := _newer_revision(connection, config)) is not None:
+        log.warning("the database is of a newer version", revision=newer)
+        return
     command.upgrade(config, "head")
 
 
 def newest_revision() -> str:
     """The revision of the schema that this code wants."""
     return ScriptDirectory.from_config(_config()).get_current_head() or ""
+
+
+def _newer_revision(connection: Connection, config: Config) -> str | None:
+    """The schema's revision if this version does not know it. While versions are mixed, in a rolling upgrade, an older
+    service may start again; a revision leaves everything in place that the version before it uses.
+    """
+    current = MigrationContext.configure(connection).get_current_revision()
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    return None if current in known else current
 
 
 @contextmanager

@@ -33,7 +33,8 @@ from imageflow.transform.jail import Answer, Ask, Config, Failure, Hello
 MEMORY_BYTES = 512 << 20
 MAX_ANSWER_BYTES = 16 << 20
 MAX_ANSWER_OBJECTS = 500_000
-"""Decoding multiplies: 16 MB of `[],[],…` would take 420 MB of the service's memory."""
+MAX_ANSWER_VALUES = 2_000_000
+"""Decoding multiplies: 16 MB of `[],[],…` would take 420 MB of the service's memory, of `"ab","ab",…` 200 MB."""
 MAX_PRINT_CHARS = 64 * 1024
 GRACE_SECONDS = 0.5
 BYTES_PER_SECOND = 10e6
@@ -187,9 +188,11 @@ def _guess_stage(program: Program, trace: str) -> Literal["script", "mapping"]:
     return "script"
 
 
-def too_many_objects(body: bytes) -> bool:
-    """Whether an answer would become more objects and lists than the service wants to hold (counted generously)."""
-    return body.count(b"{") + body.count(b"[") > MAX_ANSWER_OBJECTS
+def too_much(body: bytes) -> str | None:
+    """What of an answer would become more than the service wants to hold (counted generously); None if it is all right."""
+    if body.count(b"{") + body.count(b"[") > MAX_ANSWER_OBJECTS:
+        return f"{MAX_ANSWER_OBJECTS:,} objects and lists"
+    return f"{MAX_ANSWER_VALUES:,} values" if body.count(b",") > MAX_ANSWER_VALUES else None
 
 
 # one worker --------------------------------------------------------------------------------------------------------------
@@ -308,8 +311,8 @@ class _Worker:
         ask = Ask(secrets.token_hex(16))
         await self._send(framed(msgspec.json.encode(ask)) + framed(body))
         data = await self._receive()
-        if too_many_objects(data):
-            raise _DeceitError(f"the result has more than {MAX_ANSWER_OBJECTS:,} objects and lists")
+        if too_many := too_much(data):
+            raise _DeceitError(f"the result has more than {too_many}")
         try:
             answer = msgspec.json.decode(data, type=Answer)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -523,7 +526,10 @@ class Jails:
         worker.busy = False
         if not self._best_effort and worker.hello.layers.get("seccomp", "not on this system") is not None:
             worker.kill()
-            raise JailError("scripts are not run: " + no_wall(worker.hello.layers))
+            raise JailError(
+                f"scripts are not run: {no_wall(worker.hello.layers)} "
+                "(IMAGEFLOW_JAIL=best-effort runs them, held against mistakes only)"
+            )
         cell.worker = worker
         return worker
 

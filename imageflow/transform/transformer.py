@@ -20,7 +20,7 @@ from imageflow.messages import PageRead, RowsReady, RunRead, chunked, encode, wr
 from imageflow.relay import Relay
 from imageflow.row import Row, RowLog, StageName
 from imageflow.store import Registered, Store
-from imageflow.transform.plan import WARNING, Plan, Sightings, broken_page, plan_page, plan_part
+from imageflow.transform.plan import WARNING, Plan, Printed, Sightings, broken_page, plan_page, plan_part
 from imageflow.transform.rows import Joined, join
 from imageflow.transform.script import Jails, Program
 
@@ -47,6 +47,7 @@ class Transformer:
         self._jails = jails
         self._flows: dict[tuple[str, int], Definition] = {}
         self._sightings = Sightings()
+        self._printed = Printed()
         self._progress: dict[str, tuple[str, int]] = {}
 
     async def handle(self, message: PageRead | RunRead) -> None:
@@ -77,8 +78,8 @@ class Transformer:
             raise Postponed(PAUSE_SECONDS, "the writers of the flow are behind")
         body = await self._body(message)
         outcome = await self._jails.run(message.flow, Program.of(definition), body)
-        if outcome.prints:
-            log.info("script printed", run=message.run_id, flow=message.flow, page=message.page, text=outcome.prints)
+        if text := self._printed.of(message.run_id, outcome.prints):
+            log.info("script printed", run=message.run_id, flow=message.flow, page=message.page, text=text)
         if len(body) > LARGE_BODY_BYTES:
             plan = await asyncio.to_thread(plan_page, message, definition, body, outcome)
         else:
