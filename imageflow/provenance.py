@@ -19,6 +19,8 @@ from imageflow import tracing
 
 PUBLISHED = "published"
 READ = "read"
+LATEST = 1e11
+"""No instant is later, in Unix time: what a stranger wrote there is none."""
 
 
 class Provenance(NamedTuple):
@@ -39,9 +41,10 @@ def of(headers: Mapping[str, str]) -> Provenance:
 
 def _instant(text: str | None) -> float | None:
     try:
-        return float(text) if text else None
+        instant = float(text) if text else 0.0
     except ValueError:
         return None
+    return instant if 0 < instant < LATEST else None
 
 
 @contextmanager

@@ -168,6 +168,7 @@ class Outbound:
         self._clock = clock
         self._queue_limit = queue_limit
         self._full: dict[str, tuple[float, bool]] = {}
+        self._asking: set[str] = set()
 
     async def flow(self, name: str) -> Flow:
         """The outbound flow of that name. Refusal 404 where there is none that takes posts."""
@@ -184,12 +185,18 @@ class Outbound:
         return flow
 
     async def check_room(self, flow: str) -> None:
-        """Refusal 429 while too much of the flow waits to be transformed. An absent broker is no reason to refuse."""
-        now = self._clock.monotonic()
+        """Refusal 429 while too much of the flow waits to be transformed. An absent broker is no reason to refuse.
+
+        Of many posts at once one asks the broker, and the others go by what was known before.
+        """
         until, full = self._full.get(flow, (0.0, False))
-        if until <= now:
-            full = await self._is_full(flow)
-            self._remember(flow, full=full)
+        if until <= self._clock.monotonic() and flow not in self._asking:
+            self._asking.add(flow)
+            try:
+                full = await self._is_full(flow)
+                self._remember(flow, full=full)
+            finally:
+                self._asking.discard(flow)
         if full:
             raise Refusal(
                 429, f"the queue of the flow {flow!r} is full; try again later", retry_after=FULL_RETRY_SECONDS

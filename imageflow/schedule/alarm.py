@@ -110,9 +110,9 @@ def _silence(wanted: Alarms, known: Known, now: datetime) -> str | None:
 
 
 def _failed_poll(runs: Sequence[Run]) -> str | None:
-    """What ended last decides; an outbound post is no poll."""
+    """The newest that has ended decides (an old one ends again when its rows are retried); an outbound post is no poll."""
     polls = [run for run in runs if run.finished_at is not None and run.trigger.kind != "outbound"]
-    newest = max(polls, key=_end, default=None)
+    newest = max(polls, key=lambda run: run.created_at, default=None)
     if newest is None or newest.error is None:
         return None
     return f"run {newest.run_id}: {newest.error_stage or 'read'}: {newest.error}"

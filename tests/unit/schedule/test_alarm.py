@@ -120,6 +120,8 @@ def test_failed_poll():
     assert kinds([run(3), run(5, **failed)]) == {}
     posted = run(1, trigger=Trigger("outbound"))
     assert "failed_poll" in kinds([posted, run(None), run(3, **failed)])
+    retried = run(1, took=500, **failed)
+    assert kinds([run(3), retried]) == {}
 
 
 def test_hold():
