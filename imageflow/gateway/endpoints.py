@@ -80,6 +80,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _FLOW = Body(limit=MAX_FLOW_BYTES, accepts=(JSON, YAML), schema=FLOW_FILE)
+_DRAFT = Body(limit=MAX_FLOW_BYTES, accepts=(JSON, YAML), schema={"description": "A flow file, right or wrong."})
 _ROWS = Body(
     limit=MAX_BODY_BYTES,
     accepts=(JSON, "application/x-ndjson"),
@@ -162,7 +163,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         tag="flows",
         summary="Say what is wrong with a flow; nothing is saved",
         role="operator",
-        body=_FLOW,
+        body=_DRAFT,
         answer=shapes.Checked,
     ),
     Endpoint(
