@@ -32,7 +32,9 @@ RoleName = Literal["viewer", "operator", "admin"]
 Identifier = Annotated[
     str,
     msgspec.Meta(
-        pattern=r"^[^,\s\x00-\x1f](?:[^,\x00-\x1f]*[^,\s\x00-\x1f])?$", max_length=255, description="A product's; without commas."
+        pattern=r"^[^,\s\x00-\x1f](?:[^,\x00-\x1f]*[^,\s\x00-\x1f])?$",
+        max_length=255,
+        description="A product's; without commas.",
     ),
 ]
 Fingerprint = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$", description="An error group, see errors.")]
