@@ -39,7 +39,7 @@ class Api:
     ) -> None:
         self._access = access
         self._reader = reader
-        desk = Desk(store, LateRelay(store, broker), clock, access, tools)
+        desk = Desk(store, broker, LateRelay(store, broker), clock, access, tools)
         self._handlers = (Flows(desk), Runs(desk), Watch(desk), People(desk))
 
     def routes(self) -> list[web.RouteDef]:
