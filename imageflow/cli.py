@@ -630,10 +630,15 @@ def _error_text(group: ErrorGroup | OpenError) -> str:
     cause = f"{group.stage}: {group.reason}"
     if isinstance(group, OpenError):
         newest = f"newest: run {group.run_id}, row {group.row}, {group.product or 'no product'}"
-        return f"{group.group}  {group.rows} rows in {group.runs} runs since {iso(group.since)}  {cause} ({newest})"
+        counts = f"{_counted(group.rows, 'row')} in {_counted(group.runs, 'run')}"
+        return f"{group.group}  {counts} since {iso(group.since)}  {cause} ({newest})"
     again = "" if group.retryable == group.rows else f", {group.retryable} can be written again"
     example = f"e.g. row {group.example_row}, {group.example_product or 'no product'}"
-    return f"{group.group}  {group.rows} rows{again}  {cause} ({example})"
+    return f"{group.group}  {_counted(group.rows, 'row')}{again}  {cause} ({example})"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 @cli.command("retry")
