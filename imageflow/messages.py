@@ -34,6 +34,12 @@ def write_queue(flow: str) -> str:
     return f"imageflow.write.{flow}"
 
 
+def flow_of(queue: str) -> str:
+    """The flow that a queue belongs to; empty where several share it."""
+    stage, _, flow = queue.removeprefix("imageflow.").partition(".")
+    return flow if stage in ("transform", "write") else ""
+
+
 class ReadPage(msgspec.Struct, frozen=True, tag="read_page"):
     """Ask the ERP for page `page` (from 1) of a run. The cursor is with the run: what was stored last is the truth.
 

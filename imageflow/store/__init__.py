@@ -230,6 +230,13 @@ class Notice(msgspec.Struct, frozen=True):
     alarm: Alarm
 
 
+class OldRun(NamedTuple):
+    """A run that ended long ago. What is kept of it, and why, `forget_run` knows."""
+
+    created_at: datetime
+    run_id: str
+
+
 class Store(Protocol):
     """Use as an async context manager: entering connects, leaving closes."""
 
@@ -341,7 +348,9 @@ class Store(Protocol):
     async def watermark(self, flow: str) -> datetime | None: ...
 
     async def set_watermark(self, flow: str, since: datetime | None, *, act: Act | None = None) -> None:
-        """Set (or clear) by hand, backwards too."""
+        """Set (or clear) by hand, backwards too. Runs that are being read do not move it any more: they lose their
+        `until`.
+        """
         ...
 
     # outbound -------------------------------------------------------------------------------------------------------
@@ -561,4 +570,25 @@ class Store(Protocol):
 
     async def holds(self) -> list[HeldDomain]:
         """The domains that writers hold."""
+        ...
+
+    # retention ------------------------------------------------------------------------------------------------------
+
+    async def old_runs(self, before: datetime, *, after: OldRun | None = None, limit: int = 100) -> list[OldRun]:
+        """Runs that ended before `before`, by creation, those after `after`."""
+        ...
+
+    async def forget_run(self, run_id: str, before: datetime, *, limit: int = 1000) -> int:
+        """Delete up to `limit` records of a run that ended before `before`: its pages, rows, and at last the run itself;
+        how many (0: nothing is left to delete). One that does not exist any more, or goes on, is left alone.
+
+        Rows with an open error stay, with what they would need to be written again, and so does their run: those that
+        failed at login or write, and no newer row of their product came in the flow.
+        """
+        ...
+
+    async def forget_rest(self, before: datetime, *, limit: int = 1000) -> int:
+        """Delete up to `limit` of each: ticks of schedules and closed alarms from before `before`; idempotency keys,
+        tokens and leases of writers that have expired. How many. The newest tick of each schedule stays.
+        """
         ...

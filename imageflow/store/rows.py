@@ -54,7 +54,7 @@ _REOPEN = BatchStatement(
 _FAILED: ColumnElement[bool] = literal_column("state IN ('failed', 'retrying')", Boolean())
 """In these very words, so that the partial index is used."""
 
-_REOPENABLE = (rows.c.stage.in_(("login", "write")), rows.c.product.is_not(None), rows.c.images != "[]")
+REOPENABLE = (rows.c.stage.in_(("login", "write")), rows.c.product.is_not(None), rows.c.images != "[]")
 """What can be written again, of the failed rows."""
 
 _decode_held = msgspec.json.Decoder(HeldRow).decode
@@ -139,7 +139,7 @@ class RowsSql(Sql):
     @reads
     async def errors(self, tx: Tx, run_id: str, limit: int = 100) -> list[ErrorGroup]:
         mine = (rows.c.run_id == clean(run_id), _FAILED, rows.c.state == "failed")
-        again = case((and_(*_REOPENABLE), 1), else_=0)
+        again = case((and_(*REOPENABLE), 1), else_=0)
         numbers = (
             func.count().label("rows"),
             func.sum(again).label("retryable"),
@@ -198,7 +198,7 @@ class RowsSql(Sql):
         act: Act | None = None,
     ) -> tuple[int, list[Unsent]]:
         run = await load(tx, run_id, lock=True)
-        statement = select(rows).where(rows.c.run_id == run.run_id, _FAILED, rows.c.state == "failed", *_REOPENABLE)
+        statement = select(rows).where(rows.c.run_id == run.run_id, _FAILED, rows.c.state == "failed", *REOPENABLE)
         if row is not None:
             statement = statement.where(rows.c.number == row)
         if group is not None:

@@ -184,6 +184,9 @@ class RunsSql(Sql):
     @writes
     async def set_watermark(self, tx: Tx, flow: str, since: datetime | None, *, act: Act | None = None) -> None:
         await note(tx, act)
+        # A read that is going on began at the old one: without its bound it does not move the new one when it ends.
+        reading = (runs.c.flow == clean(flow), runs.c.finished_at.is_(None), runs.c.read_complete.is_(False))
+        await tx.execute(update(runs).where(*reading).values(until=None))
         if since is None:
             await tx.execute(watermarks.delete().where(watermarks.c.flow == flow))
             return

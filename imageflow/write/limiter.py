@@ -113,14 +113,28 @@ class Hold:
         self._away = 0
         self._probes = 0
         self._probe_at = 0.0
+        self._changed_at = float("-inf")
         self.held = False
         self.since = 0.0
         self.reason = ""
 
-    def good(self) -> None:
+    @property
+    def suspected(self) -> bool:
+        """Omnitron was not reached just now, but not often enough yet to hold."""
+        return not self.held and self._away > 0
+
+    def outdated(self, begun: float) -> bool:
+        """Whether a request is from before the hold began or ended: what comes of it says nothing of now."""
+        return begun < self._changed_at
+
+    def spares(self, begun: float) -> bool:
+        """Whether a request that failed did so because Omnitron as a whole was away: no row pays for that."""
+        return self.held or self.outdated(begun)
+
+    def good(self, now: float) -> None:
         """An answer that was not Omnitron's fault: a held domain is back."""
         if self.held:
-            self.held = False
+            self.held, self._changed_at = False, now
             self._recent.clear()
         self._away = 0
         self._recent.append(None)
@@ -131,7 +145,7 @@ class Hold:
         self._away = self._away + 1 if away else 0
         self.reason = reason
         if not self.held and (self._away >= AWAY_LIMIT or self._mostly_bad()):
-            self.held, self.since, self._probes = True, now, 0
+            self.held, self.since, self._changed_at, self._probes = True, now, now, 0
             self._probe_at = now + PROBE_SECONDS[0]
 
     def may_probe(self, now: float) -> bool:
@@ -141,6 +155,10 @@ class Hold:
         self._probes += 1
         self._probe_at = now + PROBE_SECONDS[min(self._probes, len(PROBE_SECONDS) - 1)]
         return True
+
+    def not_probed(self, now: float) -> None:
+        """The probe was not sent: the next row may go out at once."""
+        self._probes, self._probe_at = max(0, self._probes - 1), now
 
     def _mostly_bad(self) -> bool:
         failures = [product for product in self._recent if product is not None]

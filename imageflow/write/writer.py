@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 
-from imageflow import messages, metrics, retry
+from imageflow import messages, metrics, provenance, retry
 from imageflow.broker import Broker, Outgoing
 from imageflow.clock import Clock
 from imageflow.errors import LoginError, Postponed, SecretError, StageError, StoreError, TransportError
@@ -41,6 +41,8 @@ log = structlog.get_logger()
 
 LEASE_SECONDS = 15.0
 HEARTBEAT_SECONDS = 3.0
+HELD_LEASE_SECONDS = 15.0
+"""For so long the others take a domain for held by a process that does not say so again."""
 BUSY_SECONDS = 1.0
 HELD_SECONDS = 5.0
 SETTLE_PAUSE_SECONDS = 1.0
@@ -65,7 +67,9 @@ class Sku(msgspec.Struct):
 
 
 class Work(msgspec.Struct):
-    """A row in hand. `at`: when it was last tried, in Unix time. `images`: what preflight found wrong with them."""
+    """A row in hand. `held`: not sent, because its domain is; `spared`: what failed costs it no attempt, because Omnitron as
+    a whole was away; `begun`: when it was sent, by the monotonic clock, `at`: in Unix time. `images`: what preflight
+    found wrong with them."""
 
     row: Row
     digest: str
@@ -75,6 +79,8 @@ class Work(msgspec.Struct):
     outcome: Outcome | None = None
     held: bool = False
     images: str | None = None
+    begun: float = float("inf")
+    spared: bool = False
 
 
 class Way(NamedTuple):
@@ -113,6 +119,7 @@ class Writer:
         self._owner = secrets.token_hex(8)
         self._chunks = 0
         self._alive_at = float("-inf")
+        self._told = False
         self._running = asyncio.Event()
         self._senders: asyncio.TaskGroup
 
@@ -126,6 +133,7 @@ class Writer:
             while True:
                 with contextlib.suppress(StoreError):
                     await self._renew()
+                    await self._tell_held()
                 await asyncio.sleep(HEARTBEAT_SECONDS)
 
     async def close(self) -> None:
@@ -134,11 +142,20 @@ class Writer:
             wire.close()
         with contextlib.suppress(StoreError):
             await self._store.gone(self._owner)
+            if self._told:
+                await self._store.hold(self._owner, {}, HELD_LEASE_SECONDS)
 
     async def _renew(self) -> None:
         asked_at = self._clock.monotonic()
         await self._store.alive(self._owner, LEASE_SECONDS)
         self._alive_at = asked_at
+
+    async def _tell_held(self) -> None:
+        """Let the other processes know which domains are held."""
+        held = self.held
+        if held or self._told:
+            await self._store.hold(self._owner, held, HELD_LEASE_SECONDS)
+        self._told = bool(held)
 
     async def _must_be_alive(self) -> None:
         """Claims are worth nothing without a lease: raise StoreError rather than send without one."""
@@ -166,9 +183,10 @@ class Writer:
                 await self._preflight(self._inspector, definition, message, works)
                 await self._must_be_alive()
             await self._send_all(definition, gate, works, probe=probe)
-            await self._settle(definition, message, token, works, claims, gate)
+            await self._spare(gate, works)
+            await self._settle(definition, message, token, works, claims)
             settled = True
-            await self._send_on(message, definition, gate, works)
+            await self._send_on(message, definition, works)
         finally:
             if not settled:
                 await self._release(definition, token, claims)
@@ -186,7 +204,13 @@ class Writer:
 
     def _gate(self, domain: str) -> Gate:
         if domain not in self._gates:
-            self._gates[domain] = Gate(self._clock, self._senders)
+            self._gates[domain] = gate = Gate(self._clock, self._senders, metrics.Requests(domain))
+            metrics.watch_domain(
+                domain,
+                in_flight=lambda: gate.in_flight,
+                limit=lambda: gate.limiter.limit,
+                held=lambda: gate.hold.held,
+            )
         return self._gates[domain]
 
     @property
@@ -254,6 +278,8 @@ class Writer:
         """Send the rows that are to be sent; those that the gate turns away keep `held`."""
         ready = [work for work in works if work.outcome is None and work.decision == "send"]
         if not ready:
+            if probe:
+                gate.hold.not_probed(self._clock.monotonic())
             return
         try:
             way = self._way(definition, gate)
@@ -279,7 +305,7 @@ class Writer:
 
     async def _send(self, way: Way, work: Work) -> None:
         """Write a row to each of its SKUs that wants it, until one fails."""
-        work.held = False
+        work.held, work.begun = False, self._clock.monotonic()
         work.at = self._clock.now().timestamp()
         try:
             for sku in work.skus:
@@ -291,6 +317,13 @@ class Writer:
         except Exception as error:
             log.exception("unexpected error in a write")
             work.outcome = Unavailable(f"unexpected error: {type(error).__name__}: {error}")
+
+    async def _spare(self, gate: Gate, works: list[Work]) -> None:
+        """Decide, once for settling and sending on, whether what failed is the rows' or Omnitron's."""
+        if any(isinstance(work.outcome, Unavailable) and work.outcome.away for work in works):
+            await gate.sure()
+        for work in works:
+            work.spared = gate.hold.spares(work.begun)
 
     async def _ask(self, way: Way, product: str, images: tuple[Image, ...]) -> Outcome:
         """One write, with one more login where the token is refused."""
@@ -318,11 +351,11 @@ class Writer:
     # settling --------------------------------------------------------------------------------------------------------
 
     async def _settle(
-        self, definition: Definition, message: RowsReady, token: str, works: list[Work], claims: list[str], gate: Gate
+        self, definition: Definition, message: RowsReady, token: str, works: list[Work], claims: list[str]
     ) -> None:
         """Log what is decided. While the database is away this waits: what Omnitron took must be in the ledger."""
         domain = definition.omnitron.domain
-        logs = [entry for work in works if (entry := _log(message, definition, work, held=gate.hold.held)) is not None]
+        logs = [entry for work in works if (entry := _log(message, definition, work)) is not None]
         written = [entry for work in works for entry in _entries(domain, message, work)]
         release = [(domain, product) for product in claims]
         while True:
@@ -332,10 +365,9 @@ class Writer:
             except StoreError as away:
                 log.warning("database away: rows wait to be settled", rows=len(logs), error=str(away))
                 await asyncio.sleep(SETTLE_PAUSE_SECONDS)
-        for entry in logs:
-            metrics.ROWS.labels(message.flow, entry.state).inc()
+        states = (entry.state for entry in logs)
+        metrics.rows_settled(message.flow, states, self._clock.now(), provenance.read_at())
         for run in ended:
-            metrics.RUNS.labels(run.flow, run.status).inc()
             log.info("run ended", status=run.status, **msgspec.to_builtins(run.counts))
 
     async def _release(self, definition: Definition, token: str, claims: list[str]) -> None:
@@ -343,18 +375,20 @@ class Writer:
         with contextlib.suppress(StoreError):
             await self._store.settle(token, [], release=[(definition.omnitron.domain, product) for product in claims])
 
-    async def _send_on(self, message: RowsReady, definition: Definition, gate: Gate, works: list[Work]) -> None:
+    async def _send_on(self, message: RowsReady, definition: Definition, works: list[Work]) -> None:
         """Publish the rows that come again, one chunk for each delay."""
         later: dict[int, list[Row]] = {}
         for work in works:
-            if (again := _again(work, definition, held=gate.hold.held)) is not None:
+            if (again := _again(work, definition)) is not None:
                 row, seconds = again
                 later.setdefault(retry.step(seconds), []).append(row)
+        headers = provenance.following() if later else {}
         outgoing = [
             Outgoing(
                 messages.write_queue(message.flow),
                 messages.encode(msgspec.structs.replace(message, rows=chunk)),
                 seconds,
+                headers,
             )
             for seconds, rows in later.items()
             for chunk in messages.chunked(rows)
@@ -396,7 +430,7 @@ def _decide(work: Work, claims: dict[str, Claim], taken: set[str], *, skip_uncha
         taken.update(sku.product for sku in work.skus)
 
 
-def _log(message: RowsReady, definition: Definition, work: Work, *, held: bool) -> RowLog | None:
+def _log(message: RowsReady, definition: Definition, work: Work) -> RowLog | None:
     """The row's log, or None where it comes again."""
     row = work.row
     if isinstance(work.outcome, Refused):
@@ -405,7 +439,7 @@ def _log(message: RowsReady, definition: Definition, work: Work, *, held: bool) 
         attempts = row.attempts + (1 if sent_it else 0)
         return _failed(message, row, work.outcome, attempts, tries=tries)
     if isinstance(work.outcome, (Unavailable, Unauthorized)):
-        if _burns(work.outcome, held=held) and row.attempts + 1 >= definition.write.max_attempts:
+        if _burns(work) and row.attempts + 1 >= definition.write.max_attempts:
             return _failed(message, row, work.outcome, row.attempts + 1, tries=_history(work), retryable=True)
         return None
     if work.held or work.decision == "busy":
@@ -435,16 +469,17 @@ def _history(work: Work) -> tuple[Try, ...]:
     return tried(work.row.tries, Try(work.at, status, failed.reason, sku))
 
 
-def _burns(outcome: Outcome, *, held: bool) -> bool:
+def _burns(work: Work) -> bool:
     """Whether a failure costs the row one of its attempts: not while Omnitron as a whole is away."""
-    return not (held and isinstance(outcome, Unavailable) and (outcome.away or outcome.slow_down))
+    failed = work.outcome
+    return not (work.spared and isinstance(failed, Unavailable) and (failed.away or failed.slow_down))
 
 
-def _again(work: Work, definition: Definition, *, held: bool) -> tuple[Row, float] | None:
+def _again(work: Work, definition: Definition) -> tuple[Row, float] | None:
     """The row as it comes again, and after how many seconds; None where it is settled."""
     row = work.row
     if isinstance(work.outcome, (Unavailable, Unauthorized)):
-        if not _burns(work.outcome, held=held):
+        if not _burns(work):
             return msgspec.structs.replace(row, tries=_history(work)), HELD_SECONDS
         attempts = row.attempts + 1
         if attempts >= definition.write.max_attempts:

@@ -28,6 +28,7 @@ from imageflow.store import HeldRow, LedgerEntry, Store, User, Wanted
 from imageflow.store.connect import connect
 from imageflow.store.sql import SqlStore
 from imageflow.store.tables import metadata
+from tests import schemas
 from tests.postgres_server import PrivatePostgres
 
 NOW = datetime(2026, 3, 29, 0, 59, 59, 123457, tzinfo=UTC)
@@ -66,8 +67,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 async def store(url: str, clock: FakeClock) -> AsyncIterator[SqlStore]:
+    embedded = url.startswith("sqlite")
+    if embedded:
+        schemas.lay(Path(url.removeprefix("sqlite:///")))
     async with connect(Secret(url), clock) as opened:
-        await opened.upgrade()
+        if not embedded:
+            await opened.upgrade()
         await opened.save_flow(flow_document())
         yield opened
 
@@ -430,6 +435,19 @@ async def test_the_last_page_moves_the_watermark(store: SqlStore, clock: FakeClo
     await store.set_watermark("winter", None)
     await store.set_watermark("winter", None)
     assert await store.watermark("winter") is None
+
+
+@pytest.mark.parametrize("since", [None, NOW - timedelta(days=9)])
+async def test_a_watermark_set_by_hand_stays(store: SqlStore, clock: FakeClock, since: datetime | None) -> None:
+    """A run that began to be read before does not undo it; the next run moves it again."""
+    await store.set_watermark("winter", NOW - timedelta(days=1))
+    run = await reading(store, clock)
+    await store.set_watermark("winter", since)
+    await store.save_page(run.run_id, 1, b"[]", cursor=None, last=True)
+    assert await store.watermark("winter") == since
+    later = await reading(store, clock)
+    await store.save_page(later.run_id, 1, b"[]", cursor=None, last=True)
+    assert await store.watermark("winter") == later.until
 
 
 async def test_when_the_watermark_stays(store: SqlStore, clock: FakeClock) -> None:
@@ -1192,3 +1210,14 @@ async def test_a_locked_file(tmp_path: Path, clock: FakeClock, monkeypatch: pyte
             assert caught.value.transient
             assert await second.runs() == []
         await second.alive("a", 1)
+
+
+async def test_an_older_version_starts_on_a_newer_schema(store: SqlStore, url: str, clock: FakeClock) -> None:
+    """In a rolling upgrade an older service may start again after the schema has moved on: it leaves it alone."""
+    async with store._database.connection(writing=True) as connection, connection.begin():
+        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    async with connect(Secret(url), clock) as older:
+        await older.upgrade()
+        assert [flow.name for flow in await older.flows()] == ["winter"]
+    async with store._database.connection(writing=False) as connection:
+        assert (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar() == "9999"

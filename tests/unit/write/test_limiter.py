@@ -104,7 +104,7 @@ def test_hold_when_omnitron_is_not_reached():
         assert not hold.held
         hold.bad("p", "refused", n, away=True)
     assert hold.held
-    hold.good()
+    hold.good(AWAY_LIMIT)
     assert not hold.held
 
 
@@ -131,7 +131,7 @@ def test_scattered_failures_do_not_hold():
         if n % 3 == 0:
             hold.bad(f"p{n}", "503", n, away=True)
         else:
-            hold.good()
+            hold.good(n)
     assert not hold.held
 
 
@@ -145,6 +145,41 @@ def test_probes_come_at_growing_pauses():
     assert times[0] == PROBE_SECONDS[0]
     assert gaps == sorted(gaps)
     assert max(gaps) == PROBE_SECONDS[-1]
+
+
+def test_what_was_sent_before_a_change_says_nothing_of_now():
+    """Answers to requests from before the hold began or ended are outdated; what failed of them costs no attempt."""
+    hold = Hold()
+    assert not hold.outdated(0.0)
+    for _ in range(AWAY_LIMIT):
+        hold.bad("p", "503", 10.0, away=True)
+    assert hold.outdated(9.9)
+    assert not hold.outdated(10.5)
+    assert hold.spares(10.5)
+    hold.good(20.0)
+    assert hold.spares(19.9)
+    assert not hold.spares(20.1)
+
+
+def test_first_failures_are_suspected():
+    """Between the first failure and the decision, nobody knows whose fault it is."""
+    hold = Hold()
+    for n in range(AWAY_LIMIT):
+        assert hold.suspected == (n > 0)
+        hold.bad("p", "503", 1.0, away=True)
+    assert not hold.suspected
+    assert hold.held
+
+
+def test_a_probe_that_was_not_sent_is_to_be_had_again():
+    """A chunk with nothing to send must not use the probe up."""
+    hold = Hold()
+    for _ in range(AWAY_LIMIT):
+        hold.bad("p", "503", 0.0, away=True)
+    assert hold.may_probe(1.0)
+    assert not hold.may_probe(1.1)
+    hold.not_probed(1.2)
+    assert hold.may_probe(1.2)
 
 
 @given(st.floats(0.1, 1000), st.lists(st.floats(0, 2), min_size=1, max_size=200))
