@@ -193,7 +193,12 @@ def _settled(log: RowLog) -> TriedRow:
 
 def as_json(trial: Trial) -> bytes:
     """The whole trial as one line of JSON. By msgspec: numbers of any length stay what they are."""
-    steps = [
+    return msgspec.json.encode({"flow": trial.flow, "steps": shown_steps(trial), "rows": trial.rows, "ok": trial.ok})
+
+
+def shown_steps(trial: Trial) -> list[dict[str, Any]]:
+    """The steps as JSON objects."""
+    return [
         {
             "step": step.step,
             "output": step.output,
@@ -205,7 +210,6 @@ def as_json(trial: Trial) -> bytes:
         }
         for step in trial.steps
     ]
-    return msgspec.json.encode({"flow": trial.flow, "steps": steps, "rows": trial.rows, "ok": trial.ok})
 
 
 def report(trial: Trial) -> str:
@@ -497,19 +501,19 @@ def _set_lines(sets: Iterable[tuple[str, tuple[Image, ...]]]) -> list[str]:
 # running cases -----------------------------------------------------------------------------------------------------------
 
 
-async def verdicts(found: Iterable[Suite]) -> AsyncIterator[tuple[str, list[str]]]:
+async def verdicts(jails: Jails, found: Iterable[Suite]) -> AsyncIterator[tuple[str, list[str]]]:
     """Each case with what it differs in. Raises JailError."""
-    async with Jails() as jails:
+    async with jails:
         for suite in found:
             for file, case in suite.cases:
                 trial = await attempt(jails, suite.definition, case.body)
                 yield f"{file}: {case.name}", judge(case, trial)
 
 
-async def run_cases(found: Iterable[Suite], say: Callable[[str], None]) -> bool:
-    """Run all cases, a line for each and a diff where one fails; whether all pass."""
+async def run_cases(jails: Jails, found: Iterable[Suite], say: Callable[[str], None]) -> bool:
+    """Run all cases in `jails`, which end with them: a line for each and a diff where one fails; whether all pass."""
     passed = failed = 0
-    async for name, difference in verdicts(found):
+    async for name, difference in verdicts(jails, found):
         say(printable_text("\n    ".join([f"{name} ... {'FAILED' if difference else 'ok'}", *difference])))
         passed, failed = passed + (not difference), failed + bool(difference)
     say(f"{_count(passed + failed, 'case')}: {passed} passed, {failed} failed")

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from imageflow.clock import Clock
+from imageflow.metrics import Requests
 from imageflow.write.limiter import Bucket, Hold, Limiter
 from imageflow.write.outcome import Outcome, Unavailable
 
@@ -42,9 +43,10 @@ class Batch:
 class Gate:
     """One per domain and process. `limiter` and `hold` decide; `senders` is the group its tasks live in."""
 
-    def __init__(self, clock: Clock, senders: asyncio.TaskGroup) -> None:
+    def __init__(self, clock: Clock, senders: asyncio.TaskGroup, requests: Requests | None = None) -> None:
         self._clock = clock
         self._senders = senders
+        self._requests = requests
         self._lines: dict[str, deque[Batch]] = {}
         self._by_flow: Counter[str] = Counter()
         self._caps: dict[str, int] = {}
@@ -76,6 +78,8 @@ class Gate:
 
     def learn(self, product: str, outcome: Outcome, seconds: float) -> None:
         """Tell what came of a request that took `seconds`."""
+        if self._requests is not None:
+            self._requests.count(outcome.status, seconds)
         now = self._clock.monotonic()
         if self.hold.outdated(now - seconds):
             return

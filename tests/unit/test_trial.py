@@ -196,7 +196,7 @@ async def test_cases_run_through_the_jail(tmp_path: Path) -> None:
         {"name": "wrong", "input": answer, "expect": [image_set("A", U + "2", U + "1")]},
     ]
     said: list[str] = []
-    assert not await trial.run_cases(suites([files(tmp_path, cases)]), said.append)
+    assert not await trial.run_cases(Jails(), suites([files(tmp_path, cases)]), said.append)
     assert said[:2] == ["winter.test.yaml: right ... ok", "winter.test.yaml: page ... ok"]
     assert said[2].startswith("winter.test.yaml: wrong ... FAILED")
     assert f"-    0  {U}2" in said[2]

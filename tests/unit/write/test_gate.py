@@ -139,11 +139,19 @@ async def test_waits_until_it_is_sure_whose_fault_it_is():
 async def test_a_cancelled_batch_is_not_sent():
     """Rows in line whose delivery is handed back do not go out any more."""
     sent = []
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def send(work):
+        sent.append(work)
+        begun.set()
+        await go_on.wait()
+
     async with gates(1) as gate:
-        batch = asyncio.ensure_future(gate.send_all("f", range(10), recorder(sent, 0.02), cap=10))
-        await asyncio.sleep(0.01)
+        batch = asyncio.ensure_future(gate.send_all("f", range(10), send, cap=10))
+        await begun.wait()
         batch.cancel()
         with pytest.raises(asyncio.CancelledError):
             await batch
+        go_on.set()
         await gate.send_all("f", ["next"], recorder(sent), cap=10)
     assert sent == [0, "next"]

@@ -1,0 +1,26 @@
+#!/bin/sh
+# Makes the secrets that compose.yaml names, once: `sh deploy/make-secrets.sh [FOLDER]`. What is there stays as it is.
+# The folder is closed to other users of this machine; inside it the files are readable, for the containers' users.
+set -eu
+folder=${1:-$(dirname "$0")/secrets}
+umask 077
+mkdir -p "$folder/flows"
+chmod 700 "$folder"
+chmod 755 "$folder/flows"
+
+random() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
+secret() { # NAME VALUE
+    [ -s "$folder/$1" ] || printf '%s' "$2" > "$folder/$1"
+    chmod 444 "$folder/$1"
+}
+
+secret postgres_password "$(random)"
+secret store_url "postgresql://imageflow:$(cat "$folder/postgres_password")@postgres/imageflow"
+secret rabbitmq_password "$(random)"
+secret rabbitmq_user "default_user = imageflow
+default_pass = $(cat "$folder/rabbitmq_password")
+"
+secret broker_url "amqp://imageflow:$(cat "$folder/rabbitmq_password")@rabbitmq/"
+secret secret_key "$(random)"
+secret flows/demo_password demo # the emulators' password, in flows/demo.yaml
+echo "secrets are in $folder; put those of your flows into $folder/flows, chmod 444"

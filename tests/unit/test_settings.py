@@ -1,0 +1,87 @@
+"""Settings: from variables, and from the files that variables name."""
+
+import pytest
+
+from imageflow import bootstrap, settings
+from imageflow.errors import SettingsError
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_file_holds_the_value(tmp_path, end):
+    """NAME_FILE names a file with the value; one newline at its end does not belong to it."""
+    (tmp_path / "url").write_bytes(f"amqp://u:p@rabbitmq/{end}".encode())
+    found = settings.load({"IMAGEFLOW_BROKER_URL_FILE": str(tmp_path / "url")})
+    assert found.broker_url.reveal() == "amqp://u:p@rabbitmq/"
+    assert not found.embedded
+
+
+@pytest.mark.parametrize("name", settings.FROM_FILES)
+def test_both_is_an_error(tmp_path, name):
+    """A value and a file for the same setting: nobody could say which one holds."""
+    (tmp_path / "value").write_text("sqlite:///x")
+    environ = {f"IMAGEFLOW_{name}": "sqlite:///y", f"IMAGEFLOW_{name}_FILE": str(tmp_path / "value")}
+    with pytest.raises(SettingsError, match=f"IMAGEFLOW_{name} and IMAGEFLOW_{name}_FILE"):
+        settings.load(environ)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    """A file that cannot be read stops the process with the variable's name and the path."""
+    with pytest.raises(SettingsError, match=r"IMAGEFLOW_STORE_URL_FILE: .*nowhere"):
+        settings.load({"IMAGEFLOW_STORE_URL_FILE": str(tmp_path / "nowhere")})
+
+
+def test_a_wrong_value_is_not_shown(tmp_path):
+    """What a file holds never comes back in an error."""
+    (tmp_path / "url").write_text("mysql://u:hunter2@db/x")
+    with pytest.raises(SettingsError) as raised:
+        settings.load({"IMAGEFLOW_STORE_URL_FILE": str(tmp_path / "url")})
+    assert "hunter2" not in str(raised.value)
+
+
+def test_an_unknown_setting_is_named():
+    """A misspelt variable stops the process with its name."""
+    with pytest.raises(SettingsError, match="IMAGEFLOW_BROKER_URLS: there is no such setting"):
+        settings.load({"IMAGEFLOW_BROKER_URLS": "amqp://x"})
+
+
+def test_a_data_dir_that_cannot_be_written_is_named(tmp_path):
+    """Where the embedded default cannot keep its files, the setting and the folder are named, not a traceback shown."""
+    (tmp_path / "file").write_text("")
+    found = settings.load({"IMAGEFLOW_DATA_DIR": str(tmp_path / "file" / "data")})
+    with (
+        pytest.raises(SettingsError, match=r"IMAGEFLOW_DATA_DIR: .*data cannot be written to"),
+        bootstrap.data_dir_lock(found),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("value", "hosts"),
+    [
+        ("", ()),
+        ("0", ()),
+        ("false", ()),
+        ("true", ("*",)),
+        ("1", ("*",)),
+        ("*", ("*",)),
+        ("Images.intern, 10.0.0.1,[::1]", ("images.intern", "10.0.0.1", "[::1]")),
+    ],
+)
+def test_hosts_of_private_images(value, hosts):
+    """None, all, or those that are named."""
+    assert settings.load({"IMAGEFLOW_PREFLIGHT_ALLOW_PRIVATE": value}).preflight_allow_private == hosts
+
+
+def test_what_is_no_host_is_refused():
+    """A URL, or a network, is not a host name: the variable is named."""
+    for wrong in ("http://a", "10.0.0.0/8", "a b"):
+        with pytest.raises(SettingsError, match="PREFLIGHT_ALLOW_PRIVATE"):
+            settings.load({"IMAGEFLOW_PREFLIGHT_ALLOW_PRIVATE": wrong})
+
+
+def test_the_jail_is_strict_unless_told_otherwise() -> None:
+    """Best effort is what an operator has to ask for, by its name."""
+    assert settings.load({}).jail == "strict"
+    assert settings.load({"IMAGEFLOW_JAIL": "best-effort"}).jail == "best-effort"
+    with pytest.raises(SettingsError, match="IMAGEFLOW_JAIL: must be strict or best-effort, not 'off'"):
+        settings.load({"IMAGEFLOW_JAIL": "off"})
