@@ -255,6 +255,20 @@ def test_scalers_count_what_is_in_hand_too(name):
     assert of_kind("TriggerAuthentication")[authentication]["spec"]["secretTargetRef"][0]["parameter"] == "host"
 
 
+def test_scalers_have_fields_that_keda_knows():
+    """KEDA's schemas are not in the validator's package: the fields of its ScaledObject, by hand."""
+    known = {"scaleTargetRef", "minReplicaCount", "maxReplicaCount", "pollingInterval", "cooldownPeriod", "fallback"}
+    for scaled in of_kind("ScaledObject").values():
+        assert scaled["apiVersion"] == "keda.sh/v1alpha1"
+        spec = scaled["spec"]
+        assert spec.keys() <= known | {"triggers", "advanced"}
+        assert spec["fallback"].keys() == {"failureThreshold", "replicas"}
+        assert 1 <= spec["minReplicaCount"] < spec["maxReplicaCount"]
+        down = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]
+        assert down["policies"] == [{"type": "Pods", "value": 1, "periodSeconds": 60}]
+        assert all(trigger.keys() == {"type", "metadata", "authenticationRef"} for trigger in spec["triggers"])
+
+
 def native() -> list:
     """The manifests of Kubernetes' own kinds."""
     foreign = ("keda.sh/", "kustomize.config.k8s.io/")
