@@ -208,8 +208,8 @@ class Compose:
         plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
         program = ["docker", "compose"] if plugin else ["docker-compose"]
         self._command = [*program, "--file", str(DEPLOY / "compose.yaml"), "--project-name", PROJECT]
-        self._environ = {
-            **os.environ,
+        self._secrets = secrets
+        self._ours = {
             "COMPOSE_HTTP_TIMEOUT": "300",
             "DEMO_ROWS": str(rows),
             "IMAGEFLOW_IMAGE": IMAGE,
@@ -221,7 +221,20 @@ class Compose:
         }
 
     def __call__(self, *arguments: str) -> str:
-        return call(*self._command, *arguments, env=self._environ)
+        return call(*self._command, *arguments, env={**os.environ, **self._ours})
+
+    def down(self) -> None:
+        self("--profile", "demo", "down", "--volumes", "--remove-orphans")
+
+    def remove(self) -> None:
+        """Leave nothing behind but the images."""
+        self.down()
+        shutil.rmtree(self._secrets)
+
+    def leave(self) -> None:
+        """Leave all running, and say how to speak to it."""
+        variables = " ".join(f"{name}={value}" for name, value in self._ours.items())
+        say(f"left running: env {variables} {' '.join(self._command)} …")
 
     def containers(self, service: str) -> list[str]:
         return self("ps", "--quiet", service).split()
@@ -346,11 +359,12 @@ def main() -> int:
     parser.add_argument("--writers", type=int, default=4)
     parser.add_argument("--keep", action="store_true", help="leave everything running")
     options = parser.parse_args()
-    with daemon(), tempfile.TemporaryDirectory(prefix="imageflow-secrets-") as folder:
-        secrets = Path(folder) / "secrets"
-        call("sh", str(DEPLOY / "make-secrets.sh"), str(secrets))
-        compose = Compose(options.rows, secrets)
-        compose("--profile", "demo", "down", "--volumes", "--remove-orphans")
+    with daemon(), contextlib.ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="imageflow-secrets-"))
+        compose = Compose(options.rows, folder)
+        call("sh", str(DEPLOY / "make-secrets.sh"), str(folder))
+        stack.callback(compose.leave if options.keep else compose.remove)
+        compose.down()
         result: dict[str, Any] = {**images(), "container": hardened()}
         try:
             result["compose"] = moved(compose, options.rows, options.writers)
@@ -358,13 +372,8 @@ def main() -> int:
             say(f"FAILED: {error}")
             say(compose("logs", "--no-color", "--tail", "20"))
             return 1
-        finally:
-            if options.keep:
-                say(f"left running: docker-compose --project-name {PROJECT} …; the secrets' folder is gone")
-            else:
-                compose("--profile", "demo", "down", "--volumes", "--remove-orphans")
         result["wrong"] = judged(result, options.rows)
-        print(json.dumps(result))
+        print(json.dumps(result), flush=True)
         return 1 if result["wrong"] else 0
 
 
