@@ -14,18 +14,25 @@ from typing import IO, Any, NamedTuple
 
 import structlog
 
-from imageflow import messages, service
+from imageflow import flowfile, messages, metrics, service, tracing
 from imageflow import settings as settings_
 from imageflow.broker import Broker
 from imageflow.broker.connect import connect as connect_broker
 from imageflow.clock import Clock, SystemClock
 from imageflow.errors import SettingsError, StoreError
 from imageflow.gateway.app import Gateway, monitoring, serve
+from imageflow.gateway.desk import Tools
+from imageflow.gateway.outbound import Outbound
+from imageflow.gateway.queue import OutboundQueue
 from imageflow.omnitron import OmnitronSessions
+from imageflow.read import request
 from imageflow.read.reader import Reader
 from imageflow.relay import Relay
 from imageflow.schedule.fetch import MissingFetcher
+from imageflow.schedule.monitor import Monitor
 from imageflow.schedule.scheduler import Scheduler
+from imageflow.schedule.sweeper import Sweeper
+from imageflow.schedule.watcher import Watcher
 from imageflow.service import Service, Stage
 from imageflow.settings import Settings
 from imageflow.store import Store
@@ -34,6 +41,8 @@ from imageflow.transform.script import Jails
 from imageflow.transform.transformer import Transformer
 from imageflow.transport import Transport
 from imageflow.write import writer as writing
+from imageflow.write.inspector import Inspector
+from imageflow.write.preflight import Allowed
 from imageflow.write.writer import Writer
 
 log = structlog.get_logger()
@@ -42,10 +51,12 @@ SERVICES = ("scheduler", "reader", "transformer", "writer", "gateway")
 OMNITRON_CONNECTIONS = 100
 ERP_CONNECTIONS = 100
 FETCH_CONNECTIONS = 32
+WEBHOOK_CONNECTIONS = 32
 
 READ_PREFETCH = 8
 TRANSFORM_PREFETCH = 2
 WRITE_PREFETCH = 8
+LOOK_SECONDS = 5.0
 
 
 class Substrate(NamedTuple):
@@ -128,6 +139,7 @@ async def run_services(
     """
     wanted = [name for name in SERVICES if name in set(names)]
     async with AsyncExitStack() as stack:
+        stack.callback(tracing.start(substrate.environ))
         parts = await _Parts.build(substrate, wanted, stack)
         await stack.enter_async_context(service.background(parts.jobs))
         bound = await _listen(substrate, parts, stack, host, port if "gateway" in wanted else None)
@@ -163,13 +175,25 @@ async def missing_fetcher(substrate: Substrate) -> AsyncIterator[MissingFetcher]
         yield MissingFetcher(s.store, s.relay, s.clock, OmnitronSessions(transport, s.environ, s.clock))
 
 
+def api_tools(fetcher: MissingFetcher) -> Tools:
+    """What the gateway's API does with parts that it does not import."""
+    return Tools(
+        read=lambda text, is_yaml: flowfile.read_text(text, is_yaml=is_yaml),
+        check=flowfile.compiled,
+        write=flowfile.dump,
+        instant=request.instant,
+        since=request.since,
+        fetch_missing=fetcher.ask_now,
+    )
+
+
 class _Parts:
     """The services of this process and what runs beside them."""
 
     def __init__(self, substrate: Substrate) -> None:
         self.substrate = substrate
         self.runs: list[Callable[[asyncio.Event, float], Coroutine[Any, Any, None]]] = []
-        self.jobs: list[Callable[[], Awaitable[None]]] = [functools.partial(service.sweep, substrate.relay)]
+        self.jobs: list[Callable[[], Awaitable[None]]] = [functools.partial(service.sweep, substrate.relay), self._look]
         self.gateway: Gateway | None = None
         self.writer: Writer | None = None
 
@@ -179,6 +203,12 @@ class _Parts:
         for name in names:
             await getattr(parts, f"_{name}")(stack)
         return parts
+
+    async def _look(self) -> None:
+        """Keep the metric of readiness, for ever."""
+        while True:
+            metrics.READY.set(not await self.problems())
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def problems(self) -> list[str]:
         """Why this process is not ready; empty when it is."""
@@ -198,8 +228,15 @@ class _Parts:
         s = self.substrate
         scheduler = Scheduler(s.store, s.relay, s.clock)
         self.runs.append(lambda stop, _: scheduler.run(stop))
+        self.jobs.append(Monitor(s.store, s.broker, s.clock).run)
         fetcher = await stack.enter_async_context(missing_fetcher(s))
         self.runs.append(lambda stop, _: fetcher.run(stop))
+        webhooks = await stack.enter_async_context(Transport(connections=WEBHOOK_CONNECTIONS))
+        watcher = Watcher(s.store, s.clock, s.environ, webhooks, settings_.secret_key(s.settings))
+        self.runs.append(lambda stop, _: watcher.run(stop))
+        if s.settings.retention_days:
+            sweeper = Sweeper(s.store, s.clock, s.settings.retention_days)
+            self.runs.append(lambda stop, _: sweeper.run(stop))
 
     async def _reader(self, stack: AsyncExitStack) -> None:
         s = self.substrate
@@ -229,7 +266,8 @@ class _Parts:
     async def _writer(self, stack: AsyncExitStack) -> None:
         s = self.substrate
         transport = await stack.enter_async_context(Transport(connections=OMNITRON_CONNECTIONS))
-        writer = Writer(s.store, s.broker, s.clock, OmnitronSessions(transport, s.environ, s.clock))
+        inspector = await stack.enter_async_context(Inspector(s.clock, Allowed(s.settings.preflight_allow_private)))
+        writer = Writer(s.store, s.broker, s.clock, OmnitronSessions(transport, s.environ, s.clock), inspector)
         stack.push_async_callback(writer.close)
         self.writer = writer
         self.jobs.append(writer.run)
@@ -238,10 +276,30 @@ class _Parts:
     async def _gateway(self, stack: AsyncExitStack) -> None:
         s = self.substrate
         key = settings_.secret_key(s.settings)
-        self.gateway = Gateway(s.store, s.broker, s.relay, s.clock, key, ready=self.problems)
+        tools = api_tools(await stack.enter_async_context(missing_fetcher(s)))
+        self.gateway = Gateway(s.store, s.broker, s.relay, s.clock, key, ready=self.problems, tools=tools)
+        self._stage(OutboundQueue(Outbound(s.store, s.broker, s.relay, s.clock)).stage)
 
     def _stage(self, stage: Stage) -> None:
         self.runs.append(Service(stage, self.substrate.store, self.substrate.broker).run)
+
+
+@asynccontextmanager
+async def ended_by(stop: asyncio.Event) -> AsyncIterator[None]:
+    """Cancel the body once `stop` is set: it waits for what would not come any more."""
+    body = asyncio.current_task()
+    assert body is not None
+
+    async def cancel() -> None:
+        await stop.wait()
+        body.cancel()
+
+    async with asyncio.TaskGroup() as group:
+        watch = group.create_task(cancel())
+        try:
+            yield
+        finally:
+            watch.cancel()
 
 
 @asynccontextmanager

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from imageflow import messages, provenance
+from imageflow.broker import Broker, Outgoing
 from imageflow.clock import iso
 from imageflow.errors import ImageFlowError, NotFoundError
 from imageflow.flow import Flow
@@ -13,6 +16,7 @@ from imageflow.run import Run, Trigger, new_run_id
 from imageflow.store import Act, Store
 
 ROWS_AT_ONCE = 10_000
+MANY_RUNS = 10_000
 
 
 class NotRunnable(ImageFlowError):
@@ -89,6 +93,43 @@ async def retry(
         what = " and ".join(f"{name} {value}" for name, value in named.items())
         raise NotFoundError(f"run {run_id} has no failed {what} that can be written again")
     return count
+
+
+async def resume(store: Store, broker: Broker, run_id: str, actor: Actor) -> int:
+    """Publish anew whatever a run still waits for, because the queues were lost; how many messages. If they were not,
+    that does no harm: whoever takes a message twice knows.
+
+    Raises NotRunnable where the run has ended, or its turn has not come.
+    """
+    run = await store.run(run_id)
+    if run.ended:
+        raise NotRunnable(f"run {run_id} has ended: there is nothing to resume")
+    if run.status == "queued" and any(other.created_at < run.created_at for other in await active(store, run.flow)):
+        raise NotRunnable(f"run {run_id} waits for an older run of {run.flow}: resume that one")
+    await store.note(actor.act("run.resume", f"run {run_id}"))
+    count = 0
+    async for message in _waited_for(store, run):
+        queue, body = messages.queue_of(message), messages.encode(message)
+        await broker.publish(Outgoing(queue, body, headers=provenance.following()))
+        count += 1
+    return count
+
+
+async def active(store: Store, flow: str | None = None) -> list[Run]:
+    """The runs that have not ended, the oldest first."""
+    return (await store.runs(flow, active=True, limit=MANY_RUNS))[::-1]
+
+
+async def _waited_for(store: Store, run: Run) -> AsyncIterator[messages.Message]:
+    """The next page; all pages that were read, for nobody knows which of them the missing rows are of; the join."""
+    if not run.read_complete:
+        yield messages.ReadPage(run.run_id, run.flow, run.version, run.pages + 1)
+    if run.counts.in_flight or run.pages_done < run.pages:
+        for number in range(1, run.pages + 1):
+            page = await store.page(run.run_id, number)
+            yield messages.PageRead(run.run_id, run.flow, run.version, number, page.seq)
+    if run.joining and run.read_complete and run.pages_done == run.pages:
+        yield messages.RunRead(run.run_id, run.flow, run.version)
 
 
 async def set_watermark(store: Store, name: str, since: datetime | None, actor: Actor) -> None:

@@ -13,29 +13,32 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 import click
+import msgspec
 import orjson
 import uvloop
 
-from imageflow import __version__, bootstrap, changes, flowfile, log, secret, trial
+from imageflow import __version__, bootstrap, changes, flowfile, log, parked, secret, trial
 from imageflow import settings as settings_
+from imageflow import trace as tracing
 from imageflow.bootstrap import DataDirBusy, Substrate
+from imageflow.broker import Outgoing
 from imageflow.changes import Actor, inbound
 from imageflow.clock import SystemClock, iso
 from imageflow.errors import FlowFileError, ImageFlowError, Problem
 from imageflow.flow import Definition, Flow
 from imageflow.follow import follow, nothing_missing, summarize
-from imageflow.gateway.access import add_user
+from imageflow.gateway.access import MAX_KEY_DAYS, add_key, add_user
+from imageflow.messages import OUTBOUND_QUEUE
 from imageflow.read import request
 from imageflow.row import RowLog, shown
 from imageflow.run import FINAL, Run
-from imageflow.schedule import trigger
+from imageflow.schedule import alarm, trigger
 from imageflow.settings import Settings
-from imageflow.store import Store
-from imageflow.transform.mapping import check_mapping
-from imageflow.transform.script import Jails, check_script
+from imageflow.store import Act, ApiKey, ErrorGroup, Store
+from imageflow.transform.script import Jails
 
 T = TypeVar("T")
 EPILOG = "\b\nSettings, from the environment:\n" + "\n".join(
@@ -82,6 +85,8 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
         return uvloop.run(work)
     except BaseExceptionGroup as group:
         raise _first(group) from group
+    except asyncio.CancelledError as error:
+        raise ImageFlowError("stopped before the end; what was accepted goes on when ImageFlow runs again") from error
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:
@@ -193,11 +198,7 @@ def _problems(path: Path) -> list[Problem]:
 def _checked(path: Path) -> dict[str, Any]:
     """A flow file's document, with everything checked. Raises FlowFileError with all problems."""
     document: dict[str, Any] = flowfile.load(path)
-    definition = flowfile.parse(document)
-    problems = check_script(definition.script) if definition.script else []
-    problems += check_mapping(definition.mapping) if definition.mapping else []
-    if problems:
-        raise FlowFileError(problems)
+    flowfile.compiled(document)
     return document
 
 
@@ -520,20 +521,12 @@ async def _services(substrate: Substrate, *, enabled: bool) -> AsyncIterator[Non
         services = group.create_task(
             bootstrap.run_services(substrate, ("scheduler", "reader", "transformer", "writer"), stop)
         )
-        body = asyncio.current_task()
-        assert body is not None
-        watch = group.create_task(_cancel_on(stop, body))
         try:
-            yield
+            async with bootstrap.ended_by(stop):
+                yield
         finally:
-            watch.cancel()
             stop.set()
             await asyncio.shield(services)
-
-
-async def _cancel_on(stop: asyncio.Event, body: asyncio.Task[Any]) -> None:
-    await stop.wait()
-    body.cancel()
 
 
 def _progress() -> Callable[[Run], None] | None:
@@ -599,19 +592,44 @@ def rows(settings: Settings, run_id: str, state: str | None, as_json: bool) -> N
     _with_store(settings, work)
 
 
+@cli.command()
+@click.argument("run_id", metavar="RUN")
+@JSON_OPTION
+@click.pass_obj
+def errors(settings: Settings, run_id: str, as_json: bool) -> None:
+    """List the causes for which rows of a run have failed, the most frequent first."""
+
+    async def work(store: Store) -> list[ErrorGroup]:
+        await store.run(run_id)
+        return await store.errors(run_id)
+
+    found = _with_store(settings, work)
+    if as_json:
+        print_json(msgspec.to_builtins(found))
+        return
+    for group in found:
+        click.echo(trial.printable_text(_error_text(group)))
+
+
+def _error_text(group: ErrorGroup) -> str:
+    again = "" if group.retryable == group.rows else f", {group.retryable} can be written again"
+    return f"{group.group}  {group.rows} rows{again}  {group.stage}: {group.reason} (e.g. row {group.example_row}, {group.example_product or 'no product'})"
+
+
 @cli.command("retry")
 @click.argument("run_id", metavar="RUN")
 @click.option("--row", type=int, help="Only this row.")
+@click.option("--group", metavar="FINGERPRINT", help="Only rows that failed of one cause, see `imageflow errors`.")
 @click.option("--wait", is_flag=True, help="Wait until the run has ended.")
 @JSON_OPTION
 @click.pass_obj
-def retry_rows(settings: Settings, run_id: str, row: int | None, wait: bool, as_json: bool) -> None:
-    """Write a run's failed rows again."""
+def retry_rows(settings: Settings, run_id: str, row: int | None, group: str | None, wait: bool, as_json: bool) -> None:
+    """Write a run's failed rows again: all, one, or those of one cause."""
 
     async def work() -> dict[str, Any]:
         async with _working(settings, alone=wait) as (substrate, own):
             store = substrate.store
-            await changes.retry(store, substrate.relay, run_id, actor(), row=row)
+            await changes.retry(store, substrate.relay, run_id, actor(), row=row, group=group)
             if not wait:
                 return await summarize(store, await store.run(run_id))
             async with _services(substrate, enabled=own):
@@ -621,6 +639,52 @@ def retry_rows(settings: Settings, run_id: str, row: int | None, wait: bool, as_
     _print_run(result, as_json=as_json)
     if wait and result["status"] not in ("success", "empty"):
         raise click.exceptions.Exit(1)
+
+
+@cli.command()
+@click.argument("run_ids", metavar="RUN…", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="All runs that have not ended.")
+@click.pass_obj
+def resume(settings: Settings, run_ids: tuple[str, ...], every: bool) -> None:
+    """Publish anew what runs wait for, after the queues were lost; harmless if they were not."""
+    if bool(run_ids) == every:
+        raise click.UsageError("name the runs, or give --all")
+
+    async def work() -> list[tuple[str, int]]:
+        async with bootstrap.open_substrate(settings, os.environ, consumer=False) as substrate:
+            store, resumed = substrate.store, []
+            for run_id in run_ids or [run.run_id for run in await changes.active(store)]:
+                try:
+                    resumed.append((run_id, await changes.resume(store, substrate.broker, run_id, actor())))
+                except changes.NotRunnable:  # with --all: it ended meanwhile, or waits for its turn
+                    if not every:
+                        raise
+            return resumed
+
+    for run_id, count in run_async(work()):
+        click.echo(f"{run_id}: {count} messages published")
+
+
+@cli.command("trace")
+@click.argument("product", metavar="SKU")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=tracing.ROWS_LIMIT,
+    show_default=True,
+    help="How many rows, from the newest.",
+)
+@JSON_OPTION
+@click.pass_obj
+def trace_product(settings: Settings, product: str, limit: int, as_json: bool) -> None:
+    """Show everything that happened to a product, from the ERP's row to Omnitron's answers. SKU: or a base code."""
+
+    async def work(store: Store) -> tracing.Trace:
+        async with Jails() as jails:
+            return await tracing.trace(store, jails, product, limit=limit)
+
+    found = _with_store(settings, work)
+    click.echo(tracing.as_json(found) if as_json else tracing.report(found))
 
 
 def _print_run(result: dict[str, Any], *, as_json: bool) -> None:
@@ -702,7 +766,7 @@ def _print_watermark(found: dict[str, Any], *, as_json: bool) -> None:
     click.echo(f"the next run asks for changes since: {found['asks_since'] or 'ever'}")
     if found["reading"]:
         click.echo(
-            f"being read now, which moves the watermark when it is done: {', '.join(found['reading'])}", err=True
+            f"being read now: {', '.join(found['reading'])}; does not move a watermark that was set meanwhile", err=True
         )
 
 
@@ -733,6 +797,170 @@ def probe(url: str, header: tuple[str, ...], method: str) -> None:
     if found.snippet is None:
         raise click.exceptions.Exit(1)
     click.echo(found.snippet, nl=False)
+
+
+# alarms and holds ---------------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("flow_name", metavar="[FLOW]", required=False)
+@click.option("--all", "every", is_flag=True, help="Those that have closed, too.")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1))
+@JSON_OPTION
+@click.pass_obj
+def alarms(settings: Settings, flow_name: str | None, every: bool, limit: int, as_json: bool) -> None:
+    """List open alarms, newest first."""
+
+    async def work(store: Store) -> list[dict[str, Any]]:
+        if flow_name is not None:
+            await store.flow(flow_name)
+        found = await store.alarms(flow_name, is_open=None if every else True, limit=limit)
+        return [{**alarm.shown(item), "notice": item.notice} for item in found]
+
+    found = _with_store(settings, work)
+    if as_json:
+        print_json(found)
+        return
+    for item in found:
+        state = f"closed {item['closed_at']}" if item["closed_at"] else "open"
+        click.echo(f"{item['opened_at']}  {item['flow']:20}  {item['kind']:17}  {state}  {item['text']}")
+        if item["notice"]:
+            click.echo(f"    webhook: {item['notice']}")
+
+
+@cli.command()
+@JSON_OPTION
+@click.pass_obj
+def holds(settings: Settings, as_json: bool) -> None:
+    """List the Omnitron domains that writers hold back from, because they are away."""
+    found = _with_store(settings, lambda store: store.holds())
+    if as_json:
+        print_json(
+            [{"domain": h.domain, "reason": h.reason, "since": iso(h.since), "writers": h.writers} for h in found]
+        )
+        return
+    for item in found:
+        click.echo(f"{item.domain}  since {iso(item.since)}  by {item.writers} writers  {item.reason}")
+
+
+@flow.command("webhook-key")
+@click.argument("name")
+@click.pass_obj
+def webhook_key(settings: Settings, name: str) -> None:
+    """Print the key that posts to a flow's alarm webhook are signed with, for the receiver to check them."""
+    _with_store(settings, lambda store: store.flow(name))
+    click.echo(alarm.webhook_key(settings_.secret_key(settings), name))
+
+
+# the outbound queue, and what is parked -----------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("name", metavar="FLOW")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True))
+@click.option("--id", "message_id", help="The message's id: publishing it again with the same id adds nothing.")
+@click.pass_obj
+def publish(settings: Settings, name: str, file: Path, message_id: str | None) -> None:
+    """Publish rows (JSON or NDJSON; - reads stdin) to the outbound queue, as an ERP may; the gateway takes them in."""
+    body = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    headers = {"flow": name} | ({"message-id": message_id} if message_id else {})
+
+    async def work() -> None:
+        async with bootstrap.open_substrate(settings, os.environ, consumer=False) as substrate:
+            await substrate.broker.publish(Outgoing(OUTBOUND_QUEUE, body, headers=headers))
+
+    run_async(work())
+    click.echo(f"published {len(body):,} bytes for {name}")
+
+
+@cli.group("parked")
+def parked_() -> None:
+    """Messages that could not be used, with the reason: look at them, send them again, throw them away."""
+
+
+PARKED_ID = click.argument("wanted", metavar="ID", required=False)
+PARKED_ALL = click.option("--all", "every", is_flag=True, help="All of them.")
+
+
+@parked_.command("list")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1))
+@JSON_OPTION
+@click.pass_obj
+def list_parked(settings: Settings, limit: int, as_json: bool) -> None:
+    """List parked messages, the oldest first."""
+    found = _with_broker(settings, lambda substrate: parked.look(substrate.broker, limit))
+    if as_json:
+        print_json([msgspec.to_builtins(item) for item in found])
+        return
+    for item in found:
+        click.echo(_parked_text(item))
+
+
+@parked_.command("show")
+@click.argument("wanted", metavar="ID")
+@click.option("--body", is_flag=True, help="Print the body alone, as it is.")
+@JSON_OPTION
+@click.pass_obj
+def show_parked(settings: Settings, wanted: str, body: bool, as_json: bool) -> None:
+    """Show a parked message whole."""
+    found, content = _with_broker(settings, lambda substrate: parked.one(substrate.broker, wanted))
+    if body:
+        sys.stdout.buffer.write(content)
+        return
+    if as_json:
+        print_json({**msgspec.to_builtins(found), "body": content.decode("utf-8", "replace")})
+        return
+    click.echo(_parked_text(found))
+    for name, value in found.headers.items():
+        click.echo(f"    {name}: {value}")
+    click.echo(content.decode("utf-8", "replace"))
+
+
+@parked_.command("replay")
+@PARKED_ID
+@PARKED_ALL
+@click.pass_obj
+def replay_parked(settings: Settings, wanted: str | None, every: bool) -> None:
+    """Send a parked message back to the queue it came from."""
+    _settle_parked(settings, wanted, every=every, verb="replay")
+
+
+@parked_.command("drop")
+@PARKED_ID
+@PARKED_ALL
+@click.pass_obj
+def drop_parked(settings: Settings, wanted: str | None, every: bool) -> None:
+    """Throw a parked message away."""
+    _settle_parked(settings, wanted, every=every, verb="drop")
+
+
+def _settle_parked(settings: Settings, wanted: str | None, *, every: bool, verb: Literal["replay", "drop"]) -> None:
+    if (wanted is None) != every:
+        raise click.UsageError("give either the ID of a parked message (see `parked list`), or --all")
+
+    async def work(substrate: Substrate) -> list[parked.Parked]:
+        act = parked.replay if verb == "replay" else parked.drop
+        done = await act(substrate.broker, wanted)
+        for item in done:
+            about = {"queue": item.queue, "flow": item.flow, "reason": item.reason}
+            await substrate.store.note(actor().act(f"parked.{verb}", f"message {item.id}", **about))
+        return done
+
+    for item in _with_broker(settings, work):
+        click.echo(f"{'sent to ' + item.queue if verb == 'replay' else 'dropped'}: {item.id}")
+
+
+def _parked_text(item: parked.Parked) -> str:
+    about = f"{item.queue or '?'}{' (flow ' + item.flow + ')' if item.flow else ''}"
+    return f"{item.id}  {item.parked_at:25}  {about:40}  {item.bytes:,} bytes  {item.reason}"
+
+
+def _with_broker(settings: Settings, work: Callable[[Substrate], Awaitable[T]]) -> T:
+    async def body() -> T:
+        async with bootstrap.open_substrate(settings, os.environ, consumer=False) as substrate:
+            return await work(substrate)
+
+    return run_async(body())
 
 
 # emulators, demo ----------------------------------------------------------------------------------------------------------
@@ -795,6 +1023,29 @@ def demo(settings: Settings, rows: int, serve: bool, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
+@cli.command()
+@click.option(
+    "--management", metavar="URL", help="RabbitMQ's management API; by default on the usual port of its host."
+)
+@JSON_OPTION
+@click.pass_obj
+def doctor(settings: Settings, management: str | None, as_json: bool) -> None:
+    """Look at broker, database, flows and machine: what is wrong, and the command that mends it."""
+    from imageflow.doctor import checks
+    from imageflow.doctor.visit import visit
+
+    found = checks.findings(run_async(visit(settings, os.environ, management)))
+    if as_json:
+        print_json({"ok": checks.ok(found), "findings": [msgspec.to_builtins(item) for item in found]})
+    else:
+        for item in found:
+            click.echo(f"{item.level:8}{item.about:10}{item.text}")
+            if item.mend:
+                click.echo(f"{'':18}-> {item.mend}")
+    if not checks.ok(found):
+        raise click.exceptions.Exit(1)
+
+
 # database and users -------------------------------------------------------------------------------------------------------
 
 
@@ -815,6 +1066,35 @@ def upgrade(settings: Settings) -> None:
     click.echo("the database is up to date")
 
 
+@cli.command("migrate-data")
+@click.option("--from", "source", metavar="DIR|URL", help="The DATA_DIR of the embedded default, or a store's URL.")
+@click.option("--from-env", metavar="NAME", help="The variable that holds the store's URL, password and all.")
+@JSON_OPTION
+@click.pass_obj
+def migrate_data(settings: Settings, source: str | None, from_env: str | None, as_json: bool) -> None:
+    """Move everything a store holds to the (empty) one that STORE_URL names; the source stays as it is.
+
+    Nothing may be in flight: let runs end and stop all services before.
+    """
+    from imageflow import moving
+
+    if (source is None) == (from_env is None):
+        raise click.UsageError("give either --from or --from-env")
+    text = source if from_env is None else os.environ.get(from_env)
+    if not text:
+        raise click.UsageError(f"--from-env: the variable {from_env} is not set")
+    moved = run_async(moving.move(moving.origin(text), settings))
+    if as_json:
+        print_json({item.table: item.rows for item in moved})
+        return
+    for item in moved:
+        click.echo(f"{item.table:20}{item.rows:12,}")
+    click.echo("everything is moved; start the services with the new settings")
+    key = Path(text) / "secret.key"
+    if key.exists() and settings.secret_key is None:
+        click.echo(f"tokens stay good with {settings_.PREFIX}SECRET_KEY set to what is in {key}")
+
+
 @cli.group()
 def user() -> None:
     """Who may log in to the gateway."""
@@ -830,8 +1110,109 @@ def add(settings: Settings, name: str, role: str) -> None:
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
     else:
         password = sys.stdin.readline().rstrip("\r\n")
-    _with_store(settings, lambda store: add_user(store, name, password, role))
+    act = actor().act("user.save", f"user {name}", role=role)
+    _with_store(settings, lambda store: add_user(store, name, password, role, act=act))
     click.echo(f"{name}: {role}")
+
+
+@user.command("list")
+@JSON_OPTION
+@click.pass_obj
+def list_users(settings: Settings, as_json: bool) -> None:
+    """List the users and their roles."""
+    users = _with_store(settings, lambda store: store.users())
+    if as_json:
+        print_json([{"name": item.name, "role": item.role} for item in users])
+        return
+    for item in users:
+        click.echo(f"{item.name:30}  {item.role}")
+
+
+@user.command("remove")
+@click.argument("name")
+@click.pass_obj
+def remove_user(settings: Settings, name: str) -> None:
+    """Remove a user; their tokens end within ten seconds."""
+    act = actor().act("user.remove", f"user {name}")
+    _with_store(settings, lambda store: store.remove_user(name, act=act))
+    click.echo(f"{name}: removed")
+
+
+@cli.group()
+def key() -> None:
+    """Keys of machines: each opens the outbound door of one flow."""
+
+
+@key.command("add")
+@click.argument("flow_name", metavar="FLOW")
+@click.argument("name")
+@click.option(
+    "--days", type=click.IntRange(1, MAX_KEY_DAYS), help="For how many days it is good; until revoked unless given."
+)
+@JSON_OPTION
+@click.pass_obj
+def add_flow_key(settings: Settings, flow_name: str, name: str, days: int | None, as_json: bool) -> None:
+    """Make a key for posting to a flow, and print it: this once."""
+    secret_key = settings_.secret_key(settings)
+
+    def act(key_id: str) -> Act:
+        return actor().act("key.add", f"key {key_id}", flow=flow_name, name=name, days=days)
+
+    made, text = _with_store(
+        settings, lambda store: add_key(store, secret_key, flow_name, name, days, SystemClock(), act)
+    )
+    if as_json:
+        print_json({"key": text, **_key_line(made)})
+        return
+    click.echo(f"{made.name}: key {made.id} of {made.flow}, {_good_until(made)}", err=True)
+    click.echo(text)
+
+
+@key.command("list")
+@click.argument("flow_name", metavar="[FLOW]", required=False)
+@JSON_OPTION
+@click.pass_obj
+def list_keys(settings: Settings, flow_name: str | None, as_json: bool) -> None:
+    """List keys, also those that have expired; their texts are not kept."""
+
+    async def work(store: Store) -> list[ApiKey]:
+        if flow_name is not None:
+            await store.flow(flow_name)
+        return await store.keys(flow_name)
+
+    found = _with_store(settings, work)
+    if as_json:
+        print_json([_key_line(item) for item in found])
+        return
+    for item in found:
+        click.echo(f"{item.id}  {item.flow:20}  {item.name:30}  by {item.created_by}, {_good_until(item)}")
+
+
+@key.command("revoke")
+@click.argument("key_id", metavar="ID")
+@click.pass_obj
+def revoke_key(settings: Settings, key_id: str) -> None:
+    """Revoke a key; it ends within ten seconds."""
+    act = actor().act("key.revoke", f"key {key_id}")
+    gone = _with_store(settings, lambda store: store.revoke_key(key_id, act=act))
+    click.echo(f"{gone.name}: key {gone.id} of {gone.flow} revoked")
+
+
+def _key_line(item: ApiKey) -> dict[str, Any]:
+    return {
+        "id": item.id,
+        "flow": item.flow,
+        "name": item.name,
+        "created_by": item.created_by,
+        "created_at": iso(item.created_at),
+        "expires_at": iso(item.expires_at),
+    }
+
+
+def _good_until(item: ApiKey) -> str:
+    if item.expires_at is None:
+        return "good until it is revoked"
+    return f"{'was good' if item.expires_at <= SystemClock().now() else 'good'} until {iso(item.expires_at)}"
 
 
 def _with_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:

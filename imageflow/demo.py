@@ -110,8 +110,9 @@ async def demonstrate(
                 tell(f"all services run in this process, the gateway at http://127.0.0.1:{port}")
                 for document in flows(erp_url, omnitron_url):
                     await substrate.store.save_flow(document, "demo")
-                inbound = await _inbound(substrate, tell)
-                outbound, rows_posted = await _outbound(substrate, port, min(rows, POSTED_LIMIT), tell)
+                async with bootstrap.ended_by(stop):
+                    inbound = await _inbound(substrate, tell)
+                    outbound, rows_posted = await _outbound(substrate, port, min(rows, POSTED_LIMIT), tell)
                 result = _checked(inbound, outbound, _differences(erp, rows_posted, omnitron))
                 result["seconds"] = round(time.monotonic() - started, 2)
                 result["peak_memory_mb"] = _peak_memory_mb()

@@ -22,14 +22,18 @@ from imageflow.errors import FlowFileError, Problem
 from imageflow.flow import Definition, TokenLogin, decode_custom
 from imageflow.flowschema import schema
 from imageflow.secret import SecretRef
+from imageflow.transform.mapping import check_mapping
+from imageflow.transform.script import check_script
 
 __all__ = [
+    "compiled",
     "dump",
     "is_case_file",
     "is_flow_file",
     "load",
     "load_dir",
     "parse",
+    "read_text",
     "read_value",
     "referenced_secrets",
     "schema",
@@ -79,6 +83,16 @@ def load(path: Path) -> dict[str, Any]:
 def read_value(path: Path) -> Any:
     """What any JSON or YAML file says. Raises FlowFileError."""
     return _read(path, "")
+
+
+def read_text(data: bytes, *, is_yaml: bool) -> Any:
+    """What a flow file's content says that came some other way than as a file. Raises FlowFileError."""
+    body = Path("the body")
+    try:
+        text = data.removeprefix(codecs.BOM_UTF8).decode().replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise FlowFileError([Problem("", "is not UTF-8 text")]) from error
+    return _yaml(text, body, "") if is_yaml else _json(text, body, "")
 
 
 def is_case_file(path: Path) -> bool:
@@ -294,6 +308,16 @@ def parse(document: dict[str, Any]) -> Definition:
     except msgspec.ValidationError as error:
         # The checks know all that the types do; should they ever differ, this is still a problem of the file.
         raise FlowFileError([Problem("", str(error))]) from error
+
+
+def compiled(document: dict[str, Any]) -> Definition:
+    """As `parse`, with script and mapping compiled in a jail: all that can be known before a run. Blocks."""
+    definition = parse(document)
+    problems = check_script(definition.script) if definition.script else []
+    problems += check_mapping(definition.mapping) if definition.mapping else []
+    if problems:
+        raise FlowFileError(problems)
+    return definition
 
 
 def referenced_secrets(definition: Definition) -> list[SecretRef]:

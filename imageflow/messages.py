@@ -22,6 +22,8 @@ PARKED_QUEUE = "imageflow.parked"
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_INLINE_BODY_BYTES = 512 * 1024
 """A page's body travels in its message up to this size; a larger one stays in the store and is fetched from there."""
+TRY_BYTES = 300
+"""What a row's try takes in a message, on the large side."""
 
 
 def transform_queue(flow: str) -> str:
@@ -30,6 +32,12 @@ def transform_queue(flow: str) -> str:
 
 def write_queue(flow: str) -> str:
     return f"imageflow.write.{flow}"
+
+
+def flow_of(queue: str) -> str:
+    """The flow that a queue belongs to; empty where several share it."""
+    stage, _, flow = queue.removeprefix("imageflow.").partition(".")
+    return flow if stage in ("transform", "write") else ""
 
 
 class ReadPage(msgspec.Struct, frozen=True, tag="read_page"):
@@ -109,7 +117,7 @@ def chunked(rows: Sequence[Row], size: int = 100, max_bytes: int = 512 * 1024) -
     current: list[Row] = []
     weight = 0
     for row in rows:
-        cost = 200 + sum(len(image.url) + 60 for image in row.images)
+        cost = 200 + sum(len(image.url) + 60 for image in row.images) + len(row.tries) * TRY_BYTES
         if current and (len(current) >= size or weight + cost > max_bytes):
             chunks.append(tuple(current))
             current, weight = [], 0

@@ -118,7 +118,7 @@ class OmnitronSessions:
     def _open(self, credentials: _Credentials) -> Session:
         while len(self._sessions) >= MAX_SESSIONS:
             self._sessions.pop(next(iter(self._sessions)))
-        return self._sessions.setdefault(credentials, Session(self._clock))
+        return self._sessions.setdefault(credentials, Session(self._clock, credentials.domain))
 
     async def _log_in(self, credentials: _Credentials, timeout: float) -> str:
         url = credentials.domain + credentials.login_path

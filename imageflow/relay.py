@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from imageflow import provenance
 from imageflow.broker import Broker, Outgoing
+from imageflow.messages import READ_QUEUE
 from imageflow.store import Store, Unsent
 
 SWEEP_AGE_SECONDS = 10.0
@@ -23,7 +25,17 @@ class Relay:
         if not unsent:
             return
         bodies = instead or {}
-        await self._broker.publish(*(Outgoing(item.queue, bodies.get(item.id, item.body)) for item in unsent))
+        following, beside = provenance.following(), provenance.beside()
+        await self._broker.publish(
+            *(
+                Outgoing(
+                    item.queue,
+                    bodies.get(item.id, item.body),
+                    headers=beside if item.queue == READ_QUEUE else following,
+                )
+                for item in unsent
+            )
+        )
         await self._store.sent([item.id for item in unsent])
 
     async def sweep(self, older_than: float = SWEEP_AGE_SECONDS) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
@@ -15,12 +17,27 @@ STATES: tuple[State, ...] = ("written", "unchanged", "superseded", "failed")
 StageName = Literal["login", "read", "script", "mapping", "rows", "write"]
 
 
+MAX_TRIES = 20
+MAX_TRY_CHARS = 200
+
+
+class Try(msgspec.Struct, frozen=True, array_like=True):
+    """One time that a row was tried, and what came of it: when (Unix time), Omnitron's status (None: there was no
+    answer) and words. `sku`: the SKU of a base code that it came for.
+    """
+
+    at: float
+    status: int | None = None
+    reason: str | None = None
+    sku: str | None = None
+
+
 class Row(msgspec.Struct, frozen=True):
     """A row on its way to Omnitron.
 
     `row` is its number within the run, `version` orders it among rows of the same product (see page.row_version).
     `key` says what `product` is: a `sku`, or a `base_code` that stands for all its SKUs. `attempts` counts the tries
-    made so far: the one budget that a row has.
+    made so far: the one budget that a row has. `tries` is its history, also of before it was retried by hand.
     """
 
     row: int
@@ -30,10 +47,14 @@ class Row(msgspec.Struct, frozen=True):
     key: Literal["sku", "base_code"] = "sku"
     attempts: int = 0
     first_error: str | None = None
+    tries: tuple[Try, ...] = ()
 
 
 class RowLog(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a row. `payload` is what failed: the image set, or the raw element that gave no image set."""
+    """What became of a row. `payload` is what failed: the image set, or the raw element that gave no image set.
+
+    `tries` is what `history` needs to know beside the last one; `settled_at` comes from the store.
+    """
 
     run_id: str
     row: int
@@ -49,11 +70,36 @@ class RowLog(msgspec.Struct, frozen=True, kw_only=True):
     retryable: bool = False
     version: int = 0
     key: Literal["sku", "base_code"] = "sku"
+    tries: tuple[Try, ...] = ()
+    settled_at: datetime | None = None
+
+
+def tried(tries: Sequence[Try], newest: Try) -> tuple[Try, ...]:
+    """The history with one more try: bounded, the oldest are forgotten."""
+    reason = newest.reason
+    if reason is not None and len(reason) > MAX_TRY_CHARS:
+        newest = msgspec.structs.replace(newest, reason=reason[: MAX_TRY_CHARS - 1] + "…")
+    return (*tries, newest)[-MAX_TRIES:]
+
+
+def history(log: RowLog) -> tuple[Try, ...]:
+    """Every try of a row. Of a row that was tried once, the log itself is the history, and no other is kept."""
+    if log.tries or not log.attempts or log.settled_at is None:
+        return log.tries
+    return tried((), Try(log.settled_at.timestamp(), log.http_status, log.reason))
+
+
+def when(one: Try) -> datetime:
+    return datetime.fromtimestamp(one.at, UTC)
 
 
 def fingerprint(log: RowLog) -> str:
     """Groups failures by cause: stage, status, and the reason without what varies from row to row."""
-    reason = re.sub(r"https?://\S+|'[^']*'|\"[^\"]*\"|\d+", "…", log.reason or "")
+    reason = log.reason or ""
+    if log.product:
+        reason = re.sub(rf"(?<!\w){re.escape(log.product)}(?!\w)", "…", reason)
+    reason = re.sub(r"https?://\S+|'[^']*'|\"[^\"]*\"|\b[0-9a-f-]*\d[0-9a-f-]*\b|\d+", "…", reason)
+    reason = re.sub(r"…(?:[\s,]*…)*", "…", reason)
     return hashlib.blake2b(f"{log.stage}\0{log.http_status}\0{reason}".encode(), digest_size=8).hexdigest()
 
 

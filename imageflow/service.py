@@ -7,7 +7,7 @@ What ends a loan:
     queue or database away             comes again soon; counts as nothing
     an error nobody foresaw            comes again on the ladder; after FAILURE_LIMIT the stage gives up on it
     lent CRASH_LIMIT times in vain     the stage gives up on it: it takes workers down
-    cannot be decoded                  parked
+    MessageError: it cannot be used    parked, with the reason
 
 To give up is to settle what the message holds as failed, with the reason: nothing is lost, every run ends.
 """
@@ -16,14 +16,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import structlog
 
-from imageflow import messages, metrics, retry
-from imageflow.broker import Broker, Delivery
+from imageflow import messages, metrics, provenance, retry, tracing
+from imageflow.broker import Broker, Delivery, attempts
 from imageflow.errors import BrokerError, ImageFlowError, MessageError, Postponed, StoreError
 from imageflow.flow import Flow
 from imageflow.relay import Relay
@@ -38,15 +39,22 @@ DISCOVERY_SECONDS = 1.0
 SWEEP_SECONDS = 2.0
 
 
+def decoded(delivery: Delivery) -> Any:
+    """A message of our own."""
+    return messages.decode(delivery.body)
+
+
 class Stage(NamedTuple):
     """A step of the pipeline: which queues it takes from (given the flows there are), how many messages of each it may
-    have on loan, and what it does with one. `handle` is told whether the message was seen before."""
+    have on loan, what it does with one, and what a delivery is read as. `handle` is told whether the message was seen
+    before. Who raises MessageError has the delivery parked."""
 
     name: str
     prefetch: int
     queues: Callable[[Sequence[Flow]], list[str]]
     handle: Callable[[Any, bool], Awaitable[None]]
     give_up: Callable[[Any, str], Awaitable[None]]
+    decode: Callable[[Delivery], Any] = decoded
 
 
 class Service:
@@ -100,34 +108,52 @@ class Service:
             )
 
     async def _settle(self, delivery: Delivery) -> None:
+        origin = provenance.of(delivery.headers)
+        flow = messages.flow_of(delivery.queue)
+        with provenance.handling(origin), metrics.LOANS.holding(self._stage.name, flow, origin.published):
+            await self._settled(delivery)
+
+    async def _settled(self, delivery: Delivery) -> None:
         try:
-            outcome = await self._work(delivery)
+            outcome, flow = await self._work(delivery)
         except BrokerError as away:
             self._log.warning("queue away", queue=delivery.queue, error=str(away))
             await asyncio.sleep(AWAY_PAUSE_SECONDS)
             await _quietly(delivery.hand_back())
-            outcome = "handed_back"
+            outcome, flow = "handed_back", messages.flow_of(delivery.queue)
         except asyncio.CancelledError:
             await _quietly(delivery.hand_back())
             raise
-        metrics.DELIVERIES.labels(self._stage.name, outcome).inc()
+        metrics.DELIVERIES.labels(self._stage.name, flow, outcome).inc()
 
-    async def _work(self, delivery: Delivery) -> str:
+    async def _work(self, delivery: Delivery) -> tuple[str, str]:
+        """What became of the delivery, and the flow it was of."""
         try:
-            message = messages.decode(delivery.body)
+            message = self._stage.decode(delivery)
+            return await self._decoded(delivery, message)
         except MessageError as error:
             self._log.error("message parked", queue=delivery.queue, error=str(error))
             await delivery.park(str(error))
-            return "parked"
-        with structlog.contextvars.bound_contextvars(run=message.run_id, flow=message.flow):
-            if delivery.deliveries >= CRASH_LIMIT:
-                return await self._give_up(
-                    delivery, message, f"it was taken {delivery.deliveries} times and never finished"
-                )
-            return await self._attempt(delivery, message)
+            return "parked", messages.flow_of(delivery.queue)
 
-    async def _attempt(self, delivery: Delivery, message: messages.Message) -> str:
-        failures = int(delivery.headers.get("attempts", "0"))
+    async def _decoded(self, delivery: Delivery, message: Any) -> tuple[str, str]:
+        run, flow = getattr(message, "run_id", None) or "", message.flow or ""
+        began = time.monotonic()
+        with (
+            structlog.contextvars.bound_contextvars(**_about(run, flow)),
+            tracing.span(self._stage.name, run, flow, delivery.headers, **_details(message)),
+        ):
+            outcome = await self._attempt(delivery, message)
+            tracing.note(outcome=outcome)
+        known = flow if run else messages.flow_of(delivery.queue)  # a stranger's post may name any flow
+        metrics.HANDLING_SECONDS.labels(self._stage.name, known).observe(time.monotonic() - began)
+        return outcome, known
+
+    async def _attempt(self, delivery: Delivery, message: Any) -> str:
+        if delivery.deliveries >= CRASH_LIMIT:
+            why = f"it was taken {delivery.deliveries} times and never finished"
+            return await self._give_up(delivery, message, why)
+        failures = attempts(delivery.headers)
         try:
             await self._stage.handle(message, delivery.deliveries > 0 or failures > 0)
         except Postponed as later:
@@ -137,7 +163,7 @@ class Service:
             self._log.warning("database away", error=str(away))
             await delivery.retry(AWAY_PAUSE_SECONDS, failed=False)
             return "postponed"
-        except BrokerError:
+        except (BrokerError, MessageError):
             raise
         except Exception as error:
             self._log.exception("unexpected error", failures=failures + 1)
@@ -148,18 +174,32 @@ class Service:
         await delivery.ack()
         return "done"
 
-    async def _give_up(self, delivery: Delivery, message: messages.Message, reason: str) -> str:
+    async def _give_up(self, delivery: Delivery, message: Any, reason: str) -> str:
         self._log.error("gave up on a message", queue=delivery.queue, reason=reason)
         try:
             await self._stage.give_up(message, reason)
         except (StoreError, Postponed):
             await delivery.retry(AWAY_PAUSE_SECONDS, failed=False)
             return "postponed"
+        except MessageError:
+            raise
         except ImageFlowError as error:
             await delivery.park(f"{reason}; and it cannot be settled: {error}")
             return "parked"
         await delivery.ack()
         return "gave_up"
+
+
+def _about(run: str, flow: str) -> dict[str, str]:
+    """What log lines say of a message."""
+    return {name: value for name, value in (("run", run), ("flow", flow)) if value}
+
+
+def _details(message: Any) -> dict[str, int]:
+    """What a span says of a message."""
+    if isinstance(message, messages.RowsReady):
+        return {"rows": len(message.rows)}
+    return {"page": message.page} if isinstance(message, (messages.ReadPage, messages.PageRead)) else {}
 
 
 async def sweep(relay: Relay) -> None:

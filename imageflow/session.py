@@ -6,6 +6,7 @@ import asyncio
 import copy
 from collections.abc import Awaitable, Callable, Iterable
 
+from imageflow import metrics
 from imageflow.clock import Clock
 from imageflow.errors import LoginError, StageError, TransportError
 
@@ -29,8 +30,10 @@ class Token(str):
 class Session:
     """Logs in when somebody wants a token and there is none; all who ask meanwhile get the same outcome."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, domain: str = "") -> None:
+        """`domain`: whose session that is, for the metrics."""
         self._clock = clock
+        self._domain = domain
         self._lock = asyncio.Lock()
         self._token: Token | None = None
         self._failure: Exception | None = None
@@ -55,11 +58,14 @@ class Session:
         try:
             text = await login()
         except (StageError, TransportError) as error:
-            held = REFUSED_SECONDS if isinstance(error, LoginError) and not error.transient else UNREACHABLE_SECONDS
+            refused = isinstance(error, LoginError) and not error.transient
+            metrics.LOGINS.labels(self._domain, "refused" if refused else "unavailable").inc()
+            held = REFUSED_SECONDS if refused else UNREACHABLE_SECONDS
             self._failure = error
             self._failures += 1
             self._failed_until = self._clock.monotonic() + min(max(held, error.retry_after or 0.0), MAX_HELD_SECONDS)
             raise
+        metrics.LOGINS.labels(self._domain, "ok").inc()
         self._failure = None
         self._token = Token(text)
         return self._token

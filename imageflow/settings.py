@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +30,10 @@ DOCS = {
     "SECRET_KEY": "key that access tokens are bound to; the same for every gateway (default: one made in DATA_DIR)",
     "LOG_FORMAT": "text or json, on stderr (default: text)",
     "METRICS_PORT": "port on which a service shows /metrics, /health and /ready (default: none; the gateway has its own)",
+    "RETENTION_DAYS": "days that runs, rows and pages are kept; rows with an open error stay longer; 0 keeps everything "
+    "(default: 30)",
+    "PREFLIGHT_ALLOW_PRIVATE": "hosts of images that preflight may ask though they are in a private network: HOST,HOST,… "
+    "or true for all (default: none)",
     "STOP_SECONDS": "how long a service may take to finish what is in hand when it is asked to stop (default: 30)",
     **{f"{name}_FILE": f"a file that holds {name}, instead of {name} itself" for name in FROM_FILES},
 }
@@ -43,6 +49,8 @@ class Settings(msgspec.Struct, frozen=True):
     log_format: Literal["text", "json"]
     metrics_port: int | None
     stop_seconds: float
+    retention_days: int = 30
+    preflight_allow_private: tuple[str, ...] = ()
 
     @property
     def embedded(self) -> bool:
@@ -71,6 +79,8 @@ def load(environ: Mapping[str, str]) -> Settings:
         log_format=cast(Literal["text", "json"], _choice(given, "LOG_FORMAT", LOG_FORMATS)),
         metrics_port=_port(given),
         stop_seconds=_seconds(given),
+        retention_days=_days(given),
+        preflight_allow_private=_hosts(given, "PREFLIGHT_ALLOW_PRIVATE"),
     )
 
 
@@ -80,11 +90,13 @@ def secret_key(settings: Settings) -> bytes:
         return settings.secret_key.reveal().encode()
     path = settings.data_dir / "secret.key"
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    try:
-        with open(path, "x", opener=_private) as file:
+    if not path.exists():
+        fresh = path.with_suffix(f".{secrets.token_hex(4)}")
+        with open(fresh, "x", opener=_private) as file:
             file.write(secrets.token_urlsafe(32))
-    except FileExistsError:
-        pass
+        with contextlib.suppress(FileExistsError):
+            os.link(fresh, path)  # whole or not at all: another process may make it at the same moment
+        fresh.unlink()
     return path.read_bytes()
 
 
@@ -123,6 +135,26 @@ def _port(given: Mapping[str, str]) -> int | None:
     if not value.isascii() or not value.isdigit() or not 0 < int(value) < 65536:
         raise SettingsError(f"{PREFIX}METRICS_PORT: must be a port number, not {value!r}")
     return int(value)
+
+
+def _days(given: Mapping[str, str]) -> int:
+    value = given.get("RETENTION_DAYS") or "30"
+    if not value.isascii() or not value.isdigit() or len(value) > 5:
+        raise SettingsError(f"{PREFIX}RETENTION_DAYS: must be a number of days, not {value!r}")
+    return int(value)
+
+
+def _hosts(given: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Host names, or `*` for all."""
+    hosts = tuple(host.strip().lower() for host in given.get(name, "").split(",") if host.strip())
+    if hosts in (("true",), ("1",), ("yes",), ("*",)):
+        return ("*",)
+    if hosts in (("false",), ("0",), ("no",)):
+        return ()
+    for host in hosts:
+        if not re.fullmatch(r"[a-z0-9._-]+|\[?[0-9a-f:.]+\]?", host):
+            raise SettingsError(f"{PREFIX}{name}: must be host names with commas between them, or true, not {host!r}")
+    return hosts
 
 
 def _seconds(given: Mapping[str, str]) -> float:

@@ -193,7 +193,12 @@ def _settled(log: RowLog) -> TriedRow:
 
 def as_json(trial: Trial) -> bytes:
     """The whole trial as one line of JSON. By msgspec: numbers of any length stay what they are."""
-    steps = [
+    return msgspec.json.encode({"flow": trial.flow, "steps": shown_steps(trial), "rows": trial.rows, "ok": trial.ok})
+
+
+def shown_steps(trial: Trial) -> list[dict[str, Any]]:
+    """The steps as JSON objects."""
+    return [
         {
             "step": step.step,
             "output": step.output,
@@ -205,7 +210,6 @@ def as_json(trial: Trial) -> bytes:
         }
         for step in trial.steps
     ]
-    return msgspec.json.encode({"flow": trial.flow, "steps": steps, "rows": trial.rows, "ok": trial.ok})
 
 
 def report(trial: Trial) -> str:

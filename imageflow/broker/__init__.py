@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
 from typing import NamedTuple, Protocol, Self
 
 DELIVERY_LIMIT = 50
@@ -26,6 +27,8 @@ PUBLISH_SECONDS = 15.0
 """Deadline of every publish."""
 
 MAX_REASON_CHARS = 2000
+MAX_HEADERS_BYTES = 64 * 1024
+"""Headers of a message that is published again. A stranger's may be larger: RabbitMQ takes 128 KiB in all."""
 
 
 class Depth(NamedTuple):
@@ -62,7 +65,9 @@ class Delivery(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Text headers; others are turned into text."""
+        """Text headers; others are turned into text. Of a message that a stranger published over AMQP, its properties
+        too: `message-id`, `content-type`, `content-encoding`.
+        """
         ...
 
     @property
@@ -83,7 +88,9 @@ class Delivery(Protocol):
         ...
 
     async def park(self, reason: str) -> None:
-        """Put it aside in `imageflow.parked`, with headers `reason` and `queue`; durable before the loan ends."""
+        """Put it aside in `imageflow.parked`, with headers `reason`, `queue` and `parked_at`; durable before the loan
+        ends.
+        """
         ...
 
     async def hand_back(self) -> None:
@@ -113,6 +120,14 @@ class Broker(Protocol):
         """
         ...
 
+    def browse(self, queue: str) -> AbstractAsyncContextManager[AsyncIterator[Delivery]]:
+        """Look through what is ready in a queue now, the oldest first: the iterator ends with the last message, and
+        waits for no other. Each may be settled until the context is left; what was not settled stays in the queue.
+
+        Also for a process that may not consume. Two who look through one queue at once may not see the same.
+        """
+        ...
+
     async def depth(self, queue: str) -> Depth:
         """What is in the queue now (of RabbitMQ: as of its last statistics)."""
         ...
@@ -130,10 +145,32 @@ class Broker(Protocol):
 def retried(headers: Mapping[str, str], *, failed: bool) -> dict[str, str]:
     """The headers of a message that comes again: a failure more, or as they were."""
     if not failed:
+        return bounded(headers)
+    return {**bounded(headers), "attempts": str(attempts(headers) + 1)}
+
+
+def parked(headers: Mapping[str, str], queue: str, reason: str, at: float) -> dict[str, str]:
+    """The headers of a message that is put aside at Unix time `at`."""
+    when = datetime.fromtimestamp(int(at), UTC).isoformat()
+    return {**bounded(headers), "queue": queue, "reason": reason[:MAX_REASON_CHARS], "parked_at": when}
+
+
+def attempts(headers: Mapping[str, str]) -> int:
+    """How often a message was retried after a failure; whatever a stranger wrote there, a number."""
+    text = headers.get("attempts", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+def bounded(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers, as many of them as fit into MAX_HEADERS_BYTES, the small ones first."""
+    sizes = {name: len(name.encode()) + len(value.encode()) for name, value in headers.items()}
+    if sum(sizes.values()) <= MAX_HEADERS_BYTES:
         return dict(headers)
-    return {**headers, "attempts": str(int(headers.get("attempts", "0")) + 1)}
-
-
-def parked(headers: Mapping[str, str], queue: str, reason: str) -> dict[str, str]:
-    """The headers of a message that is put aside."""
-    return {**headers, "queue": queue, "reason": reason[:MAX_REASON_CHARS]}
+    kept: dict[str, str] = {}
+    room = MAX_HEADERS_BYTES
+    for name in sorted(sizes, key=sizes.__getitem__):
+        room -= sizes[name]
+        if room < 0:
+            break
+        kept[name] = headers[name]
+    return kept

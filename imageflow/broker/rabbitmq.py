@@ -23,8 +23,9 @@ import contextlib
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self, cast
 
 import aio_pika
@@ -47,7 +48,7 @@ from yarl import URL
 from imageflow import retry
 from imageflow.broker import DELIVERY_LIMIT, PUBLISH_SECONDS, QUEUE_LIMIT, Depth, Outgoing, parked, retried
 from imageflow.errors import BrokerError, QueueFullError
-from imageflow.messages import PARKED_QUEUE
+from imageflow.messages import OUTBOUND_QUEUE, PARKED_QUEUE
 from imageflow.secret import Secret
 
 EXCHANGE = "imageflow"
@@ -69,6 +70,12 @@ DRAIN_BYTES = 64 * 1024
 BROKEN = (AMQPError, PAMQPException, OSError, RuntimeError)
 """What the library raises when a connection or a channel is at an end (TimeoutError is an OSError)."""
 
+APP_ID = "imageflow"
+"""Marks what we published."""
+
+TOLD_PROPERTIES = ("message_id", "content_type", "content_encoding")
+"""Properties of a stranger's message that say what it holds: they become headers, and stay with it from then on."""
+
 BROKERS_OWN_HEADERS = ("x-death", "x-delivery-count", "x-acquired-count")
 BROKERS_OWN_PREFIXES = ("x-first-death-", "x-last-death-", "x-opt-")
 
@@ -83,11 +90,14 @@ def queue_arguments(queue: str, queue_limit: int = QUEUE_LIMIT) -> dict[str, Any
 
     Without at-least-once a dead-lettered message is lost when the parked queue is not there at that moment;
     at-least-once in turn demands reject-publish. RabbitMQ 4 has a delivery limit of its own, so the parked queue, which
-    leads nowhere, sets one that is never reached.
+    leads nowhere, sets one that is never reached. Of the outbound queue one gateway at a time takes: what an ERP
+    publishes one after the other is accepted in that order.
     """
-    common = {"x-queue-type": "quorum", "x-overflow": "reject-publish"}
+    common: dict[str, Any] = {"x-queue-type": "quorum", "x-overflow": "reject-publish"}
     if queue == PARKED_QUEUE:
         return common | {"x-delivery-limit": NO_LIMIT}
+    if queue == OUTBOUND_QUEUE:
+        common |= {"x-single-active-consumer": True}
     return common | {
         "x-dead-letter-exchange": EXCHANGE,
         "x-dead-letter-routing-key": PARKED_QUEUE,
@@ -116,7 +126,27 @@ def text_headers(queue: str, raw: Mapping[str, Any] | None) -> dict[str, str]:
     if queue == PARKED_QUEUE and raw and "x-first-death-reason" in raw:
         headers.setdefault("reason", f"RabbitMQ gave it up: {_text(raw['x-first-death-reason'])}")
         headers.setdefault("queue", _text(raw.get("x-first-death-queue", "")))
+        if (when := _died_at(raw)) is not None:
+            headers.setdefault("parked_at", when)
     return headers
+
+
+def told_headers(properties: amqp.Basic.Properties) -> dict[str, str]:
+    """What the properties of a stranger's message say of it, as headers. Our own has it in its headers already, and an id
+    that the library made up.
+    """
+    if properties.app_id == APP_ID:
+        return {}
+    told = {name.replace("_", "-"): getattr(properties, name) for name in TOLD_PROPERTIES}
+    return {name: _text(value) for name, value in told.items() if value}
+
+
+def _died_at(raw: Mapping[str, Any]) -> str | None:
+    """When RabbitMQ put a message aside."""
+    deaths = raw.get("x-death")
+    death = deaths[0] if isinstance(deaths, list) and deaths else None
+    when = death.get("time") if isinstance(death, dict) else None
+    return when.astimezone(UTC).isoformat(timespec="seconds") if isinstance(when, datetime) else None
 
 
 def _brokers_own(name: str) -> bool:
@@ -198,6 +228,34 @@ class RabbitBroker:
                 await consumer.stop()
             finally:
                 self._consumers.discard(consumer)
+
+    @asynccontextmanager
+    async def browse(self, queue: str) -> AsyncIterator[AsyncIterator[_Delivery]]:
+        """On a channel of its own, whose end hands back what was not settled."""
+        with self._publishing.deadline(self._publish_seconds):
+            async with asyncio.timeout(self._publish_seconds), self._publishing.session() as session:
+                channel = await session.channel()
+        lease = _Lease(queue, channel, asyncio.Event())
+        try:
+            async with contextlib.aclosing(self._look_through(channel, lease)) as found:
+                yield found
+        finally:
+            await lease.close()
+
+    async def _look_through(
+        self, channel: aiormq.abc.AbstractChannel, lease: _Lease
+    ) -> AsyncGenerator[_Delivery, None]:
+        async with _translated():
+            while True:
+                try:
+                    async with asyncio.timeout(CALL_SECONDS):
+                        message = await channel.basic_get(lease.queue, no_ack=False)
+                except ChannelNotFoundEntity:
+                    return
+                if not isinstance(message.delivery, amqp.Basic.GetOk):
+                    return
+                lease.loans += 1
+                yield _Delivery(self, lease, message)
 
     async def depth(self, queue: str) -> Depth:
         """What is ready, of all consumers; what is on loan, of this process only: AMQP does not tell more."""
@@ -543,6 +601,11 @@ class _Topology:
                     f"delete it, and it is made anew; or use another virtual host"
                 ) from error
             await channel.queue_bind(queue, exchange, routing_key=queue)
+            if (
+                queue == OUTBOUND_QUEUE
+            ):  # also by an exchange that leads nowhere else: an ERP may be allowed this one alone
+                await channel.exchange_declare(queue, exchange_type="fanout", durable=True)
+                await channel.queue_bind(queue, queue)
 
         await session.ask(both)
 
@@ -626,7 +689,7 @@ async def _send(channel: aiormq.Channel, parcel: _Parcel, outcomes: list[Excepti
     """Publish one message and wait for its confirm; what came of it goes into `outcomes`, so that one failure does not
     end the wait of the others.
     """
-    properties = amqp.Basic.Properties(delivery_mode=2, headers=dict(parcel.headers))
+    properties = amqp.Basic.Properties(delivery_mode=2, app_id=APP_ID, headers=dict(parcel.headers))
     try:
         async with _uncancelled():
             await channel.basic_publish(
@@ -698,14 +761,15 @@ class _Delivery:
     """A message on loan from RabbitMQ."""
 
     def __init__(self, broker: RabbitBroker, lease: _Lease, message: aiormq.abc.DeliveredMessage) -> None:
-        raw = message.header.properties.headers
+        properties = message.header.properties
+        raw = properties.headers
         self._broker = broker
         self._lease = lease
         self._tag = message.delivery_tag or 0
         self._settled = False
         self.queue = lease.queue
         self.body = message.body
-        self.headers: Mapping[str, str] = text_headers(lease.queue, raw)
+        self.headers: Mapping[str, str] = told_headers(properties) | text_headers(lease.queue, raw)
         self.deliveries = _count((raw or {}).get("x-delivery-count"))
 
     async def ack(self) -> None:
@@ -723,7 +787,8 @@ class _Delivery:
         await self._replace(Outgoing(self.queue, self.body, max(delay, retry.LADDER[0]), headers))
 
     async def park(self, reason: str) -> None:
-        await self._replace(Outgoing(PARKED_QUEUE, self.body, headers=parked(self.headers, self.queue, reason)))
+        headers = parked(self.headers, self.queue, reason, time.time())
+        await self._replace(Outgoing(PARKED_QUEUE, self.body, headers=headers))
 
     async def _replace(self, message: Outgoing) -> None:
         """Publish `message`, then end the loan. A message that RabbitMQ has taken back is not published: it is there."""
@@ -876,6 +941,8 @@ class _Consumer:
             return False
         self.problem = None
         has_none = not any(lease.loans for lease in self._broker._leases if lease.queue == self._queue)
+        if self._queue == OUTBOUND_QUEUE:
+            idle = False  # the queue's one active consumer may be another
         return not state.consumer_count or (idle and has_none and bool(state.message_count))
 
     async def _retire(self, channel: aiormq.abc.AbstractChannel, lease: _Lease, tag: str) -> None:

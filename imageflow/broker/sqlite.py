@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import queue as threads
 import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
@@ -45,6 +47,7 @@ CREATE INDEX delayed ON message (due) WHERE due IS NOT NULL;
 CREATE INDEX loan ON message (id) WHERE lent = 1;
 """
 INSERT = "INSERT INTO message (queue, headers, body, due) VALUES (?, ?, ?, ?)"
+BROWSE = "SELECT id, headers, body, deliveries FROM message WHERE queue = ? AND lent = 0 AND due IS NULL AND id > ? ORDER BY id LIMIT 1"
 READY = (
     "SELECT id, headers, body, deliveries FROM message WHERE queue = ? AND lent = 0 AND due IS NULL ORDER BY id LIMIT ?"
 )
@@ -112,6 +115,20 @@ class SqliteBroker:
             self._consumers[queue].discard(consumer)
             consumer.stop()
 
+    @asynccontextmanager
+    async def browse(self, queue: str) -> AsyncIterator[AsyncIterator[_Seen]]:
+        async with contextlib.aclosing(self._look_through(queue)) as found:
+            yield found
+
+    async def _look_through(self, queue: str) -> AsyncGenerator[_Seen, None]:
+        last = 0
+        while True:
+            found = await self._run(functools.partial(_File.next_after, queue=queue, last=last))
+            if found is None:
+                return
+            last = found.id
+            yield _Seen(self, queue, found)
+
     async def depth(self, queue: str) -> Depth:
         ready, unacked, delayed = await self._run(lambda file: file.depth(queue))
         return Depth(ready, unacked, len(self._consumers.get(queue, ())), delayed)
@@ -170,7 +187,7 @@ class _Delivery:
         await self._settle(lambda file: file.replace(self._id, again))
 
     async def park(self, reason: str) -> None:
-        aside = Outgoing(PARKED_QUEUE, self.body, headers=parked(self.headers, self.queue, reason))
+        aside = Outgoing(PARKED_QUEUE, self.body, headers=parked(self.headers, self.queue, reason, time.time()))
         await self._settle(lambda file: file.replace(self._id, aside))
 
     async def hand_back(self) -> None:
@@ -190,6 +207,36 @@ class _Delivery:
         finally:
             if self._settled:
                 self._consumer.settled()
+
+
+class _Seen:
+    """A message that was looked at and is not lent: whoever settles it first has it."""
+
+    def __init__(self, broker: SqliteBroker, queue: str, found: _Lent) -> None:
+        self._broker = broker
+        self._id = found.id
+        self.queue = queue
+        self.body = found.body
+        self.headers: Mapping[str, str] = _headers_from(found.headers)
+        self.deliveries = found.deliveries
+
+    async def ack(self) -> None:
+        await self._replace()
+
+    async def retry(self, delay: float, *, failed: bool = True) -> None:
+        await self._replace(
+            Outgoing(self.queue, self.body, max(delay, retry.LADDER[0]), retried(self.headers, failed=failed))
+        )
+
+    async def park(self, reason: str) -> None:
+        headers = parked(self.headers, self.queue, reason, time.time())
+        await self._replace(Outgoing(PARKED_QUEUE, self.body, headers=headers))
+
+    async def hand_back(self) -> None:
+        """It never left."""
+
+    async def _replace(self, new: Outgoing | None = None) -> None:
+        await self._broker._run(lambda file: file.replace(self._id, new, lent=False))
 
 
 class _Consumer:
@@ -507,9 +554,14 @@ class _File:
         self._sql.executemany("UPDATE message SET lent = 1 WHERE id = ?", [(one.id,) for one in lent])
         return lent
 
-    def replace(self, old: int, new: Outgoing | None = None) -> None:
-        """End a loan for good; `new` takes the message's place."""
-        ended = self._sql.execute("DELETE FROM message WHERE id = ? AND lent = 1", (old,)).rowcount
+    def next_after(self, queue: str, last: int) -> _Lent | None:
+        """The first ready message with an id above `last`."""
+        row = self._sql.execute(BROWSE, (queue, last)).fetchone()
+        return None if row is None else _Lent(*row)
+
+    def replace(self, old: int, new: Outgoing | None = None, *, lent: bool = True) -> None:
+        """End a loan (or, not lent, a message) for good; `new` takes the message's place."""
+        ended = self._sql.execute("DELETE FROM message WHERE id = ? AND lent = ?", (old, lent)).rowcount
         if new is not None and ended:
             self._insert(new)
 
@@ -535,6 +587,12 @@ class _File:
     def purge(self, queue: str) -> int:
         self._room.pop(queue, None)
         return self._sql.execute(PURGE, (queue,)).rowcount
+
+
+def messages_in(path: Path) -> dict[str, int]:
+    """How many messages each queue of a broker's file holds, on loan and delayed ones included. Raises sqlite3.Error."""
+    with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5)) as file:
+        return dict(file.execute("SELECT queue, count(*) FROM message GROUP BY queue"))
 
 
 def _resolve(future: asyncio.Future[Any], result: Any) -> None:

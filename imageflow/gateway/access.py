@@ -1,7 +1,7 @@
-"""Who may come in: users, passwords, tokens.
+"""Who may come in: users, passwords, tokens, and the keys of machines.
 
-Passwords are kept as Argon2id hashes. A token is 32 random bytes in URL-safe text; the store has only its HMAC under
-the secret key, so that neither a stolen database nor a guessed row opens the door.
+Passwords are kept as Argon2id hashes. A token is 32 random bytes in URL-safe text, and so is a key behind its prefix;
+the store has only their HMAC under the secret key, so that neither a stolen database nor a guessed row opens the door.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import re
 import secrets
 import unicodedata
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import msgspec
 from argon2 import PasswordHasher
@@ -24,9 +25,11 @@ from imageflow import metrics
 from imageflow.clock import Clock
 from imageflow.errors import ImageFlowError
 from imageflow.gateway.problem import Refusal
-from imageflow.store import Store, User
+from imageflow.store import Act, ApiKey, Store, User
 
-ROLES = ("viewer", "operator", "admin")
+Role = Literal["viewer", "operator", "admin"]
+ROLES: tuple[Role, ...] = get_args(Role)
+"""Each may do what those before it may."""
 MIN_PASSWORD_CHARS = 8
 MAX_PASSWORD_CHARS = 1024
 MAX_TOKEN_CHARS = 512
@@ -38,6 +41,10 @@ LOGIN_WINDOW_SECONDS = 300.0
 LOGIN_KEYS = 10_000
 HASHES_AT_ONCE = 2
 LOGINS_AT_ONCE = 100
+KEY_PREFIX = "ifk."
+"""What a key begins with, and no token can: it is told from a token, and found where somebody left it lying about."""
+MAX_KEY_NAME_CHARS = 100
+MAX_KEY_DAYS = 3650
 
 _NAME = re.compile(r"[A-Za-z0-9._@+-]{1,150}")
 _hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
@@ -86,7 +93,7 @@ def _normal(password: str) -> bytes:
     return unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")
 
 
-async def add_user(store: Store, name: str, password: str, role: str) -> None:
+async def add_user(store: Store, name: str, password: str, role: str, *, act: Act | None = None) -> None:
     """Add a user or change their password and role. Raises UserError that says what is wrong."""
     if not _NAME.fullmatch(name):
         raise UserError("a user's name is 1 to 150 of the letters a-z and A-Z, digits and . _ @ + -")
@@ -95,7 +102,8 @@ async def add_user(store: Store, name: str, password: str, role: str) -> None:
     if not MIN_PASSWORD_CHARS <= len(password) <= MAX_PASSWORD_CHARS:
         raise UserError(f"a password has {MIN_PASSWORD_CHARS} to {MAX_PASSWORD_CHARS} characters")
     password_hash = await asyncio.to_thread(_hasher.hash, _normal(password))
-    await store.save_user(msgspec.convert({"name": name, "password_hash": password_hash, "role": role}, User))
+    user = msgspec.convert({"name": name, "password_hash": password_hash, "role": role}, User)
+    await store.save_user(user, act=act)
 
 
 async def add_token(store: Store, secret_key: bytes, user: str, clock: Clock, seconds: float) -> str:
@@ -103,6 +111,34 @@ async def add_token(store: Store, secret_key: bytes, user: str, clock: Clock, se
     token = secrets.token_urlsafe(32)
     await store.save_token(digest(secret_key, token), user, clock.now() + timedelta(seconds=seconds))
     return token
+
+
+def may(user: User, role: Role) -> bool:
+    """Whether the user's role is that one or above."""
+    return ROLES.index(user.role) >= ROLES.index(role)
+
+
+async def add_key(
+    store: Store, secret_key: bytes, flow: str, name: str, days: int | None, clock: Clock, act: Callable[[str], Act]
+) -> tuple[ApiKey, str]:
+    """A new key of a flow, good for `days` (None: until it is revoked), and its text, which nobody can show again.
+
+    `act` makes the audit log's entry, given the key's id. Raises NotFoundError without that flow, UserError that says
+    what is wrong.
+    """
+    if not 1 <= len(name.strip()) <= MAX_KEY_NAME_CHARS or not name.isprintable():
+        raise UserError(f"a key's name is 1 to {MAX_KEY_NAME_CHARS} printable characters")
+    if days is not None and not 1 <= days <= MAX_KEY_DAYS:
+        raise UserError(f"a key is good for 1 to {MAX_KEY_DAYS} days, or without days until it is revoked")
+    await store.flow(flow)
+    now = clock.now()
+    expires_at = None if days is None else now + timedelta(days=days)
+    text = KEY_PREFIX + secrets.token_urlsafe(32)
+    key_id = secrets.token_hex(6)
+    entry = act(key_id)
+    key = ApiKey(key_id, flow, name.strip(), entry.who, now, expires_at)
+    await store.add_key(key, digest(secret_key, text), act=entry)
+    return key, text
 
 
 class Failures:
@@ -136,29 +172,36 @@ class Failures:
         self._failures.pop(key, None)
 
 
+Known = User | ApiKey
+"""Whose a credential is."""
+
+
 class TokenCache:
-    """Whose token it is, by digest, for a few seconds: a busy ERP does not ask the store for each post."""
+    """Whose token or key it is, by digest, for a few seconds: a busy ERP does not ask the store for each post."""
 
     def __init__(self, seconds: float = CACHE_SECONDS, size: int = CACHE_TOKENS) -> None:
         self._seconds = seconds
         self._size = size
-        self._users: OrderedDict[str, tuple[float, User]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[float, Known]] = OrderedDict()
 
-    def get(self, token_digest: str, now: float) -> User | None:
-        until, user = self._users.get(token_digest, (0.0, None))
-        if user is not None and until <= now:
-            del self._users[token_digest]
+    def get(self, token_digest: str, now: float) -> Known | None:
+        until, known = self._known.get(token_digest, (0.0, None))
+        if known is not None and until <= now:
+            del self._known[token_digest]
             return None
-        return user
+        return known
 
-    def put(self, token_digest: str, user: User, now: float) -> None:
-        self._users[token_digest] = (now + self._seconds, user)
-        self._users.move_to_end(token_digest)
-        while len(self._users) > self._size:
-            self._users.popitem(last=False)
+    def put(self, token_digest: str, known: Known, now: float) -> None:
+        self._known[token_digest] = (now + self._seconds, known)
+        self._known.move_to_end(token_digest)
+        while len(self._known) > self._size:
+            self._known.popitem(last=False)
+
+    def clear(self) -> None:
+        self._known.clear()
 
     def __len__(self) -> int:
-        return len(self._users)
+        return len(self._known)
 
 
 class Access:
@@ -210,15 +253,56 @@ class Access:
             raise Refusal(429, "too many failed logins; try again later", retry_after=wait)
 
     async def user(self, authorization: list[str]) -> User:
-        """The user of a request, by its Authorization headers. Refusal 401 that says what to do."""
+        """The user of a request, by its Authorization headers. Refusal 401 that says what to do, 403 for a key."""
+        known = await self._whose(authorization)
+        if isinstance(known, ApiKey):
+            raise Refusal(403, f"this key opens the outbound door of the flow {known.flow!r} and nothing else; log in")
+        return known
+
+    async def poster(self, authorization: list[str], flow: str) -> str:
+        """The name of who may post rows to the flow: operators, and machines with a key of it. Refusal 401 or 403."""
+        known = await self._whose(authorization)
+        if isinstance(known, ApiKey):
+            if known.flow != flow:
+                raise Refusal(403, "this key is of another flow")
+            return f"key {known.name}"
+        if not may(known, "operator"):
+            raise Refusal(403, "a viewer may not post rows; it takes the role operator or admin")
+        return known.name
+
+    async def _whose(self, authorization: list[str]) -> Known:
         token = bearer(authorization)
         if token is None:
             raise Refusal(401, "an access token is needed: log in, then send Authorization: Bearer TOKEN")
         token_digest = digest(self._secret_key, token)
-        user = self._cache.get(token_digest, self._clock.monotonic())
+        known = self._cache.get(token_digest, self._clock.monotonic())
+        if known is None:
+            known = await self._look_up(token_digest, is_key=token.startswith(KEY_PREFIX))
+            self._cache.put(token_digest, known, self._clock.monotonic())
+        return known
+
+    async def _look_up(self, token_digest: str, *, is_key: bool) -> Known:
+        if is_key:
+            key = await self._store.key(token_digest, self._clock.now())
+            if key is None:
+                raise Refusal(401, "the key is unknown, revoked or has expired")
+            return key
+        user = await self._store.token_user(token_digest, self._clock.now())
         if user is None:
-            user = await self._store.token_user(token_digest, self._clock.now())
-            if user is None:
-                raise Refusal(401, "the access token is unknown or has expired; log in again")
-            self._cache.put(token_digest, user, self._clock.monotonic())
+            raise Refusal(401, "the access token is unknown or has expired; log in again")
         return user
+
+    async def logout(self, authorization: list[str]) -> None:
+        """The token opens nothing any more; other gateways know after CACHE_SECONDS."""
+        token = bearer(authorization)
+        if token is not None:
+            await self._store.revoke_token(digest(self._secret_key, token))
+        self.forget()
+
+    async def add_key(self, flow: str, name: str, days: int | None, act: Callable[[str], Act]) -> tuple[ApiKey, str]:
+        """See `add_key` above."""
+        return await add_key(self._store, self._secret_key, flow, name, days, self._clock, act)
+
+    def forget(self) -> None:
+        """Users or keys have changed: ask the store again."""
+        self._cache.clear()

@@ -19,9 +19,11 @@ from imageflow.clock import Clock, iso
 from imageflow.errors import ImageFlowError, SettingsError
 from imageflow.gateway import nifi
 from imageflow.gateway.access import Access, add_token, add_user
+from imageflow.gateway.api import Api
 from imageflow.gateway.body import MAX_FORM_BYTES, Reader
+from imageflow.gateway.desk import Tools
 from imageflow.gateway.outbound import NDJSON_TYPES, QUEUE_LIMIT, Outbound, check_key, parse
-from imageflow.gateway.problem import CONTENT_TYPE, Refusal, problem, refusal
+from imageflow.gateway.problem import CONTENT_TYPE, Refusal, refusal
 from imageflow.relay import Relay
 from imageflow.store import AcceptedPost, Store
 
@@ -35,6 +37,16 @@ LINGER_SECONDS = 5.0
 """For so long a refused body is still read (and thrown away), so that the other side sees the answer."""
 MAX_LINE_BYTES = 8_190
 MAX_HEADERS = 100
+
+SAFE_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+"""Of every answer that does not say otherwise. There is none that lets another origin read: CORS stays off."""
 
 Ready = Callable[[], Awaitable[list[str]]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -51,7 +63,7 @@ class _Credentials(msgspec.Struct, frozen=True):
 
 
 class Gateway:
-    """The door: outbound posts, logins, Akinon's Integrator API, and what monitoring asks."""
+    """The door: outbound posts, logins, the JSON API (with `tools`), Akinon's Integrator API, and what monitoring asks."""
 
     def __init__(
         self,
@@ -64,11 +76,13 @@ class Gateway:
         ready: Ready,
         queue_limit: int = QUEUE_LIMIT,
         reader: Reader | None = None,
+        tools: Tools | None = None,
     ) -> None:
         self._access = Access(store, secret_key, clock)
         self._outbound = Outbound(store, broker, relay, clock, queue_limit=queue_limit)
         self._reader = reader or Reader()
         self._nifi = nifi.Integrator(store, self._access, self._reader)
+        self._api = Api(store, broker, clock, self._access, self._reader, tools).routes() if tools else []
         self._ready = ready
 
     def app(self) -> web.Application:
@@ -79,6 +93,7 @@ class Gateway:
                 *self._nifi.routes(),
                 web.post("/api/login", self._login),
                 web.post("/api/outbound/{flow}", self._post),
+                *self._api,
             ]
         )
 
@@ -108,16 +123,14 @@ class Gateway:
 
     async def _accept(self, request: web.Request, known: list[str]) -> AcceptedPost:
         """In this order: who, which flow, is there room, what. `known` receives the flow's name once it is one."""
-        user = await self._access.user(request.headers.getall("Authorization", []))
-        if user.role == "viewer":
-            raise Refusal(403, "a viewer may not post rows; it takes the role operator or admin")
+        by = await self._access.poster(request.headers.getall("Authorization", []), request.match_info["flow"])
         flow = await self._outbound.flow(request.match_info["flow"])
         known.append(flow.name)
         key = check_key(request.headers.getall("Idempotency-Key", []))
         await self._outbound.check_room(flow.name)
         async with self._reader.read(request) as body:
             post = parse(body, flow.definition, ndjson=request.content_type in NDJSON_TYPES)
-            return await self._outbound.accept(flow, post, key=key, by=user.name)
+            return await self._outbound.accept(flow, post, key=key, by=by)
 
 
 def application(routes: Iterable[web.AbstractRouteDef]) -> web.Application:
@@ -186,7 +199,7 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
 
 def refused(why: Refusal) -> web.Response:
     """The problem body of a refusal. After a 408 nothing more of the request is waited for."""
-    answer = _json(problem(why.status, str(why)), status=why.status, headers=why.headers)
+    answer = _json(why.body, status=why.status, headers=why.headers)
     answer.content_type = CONTENT_TYPE
     if why.status == HTTPStatus.REQUEST_TIMEOUT:
         answer.force_close()
@@ -203,8 +216,8 @@ def _routing_problem(error: web.HTTPException) -> web.Response:
 
 
 async def _safe_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Cache-Control", "no-store")
+    for name, value in SAFE_HEADERS.items():
+        response.headers.setdefault(name, value)
 
 
 def _json(value: Any, *, status: int = 200, headers: Any = None) -> web.Response:

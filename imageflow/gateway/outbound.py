@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 
-from imageflow import pointer
+from imageflow import pointer, tracing
 from imageflow.broker import Broker
 from imageflow.clock import Clock
 from imageflow.errors import BrokerError, NotFoundError, QueueFullError
@@ -211,10 +211,12 @@ class Outbound:
         Refusal 422 where the idempotency key was used for another body; StoreError when the database is away: then
         nothing was accepted, or the same key finds it.
         """
-        accepted = await self._store.accept_post(self._run(flow, by), post.text, rows=post.rows, key=key)
-        if accepted.conflict:
-            raise Refusal(422, f"the Idempotency-Key was used for another body (run {accepted.run_id})")
-        await self._tell(flow.name, accepted, post)
+        run = self._run(flow, by)
+        with tracing.span("gateway", run.run_id, flow.name, {}, rows=post.rows):
+            accepted = await self._store.accept_post(run, post.text, rows=post.rows, key=key)
+            if accepted.conflict:
+                raise Refusal(422, f"the Idempotency-Key was used for another body (run {accepted.run_id})")
+            await self._tell(flow.name, accepted, post)
         return accepted
 
     def _run(self, flow: Flow, by: str) -> Run:

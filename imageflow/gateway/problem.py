@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from imageflow.errors import ImageFlowError
+from imageflow.errors import ImageFlowError, Problem
 
 CONTENT_TYPE = "application/problem+json"
 
 
 class Refusal(ImageFlowError):
-    """The request is refused with this HTTP `status`; `retry_after` in seconds where a repeat may be served."""
+    """The request is refused with this HTTP `status`; `retry_after` in seconds where a repeat may be served;
+    `problems`: each field of a flow that is wrong.
+    """
 
-    def __init__(self, status: int, detail: str, *, retry_after: float | None = None) -> None:
+    def __init__(
+        self, status: int, detail: str, problems: Sequence[Problem] = (), *, retry_after: float | None = None
+    ) -> None:
         super().__init__(detail)
         self.status = status
+        self.problems = problems
         self.retry_after = retry_after
         self.transient = retry_after is not None
 
@@ -29,6 +34,14 @@ class Refusal(ImageFlowError):
         if self.status == HTTPStatus.UNAUTHORIZED:
             headers["WWW-Authenticate"] = "Bearer"
         return headers
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The members of its problem body."""
+        body = problem(self.status, str(self))
+        if self.problems:
+            body["problems"] = [one._asdict() for one in self.problems]
+        return body
 
 
 def problem(status: int, detail: str) -> dict[str, Any]:

@@ -90,7 +90,7 @@ class ErpLogins:
     def _open(self, account: _Account) -> Session:
         while len(self._sessions) >= MAX_SESSIONS:
             self._sessions.pop(next(iter(self._sessions)))
-        return self._sessions.setdefault(account, Session(self._clock))
+        return self._sessions.setdefault(account, Session(self._clock, origin(account.url)))
 
     async def _log_in(self, account: _Account, secrets: tuple[str, ...], timeout: float) -> str:
         body = account.body.reveal().encode()

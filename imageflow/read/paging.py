@@ -4,6 +4,11 @@ Every way to page ends: at the page that the rules of its type call the last, at
 (an error), or after `max_pages` (an error). Repetitions are found in constant memory: each is compared with the last
 few and with one checkpoint that moves to ever larger distances (Brent's algorithm), so that a cycle of any length shows
 after a few rounds.
+
+Not every ERP that ends has given everything. Whatever in its answers speaks of rows that did not come (its own count, a
+total that falls, markers that several rows share) is said on the run and leaves the read incomplete: the watermark
+stays, and the next run asks for the same again. What no answer shows stays unseen: a row that moves from a page that
+was read to the end makes the rows after it move up by one, in offset and page pagination, and the total stays the same.
 """
 
 from __future__ import annotations
@@ -60,6 +65,9 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `batch` is the part of the run's identifiers it belongs to. `position` is the offset or page number; `marker` the
     value to seek from; `token` or `url` what the answer before called next. `asked_at` (Unix time) paces requests.
+    `last_row` is the fingerprint of the last row of the page before. `moving`: rows move between pages, so that their
+    number tells nothing; `lacking`: rows may have been passed over; `tied`: so many rows had the page before, the last
+    two of them with the same marker.
     """
 
     batch: int = 0
@@ -71,6 +79,10 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
     rows: int = 0
     total: int | None = None
     total_changed: bool = False
+    last_row: str = ""
+    moving: bool = False
+    lacking: bool = False
+    tied: int = 0
     seen_pages: Trail = Trail()
     seen_markers: Trail = Trail()
     asked_at: float = 0.0
@@ -137,18 +149,21 @@ def turn(erp: Erp, cursor: Cursor, got: Got) -> Turn:
     """What comes after the page that `cursor` asked for. Raises ReadError when the ERP goes in circles or astray."""
     paging = erp.pagination
     cursor = _counted(cursor, got)
+    if isinstance(paging, OffsetPagination | PagePagination):
+        cursor = _with(cursor, rows=cursor.rows - _surplus(paging.limit, got.rows))
     result = _by_type(erp, cursor, got)
     if isinstance(result, More) and not isinstance(paging, NonePagination) and cursor.pages >= paging.max_pages:
         raise ReadError(f"there are more than {paging.max_pages:,} pages (pagination.max_pages)")
     if isinstance(result, Last):
-        return Last((*result.warnings, *_unasked(paging, cursor, got), *_ceiling(cursor, got)), result.complete)
+        unasked = _unasked(paging, cursor, got)
+        return Last((*result.warnings, *unasked, *_ceiling(cursor, got)), result.complete and not unasked)
     return result
 
 
 def _by_type(erp: Erp, cursor: Cursor, got: Got) -> Turn:
     match erp.pagination:
         case OffsetPagination() as paging:
-            return _counting(paging, cursor, got, len(got.rows))
+            return _counting(paging, cursor, got, len(got.rows) - _surplus(paging.limit, got.rows))
         case PagePagination() as paging:
             return _counting(paging, cursor, got, 1)
         case SeekPagination() as paging:
@@ -179,25 +194,45 @@ def _counted(cursor: Cursor, got: Got) -> Cursor:
 
 def _counting(paging: OffsetPagination | PagePagination, cursor: Cursor, got: Got, advance: int) -> Turn:
     cursor, warnings = _totalled(paging, cursor, got)
+    cursor, moved = _overlapped(cursor, got)
+    warnings = (*warnings, *moved)
     count = len(got.rows)
     if cursor.total and not cursor.rows:
         raise ReadError(f"the ERP speaks of {cursor.total:,} rows at {paging.total_path!r} but gives none")
     if _ends(paging.limit, count, cursor):
-        lacking = cursor.total is not None and cursor.rows < cursor.total
-        return Last((*warnings, *_short(cursor)), complete=not lacking)
+        short = cursor.total is not None and cursor.rows < cursor.total
+        return Last((*warnings, *_short(cursor)), complete=not short and not cursor.lacking)
     return More(_with(cursor, position=(cursor.position or 0) + advance), warnings)
 
 
 def _ends(limit: int, count: int, cursor: Cursor) -> bool:
     """An empty page ends; so does reaching the total, or a short page where no total is known.
 
-    A total below what came already is none: then full pages go on.
+    A total below what came already is none: then full pages go on. So they do where rows move between pages: as many
+    rows as the total need not be all of them.
     """
     if count == 0:
         return True
     if cursor.total is None or cursor.rows > cursor.total:
         return count < limit
-    return cursor.rows == cursor.total
+    return cursor.rows == cursor.total and (count < limit or not cursor.moving)
+
+
+def _surplus(limit: int, rows: list[Any]) -> int:
+    """How many rows of a page that holds more than was asked for are there twice: they took no other row's place."""
+    if len(rows) <= limit:
+        return 0
+    return min(len(rows) - limit, len(rows) - len({_encoder.encode(row) for row in rows}))
+
+
+def _overlapped(cursor: Cursor, got: Got) -> tuple[Cursor, tuple[str, ...]]:
+    """The cursor with this page's last row; a warning where the one of the page before comes again."""
+    marks = [_digest(_encoder.encode(row)) if row and isinstance(row, dict) else "" for row in got.rows]
+    if not marks:
+        return cursor, ()
+    repeats = cursor.last_row != "" and cursor.last_row in marks and not cursor.moving
+    cursor = _with(cursor, last_row=marks[-1], moving=cursor.moving or repeats)
+    return cursor, (f"page {cursor.pages} repeats rows of the page before: {_MOVED}",) if repeats else ()
 
 
 def _totalled(paging: OffsetPagination | PagePagination, cursor: Cursor, got: Got) -> tuple[Cursor, tuple[str, ...]]:
@@ -208,23 +243,32 @@ def _totalled(paging: OffsetPagination | PagePagination, cursor: Cursor, got: Go
     if total is None:
         missing = f"the answer has no number at total_path {paging.total_path!r}: the read ends at a short page instead"
         return cursor, (missing,) if cursor.pages == 1 else ()
-    if cursor.total is None or cursor.total == total or cursor.total_changed:
-        return _with(cursor, total=total), ()
-    warning = (
-        f"the total changed from {cursor.total:,} to {total:,} while page {cursor.pages} was read: "
-        "rows may have moved between pages (seek or next pagination is safe from that)"
-    )
-    return _with(cursor, total=total, total_changed=True), (warning,)
+    return _changed(cursor, total)
+
+
+def _changed(cursor: Cursor, total: int) -> tuple[Cursor, tuple[str, ...]]:
+    """A total that grows or falls is said once each. Where it falls, the rows after those that are gone moved up: some
+    may have been passed over.
+    """
+    known, cursor = cursor.total, _with(cursor, total=total)
+    if known is None or known == total or cursor.lacking or (total > known and cursor.total_changed):
+        return cursor, ()
+    text = f"the total changed from {known:,} to {total:,} while page {cursor.pages} was read: {_MOVED}"
+    if total > known:
+        return _with(cursor, total_changed=True), (text,)
+    return _with(cursor, total_changed=True, moving=True, lacking=True), (f"{text}. {_STAYS}",)
 
 
 def _short(cursor: Cursor) -> tuple[str, ...]:
     """Warnings of a read that ends before it should have."""
     if cursor.total is not None and cursor.rows < cursor.total:
-        return (f"the ERP gave {cursor.rows:,} of {cursor.total:,} rows: {_CAP_HINT} The watermark stays where it is",)
+        return (f"the ERP gave {cursor.rows:,} of {cursor.total:,} rows: {_CAP_HINT} {_STAYS}",)
     return ()
 
 
 _SETTINGS_HINT = "do erp.pagination and its limit fit the ERP?"
+_MOVED = "rows may have moved between pages (seek or next pagination is safe from that)"
+_STAYS = "The watermark stays where it is"
 _CAP_HINT = "does it cap how far one can page?"
 
 
@@ -242,10 +286,11 @@ def _unasked(paging: Pagination, cursor: Cursor, got: Got) -> tuple[str, ...]:
         return ()
     stated = _stated_total(got.document)
     following = None if isinstance(paging, NextPagination) else got.document.get("next")
+    ended = f"the read ended after {cursor.rows:,} rows, though the answer"
     if stated is not None and stated > cursor.rows:
-        return (f"the read ended after {cursor.rows:,} rows, though the answer counts {stated:,}: {_SETTINGS_HINT}",)
+        return (f"{ended} counts {stated:,}: {_SETTINGS_HINT} {_STAYS}",)
     if got.rows and (got.document.get("has_more") is True or (isinstance(following, str) and following)):
-        return (f"the read ended after {cursor.rows:,} rows, though the answer says there are more: {_SETTINGS_HINT}",)
+        return (f"{ended} says there are more: {_SETTINGS_HINT} {_STAYS}",)
     return ()
 
 
@@ -270,8 +315,9 @@ def _whole(value: Any) -> int | None:
 
 
 def _seek(paging: SeekPagination, cursor: Cursor, got: Got) -> Turn:
+    cursor, warnings = _passed_over(paging, cursor, got)
     if not got.rows:
-        return Last()
+        return Last(warnings, complete=not cursor.lacking)
     marker = pointer.find(got.rows[-1], paging.value_path)
     if not isinstance(marker, Marker) or isinstance(marker, bool) or marker == "":
         raise ReadError(
@@ -284,7 +330,26 @@ def _seek(paging: SeekPagination, cursor: Cursor, got: Got) -> Turn:
             f"the marker of page {cursor.pages} does not advance: {_shown(marker)} came before; does the ERP give rows "
             f"after {paging.param}, sorted by {paging.value_path}?"
         )
-    return More(_with(cursor, marker=marker, seen_markers=cursor.seen_markers.then(mark)))
+    return More(_with(cursor, marker=marker, seen_markers=cursor.seen_markers.then(mark)), warnings)
+
+
+def _passed_over(paging: SeekPagination, cursor: Cursor, got: Got) -> tuple[Cursor, tuple[str, ...]]:
+    """Notes, and says once, where markers do not lead to every row.
+
+    The rows after a marker lack those that share it and were not on its page: where the last two rows of a page share
+    it, a third may have. And where numbers go up and down, the last one is not the one to go on from.
+    """
+    markers = [pointer.find(row, paging.value_path) for row in got.rows]
+    cut = cursor.tied and (got.rows or cursor.tied >= paging.limit)
+    why = f"several rows share the marker at the end of page {cursor.pages - 1}" if cut else ""
+    numbers = [marker for marker in markers if isinstance(marker, int | float)]
+    if markers and len(numbers) == len(markers) and markers[-1] not in (min(numbers), max(numbers)):
+        why = f"the rows of page {cursor.pages} are not sorted by it"
+    tied = len(markers) if len(markers) > 1 and markers[-1] == markers[-2] else 0
+    if not why or cursor.lacking:
+        return _with(cursor, tied=tied), ()
+    text = f"rows may have been passed over: {why}, at value_path {paging.value_path!r}; it must be unique and in order"
+    return _with(cursor, tied=tied, lacking=True), (f"{text}. {_STAYS}",)
 
 
 # next ----------------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 import structlog
 
-from imageflow import messages
+from imageflow import messages, metrics, provenance
 from imageflow.broker import Broker, Outgoing
 from imageflow.clock import Clock
 from imageflow.errors import (
@@ -182,6 +182,7 @@ class Reader:
         )
         if saved is None:
             return
+        metrics.PAGES_READ.labels(page.run.flow).inc()
         if following is None:
             log.info("read complete", run=page.run.run_id, flow=page.run.flow, pages=page.run.pages + 1)
         await self._relay.send(saved.outbox, instead=_inline(saved, body))
@@ -231,7 +232,8 @@ class Reader:
         again = msgspec.structs.replace(
             message, failures=failures.times, failing_since=failures.since, not_before=self._now() + seconds
         )
-        await self._broker.publish(Outgoing(messages.READ_QUEUE, messages.encode(again), delay=patience.rung(seconds)))
+        delay, headers = patience.rung(seconds), provenance.beside()
+        await self._broker.publish(Outgoing(messages.READ_QUEUE, messages.encode(again), delay, headers))
 
     async def _ask(self, page: _Page) -> tuple[bytes, Got]:
         """Ask once (twice where the token was no longer good). Raises what went wrong, transient or not."""
@@ -257,14 +259,16 @@ class Reader:
         for _ in range(MAX_REDIRECTS + 1):
             await self._wait_here(min(self._turn_in(page), patience.IN_PLACE_SECONDS))
             _remember(self._asked_at, page.run.flow, self._now(), TIMES_ASKED_AT_KEPT)
-            answer = await self._transport.request(
-                question.method,
-                url,
-                headers=request.headers(page.erp, url, login.headers),
-                body=question.body,
-                timeout=page.erp.timeout,
-                max_bytes=page.erp.max_answer_bytes,
-            )
+            with metrics.asking_erp(page.run.flow) as asking:
+                answer = await self._transport.request(
+                    question.method,
+                    url,
+                    headers=request.headers(page.erp, url, login.headers),
+                    body=question.body,
+                    timeout=page.erp.timeout,
+                    max_bytes=page.erp.max_answer_bytes,
+                )
+                asking.status = answer.status
             target = answers.redirect(page.erp, question.method, url, answer)
             if target is None:
                 return answer, url

@@ -96,6 +96,20 @@ class LedgerEntry(NamedTuple):
     row: int
 
 
+class LedgerState(NamedTuple):
+    """What the ledger knows of a product. `version`, `digest`, `run_id` and `row` are of the last image set written
+    (version -1: none was); `in_flight` is the version of the row that a living writer has in hand.
+    """
+
+    domain: str
+    product: str
+    version: int
+    digest: str | None
+    run_id: str | None
+    row: int | None
+    in_flight: int | None
+
+
 class HeldRow(NamedTuple):
     """A row of a run with `group: run`, held back until the read is complete. `position` orders a product's images."""
 
@@ -197,6 +211,13 @@ class Notice(msgspec.Struct, frozen=True):
     event: Literal["opened", "closed"]
     attempts: int
     alarm: Alarm
+
+
+class OldRun(NamedTuple):
+    """A run that ended long ago. What is kept of it, and why, `forget_run` knows."""
+
+    created_at: datetime
+    run_id: str
 
 
 class Store(Protocol):
@@ -303,10 +324,16 @@ class Store(Protocol):
 
     async def page(self, run_id: str, page: int) -> Page: ...
 
+    async def page_of(self, seq: int) -> Page:
+        """The page that has this number over all runs (see page.row_version). Raises NotFoundError."""
+        ...
+
     async def watermark(self, flow: str) -> datetime | None: ...
 
     async def set_watermark(self, flow: str, since: datetime | None, *, act: Act | None = None) -> None:
-        """Set (or clear) by hand, backwards too."""
+        """Set (or clear) by hand, backwards too. Runs that are being read do not move it any more: they lose their
+        `until`.
+        """
         ...
 
     # outbound -------------------------------------------------------------------------------------------------------
@@ -387,6 +414,18 @@ class Store(Protocol):
 
     async def product_rows(self, product: str, *, limit: int = 100) -> list[RowLog]:
         """Row logs of a product over all runs, newest first."""
+        ...
+
+    async def nameless_rows(self, text: str, *, limit: int = 1000) -> list[RowLog]:
+        """Failed rows of which no product is known and whose payload holds `text`, in whatever case; newest first."""
+        ...
+
+    async def ledger(self, product: str, domains: Sequence[str]) -> list[LedgerState]:
+        """What is known of a product on these domains."""
+        ...
+
+    async def targets(self, domain: str, run_id: str, row: int) -> list[LedgerState]:
+        """The products that have the image set of that row: of a base code, its SKUs. Looks at the whole domain."""
         ...
 
     async def reopen(
@@ -507,4 +546,25 @@ class Store(Protocol):
 
     async def holds(self) -> list[HeldDomain]:
         """The domains that writers hold."""
+        ...
+
+    # retention ------------------------------------------------------------------------------------------------------
+
+    async def old_runs(self, before: datetime, *, after: OldRun | None = None, limit: int = 100) -> list[OldRun]:
+        """Runs that ended before `before`, by creation, those after `after`."""
+        ...
+
+    async def forget_run(self, run_id: str, before: datetime, *, limit: int = 1000) -> int:
+        """Delete up to `limit` records of a run that ended before `before`: its pages, rows, and at last the run itself;
+        how many (0: nothing is left to delete). One that does not exist any more, or goes on, is left alone.
+
+        Rows with an open error stay, with what they would need to be written again, and so does their run: those that
+        failed at login or write, and no newer row of their product came in the flow.
+        """
+        ...
+
+    async def forget_rest(self, before: datetime, *, limit: int = 1000) -> int:
+        """Delete up to `limit` of each: ticks of schedules and closed alarms from before `before`; idempotency keys,
+        tokens and leases of writers that have expired. How many. The newest tick of each schedule stays.
+        """
         ...

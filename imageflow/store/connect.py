@@ -19,10 +19,11 @@ def connect(url: Secret, clock: Clock) -> SqlStore:
 
     Nothing is opened before the store is entered. Raises SettingsError, which never shows the URL.
     """
-    return SqlStore(_database(url, clock))
+    return SqlStore(database(url, clock))
 
 
-def _database(url: Secret, clock: Clock) -> Database:
+def database(url: Secret, clock: Clock) -> Database:
+    """The database under the store at `url`. Raises SettingsError."""
     scheme, separator, rest = url.reveal().partition("://")
     if separator and scheme == "sqlite":
         if not rest.startswith("/") or rest in ("/", "/:memory:"):

@@ -74,6 +74,8 @@ class Tx:
         self.connection = connection
         self.now = now
         self.dialect = connection.dialect.name
+        self.committed: list[Callable[[], None]] = []
+        """Called once what was done is committed."""
 
     @property
     def postgresql(self) -> bool:
@@ -140,9 +142,12 @@ class Database(ABC):
         """One try of `transact`."""
         with translated() as committing:
             async with self.connection(writing=writing) as connection, connection.begin() as transaction:
-                result = await work(Tx(connection, self._clock.now()))
+                tx = Tx(connection, self._clock.now())
+                result = await work(tx)
                 committing.append(True)
                 await transaction.commit()
+                for tell in tx.committed:
+                    tell()
                 return result
 
     async def upgrade(self) -> None:
@@ -157,9 +162,14 @@ class Database(ABC):
             await engine.dispose()
 
 
-def _migrate(connection: Connection) -> None:
+def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    return config
+
+
+def _migrate(connection: Connection) -> None:
+    config = _config()
     config.attributes["connection"] = connection
     if (newer := _newer_revision(connection, config)) is not None:
         log.warning("the database is of a newer version", revision=newer)
@@ -174,6 +184,11 @@ def _newer_revision(connection: Connection, config: Config) -> str | None:
     current = MigrationContext.configure(connection).get_current_revision()
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     return None if current in known else current
+
+
+def newest_revision() -> str:
+    """The revision of the schema that this code wants."""
+    return ScriptDirectory.from_config(_config()).get_current_head() or ""
 
 
 @contextmanager

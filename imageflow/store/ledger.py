@@ -13,18 +13,18 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Row as SqlRow
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import Select, and_, bindparam, case, delete, exists, select, update
 
 from imageflow.row import STATES, RowLog
 from imageflow.run import Run
-from imageflow.store import Claim, LedgerEntry, Wanted
+from imageflow.store import Claim, LedgerEntry, LedgerState, Wanted
 from imageflow.store.batch import Batch, BatchStatement
 from imageflow.store.database import Tx
 from imageflow.store.rowlog import LOG_COLUMNS, log_values
 from imageflow.store.runlog import COUNTED, counted_run, finish
 from imageflow.store.tables import Instant, ledger, owners, runs
-from imageflow.store.text import keyed
-from imageflow.store.transaction import Sql, writes
+from imageflow.store.text import clean, keyed
+from imageflow.store.transaction import Sql, reads, writes
 
 _WANTED = Batch("wanted", product="text", version="bigint")
 _ENTRIES = Batch(
@@ -63,9 +63,10 @@ _TAKE_OVER = BatchStatement(
 )
 
 _LOG = f"""
-    INSERT INTO rows AS r ({", ".join(LOG_COLUMNS)})
-    SELECT {", ".join(f"logs.{column}" for column in LOG_COLUMNS)} FROM {{logs}} WHERE true
-    ON CONFLICT (run_id, number) DO UPDATE SET {", ".join(f"{c} = excluded.{c}" for c in list(LOG_COLUMNS)[2:])}
+    INSERT INTO rows AS r ({", ".join(LOG_COLUMNS)}, settled_at)
+    SELECT {", ".join(f"logs.{column}" for column in LOG_COLUMNS)}, :now FROM {{logs}} WHERE true
+    ON CONFLICT (run_id, number) DO UPDATE SET
+        {", ".join(f"{c} = excluded.{c}" for c in [*list(LOG_COLUMNS)[2:], "settled_at"])}
     WHERE r.state = 'retrying'
     RETURNING run_id, state
 """  # noqa: S608 - columns of our own
@@ -83,7 +84,8 @@ _ENTER = """
     WHERE excluded.version >= l.version OR l.claim_token = :token
 """
 _COUNTED = ", ".join(f"runs.{column.name}" for column in COUNTED)
-_LOG_ALONE = BatchStatement(_LOG, _LOGS)
+_NOW = bindparam("now", type_=Instant())
+_LOG_ALONE = BatchStatement(_LOG, _LOGS, typed=[_NOW])
 _ENTER_ALONE = BatchStatement(_ENTER, _ENTRIES)
 _COUNT = BatchStatement(
     f"""
@@ -103,6 +105,7 @@ _SETTLE = BatchStatement(
     """,  # noqa: S608 - columns of our own
     _LOGS,
     _ENTRIES,
+    typed=[_NOW],
     returns=COUNTED,
 )
 
@@ -154,6 +157,25 @@ class LedgerSql(Sql):
     ) -> list[Run]:
         return await settle(tx, token, logs, written, release)
 
+    @reads
+    async def ledger(self, tx: Tx, product: str, domains: Sequence[str]) -> list[LedgerState]:
+        mine = (ledger.c.domain.in_([clean(domain) for domain in domains]), ledger.c.product == keyed(product))
+        found = await tx.all(_states(tx).where(*mine).order_by(ledger.c.domain))
+        return [LedgerState._make(row) for row in found]
+
+    @reads
+    async def targets(self, tx: Tx, domain: str, run_id: str, row: int) -> list[LedgerState]:
+        mine = (ledger.c.domain == clean(domain), ledger.c.run_id == clean(run_id), ledger.c.number == row)
+        return [LedgerState._make(found) for found in await tx.all(_states(tx).where(*mine).order_by(ledger.c.product))]
+
+
+def _states(tx: Tx) -> Select[Any]:
+    """Columns in the order of LedgerState."""
+    alive = exists().where(owners.c.owner == ledger.c.claim_owner, owners.c.alive_until > tx.now)
+    in_flight = case((and_(ledger.c.claim_token.is_not(None), alive), ledger.c.claim_version), else_=None)
+    written = (ledger.c.version, ledger.c.digest, ledger.c.run_id, ledger.c.number)
+    return select(ledger.c.domain, ledger.c.product, *written, in_flight)
+
 
 def _answer(item: Wanted, found: SqlRow[Any], *, mine: bool, busy: bool = False) -> Claim:
     return Claim(item.product, mine, busy, found.version, found.digest, found.run_id, found.number)
@@ -201,7 +223,7 @@ async def settle(
         in_order = select(runs.c.run_id).where(runs.c.run_id.in_(run_ids)).order_by(runs.c.run_id)
         await tx.execute(in_order.with_for_update())
     if tx.postgresql:
-        changed = await tx.all(_SETTLE.on(tx), _SETTLE.parameters(tx, rows, entries, token=token))
+        changed = await tx.all(_SETTLE.on(tx), _SETTLE.parameters(tx, rows, entries, token=token, now=tx.now))
     else:
         changed = await _settle_stepwise(tx, token, rows, entries)
     ended = [await finish(tx, counted_run(row)) for row in changed]
@@ -215,7 +237,7 @@ async def _settle_stepwise(
     if entries:
         await tx.execute(_ENTER_ALONE.on(tx), _ENTER_ALONE.parameters(tx, entries, token=token))
     counts: dict[str, dict[str, int]] = {}
-    for row in await tx.all(_LOG_ALONE.on(tx), _LOG_ALONE.parameters(tx, rows)) if rows else ():
+    for row in await tx.all(_LOG_ALONE.on(tx), _LOG_ALONE.parameters(tx, rows, now=tx.now)) if rows else ():
         counts.setdefault(row.run_id, dict.fromkeys(STATES, 0))[row.state] += 1
     changed: list[SqlRow[Any]] = []
     for run_id, moved in counts.items():

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Row as SqlRow
 
 from imageflow.imageset import Image
-from imageflow.row import RowLog, fingerprint
+from imageflow.row import RowLog, Try, fingerprint
 from imageflow.store.text import clean, from_json, to_json
 
 LOG_COLUMNS = {
@@ -27,11 +27,13 @@ LOG_COLUMNS = {
     "version": "bigint",
     "key": "text",
     "fingerprint": "text",
+    "tries": "text",
 }
 RETRYING = "retrying"
 """The state of a failed row that is in flight again; people see it as failed until it is settled."""
 
 decode_images = msgspec.json.Decoder(tuple[Image, ...]).decode
+_decode_tries = msgspec.json.Decoder(tuple[Try, ...]).decode
 
 
 def log_values(log: RowLog) -> tuple[Any, ...]:
@@ -52,6 +54,7 @@ def log_values(log: RowLog) -> tuple[Any, ...]:
         log.version,
         log.key,
         fingerprint(_printable(log)) if log.state == "failed" else None,
+        to_json(log.tries) if log.tries else None,
     )
 
 
@@ -76,4 +79,6 @@ def to_log(row: SqlRow[Any]) -> RowLog:
         retryable=bool(row.retryable),
         version=row.version,
         key=row.key,
+        tries=() if row.tries is None else _decode_tries(row.tries),
+        settled_at=row.settled_at,
     )

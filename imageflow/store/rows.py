@@ -10,14 +10,14 @@ from sqlalchemy import Boolean, ColumnElement, and_, case, delete, func, literal
 from sqlalchemy import Row as SqlRow
 
 from imageflow.messages import RowsReady, chunked
-from imageflow.row import Row, RowLog
+from imageflow.row import Row, RowLog, history
 from imageflow.run import Run
 from imageflow.store import Act, ErrorGroup, HeldRow, Registered, Unsent
 from imageflow.store.audit import note
 from imageflow.store.batch import Batch, BatchStatement
 from imageflow.store.database import Tx
 from imageflow.store.ledger import settle
-from imageflow.store.rowlog import decode_images, to_log
+from imageflow.store.rowlog import to_log
 from imageflow.store.runlog import advance, change, load, post
 from imageflow.store.tables import held_rows, registered_pages, rows, runs
 from imageflow.store.text import clean, keyed, to_json
@@ -41,7 +41,7 @@ _REOPEN = BatchStatement(
 _FAILED: ColumnElement[bool] = literal_column("state IN ('failed', 'retrying')", Boolean())
 """In these very words, so that the partial index is used."""
 
-_REOPENABLE = (rows.c.stage.in_(("login", "write")), rows.c.product.is_not(None), rows.c.images != "[]")
+REOPENABLE = (rows.c.stage.in_(("login", "write")), rows.c.product.is_not(None), rows.c.images != "[]")
 """What can be written again, of the failed rows."""
 
 _decode_held = msgspec.json.Decoder(HeldRow).decode
@@ -126,7 +126,7 @@ class RowsSql(Sql):
     @reads
     async def errors(self, tx: Tx, run_id: str, limit: int = 100) -> list[ErrorGroup]:
         mine = (rows.c.run_id == clean(run_id), _FAILED, rows.c.state == "failed")
-        again = case((and_(*_REOPENABLE), 1), else_=0)
+        again = case((and_(*REOPENABLE), 1), else_=0)
         numbers = (
             func.count().label("rows"),
             func.sum(again).label("retryable"),
@@ -145,6 +145,14 @@ class RowsSql(Sql):
         )
         return [to_log(row) for row in await tx.all(newest.limit(limit))]
 
+    @reads
+    async def nameless_rows(self, tx: Tx, text: str, *, limit: int = 1000) -> list[RowLog]:
+        written = to_json(clean(text))[1:-1]
+        holds = rows.c.payload.contains(written, autoescape=True)
+        found = select(rows).where(_FAILED, rows.c.product.is_(None), holds)
+        newest = found.order_by(rows.c.version.desc(), rows.c.run_id.desc(), rows.c.number)
+        return [to_log(row) for row in await tx.all(newest.limit(limit))]
+
     @writes
     async def reopen(
         self,
@@ -157,7 +165,7 @@ class RowsSql(Sql):
         act: Act | None = None,
     ) -> tuple[int, list[Unsent]]:
         run = await load(tx, run_id, lock=True)
-        statement = select(rows).where(rows.c.run_id == run.run_id, _FAILED, rows.c.state == "failed", *_REOPENABLE)
+        statement = select(rows).where(rows.c.run_id == run.run_id, _FAILED, rows.c.state == "failed", *REOPENABLE)
         if row is not None:
             statement = statement.where(rows.c.number == row)
         if group is not None:
@@ -171,7 +179,8 @@ class RowsSql(Sql):
         draining = {"status": "draining", "finished_at": None} if run.read_complete else {}
         await change(tx, run, failed=runs.c.failed - len(failed), **draining)
         again = [
-            Row(found.number, found.version, found.product, decode_images(found.images), found.key) for found in failed
+            Row(log.row, log.version, found.product, log.images, log.key, tries=history(log))
+            for found, log in ((found, to_log(found)) for found in failed)
         ]
         messages = [RowsReady(run.run_id, run.flow, run.version, chunk) for chunk in chunked(again)]
         return len(failed), [await post(tx, message) for message in messages]

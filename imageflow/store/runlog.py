@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +10,7 @@ import msgspec
 from sqlalchemy import Row as SqlRow
 from sqlalchemy import select, update
 
-from imageflow import messages
+from imageflow import messages, metrics
 from imageflow.errors import NotFoundError
 from imageflow.row import STATES
 from imageflow.run import Counts, Run, Trigger, final_status
@@ -135,6 +136,8 @@ async def finish(tx: Tx, run: Run) -> Run | None:
     status = final_status(run)
     if status is None or run.ended:
         return None
+    seconds = (tx.now - run.created_at).total_seconds()
+    tx.committed.append(functools.partial(metrics.run_ended, run.flow, status, seconds))
     return await change(tx, run, status=status, finished_at=tx.now)
 
 

@@ -165,6 +165,17 @@ class RunsSql(Sql):
             raise NotFoundError(f"there is no page {page} of run {run_id!r}")
         return row.seq, row.body
 
+    async def page_of(self, seq: int) -> Page:
+        run_id, page, packed = await self._page_of(seq)
+        return Page(run_id, page, seq, await decompress(packed))
+
+    @reads
+    async def _page_of(self, tx: Tx, seq: int) -> tuple[str, int, bytes]:
+        row = await tx.first(select(pages.c.run_id, pages.c.page, pages.c.body).where(pages.c.seq == seq))
+        if row is None:
+            raise NotFoundError(f"there is no page with the number {seq}")
+        return row.run_id, row.page, row.body
+
     @reads
     async def watermark(self, tx: Tx, flow: str) -> datetime | None:
         since: datetime | None = await tx.value(select(watermarks.c.since).where(watermarks.c.flow == clean(flow)))
@@ -173,6 +184,9 @@ class RunsSql(Sql):
     @writes
     async def set_watermark(self, tx: Tx, flow: str, since: datetime | None, *, act: Act | None = None) -> None:
         await note(tx, act)
+        # A read that is going on began at the old one: without its bound it does not move the new one when it ends.
+        reading = (runs.c.flow == clean(flow), runs.c.finished_at.is_(None), runs.c.read_complete.is_(False))
+        await tx.execute(update(runs).where(*reading).values(until=None))
         if since is None:
             await tx.execute(watermarks.delete().where(watermarks.c.flow == flow))
             return

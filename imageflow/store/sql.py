@@ -13,6 +13,7 @@ from imageflow.store.flows import FlowsSql
 from imageflow.store.ledger import LedgerSql
 from imageflow.store.outbox import OutboxSql
 from imageflow.store.posts import PostsSql
+from imageflow.store.retention import RetentionSql
 from imageflow.store.rows import RowsSql
 from imageflow.store.runs import RunsSql
 from imageflow.store.transaction import reads
@@ -21,7 +22,7 @@ from imageflow.store.users import UsersSql
 _ONE = text("SELECT 1")
 
 
-class SqlStore(FlowsSql, RunsSql, PostsSql, RowsSql, LedgerSql, OutboxSql, UsersSql, AuditSql, AlarmsSql):
+class SqlStore(FlowsSql, RunsSql, PostsSql, RowsSql, LedgerSql, OutboxSql, UsersSql, AuditSql, AlarmsSql, RetentionSql):
     """Implements Store. `connect.connect` makes one from a URL."""
 
     async def __aenter__(self) -> Self:

@@ -168,6 +168,8 @@ rows = Table(
     Column("version", BigInteger, nullable=False),
     Column("key", Text, nullable=False),
     Column("fingerprint", Text),
+    Column("tries", Text),
+    Column("settled_at", Instant),
     PrimaryKeyConstraint("run_id", "number"),
     # A hash index takes products of any length; a B-tree of PostgreSQL refuses those above 2.7 kB.
     Index("rows_by_product", "product", postgresql_using="hash"),

@@ -13,15 +13,16 @@ others are depth:
     no_new_privs  nothing executed gains rights
     landlock      no path, no TCP, no signal and no abstract socket outside
     rlimits       memory, no file growth, no processes, CPU time
-    seccomp       31 system calls: memory, time, read and write of the pipes that are open; all others answer EPERM, and
-                  no memory becomes executable
+    seccomp       31 system calls: memory, time, read and write of the pipes that are open; all others answer EPERM, no
+                  memory becomes executable, and no signal gets another handler
     audit         readable errors instead of EPERM; circumvented by native code, so no wall
 
 The wall clock is the keeper's: SIGALRM here interrupts the honest script with its line number, SIGKILL from outside ends
 the others. What a script can still do is lie: about its own flow's rows, over its own pipe. A page's script starts in a
-fresh namespace, its own decimal and other contexts, and modules whose globals and classes are as they were; a script that
-wants to hide state from one page to the next in mutable objects of modules (`re`'s cache, `random`'s generator) can do so,
-and harms nobody but its own flow.
+fresh namespace, its own decimal and other contexts, and modules whose names, classes, instances and containers are as they
+were (`Untouched`); frames, and with them the worker's own objects, are out of its reach. What C code holds inside
+(`random`'s generator, `csv`'s dialects) stays from page to page, and native code could do anything within the process: a
+script that goes so far harms nobody but its own flow.
 
 Frames, both ways: u32 length (little endian) and JSON. In come three: Config, the script's text, the mapping's JSON; out
 goes Hello. Then for each page two in, Ask and the page's body, and one out, Answer. `Ask.id` must come back: an answer
@@ -35,11 +36,15 @@ import builtins
 import contextlib
 import contextvars
 import ctypes
+import decimal
+import enum
 import faulthandler
 import fcntl
 import gc
 import importlib
 import io
+import itertools
+import operator
 import os
 import resource
 import signal
@@ -47,13 +52,15 @@ import struct
 import sys
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
 from imageflow.errors import Problem
 from imageflow.transform import mapping
 from imageflow.transform.answer import rows_at
+
+_T = TypeVar("_T")
 
 MODULES = (  # noqa: SIM905 - words in lines read better
     "abc base64 binascii bisect calendar cmath collections contextlib copy csv dataclasses datetime decimal difflib enum "
@@ -67,6 +74,10 @@ LAZY_MODULES = (  # noqa: SIM905 - words in lines read better
     "encodings.utf_16 encodings.utf_8_sig encodings.cp1252 encodings.cp1254 encodings.iso8859_9 encodings.idna"
 ).split()
 """What those import only when it is needed: too late by then."""
+
+OWN_MODULES = ("builtins", "sys", "os", "gc", "contextlib", "contextvars", "imageflow", "pyjolt")
+OWN_SUBMODULES = ("msgspec", "msgspec.json", "msgspec.structs")
+"""What the worker itself stands on."""
 
 SCRIPT = "script"
 """The script's file name in tracebacks."""
@@ -279,6 +290,8 @@ _LOAD, _JUMP_EQ, _JUMP_GE, _JUMP_SET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 ALLOW, DENY, KILL = 0x7FFF0000, 0x00050001, 0x80000000
 """SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO with EPERM, SECCOMP_RET_KILL_PROCESS."""
 _PROT_EXEC = 4
+FATAL_SIGNALS = (4, 6, 7, 8, 11)
+"""Those that faulthandler gives back to the kernel after it has told the line: ILL, ABRT, BUS, FPE, SEGV."""
 _X32_BIT = 0x40000000
 
 Instruction = tuple[int, int, int, int]
@@ -287,8 +300,9 @@ Instruction = tuple[int, int, int, int]
 def filter_program(machine: str) -> list[Instruction]:
     """The seccomp filter as BPF instructions (code, jump if true, jump if false, operand). KeyError: no such machine.
 
-    Another architecture's calls (32 bit, x32) end the process; calls off the list, and memory that would become
-    executable, are denied. Over `struct seccomp_data`: number at 0, architecture at 4, third argument at 32.
+    Another architecture's calls (32 bit, x32) end the process; calls off the list, memory that would become executable,
+    and another handler for the alarm (which would be given frames) are denied. Over `struct seccomp_data`: number at 0,
+    architecture at 4, first argument at 16, third at 32.
     """
     column, architecture = ARCHITECTURES[machine]
     numbers = {name: both[column] for name, both in SYSCALLS.items()}
@@ -308,6 +322,14 @@ def filter_program(machine: str) -> list[Instruction]:
             (_RETURN, 0, 0, DENY),
             (_RETURN, 0, 0, ALLOW),
         ]
+    handled = [(_JUMP_EQ, len(FATAL_SIGNALS) - place, 0, number) for place, number in enumerate(FATAL_SIGNALS)]
+    program += [
+        (_JUMP_EQ, 0, len(handled) + 3, numbers.pop("rt_sigaction")),
+        (_LOAD, 0, 0, 16),
+        *handled,
+        (_RETURN, 0, 0, DENY),
+        (_RETURN, 0, 0, ALLOW),
+    ]
     for number in numbers.values():
         program += [(_JUMP_EQ, 0, 1, number), (_RETURN, 0, 0, ALLOW)]
     return [*program, (_RETURN, 0, 0, DENY)]
@@ -410,19 +432,64 @@ def _seccomp(kernel: _Kernel) -> None:
 
 
 FORBIDDEN_EVENTS = (  # noqa: SIM905 - words in lines read better
-    "open os. socket. subprocess. ctypes. fcntl. mmap. signal. gc. code.__new__ sys._current sys.setprofile sys.settrace "
-    "marshal. pickle. urllib.Request shutil. tempfile. glob. _posixsubprocess _thread.start resource. syslog. pty."
+    "open os. socket. subprocess. ctypes. fcntl. mmap. signal. gc. code.__new__ sys._ sys.setprofile sys.settrace "
+    "sys.addaudithook cpython. marshal. pickle. urllib.Request shutil. tempfile. glob. _posixsubprocess _thread.start "
+    "resource. syslog. pty."
 ).split()
+FRAMES = ("tb_frame", "gi_frame", "cr_frame", "ag_frame")
+"""Attributes that lead to the worker's own frames."""
+
+
+class RefusedError(PermissionError, ValueError):
+    """A ValueError too: what makes a namedtuple or an Enum looks at frames, and does without where it gets that."""
 
 
 def _audit() -> None:
-    forbidden = tuple(FORBIDDEN_EVENTS)
+    _forget_ctypes()
+    forbidden, get_frame, own = tuple(FORBIDDEN_EVENTS), sys._getframe, _line_of.__code__
+    modules = [vars(module) for module in sys.modules.values()]
+    classes = [value for names in modules for value in names.values() if isinstance(value, type)]
+    fixed = {id(value): value for value in (*modules, *classes)}
+    looking = False
 
-    def refuse(event: str, _: object) -> None:
-        if event.startswith(forbidden):
-            raise PermissionError(f"a script may not use {event}")
+    def allowed(event: str, arguments: tuple[Any, ...]) -> bool:
+        if event == "object.__getattr__":
+            return arguments[1] not in FRAMES or is_ours()
+        if event == "object.__setattr__":
+            return may_set(arguments[0], arguments[1])
+        return not event.startswith(forbidden)
+
+    def is_ours() -> bool:
+        """Whether it is `_line_of` that wants to see a frame: its caller's caller's caller."""
+        nonlocal looking
+        looking = True
+        try:
+            return get_frame(3).f_code is own
+        finally:
+            looking = False
+
+    def may_set(owner: Any, name: str) -> bool:
+        """Functions, classes and modules do not become others; those that the script has made may be furnished."""
+        if name in ("__defaults__", "__kwdefaults__"):
+            return id(owner.__globals__) not in fixed
+        return name not in ("__code__", "__class__") and not (name == "__bases__" and id(owner) in fixed)
+
+    def refuse(event: str, arguments: tuple[Any, ...]) -> None:
+        if not looking and not allowed(event, arguments):
+            raise RefusedError(f"a script may not use {arguments[1] if event.startswith('object.') else event}")
 
     sys.addaudithook(refuse)
+
+
+def _forget_ctypes() -> None:
+    """Leave nothing of ctypes but the types that C code defines: by `cast` all memory could be written."""
+    global ctypes  # noqa: PLW0603 - there is no other way to be rid of it
+    ctypes._pointer_type_cache.clear()  # type: ignore[attr-defined]
+    ctypes._reset_cache()  # type: ignore[attr-defined]
+    ctypes._pointer_type_cache.clear()  # type: ignore[attr-defined]
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("ctypes", "_ctypes")]:
+        vars(sys.modules.pop(name)).clear()
+    del ctypes
 
 
 # around a page -----------------------------------------------------------------------------------------------------------
@@ -455,15 +522,14 @@ class Prints(io.TextIOBase):
 class Alarm:
     """Interrupts the script when its time is up, and again where it swallows that. Ends an orphan."""
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self) -> None:
         self._armed = False
         self._parent = os.getppid()
         signal.signal(signal.SIGALRM, self._ring)
 
-    def arm(self) -> None:
+    def arm(self, seconds: float) -> None:
         self._armed = True
-        signal.setitimer(signal.ITIMER_REAL, self._seconds, 0.25)
+        signal.setitimer(signal.ITIMER_REAL, seconds, 0.25)
 
     def disarm(self) -> None:
         self._armed = False
@@ -476,25 +542,138 @@ class Alarm:
             raise ScriptTimeout
 
 
+class _Names:
+    """Names and what they stand for, in many dicts (or the views of classes), as they are now.
+
+    Compares by identity, names included: an object that says it equals everything is not what was there. All in one go,
+    and in C: some ten thousand names in a fraction of a millisecond.
+    """
+
+    def __init__(self, spaces: Iterable[Any]) -> None:
+        self._spaces = list(spaces)
+        self.pairs = [(space, dict(space)) for space in self._spaces]
+        self._lengths = [len(space) for space in self._spaces]
+        self._keys = [key for space in self._spaces for key in space]
+        self._values = [value for space in self._spaces for value in space.values()]
+
+    def changed(
+        self,
+        *,
+        _all: Any = all,
+        _map: Any = map,
+        _is: Any = operator.is_,
+        _len: Any = len,
+        _list: Any = list,
+        _flat: Any = itertools.chain.from_iterable,
+        _values: Any = operator.methodcaller("values"),
+    ) -> bool:
+        """Whether anything is not as it was. Uses no name that a script might have changed."""
+        same = _all(_map(_is, _flat(self._spaces), self._keys)) and _all(
+            _map(_is, _flat(_map(_values, self._spaces)), self._values)
+        )
+        return not same or _list(_map(_len, self._spaces)) != self._lengths
+
+
+def _differs(space: Mapping[str, Any], saved: dict[str, Any]) -> bool:
+    same = len(space) == len(saved) and all(map(operator.is_, space, saved))
+    return not (same and all(map(operator.is_, space.values(), saved.values())))
+
+
 class Untouched:
-    """Modules and their classes as they are now, to be put back after each page."""
+    """What Python code can change in the modules that a script may import or this one uses, to be put back after each page:
+    their names, those of their classes and of instances, and the content of the dicts, lists and sets that these hold.
+    Caches are emptied.
+    """
 
     def __init__(self) -> None:
-        names = [*MODULES, *LAZY_MODULES, "builtins", "json.decoder", "json.encoder", __name__, rows_at.__module__]
-        modules = [sys.modules[name] for name in names if name in sys.modules]
-        classes = {value for module in modules for value in vars(module).values() if _is_open_class(value)}
-        self._modules = [(vars(module), dict(vars(module))) for module in modules]
-        self._classes = [(kind, dict(vars(kind))) for kind in classes]
+        modules = [
+            module for name, module in sys.modules.items() if _is_near(name) and isinstance(module, types.ModuleType)
+        ]
+        named = [(name, value) for module in modules for name, value in vars(module).items() if name[:2] != "__"]
+        values = _once(value for _, value in named)
+        self._caches = [value for name, value in named if name.endswith("cache") and type(value) is dict]
+        self._classes = [value for value in values if _is_open_class(value)]
+        values += [value for kind in self._classes for value in vars(kind).values()]
+        instances = [names for value in values if (names := _names_of(value)) is not None]
+        values = _once([*values, *instances, *(value for names in instances for value in names.values())])
+        caches = {id(cache) for cache in self._caches}
+        dicts = [vars(module) for module in modules]
+        dicts += [value for value in values if type(value) is dict and id(value) not in caches]
+        self._ours = _Names([vars(sys.modules[__name__]), vars(builtins)])
+        self._names = _Names(space for space in _once(dicts) if len(space) < TABLE_SIZE)
+        self._views = _Names(vars(kind) for kind in self._classes)
+        self._changed = self._ours.changed, self._names.changed, self._views.changed
+        self._lists = [(value, list(value)) for value in values if type(value) is list]
+        self._tables = [(value, value.copy()) for value in values if _is_table(value)]
+        self._contexts = [(value, value.copy()) for value in values if isinstance(value, decimal.Context)]
+        self._depth = sys.getrecursionlimit()
+
+    def restore_ours(self) -> None:
+        """Put back what this module works with; before that, nothing else is used."""
+        ours, _, _ = self._changed
+        if ours():
+            for space, saved in self._ours.pairs:
+                space.clear()
+                space.update(saved)
 
     def restore(self) -> None:
-        """Compares by identity first: 0.1 ms where nothing was touched."""
-        for names, saved in self._modules:
-            if names != saved:
-                names.clear()
-                names.update(saved)
-        for kind, saved in self._classes:
-            if vars(kind) != saved:
-                _restore_class(kind, saved)
+        """Put back everything."""
+        self.restore_ours()
+        _, names, views = self._changed
+        if names():
+            for space, saved in self._names.pairs:
+                if _differs(space, saved):
+                    space.clear()
+                    space.update(saved)
+        if views():
+            for kind, (view, saved) in zip(self._classes, self._views.pairs, strict=True):
+                if _differs(view, saved):
+                    _restore_class(kind, saved)
+        self._restore_containers()
+        self._restore_settings()
+
+    def _restore_containers(self) -> None:
+        for items, as_they_were in self._lists:
+            if len(items) != len(as_they_were) or not all(map(operator.is_, items, as_they_were)):
+                items[:] = as_they_were
+        for table, as_it_was in self._tables:
+            if table != as_it_was:
+                table.clear()
+                table.update(as_it_was)
+        for cache in self._caches:
+            cache.clear()
+
+    def _restore_settings(self) -> None:
+        for context, pristine in self._contexts:
+            for name in ("prec", "rounding", "Emin", "Emax", "capitals", "clamp", "traps", "flags"):
+                setattr(context, name, getattr(pristine, name))
+        if sys.getrecursionlimit() != self._depth:
+            sys.setrecursionlimit(self._depth)
+
+
+TABLE_SIZE = 400
+"""Larger dicts are tables of plain values (html's entities): compared the quick way."""
+
+
+def _is_table(value: object) -> bool:
+    return type(value) is set or (type(value) is dict and len(value) >= TABLE_SIZE)
+
+
+def _is_near(name: str) -> bool:
+    return name in (*LAZY_MODULES, *OWN_SUBMODULES) or name.partition(".")[0] in (*MODULES, *OWN_MODULES)
+
+
+def _once(values: Iterable[_T]) -> list[_T]:
+    """Each object once, whatever it says it equals."""
+    return list({id(value): value for value in values}.values())
+
+
+def _names_of(value: object) -> dict[str, Any] | None:
+    """The names of an instance of a class that is written in Python."""
+    if isinstance(value, (type, types.ModuleType, io.IOBase, enum.Enum)) or not _is_open_class(type(value)):
+        return None
+    names = getattr(value, "__dict__", None)
+    return names if type(names) is dict else None
 
 
 def _is_open_class(value: object) -> bool:
@@ -532,13 +711,17 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def _line_of(error: BaseException) -> int | None:
+    """The only one that may look at frames (see `_audit`): what it calls must not be the script's."""
     line = error.lineno if isinstance(error, SyntaxError) and error.filename == SCRIPT else None
-    trace = error.__traceback__
+    trace = _TRACEBACK.__get__(error)
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == SCRIPT:
             line = trace.tb_lineno
         trace = trace.tb_next
     return line if isinstance(line, int) else None
+
+
+_TRACEBACK: Any = vars(BaseException)["__traceback__"]
 
 
 # script and mapping ------------------------------------------------------------------------------------------------------
@@ -572,7 +755,8 @@ def _imports(tree: ast.Module) -> Iterable[tuple[int, str]]:
 
 
 def _available(name: str) -> bool:
-    return name == "__future__" or name.partition(".")[0] in MODULES
+    """Of submodules, only what was loaded in time."""
+    return name == "__future__" or (name.partition(".")[0] in MODULES and ("." not in name or name in sys.modules))
 
 
 def _unavailable(name: str) -> str:
@@ -598,19 +782,20 @@ def _guarded_import(
 class Workshop:
     """A flow's script and mapping, compiled, and all that a page needs around them."""
 
-    def __init__(self, config: Config, source: str, spec: bytes) -> None:
+    def __init__(self, config: Config, source: str, spec: bytes, alarm: Alarm) -> None:
         self._config = config
         self._code, self.problems = compile_script(source)
         self._spec, self._chain = None, None
         self._compile_mapping(spec)
-        self._prints = Prints(config.max_prints)
-        self._alarm = Alarm(config.timeout)
+        self._prints = Prints(0)
+        self._alarm = alarm
         self._builtins = {name: value for name, value in vars(builtins).items() if name not in NO_BUILTINS}
         self._builtins["__import__"] = _guarded_import
         self._stage = ""
         self._between: msgspec.Raw | None = None
-        sys.stdout = sys.stderr = self._prints
-        self._untouched = Untouched()
+        sys.stdout = sys.stderr = self._silence = self._prints
+        untouched = Untouched()
+        self._put_back, self._put_ours_back = untouched.restore, untouched.restore_ours
 
     def _compile_mapping(self, spec: bytes) -> None:
         try:
@@ -624,15 +809,17 @@ class Workshop:
     def answer(self, ask_id: str, body: bytearray) -> bytearray:
         """The Answer's frame; whatever the script does, short of ending the process, becomes one."""
         self._between = None
+        sys.stdout = sys.stderr = self._prints = Prints(self._config.max_prints)
         try:
-            self._alarm.arm()
+            self._alarm.arm(self._config.timeout)
             data = self._transformed(ask_id, body)
         except BaseException as error:  # what the script's own exception does while it is looked at
             self._alarm.disarm()
             data = frame(Answer(ask_id, failure=Failure(plain(type(error).__name__[:200])), stage=self._stage))
         finally:
             self._alarm.disarm()
-        self._untouched.restore()
+        sys.stdout = sys.stderr = self._silence
+        self._put_back()
         return data
 
     def _transformed(self, ask_id: str, body: bytearray) -> bytearray:
@@ -640,7 +827,7 @@ class Workshop:
             try:
                 result, row_errors = contextvars.Context().run(self._page, body)
             finally:
-                self._untouched.restore()
+                self._put_ours_back()
             answer = Answer(ask_id, result, row_errors, self._prints.take(), between=self._between)
             data = frame(answer)
             if self._between is not None and len(data) > self._config.max_answer:
@@ -771,8 +958,9 @@ def main() -> NoReturn:
     source, spec = bytes(receive(asks)), bytes(receive(asks))
     _preload(source, spec != b"null")
     sys.unraisablehook = lambda _: None
+    alarm = Alarm()
     layers = lock_down(config)
-    workshop = Workshop(config, source.decode(errors="replace"), spec)
+    workshop = Workshop(config, source.decode(errors="replace"), spec, alarm)
     _send(answers, frame(Hello(layers, workshop.problems)))
     gc.collect()
     gc.freeze()

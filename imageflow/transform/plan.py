@@ -151,6 +151,25 @@ class Sightings:
         return False
 
 
+class Printed:
+    """How much of what scripts print goes to the log: of each run so many characters, as far as this process sees it."""
+
+    def __init__(self, chars: int = 1_000_000, runs: int = 256) -> None:
+        self._chars = chars
+        self._runs = runs
+        self._left: OrderedDict[str, int] = OrderedDict()
+
+    def of(self, run_id: str, text: str) -> str:
+        """What is to be logged of a page's prints; nothing once the run's share is used up, which is said once."""
+        left = self._left.get(run_id, self._chars)
+        self._left[run_id] = left - len(text) if left > 0 else 0
+        self._left.move_to_end(run_id)
+        _shorten(self._left, self._runs)
+        if len(text) < left:
+            return text
+        return text[:left] + "\n... what this run prints from here on is not logged" if left > 0 else ""
+
+
 def _shorten(entries: OrderedDict[str, Any], length: int) -> None:
     while len(entries) > length:
         entries.popitem(last=False)

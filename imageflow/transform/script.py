@@ -23,6 +23,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
+from imageflow import metrics
 from imageflow.errors import ImageFlowError, Problem
 from imageflow.flow import Definition
 from imageflow.transform import jail
@@ -32,7 +33,8 @@ from imageflow.transform.jail import Answer, Ask, Config, Failure, Hello
 MEMORY_BYTES = 512 << 20
 MAX_ANSWER_BYTES = 16 << 20
 MAX_ANSWER_OBJECTS = 500_000
-"""Decoding multiplies: 16 MB of `[],[],…` would take 420 MB of the service's memory."""
+MAX_ANSWER_VALUES = 2_000_000
+"""Decoding multiplies: 16 MB of `[],[],…` would take 420 MB of the service's memory, of `"ab","ab",…` 200 MB."""
 MAX_PRINT_CHARS = 64 * 1024
 GRACE_SECONDS = 0.5
 BYTES_PER_SECOND = 10e6
@@ -186,9 +188,11 @@ def _guess_stage(program: Program, trace: str) -> Literal["script", "mapping"]:
     return "script"
 
 
-def too_many_objects(body: bytes) -> bool:
-    """Whether an answer would become more objects and lists than the service wants to hold (counted generously)."""
-    return body.count(b"{") + body.count(b"[") > MAX_ANSWER_OBJECTS
+def too_much(body: bytes) -> str | None:
+    """What of an answer would become more than the service wants to hold (counted generously); None if it is all right."""
+    if body.count(b"{") + body.count(b"[") > MAX_ANSWER_OBJECTS:
+        return f"{MAX_ANSWER_OBJECTS:,} objects and lists"
+    return f"{MAX_ANSWER_VALUES:,} values" if body.count(b",") > MAX_ANSWER_VALUES else None
 
 
 # one worker --------------------------------------------------------------------------------------------------------------
@@ -307,8 +311,8 @@ class _Worker:
         ask = Ask(secrets.token_hex(16))
         await self._send(framed(msgspec.json.encode(ask)) + framed(body))
         data = await self._receive()
-        if too_many_objects(data):
-            raise _DeceitError(f"the result has more than {MAX_ANSWER_OBJECTS:,} objects and lists")
+        if too_many := too_much(data):
+            raise _DeceitError(f"the result has more than {too_many}")
         try:
             answer = msgspec.json.decode(data, type=Answer)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -409,7 +413,8 @@ def opening(program: Program, config: Config) -> bytes:
 class _Cell:
     """The place of one flow version's worker. The lock is held while a page is in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, flow: str) -> None:
+        self.flow = flow
         self.lock = asyncio.Lock()
         self.waiting = 0
         self.worker: _Worker | None = None
@@ -469,7 +474,7 @@ class Jails:
         if program.idle:
             return run_idle(program, body)
         key = (flow, program)
-        cell = self._cells.setdefault(key, _Cell())
+        cell = self._cells.setdefault(key, _Cell(flow))
         cell.waiting += 1
         try:
             async with cell.lock, self._room:
@@ -493,13 +498,16 @@ class Jails:
         worker = await self._worker(cell, program)
         if worker.hello.problems:
             return _refused(worker.hello.problems)
-        return self._outcome(program, await self._page(worker, body))
+        return self._outcome(program, await self._page(cell, worker, body))
 
     @staticmethod
-    async def _page(worker: _Worker, body: bytes) -> Answer:
+    async def _page(cell: _Cell, worker: _Worker, body: bytes) -> Answer:
         worker.busy = True
         try:
             return await worker.answer(body)
+        except _FailedError:
+            metrics.JAIL_FAILURES.labels(cell.flow).inc()
+            raise
         finally:
             worker.busy = False
 
@@ -512,6 +520,7 @@ class Jails:
             cell.worker = None
         self._make_room()
         self._started += 1
+        metrics.JAIL_STARTS.labels(cell.flow).inc()
         worker = await _Worker.start(program, self._config(program))
         self._workers.add(worker)
         worker.busy = False

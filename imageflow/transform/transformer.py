@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from imageflow import metrics
+from imageflow import metrics, provenance
 from imageflow.broker import Broker, Outgoing
 from imageflow.clock import Clock
 from imageflow.errors import NotFoundError, Postponed, QueueFullError
@@ -20,7 +20,7 @@ from imageflow.messages import PageRead, RowsReady, RunRead, chunked, encode, wr
 from imageflow.relay import Relay
 from imageflow.row import Row, RowLog, StageName
 from imageflow.store import Registered, Store
-from imageflow.transform.plan import WARNING, Plan, Sightings, broken_page, plan_page, plan_part
+from imageflow.transform.plan import WARNING, Plan, Printed, Sightings, broken_page, plan_page, plan_part
 from imageflow.transform.rows import Joined, join
 from imageflow.transform.script import Jails, Program
 
@@ -47,6 +47,7 @@ class Transformer:
         self._jails = jails
         self._flows: dict[tuple[str, int], Definition] = {}
         self._sightings = Sightings()
+        self._printed = Printed()
         self._progress: dict[str, tuple[str, int]] = {}
 
     async def handle(self, message: PageRead | RunRead) -> None:
@@ -77,8 +78,8 @@ class Transformer:
             raise Postponed(PAUSE_SECONDS, "the writers of the flow are behind")
         body = await self._body(message)
         outcome = await self._jails.run(message.flow, Program.of(definition), body)
-        if outcome.prints:
-            log.info("script printed", run=message.run_id, flow=message.flow, page=message.page, text=outcome.prints)
+        if text := self._printed.of(message.run_id, outcome.prints):
+            log.info("script printed", run=message.run_id, flow=message.flow, page=message.page, text=text)
         if len(body) > LARGE_BODY_BYTES:
             plan = await asyncio.to_thread(plan_page, message, definition, body, outcome)
         else:
@@ -103,18 +104,17 @@ class Transformer:
         chunks = [RowsReady(message.run_id, message.flow, message.version, chunk) for chunk in chunked(rows)]
         if not chunks:
             return
-        queue = write_queue(message.flow)
+        queue, headers = write_queue(message.flow), provenance.following()
         try:
-            await self._broker.publish(*(Outgoing(queue, encode(chunk)) for chunk in chunks))
+            await self._broker.publish(*(Outgoing(queue, encode(chunk), headers=headers) for chunk in chunks))
         except QueueFullError as error:
             raise Postponed(PAUSE_SECONDS, str(error)) from error
 
     def _count(self, message: PageRead | RunRead, page: int, settled: Sequence[RowLog]) -> None:
         if page > 0:
             metrics.PAGES_TRANSFORMED.labels(message.flow).inc()
-        for state in ("failed", "superseded"):
-            if rows := sum(entry.state == state for entry in settled):
-                metrics.rows_settled(message.flow, state, rows, self._clock.now())
+        states = (entry.state for entry in settled)
+        metrics.rows_settled(message.flow, states, self._clock.now(), provenance.read_at())
 
     async def _warn(self, message: PageRead, plan: Plan) -> None:
         """A product on two pages is likely to be a list of images that wants `group: run`."""

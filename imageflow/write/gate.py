@@ -7,13 +7,17 @@ is. A flow may have a cap and a rate of its own. When the domain is held, everyt
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from imageflow.clock import Clock
+from imageflow.metrics import Requests
 from imageflow.write.limiter import Bucket, Hold, Limiter
 from imageflow.write.outcome import Outcome, Unavailable
+
+SUSPICION_SECONDS = 1.0
 
 Send = Callable[[Any], Awaitable[None]]
 
@@ -39,14 +43,16 @@ class Batch:
 class Gate:
     """One per domain and process. `limiter` and `hold` decide; `senders` is the group its tasks live in."""
 
-    def __init__(self, clock: Clock, senders: asyncio.TaskGroup) -> None:
+    def __init__(self, clock: Clock, senders: asyncio.TaskGroup, requests: Requests | None = None) -> None:
         self._clock = clock
         self._senders = senders
+        self._requests = requests
         self._lines: dict[str, deque[Batch]] = {}
         self._by_flow: Counter[str] = Counter()
         self._caps: dict[str, int] = {}
         self._buckets: dict[str, Bucket] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._certain: asyncio.Event | None = None
         self.limiter = Limiter()
         self.hold = Hold()
         self.in_flight = 0
@@ -72,16 +78,38 @@ class Gate:
 
     def learn(self, product: str, outcome: Outcome, seconds: float) -> None:
         """Tell what came of a request that took `seconds`."""
+        if self._requests is not None:
+            self._requests.count(outcome.status, seconds)
         now = self._clock.monotonic()
+        if self.hold.outdated(now - seconds):
+            return
         if not isinstance(outcome, Unavailable):
             self.limiter.good(seconds, self.in_flight, now)
-            self.hold.good()
+            self.hold.good(now)
+            self._be_certain()
             return
         if outcome.slow_down:
-            self.limiter.overloaded(now)
+            self.limiter.overloaded(now - seconds, now)
         self.hold.bad(product, outcome.reason, now, away=outcome.away)
         if self.hold.held:
+            self.limiter.restart()
             self._turn_away()
+        self._be_certain()
+
+    async def sure(self) -> None:
+        """Wait, but not for long, while a failure may be one row's or the first sign that Omnitron is away."""
+        if not self.hold.suspected:
+            return
+        if self._certain is None:
+            self._certain = asyncio.Event()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SUSPICION_SECONDS):
+                await self._certain.wait()
+
+    def _be_certain(self) -> None:
+        if self._certain is not None and not self.hold.suspected:
+            self._certain.set()
+            self._certain = None
 
     def _set_rate(self, flow: str, rate: float | None) -> None:
         if rate is None:

@@ -1,8 +1,10 @@
 """How much a domain of Omnitron is asked at once, and whether at all. Pure: told the time, never asks.
 
-`Limiter`: additive increase, multiplicative decrease, as TCP does it, with a second brake: while answers take much
-longer than the best ones seen lately, more at once would only wait in Omnitron's queue, so the limit does not grow and
-sinks a little. It grows only while it is used.
+`Limiter`: grows by one with each good answer until Omnitron first asks for less; that limit is the ceiling. Then it is
+halved (DESIGN: 9), comes back as quickly to just below the ceiling, and feels its way up from there so slowly that
+hardly a request is refused; past the ceiling, Omnitron takes more than it did, and growth is quick again. A second
+brake: while answers take much longer than the best ones seen lately, more at once would only wait in Omnitron's queue,
+so the limit does not grow and sinks a little. It grows only while it is used.
 
 `Hold`: whether rows go out at all. When most answers of the last WINDOW are Omnitron's fault, it holds: one probe at a
 time, at growing pauses; the first good answer ends it. Waiting burns no row's attempts.
@@ -15,12 +17,20 @@ from collections import deque
 START_LIMIT = 16.0
 MAX_LIMIT = 1024.0
 DECREASE = 0.5
+NEAR = 0.95
+"""The share of the ceiling up to which growth is quick."""
+PAST = 1.05
+"""The share of the ceiling (and one more) from which it counts no more."""
+CAREFUL_ANSWERS = 300
+CAREFUL_ROUNDS = 25
+"""How many answers, and how many times the limit's worth of answers, the way from NEAR to the ceiling takes at least."""
 PATIENCE = 2.0
 """How many times the best latency is still taken for a good answer."""
 BASELINE_SECONDS = 10.0
-"""How long a best latency counts: after that a newer one replaces it, so a domain that got slower is not held down."""
-SPACING_SECONDS = 1.0
-"""At least between two decreases: answers that were under way when the limit sank say nothing of the new limit."""
+"""How long a best latency counts. Then one measured anew takes its place, so that a domain that got slower is not held
+down; it is measured at half the limit for DIP_SECONDS, because in a queue that we fill every answer is slow."""
+DIP_SECONDS = 1.0
+SAME_LATENCY = 1.25
 
 WINDOW = 20
 AWAY_LIMIT = 5
@@ -32,13 +42,13 @@ class Limiter:
     """The number of requests that may be under way at once."""
 
     def __init__(self, start: float = START_LIMIT, maximum: float = MAX_LIMIT) -> None:
-        self._limit = start
+        self._limit = self._start = start
         self._maximum = maximum
-        self._slow_start = True
-        self._best = float("inf")
-        self._best_next = float("inf")
-        self._best_until = 0.0
-        self._next_decrease = 0.0
+        self._ceiling: float | None = None
+        self._lowered_at = float("-inf")
+        self._best = self._lately = float("inf")
+        self._until = 0.0
+        self._dipped = False
 
     @property
     def limit(self) -> int:
@@ -48,25 +58,47 @@ class Limiter:
         """An answer that was not Omnitron's fault came after `latency` seconds, with `in_flight` under way."""
         self._learn(latency, now)
         if latency > self._best * PATIENCE + 0.005:
-            self._slow_start = False
+            self._ceiling = self._ceiling or float(self.limit)
             self._limit = max(1.0, self._limit - 0.5 / self._limit)
-        elif in_flight >= self._limit * 0.8:
-            self._limit = min(self._maximum, self._limit + (1.0 if self._slow_start else 1.0 / self._limit))
+        elif in_flight >= self.limit * 0.8:
+            self._limit = min(self._maximum, self._limit + self._step())
 
-    def overloaded(self, now: float) -> None:
-        """Omnitron asked for less (429, 503) or did not answer in time."""
-        self._slow_start = False
-        if now >= self._next_decrease:
-            self._limit = max(1.0, self._limit * DECREASE)
-            self._next_decrease = now + SPACING_SECONDS
+    def overloaded(self, begun: float, now: float) -> None:
+        """Omnitron asked for less (429, 503) or did not answer in time. Requests that were begun before the limit was
+        last lowered say nothing of the new one."""
+        if begun >= self._lowered_at:
+            self._lower(now)
+
+    def restart(self) -> None:
+        """Omnitron was away: what was learnt of it counts no more."""
+        self._limit, self._ceiling = min(self._limit, self._start), None
+
+    def _step(self) -> float:
+        """How much one good answer adds."""
+        if self._ceiling is not None and self._limit >= self._ceiling * PAST + 1:
+            self._ceiling = None
+        if self._ceiling is None:
+            return 1.0
+        if self._limit < self._ceiling * NEAR:
+            return min(1.0, self._ceiling * NEAR - self._limit)
+        return self._ceiling * (1 - NEAR) / max(CAREFUL_ANSWERS, CAREFUL_ROUNDS * self._limit)
+
+    def _lower(self, now: float) -> None:
+        self._ceiling = float(self.limit)
+        self._limit = max(1.0, self._limit * DECREASE)
+        self._lowered_at = now
 
     def _learn(self, latency: float, now: float) -> None:
-        if now >= self._best_until:
-            self._best = min(self._best_next, latency)
-            self._best_next = float("inf")
-            self._best_until = now + BASELINE_SECONDS
+        """Keep the best latency of the present window (`_lately`) and the one that counts (`_best`)."""
+        if now >= self._until:
+            if self._dipped or self._lately <= self._best * SAME_LATENCY:
+                self._best, self._until, self._dipped = self._lately, now + BASELINE_SECONDS, False
+            else:
+                self._lower(now)
+                self._until, self._dipped = now + DIP_SECONDS, True
+            self._lately = float("inf")
+        self._lately = min(self._lately, latency)
         self._best = min(self._best, latency)
-        self._best_next = min(self._best_next, latency)
 
 
 class Hold:
@@ -81,14 +113,28 @@ class Hold:
         self._away = 0
         self._probes = 0
         self._probe_at = 0.0
+        self._changed_at = float("-inf")
         self.held = False
         self.since = 0.0
         self.reason = ""
 
-    def good(self) -> None:
+    @property
+    def suspected(self) -> bool:
+        """Omnitron was not reached just now, but not often enough yet to hold."""
+        return not self.held and self._away > 0
+
+    def outdated(self, begun: float) -> bool:
+        """Whether a request is from before the hold began or ended: what comes of it says nothing of now."""
+        return begun < self._changed_at
+
+    def spares(self, begun: float) -> bool:
+        """Whether a request that failed did so because Omnitron as a whole was away: no row pays for that."""
+        return self.held or self.outdated(begun)
+
+    def good(self, now: float) -> None:
         """An answer that was not Omnitron's fault: a held domain is back."""
         if self.held:
-            self.held = False
+            self.held, self._changed_at = False, now
             self._recent.clear()
         self._away = 0
         self._recent.append(None)
@@ -99,7 +145,7 @@ class Hold:
         self._away = self._away + 1 if away else 0
         self.reason = reason
         if not self.held and (self._away >= AWAY_LIMIT or self._mostly_bad()):
-            self.held, self.since, self._probes = True, now, 0
+            self.held, self.since, self._changed_at, self._probes = True, now, now, 0
             self._probe_at = now + PROBE_SECONDS[0]
 
     def may_probe(self, now: float) -> bool:
@@ -109,6 +155,10 @@ class Hold:
         self._probes += 1
         self._probe_at = now + PROBE_SECONDS[min(self._probes, len(PROBE_SECONDS) - 1)]
         return True
+
+    def not_probed(self, now: float) -> None:
+        """The probe was not sent: the next row may go out at once."""
+        self._probes, self._probe_at = max(0, self._probes - 1), now
 
     def _mostly_bad(self) -> bool:
         failures = [product for product in self._recent if product is not None]

@@ -36,6 +36,7 @@ class Unauthorized(msgspec.Struct, frozen=True):
     """The token is not good (any more)."""
 
     reason: str
+    status: int = 401
 
 
 class Unavailable(msgspec.Struct, frozen=True):

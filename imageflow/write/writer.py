@@ -12,13 +12,14 @@ import asyncio
 import contextlib
 import functools
 import secrets
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 import structlog
 
-from imageflow import messages, metrics, retry
+from imageflow import messages, metrics, provenance, retry
 from imageflow.broker import Broker, Outgoing
 from imageflow.clock import Clock
 from imageflow.errors import LoginError, Postponed, SecretError, StageError, StoreError, TransportError
@@ -26,22 +27,27 @@ from imageflow.flow import Definition
 from imageflow.imageset import Image, digest
 from imageflow.messages import RowsReady
 from imageflow.omnitron import Access, OmnitronSessions
-from imageflow.row import Row, RowLog
+from imageflow.row import Row, RowLog, Try, tried
 from imageflow.store import Claim, LedgerEntry, Store, Wanted
 from imageflow.wire import Wire
 from imageflow.write.gate import Gate
+from imageflow.write.inspector import Inspector
 from imageflow.write.ledger import Decision, combine, decide
 from imageflow.write.outcome import Outcome, Refused, Unauthorized, Unavailable, Written, judge
+from imageflow.write.preflight import explain, warning
 from imageflow.write.targets import Targets
 
 log = structlog.get_logger()
 
 LEASE_SECONDS = 15.0
 HEARTBEAT_SECONDS = 3.0
+HELD_LEASE_SECONDS = 15.0
+"""For so long the others take a domain for held by a process that does not say so again."""
 BUSY_SECONDS = 1.0
 HELD_SECONDS = 5.0
 SETTLE_PAUSE_SECONDS = 1.0
 UNCAPPED = 1 << 30
+WARNED_LIMIT = 1000
 
 
 class Payload(msgspec.Struct, frozen=True):
@@ -61,14 +67,20 @@ class Sku(msgspec.Struct):
 
 
 class Work(msgspec.Struct):
-    """A row in hand."""
+    """A row in hand. `held`: not sent, because its domain is; `spared`: what failed costs it no attempt, because Omnitron as
+    a whole was away; `begun`: when it was sent, by the monotonic clock, `at`: in Unix time. `images`: what preflight
+    found wrong with them."""
 
     row: Row
     digest: str
     skus: list[Sku]
+    at: float
     decision: Decision = "busy"
     outcome: Outcome | None = None
     held: bool = False
+    images: str | None = None
+    begun: float = float("inf")
+    spared: bool = False
 
 
 class Way(NamedTuple):
@@ -86,18 +98,28 @@ _encode = msgspec.json.Encoder().encode
 class Writer:
     """`run` must run beside the deliveries: it sends the rows, and keeps this process's claims alive. `close` ends them."""
 
-    def __init__(self, store: Store, broker: Broker, clock: Clock, omnitron: OmnitronSessions) -> None:
+    def __init__(
+        self,
+        store: Store,
+        broker: Broker,
+        clock: Clock,
+        omnitron: OmnitronSessions,
+        inspector: Inspector | None = None,
+    ) -> None:
         self._store = store
         self._broker = broker
         self._clock = clock
         self._omnitron = omnitron
         self._targets = Targets(omnitron, clock)
+        self._inspector = inspector
+        self._warned: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._gates: dict[str, Gate] = {}
         self._wires: dict[str, Wire] = {}
         self._flows: dict[tuple[str, int], Definition] = {}
         self._owner = secrets.token_hex(8)
         self._chunks = 0
         self._alive_at = float("-inf")
+        self._told = False
         self._running = asyncio.Event()
         self._senders: asyncio.TaskGroup
 
@@ -111,6 +133,7 @@ class Writer:
             while True:
                 with contextlib.suppress(StoreError):
                     await self._renew()
+                    await self._tell_held()
                 await asyncio.sleep(HEARTBEAT_SECONDS)
 
     async def close(self) -> None:
@@ -119,11 +142,20 @@ class Writer:
             wire.close()
         with contextlib.suppress(StoreError):
             await self._store.gone(self._owner)
+            if self._told:
+                await self._store.hold(self._owner, {}, HELD_LEASE_SECONDS)
 
     async def _renew(self) -> None:
         asked_at = self._clock.monotonic()
         await self._store.alive(self._owner, LEASE_SECONDS)
         self._alive_at = asked_at
+
+    async def _tell_held(self) -> None:
+        """Let the other processes know which domains are held."""
+        held = self.held
+        if held or self._told:
+            await self._store.hold(self._owner, held, HELD_LEASE_SECONDS)
+        self._told = bool(held)
 
     async def _must_be_alive(self) -> None:
         """Claims are worth nothing without a lease: raise StoreError rather than send without one."""
@@ -147,17 +179,21 @@ class Writer:
         claims = await self._claim(definition, token, works)
         settled = False
         try:
+            if definition.write.preflight != "off" and self._inspector is not None:
+                await self._preflight(self._inspector, definition, message, works)
+                await self._must_be_alive()
             await self._send_all(definition, gate, works, probe=probe)
-            await self._settle(definition, message, token, works, claims, gate)
+            await self._spare(gate, works)
+            await self._settle(definition, message, token, works, claims)
             settled = True
-            await self._send_on(message, definition, gate, works)
+            await self._send_on(message, definition, works)
         finally:
             if not settled:
                 await self._release(definition, token, claims)
 
     async def give_up(self, message: RowsReady, reason: str) -> None:
         """Settle a chunk that cannot be handled: its rows fail with the reason."""
-        logs = [_failed(message, row, Refused(reason), row.attempts) for row in message.rows]
+        logs = [_failed(message, row, Refused(reason), row.attempts, tries=row.tries) for row in message.rows]
         await self._store.settle(f"{self._owner}/give-up", logs)
 
     async def _definition(self, name: str, version: int) -> Definition:
@@ -168,7 +204,13 @@ class Writer:
 
     def _gate(self, domain: str) -> Gate:
         if domain not in self._gates:
-            self._gates[domain] = Gate(self._clock, self._senders)
+            self._gates[domain] = gate = Gate(self._clock, self._senders, metrics.Requests(domain))
+            metrics.watch_domain(
+                domain,
+                in_flight=lambda: gate.in_flight,
+                limit=lambda: gate.limiter.limit,
+                held=lambda: gate.hold.held,
+            )
         return self._gates[domain]
 
     @property
@@ -177,7 +219,7 @@ class Writer:
         return {domain: gate.hold.reason for domain, gate in self._gates.items() if gate.hold.held}
 
     async def _targeted(self, definition: Definition, row: Row) -> Work:
-        work = Work(row, digest(row.images), [])
+        work = Work(row, digest(row.images), [], self._clock.now().timestamp())
         if row.key == "sku":
             work.skus = [Sku(row.product)]
             return work
@@ -206,10 +248,38 @@ class Writer:
             _decide(work, by_product, taken, skip_unchanged=definition.write.skip_unchanged)
         return [claim.product for claim in claims if claim.mine]
 
+    async def _preflight(
+        self, inspector: Inspector, definition: Definition, message: RowsReady, works: list[Work]
+    ) -> None:
+        """Look at the images of the rows that are to be sent: `block` fails a row, `warn` tells the run."""
+        ready = [work for work in works if work.outcome is None and work.decision == "send"]
+        codes: set[str] = set()
+        for work, found in zip(ready, await inspector.inspect([work.row.images for work in ready]), strict=True):
+            if found is None:
+                work.decision = "busy"
+            elif found:
+                work.images = explain(found)
+                if definition.write.preflight == "block":
+                    work.outcome = Refused(work.images)
+                else:
+                    codes.update(one.finding.code for one in found)
+        for code in sorted(codes):
+            await self._warn(message.run_id, code)
+
+    async def _warn(self, run_id: str, code: str) -> None:
+        """Once per run and code, as far as this process remembers; the store knows for sure."""
+        if (run_id, code) not in self._warned:
+            await self._store.warn(run_id, warning(code))
+            self._warned[run_id, code] = None
+            if len(self._warned) > WARNED_LIMIT:
+                self._warned.popitem(last=False)
+
     async def _send_all(self, definition: Definition, gate: Gate, works: list[Work], *, probe: bool) -> None:
         """Send the rows that are to be sent; those that the gate turns away keep `held`."""
         ready = [work for work in works if work.outcome is None and work.decision == "send"]
         if not ready:
+            if probe:
+                gate.hold.not_probed(self._clock.monotonic())
             return
         try:
             way = self._way(definition, gate)
@@ -235,7 +305,8 @@ class Writer:
 
     async def _send(self, way: Way, work: Work) -> None:
         """Write a row to each of its SKUs that wants it, until one fails."""
-        work.held = False
+        work.held, work.begun = False, self._clock.monotonic()
+        work.at = self._clock.now().timestamp()
         try:
             for sku in work.skus:
                 if sku.decision == "send":
@@ -246,6 +317,13 @@ class Writer:
         except Exception as error:
             log.exception("unexpected error in a write")
             work.outcome = Unavailable(f"unexpected error: {type(error).__name__}: {error}")
+
+    async def _spare(self, gate: Gate, works: list[Work]) -> None:
+        """Decide, once for settling and sending on, whether what failed is the rows' or Omnitron's."""
+        if any(isinstance(work.outcome, Unavailable) and work.outcome.away for work in works):
+            await gate.sure()
+        for work in works:
+            work.spared = gate.hold.spares(work.begun)
 
     async def _ask(self, way: Way, product: str, images: tuple[Image, ...]) -> Outcome:
         """One write, with one more login where the token is refused."""
@@ -273,11 +351,11 @@ class Writer:
     # settling --------------------------------------------------------------------------------------------------------
 
     async def _settle(
-        self, definition: Definition, message: RowsReady, token: str, works: list[Work], claims: list[str], gate: Gate
+        self, definition: Definition, message: RowsReady, token: str, works: list[Work], claims: list[str]
     ) -> None:
         """Log what is decided. While the database is away this waits: what Omnitron took must be in the ledger."""
         domain = definition.omnitron.domain
-        logs = [entry for work in works if (entry := _log(message, definition, work, held=gate.hold.held)) is not None]
+        logs = [entry for work in works if (entry := _log(message, definition, work)) is not None]
         written = [entry for work in works for entry in _entries(domain, message, work)]
         release = [(domain, product) for product in claims]
         while True:
@@ -287,10 +365,9 @@ class Writer:
             except StoreError as away:
                 log.warning("database away: rows wait to be settled", rows=len(logs), error=str(away))
                 await asyncio.sleep(SETTLE_PAUSE_SECONDS)
-        for entry in logs:
-            metrics.ROWS.labels(message.flow, entry.state).inc()
+        states = (entry.state for entry in logs)
+        metrics.rows_settled(message.flow, states, self._clock.now(), provenance.read_at())
         for run in ended:
-            metrics.RUNS.labels(run.flow, run.status).inc()
             log.info("run ended", status=run.status, **msgspec.to_builtins(run.counts))
 
     async def _release(self, definition: Definition, token: str, claims: list[str]) -> None:
@@ -298,20 +375,23 @@ class Writer:
         with contextlib.suppress(StoreError):
             await self._store.settle(token, [], release=[(definition.omnitron.domain, product) for product in claims])
 
-    async def _send_on(self, message: RowsReady, definition: Definition, gate: Gate, works: list[Work]) -> None:
+    async def _send_on(self, message: RowsReady, definition: Definition, works: list[Work]) -> None:
         """Publish the rows that come again, one chunk for each delay."""
         later: dict[int, list[Row]] = {}
         for work in works:
-            if (again := _again(work, definition, held=gate.hold.held)) is not None:
+            if (again := _again(work, definition)) is not None:
                 row, seconds = again
                 later.setdefault(retry.step(seconds), []).append(row)
+        headers = provenance.following() if later else {}
         outgoing = [
             Outgoing(
                 messages.write_queue(message.flow),
-                messages.encode(msgspec.structs.replace(message, rows=tuple(rows))),
+                messages.encode(msgspec.structs.replace(message, rows=chunk)),
                 seconds,
+                headers,
             )
             for seconds, rows in later.items()
+            for chunk in messages.chunked(rows)
         ]
         if outgoing:
             await self._broker.publish(*outgoing)
@@ -350,14 +430,17 @@ def _decide(work: Work, claims: dict[str, Claim], taken: set[str], *, skip_uncha
         taken.update(sku.product for sku in work.skus)
 
 
-def _log(message: RowsReady, definition: Definition, work: Work, *, held: bool) -> RowLog | None:
+def _log(message: RowsReady, definition: Definition, work: Work) -> RowLog | None:
     """The row's log, or None where it comes again."""
     row = work.row
     if isinstance(work.outcome, Refused):
-        return _failed(message, row, work.outcome, row.attempts + (1 if work.decision == "send" else 0))
+        sent_it = work.decision == "send" and work.outcome.reason != work.images
+        tries = _history(work) if row.tries and sent_it else row.tries
+        attempts = row.attempts + (1 if sent_it else 0)
+        return _failed(message, row, work.outcome, attempts, tries=tries)
     if isinstance(work.outcome, (Unavailable, Unauthorized)):
-        if _burns(work.outcome, held=held) and row.attempts + 1 >= definition.write.max_attempts:
-            return _failed(message, row, work.outcome, row.attempts + 1, retryable=True)
+        if _burns(work) and row.attempts + 1 >= definition.write.max_attempts:
+            return _failed(message, row, work.outcome, row.attempts + 1, tries=_history(work), retryable=True)
         return None
     if work.held or work.decision == "busy":
         return None
@@ -369,27 +452,41 @@ def _log(message: RowsReady, definition: Definition, work: Work, *, held: bool) 
         state=state,
         http_status=sent.status if sent is not None else None,
         attempts=row.attempts + (1 if sent is not None else 0),
-        reason="a newer row of the product was written first" if state == "superseded" else None,
+        tries=_history(work) if row.tries and sent is not None else row.tries,
+        reason="a newer row of the product was written first" if state == "superseded" else work.images,
     )
 
 
-def _burns(outcome: Outcome, *, held: bool) -> bool:
+def _history(work: Work) -> tuple[Try, ...]:
+    """The row's tries, this one included."""
+    failed = work.outcome
+    if failed is None:
+        sent = next((sku.outcome for sku in work.skus if isinstance(sku.outcome, Written)), None)
+        return tried(work.row.tries, Try(work.at, sent.status if sent is not None else None))
+    assert isinstance(failed, (Refused, Unavailable, Unauthorized))
+    status = 401 if isinstance(failed, Unauthorized) else failed.status
+    sku = next((sku.product for sku in work.skus if sku.outcome is failed and work.row.key == "base_code"), None)
+    return tried(work.row.tries, Try(work.at, status, failed.reason, sku))
+
+
+def _burns(work: Work) -> bool:
     """Whether a failure costs the row one of its attempts: not while Omnitron as a whole is away."""
-    return not (held and isinstance(outcome, Unavailable) and (outcome.away or outcome.slow_down))
+    failed = work.outcome
+    return not (work.spared and isinstance(failed, Unavailable) and (failed.away or failed.slow_down))
 
 
-def _again(work: Work, definition: Definition, *, held: bool) -> tuple[Row, float] | None:
+def _again(work: Work, definition: Definition) -> tuple[Row, float] | None:
     """The row as it comes again, and after how many seconds; None where it is settled."""
     row = work.row
     if isinstance(work.outcome, (Unavailable, Unauthorized)):
-        if not _burns(work.outcome, held=held):
-            return row, HELD_SECONDS
+        if not _burns(work):
+            return msgspec.structs.replace(row, tries=_history(work)), HELD_SECONDS
         attempts = row.attempts + 1
         if attempts >= definition.write.max_attempts:
             return None
         asked = work.outcome.retry_after if isinstance(work.outcome, Unavailable) else None
         return msgspec.structs.replace(
-            row, attempts=attempts, first_error=row.first_error or work.outcome.reason
+            row, attempts=attempts, first_error=row.first_error or work.outcome.reason, tries=_history(work)
         ), float(retry.delay(attempts, asked))
     if work.outcome is not None:
         return None
@@ -409,7 +506,15 @@ def _entries(domain: str, message: RowsReady, work: Work) -> list[LedgerEntry]:
     ]
 
 
-def _failed(message: RowsReady, row: Row, outcome: Outcome, attempts: int, *, retryable: bool = False) -> RowLog:
+def _failed(
+    message: RowsReady,
+    row: Row,
+    outcome: Outcome,
+    attempts: int,
+    *,
+    tries: tuple[Try, ...] = (),
+    retryable: bool = False,
+) -> RowLog:
     assert isinstance(outcome, (Refused, Unavailable, Unauthorized))
     status = 401 if isinstance(outcome, Unauthorized) else outcome.status
     reason = outcome.reason if not retryable else f"{outcome.reason} (given up after {attempts} attempts)"
@@ -422,6 +527,7 @@ def _failed(message: RowsReady, row: Row, outcome: Outcome, attempts: int, *, re
         reason=reason,
         http_status=status,
         attempts=attempts,
+        tries=tries,
         retryable=retryable,
     )
 

@@ -29,6 +29,22 @@ def test_lint_names_every_mistake_with_its_path(tmp_path):
     assert "hunter2" not in done.stdout + done.stderr
 
 
+def test_script_and_mapping_are_compiled(tmp_path):
+    """A script's problem is named with its line, a mapping's with its operation's index; lint and apply refuse both."""
+    with site(tmp_path) as here:
+        here.erp = here.omnitron = "http://127.0.0.1:9"
+        mapping = [{"operation": "sort"}, {"operation": "shift", "spec": {"a": "b.@(("}}]
+        here.flow("wrong", script="import json\nimport os\ndef process(r): return r\n", mapping=mapping)
+        file = str(here.flows / "wrong.yaml")
+        refused = [here.call("flow", verb, file, check=False) for verb in ("lint", "apply")]
+        assert here.json("flow", "list") == []
+    assert [done.returncode for done in refused] == [2, 2]
+    for done in refused:
+        script, spec = (done.stdout + done.stderr).splitlines()
+        assert "script: line 2: the module 'os' is not available" in script
+        assert "mapping[1]: shift: Unable to parse" in spec
+
+
 def test_what_lint_refuses_is_not_applied(tmp_path):
     """`apply` refuses the file too, and a good file beside it is not applied either."""
     with site(tmp_path) as here:

@@ -96,3 +96,15 @@ def test_ids_neither_use_nor_move_the_watermark(tmp_path):
         assert sorted(here.images()) == ["SKU-000003", "SKU-000005"]
     assert result["rows"]["written"] == 2
     assert result["watermark"] is None
+
+
+def test_a_token_that_expires_all_the_time(tmp_path):
+    """A token is good for 50 requests: every row is written, and logins are as few as they can be."""
+    with site(tmp_path) as here:
+        here.emulators(1000, omnitron=("token_uses=50", "latency=0.005"))
+        here.flow()
+        result = here.json("run", "main", "--flows", str(here.flows), "--wait")
+        counters = here.state()["counters"]
+    assert result["rows"]["written"] == 1000
+    # each 50 written rows use up a token; those that were under way with the old one share the next login
+    assert 20 <= counters["logins"] <= 1000 / 50 + 3, counters

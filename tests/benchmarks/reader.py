@@ -26,7 +26,7 @@ import uvloop
 
 from imageflow import bootstrap, messages
 from imageflow.bootstrap import Substrate
-from imageflow.follow import start_run
+from imageflow.changes import Actor, start_run
 from imageflow.settings import load
 
 GROWTH_ALLOWED = 1.25
@@ -74,7 +74,7 @@ async def reader(erp: str, omnitron: str, rows: int, page: int) -> dict:
                 sink = group.create_task(forget(substrate))
                 begun = time.perf_counter()
                 run_id = await start_run(
-                    substrate.store, substrate.relay, "bench", (), "benchmark", substrate.clock.now()
+                    substrate.store, substrate.relay, "bench", (), Actor("benchmark", ""), substrate.clock.now()
                 )
                 ended = await watched(substrate, run_id, rows, page, tenths.append)
                 seconds = time.perf_counter() - begun

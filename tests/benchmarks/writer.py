@@ -1,72 +1,71 @@
-"""How fast one writer process is, beside a bare client loop on the same sink: `python -m tests.benchmarks.writer`.
+"""How fast one writer process is, beside others on the same sink: `python -m tests.benchmarks.writer [--peers]`.
 
-In one run, in turns: (a) a bare aiohttp loop that posts rows to a fast sink, (b) one `imageflow writer` over RabbitMQ
-with the ledger and a log per row in PostgreSQL. Rates are of the steady part: what the sink counted between the first
-and the last tenth of the rows. Absolute figures are of this machine; the ratio b/a is what is compared.
+In one run, in turns, on one fast sink: (a) a bare aiohttp loop, (b) one `imageflow writer` over RabbitMQ with the ledger
+and a log per row in PostgreSQL, (b2) the same rows once more, which the ledger knows, so that nothing is sent; with
+`--peers` also FastStream, Celery and taskiq that do the POSTs and nothing else (see `peers/`), one process each.
+
+Rates are of the steady part: between the first and the last tenth of the rows, as the sink (of b2: the run) counts them.
+Absolute figures are of this machine; ratios are of one round, and their median is what is compared. The processor time
+of the process under test is the steadier figure where others use the machine too.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
+import itertools
 import os
-import secrets
-import statistics
 import subprocess
 import sys
-import tempfile
-import time
-import urllib.request
 from contextlib import ExitStack
-from datetime import UTC, datetime
-from pathlib import Path
+from typing import NamedTuple
 
 import aiohttp
 import msgspec
 import uvloop
 
-from imageflow import messages
-from imageflow.broker import Outgoing
-from imageflow.broker.connect import connect as connect_broker
-from imageflow.clock import SystemClock
-from imageflow.imageset import Image
-from imageflow.page import row_version
-from imageflow.row import Row
-from imageflow.run import Run, Trigger, new_run_id
-from imageflow.secret import Secret
-from imageflow.store.connect import connect as connect_store
-from tests import postgres_server, rabbitmq_server
+from tests.benchmarks.bed import (
+    Bed,
+    Sink,
+    Watch,
+    end,
+    ended_run,
+    look_at_sink,
+    looking_at_run,
+    new_salt,
+    queue_run,
+    require_balance,
+    run_async,
+    save_flow,
+)
+from tests.benchmarks.catalogue import images
+from tests.benchmarks.samples import Pace, median, pace, table
 
-PAGE = 100
 IMAGES_PATH = "/api/v1/downloadable-image/"
+BARE, WRITER, UNCHANGED = "bare aiohttp loop", "imageflow writer", "imageflow, unchanged"
+PEERS = "tests.benchmarks.peers"
+UNCHANGED_REPEAT = 5
+"""How often the rows that are known come again: they are quick, and the pace is to be seen."""
+
+AIM_OF_BARE, AIM_UNCHANGED = 0.8, 5.0
 
 
-def images(n: int) -> tuple[Image, ...]:
-    return tuple(Image(f"https://img.example.com/catalog/{n:07}/{order}.jpg", order) for order in range(3))
+class Peer(NamedTuple):
+    """A framework: the module that publishes, and the command that works."""
+
+    name: str
+    module: str
+    command: tuple[str, ...]
 
 
-def get(url: str, data: bytes | None = None, headers: dict[str, str] | None = None):
-    with urllib.request.urlopen(urllib.request.Request(url, data=data, headers=headers or {}), timeout=30) as answer:
-        return json.loads(answer.read())
-
-
-def written(sink: str) -> int:
-    return get(f"{sink}/_emulator/state?sku=-")["counters"]["written"]
-
-
-def steady_rate(sink: str, rows: int, alive) -> float:
-    """Rows per second between 10% and 90% of `rows` more at the sink."""
-    base, begun = written(sink), None
-    while True:
-        now, count = time.perf_counter(), written(sink) - base
-        if begun is None and count >= rows * 0.1:
-            begun = (now, count)
-        if begun is not None and count >= rows * 0.9:
-            return (count - begun[1]) / (now - begun[0])
-        if not alive():
-            raise SystemExit("the process under test ended early")
-        time.sleep(0.05)
+def peers(concurrency: int) -> list[Peer]:
+    celery = f"celery -A {PEERS}.celery_app worker --pool gevent --without-gossip --without-mingle --without-heartbeat"
+    taskiq = f"taskiq worker {PEERS}.taskiq_app:broker --workers 1 --no-parse --log-level WARNING --max-async-tasks"
+    return [
+        Peer("FastStream", f"{PEERS}.faststream_app", (f"{PEERS}.faststream_app",)),
+        Peer("Celery", f"{PEERS}.celery_app", (*celery.split(), "--loglevel", "WARNING", "-c", str(concurrency))),
+        Peer("taskiq", f"{PEERS}.taskiq_app", (*taskiq.split(), str(concurrency))),
+    ]
 
 
 async def bare(sink: str, rows: int, concurrency: int) -> None:
@@ -89,127 +88,116 @@ async def bare(sink: str, rows: int, concurrency: int) -> None:
                 group.create_task(loop())
 
 
-def document(sink: str) -> dict:
-    return {
-        "name": "bench",
-        "direction": "outbound",
-        "omnitron": {"domain_url": sink, "username": "demo", "password": {"env": "BENCH_PASSWORD"}},
-    }
+class Course:
+    """One sink, and the ways to fill it."""
 
+    def __init__(self, bed: Bed, rows: int, concurrency: int) -> None:
+        self.bed = bed
+        self.rows = rows
+        self.concurrency = concurrency
+        self.sink = Sink(bed.stack)
+        self.salt = ""
+        self.environ: dict[str, str] = {}
 
-async def prepare(environ: dict[str, str], sink: str, rows: int) -> str:
-    """A run whose rows wait in the write queue."""
-    clock = SystemClock()
-    async with (
-        connect_store(Secret(environ["IMAGEFLOW_STORE_URL"]), clock) as store,
-        connect_broker(Secret(environ["IMAGEFLOW_BROKER_URL"]), consumer=False) as broker,
-    ):
-        await store.upgrade()
-        flow = await store.save_flow(document(sink))
-        now = datetime.now(UTC)
-        run = Run(
-            run_id=new_run_id(now),
-            flow="bench",
-            version=flow.version,
-            trigger=Trigger("outbound"),
-            status="draining",
-            created_at=now,
-            pages=1,
-            read_complete=True,
-        )
-        accepted = await store.accept_post(run, b"[]", rows=rows, key=None)
-        await store.sent([item.id for item in accepted.outbox])
-        registered = await store.register_page(run.run_id, 1, rows, [])
-        salt = secrets.token_hex(3)
-        made = [
-            Row(registered.numbers[n], row_version(accepted.seq, n), f"{salt}-{n:07}", images(n)) for n in range(rows)
-        ]
-        outgoing = [
-            Outgoing(
-                messages.write_queue("bench"),
-                messages.encode(messages.RowsReady(run.run_id, "bench", flow.version, chunk)),
-            )
-            for chunk in messages.chunked(made, PAGE)
-        ]
-        for start in range(0, len(outgoing), 50):
-            await broker.publish(*outgoing[start : start + 50])
-        return run.run_id
+    def bare(self) -> Pace:
+        command = ("tests.benchmarks.writer", "--bare", self.sink.url, "--rows", str(self.rows))
+        return self._sunk(*command, "--concurrency", str(self.concurrency), environ=dict(os.environ))
 
+    def writer(self) -> Pace:
+        self.salt, self.environ = new_salt(), self.bed.environ()
+        run_async(save_flow(self.environ, self.sink.url))
+        run_id = run_async(queue_run(self.environ, self.rows, salt=self.salt))
+        return self._sunk("imageflow", "writer", environ=self.environ, run_id=run_id)
 
-async def check(environ: dict[str, str], run_id: str, rows: int) -> None:
-    async with connect_store(Secret(environ["IMAGEFLOW_STORE_URL"]), SystemClock()) as store:
-        for _ in range(600):
-            run = await store.run(run_id)
-            if run.ended:
-                break
-            await asyncio.sleep(0.1)
-        assert run.status == "success", run
-        assert run.counts.written == rows, run
+    def unchanged(self) -> Pace:
+        """After `writer`: its rows again."""
+        rows, before = self.rows * UNCHANGED_REPEAT, self.sink.counters()["written"]
+        run_id = run_async(queue_run(self.environ, self.rows, salt=self.salt, repeat=UNCHANGED_REPEAT))
+        with looking_at_run(self.environ, run_id) as look:
+            process = self.bed.start("imageflow", "writer", environ=self.environ)
+            watch = Watch(self.bed, [process], look, pause=0.01)
+            watch.until(rows)
+        require_balance(run_async(ended_run(self.environ, run_id)), unchanged=rows)
+        end(process)
+        if (sent := self.sink.counters()["written"] - before) != 0:
+            raise SystemExit(f"{sent} unchanged rows were sent")
+        return pace(watch.samples, rows)
+
+    def peer(self, peer: Peer) -> Pace:
+        environ = {
+            **os.environ,
+            "BENCH_BROKER_URL": self.bed.rabbit.url,
+            "BENCH_SINK": self.sink.url,
+            "BENCH_CONCURRENCY": str(self.concurrency),
+        }
+        publish = [sys.executable, "-m", peer.module, "publish", str(self.rows), new_salt()]
+        subprocess.run(publish, env=environ, check=True)
+        return self._sunk(*peer.command, environ=environ)
+
+    def _sunk(self, *command: str, environ: dict[str, str], run_id: str | None = None) -> Pace:
+        """Run a process until the sink has all rows, and not one more."""
+        look = look_at_sink(self.sink)
+        process = self.bed.start(*command, environ=environ)
+        watch = Watch(self.bed, [process], look)
+        watch.until(self.rows)
+        if run_id is not None:
+            require_balance(run_async(ended_run(environ, run_id)), written=self.rows)
+        end(process)
+        if (written := look()[0]) != self.rows:
+            raise SystemExit(f"{command[0]}: {written} writes for {self.rows} rows")
+        return pace(watch.samples, self.rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--concurrency", type=int, default=64, help="of the bare loop")
+    parser.add_argument("--concurrency", type=int, default=64, help="of the bare loop and the peers")
+    parser.add_argument("--peers", action="store_true", help="compare with FastStream, Celery and taskiq")
     parser.add_argument("--bare", metavar="SINK", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.bare:
         uvloop.run(bare(options.bare, options.rows, options.concurrency))
         return
     with ExitStack() as stack:
-        rabbit, postgres = rabbitmq_server.open_server(), postgres_server.open_server()
-        if rabbit is None or postgres is None:
-            raise SystemExit(
-                "needs RabbitMQ and PostgreSQL: installed, or at IMAGEFLOW_TEST_AMQP_URL and IMAGEFLOW_TEST_POSTGRES_URL"
-            )
-        stack.callback(rabbit.close)
-        stack.callback(postgres.close)
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        environ = {
-            **os.environ,
-            "IMAGEFLOW_BROKER_URL": rabbit.url,
-            "IMAGEFLOW_STORE_URL": postgres.new_database(),
-            "IMAGEFLOW_DATA_DIR": str(folder),
-            "BENCH_PASSWORD": "demo",
-        }
-        server = subprocess.Popen(
-            [sys.executable, "-m", "imageflow", "emulate", "omnitron", "--rows", "0", "--fast"],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        stack.callback(server.wait)
-        stack.callback(server.terminate)
-        sink = server.stdout.readline().strip()
-        ratios = []
-        print(f"{'round':>5}  {'bare loop':>12}  {'writer':>12}  {'ratio':>6}")
+        course = Course(Bed(stack), options.rows, options.concurrency)
+        ways = {BARE: course.bare, WRITER: course.writer, UNCHANGED: course.unchanged}
+        if options.peers:
+            for peer in peers(options.concurrency):
+                ways[peer.name] = lambda peer=peer: course.peer(peer)
+        rounds: list[dict[str, Pace]] = []
         for number in range(1, options.rounds + 1):
-            loop = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "tests.benchmarks.writer",
-                    "--bare",
-                    sink,
-                    "--rows",
-                    str(options.rows),
-                    "--concurrency",
-                    str(options.concurrency),
-                ]
-            )
-            a = steady_rate(sink, options.rows, lambda loop=loop: loop.poll() in (None, 0))
-            loop.wait()
-            run_id = uvloop.run(prepare(environ, sink, options.rows))
-            writer = subprocess.Popen([sys.executable, "-m", "imageflow", "writer"], env=environ)
-            try:
-                b = steady_rate(sink, options.rows, lambda writer=writer: writer.poll() is None)
-                uvloop.run(check(environ, run_id, options.rows))
-            finally:
-                writer.terminate()
-                writer.wait()
-            ratios.append(b / a)
-            print(f"{number:>5}  {a:>10.0f}/s  {b:>10.0f}/s  {b / a:>6.2f}", flush=True)
-        print(f"median ratio writer / bare loop: {statistics.median(ratios):.2f}")
+            rounds.append({})
+            for name, way in ways.items():
+                rounds[-1][name] = way()
+                print(f"round {number}: {name:<20} {rounds[-1][name].rate:>9,.0f} rows/s", flush=True)
+    print()
+    print(report(rounds))
+
+
+def report(rounds: list[dict[str, Pace]]) -> str:
+    """The table: medians over the rounds; ratios are taken within a round. Then the aims."""
+    lines = []
+    for name in rounds[0]:
+        ratios = [one[name].rate / one[BARE].rate for one in rounds]
+        spread = f"{min(ratios):.2f}-{max(ratios):.2f}"
+        rate, cpu = (median(values) for values in itertools.zip_longest(*(one[name] for one in rounds)))
+        lines.append((name, f"{rate:,.0f}", f"{median(ratios):.2f}", spread, f"{cpu * 1e6:,.0f}"))
+    head = ("median of rounds", "rows/s", "of bare", "least-most", "CPU us/row")
+    return "\n".join([table(head, lines), "", *_aims(rounds)])
+
+
+def _aims(rounds: list[dict[str, Pace]]) -> list[str]:
+    def ratio(one: str, other: str) -> float:
+        return median(paces[one].rate / paces[other].rate for paces in rounds)
+
+    aims = [
+        (f"writer / bare loop at least {AIM_OF_BARE}", ratio(WRITER, BARE), AIM_OF_BARE),
+        (f"unchanged / written at least {AIM_UNCHANGED:g}", ratio(UNCHANGED, WRITER), AIM_UNCHANGED),
+    ]
+    others = [name for name in rounds[0] if name not in (BARE, WRITER, UNCHANGED)]
+    aims += [(f"writer ahead of {name}", ratio(WRITER, name), 1.0) for name in others]
+    return [f"{text}: {value:.2f} {'met' if value >= aim else 'NOT MET'}" for text, value, aim in aims]
 
 
 if __name__ == "__main__":

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from imageflow import parked
 from imageflow.broker import Broker, Delivery, Outgoing
 from imageflow.broker.connect import connect
 from imageflow.broker.rabbitmq import RabbitBroker
 from imageflow.broker.sqlite import SqliteBroker
-from imageflow.errors import BrokerError, QueueFullError
+from imageflow.errors import BrokerError, NotFoundError, QueueFullError
 from imageflow.messages import PARKED_QUEUE
 from imageflow.secret import Secret
 
@@ -505,3 +506,90 @@ async def _settle_somehow(delivery: Delivery, dice: random.Random, done: Counter
         await delivery.retry(1, failed=dice.random() < 0.5)
     elif fate < 0.95:
         await delivery.hand_back()
+
+
+async def test_browsing_leaves_what_is_not_settled(broker: Broker, queue: str) -> None:
+    """Browsing gives what is ready, oldest first, and ends; what was settled is gone, the rest is there as before."""
+    await broker.publish(*(Outgoing(queue, str(i).encode(), headers={"n": str(i)}) for i in range(6)))
+    await ready(broker, queue, 6)
+    async with broker.browse(queue) as deliveries:
+        seen = []
+        async for delivery in deliveries:
+            seen.append((delivery.queue, delivery.body, delivery.headers["n"]))
+            if delivery.body == b"1":
+                await delivery.ack()
+            if delivery.body == b"2":
+                await delivery.park("looked at")
+            if delivery.body == b"3":
+                await delivery.hand_back()
+                break
+    assert seen == [(queue, str(i).encode(), str(i)) for i in range(4)]
+    async with parked_of(broker, queue) as aside:
+        assert (aside.body, aside.headers["reason"]) == (b"2", "looked at")
+    await ready(broker, queue, 4)
+    async with broker.consume(queue, prefetch=5) as deliveries:
+        assert sorted(delivery.body for delivery in await take(deliveries, 4)) == [b"0", b"3", b"4", b"5"]
+
+
+async def test_browsing_nothing(broker: Broker, queue: str) -> None:
+    """A queue that is empty, or was never made, has nothing to look at."""
+    async with broker.browse(queue) as deliveries:
+        assert [delivery async for delivery in deliveries] == []
+
+
+async def test_browsing_needs_no_consumer(place: Place, queue: str) -> None:
+    """A process that may not consume can look and settle beside the one that does."""
+    async with place.open() as consumer, connect(place.url, consumer=False) as visitor:
+        await consumer.publish(Outgoing(queue, b"a"), Outgoing(queue, b"b"))
+        await ready(consumer, queue, 2)
+        async with visitor.browse(queue) as deliveries:
+            assert (await anext(deliveries)).body == b"a"
+            await (await anext(deliveries)).ack()
+        await ready(consumer, queue, 1)
+        async with consumer.consume(queue, prefetch=5) as deliveries:
+            delivery = await take_one(deliveries)
+            assert delivery.body == b"a"
+            await delivery.ack()
+
+
+async def test_parked_messages_are_replayed_and_dropped(place: Place, queue: str) -> None:
+    """A parked message is listed with its reason, goes back to its queue as it was, or is dropped; unknown ids say so."""
+    name = f"imageflow.test.{queue}"
+    async with place.open() as broker:
+        await broker.publish(*(Outgoing(name, body, headers={"flow": "f"}) for body in (b"one", b"two")))
+        async with broker.consume(name, prefetch=2) as deliveries:
+            for delivery in await take(deliveries, 2):
+                await delivery.retry(1)
+            for delivery in await take(deliveries, 2):
+                await delivery.park("no good")
+            one, two = sorted(await mine(broker, name), key=lambda item: item.excerpt)
+            assert (one.flow, one.reason, one.bytes, one.excerpt) == ("f", "no good", 3, "one")
+            assert one.headers == {"flow": "f"}
+            assert (await parked.one(broker, two.id))[1] == b"two"
+            assert [item.id for item in await parked.replay(broker, one.id)] == [one.id]
+            again = await take_one(deliveries)
+            assert (again.body, again.headers) == (b"one", {"flow": "f"})
+            await again.ack()
+            await parked.drop(broker, two.id)
+            assert await mine(broker, name) == []
+            for act in (parked.replay, parked.drop, parked.one):
+                with pytest.raises(NotFoundError, match=two.id):
+                    await act(broker, two.id)
+
+
+async def mine(broker: Broker, queue: str) -> list[parked.Parked]:
+    """What was parked from a queue: the server's parked queue is everybody's."""
+    return [item for item in await parked.look(broker, 1000) if item.queue == queue]
+
+
+async def test_headers_of_strangers(broker: Broker, queue: str) -> None:
+    """Headers that mean something to us, and more of them than fit, do no harm when the message is published again."""
+    huge = {f"h{n}": "x" * 20_000 for n in range(5)}
+    await broker.publish(Outgoing(queue, b"x", headers={"attempts": "many", "flow": "f", **huge}))
+    async with broker.consume(queue, prefetch=1) as deliveries:
+        await (await take_one(deliveries)).retry(1)
+        delivery = await take_one(deliveries)
+        assert (delivery.headers["attempts"], delivery.headers["flow"]) == ("1", "f")
+        await delivery.park("why")
+    async with parked_of(broker, queue) as aside:
+        assert aside.headers["reason"] == "why"

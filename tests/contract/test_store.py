@@ -21,13 +21,14 @@ from imageflow import messages
 from imageflow.errors import NotFoundError, SettingsError, StoreError
 from imageflow.imageset import Image
 from imageflow.page import row_version
-from imageflow.row import Row, RowLog, fingerprint
+from imageflow.row import Row, RowLog, Try, fingerprint
 from imageflow.run import Counts, Run, Trigger, new_run_id
 from imageflow.secret import Secret
 from imageflow.store import HeldRow, LedgerEntry, Store, User, Wanted
 from imageflow.store.connect import connect
 from imageflow.store.sql import SqlStore
 from imageflow.store.tables import metadata
+from tests import schemas
 from tests.postgres_server import PrivatePostgres
 
 NOW = datetime(2026, 3, 29, 0, 59, 59, 123457, tzinfo=UTC)
@@ -66,8 +67,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 async def store(url: str, clock: FakeClock) -> AsyncIterator[SqlStore]:
+    embedded = url.startswith("sqlite")
+    if embedded:
+        schemas.lay(Path(url.removeprefix("sqlite:///")))
     async with connect(Secret(url), clock) as opened:
-        await opened.upgrade()
+        if not embedded:
+            await opened.upgrade()
         await opened.save_flow(flow_document())
         yield opened
 
@@ -432,6 +437,19 @@ async def test_the_last_page_moves_the_watermark(store: SqlStore, clock: FakeClo
     assert await store.watermark("winter") is None
 
 
+@pytest.mark.parametrize("since", [None, NOW - timedelta(days=9)])
+async def test_a_watermark_set_by_hand_stays(store: SqlStore, clock: FakeClock, since: datetime | None) -> None:
+    """A run that began to be read before does not undo it; the next run moves it again."""
+    await store.set_watermark("winter", NOW - timedelta(days=1))
+    run = await reading(store, clock)
+    await store.set_watermark("winter", since)
+    await store.save_page(run.run_id, 1, b"[]", cursor=None, last=True)
+    assert await store.watermark("winter") == since
+    later = await reading(store, clock)
+    await store.save_page(later.run_id, 1, b"[]", cursor=None, last=True)
+    assert await store.watermark("winter") == later.until
+
+
 async def test_when_the_watermark_stays(store: SqlStore, clock: FakeClock) -> None:
     """A run that may not move it, and a read that failed, leave the watermark alone; a read without pages may move it."""
     run = await reading(store, clock)
@@ -552,7 +570,7 @@ async def test_registering_numbers_rows(store: SqlStore, clock: FakeClock) -> No
     loaded = await store.run(run.run_id)
     assert (loaded.counts, loaded.pages_done) == (Counts(total=5, failed=1), 2)
     [logged] = await store.rows(run.run_id)
-    assert logged == msgspec.structs.replace(bad, run_id=run.run_id, row=2, page=1)
+    assert logged == msgspec.structs.replace(bad, run_id=run.run_id, row=2, page=1, settled_at=clock.now())
 
 
 async def test_a_page_registered_at_once(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
@@ -902,12 +920,19 @@ async def test_listing_rows(store: SqlStore, clock: FakeClock) -> None:
     run_id = await draining(store, clock, 5)
     payload = {"images": [1, 2.5, None, "ü"]}
     full = failure(
-        run_id, 3, attempts=8, retryable=True, payload=payload, version=row_version(2**31, 5), key="base_code"
+        run_id,
+        3,
+        attempts=8,
+        retryable=True,
+        payload=payload,
+        version=row_version(2**31, 5),
+        key="base_code",
+        tries=(Try(1.5, 503, "away", "SKU-1"), Try(3.25)),
     )
     await store.settle("t", [log(run_id, 5), full, log(run_id, 1), log(run_id, 4, "superseded"), failure(run_id, 2)])
     rows = await store.rows(run_id)
     assert [row.row for row in rows] == [1, 2, 3, 4, 5]
-    assert rows[2] == full
+    assert rows[2] == msgspec.structs.replace(full, settled_at=clock.now())
     assert [row.row for row in await store.rows(run_id, state="failed")] == [2, 3]
     assert [row.row for row in await store.rows(run_id, state="superseded")] == [4]
     assert [row.row for row in await store.rows(run_id, after=2, limit=2)] == [3, 4]
@@ -925,20 +950,70 @@ async def test_rows_of_a_product(store: SqlStore, clock: FakeClock) -> None:
     assert await store.product_rows("a") == []
 
 
+async def test_rows_that_failed_without_a_name(store: SqlStore, clock: FakeClock) -> None:
+    """Failed rows of no product are found by what is in their payloads, newest first; wildcards are letters."""
+    run_id = await draining(store, clock, 5)
+    payloads = [{"sku": "A%1"}, {"sku": "A_1"}, {"sku": 'ü"1'}, {"code": 1001}]
+    nameless = {"product": None, "images": (), "stage": "script"}
+    logs = [failure(run_id, row, payload=payload, **nameless) for row, payload in enumerate(payloads, 1)]
+    await store.settle("", [*logs, failure(run_id, 5, payload={"sku": "A%1"})])
+
+    async def found(text: str, **options: Any) -> list[int]:
+        return [row.row for row in await store.nameless_rows(text, **options)]
+
+    assert [await found(text) for text in ("A%1", "A_1", 'ü"1', "1001", "nope")] == [[1], [2], [3], [4], []]
+    assert await found("1") == [4, 3, 2, 1]
+    assert await found("1", limit=2) == [4, 3]
+
+
+async def test_what_the_ledger_knows(store: SqlStore, clock: FakeClock) -> None:
+    """A product on several domains, what is in flight as long as its writer lives, and who has a row's image set."""
+    run_id = await draining(store, clock, 2)
+    entries = [LedgerEntry(DOMAIN, product, 7, "d", run_id, 1) for product in ("A", "B")]
+    await store.settle("", [log(run_id, 1)], written=[*entries, LedgerEntry("https://other", "A", 8, "e", run_id, 2)])
+    await store.alive("w", 10)
+    await store.claim(DOMAIN, "w", "t", [Wanted("A", 9), Wanted("C", 5)])
+    ours, other = await store.ledger("A", [DOMAIN, "https://other", "https://none"])
+    assert ours == (DOMAIN, "A", 7, "d", run_id, 1, 9)
+    assert other == ("https://other", "A", 8, "e", run_id, 2, None)
+    assert await store.ledger("C", [DOMAIN]) == [(DOMAIN, "C", -1, None, None, None, 5)]
+    assert await store.ledger("D", [DOMAIN]) == []
+    assert await store.ledger("A", []) == []
+    assert [state.product for state in await store.targets(DOMAIN, run_id, 1)] == ["A", "B"]
+    assert await store.targets(DOMAIN, run_id, 2) == []
+    clock.move(11)
+    [gone] = await store.ledger("A", [DOMAIN])
+    assert gone.in_flight is None
+
+
+async def test_pages_by_their_number(store: SqlStore, clock: FakeClock) -> None:
+    """The number in a row's version leads to its page."""
+    run = await reading(store, clock)
+    saved = await store.save_page(run.run_id, 1, b"[1]", cursor=None, last=True)
+    assert saved is not None
+    assert await store.page_of(saved.seq) == await store.page(run.run_id, 1)
+    with pytest.raises(NotFoundError):
+        await store.page_of(saved.seq + 1)
+
+
 # retrying -------------------------------------------------------------------------------------------------------------
 
 
 async def test_failed_rows_are_retried(store: SqlStore, clock: FakeClock) -> None:
-    """Failed rows go back in flight with their versions, and their logs change in place."""
+    """Failed rows go back in flight with their versions and histories, and their logs change in place."""
     run_id = await draining(store, clock, 3)
-    await store.settle("t", [log(run_id, 1), failure(run_id, 2, attempts=8, key="base_code"), failure(run_id, 3)])
+    tries = (Try(1.5, 503, "away"), Try(9.0, 400, "no such image 2"))
+    second = failure(run_id, 2, attempts=2, key="base_code", tries=tries)
+    await store.settle("t", [log(run_id, 1), second, failure(run_id, 3, attempts=1)])
     count, outbox = await store.reopen(run_id)
     assert count == 2
     [message] = outbox
     assert message.queue == "imageflow.write.winter"
-    assert messages.decode(message.body) == messages.RowsReady(
-        run_id, "winter", 1, (Row(2, 2, "sku-2", IMAGES, "base_code"), Row(3, 3, "sku-3", IMAGES))
+    again = (
+        Row(2, 2, "sku-2", IMAGES, "base_code", tries=tries),
+        Row(3, 3, "sku-3", IMAGES, tries=(Try(clock.now().timestamp(), 400, "no such image 3"),)),
     )
+    assert messages.decode(message.body) == messages.RowsReady(run_id, "winter", 1, again)
     assert await store.unsent(0) == [*(await store.unsent(0))[:-1], message]
     run = await store.run(run_id)
     assert (run.status, run.finished_at) == ("draining", None)

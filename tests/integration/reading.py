@@ -24,6 +24,7 @@ from imageflow.run import Run, Trigger, new_run_id
 from imageflow.secret import Secret
 from imageflow.store.connect import connect
 from imageflow.transport import Transport
+from tests import schemas
 
 ENVIRON = {"OMNITRON_PASSWORD": "om-secret-word", "ERP_USER": "demo", "ERP_PASSWORD": "demo"}
 
@@ -52,7 +53,7 @@ class Bench:
 
     def __init__(self, path: Path, transport: Transport) -> None:
         self.clock = Clock()
-        self.store: Any = connect(Secret(f"sqlite:///{path / 'store.db'}"), self.clock)
+        self.store: Any = connect(Secret(schemas.lay(path / "store.db")), self.clock)
         self.broker: Any = SqliteBroker(path / "broker.db")
         self.transport = transport
         self.environ = dict(ENVIRON)
@@ -140,7 +141,6 @@ async def bench(path: Path) -> AsyncIterator[Bench]:
     async with AsyncExitStack() as stack:
         made = Bench(path, await stack.enter_async_context(Transport()))
         await stack.enter_async_context(made.store)
-        await made.store.upgrade()
         await stack.enter_async_context(made.broker)
         yield made
 

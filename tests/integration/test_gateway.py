@@ -24,6 +24,7 @@ from imageflow.row import RowLog
 from imageflow.secret import Secret
 from imageflow.store import User
 from imageflow.store.connect import connect
+from tests import schemas
 
 MEGABYTE = 1024 * 1024
 KEY = b"a secret key"
@@ -82,10 +83,9 @@ async def no_problems():
 @asynccontextmanager
 async def opened(tmp_path, *, broker=None, store=None, ready=no_problems, **options):
     async with (
-        connect(Secret(f"sqlite:///{tmp_path}/store.db"), CLOCK) as real_store,
+        connect(Secret(schemas.lay(tmp_path / "store.db")), CLOCK) as real_store,
         SqliteBroker(tmp_path / "broker.db") as real_broker,
     ):
-        await real_store.upgrade()
         tokens = {}
         await add_user(real_store, "erp", "correct horse", "operator")
         erp = await real_store.user("erp")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 import signal
@@ -42,7 +43,7 @@ def process(rows):
     return attack(rows) if rows and rows[0].get("attack") else rows
 """
 
-REFUSED = r"PermissionError|ImportError|ModuleNotFoundError|RuntimeError|OSError|ran longer|KeyError|crashed|ended its process"
+REFUSED = r"RefusedError|PermissionError|ImportError|ModuleNotFoundError|RuntimeError|OSError|ran longer|KeyError|crashed|ended its process"
 
 ATTACKS: dict[str, tuple[str, str]] = {
     "read a file": ("return io.open('/etc/passwd').read()", r"a script may not use open"),
@@ -66,7 +67,7 @@ ATTACKS: dict[str, tuple[str, str]] = {
     "subprocess": ("return real_import('subprocess').run(['id'])", REFUSED),
     "_posixsubprocess": ("return real_import('_posixsubprocess').fork_exec", REFUSED),
     "signal the service": ("return os['kill'](os['getppid'](), 9)", r"a script may not use os.kill"),
-    "ctypes": ("return real_import('ctypes').CDLL(None)", r"a script may not use ctypes"),
+    "ctypes": ("return real_import('ctypes').CDLL(None)", REFUSED),
     "a pipe, which nothing audits": ("return os['pipe']()", r"PermissionError: \[Errno 1\]"),
     "memory as a file, which nothing audits": ("return os['memfd_create']('x')", r"PermissionError: \[Errno 1\]"),
     "stat, which nothing audits": ("return os['stat']('/')", r"PermissionError: \[Errno 1\]"),
@@ -87,17 +88,43 @@ ATTACKS: dict[str, tuple[str, str]] = {
     ),
     "an output flood": ("return ['x' * 10**6] * 100", r"the result is larger than 16 MB"),
     "a flood of objects": ("return [[]] * 10**6", r"the result has more than 500,000 objects"),
+    "a flood of values": ("return ['ab'] * 3_000_000", r"the result has more than 2,000,000 values"),
     "a huge number": ("return [10 ** 10**5]", r"\w"),
     "half a character": ("return ['\\ud800']", r"UnicodeEncodeError"),
     "what is no JSON": ("return [object()]", r"TypeError"),
     "nothing at all": ("return None", r"process\(\) returned neither a list nor an object but null"),
     "walk the frames": (
-        (
-            "try: 1 / 0\nexcept Exception as e: f = e.__traceback__.tb_frame\n"
-            "while 'Workshop' not in f.f_globals: f = f.f_back\n"
-            "return f.f_globals['os'].system('id')"
-        ),
-        r"a script may not use os.system",
+        "try: 1 / 0\nexcept Exception as e: return e.__traceback__.tb_frame.f_back.f_locals",
+        r"a script may not use tb_frame",
+    ),
+    "walk the frames, by sys": ("return os['sys']._getframe(1).f_locals", r"a script may not use sys._getframe"),
+    "walk the frames, by a generator": (
+        "g = (g.gi_frame.f_back for _ in (1,))\nreturn next(g)",
+        r"a script may not use gi_frame",
+    ),
+    "walk the frames, by a signal's handler": (
+        "s = real_import('_signal')\ns.signal(s.SIGALRM, lambda n, frame: print(frame.f_back))\nwhile True: pass",
+        r"PermissionError: \[Errno 1\]",
+    ),
+    "walk the frames, by a format": (
+        "try: 1 / 0\nexcept Exception as e: return ['{0.__traceback__.tb_frame.f_back.f_locals}'.format(e)]",
+        r"a script may not use tb_frame",
+    ),
+    "another code for the worker's functions": (
+        "os['sys'].modules['imageflow.transform.jail'].frame.__code__ = attack.__code__",
+        r"a script may not use __code__",
+    ),
+    "other defaults for the worker's functions": (
+        "os['sys'].modules['imageflow.transform.jail']._Names.changed.__kwdefaults__ = {}",
+        r"a script may not use __kwdefaults__",
+    ),
+    "another class for a module": ("json.__class__ = type('M', (type(json),), {})", r"a script may not use __class__"),
+    "other bases for a class": ("json.JSONDecoder.__bases__ = (dict,)", r"a script may not use __bases__"),
+    "all objects": ("return real_import('gc').get_objects()", r"a script may not use gc"),
+    "shared memory": ("return real_import('_posixshmem').shm_open('/x', 66, 0o600)", REFUSED),
+    "a thread of another interpreter": (
+        "i = real_import('_xxsubinterpreters')\ni.run_string(i.create(), 'import os; os.system(\"id\")')",
+        REFUSED + "|RunFailedError|may not use",
     ),
     "importlib": ("return real_import('importlib').import_module('urllib.request')", REFUSED),
     "a thread left running": (
@@ -142,6 +169,10 @@ ATTACKS: dict[str, tuple[str, str]] = {
     ),
     "ignore the alarm": (
         "s = real_import('_signal')\ns.signal(s.SIGALRM, s.SIG_IGN)\nwhile True: pass",
+        r"PermissionError: \[Errno 1\]",
+    ),
+    "silence the alarm": (
+        "s = real_import('_signal')\ns.setitimer(s.ITIMER_REAL, 0)\nwhile True: pass",
         r"the script ran longer than 0.6s",
     ),
 }
@@ -172,7 +203,7 @@ def told(outcome: Outcome) -> str:
 async def test_attacks_end_as_failed_pages(jails: Jails, name: str) -> None:
     """An attack is a failed page with a reason; the flow's next page works, and so does the other flow's."""
     body, expected = ATTACKS[name]
-    timeout = 10 if "MB" in expected or "flood of objects" in name else TIMEOUT
+    timeout = 10 if "MB" in expected or ("flood of" in name and "errors" not in name) else TIMEOUT
     program = attacking(body, timeout)
     started = time.monotonic()
     assert re.search(expected, told(await jails.run("evil", program, ATTACK)))
@@ -210,6 +241,19 @@ async def test_there_is_no_environment(jails: Jails, monkeypatch: pytest.MonkeyP
     assert all(Path(argument).is_dir() for argument in arguments)
 
 
+async def test_nothing_is_open_but_the_pipes(jails: Jails) -> None:
+    """No file, socket or folder of the service is open in a worker: only /dev/null, twice, and three pipes."""
+    body = """
+found = {}
+for fd in range(256):
+    try: found[fd] = os["lseek"](fd, 0, 1)
+    except OSError as error:
+        if error.errno != 9: found[fd] = error.errno
+return [sorted(found.values())]
+"""
+    assert await jails.run("evil", attacking(body, 5), ATTACK) == Ran([[0, 0, *[errno.ESPIPE] * 3]])
+
+
 async def test_one_page_does_not_poison_the_next(jails: Jails) -> None:
     """Patched modules, classes, builtins and contexts are as they were when the next page comes."""
     poison = """
@@ -242,6 +286,96 @@ async def test_one_page_does_not_poison_the_next(jails: Jails) -> None:
     assert before.result == [1, 0, "0.3333333333333333333333333333", [1, 2], True, False]
     assert isinstance(await jails.run("evil", program, ATTACK), Ran)
     assert await jails.run("evil", program, PAGE) == before
+
+
+SAME = "class Same:\n    def __eq__(self, other): return True\n    def __call__(self, *rest): return 'poison'\n"
+JAIL = "jail = os['sys'].modules['imageflow.transform.jail']\n"
+POISONS = {
+    "what says that it equals everything": SAME + "json.loads = Same()",
+    "a decoder's method": "json._default_decoder.decode = lambda text: 'poison'",
+    "a decoder's constants": "json.decoder._CONSTANTS['NaN'] = 'poison'",
+    "another json": "os['sys'].modules['json'] = type('M', (), {'loads': lambda text: 'poison'})",
+    "names that changed places": (
+        "d = vars(json)\nd['loads'], d['dumps'] = d['dumps'], d['loads']\n"
+        "items = [*d.items()]\nd.clear()\nd.update(items)"
+    ),
+    "keys that changed places": (
+        "d = vars(json)\nitems = {**d}\nd.clear()\n"
+        "d.update({{'loads': 'dumps', 'dumps': 'loads'}.get(k, k): v for k, v in items.items()})"
+    ),
+    "builtins": "b = vars(os['sys'].modules['builtins'])\nb.update(len=lambda value: 99, all=lambda value: True)",
+    "a table": "import html.entities\nhtml.entities.html5['auml;'] = 'poison'",
+    "an expression": "import re\nre.purge()\nre._cache[str, 'a', re.compile('b').flags & 0] = re.compile('b')",
+    "decimal's defaults": "import decimal\ndecimal.DefaultContext.prec = 3\ndecimal.getcontext().prec = 3",
+    "the depth of recursion": "os['sys'].setrecursionlimit(60)",
+    "a list of callbacks": "real_import('gc').callbacks.append(lambda *rest: 1 / 0)",
+    "an audit hook": "def hook(*rest): raise ValueError\nos['sys'].addaudithook(hook)",
+    "prints": "os['sys'].stdout.write = lambda text: None\nos['sys'].stdout.take = lambda: 'poison'",
+    "what puts things back": JAIL
+    + "jail.Untouched.restore = jail.Untouched.restore_ours = lambda self: None\njson.loads = len",
+    "what compares": JAIL + "jail._Names.changed = lambda self: False\njson.loads = len",
+    "the worker's functions": JAIL + "jail.frame = jail.failure_of = jail._rows = jail.rows_at = lambda *rest: 1 / 0",
+    "the mapping's": "os['sys'].modules['imageflow.transform.mapping'].apply = lambda *rest: 'poison'",
+    "jolt's": "os['sys'].modules['pyjolt'].Chainr.apply = lambda *rest: 'poison'",
+    "msgspec's": "m = os['sys'].modules['msgspec.json']\nm.decode = m.encode = lambda *rest, **names: 'poison'",
+    "the alarm": JAIL + "a = real_import('_signal').getsignal(14).__self__\na._armed = a._seconds = 0.0",
+    "what os does": "os['read'] = os['write'] = lambda *rest: 1 / 0",
+}
+STATE = """
+def process(rows):
+    import decimal, html, json, re
+    if "attack" in rows[0]:
+        return attack(rows)
+    def deep(left): return left and deep(left - 1)
+    print("here")
+    return [json.loads('{"a": [1]}'), str(json.loads("NaN")), json.dumps(1), len(""), all([0]), html.unescape("&auml;"),
+        re.match("a", "a") is None, str(decimal.Decimal(1) / 3), str(decimal.Context().prec), deep(200)]
+"""
+
+
+@pytest.mark.parametrize("name", POISONS)
+async def test_nothing_stays_for_the_next_page(jails: Jails, name: str) -> None:
+    """Whatever a page does to modules, to the worker's own among them, the next page of the flow comes out the same."""
+    spec = b'[{"operation":"shift","spec":{"*":"[]"}}]'
+    program = Program(
+        PRELUDE + "def attack(rows):\n" + textwrap.indent(POISONS[name], "    ") + "\n    return rows\n" + STATE, spec
+    )
+    before = await jails.run("evil", program, PAGE)
+    assert isinstance(before, Ran)
+    assert before.result == [{"a": [1]}, "nan", "1", 0, False, "ä", False, "0.3333333333333333333333333333", "28", 0]
+    assert before.prints == "here\n"
+    await jails.run("evil", program, ATTACK)
+    assert await jails.run("evil", program, PAGE) == before
+
+
+async def test_ctypes_is_gone(jails: Jails) -> None:
+    """Of ctypes, by which all memory could be read and written, no function and no pointer is left to be found."""
+    body = """
+def below(kind):
+    for sub in type.__subclasses__(kind):
+        yield sub
+        yield from below(sub)
+names = [kind.__name__ for kind in below(object)]
+return [name for name in names if name.startswith("LP_") or name in ("CDLL", "PyDLL", "_FuncPtr", "CFunctionType")]
+"""
+    assert await jails.run("evil", attacking(body, 10), ATTACK) == Ran([])
+
+
+async def test_others_are_served_meanwhile(jails: Jails) -> None:
+    """While flows loop, eat memory, fork and crash, another flow's pages come out right and in time."""
+    attacks = ["a fork bomb", "a growing list", "a crash", "an endless loop in C", "close the pipes"]
+    good = Program("def process(r): return r")
+    await jails.run("good", good, PAGE)
+    async with asyncio.TaskGroup() as group:
+        evil = [group.create_task(jails.run(name, attacking(ATTACKS[name][0], 2.0), ATTACK)) for name in attacks]
+        pages = 0
+        while not all(task.done() for task in evil):
+            async with asyncio.timeout(5):
+                assert await jails.run("good", good, PAGE) == Ran([{"sku": "A"}])
+            pages += 1
+            await asyncio.sleep(0.01)
+    assert pages > 20
+    assert all(isinstance(task.result(), Broken) for task in evil)
 
 
 async def test_an_answer_forged_for_the_next_page(jails: Jails) -> None:
@@ -429,6 +563,19 @@ attempts = {
     "bpf": lambda: called("syscall", 321, 0, 0, 0),
     "openat": lambda: called("syscall", 257, -100, b"/etc/passwd", 0),
     "clone3": lambda: called("syscall", 435, 0, 0),
+    "userfaultfd": lambda: called("syscall", 323, 0),
+    "pidfd_open": lambda: called("syscall", 434, parent, 0),
+    "tgkill": lambda: called("syscall", 234, parent, parent, 15),
+    "shmget": lambda: called("syscall", 29, 0, 4096, 0o1600),
+    "perf_event_open": lambda: called("syscall", 298, 0, 0, -1, -1, 0),
+    "keyctl": lambda: called("syscall", 250, 0, 0, 0, 0, 0),
+    "sendmsg": lambda: called("syscall", 46, 1, 0, 0),
+    "dup": lambda: os.dup(1),
+    "pipe": lambda: os.pipe(),
+    "a thread": lambda: __import__("_thread").start_new_thread(print, ()),
+    "another handler": lambda: signal.signal(signal.SIGALRM, signal.SIG_IGN),
+    "another handler, by number": lambda: called("syscall", 13, 14, 0, 0, 8),
+    "mprotect rx": lambda: called("mprotect", 0, 0, 5),
 }
 def called(name, *arguments):
     result = getattr(libc, name)(*[a if isinstance(a, (bytes, type(None))) else ctypes.c_long(a) for a in arguments])
@@ -439,8 +586,8 @@ for name, attempt in attempts.items():
     try:
         attempt()
         escaped.append(name)
-    except ValueError:
-        pass  # setrlimit's word for EPERM
+    except (ValueError, RuntimeError):
+        pass  # the words of setrlimit and threads for EPERM
     except OSError as error:
         if error.errno != 1:
             escaped.append(f"{name}: errno {error.errno}")

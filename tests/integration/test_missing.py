@@ -25,6 +25,7 @@ from imageflow.secret import Secret
 from imageflow.store import LedgerEntry, Wanted
 from imageflow.store.connect import connect
 from imageflow.transport import Transport
+from tests import schemas
 
 ROUND = timedelta(hours=4)
 
@@ -94,8 +95,7 @@ async def world(tmp_path: Path) -> AsyncIterator[Any]:
             fake = FakeOmnitron(**{"products": 250, **omnitron})
             await stack.enter_async_context(fake.serve())
             clock = Clock()
-            store = await stack.enter_async_context(connect(Secret(f"sqlite:///{tmp_path / 'store.db'}"), clock))
-            await store.upgrade()
+            store = await stack.enter_async_context(connect(Secret(schemas.lay(tmp_path / "store.db")), clock))
             broker = await stack.enter_async_context(SqliteBroker(tmp_path / "broker.db"))
             made = World(fake, store, broker, await stack.enter_async_context(Transport()))
             made.clock = clock

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -18,6 +19,7 @@ from aiohttp import web
 from imageflow import messages
 from imageflow.broker import Depth, Outgoing
 from imageflow.emulator import FakeErp, FakeOmnitron
+from imageflow.emulator.hostile import MODES
 from imageflow.errors import Postponed, TransportError
 from imageflow.messages import ReadPage
 from imageflow.relay import Relay
@@ -139,12 +141,18 @@ async def test_a_run_by_identifiers(at: Bench, world: Any):
 
 
 class Hostile(NamedTuple):
-    """A mode of the fake ERP and what must come of it: an error, or all rows (with a warning)."""
+    """A mode of the fake ERP and what must come of it: an error, or all rows, or a warning; `lacks`: that rows did not
+    come, or may not have. `again`: rows may come more than once. `shapeless`: rows without a SKU. `erp`: its settings.
+    """
 
     mode: str
     kind: str
     error: str | None = None
     warning: str | None = None
+    lacks: bool = False
+    again: bool = False
+    shapeless: bool = False
+    erp: Mapping[str, Any] = MappingProxyType({})
 
 
 HOSTILE = [
@@ -164,15 +172,39 @@ HOSTILE = [
     Hostile("next_empty", "next"),
     Hostile("next_zero", "next"),
     Hostile("next_object", "next", error="URL was expected"),
-    Hostile("next_lost", "next", warning="counts 25"),
-    Hostile("growing_total", "total", warning="total changed"),
+    Hostile("next_null_text", "next", error="repeated URL"),
+    Hostile("next_null_text", "token", error="answered 400"),
+    Hostile("next_lost", "next", warning="counts 25", lacks=True),
+    Hostile("shrinking_total", "total", warning="total changed.*watermark stays", lacks=True),
+    Hostile("shrinking_total", "page", warning="total changed.*watermark stays", lacks=True),
+    Hostile("growing_total", "total", warning="total changed|25 of 6. rows", lacks=True),
     Hostile("text_total", "total"),
     Hostile("null_total", "total", warning="no number at total_path"),
     Hostile("zero_total", "total"),
     Hostile("capped_limit", "total"),
     Hostile("ignored_limit", "total"),
     Hostile("ignored_offset", "offset", error="repeated page"),
-    Hostile("empty_page", "total", warning="10 of 25 rows"),
+    Hostile("offset_ceiling", "offset", warning="counts 25", lacks=True, erp={"ceiling": 20}),
+    Hostile("offset_ceiling", "total", warning="20 of 25 rows", lacks=True, erp={"ceiling": 20}),
+    Hostile("offset_ceiling", "next", warning="counts 25", lacks=True, erp={"ceiling": 20}),
+    Hostile("empty_page", "total", warning="10 of 25 rows", lacks=True),
+    Hostile("empty_page", "offset", warning="counts 25", lacks=True),
+    Hostile("empty_page", "next", warning="counts 25", lacks=True),
+    Hostile("half_page", "offset", warning="counts 25", lacks=True),
+    Hostile("half_page", "page", warning="13 of 25 rows", lacks=True),
+    Hostile("half_page", "next", warning="counts 25", lacks=True),
+    Hostile("half_page", "total"),
+    Hostile("half_page", "seek"),
+    Hostile("shifting_offsets", "offset", warning="repeats rows", again=True),
+    Hostile("shifting_offsets", "total", warning="repeats rows", again=True, erp={"rows": 30}),
+    Hostile("shifting_offsets", "page", warning="repeats rows", again=True, erp={"rows": 30}),
+    Hostile("vanishing_rows", "offset", warning="counts 25", lacks=True),
+    Hostile("vanishing_rows", "total", warning="23 of 25 rows", lacks=True),
+    Hostile("vanishing_rows", "next", warning="counts 25", lacks=True),
+    Hostile("duplicate_rows", "offset", again=True),
+    Hostile("duplicate_rows", "total", again=True, erp={"rows": 30}),
+    Hostile("duplicate_rows", "next", again=True),
+    Hostile("ignored_filter", "offset"),
     Hostile("stuck_marker", "seek", error="does not advance|came before"),
     Hostile("missing_marker", "seek", error="no marker"),
     Hostile("missing_list", "offset", error="nothing at rows_path 'results'"),
@@ -181,6 +213,20 @@ HOSTILE = [
     Hostile("text_list", "offset", error="a text"),
     Hostile("single_object", "offset", error="an object"),
     Hostile("empty_list", "total", error="gives none"),
+    Hostile("empty_list", "offset", warning="counts 25", lacks=True),
+    Hostile("null_rows", "offset", error="repeated page"),
+    Hostile("null_rows", "none", shapeless=True),
+    Hostile("scalar_rows", "none", shapeless=True),
+    Hostile("mixed_rows", "offset", shapeless=True),
+    Hostile("bad_images", "offset"),
+    Hostile("deep_nesting", "offset"),
+    Hostile("huge_ints", "offset"),
+    Hostile("huge_order", "offset"),
+    Hostile("duplicate_keys", "offset"),
+    Hostile("null_byte", "offset"),
+    Hostile("control_characters", "offset", error="not JSON"),
+    Hostile("lone_surrogate", "offset", error="not JSON"),
+    Hostile("python_repr", "offset", error="not JSON"),
     Hostile("error_200", "offset", error="deadlock victim"),
     Hostile("html_200", "offset", error="HTML"),
     Hostile("html_as_json", "offset", error="HTML"),
@@ -203,12 +249,16 @@ HOSTILE = [
     Hostile("hang", "offset", error="did not answer in time"),
     Hostile("reset_mid_body", "offset", error="tried 7 times"),
     Hostile("wrong_content_length", "offset", error="tried 7 times"),
+    Hostile("short_content_length", "offset", error="tried 7 times|truncated"),
+    Hostile("slow_loris", "offset", error="in time"),
+    Hostile("unfinished_chunks", "offset", error="in time"),
     Hostile("broken_chunk", "offset", error="tried 7 times"),
     Hostile("endless_body", "offset", error="larger than|in time"),
     Hostile("gzip_bomb", "offset", error="larger than"),
     Hostile("gzip", "offset"),
     Hostile("bad_gzip", "offset", error="tried 7 times"),
     Hostile("truncated_gzip", "offset", error="tried 7 times|truncated"),
+    Hostile("unknown_encoding", "offset"),
     Hostile("too_many_headers", "offset", error="tried 7 times"),
     Hostile("huge_header", "offset", error="tried 7 times"),
     Hostile("cookies", "offset"),
@@ -218,6 +268,7 @@ HOSTILE = [
     Hostile("retry_after_zero", "offset"),
     Hostile("retry_after_one", "offset"),
     Hostile("retry_after_past", "offset"),
+    Hostile("retry_after_date", "offset"),
     Hostile("retry_after_nonsense", "offset"),
     Hostile("retry_after_huge", "offset", error="asks for 86400 s"),
     Hostile("server_errors_then_ok", "offset"),
@@ -227,39 +278,58 @@ HOSTILE = [
     Hostile("always_500", "offset", error="answered 500.*tried 7 times"),
     Hostile("error_mid_read", "offset", error="page 2: .*answered 500"),
     Hostile("unauthorized", "offset", error="answered 401"),
+    Hostile("unauthorized", "offset", error="answered 401", erp={"auth": "token"}),
+    Hostile("unauthorized_mid_read", "offset", error="answered 401"),
+    Hostile("unauthorized_mid_read", "offset", erp={"auth": "token"}),
+    Hostile("expired_token", "offset", erp={"auth": "token"}),
     Hostile("forbidden_mid_read", "offset", error="answered 403"),
     Hostile("not_found_mid_read", "offset", error="answered 404"),
     Hostile("accepted", "offset"),
     Hostile("redirect", "offset"),
     Hostile("redirect_relative", "offset"),
+    Hostile("redirect_307", "offset"),
+    Hostile("redirect_to_login", "offset", error="answered 405"),
     Hostile("redirect_foreign", "offset", error="another origin"),
     Hostile("redirect_loop", "offset", error="more than 5 times"),
     Hostile("redirect_nowhere", "offset", error="without saying where"),
     Hostile("cookie_wall", "offset", error="more than 5 times"),
 ]
-PARTIAL = {"next_lost", "empty_page"}
 
 
-@pytest.mark.parametrize("case", HOSTILE, ids=lambda case: f"{case.mode}-{case.kind}")
+def named(case: Hostile) -> str:
+    return "-".join((case.mode, case.kind, *map(str, case.erp.values())))
+
+
+def test_every_mode_is_in_the_table():
+    """No way to be hostile is left out."""
+    assert {case.mode for case in HOSTILE} == set(MODES)
+
+
+@pytest.mark.parametrize("case", HOSTILE, ids=named)
 async def test_hostile_erps(at: Bench, world: Any, case: Hostile):
-    """Each way to be hostile ends as it should: read in full, or a failed run that says why; never anything between."""
-    here = await world(mode=case.mode, bomb_bytes=8 << 20)
-    pagination = {**PAGINATIONS[case.kind], "max_pages": 40}
-    run = await at.read(here.flow(case.kind, pagination=pagination, timeout="250ms", max_answer_bytes=1 << 20))
+    """Each way to be hostile ends as it should: read in full, or a failed run that says why, or a warning of what did
+    not come; the watermark moves only where everything came.
+    """
+    here = await world(mode=case.mode, bomb_bytes=8 << 20, **case.erp)
+    bounded = {"max_pages": 40} if case.kind != "none" else {}
+    login = {**TOKEN_LOGIN, "url": f"{here.erp.url}/login"} if case.erp.get("auth") else None
+    limits = {"timeout": "250ms", "max_answer_bytes": 1 << 20}
+    run = await at.read(here.flow(case.kind, pagination=PAGINATIONS[case.kind] | bounded, login=login, **limits))
+    complete = case.error is None and not case.lacks
+    assert await at.store.watermark("winter") == (at.clock.began if complete else None)
     if case.error is not None:
-        assert run.error is not None
-        assert (run.error_stage, bool(re.search(case.error, run.error))) in (
-            ("read", True),
-            ("login", True),
-        ), run.error
-        assert len(run.error) <= 1000
-        assert await at.store.watermark("winter") is None
+        assert re.search(case.error, str(run.error)), run.error
+        assert run.error_stage in ("read", "login")
+        assert len(str(run.error)) <= 1000
         return
     assert run.error is None
     assert bool(run.warnings) == (case.warning is not None)
-    assert all(case.warning in warning for warning in run.warnings[:1] if case.warning)
-    if case.mode not in PARTIAL:
-        assert skus(await at.rows(run)) == list(here.erp.skus())
+    assert all(re.search(str(case.warning), text) for text in run.warnings)
+    rows = await at.rows(run)
+    if case.shapeless:
+        assert len(rows) == len(list(here.erp.skus()))
+    elif complete:
+        assert sorted(set(skus(rows)) if case.again else skus(rows)) == list(here.erp.skus())
 
 
 async def test_a_read_short_of_the_total_keeps_the_watermark(at: Bench, world: Any):

@@ -29,6 +29,7 @@ from imageflow.store.sql import SqlStore
 from imageflow.transform import transformer as module
 from imageflow.transform.script import Jails
 from imageflow.transform.transformer import Transformer
+from tests import schemas
 
 U = "https://c.example/"
 
@@ -111,8 +112,7 @@ class Line:
 @pytest.fixture
 async def line(tmp_path: Path) -> AsyncIterator[Line]:
     async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(connect(Secret(f"sqlite:///{tmp_path / 'store.db'}"), SystemClock()))
-        await store.upgrade()
+        store = await stack.enter_async_context(connect(Secret(schemas.lay(tmp_path / "store.db")), SystemClock()))
         broker = await stack.enter_async_context(SqliteBroker(tmp_path / "broker.db"))
         jails = await stack.enter_async_context(Jails())
         yield Line(store, broker, jails)

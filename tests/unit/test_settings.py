@@ -53,3 +53,27 @@ def test_a_data_dir_that_cannot_be_written_is_named(tmp_path):
         bootstrap.data_dir_lock(found),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("value", "hosts"),
+    [
+        ("", ()),
+        ("0", ()),
+        ("false", ()),
+        ("true", ("*",)),
+        ("1", ("*",)),
+        ("*", ("*",)),
+        ("Images.intern, 10.0.0.1,[::1]", ("images.intern", "10.0.0.1", "[::1]")),
+    ],
+)
+def test_hosts_of_private_images(value, hosts):
+    """None, all, or those that are named."""
+    assert settings.load({"IMAGEFLOW_PREFLIGHT_ALLOW_PRIVATE": value}).preflight_allow_private == hosts
+
+
+def test_what_is_no_host_is_refused():
+    """A URL, or a network, is not a host name: the variable is named."""
+    for wrong in ("http://a", "10.0.0.0/8", "a b"):
+        with pytest.raises(SettingsError, match="PREFLIGHT_ALLOW_PRIVATE"):
+            settings.load({"IMAGEFLOW_PREFLIGHT_ALLOW_PRIVATE": wrong})

@@ -44,7 +44,7 @@ class Users:
         self.tokens = {}
         self.lookups = 0
 
-    async def save_user(self, user):
+    async def save_user(self, user, *, act=None):
         self.users[user.name] = user
 
     async def user(self, name):

@@ -40,8 +40,18 @@ def test_none_ends_after_one_page():
 
 
 def test_none_warns_of_more():
-    """An answer that counts more rows than it gave is worth a warning."""
-    assert "counts 250" in turn(erp(type="none"), got(rows(0, 100), count=250)).warnings[0]
+    """An answer that counts more rows than it gave is worth a warning, and leaves the read incomplete."""
+    result = turn(erp(type="none"), got(rows(0, 100), count=250))
+    assert "counts 250" in result.warnings[0]
+    assert not result.complete
+
+
+@pytest.mark.parametrize("beside", [{"count": 11}, {"total": "11"}, {"has_more": True}])
+def test_next_that_is_lost(beside: dict[str, Any]):
+    """No next page, though the same answer speaks of more rows: the read ends, but not as complete."""
+    result = turn(erp(type="next"), got(rows(0, 10), **beside))
+    assert isinstance(result, Last)
+    assert (len(result.warnings), result.complete) == (1, False)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +104,45 @@ def test_changed_total_warns_once():
     assert "changed from 100 to 101" in second.warnings[0]
 
 
+def test_falling_total_leaves_the_read_incomplete():
+    """A total that falls: rows moved up, some may have been passed over. It is no stop either until a page is short."""
+    definition = erp(type="offset", limit=10, total_path="total")
+    first = turn(definition, got(rows(0, 10), total=30))
+    second = turn(definition, got(rows(11, 10), total=20), first.cursor)
+    assert isinstance(second, More)
+    assert "from 30 to 20" in second.warnings[0]
+    assert "watermark stays" in second.warnings[0]
+    assert turn(definition, got(rows(21, 9), total=29), second.cursor) == Last(complete=False)
+
+
+@pytest.mark.parametrize("kind", ["offset", "page"])
+def test_pages_that_overlap(kind: str):
+    """A row that comes again shows that rows moved: it is said once, and the total ends nothing but a short page does."""
+    definition = erp(type=kind, limit=10, total_path="total")
+    first = turn(definition, got(rows(0, 10), total=30))
+    second = turn(definition, got(rows(9, 10), total=30), first.cursor)
+    assert "page 2 repeats rows of the page before" in second.warnings[0]
+    third = turn(definition, got(rows(18, 10), total=30), second.cursor)
+    assert isinstance(third, More)
+    assert turn(definition, got(rows(27, 3), total=30), third.cursor) == Last()
+    assert third.warnings == ()
+
+
+def test_rows_that_stand_twice_in_a_page():
+    """A page with more rows than were asked for, one of them twice: the next offset passes over no other row."""
+    definition = erp(type="offset", limit=10, total_path="total")
+    result = turn(definition, got([*rows(0, 10), *rows(9, 1)], total=20))
+    assert paging.parameters(definition.pagination, result.cursor)["offset"] == 10
+    assert turn(definition, got(rows(10, 10), total=20), result.cursor) == Last()
+
+
+def test_equal_rows_are_the_erps_business():
+    """Equal rows in a page of the right size are counted like all others."""
+    definition = erp(type="offset", limit=10, total_path="total")
+    result = turn(definition, got([{"id": 1}] * 10, total=30))
+    assert paging.parameters(definition.pagination, result.cursor)["offset"] == 10
+
+
 def test_ending_short_of_the_total():
     """An empty page before the total is a warning, and the read is not complete: the watermark must not move."""
     definition = erp(type="offset", limit=10, total_path="total")
@@ -138,6 +187,40 @@ def test_seek():
     result = turn(definition, got([{"key": {"id": 7}}]))
     assert paging.parameters(definition.pagination, result.cursor) == {"after": 7, "limit": 2}
     assert isinstance(turn(definition, got([]), result.cursor), Last)
+
+
+def seek(*pages: list[int]) -> tuple[Any, list[str]]:
+    """The last turn over pages of rows with these markers and then an empty one, and all warnings."""
+    definition, cursor, warnings = erp(type="seek", param="after", value_path="id", limit=3), None, []
+    for number, page in enumerate((*pages, [])):
+        result = turn(definition, got([{"id": marker, "n": number} for marker in page]), cursor)
+        cursor = getattr(result, "cursor", None)
+        warnings += result.warnings
+    return result, warnings
+
+
+@pytest.mark.parametrize(
+    ("pages", "complaint"),
+    [
+        (([1, 2, 2], [3]), "several rows share the marker at the end of page 1"),
+        (([1, 2, 2],), "several rows share"),
+        (([2, 2], [3]), "several rows share"),
+        (([1, 9, 4], [5]), "the rows of page 1 are not sorted"),
+        (([1, 2, 2], [3, 4, 4], [9, 5, 7]), "several rows share the marker at the end of page 1"),
+    ],
+)
+def test_seek_that_passes_rows_over(pages: tuple[list[int], ...], complaint: str):
+    """Markers that are shared where a page ends, or unsorted, are said once; the read is not complete."""
+    result, warnings = seek(*pages)
+    assert isinstance(result, Last)
+    assert not result.complete
+    assert [complaint in warning for warning in warnings] == [True]
+
+
+@pytest.mark.parametrize("pages", [([1, 2, 3], [4, 5]), ([2, 2, 3], [4]), ([9, 8, 7], [6]), ([1, 2, 3], [4, 4])])
+def test_seek_that_passes_nothing_over(pages: tuple[list[int], ...]):
+    """Markers that rise or fall, and those that are shared where no page ends, lead to every row."""
+    assert seek(*pages) == (Last(), [])
 
 
 @pytest.mark.parametrize("value", [None, True, {}, [], ""])

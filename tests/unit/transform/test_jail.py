@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,10 +16,11 @@ from imageflow.transform.jail import ALLOW, ARCHITECTURES, DENY, KILL, SYSCALLS
 PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4
 
 
-def verdict(machine: str, number: int, *, architecture: int | None = None, prot: int = 0) -> int:
+def verdict(machine: str, number: int, *, architecture: int | None = None, first: int = 14, prot: int = 0) -> int:
     """Run the filter as the kernel does: one accumulator, forward jumps."""
     program = jail.filter_program(machine)
-    data = {0: number, 4: ARCHITECTURES[machine][1] if architecture is None else architecture, 32: prot}
+    machines = ARCHITECTURES[machine][1] if architecture is None else architecture
+    data = {0: number, 4: machines, 16: first, 32: prot}
     accumulator, place = 0, 0
     while True:
         code, if_true, if_false, operand = program[place]
@@ -36,7 +40,7 @@ def verdict(machine: str, number: int, *, architecture: int | None = None, prot:
 def test_filter_allows_what_is_listed_and_nothing_else(machine: str) -> None:
     """Of all system calls of a machine exactly those of the table pass; the others answer EPERM."""
     column = ARCHITECTURES[machine][0]
-    listed = {numbers[column] for numbers in SYSCALLS.values()}
+    listed = {numbers[column] for name, numbers in SYSCALLS.items() if name != "rt_sigaction"}
     passed = {number for number in range(1000) if verdict(machine, number) == ALLOW}
     assert passed == listed
     assert {verdict(machine, number) for number in set(range(1000)) - listed} == {DENY}
@@ -49,6 +53,14 @@ def test_filter_lets_no_memory_become_executable(machine: str, name: str) -> Non
     number = SYSCALLS[name][ARCHITECTURES[machine][0]]
     assert verdict(machine, number, prot=PROT_READ | PROT_WRITE) == ALLOW
     assert verdict(machine, number, prot=PROT_READ | PROT_EXEC) == DENY
+
+
+@pytest.mark.parametrize("machine", ARCHITECTURES)
+def test_filter_lets_no_signal_get_a_handler(machine: str) -> None:
+    """Only the deadly signals may be handled otherwise, which faulthandler does: the alarm, and all others, may not."""
+    number = SYSCALLS["rt_sigaction"][ARCHITECTURES[machine][0]]
+    allowed = {signum for signum in range(65) if verdict(machine, number, first=signum) == ALLOW}
+    assert allowed == {signal.SIGILL, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV}
 
 
 @pytest.mark.parametrize("machine", ARCHITECTURES)
@@ -82,6 +94,7 @@ def test_dangerous_calls_are_not_listed(name: str) -> None:
         ("x = 1", "defines neither process(response) nor process_row(row)"),
         ("import os\ndef process(r): pass", "line 1: the module 'os' is not available to scripts; there are: abc, "),
         ("from os.path import join\ndef process(r): pass", "line 1: the module 'os.path'"),
+        ("import json.nothing\ndef process(r): pass", "line 1: the module 'json.nothing' is not available"),
         ("import json, requests\ndef process_row(r): pass", "line 1: the module 'requests'"),
         ("a\0b", "script"),
         ("(" * 5000, "script"),
@@ -162,3 +175,15 @@ def test_puts_modules_and_classes_back() -> None:
     assert json.JSONEncoder.encode is encode
     assert not hasattr(json.JSONEncoder, "extra")
     assert len("ab") == 2
+
+
+def test_docs_list_the_modules_and_layers() -> None:
+    """docs/scripts.md names what may be imported and which layers there are, no more and no less."""
+    text = (Path(__file__).parents[3] / "docs" / "scripts.md").read_text()
+    listed = text.partition("## What may be imported")[2].partition("and their submodules that")[0]
+    assert re.findall(r"`(\w+)`", listed) == jail.MODULES
+    table = text.partition("| layer | keeps |")[2].partition("\n\n")[0]
+    layers = jail._layers(jail.Config(1, 1, 1, 1, 1)) if sys.platform == "linux" else {}
+    assert set(layers) <= {
+        name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1] if row else "")
+    }

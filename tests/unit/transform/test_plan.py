@@ -9,7 +9,7 @@ import pytest
 from imageflow.imageset import Image
 from imageflow.messages import PageRead
 from imageflow.page import row_version
-from imageflow.transform.plan import Sightings, broken_page, plan_page, plan_part
+from imageflow.transform.plan import Printed, Sightings, broken_page, plan_page, plan_part
 from imageflow.transform.rows import NO_ORDER, Joined
 from imageflow.transform.script import Broken, FailedRow, Ran
 from tests.unit.transform.flows import definition
@@ -104,3 +104,15 @@ def test_sightings_are_bounded() -> None:
     sightings.repeated("r2", 1, ["A"])
     sightings.repeated("r3", 1, ["A"])
     assert not sightings.repeated("r1", 4, ["A"])
+
+
+def test_prints_of_a_run_are_bounded() -> None:
+    """A run's prints go to the log up to its share, which is said once; other runs have their own, long gone ones none."""
+    printed = Printed(chars=5, runs=2)
+    assert printed.of("r1", "") == ""
+    assert printed.of("r1", "abc") == "abc"
+    assert printed.of("r2", "abc") == "abc"
+    assert printed.of("r1", "defg") == "de\n... what this run prints from here on is not logged"
+    assert printed.of("r1", "h") == ""
+    assert printed.of("r3", "x") == "x"
+    assert len(printed._left) == 2

@@ -14,7 +14,7 @@ from imageflow.transform.script import (
     printable,
     run_idle,
     told,
-    too_many_objects,
+    too_much,
 )
 from tests.unit.transform.flows import definition
 
@@ -74,8 +74,9 @@ def test_texts_are_cut_and_cleaned() -> None:
 
 def test_counts_objects_before_decoding() -> None:
     """An answer that would multiply in memory is refused by its brackets."""
-    assert not too_many_objects(b'[{"a":[]}]' * 1000)
-    assert too_many_objects(b"[]," * 600_000)
+    assert too_much(b'[{"a":[]}]' * 1000) is None
+    assert too_much(b"[]," * 600_000) == "500,000 objects and lists"
+    assert too_much(b'"ab",' * 2_100_000) == "2,000,000 values"
 
 
 def test_no_worker_for_nothing() -> None:

@@ -97,15 +97,43 @@ async def test_hold_turns_the_line_away():
         async def send(work):
             sent.append(work)
             for _ in range(5):
-                gate.learn("p", Unavailable("refused", away=True), 0.1)
+                gate.learn("p", Unavailable("refused", away=True), 0.0)
 
         await gate.send_all("f", ["a", "b", "c"], send, cap=10)
         assert sent == ["a"]
         await gate.send_all("f", ["d"], send, cap=10)
         assert sent == ["a"]
-        gate.learn("p", Written(200), 0.1)
+        gate.learn("p", Written(200), 0.0)
         await gate.send_all("f", ["e"], recorder(sent), cap=10)
         assert sent == ["a", "e"]
+
+
+async def test_stragglers_neither_hold_nor_free():
+    """An answer to a request from before the absence does not end it, nor do late time-outs begin another."""
+    async with gates(1) as gate:
+        for _ in range(5):
+            gate.learn("p", Unavailable("refused", away=True), 0.0)
+        gate.learn("q", Written(200), 5.0)
+        assert gate.hold.held
+        gate.learn("p", Written(200), 0.0)
+        assert not gate.hold.held
+        for _ in range(10):
+            gate.learn("p", Unavailable("timeout", away=True, slow_down=True), 30.0)
+        assert not gate.hold.held
+
+
+async def test_waits_until_it_is_sure_whose_fault_it_is():
+    """After the first failures, what comes next tells; where nothing comes, it goes on."""
+    async with gates(1) as gate:
+        await gate.sure()
+        gate.learn("p", Unavailable("refused", away=True), 0.0)
+        waiting = asyncio.ensure_future(gate.sure())
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        gate.learn("q", Written(200), 0.0)
+        await asyncio.wait_for(waiting, 0.5)
+        gate.learn("p", Unavailable("refused", away=True), 0.0)
+        await asyncio.wait_for(gate.sure(), 5)
 
 
 async def test_a_cancelled_batch_is_not_sent():

@@ -1,9 +1,12 @@
 """How much a domain is asked at once."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from imageflow.write.limiter import AWAY_LIMIT, PROBE_SECONDS, WINDOW, Bucket, Hold, Limiter
+
+from .sink import CLIENT_RATE, simulate
 
 
 def test_limit_grows_while_it_is_used_and_answers_are_quick():
@@ -17,14 +20,62 @@ def test_limit_grows_while_it_is_used_and_answers_are_quick():
     assert limiter.limit > 50
 
 
-def test_overload_halves_once_a_second():
-    """A burst of 429 is one sign, not fifty."""
+def test_overload_halves_once_for_all_that_was_under_way():
+    """A burst of 429 is one sign, not fifty; a request begun after that is a new one."""
     limiter = Limiter(start=64)
     for _ in range(50):
-        limiter.overloaded(now=1.0)
+        limiter.overloaded(begun=0.9, now=1.0)
     assert limiter.limit == 32
-    limiter.overloaded(now=2.5)
+    limiter.overloaded(begun=1.1, now=1.2)
     assert limiter.limit == 16
+
+
+@pytest.mark.parametrize("latency", [0.005, 0.05, 0.3])
+@pytest.mark.parametrize("capacity", [4, 20, 200])
+def test_finds_what_a_sink_takes(latency, capacity):
+    """At least 90% of what the best fixed number would reach, with less than 2% refused, whatever the sink."""
+    report = simulate(Limiter(), 20, latency=lambda _: latency, capacity=lambda _: capacity, refuses=True)
+    assert report.rate(10, 20) >= 0.9 * min(capacity / latency, CLIENT_RATE)
+    assert report.refused_share(5, 20) < 0.02
+
+
+def test_follows_a_sink_that_slows_and_recovers():
+    """Ten times as slow, then as before: the rate follows within seconds, and nothing is held down."""
+    report = simulate(
+        Limiter(), 30, latency=lambda t: 0.5 if 10 <= t < 20 else 0.05, capacity=lambda _: 100, refuses=True
+    )
+    assert report.rate(12, 20) >= 0.85 * 200
+    assert report.rate(23, 30) >= 0.9 * 2000
+    assert report.refused_share(0, 30) < 0.02
+
+
+def test_follows_a_sink_that_shrinks_and_grows():
+    """A tenth of the room, then all of it again: few are refused, and the room is found within seconds."""
+    report = simulate(
+        Limiter(), 35, latency=lambda _: 0.05, capacity=lambda t: 20 if 10 <= t < 20 else 200, refuses=True
+    )
+    assert report.rate(12, 20) >= 0.9 * 400
+    assert report.refused_share(11, 35) < 0.02
+    assert report.rate(28, 35) >= 0.9 * 4000
+
+
+def test_does_not_fill_a_queue_without_end():
+    """A sink that lets requests wait in line is used in full, and the line stays short."""
+    report = simulate(Limiter(), 60, latency=lambda _: 0.05, capacity=lambda _: 50, refuses=False)
+    assert report.rate(10, 60) >= 0.95 * 1000
+    assert max(limit for at, limit in report.limits if at > 10) <= 250
+
+
+def test_begins_anew_after_an_absence():
+    """What was learnt of a sink that was away counts no more: the limit is found anew, quickly."""
+    limiter = Limiter()
+    for n in range(20):
+        limiter.overloaded(n, n)
+    assert limiter.limit == 1
+    limiter.restart()
+    for n in range(200):
+        limiter.good(0.05, limiter.limit, 30 + n / 1000)
+    assert limiter.limit > 150
 
 
 def test_rising_latency_stops_the_growth():
@@ -42,7 +93,7 @@ def test_limit_stays_in_bounds(events):
     """Whatever happens, at least one request is allowed and never more than the maximum."""
     limiter = Limiter()
     for n, (good, latency, in_flight) in enumerate(events):
-        limiter.good(latency, in_flight, n * 0.7) if good else limiter.overloaded(n * 0.7)
+        limiter.good(latency, in_flight, n * 0.7) if good else limiter.overloaded(n * 0.7 - latency, n * 0.7)
         assert 1 <= limiter.limit <= 1024
 
 
@@ -53,7 +104,7 @@ def test_hold_when_omnitron_is_not_reached():
         assert not hold.held
         hold.bad("p", "refused", n, away=True)
     assert hold.held
-    hold.good()
+    hold.good(AWAY_LIMIT)
     assert not hold.held
 
 
@@ -80,7 +131,7 @@ def test_scattered_failures_do_not_hold():
         if n % 3 == 0:
             hold.bad(f"p{n}", "503", n, away=True)
         else:
-            hold.good()
+            hold.good(n)
     assert not hold.held
 
 
@@ -94,6 +145,41 @@ def test_probes_come_at_growing_pauses():
     assert times[0] == PROBE_SECONDS[0]
     assert gaps == sorted(gaps)
     assert max(gaps) == PROBE_SECONDS[-1]
+
+
+def test_what_was_sent_before_a_change_says_nothing_of_now():
+    """Answers to requests from before the hold began or ended are outdated; what failed of them costs no attempt."""
+    hold = Hold()
+    assert not hold.outdated(0.0)
+    for _ in range(AWAY_LIMIT):
+        hold.bad("p", "503", 10.0, away=True)
+    assert hold.outdated(9.9)
+    assert not hold.outdated(10.5)
+    assert hold.spares(10.5)
+    hold.good(20.0)
+    assert hold.spares(19.9)
+    assert not hold.spares(20.1)
+
+
+def test_first_failures_are_suspected():
+    """Between the first failure and the decision, nobody knows whose fault it is."""
+    hold = Hold()
+    for n in range(AWAY_LIMIT):
+        assert hold.suspected == (n > 0)
+        hold.bad("p", "503", 1.0, away=True)
+    assert not hold.suspected
+    assert hold.held
+
+
+def test_a_probe_that_was_not_sent_is_to_be_had_again():
+    """A chunk with nothing to send must not use the probe up."""
+    hold = Hold()
+    for _ in range(AWAY_LIMIT):
+        hold.bad("p", "503", 0.0, away=True)
+    assert hold.may_probe(1.0)
+    assert not hold.may_probe(1.1)
+    hold.not_probed(1.2)
+    assert hold.may_probe(1.2)
 
 
 @given(st.floats(0.1, 1000), st.lists(st.floats(0, 2), min_size=1, max_size=200))

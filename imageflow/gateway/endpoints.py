@@ -1,0 +1,473 @@
+"""The JSON API as one table: routing, validation, roles and the OpenAPI document are made from it.
+
+A handler is found by its endpoint's name (see api.py). What it takes and gives are the types of shapes.py.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+import msgspec
+
+from imageflow.gateway import shapes
+from imageflow.gateway.access import Role
+from imageflow.gateway.body import MAX_BODY_BYTES, MAX_FORM_BYTES
+from imageflow.gateway.shapes import Page
+from imageflow.store import ErrorGroup
+
+JSON = "application/json"
+YAML = "application/yaml"
+FLOW_FILE = {"$ref": "#/components/schemas/FlowFile"}
+MAX_FLOW_BYTES = 1 << 20
+MAX_IDENTIFIERS_BYTES = 4 << 20
+
+Tag = Literal["sessions", "flows", "runs", "rows", "outbound", "alarms", "users", "keys", "audit"]
+
+
+class Body(msgspec.Struct, frozen=True):
+    """What a request's body holds. `type` is its JSON's; None: the handler reads the bytes, and `schema` is shown.
+
+    `required`: without a body it is refused; else it is as if it were `{}`.
+    """
+
+    type: Any = None
+    required: bool = True
+    limit: int = MAX_FORM_BYTES
+    accepts: tuple[str, ...] = (JSON,)
+    schema: dict[str, Any] = {}
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """An operation. `role`: who may, and those above; None: anybody. `answer`: the type of its JSON; None: no body.
+
+    `refusals` are statuses that are its own; those that follow from role, query and body are added by `statuses`.
+    `media`: an answer that is a flow file, no JSON. `elsewhere`: it is documented here and served by another module.
+    """
+
+    name: str
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+    path: str
+    tag: Tag
+    summary: str
+    role: Role | None = "viewer"
+    answer: Any = None
+    status: int = 200
+    query: type[msgspec.Struct] | None = None
+    headers: dict[str, Any] = {}
+    body: Body | None = None
+    refusals: tuple[int, ...] = ()
+    about: str = ""
+    media: str = JSON
+    elsewhere: bool = False
+
+    @property
+    def parameters(self) -> list[str]:
+        """The names in braces in its path, in their order."""
+        return re.findall(r"\{(\w+)\}", self.path)
+
+    @property
+    def statuses(self) -> list[int]:
+        """Every status that it answers with, but for those of a server that is wrong."""
+        found = {self.status, *self.refusals}
+        if self.parameters or self.query is not None or self.body is not None:
+            found.add(400)
+        if self.role is not None:
+            found |= {401, 403}
+        if self.body is not None:
+            found |= {408, 413, 415}
+        return sorted(found)
+
+
+_FLOW = Body(limit=MAX_FLOW_BYTES, accepts=(JSON, YAML), schema=FLOW_FILE)
+_ROWS = Body(
+    limit=MAX_BODY_BYTES,
+    accepts=(JSON, "application/x-ndjson"),
+    schema={"description": "An object, a list, or NDJSON; also gzip. What a row holds, the flow says.", "example": []},
+)
+_KEY_HEADER = {
+    "Idempotency-Key": {
+        "type": "string",
+        "pattern": "^[!-~]{1,255}$",
+        "description": "A repeat with the same key and body within 24 hours gets the first post's run, and adds nothing.",
+    }
+}
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    # sessions
+    Endpoint(
+        name="log_in",
+        method="POST",
+        path="/api/login",
+        tag="sessions",
+        summary="Log in",
+        about="Gives a token for 12 hours. After ten failures within five minutes: 429.",
+        role=None,
+        body=Body(shapes.Credentials),
+        answer=shapes.LoggedIn,
+        refusals=(401, 429),
+        elsewhere=True,
+    ),
+    Endpoint(
+        name="log_out",
+        method="POST",
+        path="/api/logout",
+        tag="sessions",
+        summary="Revoke the token that this is sent with",
+        status=204,
+    ),
+    Endpoint(
+        name="show_me",
+        method="GET",
+        path="/api/me",
+        tag="sessions",
+        summary="Show who is logged in",
+        answer=shapes.Me,
+    ),
+    # flows
+    Endpoint(
+        name="list_flows",
+        method="GET",
+        path="/api/flows",
+        tag="flows",
+        summary="List the flows, by name",
+        query=shapes.Paged,
+        answer=Page[shapes.FlowLine],
+    ),
+    Endpoint(
+        name="show_flow",
+        method="GET",
+        path="/api/flows/{flow}",
+        tag="flows",
+        summary="Show a flow, its next fires, watermark and newest runs",
+        answer=shapes.FlowShown,
+        refusals=(404,),
+    ),
+    Endpoint(
+        name="save_flow",
+        method="PUT",
+        path="/api/flows/{flow}",
+        tag="flows",
+        summary="Save a flow as a new version",
+        about="The body is a flow file, as JSON or YAML, with script and mapping in it. An equal one makes no new version.",
+        role="admin",
+        body=_FLOW,
+        answer=shapes.FlowLine,
+        refusals=(422,),
+    ),
+    Endpoint(
+        name="check_flow",
+        method="POST",
+        path="/api/lint",
+        tag="flows",
+        summary="Say what is wrong with a flow; nothing is saved",
+        role="operator",
+        body=_FLOW,
+        answer=shapes.Checked,
+    ),
+    Endpoint(
+        name="enable_flow",
+        method="POST",
+        path="/api/flows/{flow}/enable",
+        tag="flows",
+        summary="Enable a flow",
+        role="admin",
+        answer=shapes.FlowLine,
+        refusals=(404,),
+    ),
+    Endpoint(
+        name="disable_flow",
+        method="POST",
+        path="/api/flows/{flow}/disable",
+        tag="flows",
+        summary="Disable a flow: it is not scheduled and takes no posts",
+        role="admin",
+        answer=shapes.FlowLine,
+        refusals=(404,),
+    ),
+    Endpoint(
+        name="list_versions",
+        method="GET",
+        path="/api/flows/{flow}/versions",
+        tag="flows",
+        summary="List the versions of a flow, newest first",
+        query=shapes.Paged,
+        answer=Page[shapes.VersionLine],
+        refusals=(404,),
+    ),
+    Endpoint(
+        name="show_version",
+        method="GET",
+        path="/api/flows/{flow}/versions/{version}",
+        tag="flows",
+        summary="Show a version of a flow",
+        answer=shapes.VersionShown,
+        refusals=(404,),
+    ),
+    Endpoint(
+        name="export_flow",
+        method="GET",
+        path="/api/flows/{flow}/export",
+        tag="flows",
+        summary="Give a flow as a flow file",
+        query=shapes.VersionQuery,
+        media=YAML,
+        refusals=(404,),
+    ),
+    Endpoint(
+        name="show_flow_schema",
+        method="GET",
+        path="/api/flow-schema",
+        tag="flows",
+        summary="Give the JSON Schema of flow files",
+        answer=dict[str, Any],
+    ),
+    Endpoint(
+        name="show_watermark",
+        method="GET",
+        path="/api/flows/{flow}/watermark",
+        tag="flows",
+        summary="Show the watermark of an inbound flow",
+        answer=shapes.Watermark,
+        refusals=(404, 409),
+    ),
+    Endpoint(
+        name="set_watermark",
+        method="PUT",
+        path="/api/flows/{flow}/watermark",
+        tag="flows",
+        summary="Set or clear the watermark of an inbound flow, backwards too",
+        role="operator",
+        body=Body(shapes.Since),
+        answer=shapes.Watermark,
+        refusals=(404, 409, 422),
+    ),
+    # runs
+    Endpoint(
+        name="list_runs",
+        method="GET",
+        path="/api/runs",
+        tag="runs",
+        summary="List runs, newest first",
+        query=shapes.RunQuery,
+        answer=Page[shapes.RunShown],
+    ),
+    Endpoint(
+        name="start_run",
+        method="POST",
+        path="/api/flows/{flow}/runs",
+        tag="runs",
+        summary="Run an inbound flow now, or for some identifiers only",
+        about="It waits for the flow's run that is active. A run by identifiers does not move the watermark.",
+        role="operator",
+        body=Body(shapes.Start, required=False, limit=MAX_IDENTIFIERS_BYTES),
+        answer=shapes.RunShown,
+        status=202,
+        refusals=(404, 409),
+    ),
+    Endpoint(
+        name="fetch_missing",
+        method="POST",
+        path="/api/flows/{flow}/fetch-missing",
+        tag="runs",
+        summary="Run an inbound flow for the products that have no images on Omnitron",
+        role="operator",
+        answer=shapes.MissingRuns,
+        status=202,
+        refusals=(404, 409),
+    ),
+    Endpoint(
+        name="show_run",
+        method="GET",
+        path="/api/runs/{run}",
+        tag="runs",
+        summary="Show a run",
+        answer=shapes.RunShown,
+        refusals=(404,),
+    ),
+    Endpoint(
+        name="retry_run",
+        method="POST",
+        path="/api/runs/{run}/retry",
+        tag="runs",
+        summary="Write failed rows again: all of a run, one row, or one error group",
+        role="operator",
+        body=Body(shapes.Retry, required=False),
+        answer=shapes.Retried,
+        status=202,
+        refusals=(404,),
+    ),
+    Endpoint(
+        name="show_page",
+        method="GET",
+        path="/api/runs/{run}/pages/{page}",
+        tag="runs",
+        summary="Give a page as the ERP answered or posted it",
+        role="operator",
+        answer=Any,
+        refusals=(404,),
+    ),
+    # rows
+    Endpoint(
+        name="list_errors",
+        method="GET",
+        path="/api/runs/{run}/errors",
+        tag="rows",
+        summary="List the failed rows of a run by cause, the largest groups first",
+        query=shapes.GroupQuery,
+        answer=Page[ErrorGroup],
+        refusals=(404,),
+    ),
+    Endpoint(
+        name="list_rows",
+        method="GET",
+        path="/api/runs/{run}/rows",
+        tag="rows",
+        summary="List the rows of a run by number",
+        query=shapes.RowQuery,
+        answer=Page[shapes.RowShown],
+        refusals=(404,),
+    ),
+    Endpoint(
+        name="show_row",
+        method="GET",
+        path="/api/runs/{run}/rows/{row}",
+        tag="rows",
+        summary="Show a row with what failed",
+        answer=shapes.RowDetail,
+        refusals=(404,),
+    ),
+    Endpoint(
+        name="trace_product",
+        method="GET",
+        path="/api/rows",
+        tag="rows",
+        summary="Trace a product: its rows over all runs, newest first",
+        query=shapes.TraceQuery,
+        answer=Page[shapes.RowShown],
+    ),
+    # outbound
+    Endpoint(
+        name="post_rows",
+        method="POST",
+        path="/api/outbound/{flow}",
+        tag="outbound",
+        summary="Post rows to an outbound flow",
+        about="Accepted (202) only when they are durable. A key of the flow opens it as well as a user's token.",
+        role="operator",
+        headers=_KEY_HEADER,
+        body=_ROWS,
+        answer=shapes.Accepted,
+        status=202,
+        refusals=(404, 422, 429),
+        elsewhere=True,
+    ),
+    # alarms
+    Endpoint(
+        name="list_alarms",
+        method="GET",
+        path="/api/alarms",
+        tag="alarms",
+        summary="List alarms, newest first",
+        query=shapes.AlarmQuery,
+        answer=Page[shapes.AlarmShown],
+    ),
+    Endpoint(
+        name="list_holds",
+        method="GET",
+        path="/api/holds",
+        tag="alarms",
+        summary="List the Omnitron domains that writers hold",
+        answer=Page[shapes.Hold],
+    ),
+    # users
+    Endpoint(
+        name="list_users",
+        method="GET",
+        path="/api/users",
+        tag="users",
+        summary="List the users, by name",
+        role="admin",
+        query=shapes.Paged,
+        answer=Page[shapes.Me],
+    ),
+    Endpoint(
+        name="save_user",
+        method="PUT",
+        path="/api/users/{user}",
+        tag="users",
+        summary="Add a user, or change their password and role",
+        about="Another password ends their tokens.",
+        role="admin",
+        body=Body(shapes.NewUser),
+        answer=shapes.Me,
+        refusals=(409, 422),
+    ),
+    Endpoint(
+        name="change_role",
+        method="PATCH",
+        path="/api/users/{user}",
+        tag="users",
+        summary="Change a user's role",
+        role="admin",
+        body=Body(shapes.NewRole),
+        answer=shapes.Me,
+        refusals=(404, 409),
+    ),
+    Endpoint(
+        name="remove_user",
+        method="DELETE",
+        path="/api/users/{user}",
+        tag="users",
+        summary="Remove a user and their tokens",
+        role="admin",
+        status=204,
+        refusals=(404, 409),
+    ),
+    # keys
+    Endpoint(
+        name="list_keys",
+        method="GET",
+        path="/api/flows/{flow}/keys",
+        tag="keys",
+        summary="List the keys of a flow, also those that have expired",
+        role="admin",
+        query=shapes.Paged,
+        answer=Page[shapes.KeyShown],
+        refusals=(404,),
+    ),
+    Endpoint(
+        name="add_key",
+        method="POST",
+        path="/api/flows/{flow}/keys",
+        tag="keys",
+        summary="Make a key that opens the outbound door of the flow",
+        about="The answer is the only place that ever shows it.",
+        role="admin",
+        body=Body(shapes.NewKey),
+        answer=shapes.KeyMade,
+        status=201,
+        refusals=(404, 422),
+    ),
+    Endpoint(
+        name="revoke_key",
+        method="DELETE",
+        path="/api/keys/{key}",
+        tag="keys",
+        summary="Revoke a key",
+        role="admin",
+        status=204,
+        refusals=(404,),
+    ),
+    # audit log
+    Endpoint(
+        name="list_changes",
+        method="GET",
+        path="/api/audit",
+        tag="audit",
+        summary="List who changed what, newest first",
+        role="admin",
+        query=shapes.AuditQuery,
+        answer=Page[shapes.Change],
+    ),
+)

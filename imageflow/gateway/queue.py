@@ -1,0 +1,136 @@
+"""The queue `imageflow.outbound`: what an ERP publishes is accepted as if it had posted it (see outbound.py).
+
+A publisher sets the header `flow`, and should set the property `message_id`: like an Idempotency-Key it makes a repeat
+harmless, also the broker's own, which comes after a crash. What cannot be accepted is parked with the reason.
+
+The messages of one flow are accepted one after the other, in their order; nothing is acknowledged that is not durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import NamedTuple
+
+import structlog
+
+from imageflow import metrics
+from imageflow.broker import Delivery
+from imageflow.errors import MessageError, Postponed, StoreError
+from imageflow.gateway.body import MAX_BODY_BYTES, Body
+from imageflow.gateway.outbound import FULL_RETRY_SECONDS, NDJSON_TYPES, Outbound, parse
+from imageflow.gateway.problem import Refusal
+from imageflow.messages import OUTBOUND_QUEUE
+from imageflow.service import Stage
+
+PREFETCH = 8
+PUBLISHER = "queue"
+"""Who posted, as runs show it: RabbitMQ knows its users, ImageFlow does not."""
+
+AWAY_PAUSE_SECONDS = 2.0
+AWAY_TRIES = 60
+"""A message is held for so long while the database is away, because those behind it must not overtake it; RabbitMQ takes
+back what is held for 30 minutes."""
+
+log = structlog.get_logger("imageflow.gateway")
+
+
+class Published(NamedTuple):
+    """What an ERP published: for which flow, the body as it came, and under which key."""
+
+    flow: str
+    body: bytes
+    encoding: str
+    ndjson: bool
+    key: str | None
+
+
+def published(delivery: Delivery) -> Published:
+    """Raises MessageError where it does not say for whom it is, or is too large."""
+    headers = _folded(delivery.headers)
+    flow = headers.get("flow", "").strip()
+    if not flow:
+        raise MessageError("the header `flow` is missing: it names the outbound flow that the rows are for")
+    if len(delivery.body) > MAX_BODY_BYTES:
+        raise MessageError(f"the body is larger than {MAX_BODY_BYTES:,} bytes; publish it in parts")
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return Published(
+        flow=flow,
+        body=delivery.body,
+        encoding=headers.get("content-encoding", ""),
+        ndjson=kind in NDJSON_TYPES,
+        key=headers.get("message-id") or None,
+    )
+
+
+def _folded(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers by their names as HTTP would take them: whoever has no properties to set writes `Message-Id`."""
+    return {name.lower().replace("_", "-"): value for name, value in headers.items()}
+
+
+class _Turn:
+    """Whose turn it is to have a message of a flow accepted."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.takers = 0
+
+
+class OutboundQueue:
+    """Takes what is published to the queue."""
+
+    def __init__(self, outbound: Outbound) -> None:
+        self._outbound = outbound
+        self._turns: dict[str, _Turn] = {}
+
+    @property
+    def stage(self) -> Stage:
+        """What `Service` runs."""
+        return Stage("outbound", PREFETCH, lambda _: [OUTBOUND_QUEUE], self._handle, self._give_up, published)
+
+    async def _handle(self, message: Published, _again: bool) -> None:
+        """Accept a message. Raises MessageError where it is refused for good, Postponed while the flow's queue is full."""
+        async with self._turn(message.flow):
+            for _ in range(AWAY_TRIES):
+                try:
+                    await self._accept(message)
+                    return
+                except StoreError as away:
+                    log.warning("database away: what was published waits", error=str(away))
+                    await asyncio.sleep(AWAY_PAUSE_SECONDS)
+            await self._accept(message)
+
+    @asynccontextmanager
+    async def _turn(self, flow: str) -> AsyncIterator[None]:
+        """First come, first served, flow by flow."""
+        turn = self._turns.setdefault(flow, _Turn())
+        turn.takers += 1
+        try:
+            async with turn.lock:
+                yield
+        finally:
+            turn.takers -= 1
+            if not turn.takers:
+                del self._turns[flow]
+
+    async def _accept(self, message: Published) -> None:
+        known = ""
+        try:
+            flow = await self._outbound.flow(message.flow)
+            known = flow.name
+            await self._outbound.check_room(known)
+            body = Body(message.encoding)
+            body.feed(message.body)
+            post = parse(body.end(), flow.definition, ndjson=message.ndjson)
+            await self._outbound.accept(flow, post, key=message.key, by=PUBLISHER)
+        except Refusal as why:
+            metrics.POSTS.labels(known, why.status).inc()
+            if why.status == HTTPStatus.TOO_MANY_REQUESTS:
+                raise Postponed(why.retry_after or FULL_RETRY_SECONDS, str(why)) from why
+            raise MessageError(str(why).replace("Idempotency-Key", "message_id")) from why
+        metrics.POSTS.labels(known, 202).inc()
+
+    async def _give_up(self, _message: Published, reason: str) -> None:
+        raise MessageError(reason)

@@ -1,0 +1,118 @@
+"""What is forgotten after a while, in batches: each call is a short transaction, however much there is to delete.
+
+The ledger, watermarks, flows, users and the audit log are never touched, nor anything of a run that goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, not_, or_, select, tuple_
+
+from imageflow.run import Run
+from imageflow.store import OldRun
+from imageflow.store.database import Tx
+from imageflow.store.posts import KEY_LIFE
+from imageflow.store.rows import REOPENABLE
+from imageflow.store.runlog import to_run
+from imageflow.store.tables import (
+    alarms,
+    fires,
+    held_rows,
+    notices,
+    outbox,
+    owners,
+    pages,
+    post_keys,
+    registered_pages,
+    rows,
+    runs,
+    tokens,
+)
+from imageflow.store.transaction import Sql, reads, writes
+
+OWNER_LIFE = timedelta(days=1)
+"""A writer that has not been alive for so long is dead."""
+
+
+class RetentionSql(Sql):
+    """The methods of the store about retention."""
+
+    @reads
+    async def old_runs(
+        self, tx: Tx, before: datetime, *, after: OldRun | None = None, limit: int = 100
+    ) -> list[OldRun]:
+        statement = select(runs.c.created_at, runs.c.run_id).where(runs.c.created_at < before, _ended(before))
+        if after is not None:
+            same = and_(runs.c.created_at == after.created_at, runs.c.run_id > after.run_id)
+            statement = statement.where(or_(runs.c.created_at > after.created_at, same))
+        found = await tx.all(statement.order_by(runs.c.created_at, runs.c.run_id).limit(limit))
+        return [OldRun(row.created_at, row.run_id) for row in found]
+
+    @writes
+    async def forget_run(self, tx: Tx, run_id: str, before: datetime, *, limit: int = 1000) -> int:
+        # locked as by whoever takes rows back into flight: one of both comes first
+        old = await tx.first(select(runs).where(runs.c.run_id == run_id, _ended(before)).with_for_update())
+        if old is None:
+            return 0
+        deleted = await _forget_parts(tx, to_run(old), limit)
+        if deleted or await tx.value(select(rows.c.number).where(rows.c.run_id == run_id).limit(1)) is not None:
+            return deleted
+        for table in (registered_pages, held_rows, outbox):
+            await tx.execute(delete(table).where(table.c.run_id == run_id))
+        return await tx.count(delete(runs).where(runs.c.run_id == run_id))
+
+    @writes
+    async def forget_rest(self, tx: Tx, before: datetime, *, limit: int = 1000) -> int:
+        newest = select(func.max(fires.c.fire_time).label("newest"), fires.c.flow).group_by(fires.c.flow).subquery()
+        old_alarms = await tx.all(select(alarms.c.id).where(alarms.c.closed_at < before).limit(limit))
+        await tx.execute(delete(notices).where(notices.c.alarm.in_([row.id for row in old_alarms])))
+        superseded = select(newest.c.newest).where(newest.c.flow == fires.c.flow).scalar_subquery()
+        return sum(
+            [
+                await _forget(tx, alarms, alarms.c.id.in_([row.id for row in old_alarms]), limit),
+                await _forget(tx, fires, and_(fires.c.fire_time < before, fires.c.fire_time < superseded), limit),
+                await _forget(tx, post_keys, post_keys.c.posted_at <= tx.now - KEY_LIFE, limit),
+                await _forget(tx, tokens, tokens.c.expires_at <= tx.now, limit),
+                await _forget(tx, owners, owners.c.alive_until <= tx.now - OWNER_LIFE, limit),
+            ]
+        )
+
+
+def _ended(before: datetime) -> ColumnElement[bool]:
+    return runs.c.finished_at < before
+
+
+async def _forget_parts(tx: Tx, run: Run, limit: int) -> int:
+    """Delete pages, a few at a time because they are large, then rows."""
+    count = await _forget(tx, pages, pages.c.run_id == run.run_id, max(1, limit // 100))
+    if count:
+        return count
+    return await _forget(tx, rows, and_(rows.c.run_id == run.run_id, not_(_open_error(run))), limit)
+
+
+def _open_error(run: Run) -> ColumnElement[bool]:
+    """Whether a row failed, could be written again, and none of its product came after it in the flow."""
+    newer, its_run = rows.alias("newer"), runs.alias("its_run")
+    superseded = exists().where(
+        newer.c.product == rows.c.product,
+        newer.c.version > rows.c.version,
+        newer.c.run_id == its_run.c.run_id,
+        its_run.c.flow == run.flow,
+    )
+    return and_(rows.c.state == "failed", *REOPENABLE, not_(superseded))
+
+
+async def _forget(tx: Tx, table: Table, where: ColumnElement[bool], limit: int) -> int:
+    """Delete up to `limit` records, those that nobody else is at."""
+    key = list(table.primary_key.columns)
+    chosen: Sequence[tuple[object, ...]] = [
+        tuple(row)
+        for row in await tx.all(select(*key).where(where).limit(limit).with_for_update(skip_locked=True, of=table))
+    ]
+    if not chosen:
+        return 0
+    if len(key) == 1:
+        return await tx.count(delete(table).where(key[0].in_([value for (value,) in chosen])))
+    return await tx.count(delete(table).where(tuple_(*key).in_(chosen)))

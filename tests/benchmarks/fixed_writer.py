@@ -1,0 +1,27 @@
+"""`imageflow writer` with a limit that never adapts, for `auto` to be compared with: `… fixed_writer NUMBER`."""
+
+from __future__ import annotations
+
+import sys
+
+from imageflow import cli
+from imageflow.write import gate
+from imageflow.write.limiter import Limiter
+
+
+class Fixed(Limiter):
+    """As many requests at once as it was told, whatever comes of them."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self._number = number
+
+    @property
+    def limit(self) -> int:
+        return self._number
+
+
+if __name__ == "__main__":
+    number = int(sys.argv[1])
+    gate.Limiter = lambda: Fixed(number)
+    cli.main(["writer"])

@@ -1,0 +1,115 @@
+"""All services in the test's own process, on files, between a fake ERP and a fake Omnitron."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from imageflow import bootstrap, changes, settings, trace
+from imageflow.bootstrap import Substrate
+from imageflow.changes import Actor
+from imageflow.emulator.erp import FakeErp
+from imageflow.emulator.omnitron import FakeOmnitron
+from imageflow.follow import follow
+from imageflow.run import Run, Trigger, new_run_id
+from imageflow.store import Store
+from imageflow.transform.script import Jails
+
+ACTOR = Actor("ada", "test")
+SERVICES = ("scheduler", "reader", "transformer", "writer")
+MAPPING = [
+    {
+        "operation": "shift",
+        "spec": {
+            "*": {
+                "sku": "[&1].sku",
+                "pictures": {"*": {"url": "[&3].images[&1].url", "order": "[&3].images[&1].order"}},
+            }
+        },
+    }
+]
+SCRIPT = "def process_row(row):\n    return {'sku': row['sku'], 'pictures': row['images']}\n"
+
+
+class Pipeline:
+    def __init__(self, substrate: Substrate, erp: FakeErp, omnitron: FakeOmnitron) -> None:
+        self.substrate = substrate
+        self.store: Store = substrate.store
+        self.erp = erp
+        self.omnitron = omnitron
+
+    async def save(self, name: str = "main", **changed: Any) -> None:
+        """Save a flow: inbound, pages of 50 by `next`, with a script and a mapping; or outbound, without."""
+        inbound = changed.get("direction", "inbound") == "inbound"
+        omnitron = {"domain_url": self.omnitron.url, "username": "demo", "password": {"env": "OMNITRON_PASSWORD"}}
+        erp = {
+            "endpoint_url": f"{self.erp.url}/images/next/",
+            "extra_params": {"limit": 50},
+            "query_settings": {"sku": {"key": "sku", "type": "string"}},
+            "rows_path": "results",
+            "pagination": {"type": "next"},
+        }
+        read = {"direction": "inbound", "erp": erp, "script": SCRIPT, "mapping": MAPPING} if inbound else {}
+        await self.store.save_flow({"name": name, "omnitron": omnitron, **read, **changed})
+
+    async def run(self, name: str = "main", ids: Iterable[str] = ()) -> Run:
+        """Run a flow to its end."""
+        s = self.substrate
+        return await self.follow(await changes.start_run(s.store, s.relay, name, tuple(ids), ACTOR, s.clock.now()))
+
+    async def post(self, rows: list[Any], name: str = "main") -> Run:
+        """What the gateway does with a post, and the run that comes of it, ended."""
+        s, now = self.substrate, self.substrate.clock.now()
+        run = Run(
+            run_id=new_run_id(now),
+            flow=name,
+            version=(await s.store.flow(name)).version,
+            trigger=Trigger("outbound"),
+            status="draining",
+            created_at=now,
+            started_at=now,
+            read_complete=True,
+            pages=1,
+        )
+        accepted = await s.store.accept_post(run, msgspec.json.encode(rows), rows=len(rows), key=None)
+        await s.relay.send(accepted.outbox)
+        return await self.follow(run.run_id)
+
+    async def retry(self, run_id: str, **only: Any) -> Run:
+        await changes.retry(self.store, self.substrate.relay, run_id, ACTOR, **only)
+        return await self.follow(run_id)
+
+    async def follow(self, run_id: str) -> Run:
+        async with asyncio.timeout(60):
+            return await follow(self.store, run_id)
+
+    async def trace(self, product: str, **options: Any) -> dict[str, Any]:
+        """A trace as its JSON says."""
+        async with Jails() as jails:
+            found = await trace.trace(self.store, jails, product, **options)
+        assert trace.report(found).startswith(product)
+        return msgspec.json.decode(trace.as_json(found))
+
+
+@asynccontextmanager
+async def pipeline(folder: Path, rows: int = 0, **environ: str) -> AsyncIterator[Pipeline]:
+    """Services that run while the context lasts; `rows` in the ERP."""
+    loaded = settings.load({"IMAGEFLOW_DATA_DIR": str(folder), **environ})
+    erp, omnitron = FakeErp(rows=rows), FakeOmnitron()
+    async with (
+        erp.serve(),
+        omnitron.serve(),
+        bootstrap.open_substrate(loaded, {"OMNITRON_PASSWORD": "demo"}, consumer=True) as substrate,
+        asyncio.TaskGroup() as group,
+    ):
+        stop = asyncio.Event()
+        group.create_task(bootstrap.run_services(substrate, SERVICES, stop))
+        try:
+            yield Pipeline(substrate, erp, omnitron)
+        finally:
+            stop.set()

@@ -1,0 +1,614 @@
+"""The JSON API over real HTTP, with a real SQLite store and broker."""
+
+import asyncio
+import io
+import json
+import shutil
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import aiohttp
+import pytest
+
+from imageflow import bootstrap
+from imageflow.broker.sqlite import SqliteBroker
+from imageflow.clock import SystemClock
+from imageflow.errors import BrokerError
+from imageflow.gateway.access import LOGIN_FAILURES, add_key, add_token, add_user
+from imageflow.gateway.app import Gateway, serve
+from imageflow.gateway.endpoints import ENDPOINTS
+from imageflow.imageset import Image
+from imageflow.relay import Relay
+from imageflow.row import RowLog
+from imageflow.run import Run, Trigger
+from imageflow.secret import Secret
+from imageflow.store import Act, User
+from imageflow.store.connect import connect
+
+KEY = b"a secret key"
+CLOCK = SystemClock()
+OMNITRON = {"domain_url": "http://127.0.0.1:9", "username": "u", "password": {"env": "P"}}
+POSTS = {"name": "posts", "direction": "outbound", "omnitron": OMNITRON}
+OTHER = {"name": "other", "direction": "outbound", "omnitron": OMNITRON}
+POLLED = {
+    "name": "polled",
+    "direction": "inbound",
+    "omnitron": OMNITRON,
+    "erp": {"endpoint_url": "https://erp.example.com/"},
+    "schedule": {"cron": "*/5 * * * *"},
+    "timezone": "Europe/Istanbul",
+}
+ROW = {"sku": "A", "images": ["https://cdn.example.com/a.jpg"]}
+USERS = (("viewer", "viewer"), ("operator", "operator"), ("admin", "admin"))
+
+
+class Api:
+    """A running gateway, asked with tokens of users by their role."""
+
+    def __init__(self, store, broker, session, url, tokens):
+        self.store, self.broker, self.session, self.url, self.tokens = store, broker, session, url, tokens
+
+    async def request(self, method, path, body=None, *, token="admin", headers=None, data=None):
+        """Status, headers and the answer: its JSON where it is JSON."""
+        auth = {"Authorization": f"Bearer {self.tokens.get(token, token)}"} if token else {}
+        content = {"json": body} if body is not None else {"data": data}
+        async with self.session.request(
+            method, self.url + path, headers={**auth, **(headers or {})}, **content
+        ) as answer:
+            text = await answer.read()
+            self.headers = answer.headers
+            return answer.status, json.loads(text) if "json" in answer.content_type and text else text
+
+    async def ok(self, method, path, body=None, *, status=200, **options):
+        got, answer = await self.request(method, path, body, **options)
+        assert got == status, answer
+        return answer
+
+    async def refused(self, status, method, path, body=None, **options):
+        """What a refusal says; it is a problem body."""
+        got, answer = await self.request(method, path, body, **options)
+        assert got == status, (method, path, answer)
+        assert self.headers["Content-Type"] == "application/problem+json"
+        assert (answer["status"], answer["type"]) == (status, "about:blank")
+        return answer["detail"]
+
+
+async def nothing_missing(_flow, _who):
+    return [], ["nothing is missing"]
+
+
+class Fetcher:
+    """Stands for fetch missing, which asks Omnitron."""
+
+    ask_now = staticmethod(nothing_missing)
+
+
+async def furnished(file):
+    """A store with users and flows; their tokens."""
+    async with connect(Secret(f"sqlite:///{file}"), CLOCK) as store:
+        await store.upgrade()
+        for name, role in USERS:
+            await store.save_user(User(name, "no hash", role))
+        for document in (POSTS, OTHER, POLLED):
+            await store.save_flow(document, "ada")
+        return {name: await add_token(store, KEY, name, CLOCK, 3600) for name, _ in USERS}
+
+
+@pytest.fixture(scope="module")
+def furniture(tmp_path_factory):
+    """A furnished store's file, to be copied, and the tokens: migrating it is half of what a test would cost."""
+    file = tmp_path_factory.mktemp("furniture") / "store.db"
+    return file, asyncio.run(furnished(file))
+
+
+@asynccontextmanager
+async def opened(tmp_path, furniture, *, broker=None):
+    file, tokens = furniture
+    shutil.copy(file, tmp_path / "store.db")
+    async with (
+        connect(Secret(f"sqlite:///{tmp_path}/store.db"), CLOCK) as store,
+        SqliteBroker(tmp_path / "broker.db") as real_broker,
+    ):
+        used = broker(real_broker) if broker else real_broker
+        tools = bootstrap.api_tools(Fetcher())
+        gateway = Gateway(store, used, Relay(store, used), CLOCK, KEY, ready=list, tools=tools)
+        async with serve(gateway.app(), "127.0.0.1", 0, 2) as port, aiohttp.ClientSession() as session:
+            yield Api(store, real_broker, session, f"http://127.0.0.1:{port}", dict(tokens))
+
+
+@pytest.fixture
+async def api(tmp_path, furniture):
+    async with opened(tmp_path, furniture) as api:
+        yield api
+
+
+async def failed_run(store, *, rows=3):
+    """An outbound run of `rows` rows of which all failed at the write, in two groups; its id."""
+    now = CLOCK.now()
+    run = Run(
+        run_id="20260101-000000-0000000001",
+        flow="posts",
+        version=1,
+        trigger=Trigger("outbound", by="erp"),
+        status="draining",
+        created_at=now,
+        started_at=now,
+        pages=1,
+        read_complete=True,
+    )
+    await store.accept_post(run, b'[{"sku": "A"}]', rows=rows, key=None)
+    await store.register_page(run.run_id, 1, rows, [])
+    logs = [
+        RowLog(
+            run_id=run.run_id,
+            row=number,
+            product=f"SKU/{number}",
+            state="failed",
+            reason="no such product" if number < rows else "refused",
+            http_status=404 if number < rows else 400,
+            attempts=1,
+            images=(Image("https://cdn.example.com/a.jpg"),),
+            payload={"product_sku": f"SKU/{number}"},
+        )
+        for number in range(1, rows + 1)
+    ]
+    await store.settle("t", logs)
+    return run.run_id
+
+
+# roles ----------------------------------------------------------------------------------------------------------------
+
+
+async def test_every_endpoint_asks_who_and_which_role(api):
+    """Without a token every endpoint but the login is 401; with too small a role it is 403; with the role neither."""
+    roles = [name for name, _ in USERS]
+    for endpoint in ENDPOINTS:
+        if endpoint.role is None or endpoint.name == "log_out":  # of which the tokens are needed still
+            continue
+        path = endpoint.path.format(flow="posts", version=1, run="x", row=1, page=1, user="nobody", key="x")
+        for token in (None, "nobody's"):
+            await api.refused(401, endpoint.method, path, token=token)
+        for role in roles[: roles.index(endpoint.role)]:
+            await api.refused(403, endpoint.method, path, token=role)
+        status, _ = await api.request(endpoint.method, path, token=endpoint.role)
+        assert status in {*endpoint.statuses} - {401, 403}, endpoint.name
+
+
+# flows ----------------------------------------------------------------------------------------------------------------
+
+
+async def test_flows_are_listed_and_shown(api):
+    """Flows are listed by name in pages; one is shown with its next fires, watermark and document."""
+    first = await api.ok("GET", "/api/flows?limit=2", token="viewer")
+    assert [item["name"] for item in first["items"]] == ["other", "polled"]
+    second = await api.ok("GET", f"/api/flows?limit=2&cursor={first['next']}", token="viewer")
+    assert [item["name"] for item in second["items"]] == ["posts"]
+    assert second["next"] is None
+    shown = await api.ok("GET", "/api/flows/polled", token="viewer")
+    assert (shown["version"], shown["direction"], shown["enabled"]) == (1, "inbound", True)
+    assert shown["schedule"] == "cron */5 * * * * (Europe/Istanbul)"
+    assert len(shown["next_fires"]) == 5
+    assert shown["document"] == POLLED
+    assert (shown["watermark"], shown["runs"]) == (None, [])
+
+
+async def test_a_flow_is_saved_as_json_and_as_yaml(api):
+    """A saved flow is a new version by its user, an equal one none; versions, export and audit log follow."""
+    document = {**POLLED, "name": "new"}
+    assert (await api.ok("PUT", "/api/flows/new", document))["version"] == 1
+    assert (await api.ok("PUT", "/api/flows/new", document))["version"] == 1
+    yaml = await api.ok("GET", "/api/flows/new/export")
+    assert api.headers["Content-Type"].startswith("application/yaml")
+    yaml = yaml.replace(b"Europe/Istanbul", b"UTC")
+    saved = await api.ok("PUT", "/api/flows/new", data=yaml, headers={"Content-Type": "application/yaml"})
+    assert saved["version"] == 2
+    versions = await api.ok("GET", "/api/flows/new/versions?limit=1")
+    assert [(item["version"], item["author"]) for item in versions["items"]] == [(2, "admin")]
+    older = await api.ok("GET", f"/api/flows/new/versions?cursor={versions['next']}")
+    assert ([item["version"] for item in older["items"]], older["next"]) == ([1], None)
+    assert (await api.ok("GET", "/api/flows/new/versions/1"))["document"] == document
+    assert b"Istanbul" in await api.ok("GET", "/api/flows/new/export?version=1")
+    await api.refused(404, "GET", "/api/flows/new/versions/3")
+    changes = await api.ok("GET", "/api/audit?what=flow.save")
+    assert [(item["who"], item["object"], item["detail"]) for item in changes["items"]] == [
+        ("admin", "flow new", {"version": 2}),
+        ("admin", "flow new", {"version": 1}),
+    ]
+    assert changes["items"][0]["origin"] == "127.0.0.1"
+
+
+async def test_a_wrong_flow_is_refused_with_every_problem(api):
+    """What is wrong with a flow is named field by field, a script that does not compile as well; nothing is saved."""
+    wrong = {**POSTS, "omnitron": {**OMNITRON, "password": "plain"}, "groop": "run"}
+    got, answer = await api.request("PUT", "/api/flows/posts", wrong)
+    assert got == 422
+    assert {problem["path"] for problem in answer["problems"]} == {"omnitron.password", "groop"}
+    assert "plain" not in json.dumps(answer).replace("plain text", "")
+    got, answer = await api.request(
+        "PUT", "/api/flows/posts", {**POSTS, "script": "def process(response):\n  return ("}
+    )
+    assert (got, answer["problems"][0]["path"]) == (422, "script")
+    assert "'other'" in await api.refused(422, "PUT", "/api/flows/other", POSTS)
+    assert "not valid JSON" in await api.refused(
+        422, "PUT", "/api/flows/posts", data=b"{", headers={"Content-Type": "application/json"}
+    )
+    for document in ([], "x", {"script_file": "/etc/passwd", **POSTS}):
+        await api.refused(422, "PUT", "/api/flows/posts", document)
+    assert (await api.store.flow("posts")).version == 1
+
+
+async def test_a_flow_is_checked_without_saving(api):
+    """An operator may have a flow checked: its problems, or none; nothing is saved."""
+    assert await api.ok("POST", "/api/lint", {**POSTS, "name": "fine"}, token="operator") == {"problems": []}
+    found = await api.ok("POST", "/api/lint", {**POSTS, "name": "Not fine"}, token="operator")
+    assert [problem["path"] for problem in found["problems"]] == ["name"]
+    assert [flow.name for flow in await api.store.flows()] == ["other", "polled", "posts"]
+
+
+async def test_a_flow_is_disabled_and_enabled(api):
+    """Disabling is a version, after which posts are refused; enabling is another."""
+    assert (await api.ok("POST", "/api/flows/posts/disable"))["enabled"] is False
+    await api.refused(404, "POST", "/api/outbound/posts", [ROW])
+    assert (await api.ok("POST", "/api/flows/posts/disable"))["version"] == 2
+    assert (await api.ok("POST", "/api/flows/posts/enable"))["version"] == 3
+    await api.ok("POST", "/api/outbound/posts", [ROW], status=202)
+
+
+async def test_the_watermark_is_shown_and_set(api):
+    """A watermark is set in the flow's timezone, backwards too, and cleared; an outbound flow has none."""
+    none = {"flow": "polled", "watermark": None, "asks_since": None, "reading": []}
+    assert await api.ok("GET", "/api/flows/polled/watermark", token="viewer") == none
+    path = "/api/flows/polled/watermark"
+    found = await api.ok("PUT", path, {"since": "2026-01-02T03:00:00"}, token="operator")
+    assert found["watermark"] == "2026-01-02T00:00:00.000000Z"
+    assert found["asks_since"] == "2026-01-01T23:55:00.000000Z"
+    assert (await api.ok("PUT", path, {"since": "2025-01-01T00:00:00Z"}))["watermark"].startswith("2025-01-01T00")
+    assert await api.ok("PUT", path, {"since": None}) == none
+    for since in ("yesterday", "1969-01-01", ""):
+        await api.refused(422, "PUT", path, {"since": since})
+    await api.refused(400, "PUT", path, {})
+    await api.refused(409, "GET", "/api/flows/posts/watermark")
+    assert (await api.ok("GET", "/api/audit"))["items"][0]["what"] == "watermark.set"
+
+
+# runs -----------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_run_is_started_for_identifiers(api):
+    """A started run is queued for its identifiers, each once, by its user; an outbound flow has none."""
+    body = {"identifiers": ["A", "B C", "A\n"]}
+    run = await api.ok("POST", "/api/flows/polled/runs", body, status=202, token="operator")
+    assert (run["flow"], run["status"], run["version"]) == ("polled", "queued", 1)
+    assert run["trigger"] == {"kind": "person", "by": "operator", "identifiers": ["A", "B C"]}
+    assert await api.ok("GET", f"/api/runs/{run['run_id']}", token="viewer") == run
+    assert (await api.broker.depth("imageflow.read")).ready == 1
+    await api.ok("POST", "/api/flows/polled/runs", status=202)
+    for wrong in ([], [""], ["A,B"], ["A\nB"], ["x" * 256], "A"):
+        await api.refused(400, "POST", "/api/flows/polled/runs", {"identifiers": wrong})
+    await api.refused(409, "POST", "/api/flows/posts/runs", {})
+    await api.refused(404, "POST", "/api/flows/nope/runs", {})
+    assert (await api.ok("GET", "/api/audit?what=run.start"))["items"][1]["detail"]["run_id"] == run["run_id"]
+
+
+class Away:
+    """A broker that takes nothing."""
+
+    def __init__(self, real):
+        self._real = real
+
+    def __getattr__(self, name):
+        return getattr(self._real, name)
+
+    async def publish(self, *_messages):
+        raise BrokerError("away")
+
+
+async def test_a_run_is_started_while_the_broker_is_away(tmp_path, furniture):
+    """What is stored is done: the run begins when the outbox is swept, and nobody is told to start it again."""
+    async with opened(tmp_path, furniture, broker=Away) as api:
+        await api.ok("POST", "/api/flows/polled/runs", status=202)
+        assert len(await api.store.unsent(0)) == 1
+
+
+async def test_runs_are_listed_in_pages(api):
+    """Runs are listed newest first; page after page gives each once; flow, status and activity select."""
+    started = [await api.ok("POST", "/api/flows/polled/runs", status=202) for _ in range(5)]
+    ids = [run["run_id"] for run in started]
+    await failed_run(api.store)
+    seen, cursor = [], ""
+    while True:
+        found = await api.ok("GET", f"/api/runs?limit=2&flow=polled{cursor}", token="viewer")
+        seen += [run["run_id"] for run in found["items"]]
+        if found["next"] is None:
+            break
+        cursor = f"&cursor={found['next']}"
+    assert sorted(seen) == sorted(ids)
+    assert len(seen) == 5
+    assert [run["flow"] for run in (await api.ok("GET", "/api/runs?status=failed"))["items"]] == ["posts"]
+    assert len((await api.ok("GET", "/api/runs?active=true"))["items"]) == 5
+    assert (await api.ok("GET", "/api/runs?flow=nope"))["items"] == []
+
+
+async def test_rows_errors_and_retry(api):
+    """Failed rows are listed, grouped by cause, shown with their payload, traced, and taken back into flight by group."""
+    run_id = await failed_run(api.store)
+    base = f"/api/runs/{run_id}"
+    assert (await api.ok("GET", base))["rows"]["failed"] == 3
+    rows = await api.ok("GET", f"{base}/rows?limit=2&state=failed", token="viewer")
+    assert [row["row"] for row in rows["items"]] == [1, 2]
+    rest = await api.ok("GET", f"{base}/rows?limit=2&state=failed&cursor={rows['next']}")
+    assert ([row["row"] for row in rest["items"]], rest["next"]) == ([3], None)
+    assert [row["row"] for row in (await api.ok("GET", f"{base}/rows?product=SKU/2"))["items"]] == [2]
+    assert (await api.ok("GET", f"{base}/rows?stage=read"))["items"] == []
+    groups = (await api.ok("GET", f"{base}/errors"))["items"]
+    assert [(group["rows"], group["http_status"], group["retryable"]) for group in groups] == [(2, 404, 2), (1, 400, 1)]
+    group = groups[0]["group"]
+    assert len((await api.ok("GET", f"{base}/rows?group={group}"))["items"]) == 2
+    row = await api.ok("GET", f"{base}/rows/3")
+    assert (row["reason"], row["payload"]) == ("refused", {"product_sku": "SKU/3"})
+    await api.refused(404, "GET", f"{base}/rows/4")
+    assert await api.ok("GET", f"{base}/pages/1", token="operator") == [{"sku": "A"}]
+    await api.refused(404, "GET", f"{base}/pages/2")
+    assert [row["run_id"] for row in (await api.ok("GET", "/api/rows?product=SKU/1"))["items"]] == [run_id]
+    retried = await api.ok("POST", f"{base}/retry", {"group": group}, status=202, token="operator")
+    assert retried == {"run_id": run_id, "rows": 2}
+    await api.refused(404, "POST", f"{base}/retry", {"row": 1})
+    assert (await api.ok("POST", f"{base}/retry", {"row": 3}, status=202))["rows"] == 1
+    assert (await api.ok("POST", f"{base}/retry", status=202))["rows"] == 0
+    assert (await api.ok("GET", base))["status"] == "draining"
+    assert (await api.broker.depth("imageflow.write.posts")).ready == 2
+
+
+async def test_missing_images_are_fetched(api):
+    """Fetch missing answers with the runs that it began and its warnings; it enters the audit log."""
+    found = await api.ok("POST", "/api/flows/polled/fetch-missing", status=202, token="operator")
+    assert found == {"runs": [], "warnings": ["nothing is missing"]}
+    await api.refused(409, "POST", "/api/flows/posts/fetch-missing")
+    assert (await api.ok("GET", "/api/audit"))["items"][0]["what"] == "run.missing"
+
+
+# alarms, audit log ----------------------------------------------------------------------------------------------------
+
+
+async def test_alarms_and_holds(api):
+    """Alarms are listed newest first, open or closed; held domains with since when and why."""
+    await api.store.sound("posts", {"silence": "nothing for a day", "error_rate": "half failed"}, notify=False)
+    await api.store.sound("posts", {"silence": "nothing for a day"}, notify=False)
+    await api.store.hold("w1", {"http://127.0.0.1:9": "503"}, 60)
+    assert [a["kind"] for a in (await api.ok("GET", "/api/alarms?state=open", token="viewer"))["items"]] == ["silence"]
+    first = await api.ok("GET", "/api/alarms?limit=1&flow=posts")
+    second = await api.ok("GET", f"/api/alarms?limit=1&cursor={first['next']}")
+    assert {first["items"][0]["kind"], second["items"][0]["kind"]} == {"silence", "error_rate"}
+    (held,) = (await api.ok("GET", "/api/holds", token="viewer"))["items"]
+    assert (held["domain"], held["reason"], held["writers"]) == ("http://127.0.0.1:9", "503", 1)
+
+
+# users, keys ----------------------------------------------------------------------------------------------------------
+
+
+async def test_users_are_added_changed_and_removed(api):
+    """A user added logs in; another role counts at once; removed, their token opens nothing. No answer has a hash."""
+    await api.ok("PUT", "/api/users/eve", {"password": "correct horse", "role": "viewer"})
+    login = {"username": "eve", "password": "correct horse"}
+    token = (await api.ok("POST", "/api/login", login, token=None))["token"]
+    assert await api.ok("GET", "/api/me", token=token) == {"name": "eve", "role": "viewer"}
+    await api.refused(403, "POST", "/api/flows/polled/runs", {}, token=token)
+    await api.ok("PATCH", "/api/users/eve", {"role": "operator"})
+    await api.ok("POST", "/api/flows/polled/runs", {}, token=token, status=202)
+    listed = await api.ok("GET", "/api/users?limit=2")
+    assert listed["items"] == [{"name": "admin", "role": "admin"}, {"name": "eve", "role": "operator"}]
+    more = await api.ok("GET", f"/api/users?cursor={listed['next']}")
+    assert [user["name"] for user in more["items"]] == ["operator", "viewer"]
+    await api.ok("DELETE", "/api/users/eve", status=204)
+    await api.refused(401, "GET", "/api/me", token=token)
+    await api.refused(404, "DELETE", "/api/users/eve")
+    await api.refused(404, "PATCH", "/api/users/eve", {"role": "admin"})
+    whats = [(item["what"], item["object"]) for item in (await api.ok("GET", "/api/audit?who=admin"))["items"]]
+    assert whats == [("user.remove", "user eve"), ("user.role", "user eve"), ("user.save", "user eve")]
+
+
+async def test_an_admin_stays(api):
+    """Nobody removes themselves or changes their own role."""
+    await api.refused(409, "DELETE", "/api/users/admin")
+    await api.refused(409, "PATCH", "/api/users/admin", {"role": "viewer"})
+    await api.refused(409, "PUT", "/api/users/admin", {"password": "correct horse", "role": "viewer"})
+    await api.ok("PATCH", "/api/users/admin", {"role": "admin"})
+
+
+async def test_keys_are_shown_once(api):
+    """A key's text is in the answer that makes it and in no other, nor in the audit log."""
+    made = await api.ok("POST", "/api/flows/posts/keys", {"name": "erp", "days": 2}, status=201)
+    expires = datetime.fromisoformat(made["expires_at"])
+    assert timedelta(days=1.99) < expires - datetime.now(UTC) < timedelta(days=2)
+    more = [await api.ok("POST", "/api/flows/posts/keys", {"name": name}, status=201) for name in ("b", "a")]
+    keys = await api.ok("GET", "/api/flows/posts/keys?limit=2")
+    assert [item["name"] for item in keys["items"]] == ["a", "b"]
+    rest = await api.ok("GET", f"/api/flows/posts/keys?cursor={keys['next']}")
+    assert (rest["items"][0]["id"], rest["items"][0]["created_by"]) == (made["id"], "admin")
+    audit = await api.ok("GET", "/api/audit")
+    for key in (made, *more):
+        assert key["key"] not in json.dumps([keys, rest, audit])
+    await api.refused(404, "POST", "/api/flows/nope/keys", {"name": "erp"})
+    await api.refused(422, "POST", "/api/flows/posts/keys", {"name": " "})
+    assert (await api.ok("GET", "/api/flows/other/keys"))["items"] == []
+
+
+ATTEMPTS = [
+    # who, method, path, status
+    ("no token", "POST", "/api/outbound/posts", 401),
+    ("no token", "GET", "/api/runs", 401),
+    ("no token", "GET", "/api/nowhere", 404),
+    ("no token", "GET", "/api/docs", 200),
+    ("forged", "GET", "/api/runs", 401),
+    ("of another secret", "GET", "/api/runs", 401),
+    ("expired", "POST", "/api/outbound/posts", 401),
+    ("expired", "GET", "/api/runs", 401),
+    ("logged out", "GET", "/api/runs", 401),
+    ("logged out", "POST", "/api/outbound/posts", 401),
+    ("removed user", "GET", "/api/runs", 401),
+    ("another password since", "GET", "/api/runs", 401),
+    ("viewer", "POST", "/api/outbound/posts", 403),
+    ("viewer", "GET", "/api/runs", 200),
+    ("viewer", "POST", "/api/flows/polled/runs", 403),
+    ("viewer", "GET", "/api/users", 403),
+    ("operator", "POST", "/api/outbound/posts", 202),
+    ("operator", "GET", "/api/audit", 403),
+    ("operator", "POST", "/api/flows/posts/disable", 403),
+    ("admin", "POST", "/api/outbound/posts", 202),
+    ("admin", "GET", "/api/audit", 200),
+    ("key", "POST", "/api/outbound/posts", 202),
+    ("key", "POST", "/api/outbound/other", 403),
+    ("key", "POST", "/api/outbound/nope", 403),
+    ("key", "GET", "/api/runs", 403),
+    ("key", "GET", "/api/nifi/flow/list", 403),
+    ("other flow's key", "POST", "/api/outbound/posts", 403),
+    ("expired key", "POST", "/api/outbound/posts", 401),
+    ("revoked key", "POST", "/api/outbound/posts", 401),
+    ("cut key", "POST", "/api/outbound/posts", 401),
+]
+
+
+@pytest.fixture
+async def everybody(api):
+    """An API whose tokens and keys are in every state."""
+    tokens = api.tokens
+    tokens["forged"] = "A" * 43
+    tokens["of another secret"] = await add_token(api.store, b"another", "admin", CLOCK, 600)
+    tokens["expired"] = await add_token(api.store, KEY, "admin", CLOCK, -1)
+    for name in ("removed", "changed"):
+        await api.store.save_user(User(name, "no hash", "admin"))
+    tokens["removed user"] = await add_token(api.store, KEY, "removed", CLOCK, 600)
+    tokens["another password since"] = await add_token(api.store, KEY, "changed", CLOCK, 600)
+    tokens["logged out"] = await add_token(api.store, KEY, "admin", CLOCK, 600)
+    for name in ("removed user", "another password since", "logged out"):
+        await api.ok("GET", "/api/me", token=name)  # they are known to the gateway
+    await api.ok("DELETE", "/api/users/removed", status=204)
+    await api.ok("PUT", "/api/users/changed", {"password": "another one", "role": "admin"})
+    await api.ok("POST", "/api/logout", token="logged out", status=204)
+    for name, flow in (("key", "posts"), ("other flow's key", "other"), ("revoked key", "posts")):
+        made = await api.ok("POST", f"/api/flows/{flow}/keys", {"name": name}, status=201)
+        tokens[name] = made["key"]
+        if name == "revoked key":
+            await api.ok("POST", "/api/outbound/posts", [ROW], token=name, status=202)
+            await api.ok("DELETE", f"/api/keys/{made['id']}", status=204)
+    tokens["cut key"] = tokens["key"][:-1]
+    past = Past()
+    _, tokens["expired key"] = await add_key(
+        api.store, KEY, "posts", "late", 1, past, lambda key: Act("ada", "key.add", key, "test")
+    )
+    return api
+
+
+class Past:
+    """A clock of two days ago."""
+
+    def now(self):
+        return CLOCK.now() - timedelta(days=2)
+
+
+async def test_authentication_attempts(everybody):
+    """Each attempt to come in gets its status; who is refused leaves nothing behind."""
+    runs = len(await everybody.store.runs())
+    got = []
+    for who, method, path, _ in ATTEMPTS:
+        body = [ROW] if "/outbound/" in path else {} if method == "POST" else None
+        status, _answer = await everybody.request(method, path, body, token=None if who == "no token" else who)
+        got.append((who, method, path, status))
+    assert got == ATTEMPTS
+    assert len(await everybody.store.runs()) == runs + sum(attempt[3] == 202 for attempt in ATTEMPTS)
+
+
+async def test_brute_force(api):
+    """After ten wrong passwords within five minutes the right one is not tried either: 429 with Retry-After; nor is
+    it with another user's name."""
+    for name in ("eve", "bob"):
+        await add_user(api.store, name, "correct horse", "viewer")
+    right, wrong = ({"username": "eve", "password": password} for password in ("correct horse", "guess"))
+    for _ in range(LOGIN_FAILURES):
+        await api.refused(401, "POST", "/api/login", wrong, token=None)
+    for guess in (wrong, right):
+        await api.refused(429, "POST", "/api/login", guess, token=None)
+        assert int(api.headers["Retry-After"]) > 200
+    await api.ok("POST", "/api/login", {**right, "username": "bob"}, token=None)
+
+
+async def test_a_key_posts_in_its_name(api):
+    """A run that a key began says which."""
+    made = await api.ok("POST", "/api/flows/posts/keys", {"name": "erp"}, status=201)
+    run_id = (await api.ok("POST", "/api/outbound/posts", [ROW], token=made["key"], status=202))["run_id"]
+    assert (await api.ok("GET", f"/api/runs/{run_id}"))["trigger"]["by"] == "key erp"
+
+
+# every request --------------------------------------------------------------------------------------------------------
+
+JSON_TYPE = {"Content-Type": "application/json"}
+
+
+REFUSED = [
+    (404, "GET", "/api/nope", {}),
+    (404, "GET", "/api/runs/", {}),
+    (405, "DELETE", "/api/runs", {}),
+    (405, "OPTIONS", "/api/runs", {"headers": {"Origin": "https://evil.example.com"}}),
+    (415, "PUT", "/api/flows/posts", {"data": b"a: b", "headers": {"Content-Type": "text/plain"}}),
+    (415, "PUT", "/api/users/x", {"data": b"{}", "headers": {"Content-Type": "application/x-www-form-urlencoded"}}),
+    (415, "PUT", "/api/users/x", {"data": b"{}", "headers": {**JSON_TYPE, "Content-Encoding": "br"}}),
+    (413, "PUT", "/api/users/x", {"data": b" " * 20_000 + b"{}", "headers": JSON_TYPE}),
+    (413, "PUT", "/api/flows/posts", {"data": io.BytesIO(b" " * (1 << 20) + b"{}"), "headers": JSON_TYPE}),
+    (400, "PUT", "/api/users/x", {"data": b"[" * 10_000, "headers": JSON_TYPE}),
+    (400, "PUT", "/api/users/x", {"data": b'"\xff"', "headers": JSON_TYPE}),
+    (400, "PUT", "/api/users/x", {"data": b"", "headers": JSON_TYPE}),
+    (400, "PUT", "/api/users/x", {"body": {"password": "correct horse", "role": "admin", "more": 1}}),
+    (400, "PUT", "/api/users/x", {"body": {"password": "correct horse", "role": "root"}}),
+    (400, "PUT", "/api/users/x%00", {"body": {"password": "correct horse", "role": "admin"}}),
+    (400, "GET", "/api/runs?limit=0", {}),
+    (400, "GET", "/api/runs?limit=ten", {}),
+    (400, "GET", "/api/runs?limit=5&limit=6", {}),
+    (400, "GET", "/api/runs?status=done", {}),
+    (400, "GET", "/api/runs?nope=1", {}),
+    (400, "GET", "/api/runs?cursor=x", {}),
+    (400, "GET", "/api/runs?cursor=WzFd", {}),
+    (400, "GET", "/api/runs?cursor=%C3%BC", {}),
+    (400, "GET", "/api/flows/posts/versions/0", {}),
+    (400, "GET", "/api/flows/posts/versions/99999999999999999999", {}),
+    (400, "GET", "/api/runs/x/rows/x", {}),
+    (404, "GET", "/api/runs/%00/rows", {}),
+    (404, "GET", "/api/flows/nope", {}),
+    (422, "PUT", "/api/flows/posts", {"data": b"a: &a b", "headers": {"Content-Type": "application/yaml"}}),
+    (422, "PUT", "/api/flows/posts", {"data": b"\xff", "headers": {"Content-Type": "application/yaml"}}),
+]
+
+
+async def test_what_is_refused(api):
+    """What is wrong with a request is answered with its status and a problem body, and says nothing to other origins."""
+    for status, method, path, options in REFUSED:
+        await api.refused(status, method, path, **options)
+        assert not [name for name in api.headers if name.lower().startswith("access-control")]
+        if status == 405:
+            assert "GET" in api.headers["Allow"]
+
+
+async def test_answers_are_safe(api):
+    """Answers are not sniffed, framed or kept; no cookie is set; the server does not say what it is made of."""
+    await api.ok("GET", "/api/me")
+    assert api.headers["X-Content-Type-Options"] == "nosniff"
+    assert api.headers["Cache-Control"] == "no-store"
+    assert "default-src 'none'" in api.headers["Content-Security-Policy"]
+    assert api.headers["Server"] == "ImageFlow"
+    assert "Set-Cookie" not in api.headers
+
+
+async def test_the_page_needs_no_other_host(api):
+    """The page of the API is HTML that loads nothing, runs nothing, and names every endpoint."""
+    html = (await api.ok("GET", "/api/docs", token=None)).decode()
+    assert api.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in api.headers["Content-Security-Policy"]
+    assert "<script" not in html
+    assert "src=" not in html
+    assert (
+        "http"
+        not in html.replace("http(s)", "").replace("^https?", "").replace("http_status", "").partition("types</h2>")[0]
+    )
+    for endpoint in ENDPOINTS:
+        assert f'id="{endpoint.name}"' in html
+    document = await api.ok("GET", "/api/openapi.json", token=None)
+    assert document["openapi"] == "3.1.0"
