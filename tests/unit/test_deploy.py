@@ -182,6 +182,19 @@ def test_the_demo_flow_is_a_flow():
     assert re.findall(r"/run/secrets/flows/(\w+)", text) == ["demo_password"]
 
 
+@pytest.mark.parametrize("name", ["scheduler", "gateway"])
+def test_who_needs_the_key_has_it(name):
+    """The gateway's tokens and the scheduler's signatures hang on SECRET_KEY: where nothing can be written none is made."""
+    variable = "IMAGEFLOW_SECRET_KEY_FILE"
+    service = COMPOSE["services"][name]
+    assert service["environment"][variable] == "/run/secrets/secret_key"
+    assert "secret_key" in service["secrets"]
+    (container,) = PODS[name]["containers"]
+    assert {"name": variable, "value": "/run/secrets/imageflow/secret_key"} in container["env"]
+    (items,) = [volume["secret"]["items"] for volume in PODS[name]["volumes"] if volume["name"] == "secrets"]
+    assert {"key": "secret_key", "path": "secret_key"} in items
+
+
 # kubernetes ---------------------------------------------------------------------------------------------------------------
 
 
