@@ -90,11 +90,22 @@ def load(environ: Mapping[str, str]) -> Settings:
 
 
 def secret_key(settings: Settings) -> bytes:
-    """The key that tokens are bound to: the setting, or one generated once in the data directory (mode 0600)."""
+    """The key that tokens are bound to: the setting, or one generated once in the data directory (mode 0600). Raises
+    SettingsError where none is set and none can be made.
+    """
     if settings.secret_key is not None:
         return settings.secret_key.reveal().encode()
-    path = settings.data_dir / "secret.key"
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        return _own_key(settings.data_dir)
+    except OSError as error:
+        raise SettingsError(
+            f"{PREFIX}SECRET_KEY is not set, and {settings.data_dir} cannot hold one: {error.strerror}"
+        ) from error
+
+
+def _own_key(data_dir: Path) -> bytes:
+    path = data_dir / "secret.key"
+    data_dir.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         fresh = path.with_suffix(f".{secrets.token_hex(4)}")
         with open(fresh, "x", opener=_private) as file:

@@ -182,6 +182,19 @@ def test_the_demo_flow_is_a_flow():
     assert re.findall(r"/run/secrets/flows/(\w+)", text) == ["demo_password"]
 
 
+@pytest.mark.parametrize("name", ["scheduler", "gateway"])
+def test_who_needs_the_key_has_it(name):
+    """The gateway's tokens and the scheduler's signatures hang on SECRET_KEY: where nothing can be written none is made."""
+    variable = "IMAGEFLOW_SECRET_KEY_FILE"
+    service = COMPOSE["services"][name]
+    assert service["environment"][variable] == "/run/secrets/secret_key"
+    assert "secret_key" in service["secrets"]
+    (container,) = PODS[name]["containers"]
+    assert {"name": variable, "value": "/run/secrets/imageflow/secret_key"} in container["env"]
+    (items,) = [volume["secret"]["items"] for volume in PODS[name]["volumes"] if volume["name"] == "secrets"]
+    assert {"key": "secret_key", "path": "secret_key"} in items
+
+
 # kubernetes ---------------------------------------------------------------------------------------------------------------
 
 
@@ -253,6 +266,20 @@ def test_scalers_count_what_is_in_hand_too(name):
     assert not [other for other in others if re.search(metadata["queueName"], other)]
     authentication = trigger["authenticationRef"]["name"].removeprefix("imageflow-")
     assert of_kind("TriggerAuthentication")[authentication]["spec"]["secretTargetRef"][0]["parameter"] == "host"
+
+
+def test_scalers_have_fields_that_keda_knows():
+    """KEDA's schemas are not in the validator's package: the fields of its ScaledObject, by hand."""
+    known = {"scaleTargetRef", "minReplicaCount", "maxReplicaCount", "pollingInterval", "cooldownPeriod", "fallback"}
+    for scaled in of_kind("ScaledObject").values():
+        assert scaled["apiVersion"] == "keda.sh/v1alpha1"
+        spec = scaled["spec"]
+        assert spec.keys() <= known | {"triggers", "advanced"}
+        assert spec["fallback"].keys() == {"failureThreshold", "replicas"}
+        assert 1 <= spec["minReplicaCount"] < spec["maxReplicaCount"]
+        down = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]
+        assert down["policies"] == [{"type": "Pods", "value": 1, "periodSeconds": 60}]
+        assert all(trigger.keys() == {"type", "metadata", "authenticationRef"} for trigger in spec["triggers"])
 
 
 def native() -> list:

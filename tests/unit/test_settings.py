@@ -58,6 +58,14 @@ def test_a_data_dir_that_cannot_be_written_is_named(tmp_path):
         pass
 
 
+def test_a_key_that_cannot_be_made_is_named(tmp_path):
+    """A container that may not write needs the key from outside, and is told so."""
+    (tmp_path / "file").write_text("")
+    found = settings.load({"IMAGEFLOW_DATA_DIR": str(tmp_path / "file" / "data")})
+    with pytest.raises(SettingsError, match=r"IMAGEFLOW_SECRET_KEY is not set, and .* cannot hold one"):
+        settings.secret_key(found)
+
+
 @pytest.mark.parametrize(
     ("value", "hosts"),
     [
