@@ -88,8 +88,8 @@ class Gate:
             self.hold.good(now)
             self._be_certain()
             return
-        if outcome.slow_down:
-            self.limiter.overloaded(now - seconds, now)
+        if outcome.slow_down and not self.limiter.overloaded(now - seconds, now) and outcome.status == 429:
+            return  # one of a burst: Omnitron is there, and has been heard
         self.hold.bad(product, outcome.reason, now, away=outcome.away)
         if self.hold.held:
             self.limiter.restart()

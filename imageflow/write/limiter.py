@@ -75,11 +75,13 @@ class Limiter:
         elif in_flight >= self.limit * 0.8 and not self._dipped:
             self._limit = min(self._maximum, self._limit + self._step())
 
-    def overloaded(self, begun: float, now: float) -> None:
+    def overloaded(self, begun: float, now: float) -> bool:
         """Omnitron asked for less (429, 503) or did not answer in time. Requests that were begun before the limit was
-        last lowered say nothing of the new one."""
-        if begun >= self._lowered_at:
-            self._lower(now)
+        last lowered say nothing of the new one: False, that is no news."""
+        if begun < self._lowered_at:
+            return False
+        self._lower(now)
+        return True
 
     def restart(self) -> None:
         """Omnitron was away: what was learnt of it counts no more."""

@@ -155,3 +155,21 @@ async def test_a_cancelled_batch_is_not_sent():
         go_on.set()
         await gate.send_all("f", ["next"], recorder(sent), cap=10)
     assert sent == [0, "next"]
+
+
+async def test_a_burst_of_429_holds_nobody():
+    """Growth that overshot is refused many times at once: that is one sign to ask less, not an absence."""
+    async with gates(32) as gate:
+        for n in range(32):
+            gate.learn(f"p{n}", Unavailable("slower", 429, slow_down=True), 0.5)
+        assert not gate.hold.held
+        assert gate.limiter.limit == 16
+
+
+async def test_nothing_but_429_holds():
+    """Where every new request is refused too, asking goes on by probes."""
+    async with gates(32) as gate:
+        for n in range(40):
+            await asyncio.sleep(0)
+            gate.learn(f"p{n}", Unavailable("slower", 429, slow_down=True), 0.0)
+        assert gate.hold.held
