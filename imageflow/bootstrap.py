@@ -14,7 +14,7 @@ from typing import IO, Any, NamedTuple
 
 import structlog
 
-from imageflow import flowfile, messages, metrics, service, tracing
+from imageflow import flowfile, messages, metrics, service, trace, tracing
 from imageflow import settings as settings_
 from imageflow.broker import Broker
 from imageflow.broker.connect import connect as connect_broker
@@ -139,7 +139,7 @@ async def run_services(
     """
     wanted = [name for name in SERVICES if name in set(names)]
     async with AsyncExitStack() as stack:
-        stack.callback(tracing.start(substrate.environ))
+        stack.push_async_callback(tracing.finish, tracing.start(substrate.environ))
         parts = await _Parts.build(substrate, wanted, stack)
         await stack.enter_async_context(service.background(parts.jobs))
         bound = await _listen(substrate, parts, stack, host, port if "gateway" in wanted else None)
@@ -175,14 +175,19 @@ async def missing_fetcher(substrate: Substrate) -> AsyncIterator[MissingFetcher]
         yield MissingFetcher(s.store, s.relay, s.clock, OmnitronSessions(transport, s.environ, s.clock))
 
 
-def api_tools(fetcher: MissingFetcher) -> Tools:
+def api_tools(store: Store, jails: Jails, fetcher: MissingFetcher) -> Tools:
     """What the gateway's API does with parts that it does not import."""
+
+    async def trace_(product: str, rows: int) -> bytes:
+        return trace.as_json(await trace.trace(store, jails, product, limit=rows))
+
     return Tools(
         read=lambda text, is_yaml: flowfile.read_text(text, is_yaml=is_yaml),
         check=flowfile.compiled,
         write=flowfile.dump,
         instant=request.instant,
         since=request.since,
+        trace=trace_,
         fetch_missing=fetcher.ask_now,
     )
 
@@ -276,7 +281,8 @@ class _Parts:
     async def _gateway(self, stack: AsyncExitStack) -> None:
         s = self.substrate
         key = settings_.secret_key(s.settings)
-        tools = api_tools(await stack.enter_async_context(missing_fetcher(s)))
+        jails = await stack.enter_async_context(Jails())
+        tools = api_tools(s.store, jails, await stack.enter_async_context(missing_fetcher(s)))
         self.gateway = Gateway(s.store, s.broker, s.relay, s.clock, key, ready=self.problems, tools=tools)
         self._stage(OutboundQueue(Outbound(s.store, s.broker, s.relay, s.clock)).stage)
 

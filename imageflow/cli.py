@@ -37,7 +37,7 @@ from imageflow.row import RowLog, shown
 from imageflow.run import FINAL, Run
 from imageflow.schedule import alarm, trigger
 from imageflow.settings import Settings
-from imageflow.store import Act, ApiKey, ErrorGroup, Store
+from imageflow.store import Act, ApiKey, ErrorGroup, OpenError, Store
 from imageflow.transform.script import Jails
 
 T = TypeVar("T")
@@ -598,27 +598,49 @@ def rows(settings: Settings, run_id: str, state: str | None, as_json: bool) -> N
 
 
 @cli.command()
-@click.argument("run_id", metavar="RUN")
+@click.argument("run_id", metavar="[RUN]", required=False)
+@click.option("--flow", "flow_name", metavar="FLOW", help="What is still open in a flow, over all of its runs.")
 @JSON_OPTION
 @click.pass_obj
-def errors(settings: Settings, run_id: str, as_json: bool) -> None:
+def errors(settings: Settings, run_id: str | None, flow_name: str | None, as_json: bool) -> None:
     """List the causes for which rows of a run have failed, the most frequent first."""
+    if (run_id is None) == (flow_name is None):
+        raise click.UsageError("give either RUN or --flow FLOW")
 
-    async def work(store: Store) -> list[ErrorGroup]:
-        await store.run(run_id)
-        return await store.errors(run_id)
+    async def work(store: Store) -> list[ErrorGroup] | list[OpenError]:
+        if run_id is not None:
+            await store.run(run_id)
+            return await store.errors(run_id)
+        assert flow_name is not None
+        await store.flow(flow_name)
+        return await store.open_errors(flow_name)
 
     found = _with_store(settings, work)
     if as_json:
-        print_json(msgspec.to_builtins(found))
+        print_json([_error_object(group) for group in found])
         return
     for group in found:
         click.echo(trial.printable_text(_error_text(group)))
 
 
-def _error_text(group: ErrorGroup) -> str:
+def _error_object(group: ErrorGroup | OpenError) -> dict[str, Any]:
+    shown_group: dict[str, Any] = msgspec.to_builtins(group)
+    return shown_group | ({"since": iso(group.since)} if isinstance(group, OpenError) else {})
+
+
+def _error_text(group: ErrorGroup | OpenError) -> str:
+    cause = f"{group.stage}: {group.reason}"
+    if isinstance(group, OpenError):
+        newest = f"newest: run {group.run_id}, row {group.row}, {group.product or 'no product'}"
+        counts = f"{_counted(group.rows, 'row')} in {_counted(group.runs, 'run')}"
+        return f"{group.group}  {counts} since {iso(group.since)}  {cause} ({newest})"
     again = "" if group.retryable == group.rows else f", {group.retryable} can be written again"
-    return f"{group.group}  {group.rows} rows{again}  {group.stage}: {group.reason} (e.g. row {group.example_row}, {group.example_product or 'no product'})"
+    example = f"e.g. row {group.example_row}, {group.example_product or 'no product'}"
+    return f"{group.group}  {_counted(group.rows, 'row')}{again}  {cause} ({example})"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 @cli.command("retry")

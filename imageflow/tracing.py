@@ -10,7 +10,9 @@ Without OpenTelemetry, or unasked, a span is one comparison.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -22,6 +24,8 @@ log = structlog.get_logger()
 
 HEADERS = ("traceparent", "tracestate")
 ASKED_BY = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER")
+
+FINISH_SECONDS = 3.0
 
 _NOTHING: AbstractContextManager[None] = nullcontext()
 _tracer: Any = None
@@ -61,7 +65,7 @@ def provider(environ: Mapping[str, str]) -> Any:
     from opentelemetry.sdk.trace import TracerProvider
 
     resource = Resource.create({"service.name": environ.get("OTEL_SERVICE_NAME") or "imageflow"})
-    return TracerProvider(resource=resource, id_generator=_id_generator())
+    return TracerProvider(resource=resource, id_generator=_id_generator(), shutdown_on_exit=False)
 
 
 def _exporter(environ: Mapping[str, str]) -> Any:
@@ -101,6 +105,14 @@ def use(made: Any) -> Callable[[], None]:
 
 def _done() -> None:
     """Nothing was started."""
+
+
+async def finish(end: Callable[[], None]) -> None:
+    """Send what is left, for FINISH_SECONDS at most: nobody waits longer for a collector that is away."""
+    if end is not _done:
+        thread = threading.Thread(target=end, daemon=True)
+        thread.start()
+        await asyncio.to_thread(thread.join, FINISH_SECONDS)
 
 
 def span(

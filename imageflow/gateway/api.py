@@ -14,7 +14,7 @@ from aiohttp import web
 from imageflow.broker import Broker
 from imageflow.changes import Actor, NotRunnable
 from imageflow.clock import Clock
-from imageflow.errors import FlowFileError, ImageFlowError, NotFoundError
+from imageflow.errors import FlowFileError, NotFoundError
 from imageflow.gateway import docs, openapi, shapes
 from imageflow.gateway.access import Access, UserError, may
 from imageflow.gateway.body import Reader
@@ -39,7 +39,7 @@ class Api:
     ) -> None:
         self._access = access
         self._reader = reader
-        desk = Desk(store, LateRelay(store, broker), clock, access, tools)
+        desk = Desk(store, broker, LateRelay(store, broker), clock, access, tools)
         self._handlers = (Flows(desk), Runs(desk), Watch(desk), People(desk))
 
     def routes(self) -> list[web.RouteDef]:
@@ -54,7 +54,7 @@ class Api:
             try:
                 call = await self._call(endpoint, request)
                 return _response(endpoint, await handler(call))
-            except ImageFlowError as error:
+            except (NotFoundError, NotRunnable, UserError, FlowFileError) as error:
                 raise refusal_of(error) from error
 
         return web.route(endpoint.method, endpoint.path, answer)
@@ -98,19 +98,17 @@ def document_routes() -> list[web.RouteDef]:
     return [web.get("/api/openapi.json", openapi_json), web.get("/api/docs", docs_page)]
 
 
-def refusal_of(error: ImageFlowError) -> ImageFlowError:
-    """The refusal that an error of a handler is; the error itself where it is none of the caller's."""
+def refusal_of(error: NotFoundError | NotRunnable | UserError | FlowFileError) -> Refusal:
+    """The refusal that an error of the caller's is."""
     match error:
         case NotFoundError():
             return Refusal(404, str(error))
         case NotRunnable():
             return Refusal(409, str(error))
-        case UserError():
-            return Refusal(422, str(error))
         case FlowFileError(problems=problems):
             first = f"; the first: {problems[0]}" if len(problems) > 1 else f": {problems[0]}"
             return Refusal(422, f"the flow has {len(problems)} problem{'s' * (len(problems) > 1)}{first}", problems)
-    return error
+    return Refusal(422, str(error))
 
 
 def _check_role(user: User, endpoint: Endpoint) -> None:

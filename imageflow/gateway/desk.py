@@ -12,6 +12,7 @@ import msgspec
 import structlog
 from msgspec import UnsetType
 
+from imageflow.broker import Broker
 from imageflow.changes import Actor
 from imageflow.clock import Clock
 from imageflow.errors import BrokerError
@@ -36,6 +37,7 @@ class Tools(NamedTuple):
 
     `read(text, is_yaml)` gives a document and `check` the flow that it describes, script and mapping compiled: both
     raise FlowFileError, and both block. `write` is a document as YAML. `instant` and `since` are read.request's.
+    `trace(product, rows)` is the trace's JSON, or a NotFoundError.
     `fetch_missing(flow, who)` gives the runs that it began, and warnings.
     """
 
@@ -44,6 +46,7 @@ class Tools(NamedTuple):
     write: Callable[[dict[str, Any]], str]
     instant: Callable[[str, str], datetime]
     since: Callable[[Definition, datetime | None], datetime | None]
+    trace: Callable[[str, int], Awaitable[bytes]]
     fetch_missing: Callable[[Flow, str], Awaitable[tuple[Sequence[Run], Sequence[str]]]]
 
 
@@ -51,6 +54,7 @@ class Desk(NamedTuple):
     """The same for all calls."""
 
     store: Store
+    broker: Broker
     relay: Relay
     clock: Clock
     access: Access

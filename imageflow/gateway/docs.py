@@ -72,7 +72,8 @@ def _operations(document: Json) -> Iterator[tuple[str, str, Json]]:
 
 def _operation(path: str, method: str, operation: Json, document: Json) -> Iterator[str]:
     yield f'<details id="{escape(operation["operationId"])}"><summary><code><span class="method">{method.upper()}</span>'
-    yield f" {escape(path)}</code> {escape(operation['summary'])}</summary>"
+    role = f'<span class="role">{escape(operation.get("x-role") or "anybody")}</span>'
+    yield f" {escape(path)}</code> {escape(operation['summary'])} {role}</summary>"
     yield f"<p>{escape(operation['description'])}</p>"
     if parameters := operation.get("parameters"):
         yield _table(("parameter", "in", "type", ""), (_parameter(one) for one in parameters))

@@ -14,6 +14,7 @@ from imageflow.gateway import shapes
 from imageflow.gateway.access import Role
 from imageflow.gateway.body import MAX_BODY_BYTES, MAX_FORM_BYTES
 from imageflow.gateway.shapes import Page
+from imageflow.parked import Parked
 from imageflow.store import ErrorGroup
 
 JSON = "application/json"
@@ -22,7 +23,7 @@ FLOW_FILE = {"$ref": "#/components/schemas/FlowFile"}
 MAX_FLOW_BYTES = 1 << 20
 MAX_IDENTIFIERS_BYTES = 4 << 20
 
-Tag = Literal["sessions", "flows", "runs", "rows", "outbound", "alarms", "users", "keys", "audit"]
+Tag = Literal["sessions", "flows", "runs", "rows", "outbound", "alarms", "parked", "users", "keys", "audit"]
 
 
 class Body(msgspec.Struct, frozen=True):
@@ -80,6 +81,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _FLOW = Body(limit=MAX_FLOW_BYTES, accepts=(JSON, YAML), schema=FLOW_FILE)
+_DRAFT = Body(limit=MAX_FLOW_BYTES, accepts=(JSON, YAML), schema={"description": "A flow file, right or wrong."})
 _ROWS = Body(
     limit=MAX_BODY_BYTES,
     accepts=(JSON, "application/x-ndjson"),
@@ -162,7 +164,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         tag="flows",
         summary="Say what is wrong with a flow; nothing is saved",
         role="operator",
-        body=_FLOW,
+        body=_DRAFT,
         answer=shapes.Checked,
     ),
     Endpoint(
@@ -298,6 +300,17 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         refusals=(404,),
     ),
     Endpoint(
+        name="resume_run",
+        method="POST",
+        path="/api/runs/{run}/resume",
+        tag="runs",
+        summary="Publish anew what a run waits for, after the queues were lost; harmless if they were not",
+        role="operator",
+        answer=shapes.Resumed,
+        status=202,
+        refusals=(404, 409),
+    ),
+    Endpoint(
         name="show_page",
         method="GET",
         path="/api/runs/{run}/pages/{page}",
@@ -314,7 +327,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         path="/api/runs/{run}/errors",
         tag="rows",
         summary="List the failed rows of a run by cause, the largest groups first",
-        query=shapes.GroupQuery,
+        query=shapes.LimitQuery,
         answer=Page[ErrorGroup],
         refusals=(404,),
     ),
@@ -338,13 +351,25 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         refusals=(404,),
     ),
     Endpoint(
-        name="trace_product",
+        name="list_product_rows",
         method="GET",
         path="/api/rows",
         tag="rows",
-        summary="Trace a product: its rows over all runs, newest first",
+        summary="List a product's rows over all runs, newest first",
         query=shapes.TraceQuery,
         answer=Page[shapes.RowShown],
+    ),
+    Endpoint(
+        name="trace_product",
+        method="GET",
+        path="/api/trace",
+        tag="rows",
+        summary="Tell everything that happened to a product, from the ERP's row to Omnitron's answers",
+        about="Script and mapping are tried on the pages that its rows are of; nothing is written.",
+        role="operator",
+        query=shapes.StoryQuery,
+        answer=dict[str, Any],
+        refusals=(404,),
     ),
     # outbound
     Endpoint(
@@ -379,6 +404,46 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         tag="alarms",
         summary="List the Omnitron domains that writers hold",
         answer=Page[shapes.Hold],
+    ),
+    # parked messages
+    Endpoint(
+        name="list_parked",
+        method="GET",
+        path="/api/parked",
+        tag="parked",
+        summary="List messages that could not be used, with the reason, the oldest first",
+        query=shapes.LimitQuery,
+        answer=Page[Parked],
+    ),
+    Endpoint(
+        name="show_parked",
+        method="GET",
+        path="/api/parked/{message}",
+        tag="parked",
+        summary="Show a parked message whole",
+        role="operator",
+        answer=shapes.ParkedShown,
+        refusals=(404,),
+    ),
+    Endpoint(
+        name="replay_parked",
+        method="POST",
+        path="/api/parked/{message}/replay",
+        tag="parked",
+        summary="Send a parked message back to the queue it came from",
+        role="operator",
+        status=204,
+        refusals=(404, 409),
+    ),
+    Endpoint(
+        name="drop_parked",
+        method="DELETE",
+        path="/api/parked/{message}",
+        tag="parked",
+        summary="Throw a parked message away",
+        role="operator",
+        status=204,
+        refusals=(404,),
     ),
     # users
     Endpoint(

@@ -95,6 +95,7 @@ def _operation(endpoint: Endpoint, schemas: _Schemas) -> Json:
         "summary": endpoint.summary,
         "description": f"{endpoint.about} For {role}.".strip(),
         "security": _security(endpoint),
+        "x-role": endpoint.role,
         "responses": _responses(endpoint, schemas),
     }
     if parameters := [*_path(endpoint), *_query(endpoint), *_headers(endpoint)]:

@@ -70,6 +70,10 @@ class Runs:
         )
         return shapes.Retried(run_id, rows)
 
+    async def resume_run(self, call: Call) -> shapes.Resumed:
+        run_id = call.path["run"]
+        return shapes.Resumed(run_id, await changes.resume(self._store, self._desk.broker, run_id, call.actor))
+
     async def show_page(self, call: Call) -> bytes:
         run = await self._store.run(call.path["run"])
         return (await self._store.page(run.run_id, call.path["page"])).body
@@ -96,9 +100,12 @@ class Runs:
                 return shapes.row_detail(log)
         raise NotFoundError(f"run {run.run_id} has no row {number} that is settled")
 
-    async def trace_product(self, call: Call) -> Page[shapes.RowShown]:
+    async def list_product_rows(self, call: Call) -> Page[shapes.RowShown]:
         logs = await self._store.product_rows(call.query.product, limit=call.query.limit)
         return Page([shapes.row_shown(log) for log in logs])
+
+    async def trace_product(self, call: Call) -> bytes:
+        return await self._desk.tools.trace(call.query.product, call.query.limit)
 
 
 def _place(run: Run) -> str:

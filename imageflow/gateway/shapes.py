@@ -16,6 +16,7 @@ from msgspec import UNSET, UnsetType
 from imageflow.clock import iso
 from imageflow.flow import NAME_PATTERN, Definition, Flow
 from imageflow.imageset import Image
+from imageflow.parked import Parked
 from imageflow.row import RowLog, StageName, State
 from imageflow.run import Run, Status, TriggerKind
 from imageflow.store import Alarm, ApiKey, AuditEntry, FlowVersion, HeldDomain, User
@@ -32,7 +33,9 @@ RoleName = Literal["viewer", "operator", "admin"]
 Identifier = Annotated[
     str,
     msgspec.Meta(
-        pattern=r"^[^,\s](?:[^,\x00-\x1f]*[^,\s])?$", max_length=255, description="A product's; without commas."
+        pattern=r"^[^,\s\x00-\x1f](?:[^,\x00-\x1f]*[^,\s\x00-\x1f])?$",
+        max_length=255,
+        description="A product's; without commas.",
     ),
 ]
 Fingerprint = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$", description="An error group, see errors.")]
@@ -245,6 +248,13 @@ class Retry(_Taken, frozen=True):
     group: Fingerprint | None = None
 
 
+class Resumed(msgspec.Struct, frozen=True):
+    """How many messages were published anew."""
+
+    run_id: str
+    messages: int
+
+
 class Retried(msgspec.Struct, frozen=True):
     """How many rows of the run are in flight again."""
 
@@ -319,7 +329,7 @@ def _row(log: RowLog) -> dict[str, Any]:
     }
 
 
-# alarms and holds -----------------------------------------------------------------------------------------------------
+# alarms, holds, parked messages ---------------------------------------------------------------------------------------
 
 
 class AlarmShown(msgspec.Struct, frozen=True):
@@ -341,6 +351,16 @@ class Hold(msgspec.Struct, frozen=True):
     reason: str
     since: Instant
     writers: int
+
+
+class ParkedShown(Parked, frozen=True):
+    """A parked message with its whole body, as text."""
+
+    body: str
+
+
+def parked_shown(message: Parked, body: bytes) -> ParkedShown:
+    return ParkedShown(**msgspec.structs.asdict(message), body=body.decode("utf-8", "replace"))
 
 
 def alarm_shown(alarm: Alarm) -> AlarmShown:
@@ -446,6 +466,7 @@ PATHS: Mapping[str, Any] = {
     "row": Annotated[int, msgspec.Meta(ge=1, le=MAX_NUMBER, description="A row's number within the run.")],
     "page": Annotated[int, msgspec.Meta(ge=1, le=MAX_NUMBER, description="A page's number within the run.")],
     "user": Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._@+-]{1,150}$", description="A user's name.")],
+    "message": Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{12}$", description="A parked message's id.")],
     "key": Annotated[str, msgspec.Meta(min_length=1, max_length=100, description="A key's id.")],
 }
 """The types of what stands in braces in an endpoint's path."""
@@ -476,7 +497,12 @@ class TraceQuery(_Taken, frozen=True):
     limit: Limit = 100
 
 
-class GroupQuery(_Taken, frozen=True):
+class StoryQuery(_Taken, frozen=True):
+    product: Annotated[Name, msgspec.Meta(description="A SKU or base code.")]
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100, description="At most so many rows.")] = 20
+
+
+class LimitQuery(_Taken, frozen=True):
     limit: Limit = 100
 
 

@@ -65,7 +65,8 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `batch` is the part of the run's identifiers it belongs to. `position` is the offset or page number; `marker` the
     value to seek from; `token` or `url` what the answer before called next. `asked_at` (Unix time) paces requests.
-    `last_row` is the fingerprint of the last row of the page before. `moving`: rows move between pages, so that their
+    `stated` is the least that an answer said of its own accord to be the total: rows that are added while others are
+    read are the next run's. `last_row` is the fingerprint of the last row of the page before. `moving`: rows move between pages, so that their
     number tells nothing; `lacking`: rows may have been passed over; `tied`: so many rows had the page before, the last
     two of them with the same marker.
     """
@@ -79,6 +80,7 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
     rows: int = 0
     total: int | None = None
     total_changed: bool = False
+    stated: int | None = None
     last_row: str = ""
     moving: bool = False
     lacking: bool = False
@@ -177,7 +179,10 @@ def _by_type(erp: Erp, cursor: Cursor, got: Got) -> Turn:
 
 def _counted(cursor: Cursor, got: Got) -> Cursor:
     """The cursor with this page counted; a page with rows that came before is an error."""
-    counted = _with(cursor, pages=cursor.pages + 1, rows=cursor.rows + len(got.rows))
+    said = [total for total in (cursor.stated, _stated_total(got.document)) if total is not None]
+    counted = _with(
+        cursor, pages=cursor.pages + 1, rows=cursor.rows + len(got.rows), stated=min(said) if said else None
+    )
     if not got.rows:
         return counted
     mark = _digest(_encoder.encode(got.rows))
@@ -284,7 +289,7 @@ def _unasked(paging: Pagination, cursor: Cursor, got: Got) -> tuple[str, ...]:
     """A warning where the last answer speaks of more rows in a way that the flow does not look at."""
     if getattr(paging, "total_path", None) is not None or not isinstance(got.document, dict):
         return ()
-    stated = _stated_total(got.document)
+    stated = cursor.stated
     following = None if isinstance(paging, NextPagination) else got.document.get("next")
     ended = f"the read ended after {cursor.rows:,} rows, though the answer"
     if stated is not None and stated > cursor.rows:

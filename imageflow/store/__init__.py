@@ -181,6 +181,23 @@ class ErrorGroup(msgspec.Struct, frozen=True):
     example_product: str | None
 
 
+class OpenError(msgspec.Struct, frozen=True):
+    """A cause for which products of a flow have failed and have not come through since: in how many `rows` of how many
+    `runs`, the first of which was created at `since`. `run_id`, `row`, `product` and `reason` are of the newest.
+    """
+
+    group: str
+    stage: str
+    http_status: int | None
+    reason: str | None
+    rows: int
+    runs: int
+    since: datetime
+    run_id: str
+    row: int
+    product: str | None
+
+
 class HeldDomain(msgspec.Struct, frozen=True):
     """A domain that at least one writer holds back from: `since` the first of them does, and why."""
 
@@ -410,6 +427,13 @@ class Store(Protocol):
 
     async def errors(self, run_id: str, limit: int = 100) -> list[ErrorGroup]:
         """The failed rows of a run by cause, the largest groups first."""
+        ...
+
+    async def open_errors(self, flow: str, limit: int = 100) -> list[OpenError]:
+        """The failures of a flow that are still open, over all runs by cause, the largest first. A product's failure is
+        closed by any newer row of the product in the flow (if that failed too, it is the open one); one of no product,
+        by the next run that has rows.
+        """
         ...
 
     async def product_rows(self, product: str, *, limit: int = 100) -> list[RowLog]:

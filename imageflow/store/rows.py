@@ -6,13 +6,26 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Boolean, ColumnElement, and_, case, delete, func, literal_column, select, text
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Exists,
+    and_,
+    case,
+    delete,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+)
 from sqlalchemy import Row as SqlRow
 
 from imageflow.messages import RowsReady, chunked
 from imageflow.row import Row, RowLog, history
 from imageflow.run import Run
-from imageflow.store import Act, ErrorGroup, HeldRow, Registered, Unsent
+from imageflow.store import Act, ErrorGroup, HeldRow, OpenError, Registered, Unsent
 from imageflow.store.audit import note
 from imageflow.store.batch import Batch, BatchStatement
 from imageflow.store.database import Tx
@@ -139,6 +152,26 @@ class RowsSql(Sql):
         return [_error_group(row, by_number[row.first]) for row in found]
 
     @reads
+    async def open_errors(self, tx: Tx, flow: str, limit: int = 100) -> list[OpenError]:
+        is_open = or_(and_(rows.c.product.is_not(None), ~_newer(flow)), _nameless_and_last(flow))
+        mine = (rows.c.run_id == runs.c.run_id, runs.c.flow == clean(flow), _FAILED, rows.c.state == "failed", is_open)
+        numbers = (
+            func.count().label("rows"),
+            func.count(rows.c.run_id.distinct()).label("runs"),
+            func.min(runs.c.created_at).label("since"),
+        )
+        groups = select(rows.c.fingerprint, *numbers).where(*mine).group_by(rows.c.fingerprint)
+        found = await tx.all(groups.order_by(text("rows DESC"), text("since"), rows.c.fingerprint).limit(limit))
+        opened = []
+        for group in found:
+            newest = select(rows).where(*mine, rows.c.fingerprint == group.fingerprint)
+            in_order = newest.order_by(runs.c.created_at.desc(), rows.c.version.desc(), rows.c.number)
+            example = await tx.first(in_order.limit(1))
+            assert example is not None, "it was counted in this transaction's snapshot"
+            opened.append(_open_error(group, example))
+        return opened
+
+    @reads
     async def product_rows(self, tx: Tx, product: str, *, limit: int = 100) -> list[RowLog]:
         newest = (
             select(rows).where(rows.c.product == clean(product)).order_by(rows.c.version.desc(), rows.c.run_id.desc())
@@ -184,6 +217,36 @@ class RowsSql(Sql):
         ]
         messages = [RowsReady(run.run_id, run.flow, run.version, chunk) for chunk in chunked(again)]
         return len(failed), [await post(tx, message) for message in messages]
+
+
+def _newer(flow: str) -> Exists:
+    """Whether a newer row of the product was settled in a run of the flow."""
+    newer, run = rows.alias("newer"), runs.alias("newer_run")
+    later = (newer.c.product == rows.c.product, newer.c.version > rows.c.version, newer.c.state != "superseded")
+    return exists().where(*later, run.c.run_id == newer.c.run_id, run.c.flow == clean(flow))
+
+
+def _nameless_and_last(flow: str) -> ColumnElement[bool]:
+    """Whether a row of no product is of the flow's newest run that has rows."""
+    run = runs.alias("last_run")
+    with_rows = select(run.c.run_id).where(run.c.flow == clean(flow), run.c.total > 0)
+    newest = with_rows.order_by(run.c.created_at.desc(), run.c.run_id.desc()).limit(1).scalar_subquery()
+    return and_(rows.c.product.is_(None), rows.c.run_id == newest)
+
+
+def _open_error(group: SqlRow[Any], example: SqlRow[Any]) -> OpenError:
+    return OpenError(
+        group=group.fingerprint or "",
+        stage=example.stage,
+        http_status=example.http_status,
+        reason=example.reason,
+        rows=group.rows,
+        runs=group.runs,
+        since=group.since,
+        run_id=example.run_id,
+        row=example.number,
+        product=example.product,
+    )
 
 
 def _error_group(group: SqlRow[Any], example: SqlRow[Any]) -> ErrorGroup:

@@ -75,6 +75,7 @@ def steady(bed: Bed, limits: Limits, way: str, rows: int, patience: float) -> Re
         run_id = run_async(queue_run(environ, rows, name=name))
         command = ("imageflow", "writer") if way == AUTO else ("tests.benchmarks.fixed_writer", way)
         watch = Watch(bed, [bed.start(*command, environ=environ)], look_at_sink(sink), pause=0.02)
+        watch.until(1)
         done = watch.until(rows, seconds=None if way == AUTO else patience)
         if done:
             require_balance(run_async(ended_run(environ, run_id)), written=rows)

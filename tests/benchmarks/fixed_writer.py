@@ -24,4 +24,5 @@ class Fixed(Limiter):
 if __name__ == "__main__":
     number = int(sys.argv[1])
     gate.Limiter = lambda: Fixed(number)
-    cli.main(["writer"])
+    sys.argv[1:] = ["writer"]
+    cli.main()

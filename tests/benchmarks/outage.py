@@ -108,7 +108,7 @@ def report(seen: Outage, rows: int) -> tuple[str, bool]:
     begun = next(sample.at for sample in samples if sample.done >= rows * 0.1)
     before = rate(samples, begun, gone)
     first = next(sample.at for sample in samples if sample.at > back and sample.done > _done(samples, back))
-    again = {share: back_at(samples, back, before * share) for share in SHARES}
+    again = {share: back_at(samples, first, before * share) for share in SHARES}
     burnt = sum(count for attempts, count in seen.attempts.items() if attempts != 1)
     probes = _refused(samples, back) - _refused(samples, gone)
     lines = [

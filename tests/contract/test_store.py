@@ -986,6 +986,37 @@ async def test_what_the_ledger_knows(store: SqlStore, clock: FakeClock) -> None:
     assert gone.in_flight is None
 
 
+async def test_one_open_error_per_cause(store: SqlStore, clock: FakeClock) -> None:
+    """Over all runs of a flow, a cause is open once, with counts; products that came through close it by themselves."""
+    await store.save_flow(flow_document("other"))
+    runs = [await draining(store, clock, 3) for _ in range(3)]
+    for version, run_id in enumerate(runs, 10):
+        named = [failure(run_id, row, product=product, version=version) for row, product in ((1, "A"), (2, "B"))]
+        script = failure(run_id, 3, product=None, images=(), stage="script", reason="line 1", version=version)
+        await store.settle("", [*named, script])
+    [first, second] = await store.open_errors("winter")
+    assert (first.stage, first.rows, first.runs, first.run_id, first.product) == ("write", 2, 1, runs[2], "A")
+    assert (second.stage, second.rows, second.runs, second.row) == ("script", 1, 1, 3)
+    assert first.since == second.since == (await store.run(runs[2])).created_at
+    assert await store.open_errors("other") == []
+
+    elsewhere = await draining(store, clock, 1, "other")
+    await store.settle("", [log(elsewhere, 1, product="A", version=20)])
+    assert (await store.open_errors("winter"))[0].rows == 2
+    later = await draining(store, clock, 2)
+    await store.settle(
+        "", [log(later, 1, "unchanged", product="A", version=30), log(later, 2, product="C", version=31)]
+    )
+    [left] = await store.open_errors("winter")
+    assert (left.rows, left.product) == (1, "B")
+    _, outbox = await store.reopen(runs[2], row=2)
+    assert outbox
+    assert await store.open_errors("winter") == []
+    await store.settle("", [failure(runs[2], 2, product="B", version=12)])
+    [back] = await store.open_errors("winter", limit=1)
+    assert (back.group, back.rows) == (left.group, 1)
+
+
 async def test_pages_by_their_number(store: SqlStore, clock: FakeClock) -> None:
     """The number in a row's version leads to its page."""
     run = await reading(store, clock)

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from imageflow import bootstrap
+from imageflow.broker import Outgoing
 from imageflow.broker.sqlite import SqliteBroker
 from imageflow.clock import SystemClock
 from imageflow.errors import BrokerError
@@ -24,6 +25,7 @@ from imageflow.run import Run, Trigger
 from imageflow.secret import Secret
 from imageflow.store import Act, User
 from imageflow.store.connect import connect
+from imageflow.transform.script import Jails
 
 KEY = b"a secret key"
 CLOCK = SystemClock()
@@ -108,9 +110,10 @@ async def opened(tmp_path, furniture, *, broker=None):
     async with (
         connect(Secret(f"sqlite:///{tmp_path}/store.db"), CLOCK) as store,
         SqliteBroker(tmp_path / "broker.db") as real_broker,
+        Jails() as jails,
     ):
         used = broker(real_broker) if broker else real_broker
-        tools = bootstrap.api_tools(Fetcher())
+        tools = bootstrap.api_tools(store, jails, Fetcher())
         gateway = Gateway(store, used, Relay(store, used), CLOCK, KEY, ready=list, tools=tools)
         async with serve(gateway.app(), "127.0.0.1", 0, 2) as port, aiohttp.ClientSession() as session:
             yield Api(store, real_broker, session, f"http://127.0.0.1:{port}", dict(tokens))
@@ -165,7 +168,9 @@ async def test_every_endpoint_asks_who_and_which_role(api):
     for endpoint in ENDPOINTS:
         if endpoint.role is None or endpoint.name == "log_out":  # of which the tokens are needed still
             continue
-        path = endpoint.path.format(flow="posts", version=1, run="x", row=1, page=1, user="nobody", key="x")
+        path = endpoint.path.format(
+            flow="posts", version=1, run="x", row=1, page=1, user="nobody", key="x", message="0" * 12
+        )
         for token in (None, "nobody's"):
             await api.refused(401, endpoint.method, path, token=token)
         for role in roles[: roles.index(endpoint.role)]:
@@ -310,6 +315,24 @@ async def test_a_run_is_started_while_the_broker_is_away(tmp_path, furniture):
         assert len(await api.store.unsent(0)) == 1
 
 
+async def test_a_run_is_resumed(api):
+    """What a run waits for is published anew; one that has ended has nothing to resume."""
+    run = await api.ok("POST", "/api/flows/polled/runs", status=202)
+    resumed = await api.ok("POST", f"/api/runs/{run['run_id']}/resume", status=202, token="operator")
+    assert resumed == {"run_id": run["run_id"], "messages": 1}
+    assert (await api.broker.depth("imageflow.read")).ready == 2
+    await api.refused(409, "POST", f"/api/runs/{await failed_run(api.store)}/resume")
+    await api.refused(404, "POST", "/api/runs/x/resume")
+
+
+async def test_a_product_is_traced(api):
+    """Everything that is known of a product comes with its rows; of an unknown one nothing is known."""
+    run_id = await failed_run(api.store)
+    story = await api.ok("GET", "/api/trace?product=SKU/1", token="operator")
+    assert story["rows"][0]["run_id"] == run_id
+    await api.refused(404, "GET", "/api/trace?product=nope")
+
+
 async def test_runs_are_listed_in_pages(api):
     """Runs are listed newest first; page after page gives each once; flow, status and activity select."""
     started = [await api.ok("POST", "/api/flows/polled/runs", status=202) for _ in range(5)]
@@ -381,6 +404,30 @@ async def test_alarms_and_holds(api):
     assert {first["items"][0]["kind"], second["items"][0]["kind"]} == {"silence", "error_rate"}
     (held,) = (await api.ok("GET", "/api/holds", token="viewer"))["items"]
     assert (held["domain"], held["reason"], held["writers"]) == ("http://127.0.0.1:9", "503", 1)
+
+
+async def test_parked_messages_are_shown_replayed_and_dropped(api):
+    """What lies parked is listed with its reason, shown whole, sent back to its queue, or dropped; both are audited."""
+    await api.broker.publish(Outgoing("imageflow.outbound", b"rows", headers={"flow": "posts"}))
+    await api.broker.publish(Outgoing("imageflow.outbound", b"junk"))
+    async with api.broker.consume("imageflow.outbound", prefetch=2) as deliveries:
+        for _ in range(2):
+            await (await anext(deliveries)).park("cannot be used")
+    listed = (await api.ok("GET", "/api/parked", token="viewer"))["items"]
+    assert [(item["excerpt"], item["reason"], item["queue"]) for item in listed] == [
+        ("rows", "cannot be used", "imageflow.outbound"),
+        ("junk", "cannot be used", "imageflow.outbound"),
+    ]
+    rows, junk = (item["id"] for item in listed)
+    assert (await api.ok("GET", f"/api/parked/{rows}", token="operator"))["body"] == "rows"
+    await api.refused(403, "DELETE", f"/api/parked/{junk}", token="viewer")
+    await api.ok("DELETE", f"/api/parked/{junk}", token="operator", status=204)
+    await api.ok("POST", f"/api/parked/{rows}/replay", token="operator", status=204)
+    await api.refused(404, "POST", f"/api/parked/{rows}/replay")
+    assert (await api.ok("GET", "/api/parked"))["items"] == []
+    assert (await api.broker.depth("imageflow.outbound")).ready == 1
+    whats = [(item["what"], item["object"]) for item in (await api.ok("GET", "/api/audit"))["items"]]
+    assert whats == [("parked.replay", f"message {rows}"), ("parked.drop", f"message {junk}")]
 
 
 # users, keys ----------------------------------------------------------------------------------------------------------

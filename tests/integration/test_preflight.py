@@ -251,3 +251,19 @@ async def test_block_and_warn(tmp_path, server):
     assert (unchanged.counts.unchanged, off.counts.written, off.warnings) == (2, 1, ())
     assert (first.status, second.status) == ("failed", "success")
     assert [row["tries"] for row in found["rows"] if row["state"] == "failed"] == [[]]
+
+
+async def test_rows_that_there_was_no_time_for(tmp_path, server, monkeypatch):
+    """They come again, no attempt is burnt, and the run ends as if there had been time at once."""
+    monkeypatch.setattr(module, "START_SECONDS", 0.0)
+    rows = [{"sku": f"SKU-{n}", "images": [f"{server.url}/ok.png?{n}"]} for n in range(5)]
+    async with pipeline(tmp_path, IMAGEFLOW_PREFLIGHT_ALLOW_PRIVATE="true") as here, asyncio.TaskGroup() as group:
+        await here.save(direction="outbound", write={"preflight": "block"})
+        posted = group.create_task(here.post(rows))
+        await asyncio.sleep(0.5)
+        assert not here.omnitron.images
+        monkeypatch.setattr(module, "START_SECONDS", 60.0)
+        run = await posted
+        logs = await here.store.rows(run.run_id)
+    assert (run.status, run.counts.written) == ("success", 5)
+    assert {(row.attempts, row.reason, row.tries) for row in logs} == {(1, None, ())}

@@ -159,7 +159,7 @@ HOSTILE = [
     Hostile("repeated_page", "token", error="repeated page"),
     Hostile("repeated_token", "token", error="repeated"),
     Hostile("endless_token", "token", error="repeated|circles"),
-    Hostile("endless_empty", "token", error="more than 40 pages"),
+    Hostile("endless_empty", "token", error="more than 15 pages"),
     Hostile("self_next", "next", error="circles|repeated"),
     Hostile("foreign_next", "next", error="another origin"),
     Hostile("schemeless_next", "next", error="another origin|cannot be used"),
@@ -311,7 +311,7 @@ async def test_hostile_erps(at: Bench, world: Any, case: Hostile):
     not come; the watermark moves only where everything came.
     """
     here = await world(mode=case.mode, bomb_bytes=8 << 20, **case.erp)
-    bounded = {"max_pages": 40} if case.kind != "none" else {}
+    bounded = {"max_pages": 15} if case.kind != "none" else {}
     login = {**TOKEN_LOGIN, "url": f"{here.erp.url}/login"} if case.erp.get("auth") else None
     limits = {"timeout": "250ms", "max_answer_bytes": 1 << 20}
     run = await at.read(here.flow(case.kind, pagination=PAGINATIONS[case.kind] | bounded, login=login, **limits))

@@ -185,6 +185,11 @@ def test_the_commands(tmp_path, monkeypatch):
     (group,) = json.loads(call("errors", run_id, "--json").stdout)
     assert (group["stage"], group["http_status"], group["rows"], group["retryable"]) == ("write", 400, 1, 1)
     assert group["group"] in call("errors", run_id).stdout
+    (still_open,) = json.loads(call("errors", "--flow", "main", "--json").stdout)
+    assert (still_open["group"], still_open["rows"], still_open["run_id"]) == (group["group"], 1, run_id)
+    assert still_open["since"].endswith("Z")
+    assert "1 row in 1 run since" in call("errors", "--flow", "main").stdout
+    assert call("errors").exit_code == 2
     found = json.loads(call("trace", "SKU-000002", "--json").stdout)
     assert found["rows"][0]["tries"][0]["http_status"] == 400
     text = call("trace", "SKU-000002").stdout

@@ -107,6 +107,17 @@ def test_labels_that_alerts_group_by_exist():
             assert {label.strip() for label in group.split(",")} <= labels, query
 
 
+def test_kubernetes_is_scraped_like_compose():
+    """The same rules and intervals; Debian's promtool does not know how to find pods, so it cannot check that file."""
+    compose, kubernetes = (
+        yaml.safe_load((PROMETHEUS / name).read_text()) for name in ("prometheus.yml", "prometheus-kubernetes.yml")
+    )
+    assert {**compose, "scrape_configs": 0} == {**kubernetes, "scrape_configs": 0}
+    assert [job["job_name"] for config in (compose, kubernetes) for job in config["scrape_configs"]] == [
+        "imageflow"
+    ] * 2
+
+
 @pytest.fixture
 def promtool() -> str:
     found = shutil.which("promtool")
@@ -117,7 +128,10 @@ def promtool() -> str:
 
 def test_promtool_takes_configuration_and_rules_and_the_alerts_fire(promtool):
     """`promtool check config`, and the story of a dead consumer (and others) told by `promtool test rules`."""
-    for arguments in (["check", "config", "prometheus.yml"], ["test", "rules", "alerts_test.yml"]):
+    for arguments in (
+        ["check", "config", "prometheus.yml"],
+        ["test", "rules", "alerts_test.yml"],
+    ):
         done = subprocess.run(
             [promtool, *arguments], cwd=PROMETHEUS, capture_output=True, text=True, timeout=60, check=False
         )

@@ -189,6 +189,14 @@ def test_seek():
     assert isinstance(turn(definition, got([]), result.cursor), Last)
 
 
+def test_rows_that_are_added_while_others_are_read():
+    """They came after the bound that the watermark moves to: the next run asks for them, this one is complete."""
+    definition = erp(type="next")
+    first = turn(definition, got(rows(0, 10), count=12, next="?p=2"))
+    assert turn(definition, got(rows(10, 2), count=14), first.cursor) == Last()
+    assert not turn(definition, got(rows(10, 1), count=14), first.cursor).complete
+
+
 def seek(*pages: list[int]) -> tuple[Any, list[str]]:
     """The last turn over pages of rows with these markers and then an empty one, and all warnings."""
     definition, cursor, warnings = erp(type="seek", param="after", value_path="id", limit=3), None, []

@@ -37,10 +37,12 @@ def simulate(
     capacity: Callable[[float], int],
     refuses: bool,
     client_rate: float = CLIENT_RATE,
+    spread: float | None = None,
 ) -> Report:
     """Run `limiter` against a sink that works on `capacity` requests at once for `latency` seconds each (both may change
     over time); beyond that it answers 429 within a millisecond (`refuses`) or lets them wait in line. The client itself
-    begins at most `client_rate` requests a second.
+    begins at most `client_rate` requests a second. `spread`: latencies differ as those of real servers do, few of them by
+    much (log-normal, their mean as said); without it, by a tenth.
     """
     report, dice = Report(), random.Random(1)
     events: list[tuple[float, int, float, bool]] = []  # when, tie-break, begun, good
@@ -52,7 +54,8 @@ def simulate(
         nonlocal working, n
         working += 1
         n += 1
-        heapq.heappush(events, (now + latency(now) * dice.uniform(0.9, 1.1), n, begun, True))
+        luck = dice.uniform(0.9, 1.1) if spread is None else dice.lognormvariate(-spread * spread / 2, spread)
+        heapq.heappush(events, (now + latency(now) * luck, n, begun, True))
 
     while now < seconds:
         while in_flight < limiter.limit and next_begin <= now:

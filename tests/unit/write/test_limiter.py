@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageflow.write.limiter import AWAY_LIMIT, PROBE_SECONDS, WINDOW, Bucket, Hold, Limiter
+from imageflow.write.limiter import AWAY_LIMIT, PROBE_SECONDS, START_LIMIT, WINDOW, Bucket, Hold, Limiter
 
 from .sink import CLIENT_RATE, simulate
 
@@ -66,13 +66,25 @@ def test_does_not_fill_a_queue_without_end():
     assert max(limit for at, limit in report.limits if at > 10) <= 250
 
 
+@pytest.mark.parametrize("refuses", [True, False])
+@pytest.mark.parametrize("spread", [0.3, 0.6, 1.0])
+def test_uneven_answers_do_not_hold_it_down(spread, refuses):
+    """Single slow answers are no sign of a queue: a healthy server gives them all the time."""
+    report = simulate(
+        Limiter(), 20, latency=lambda _: 0.05, capacity=lambda _: 50, refuses=refuses, client_rate=4000, spread=spread
+    )
+    assert report.rate(8, 20) >= 0.85 * 1000
+    assert report.refused_share(2, 20) < 0.02
+
+
 def test_begins_anew_after_an_absence():
-    """What was learnt of a sink that was away counts no more: the limit is found anew, quickly."""
+    """What was learnt of a sink that was away counts no more: the limit is found anew, quickly, from where it started."""
     limiter = Limiter()
     for n in range(20):
         limiter.overloaded(n, n)
     assert limiter.limit == 1
     limiter.restart()
+    assert limiter.limit == START_LIMIT
     for n in range(200):
         limiter.good(0.05, limiter.limit, 30 + n / 1000)
     assert limiter.limit > 150
