@@ -35,7 +35,7 @@ FINAL = ("success", "partial", "failed", "empty")
 
 SLOWED = """
 import json, urllib.request
-body = json.dumps({"faults": ["latency=0.05"]}).encode()
+body = json.dumps({"faults": ["latency=0.3"]}).encode()
 urllib.request.urlopen(urllib.request.Request("http://127.0.0.1:8002/_emulator/faults", body))
 print("{}")
 """
@@ -275,15 +275,15 @@ def moved(compose: Compose, rows: int, writers: int) -> dict[str, Any]:
     up_seconds = round(time.monotonic() - began, 1)
     say(f"all healthy after {up_seconds} s; the run begins")
     compose("run", "--rm", "--no-deps", "-T", "cli", "flow", "apply", "/flows/demo.yaml")
+    victim = compose.containers("writer")[0]
     compose.on_omnitron(SLOWED)  # answers like a shop's, so that there is a middle in which to break things
     began = time.monotonic()
     run_id = json.loads(compose.cli("run", "demo", "--json"))["run_id"]
     when_killed = _at(compose, rows // 10)
-    victim = compose.containers("writer")[0]
     crash(victim)
     say("killed a writer with SIGKILL")
     _at(compose, rows // 5)
-    compose("restart", "--timeout", "30", "rabbitmq")
+    call("docker", "restart", "--time", "30", compose.containers("rabbitmq")[0])
     say("restarted RabbitMQ")
     when_restarted = _at(compose, 0)
     run = wait_for("the run to end", lambda: _ended(compose, run_id))
