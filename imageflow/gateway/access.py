@@ -7,6 +7,7 @@ the store has only their HMAC under the secret key, so that neither a stolen dat
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import hmac
 import re
@@ -48,8 +49,6 @@ MAX_KEY_DAYS = 3650
 
 _NAME = re.compile(r"[A-Za-z0-9._@+-]{1,150}")
 _hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
-_NOBODY = _hasher.hash(secrets.token_urlsafe(32))
-"""Verified in place of an unknown user's hash: who is unknown takes as long as who has another password."""
 
 
 class UserError(ImageFlowError):
@@ -79,10 +78,16 @@ def digest(secret_key: bytes, token: str) -> str:
     return hmac.new(secret_key, token.encode(), hashlib.sha256).hexdigest()
 
 
+@functools.cache
+def _nobody() -> str:
+    """Verified in place of an unknown user's hash: who is unknown takes as long as who has another password."""
+    return _hasher.hash(secrets.token_urlsafe(32))
+
+
 def verify(password_hash: str | None, password: str) -> bool:
     """Whether the password is the one hashed. Slow on purpose, and as slow for a user who does not exist (None)."""
     try:
-        _hasher.verify(_NOBODY if password_hash is None else password_hash, _normal(password))
+        _hasher.verify(_nobody() if password_hash is None else password_hash, _normal(password))
     except (VerificationError, InvalidHashError):
         return False
     return password_hash is not None
@@ -208,6 +213,7 @@ class Access:
     """Logins and tokens of one gateway process."""
 
     def __init__(self, store: Store, secret_key: bytes, clock: Clock) -> None:
+        _nobody()  # now, so that the first who is unknown does not take twice as long
         self._store = store
         self._secret_key = secret_key
         self._clock = clock

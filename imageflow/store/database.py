@@ -19,11 +19,7 @@ from typing import Any, NoReturn, TypeVar
 
 import asyncpg
 import structlog
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, CursorResult, Executable, Row, Table
+from sqlalchemy import Connection, CursorResult, Executable, Row, Table, inspect, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -162,33 +158,41 @@ class Database(ABC):
             await engine.dispose()
 
 
-def _config() -> Config:
+def _migrate(connection: Connection) -> None:
+    """Bring the schema up to date. Alembic is loaded only where there is something to do: each command comes by here."""
+    current = _current_revision(connection)
+    if current == newest_revision():
+        return
+    if current is not None and current not in _revisions():
+        # While versions are mixed, in a rolling upgrade, an older service may start again; a revision leaves everything
+        # in place that the version before it uses.
+        log.warning("the database is of a newer version", revision=current)
+        return
+    from alembic import command
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    return config
-
-
-def _migrate(connection: Connection) -> None:
-    config = _config()
     config.attributes["connection"] = connection
-    if (newer := _newer_revision(connection, config)) is not None:
-        log.warning("the database is of a newer version", revision=newer)
-        return
     command.upgrade(config, "head")
 
 
 def newest_revision() -> str:
     """The revision of the schema that this code wants."""
-    return ScriptDirectory.from_config(_config()).get_current_head() or ""
+    return max(_revisions())
 
 
-def _newer_revision(connection: Connection, config: Config) -> str | None:
-    """The schema's revision if this version does not know it. While versions are mixed, in a rolling upgrade, an older
-    service may start again; a revision leaves everything in place that the version before it uses.
-    """
-    current = MigrationContext.configure(connection).get_current_revision()
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    return None if current in known else current
+def _revisions() -> set[str]:
+    """All revisions that this code knows: the files are named after them."""
+    return {path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*_*.py")}
+
+
+def _current_revision(connection: Connection) -> str | None:
+    """The schema's revision; None where there is no schema yet."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return revision
 
 
 @contextmanager

@@ -7,11 +7,13 @@ from typing import Any
 
 import asyncpg
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from imageflow.errors import StoreError
-from imageflow.store.database import away, may_repeat, translated
+from imageflow.store.database import MIGRATIONS, _revisions, away, may_repeat, newest_revision, translated
 
 
 def postgres_errors() -> list[type[Any]]:
@@ -84,3 +86,12 @@ def test_what_is_run_again() -> None:
         committing.append(True)
         raise asyncpg.DeadlockDetectedError("deadlock")
     assert type(caught.value) is StoreError
+
+
+def test_revisions_are_named_by_their_files():
+    """What the files' names say is what Alembic reads in them, and they are one chain in the order of their names."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    chain = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+    assert chain == sorted(_revisions(), reverse=True)
+    assert chain[0] == newest_revision()
