@@ -25,7 +25,7 @@ from imageflow.doctor.checks import Finding
 from imageflow.doctor.visit import visit
 from imageflow.secret import Secret
 from imageflow.store.connect import connect
-from tests.postgres_server import Postgres
+from tests.postgres_server import Postgres, open_server
 from tests.rabbitmq_server import PrivateRabbit, Rabbit
 
 FLOW = {
@@ -101,13 +101,22 @@ def texts(found: list[Finding], level: str) -> str:
     return "\n".join(finding.text for finding in found if finding.level == level)
 
 
+@pytest.fixture
+def durable_postgres(postgres: Postgres) -> Iterator[Postgres]:
+    """A server as one would run it: the others' does not wait for the disk, which the doctor finds wrong."""
+    server = open_server()
+    assert server is not None
+    yield server
+    server.close()
+
+
 @pytest.mark.timeout(240)
 async def test_a_sick_site_over_rabbitmq_and_postgresql(
-    rabbitmq_vhost: str, management: Management, postgres: Postgres, tmp_path: Path
+    rabbitmq_vhost: str, management: Management, durable_postgres: Postgres, tmp_path: Path
 ) -> None:
     """No consumers, a policy that shadows, a classic queue in the place of ours, a secret that is not set; mended, all
     of it is gone."""
-    database = postgres.new_database()
+    database = durable_postgres.new_database()
     urls = {"BROKER_URL": rabbitmq_vhost, "STORE_URL": database}
     async with connect(Secret(database), SystemClock()) as store:
         await store.upgrade()

@@ -121,11 +121,11 @@ async def test_another_program_publishes_through_the_default_exchange(
     """A message that did not come through our exchange is lent, retried and comes back to its queue."""
     async with broker.consume(queue, prefetch=1) as deliveries:
         await until(lambda: broker.healthy is None)
-        message = aio_pika.Message(b"[]", headers={"flow": "winter"})
+        message = aio_pika.Message(b"[]", headers={"flow": "winter"}, message_id="m-1")
         await foreign.default_exchange.publish(message, routing_key=queue)
         await (await take_one(deliveries)).retry(1)
         delivery = await take_one(deliveries)
-        assert (delivery.body, delivery.headers) == (b"[]", {"flow": "winter", "attempts": "1"})
+        assert (delivery.body, delivery.headers) == (b"[]", {"flow": "winter", "message-id": "m-1", "attempts": "1"})
         await delivery.ack()
 
 
