@@ -103,8 +103,8 @@ def fingerprint(log: RowLog) -> str:
     return hashlib.blake2b(f"{log.stage}\0{log.http_status}\0{reason}".encode(), digest_size=8).hexdigest()
 
 
-def shown(log: RowLog) -> dict[str, Any]:
-    """The JSON object that `rows --json` and the API show for a row."""
+def fields(log: RowLog) -> dict[str, Any]:
+    """What people see of a row, in the order in which they see it (DESIGN: 13)."""
     return {
         "run_id": log.run_id,
         "row": log.row,
@@ -114,5 +114,10 @@ def shown(log: RowLog) -> dict[str, Any]:
         "reason": log.reason,
         "http_status": log.http_status,
         "attempts": log.attempts,
-        "images": msgspec.to_builtins(log.images),
+        "images": log.images,
     }
+
+
+def shown(log: RowLog) -> dict[str, Any]:
+    """The JSON object that `rows --json` and the API show for a row."""
+    return {**fields(log), "images": msgspec.to_builtins(log.images)}

@@ -17,7 +17,7 @@ from imageflow.clock import iso
 from imageflow.flow import NAME_PATTERN, Definition, Flow
 from imageflow.imageset import Image
 from imageflow.parked import Parked
-from imageflow.row import RowLog, StageName, State
+from imageflow.row import RowLog, StageName, State, fields
 from imageflow.run import Run, Status, TriggerKind
 from imageflow.store import Alarm, ApiKey, AuditEntry, FlowVersion, HeldDomain, User
 
@@ -316,17 +316,7 @@ def row_detail(log: RowLog) -> RowDetail:
 
 
 def _row(log: RowLog) -> dict[str, Any]:
-    return {
-        "run_id": log.run_id,
-        "row": log.row,
-        "product": log.product,
-        "state": log.state,
-        "stage": log.stage,
-        "reason": log.reason,
-        "http_status": log.http_status,
-        "attempts": log.attempts,
-        "images": list(log.images),
-    }
+    return {**fields(log), "images": list(log.images)}
 
 
 # alarms, holds, parked messages ---------------------------------------------------------------------------------------
