@@ -44,7 +44,11 @@ vm_memory_high_watermark.absolute = 1GB
 disk_free_limit.absolute = 50MB
 raft.wal_max_size_bytes = 67108864
 """
-ERLANG_OPTIONS = "+S 1:1 +A 4 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}"
+ERLANG_OPTIONS = (
+    "+S 1:1 +A 4 +sbwt none -kernel inet_dist_use_interface {127,0,0,1} "
+    # how long a queue of the ladder waits for the confirm of a message that it passed on while its target had no leader
+    "-rabbit dead_letter_worker_publisher_confirm_timeout 10000"
+)
 
 
 class Rabbit:

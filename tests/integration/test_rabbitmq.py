@@ -22,7 +22,7 @@ from imageflow.secret import Secret
 from tests.contract.test_broker import parked_of, ready, take, take_one, until
 from tests.rabbitmq_server import Rabbit
 
-HEALING_SECONDS = 150.0
+HEALING_SECONDS = 120.0
 """After a kill -9 a server first elects leaders of all the queues that the session has left on it."""
 
 
