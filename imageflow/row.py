@@ -37,7 +37,8 @@ class Row(msgspec.Struct, frozen=True):
 
     `row` is its number within the run, `version` orders it among rows of the same product (see page.row_version).
     `key` says what `product` is: a `sku`, or a `base_code` that stands for all its SKUs. `attempts` counts the tries
-    made so far: the one budget that a row has. `tries` is its history, also of before it was retried by hand.
+    made so far: the one budget that a row has. `tries` is its history, also of before it was retried by hand. `digest`
+    is of its images; empty where nobody has taken it yet.
     """
 
     row: int
@@ -48,6 +49,7 @@ class Row(msgspec.Struct, frozen=True):
     attempts: int = 0
     first_error: str | None = None
     tries: tuple[Try, ...] = ()
+    digest: str = ""
 
 
 class RowLog(msgspec.Struct, frozen=True, kw_only=True):

@@ -73,7 +73,7 @@ class Wanted(NamedTuple):
 class Claim(NamedTuple):
     """What the ledger says of a product. `mine`: claimed for the asking token; otherwise another row of the product is
     in flight (`busy`) or a newer one is written already (neither). `version` and `digest` are of the last image set
-    written, `run_id` and `row` say by whom; version is -1 where nothing was written yet.
+    written; version is -1 where nothing was written yet.
     """
 
     product: str
@@ -81,8 +81,13 @@ class Claim(NamedTuple):
     busy: bool
     version: int
     digest: str | None
-    run_id: str | None
-    row: int | None
+
+
+class Skipped(NamedTuple):
+    """The numbers of the rows that were settled as unchanged, and the runs that ended by it."""
+
+    rows: frozenset[int]
+    ended: list[Run]
 
 
 class LedgerEntry(NamedTuple):
@@ -394,6 +399,13 @@ class Store(Protocol):
     async def claim(self, domain: str, owner: str, token: str, wanted: Sequence[Wanted]) -> list[Claim]:
         """Claim products for rows of these versions; answers in the order asked. A product is claimed unless another
         token of a living owner holds it, or a newer version is written. No product twice in `wanted`.
+        """
+        ...
+
+    async def skip(self, domain: str, rows: Sequence[tuple[RowLog, str]]) -> Skipped:
+        """Settle rows of one run as unchanged, given as log and digest, where the ledger has this very image set for the
+        product by an older row, and nobody holds a claim on it: at once what `claim` and `settle` do. All others are left
+        as they are. Only rows that are written to a SKU, each product once.
         """
         ...
 

@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from sqlalchemy import ARRAY, BigInteger, Select, and_, bindparam, case, column, delete, exists, select, update
 from sqlalchemy import Row as SqlRow
-from sqlalchemy import Select, and_, bindparam, case, delete, exists, select, update
 
 from imageflow.row import STATES, RowLog
 from imageflow.run import Run
-from imageflow.store import Claim, LedgerEntry, LedgerState, Wanted
+from imageflow.store import Claim, LedgerEntry, LedgerState, Skipped, Wanted
 from imageflow.store.batch import Batch, BatchStatement
 from imageflow.store.database import Tx
-from imageflow.store.rowlog import LOG_COLUMNS, log_values
+from imageflow.store.rowlog import LOG_COLUMNS, LOGGED_ALIKE, log_values
 from imageflow.store.runlog import COUNTED, counted_run, finish
 from imageflow.store.tables import Instant, ledger, owners, runs
 from imageflow.store.text import clean, keyed
@@ -28,9 +28,17 @@ from imageflow.store.transaction import Sql, reads, writes
 
 _WANTED = Batch("wanted", product="text", version="bigint")
 _ENTRIES = Batch(
-    "entries", domain="text", product="text", version="bigint", digest="text", run_id="text", number="bigint"
+    "entries",
+    alike=("domain", "run_id"),
+    domain="text",
+    product="text",
+    version="bigint",
+    digest="text",
+    run_id="text",
+    number="bigint",
 )
-_LOGS = Batch("logs", **LOG_COLUMNS)
+_LOGS = Batch("logs", alike=LOGGED_ALIKE, **LOG_COLUMNS)
+_UNCHANGED = Batch("logs", alike=LOGGED_ALIKE, **LOG_COLUMNS, digest="text")
 
 # What another token holds is not taken here, dead or not: whether its owner lives must be read after the entry is
 # locked. An entry that the WHERE leaves alone is locked all the same.
@@ -41,13 +49,13 @@ _CLAIM = BatchStatement(
     ON CONFLICT (domain, product) DO UPDATE SET
         claim_token = excluded.claim_token, claim_owner = excluded.claim_owner, claim_version = excluded.claim_version
     WHERE l.version <= excluded.claim_version AND (l.claim_token IS NULL OR l.claim_token = excluded.claim_token)
-    RETURNING product, version, digest, run_id, number
+    RETURNING product, version, digest
     """,
     _WANTED,
 )
 _OTHERS = BatchStatement(
     """
-    SELECT l.product, l.version, l.digest, l.run_id, l.number,
+    SELECT l.product, l.version, l.digest,
         EXISTS (SELECT 1 FROM owners WHERE owners.owner = l.claim_owner AND owners.alive_until > :now) AS held
     FROM ledger AS l JOIN {wanted} ON l.product = wanted.product WHERE l.domain = :domain
     """,
@@ -62,14 +70,23 @@ _TAKE_OVER = BatchStatement(
     _WANTED,
 )
 
-_LOG = f"""
-    INSERT INTO rows AS r ({", ".join(LOG_COLUMNS)}, settled_at)
-    SELECT {", ".join(f"logs.{column}" for column in LOG_COLUMNS)}, :now FROM {{logs}} WHERE true
+_LOG_AGAIN = f"""
     ON CONFLICT (run_id, number) DO UPDATE SET
         {", ".join(f"{c} = excluded.{c}" for c in [*list(LOG_COLUMNS)[2:], "settled_at"])}
     WHERE r.state = 'retrying'
     RETURNING run_id, state
-"""  # noqa: S608 - columns of our own
+"""
+_LOG_INTO = f"""
+    INSERT INTO rows AS r ({", ".join(LOG_COLUMNS)}, settled_at)
+    SELECT {", ".join(f"logs.{column}" for column in LOG_COLUMNS)}, :now
+"""
+_LOG = f"{_LOG_INTO} FROM {{logs}} WHERE true {_LOG_AGAIN}"
+_SKIP = """
+    UPDATE ledger SET version = logs.version, run_id = logs.run_id, number = logs.number FROM {logs}
+    WHERE ledger.domain = :domain AND ledger.product = logs.product AND ledger.digest = logs.digest
+        AND ledger.version < logs.version AND ledger.claim_token IS NULL
+    RETURNING ledger.number
+"""
 _ENTER = """
     INSERT INTO ledger AS l (domain, product, version, digest, run_id, number)
     SELECT entries.domain, entries.product, entries.version, entries.digest, entries.run_id, entries.number
@@ -94,19 +111,31 @@ _COUNT = BatchStatement(
     """,  # noqa: S608 - columns of our own
     returns=COUNTED,
 )
-_SETTLE = BatchStatement(
-    f"""
-    WITH logged AS ({_LOG}), entered AS ({_ENTER}), counted AS (
+_COUNT_LOGGED = f"""
+    counted AS (
         SELECT run_id, {", ".join(f"count(*) FILTER (WHERE state = '{state}') AS {state}" for state in STATES)}
         FROM logged GROUP BY run_id
     )
     UPDATE runs SET {", ".join(f"{state} = runs.{state} + counted.{state}" for state in STATES)}
     FROM counted WHERE runs.run_id = counted.run_id RETURNING {_COUNTED}
-    """,  # noqa: S608 - columns of our own
+"""  # noqa: S608 - columns of our own
+_SETTLE = BatchStatement(
+    f"WITH logged AS ({_LOG}), entered AS ({_ENTER}), {_COUNT_LOGGED}",
     _LOGS,
     _ENTRIES,
     typed=[_NOW],
     returns=COUNTED,
+)
+_SKIP_ALONE = BatchStatement(_SKIP, _UNCHANGED)
+_SKIP_AND_LOG = BatchStatement(
+    f"""
+    WITH logs AS MATERIALIZED (SELECT * FROM {{logs}}), same AS ({_SKIP.replace("{logs}", "logs")}),
+    logged AS ({_LOG_INTO} FROM logs JOIN same ON same.number = logs.number WHERE true {_LOG_AGAIN}), {_COUNT_LOGGED},
+        (SELECT array_agg(same.number) FROM same) AS skipped
+    """,  # noqa: S608 - columns of our own
+    _UNCHANGED,
+    typed=[_NOW],
+    returns=(*COUNTED, column("skipped", ARRAY(BigInteger))),
 )
 
 
@@ -137,13 +166,31 @@ class LedgerSql(Sql):
         asked = {keyed(item.product): item for item in reversed(wanted)}
         batch = sorted((product, item.version) for product, item in asked.items())
         who = {"domain": domain, "owner": owner, "token": token}
+        claimed: Sequence[Any] = await tx.all(*_CLAIM.bind(tx, batch, **who))
         answers = {
-            found.product: _answer(asked[found.product], found, mine=True)
-            for found in await tx.all(_CLAIM.on(tx), _CLAIM.parameters(tx, batch, **who))
+            product: Claim(asked[product].product, True, False, version, digest) for product, version, digest in claimed
         }
         if rest := [item for item in batch if item[0] not in answers]:
             answers |= await _claim_held(tx, rest, asked, who)
         return [_of(item, asked, answers) for item in wanted]
+
+    @writes
+    async def skip(self, tx: Tx, domain: str, rows: Sequence[tuple[RowLog, str]]) -> Skipped:
+        records = [
+            (*log_values(log), digest)
+            for log, digest in sorted(rows, key=lambda row: row[0].product or "")
+            if log.product == keyed(log.product or "")
+        ]
+        if not records:
+            return Skipped(frozenset(), [])
+        if tx.postgresql:
+            changed = await tx.all(*_SKIP_AND_LOG.bind(tx, records, domain=domain, now=tx.now))
+            skipped = frozenset(number for row in changed for number in row.skipped)
+        else:
+            skipped = frozenset(row.number for row in await tx.all(*_SKIP_ALONE.bind(tx, records, domain=domain)))
+            logs = [log_values(log) for log, _ in rows if log.row in skipped]
+            changed = await _log_stepwise(tx, logs)
+        return Skipped(skipped, await _finish(tx, changed))
 
     @writes
     async def settle(
@@ -177,10 +224,6 @@ def _states(tx: Tx) -> Select[Any]:
     return select(ledger.c.domain, ledger.c.product, *written, in_flight)
 
 
-def _answer(item: Wanted, found: SqlRow[Any], *, mine: bool, busy: bool = False) -> Claim:
-    return Claim(item.product, mine, busy, found.version, found.digest, found.run_id, found.number)
-
-
 def _of(item: Wanted, asked: dict[str, Wanted], answers: dict[str, Claim]) -> Claim:
     """The answer for `item`. Two products that are one key in the database cannot be claimed at once: one waits."""
     key = keyed(item.product)
@@ -193,18 +236,19 @@ async def _claim_held(
     tx: Tx, rest: list[tuple[str, int]], asked: dict[str, Wanted], who: dict[str, str]
 ) -> dict[str, Claim]:
     """Claims on entries that are newer, or that another token holds: taken over where its owner is dead."""
-    parameters = _OTHERS.parameters(tx, rest, domain=who["domain"], now=tx.now)
     answers: dict[str, Claim] = {}
     orphaned: list[tuple[str, int]] = []
-    for found in await tx.all(_OTHERS.on(tx), parameters):
-        item = asked[found.product]
-        newer = found.version > item.version
-        busy = bool(found.held) and not newer
-        answers[found.product] = _answer(item, found, mine=not newer and not busy, busy=busy)
-        if not newer and not busy:
-            orphaned.append((found.product, item.version))
+    others: Sequence[Any] = await tx.all(*_OTHERS.bind(tx, rest, domain=who["domain"], now=tx.now))
+    for product, version, digest, held in others:
+        item = asked[product]
+        newer = version > item.version
+        busy = bool(held) and not newer
+        mine = not newer and not busy
+        answers[product] = Claim(item.product, mine, busy, version, digest)
+        if mine:
+            orphaned.append((product, item.version))
     if orphaned:
-        await tx.execute(_TAKE_OVER.on(tx), _TAKE_OVER.parameters(tx, sorted(orphaned), **who))
+        await tx.execute(*_TAKE_OVER.bind(tx, sorted(orphaned), **who))
     return answers
 
 
@@ -223,9 +267,14 @@ async def settle(
         in_order = select(runs.c.run_id).where(runs.c.run_id.in_(run_ids)).order_by(runs.c.run_id)
         await tx.execute(in_order.with_for_update())
     if tx.postgresql:
-        changed = await tx.all(_SETTLE.on(tx), _SETTLE.parameters(tx, rows, entries, token=token, now=tx.now))
+        changed = await tx.all(*_SETTLE.bind(tx, rows, entries, token=token, now=tx.now))
     else:
         changed = await _settle_stepwise(tx, token, rows, entries)
+    return await _finish(tx, changed)
+
+
+async def _finish(tx: Tx, changed: Sequence[SqlRow[Any]]) -> list[Run]:
+    """End the runs, of those whose counts changed, that have nothing more to come."""
     ended = [await finish(tx, counted_run(row)) for row in changed]
     return [run for run in ended if run is not None]
 
@@ -235,13 +284,18 @@ async def _settle_stepwise(
 ) -> list[SqlRow[Any]]:
     """SQLite has no INSERT within WITH."""
     if entries:
-        await tx.execute(_ENTER_ALONE.on(tx), _ENTER_ALONE.parameters(tx, entries, token=token))
+        await tx.execute(*_ENTER_ALONE.bind(tx, entries, token=token))
+    return await _log_stepwise(tx, rows)
+
+
+async def _log_stepwise(tx: Tx, rows: list[tuple[Any, ...]]) -> list[SqlRow[Any]]:
+    """Log rows and count them on their runs; the runs as they are then."""
     counts: dict[str, dict[str, int]] = {}
-    for row in await tx.all(_LOG_ALONE.on(tx), _LOG_ALONE.parameters(tx, rows, now=tx.now)) if rows else ():
+    for row in await tx.all(*_LOG_ALONE.bind(tx, rows, now=tx.now)) if rows else ():
         counts.setdefault(row.run_id, dict.fromkeys(STATES, 0))[row.state] += 1
     changed: list[SqlRow[Any]] = []
     for run_id, moved in counts.items():
-        changed += await tx.all(_COUNT.on(tx), {"run_id": run_id, **moved})
+        changed += await tx.all(*_COUNT.bind(tx, run_id=run_id, **moved))
     return changed
 
 

@@ -36,4 +36,4 @@ class OutboxSql(Sql):
         if tx.postgresql:
             in_order = select(outbox.c.id).where(outbox.c.id.in_(wanted)).order_by(outbox.c.id).with_for_update()
             await tx.execute(in_order)
-        await tx.execute(_SENT.on(tx), _SENT.parameters(tx, [(item,) for item in wanted]))
+        await tx.execute(*_SENT.bind(tx, [(item,) for item in wanted]))

@@ -29,6 +29,9 @@ LOG_COLUMNS = {
     "fingerprint": "text",
     "tries": "text",
 }
+LOGGED_ALIKE = frozenset(LOG_COLUMNS) - {"number", "product", "images", "version"}
+"""What rows that went well have in common."""
+
 RETRYING = "retrying"
 """The state of a failed row that is in flight again; people see it as failed until it is settled."""
 

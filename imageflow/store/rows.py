@@ -208,7 +208,7 @@ class RowsSql(Sql):
             return 0, []
         await note(tx, act, rows=len(failed))
         numbers = [(found.number,) for found in failed]
-        await tx.execute(_REOPEN.on(tx), _REOPEN.parameters(tx, numbers, run_id=run.run_id))
+        await tx.execute(*_REOPEN.bind(tx, numbers, run_id=run.run_id))
         draining = {"status": "draining", "finished_at": None} if run.read_complete else {}
         await change(tx, run, failed=runs.c.failed - len(failed), **draining)
         again = [
@@ -292,7 +292,7 @@ async def _store_ranges(tx: Tx, run: Run, page: int, known: Ranges | None, range
 
 async def _hold(tx: Tx, run_id: str, held: Sequence[HeldRow]) -> None:
     batch = [(keyed(row.product), row.version, to_json(row)) for row in held]
-    await tx.execute(_HOLD.on(tx), _HOLD.parameters(tx, batch, run_id=run_id))
+    await tx.execute(*_HOLD.bind(tx, batch, run_id=run_id))
 
 
 def _numbered(log: RowLog, run_id: str, page: int, numbers: Sequence[int]) -> RowLog:

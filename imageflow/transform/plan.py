@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from imageflow.flow import Definition
+from imageflow.imageset import digest
 from imageflow.messages import PageRead
 from imageflow.page import ROWS_PER_PAGE_LIMIT, row_version
 from imageflow.row import Row, RowLog, StageName
@@ -45,11 +46,16 @@ def plan_page(message: PageRead, definition: Definition, body: bytes, outcome: O
     logs = [_draft_log(message, index, draft) for index, draft in enumerate(drafts) if not isinstance(draft, ImageSet)]
     failed = [_failed_log(message, len(drafts) + place, row) for place, row in enumerate(outcome.failed)]
     ready = tuple(
-        (index, Row(0, row_version(message.seq, index), draft.product, draft.images, draft.key))
+        (index, _row(row_version(message.seq, index), draft))
         for index, draft in enumerate(drafts)
         if isinstance(draft, ImageSet)
     )
     return Plan(len(drafts) + len(failed), ready, (*logs, *failed))
+
+
+def _row(version: int, one: ImageSet | Joined) -> Row:
+    """A row that has no number yet. The digest is taken here, where it keeps no writer from writing."""
+    return Row(0, version, one.product, one.images, one.key, digest=digest(one.images))
 
 
 def broken_page(message: PageRead, rows_path: str, body: bytes, stage: StageName, reason: str) -> Plan:
@@ -79,7 +85,7 @@ def plan_part(run_id: str, joined: Sequence[Joined], give_up: str | None = None)
     for index, one in enumerate(joined):
         reason = give_up or one.reason
         if reason is None:
-            ready.append((index, Row(0, one.version, one.product, one.images, one.key)))
+            ready.append((index, _row(one.version, one)))
             continue
         settled.append(
             RowLog(

@@ -27,7 +27,8 @@ from imageflow.flow import Definition
 from imageflow.imageset import Image, digest
 from imageflow.messages import RowsReady
 from imageflow.omnitron import Access, OmnitronSessions
-from imageflow.row import Row, RowLog, Try, tried
+from imageflow.row import Row, RowLog, State, Try, tried
+from imageflow.run import Run
 from imageflow.store import Claim, LedgerEntry, Store, Wanted
 from imageflow.wire import Wire
 from imageflow.write.gate import Gate
@@ -116,6 +117,8 @@ class Writer:
         self._gates: dict[str, Gate] = {}
         self._wires: dict[str, Wire] = {}
         self._flows: dict[tuple[str, int], Definition] = {}
+        self._unchanged: dict[str, bool] = {}
+        """By flow, whether its last rows held some that Omnitron has already."""
         self._owner = secrets.token_hex(8)
         self._chunks = 0
         self._alive_at = float("-inf")
@@ -175,8 +178,11 @@ class Writer:
         await self._must_be_alive()
         self._chunks += 1
         token = f"{self._owner}/{self._chunks}"
-        works = [await self._targeted(definition, row) for row in message.rows]
+        works = await self._skip(definition, message, [await self._targeted(definition, row) for row in message.rows])
         claims = await self._claim(definition, token, works)
+        self._unchanged[message.flow] = len(works) < len(message.rows) or any(
+            work.decision == "unchanged" for work in works
+        )
         settled = False
         try:
             if definition.write.preflight != "off" and self._inspector is not None:
@@ -184,7 +190,8 @@ class Writer:
                 await self._must_be_alive()
             await self._send_all(definition, gate, works, probe=probe)
             await self._spare(gate, works)
-            await self._settle(definition, message, token, works, claims)
+            if works:
+                await self._settle(definition, message, token, works, claims)
             settled = True
             await self._send_on(message, definition, works)
         finally:
@@ -219,7 +226,7 @@ class Writer:
         return {domain: gate.hold.reason for domain, gate in self._gates.items() if gate.hold.held}
 
     async def _targeted(self, definition: Definition, row: Row) -> Work:
-        work = Work(row, digest(row.images), [], self._clock.now().timestamp())
+        work = Work(row, row.digest or digest(row.images), [], self._clock.now().timestamp())
         if row.key == "sku":
             work.skus = [Sku(row.product)]
             return work
@@ -231,6 +238,23 @@ class Writer:
         if not work.skus:
             work.outcome = Refused(f"no product with base code {row.product!r} is on Omnitron")
         return work
+
+    async def _skip(self, definition: Definition, message: RowsReady, works: list[Work]) -> list[Work]:
+        """Settle rows whose image set is on Omnitron already without claiming them; returns the others. Tried while the
+        flow has such rows."""
+        if not definition.write.skip_unchanged or not self._unchanged.get(message.flow, True):
+            return works
+        asked = {work.row.product: work for work in reversed(works) if work.row.key == "sku"}
+        logs = [
+            (
+                _row_log(message, work.row, state="unchanged", attempts=work.row.attempts, tries=work.row.tries),
+                work.digest,
+            )
+            for work in asked.values()
+        ]
+        skipped = await self._store.skip(definition.omnitron.domain, logs)
+        self._tell_settled(message, ["unchanged"] * len(skipped.rows), skipped.ended)
+        return [work for work in works if work.row.row not in skipped.rows]
 
     async def _claim(self, definition: Definition, token: str, works: list[Work]) -> list[str]:
         """Claim the products of all rows and decide what to do with each; returns what was claimed."""
@@ -365,7 +389,9 @@ class Writer:
             except StoreError as away:
                 log.warning("database away: rows wait to be settled", rows=len(logs), error=str(away))
                 await asyncio.sleep(SETTLE_PAUSE_SECONDS)
-        states = (entry.state for entry in logs)
+        self._tell_settled(message, [entry.state for entry in logs], ended)
+
+    def _tell_settled(self, message: RowsReady, states: Sequence[State], ended: Sequence[Run]) -> None:
         metrics.rows_settled(message.flow, states, self._clock.now(), provenance.read_at())
         for run in ended:
             log.info("run ended", status=run.status, **msgspec.to_builtins(run.counts))

@@ -32,6 +32,7 @@ from imageflow import messages
 from imageflow.broker import Outgoing
 from imageflow.broker.connect import connect as connect_broker
 from imageflow.clock import SystemClock
+from imageflow.imageset import digest
 from imageflow.page import row_version
 from imageflow.row import Row
 from imageflow.run import Run, Trigger, new_run_id
@@ -173,7 +174,13 @@ async def queue_run(
         await store.sent([item.id for item in accepted.outbox])
         registered = await store.register_page(run.run_id, 1, total, [])
         made = [
-            Row(registered.numbers[n], row_version(accepted.seq, n), f"{salt}-{n % rows:07}", images(n % rows))
+            Row(
+                registered.numbers[n],
+                row_version(accepted.seq, n),
+                f"{salt}-{n % rows:07}",
+                images(n % rows),
+                digest=digest(images(n % rows)),
+            )
             for n in range(total)
         ]
         outgoing = [

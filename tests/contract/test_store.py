@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import sys
 from collections.abc import AsyncIterator
@@ -723,7 +724,7 @@ async def test_claiming_and_settling(store: SqlStore, clock: FakeClock) -> None:
     assert (await store.claim("https://other", "a", "t2", [Wanted("A", 6)]))[0].mine
     await store.settle("t1", [log(run_id, 1)], written=[LedgerEntry(DOMAIN, "A", 5, "digest", run_id, 1)])
     [known] = await store.claim(DOMAIN, "a", "t2", [Wanted("A", 6)])
-    assert known == ("A", True, False, 5, "digest", run_id, 1)
+    assert known == ("A", True, False, 5, "digest")
     [older] = await store.claim(DOMAIN, "a", "t3", [Wanted("A", 4)])
     assert (older.mine, older.busy, older.version) == (False, False, 5)
 
@@ -824,7 +825,95 @@ async def test_the_ledger_never_goes_back(store: SqlStore, clock: FakeClock) -> 
     await store.settle("t", [], written=entries)
     await store.settle("t", [], written=[LedgerEntry(DOMAIN, "A", 5, "again", run_id, 6)])
     [claim] = await store.claim(DOMAIN, "a", "t", [Wanted("A", 9)])
-    assert (claim.version, claim.digest, claim.row) == (5, "again", 6)
+    assert (claim.version, claim.digest) == (5, "again")
+
+
+async def known(store: SqlStore, run_id: str, *products: str, version: int = 0, digest: str = "same") -> None:
+    """The ledger has an image set for each product."""
+    await store.settle("t", [], written=[LedgerEntry(DOMAIN, name, version, digest, run_id, 0) for name in products])
+
+
+async def test_skipping(store: SqlStore, clock: FakeClock) -> None:
+    """Settled as unchanged is what the ledger has with the same set of an older row, unless it is claimed; the rest stays."""
+    run_id = await draining(store, clock, 6)
+    await store.alive("a", 60)
+    await known(store, run_id, "sku-1", "sku-2", "sku-4", "other")
+    await known(store, run_id, "sku-3", version=4)
+    await store.claim(DOMAIN, "a", "t2", [Wanted("sku-4", 1)])
+    offered = [(log(run_id, row, "unchanged"), "another" if row == 2 else "same") for row in (6, 5, 4, 3, 2, 1)]
+    assert await store.skip("https://other", offered) == (frozenset(), [])
+    assert await store.skip(DOMAIN, offered) == (frozenset({1}), [])
+    assert (await store.run(run_id)).counts == Counts(total=6, unchanged=1)
+    [logged] = await store.rows(run_id)
+    assert logged == msgspec.structs.replace(log(run_id, 1, "unchanged"), page=1, settled_at=clock.now())
+    [state] = await store.ledger("sku-1", [DOMAIN])
+    assert (state.version, state.digest, state.run_id, state.row) == (1, "same", run_id, 1)
+    [older] = await store.claim(DOMAIN, "a", "t3", [Wanted("sku-1", 0)])
+    assert (older.mine, older.version) == (False, 1)
+    await store.settle("t2", [log(run_id, row) for row in (2, 3, 5, 6)], release=[(DOMAIN, "sku-4")])
+    skipped = await store.skip(DOMAIN, offered)
+    assert skipped.rows == {4}
+    assert [run.counts for run in skipped.ended] == [Counts(total=6, written=4, unchanged=2)]
+
+
+async def test_skipping_counts_once(store: SqlStore, clock: FakeClock) -> None:
+    """A row that is settled already is not counted again, nor its log changed; one that is retried changes in place."""
+    run_id = await draining(store, clock, 3)
+    await known(store, run_id, "sku-1", "sku-2", "sku-3")
+    await store.settle("t", [log(run_id, 1), failure(run_id, 2)])
+    offered = [(log(run_id, row, "unchanged", attempts=row), "same") for row in (1, 2, 3)]
+    await store.skip(DOMAIN, offered)
+    await store.skip(DOMAIN, offered)
+    assert [row.state for row in await store.rows(run_id)] == ["written", "failed", "unchanged"]
+    assert (await store.run(run_id)).counts == Counts(total=3, written=1, unchanged=1, failed=1)
+    await store.reopen(run_id, row=2)
+    await known(store, run_id, "sku-2", version=1, digest="same")
+    again = log(run_id, 2, "unchanged", version=9)
+    assert (await store.skip(DOMAIN, [(again, "same")])).rows == {2}
+    assert (await store.run(run_id)).counts == Counts(total=3, written=1, unchanged=2)
+
+
+async def test_products_that_are_no_key_are_not_skipped(store: SqlStore, clock: FakeClock) -> None:
+    """What the ledger keeps under another name than the row's is left to be claimed."""
+    run_id = await draining(store, clock, 2)
+    names = ["ü" * 4000, "nul\0"]
+    await known(store, run_id, *names)
+    logs = [(log(run_id, row, "unchanged", product=name), "same") for row, name in enumerate(names, 1)]
+    assert await store.skip(DOMAIN, logs) == (frozenset(), [])
+
+
+async def test_skipping_beside_claims(store: SqlStore, clock: FakeClock, other: SqlStore) -> None:
+    """Whoever holds a claim sees no other version come under it, however many skip the same products meanwhile."""
+    run_id = await draining(store, clock, 4000)
+    names = [f"p{n}" for n in range(12)]
+    await known(store, run_id, *names)
+    await store.alive("a", 1000)
+    numbers = itertools.count(1)
+    skipped: list[int] = []
+
+    async def skip(at: SqlStore, chance: random.Random) -> None:
+        for _ in range(40):
+            logs = [
+                (log(run_id, number, "unchanged", product=name, version=number), "same")
+                for number, name in zip(numbers, chance.sample(names, 8), strict=False)
+            ]
+            skipped.extend((await at.skip(DOMAIN, logs)).rows)
+
+    async def write(at: SqlStore, token: str, chance: random.Random) -> None:
+        for _ in range(40):
+            wanted = [Wanted(name, next(numbers)) for name in chance.sample(names, 4)]
+            mine = {claim.product: claim for claim in await at.claim(DOMAIN, "a", token, wanted) if claim.mine}
+            await asyncio.sleep(0.002)
+            for name, claim in mine.items():
+                [state] = await store.ledger(name, [DOMAIN])
+                assert state.version == claim.version
+            await at.settle(token, [], release=[(DOMAIN, name) for name in mine])
+
+    async with asyncio.TaskGroup() as group:
+        for seed in range(3):
+            group.create_task(skip((store, other)[seed % 2], random.Random(seed)))
+            group.create_task(write((store, other)[seed % 2], f"w{seed}", random.Random(seed)))
+    assert len(skipped) == len(set(skipped)) == (await store.run(run_id)).counts.unchanged > 0
 
 
 async def test_a_late_writer_is_fenced(store: SqlStore, clock: FakeClock) -> None:

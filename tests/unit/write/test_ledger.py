@@ -7,7 +7,7 @@ from imageflow.write.ledger import combine, decide
 
 
 def claim(*, mine=True, busy=False, version=-1, digest=None):
-    return Claim("p", mine, busy, version, digest, None, None)
+    return Claim("p", mine, busy, version, digest)
 
 
 @pytest.mark.parametrize(
