@@ -81,11 +81,16 @@ _LOG_INTO = f"""
     SELECT {", ".join(f"logs.{column}" for column in LOG_COLUMNS)}, :now
 """
 _LOG = f"{_LOG_INTO} FROM {{logs}} WHERE true {_LOG_AGAIN}"
+# An upsert of entries that are there: a join may make the planner read the whole ledger for every chunk, while the table
+# has grown since it was last analysed.
 _SKIP = """
-    UPDATE ledger SET version = logs.version, run_id = logs.run_id, number = logs.number FROM {logs}
-    WHERE ledger.domain = :domain AND ledger.product = logs.product AND ledger.digest = logs.digest
-        AND ledger.version < logs.version AND ledger.claim_token IS NULL
-    RETURNING ledger.number
+    INSERT INTO ledger AS l (domain, product, version, digest, run_id, number)
+    SELECT :domain, logs.product, logs.version, logs.digest, logs.run_id, logs.number FROM {logs}
+    WHERE logs.digest = (SELECT k.digest FROM ledger AS k WHERE k.domain = :domain AND k.product = logs.product)
+    ON CONFLICT (domain, product) DO UPDATE SET
+        version = excluded.version, run_id = excluded.run_id, number = excluded.number
+    WHERE l.digest = excluded.digest AND l.version < excluded.version AND l.claim_token IS NULL
+    RETURNING number
 """
 _ENTER = """
     INSERT INTO ledger AS l (domain, product, version, digest, run_id, number)
