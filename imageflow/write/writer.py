@@ -36,6 +36,7 @@ from imageflow.write.inspector import Inspector
 from imageflow.write.ledger import Decision, combine, decide
 from imageflow.write.outcome import Outcome, Refused, Unauthorized, Unavailable, Written, judge
 from imageflow.write.preflight import explain, warning
+from imageflow.write.skipper import Skipper
 from imageflow.write.targets import Targets
 
 log = structlog.get_logger()
@@ -125,6 +126,7 @@ class Writer:
         self._told = False
         self._running = asyncio.Event()
         self._senders: asyncio.TaskGroup
+        self._skipper: Skipper
 
     # the lease -------------------------------------------------------------------------------------------------------
 
@@ -132,6 +134,7 @@ class Writer:
         """Send rows and renew the lease of this process's claims, for ever."""
         async with asyncio.TaskGroup() as senders:
             self._senders = senders
+            self._skipper = Skipper(self._store, senders, _tell_ended)
             self._running.set()
             while True:
                 with contextlib.suppress(StoreError):
@@ -178,7 +181,8 @@ class Writer:
         await self._must_be_alive()
         self._chunks += 1
         token = f"{self._owner}/{self._chunks}"
-        works = await self._skip(definition, message, [await self._targeted(definition, row) for row in message.rows])
+        now = self._clock.now().timestamp()
+        works = [await self._targeted(definition, row, now) for row in await self._changed(definition, message)]
         claims = await self._claim(definition, token, works)
         self._unchanged[message.flow] = len(works) < len(message.rows) or any(
             work.decision == "unchanged" for work in works
@@ -225,8 +229,8 @@ class Writer:
         """The domains that are held now, and why."""
         return {domain: gate.hold.reason for domain, gate in self._gates.items() if gate.hold.held}
 
-    async def _targeted(self, definition: Definition, row: Row) -> Work:
-        work = Work(row, row.digest or digest(row.images), [], self._clock.now().timestamp())
+    async def _targeted(self, definition: Definition, row: Row, now: float) -> Work:
+        work = Work(row, row.digest or digest(row.images), [], now)
         if row.key == "sku":
             work.skus = [Sku(row.product)]
             return work
@@ -239,22 +243,25 @@ class Writer:
             work.outcome = Refused(f"no product with base code {row.product!r} is on Omnitron")
         return work
 
-    async def _skip(self, definition: Definition, message: RowsReady, works: list[Work]) -> list[Work]:
-        """Settle rows whose image set is on Omnitron already without claiming them; returns the others. Tried while the
-        flow has such rows."""
+    async def _changed(self, definition: Definition, message: RowsReady) -> Sequence[Row]:
+        """The rows without those whose image set is on Omnitron already: these are settled without a claim. Tried while
+        the flow has such rows."""
         if not definition.write.skip_unchanged or not self._unchanged.get(message.flow, True):
-            return works
-        asked = {work.row.product: work for work in reversed(works) if work.row.key == "sku"}
-        logs = [
+            return message.rows
+        known = [
             (
-                _row_log(message, work.row, state="unchanged", attempts=work.row.attempts, tries=work.row.tries),
-                work.digest,
+                _row_log(message, row, state="unchanged", attempts=row.attempts, tries=row.tries),
+                row.digest or digest(row.images),
             )
-            for work in asked.values()
+            for row in message.rows
+            if row.key == "sku"
         ]
-        skipped = await self._store.skip(definition.omnitron.domain, logs)
-        self._tell_settled(message, ["unchanged"] * len(skipped.rows), skipped.ended)
-        return [work for work in works if work.row.row not in skipped.rows]
+        if not known:
+            return message.rows
+        skipped = await self._skipper.skip(definition.omnitron.domain, message.run_id, known)
+        changed = [row for row in message.rows if row.row not in skipped]
+        self._tell_settled(message, ["unchanged"] * (len(message.rows) - len(changed)))
+        return changed
 
     async def _claim(self, definition: Definition, token: str, works: list[Work]) -> list[str]:
         """Claim the products of all rows and decide what to do with each; returns what was claimed."""
@@ -389,12 +396,11 @@ class Writer:
             except StoreError as away:
                 log.warning("database away: rows wait to be settled", rows=len(logs), error=str(away))
                 await asyncio.sleep(SETTLE_PAUSE_SECONDS)
-        self._tell_settled(message, [entry.state for entry in logs], ended)
+        self._tell_settled(message, [entry.state for entry in logs])
+        _tell_ended(ended)
 
-    def _tell_settled(self, message: RowsReady, states: Sequence[State], ended: Sequence[Run]) -> None:
+    def _tell_settled(self, message: RowsReady, states: Sequence[State]) -> None:
         metrics.rows_settled(message.flow, states, self._clock.now(), provenance.read_at())
-        for run in ended:
-            log.info("run ended", status=run.status, **msgspec.to_builtins(run.counts))
 
     async def _release(self, definition: Definition, token: str, claims: list[str]) -> None:
         """End claims after an error; if that fails too, they end with this process's lease."""
@@ -568,6 +574,12 @@ def _row_log(message: RowsReady, row: Row, **fields: Any) -> RowLog:
         key=row.key,
         **fields,
     )
+
+
+def _tell_ended(runs: Sequence[Run]) -> None:
+    for run in runs:
+        about = msgspec.to_builtins(run.counts)
+        log.info("run ended", run=run.run_id, flow=run.flow, status=run.status, **about)
 
 
 def queues(flows: Sequence[Any]) -> list[str]:

@@ -1,0 +1,91 @@
+"""Settles rows as unchanged, those of several chunks in one statement.
+
+What comes while a statement is under way waits and goes with the next one: the busier the database is, the more rows
+share what a transaction costs, and nobody waits for company that may not come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from imageflow.errors import StoreError
+from imageflow.row import RowLog
+from imageflow.run import Run
+from imageflow.store import Store
+
+MAX_ROWS = 1000
+"""In one statement, but for a single chunk that holds more."""
+
+
+class Waiting(NamedTuple):
+    """Rows of a chunk, each with the digest of its images; `skipped` becomes the numbers of those that are settled."""
+
+    rows: Sequence[tuple[RowLog, str]]
+    skipped: asyncio.Future[frozenset[int]]
+
+
+class Skipper:
+    """`tasks` is the group that statements run in; `ended` is told which runs a statement has ended."""
+
+    def __init__(self, store: Store, tasks: asyncio.TaskGroup, ended: Callable[[Sequence[Run]], None]) -> None:
+        self._store = store
+        self._tasks = tasks
+        self._ended = ended
+        self._lines: dict[tuple[str, str], list[Waiting]] = {}
+
+    async def skip(self, domain: str, run_id: str, rows: Sequence[tuple[RowLog, str]]) -> frozenset[int]:
+        """See Store.skip; of a product that comes twice, the first row is looked at. Returns row numbers of the run, also
+        of other chunks. Raises StoreError."""
+        key = (domain, run_id)
+        waiting = Waiting(rows, asyncio.get_running_loop().create_future())
+        if key in self._lines:
+            self._lines[key].append(waiting)
+        else:
+            self._lines[key] = [waiting]
+            self._tasks.create_task(self._work(key))
+        return await waiting.skipped
+
+    async def _work(self, key: tuple[str, str]) -> None:
+        """Skip until nothing waits."""
+        line = self._lines[key]
+        taken: list[Waiting] = []
+        try:
+            while line:
+                count = fitting([len(waiting.rows) for waiting in line])
+                taken, line[:count] = line[:count], []
+                await self._together(key[0], taken)
+        finally:
+            del self._lines[key]
+            for waiting in (*taken, *line):
+                waiting.skipped.cancel()
+
+    async def _together(self, domain: str, taken: Sequence[Waiting]) -> None:
+        first = {row[0].product: row for waiting in reversed(taken) for row in reversed(waiting.rows)}
+        try:
+            rows, ended = await self._store.skip(domain, list(first.values()))
+        except Exception as error:
+            if len(taken) > 1 and not isinstance(error, StoreError):
+                for waiting in taken:  # whoever is to blame shall not take the others down
+                    await self._together(domain, [waiting])
+                return
+            for waiting in taken:
+                if not waiting.skipped.done():
+                    waiting.skipped.set_exception(copy.copy(error))
+            return
+        self._ended(ended)
+        for waiting in taken:
+            if not waiting.skipped.done():
+                waiting.skipped.set_result(rows)
+
+
+def fitting(sizes: Sequence[int], most: int = MAX_ROWS) -> int:
+    """How many of these chunks go together, at least one."""
+    total = 0
+    for count, size in enumerate(sizes):
+        total += size
+        if count and total > most:
+            return count
+    return len(sizes)
