@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import gc
 import getpass
 import os
 import sys
@@ -157,6 +158,7 @@ async def _serve(
         ):
             for document in documents:
                 await changes.save_flow(substrate.store, document, actor())
+            gc.freeze()  # what is loaded by now stays: the collector need not look at it again and again
             await bootstrap.run_services(substrate, names, stop, port=port)
 
 
