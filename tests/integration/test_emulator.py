@@ -305,6 +305,59 @@ async def test_without_history_the_state_is_the_same():
         assert (omnitron.written, omnitron.writes["A"], omnitron.history) == (1, 1, {})
 
 
+def plain(token, body, *, path=WRITE, extra=""):
+    """A POST as bytes."""
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n{extra}Content-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+
+async def answers_to(url, *segments, count=1):
+    """The statuses of what a connection is told that sends these bytes, each on its own."""
+    host, port = url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    for segment in segments:
+        writer.write(segment)
+        await writer.drain()
+        await asyncio.sleep(0.02)
+    found = []
+    async with asyncio.timeout(5):
+        for _ in range(count):
+            head = await reader.readuntil(b"\r\n\r\n")
+            found.append(int(head.split()[1]))
+            length = next(
+                (int(line[15:]) for line in head.split(b"\r\n") if line.lower()[:15] == b"content-length:"), 0
+            )
+            await reader.readexactly(length)
+    writer.close()
+    return found
+
+
+async def test_the_quick_way_is_no_other_way():
+    """Writes that are answered without aiohttp get the same answers, however their bytes come, and whatever comes after."""
+    body = orjson.dumps({"product_sku": "A", "images": [{"url": "https://h/a.jpg"}]})
+    emulator = FakeOmnitron(keep_history=False)
+    async with client_of(emulator) as client:
+        token, url = client.headers["Authorization"], emulator.url
+        good = plain(token, body)
+        assert await answers_to(url, good) == [201]
+        assert await answers_to(url, good[:9], good[9:60], good[60:-5], good[-5:], good, count=2) == [200, 200]
+        assert await answers_to(url, good + good, count=2) == [200, 200]
+        assert await answers_to(url, plain("Token no", body), good, count=2) == [401, 200]
+        assert await answers_to(url, plain(token, b"{"), good, count=2) == [400, 200]
+        assert await answers_to(url, plain(token, body, path="/nowhere/")) == [405]
+        assert await answers_to(url, good.replace(b"POST", b"GET")) == [405]
+        assert await answers_to(url, plain(token, body, extra="Expect: 100-continue\r\n")) == [200]
+        chunked = good.replace(b"Content-Length: %d" % len(body), b"Transfer-Encoding: chunked")[: -len(body)]
+        assert await answers_to(url, chunked + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)) == [200]
+        assert emulator.writes["A"] == 9
+        emulator.set_faults(["status=503"])
+        assert await answers_to(url, good) == [503]
+        emulator.set_faults([])
+        emulator.expire_tokens()
+        assert await answers_to(url, good) == [401]
+
+
 async def test_connections_are_kept_and_closed_as_asked():
     """A connection serves many writes; `Connection: close` is honoured."""
     omnitron = FakeOmnitron()
