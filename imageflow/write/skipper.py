@@ -18,6 +18,8 @@ from imageflow.store import Store
 
 MAX_ROWS = 1000
 """In one statement, but for a single chunk that holds more."""
+AT_ONCE = 2
+"""Statements of one run, so that the database has the next one when it is done."""
 
 
 class Waiting(NamedTuple):
@@ -27,6 +29,20 @@ class Waiting(NamedTuple):
     skipped: asyncio.Future[frozenset[int]]
 
 
+class Line:
+    """What waits of a run, and how many statements are under way."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Waiting] = []
+        self.working = 0
+
+    def take(self) -> list[Waiting]:
+        """What goes into the next statement."""
+        count = fitting([len(waiting.rows) for waiting in self.waiting])
+        taken, self.waiting[:count] = self.waiting[:count], []
+        return taken
+
+
 class Skipper:
     """`tasks` is the group that statements run in; `ended` is told which runs a statement has ended."""
 
@@ -34,32 +50,33 @@ class Skipper:
         self._store = store
         self._tasks = tasks
         self._ended = ended
-        self._lines: dict[tuple[str, str], list[Waiting]] = {}
+        self._lines: dict[tuple[str, str], Line] = {}
 
     async def skip(self, domain: str, run_id: str, rows: Sequence[tuple[RowLog, str]]) -> frozenset[int]:
         """See Store.skip; of a product that comes twice, the first row is looked at. Returns row numbers of the run, also
         of other chunks. Raises StoreError."""
         key = (domain, run_id)
+        line = self._lines.setdefault(key, Line())
         waiting = Waiting(rows, asyncio.get_running_loop().create_future())
-        if key in self._lines:
-            self._lines[key].append(waiting)
-        else:
-            self._lines[key] = [waiting]
-            self._tasks.create_task(self._work(key))
+        line.waiting.append(waiting)
+        if line.working < AT_ONCE:
+            line.working += 1
+            self._tasks.create_task(self._work(key, line))
         return await waiting.skipped
 
-    async def _work(self, key: tuple[str, str]) -> None:
+    async def _work(self, key: tuple[str, str], line: Line) -> None:
         """Skip until nothing waits."""
-        line = self._lines[key]
         taken: list[Waiting] = []
         try:
-            while line:
-                count = fitting([len(waiting.rows) for waiting in line])
-                taken, line[:count] = line[:count], []
+            while line.waiting:
+                taken = line.take()
                 await self._together(key[0], taken)
         finally:
-            del self._lines[key]
-            for waiting in (*taken, *line):
+            line.working -= 1
+            if not line.working:
+                self._lines.pop(key, None)
+                taken += line.waiting
+            for waiting in taken:
                 waiting.skipped.cancel()
 
     async def _together(self, domain: str, taken: Sequence[Waiting]) -> None:
