@@ -276,7 +276,16 @@ class _Parts:
         stack.push_async_callback(writer.close)
         self.writer = writer
         self.jobs.append(writer.run)
-        self._stage(Stage("writer", WRITE_PREFETCH, writing.queues, lambda m, _: writer.handle(m), writer.give_up))
+        self._stage(
+            Stage(
+                "writer",
+                WRITE_PREFETCH,
+                writing.queues,
+                lambda m, _: writer.handle(m),
+                writer.give_up,
+                wind_up=writer.wind_up,
+            )
+        )
 
     async def _gateway(self, stack: AsyncExitStack) -> None:
         s = self.substrate

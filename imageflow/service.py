@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -47,7 +47,8 @@ def decoded(delivery: Delivery) -> Any:
 class Stage(NamedTuple):
     """A step of the pipeline: which queues it takes from (given the flows there are), how many messages of each it may
     have on loan, what it does with one, and what a delivery is read as. `handle` is told whether the message was seen
-    before. Who raises MessageError has the delivery parked."""
+    before. Who raises MessageError has the delivery parked. `wind_up` asks to come to an end soon, in good order, with what
+    is being handled, because the service stops."""
 
     name: str
     prefetch: int
@@ -55,6 +56,7 @@ class Stage(NamedTuple):
     handle: Callable[[Any, bool], Awaitable[None]]
     give_up: Callable[[Any, str], Awaitable[None]]
     decode: Callable[[Delivery], Any] = decoded
+    wind_up: Callable[[], None] | None = None
 
 
 class Service:
@@ -69,8 +71,8 @@ class Service:
         self._lanes: dict[str, asyncio.Task[None]] = {}
 
     async def run(self, stop: asyncio.Event, stop_seconds: float) -> None:
-        """Work until `stop` is set; then take nothing more, finish what is in hand within three quarters of
-        `stop_seconds`, and hand back the rest."""
+        """Work until `stop` is set; then take nothing more and finish what is in hand. After half of `stop_seconds` the
+        stage is asked to wind up, after three quarters the rest is handed back."""
         async with asyncio.TaskGroup() as handlers:
             async with asyncio.TaskGroup() as lanes:
                 discovery = lanes.create_task(self._discover(lanes, handlers))
@@ -78,7 +80,7 @@ class Service:
                 discovery.cancel()
                 for lane in list(self._lanes.values()):
                     lane.cancel()
-            await self._finish(stop_seconds * 0.75)
+            await self._finish(stop_seconds)
 
     async def _discover(self, lanes: asyncio.TaskGroup, handlers: asyncio.TaskGroup) -> None:
         """Start a lane for each queue as flows appear."""
@@ -96,10 +98,11 @@ class Service:
                 self._in_hand.add(task)
                 task.add_done_callback(self._in_hand.discard)
 
-    async def _finish(self, seconds: float) -> None:
-        if not self._in_hand:
-            return
-        _, late = await asyncio.wait(self._in_hand, timeout=seconds)
+    async def _finish(self, stop_seconds: float) -> None:
+        late = await _late(self._in_hand, stop_seconds * 0.5)
+        if late and self._stage.wind_up is not None:
+            self._stage.wind_up()
+        late = await _late(late, stop_seconds * 0.25)
         for task in late:
             task.cancel()
         if late:
@@ -200,6 +203,11 @@ def _details(message: Any) -> dict[str, int]:
     if isinstance(message, messages.RowsReady):
         return {"rows": len(message.rows)}
     return {"page": message.page} if isinstance(message, (messages.ReadPage, messages.PageRead)) else {}
+
+
+async def _late(tasks: Collection[asyncio.Task[None]], seconds: float) -> set[asyncio.Task[None]]:
+    """Those of the tasks that are not done by then."""
+    return (await asyncio.wait(tasks, timeout=seconds))[1] if tasks else set()
 
 
 async def sweep(relay: Relay) -> None:

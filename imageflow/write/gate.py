@@ -56,15 +56,22 @@ class Gate:
         self.limiter = Limiter()
         self.hold = Hold()
         self.in_flight = 0
+        self.closed = False
+
+    def close(self) -> None:
+        """Begin no request any more: everything in line is turned away."""
+        self.closed = True
+        self._turn_away()
 
     async def send_all(
         self, flow: str, works: Sequence[Any], send: Send, *, cap: int, rate: float | None = None
     ) -> None:
-        """Run `send` for each of `works`; returns when all have run or were turned away, because the domain is held.
+        """Run `send` for each of `works`; returns when all have run or were turned away, because the domain is held or
+        the gate closed.
 
         At most `cap` of the flow run at once, and at most `rate` begin per second. `send` must not raise.
         """
-        if not works or self.hold.held:
+        if not works or self.hold.held or self.closed:
             return
         batch = Batch(flow, works, send)
         self._caps[flow] = cap

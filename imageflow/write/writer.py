@@ -69,9 +69,9 @@ class Sku(msgspec.Struct):
 
 
 class Work(msgspec.Struct):
-    """A row in hand. `held`: not sent, because its domain is; `spared`: what failed costs it no attempt, because Omnitron as
-    a whole was away; `begun`: when it was sent, by the monotonic clock, `at`: in Unix time. `images`: what preflight
-    found wrong with them."""
+    """A row in hand. `held`: not sent, because its domain is held or this process stops; `spared`: what failed costs it no
+    attempt, because Omnitron as a whole was away; `begun`: when it was sent, by the monotonic clock, `at`: in Unix time.
+    `images`: what preflight found wrong with them."""
 
     row: Row
     digest: str
@@ -124,6 +124,7 @@ class Writer:
         self._chunks = 0
         self._alive_at = float("-inf")
         self._told = False
+        self._winding_up = False
         self._running = asyncio.Event()
         self._senders: asyncio.TaskGroup
         self._skipper: Skipper
@@ -150,6 +151,12 @@ class Writer:
             await self._store.gone(self._owner)
             if self._told:
                 await self._store.hold(self._owner, {}, HELD_LEASE_SECONDS)
+
+    def wind_up(self) -> None:
+        """Send no more rows: chunks in hand are settled with what is written, and the rest of their rows sent on."""
+        self._winding_up = True
+        for gate in self._gates.values():
+            gate.close()
 
     async def _renew(self) -> None:
         asked_at = self._clock.monotonic()
@@ -222,6 +229,8 @@ class Writer:
                 limit=lambda: gate.limiter.limit,
                 held=lambda: gate.hold.held,
             )
+            if self._winding_up:
+                gate.close()
         return self._gates[domain]
 
     @property

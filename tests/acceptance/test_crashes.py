@@ -1,10 +1,11 @@
 """Things die in the middle of a run; the run ends all the same, balanced, and Omnitron is complete."""
 
+import json
 import time
 
 import pytest
 
-from tests.acceptance.harness import balanced, kill, site, wait_for
+from tests.acceptance.harness import balanced, get, kill, site, wait_for
 from tests.acceptance.test_same_everywhere import expected
 
 ROWS = 400
@@ -107,3 +108,24 @@ def test_stop_in_order(fleet):
     fleet.spawn("writer")
     ended_well(fleet, wait_for(lambda: ended(fleet), what="the run to end"))
     assert fleet.state()["counters"]["written"] == ROWS
+
+
+def test_stop_beside_a_slow_omnitron(tmp_path):
+    """What a stop leaves no time for is not sent, what is sent is settled: nothing is sent twice, no attempt is lost."""
+    with site(tmp_path, IMAGEFLOW_STOP_SECONDS="6") as here:
+        here.emulators(30, omnitron=("latency=400ms",))
+        here.flow(write={"concurrency": 2})
+        here.call("flow", "apply", str(here.flows / "main.yaml"))
+        process = here.spawn("up", "--port", "0")
+        here.call("run", "main")
+        wait_for(lambda: here.state()["counters"]["written"] >= 2, what="the first rows")
+        process.terminate()
+        assert process.wait(30) == 0
+        before = here.state()["counters"]["written"]
+        assert 2 <= before < 30
+        get(f"{here.omnitron}/_emulator/faults", data=b"[]")
+        here.spawn("up", "--port", "0")
+        result = wait_for(lambda: ended(here), what="the run to end")
+        assert (result["status"], result["rows"]["written"]) == ("success", 30)
+        assert here.state()["counters"]["written"] == 30
+        assert {row["attempts"] for row in json.loads(here.call("rows", result["run_id"], "--json").stdout)} == {1}
