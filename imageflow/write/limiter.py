@@ -1,11 +1,11 @@
 """How much a domain of Omnitron is asked at once, and whether at all. Pure: told the time, never asks.
 
-`Limiter`: grows by one with each good answer until Omnitron first asks for less; that limit is the ceiling. Then it is
-halved (DESIGN: 9), comes back as quickly to just below the ceiling, and feels its way up from there so slowly that
-hardly a request is refused; past the ceiling, Omnitron takes more than it did, and growth is quick again. A second
-brake: while answers on the whole take much longer than at best lately, more at once would only wait in Omnitron's queue,
-so the limit does not grow and sinks a little. What counts are means of many answers: single ones differ widely, of a
-healthy server too. The limit grows only while it is used.
+`Limiter`: grows by one with each good answer until Omnitron first asks for less; that limit, without those of its requests
+that were refused, is the ceiling. Then it is halved (DESIGN: 9), comes back as quickly to just below the ceiling, and feels
+its way up from there so slowly that hardly a request is refused; past the ceiling, Omnitron takes more than it did, and
+growth is quick again. A second brake: while answers on the whole take much longer than at best lately, more at once would
+only wait in Omnitron's queue, so the limit does not grow and sinks a little. What counts are means of many answers: single
+ones differ widely, of a healthy server too. The limit grows only while it is used.
 
 `Hold`: whether rows go out at all. When most answers of the last WINDOW are Omnitron's fault, it holds: one probe at a
 time, at growing pauses; the first good answer ends it. Waiting burns no row's attempts.
@@ -77,8 +77,10 @@ class Limiter:
 
     def overloaded(self, begun: float, now: float) -> bool:
         """Omnitron asked for less (429, 503) or did not answer in time. Requests that were begun before the limit was
-        last lowered say nothing of the new one: False, that is no news."""
+        last lowered say nothing of the new one: False, that is no news. But so many fewer were taken at once."""
         if begun < self._lowered_at:
+            if self._ceiling is not None:
+                self._ceiling = max(self._limit, self._ceiling - 1)
             return False
         self._lower(now)
         return True

@@ -30,6 +30,15 @@ def test_overload_halves_once_for_all_that_was_under_way():
     assert limiter.limit == 16
 
 
+def test_a_burst_of_refusals_says_how_many_are_taken():
+    """Of 256 at once 56 are refused: the limit comes back to just below 200, not to just below 256."""
+    limiter = Limiter(start=256)
+    assert [limiter.overloaded(1.0, 1.1) for _ in range(56)] == [True] + [False] * 55
+    for number in range(2000):
+        limiter.good(0.05, limiter.limit, 2.0 + number / 1000)
+    assert 185 <= limiter.limit <= 200
+
+
 @pytest.mark.parametrize("latency", [0.005, 0.05, 0.3])
 @pytest.mark.parametrize("capacity", [4, 20, 200])
 def test_finds_what_a_sink_takes(latency, capacity):
