@@ -11,6 +11,11 @@ import msgspec
 from imageflow.errors import SecretError
 
 MAX_SECRET_BYTES = 64 * 1024
+OWN_PREFIX = "IMAGEFLOW_"
+DATA_DIR = "imageflow-data"
+"""Where the embedded default's files are, unless a setting says otherwise."""
+KEY_FILE = "secret.key"
+KERNELS = ("/proc/", "/sys/", "/dev/")
 
 
 class Secret:
@@ -55,24 +60,43 @@ class SecretRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def resolve(ref: SecretRef | str, environ: Mapping[str, str] | None = None) -> Secret:
-    """The value that `ref` names; a plain string stands for itself. One trailing newline of a file is dropped.
+    """The value that a flow names by `ref`; a plain string stands for itself.
 
-    Raises SecretError that names the variable or file, never its content.
+    Raises SecretError that names the variable or file, never its content. What ImageFlow itself lives by is no secret of a
+    flow: whoever may save flows could have it sent to a server of their own.
     """
     if isinstance(ref, str):
         return Secret(ref)
+    environ = os.environ if environ is None else environ
     if ref.env is not None:
-        value = (os.environ if environ is None else environ).get(ref.env)
+        if ref.env.startswith(OWN_PREFIX):
+            raise SecretError(f"the {ref} is ImageFlow's own and cannot be a flow's secret")
+        value = environ.get(ref.env)
         if not value:
             raise SecretError(f"the {ref} is not set; a flow names it as a secret")
         return Secret(value)
     assert ref.file is not None
+    if _is_own(ref.file, environ):
+        raise SecretError(f"the {ref} is ImageFlow's own, or the system's, and cannot be a flow's secret")
+    return from_file(Path(ref.file))
+
+
+def from_file(path: Path) -> Secret:
+    """What a file holds, without one newline at its end. Raises SecretError."""
     try:
-        data = Path(ref.file).read_bytes()[: MAX_SECRET_BYTES + 1]
+        data = path.read_bytes()[: MAX_SECRET_BYTES + 1]
         text = data.decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise SecretError(f"the {ref} cannot be read as a secret: {reason}") from error
+        raise SecretError(f"the file {path} cannot be read as a secret: {reason}") from error
     if len(data) > MAX_SECRET_BYTES or not text.strip():
-        raise SecretError(f"the {ref} is {'empty' if not text.strip() else 'too large for a secret'}")
+        raise SecretError(f"the file {path} is {'empty' if not text.strip() else 'too large for a secret'}")
     return Secret(text.removesuffix("\n").removesuffix("\r"))
+
+
+def _is_own(file: str, environ: Mapping[str, str]) -> bool:
+    """Whether that is, under whatever name, a file that a setting names, the key of the data directory, or the kernel's."""
+    path = os.path.realpath(file)
+    own = [value for name, value in environ.items() if name.startswith(OWN_PREFIX) and name.endswith("_FILE")]
+    own.append(str(Path(environ.get(f"{OWN_PREFIX}DATA_DIR") or DATA_DIR) / KEY_FILE))
+    return path.startswith(KERNELS) or path in map(os.path.realpath, own)

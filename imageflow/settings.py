@@ -16,7 +16,7 @@ from imageflow import secret
 from imageflow.errors import SecretError, SettingsError
 from imageflow.secret import Secret
 
-PREFIX = "IMAGEFLOW_"
+PREFIX = secret.OWN_PREFIX
 LOG_FORMATS = ("text", "json")
 JAILS = ("strict", "best-effort")
 
@@ -74,7 +74,7 @@ def load(environ: Mapping[str, str]) -> Settings:
     for name in FROM_FILES:
         if path := given.get(f"{name}_FILE"):
             given[name] = _content(given, name, Path(path))
-    data_dir = Path(given.get("DATA_DIR") or "imageflow-data")
+    data_dir = Path(given.get("DATA_DIR") or secret.DATA_DIR)
     return Settings(
         broker_url=_url(given, "BROKER_URL", f"sqlite:///{data_dir / 'broker.db'}", ("sqlite", "amqp", "amqps")),
         store_url=_url(given, "STORE_URL", f"sqlite:///{data_dir / 'store.db'}", ("sqlite", "postgresql")),
@@ -104,7 +104,7 @@ def secret_key(settings: Settings) -> bytes:
 
 
 def _own_key(data_dir: Path) -> bytes:
-    path = data_dir / "secret.key"
+    path = data_dir / secret.KEY_FILE
     data_dir.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         fresh = path.with_suffix(f".{secrets.token_hex(4)}")
@@ -125,7 +125,7 @@ def _content(given: Mapping[str, str], name: str, path: Path) -> str:
     if given.get(name):
         raise SettingsError(f"{PREFIX}{name} and {PREFIX}{name}_FILE are both set: set one")
     try:
-        return secret.resolve(secret.SecretRef(file=str(path))).reveal()
+        return secret.from_file(path).reveal()
     except SecretError as error:
         raise SettingsError(f"{PREFIX}{name}_FILE: {error}") from error
 

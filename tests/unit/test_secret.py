@@ -1,0 +1,57 @@
+"""Secrets: where a flow may have them from, and that they stay unseen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from imageflow.errors import SecretError
+from imageflow.secret import Secret, SecretRef, resolve
+
+
+def test_a_secret_is_not_seen() -> None:
+    """Whatever prints it shows asterisks."""
+    secret = Secret("topsecret")
+    assert "topsecret" not in f"{secret} {secret!r} {[secret]}"
+    assert secret.reveal() == "topsecret"
+
+
+def test_where_secrets_come_from(tmp_path: Path) -> None:
+    """A variable, or a file without the newline at its end."""
+    (tmp_path / "password").write_text("word\n")
+    assert resolve(SecretRef(env="PASSWORD"), {"PASSWORD": "word"}).reveal() == "word"
+    assert resolve(SecretRef(file=str(tmp_path / "password")), {}).reveal() == "word"
+    assert resolve("word", {}).reveal() == "word"
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", b"\xff\xfe", b"x" * 70_000])
+def test_files_that_hold_no_secret(tmp_path: Path, content: bytes) -> None:
+    """The error names the file."""
+    path = tmp_path / "password"
+    path.write_bytes(content)
+    with pytest.raises(SecretError, match="password"):
+        resolve(SecretRef(file=str(path)), {})
+
+
+@pytest.mark.parametrize("name", ["IMAGEFLOW_STORE_URL", "IMAGEFLOW_SECRET_KEY", "IMAGEFLOW_BROKER_URL_FILE"])
+def test_own_variables_are_no_secrets_of_a_flow(name: str) -> None:
+    """Who may save a flow cannot have ImageFlow's own secrets sent somewhere; the error does not hold them."""
+    with pytest.raises(SecretError, match=f"{name} is ImageFlow's own") as caught:
+        resolve(SecretRef(env=name), {name: "topsecret"})
+    assert "topsecret" not in str(caught.value)
+
+
+def test_own_files_are_no_secrets_of_a_flow(tmp_path: Path) -> None:
+    """Nor its files, by whatever path, nor what the kernel shows of the process; its neighbours are."""
+    store, key, link = tmp_path / "store_url", tmp_path / "data" / "secret.key", tmp_path / "link"
+    key.parent.mkdir()
+    for path in (store, key, tmp_path / "data" / "password"):
+        path.write_text("topsecret")
+    link.symlink_to(store)
+    environ = {"IMAGEFLOW_STORE_URL_FILE": str(store), "IMAGEFLOW_DATA_DIR": str(tmp_path / "data")}
+    around = f"{tmp_path}/data/../store_url"
+    for file in (str(store), str(link), around, str(key), "/proc/self/environ", "/dev/stdin", "//proc/self/environ"):
+        with pytest.raises(SecretError, match="cannot be a flow's secret"):
+            resolve(SecretRef(file=file), environ)
+    assert resolve(SecretRef(file=str(tmp_path / "data" / "password")), environ).reveal() == "topsecret"
