@@ -134,7 +134,9 @@ def plain_post(data: bytes) -> tuple[str, str, bytes] | Literal["incomplete"] | 
     headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
     path, _, version = line.removeprefix("POST ").partition(" ")
     length = headers.get("content-length", "")
-    if version != "HTTP/1.1" or not length.isdecimal() or headers.keys() & CAREFUL or int(length) > MAX_QUICK_BYTES:
+    if version != "HTTP/1.1" or not length.isdecimal() or headers.keys() & CAREFUL:
+        return None
+    if len(length) > len(str(MAX_QUICK_BYTES)) or int(length) > MAX_QUICK_BYTES:
         return None
     if len(body) < int(length):
         return "incomplete"

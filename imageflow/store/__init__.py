@@ -91,14 +91,18 @@ class Skipped(NamedTuple):
 
 
 class LedgerEntry(NamedTuple):
-    """The image set that is on Omnitron for a product since this row was settled."""
+    """The image set that is on Omnitron for a product since this row was settled.
+
+    Where a write may have been taken or not, nobody knows what is there: no digest, no row, and the version that the ledger
+    had when the product was claimed. Then no row is unchanged until one is written.
+    """
 
     domain: str
     product: str
     version: int
-    digest: str
-    run_id: str
-    row: int
+    digest: str | None
+    run_id: str | None
+    row: int | None
 
 
 class LedgerState(NamedTuple):

@@ -3,7 +3,9 @@
 A claim is a mark on the ledger's entry of a product: which token holds it, and of which process (owner). It counts
 while that process lives; `owners` says how long, by the clocks of the processes: they have to agree within a lease.
 Settling is fenced: what is on Omnitron is entered by whoever wrote it, claim or not, unless something newer is entered
-already.
+already. Whoever dies with a claim may have written or not: the digest is forgotten with its claim.
+
+All statements lock entries of the ledger first, by product, then rows, then the run.
 """
 
 from __future__ import annotations
@@ -64,7 +66,7 @@ _OTHERS = BatchStatement(
 )
 _TAKE_OVER = BatchStatement(
     """
-    UPDATE ledger SET claim_token = :token, claim_owner = :owner, claim_version = wanted.version
+    UPDATE ledger SET claim_token = :token, claim_owner = :owner, claim_version = wanted.version, digest = NULL
     FROM {wanted} WHERE ledger.domain = :domain AND ledger.product = wanted.product
     """,
     _WANTED,
@@ -81,6 +83,7 @@ _LOG_INTO = f"""
     SELECT {", ".join(f"logs.{column}" for column in LOG_COLUMNS)}, :now
 """
 _LOG = f"{_LOG_INTO} FROM {{logs}} WHERE true {_LOG_AGAIN}"
+_LOG_AFTER = f"{_LOG_INTO} FROM {{logs}} WHERE (SELECT count(*) FROM entered) >= 0 {_LOG_AGAIN}"  # noqa: S608
 # An upsert of entries that are there: a join may make the planner read the whole ledger for every chunk, while the table
 # has grown since it was last analysed.
 _SKIP = """
@@ -99,8 +102,8 @@ _ENTER = """
     ON CONFLICT (domain, product) DO UPDATE SET
         version = CASE WHEN excluded.version >= l.version THEN excluded.version ELSE l.version END,
         digest = CASE WHEN excluded.version >= l.version THEN excluded.digest ELSE l.digest END,
-        run_id = CASE WHEN excluded.version >= l.version THEN excluded.run_id ELSE l.run_id END,
-        number = CASE WHEN excluded.version >= l.version THEN excluded.number ELSE l.number END,
+        run_id = CASE WHEN excluded.version >= l.version THEN COALESCE(excluded.run_id, l.run_id) ELSE l.run_id END,
+        number = CASE WHEN excluded.version >= l.version THEN COALESCE(excluded.number, l.number) ELSE l.number END,
         claim_token = CASE WHEN l.claim_token = :token THEN NULL ELSE l.claim_token END,
         claim_owner = CASE WHEN l.claim_token = :token THEN NULL ELSE l.claim_owner END
     WHERE excluded.version >= l.version OR l.claim_token = :token
@@ -125,7 +128,7 @@ _COUNT_LOGGED = f"""
     FROM counted WHERE runs.run_id = counted.run_id RETURNING {_COUNTED}
 """  # noqa: S608 - columns of our own
 _SETTLE = BatchStatement(
-    f"WITH logged AS ({_LOG}), entered AS ({_ENTER}), {_COUNT_LOGGED}",
+    f"WITH entered AS ({_ENTER} RETURNING 1), logged AS ({_LOG_AFTER}), {_COUNT_LOGGED}",
     _LOGS,
     _ENTRIES,
     typed=[_NOW],
@@ -163,7 +166,7 @@ class LedgerSql(Sql):
         claimed = ledger.c.claim_token.is_not(None) if everybody else ledger.c.claim_owner == owner
         locked = select(ledger.c.domain, ledger.c.product).where(claimed).order_by(ledger.c.domain, ledger.c.product)
         await tx.execute(locked.with_for_update())
-        await tx.execute(update(ledger).where(claimed).values(claim_token=None, claim_owner=None))
+        await tx.execute(update(ledger).where(claimed).values(claim_token=None, claim_owner=None, digest=None))
         await tx.execute(delete(owners) if everybody else delete(owners).where(owners.c.owner == owner))
 
     @writes
@@ -249,7 +252,7 @@ async def _claim_held(
         newer = version > item.version
         busy = bool(held) and not newer
         mine = not newer and not busy
-        answers[product] = Claim(item.product, mine, busy, version, digest)
+        answers[product] = Claim(item.product, mine, busy, version, None if mine else digest)
         if mine:
             orphaned.append((product, item.version))
     if orphaned:

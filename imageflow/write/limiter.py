@@ -58,7 +58,7 @@ class Limiter:
         self._maximum = maximum
         self._ceiling: float | None = None
         self._growth = FIRST_GROWTH
-        self._lowered_at = float("-inf")
+        self._lowered_at = self._lowered_before = float("-inf")
         self._forget()
 
     @property
@@ -77,10 +77,10 @@ class Limiter:
 
     def overloaded(self, begun: float, now: float) -> bool:
         """Omnitron asked for less (429, 503) or did not answer in time. Requests that were begun before the limit was
-        last lowered say nothing of the new one: False, that is no news. But so many fewer were taken at once."""
+        last lowered say nothing of the new one: False, that is no news. But so many fewer of the old one were taken."""
         if begun < self._lowered_at:
-            if self._ceiling is not None:
-                self._ceiling = max(self._limit, self._ceiling - 1)
+            if self._ceiling is not None and begun >= self._lowered_before:
+                self._ceiling = min(self._ceiling, max(self._limit, self._ceiling - 1))
             return False
         self._lower(now)
         return True
@@ -111,7 +111,7 @@ class Limiter:
     def _lower(self, now: float, share: float = DECREASE) -> None:
         self._ceiling = float(self.limit)
         self._limit = max(1.0, self._limit * share)
-        self._lowered_at = now
+        self._lowered_before, self._lowered_at = self._lowered_at, now
         self._slow = False
         self._few, self._many = Mean(), Mean()
 

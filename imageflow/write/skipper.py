@@ -7,7 +7,6 @@ share what a transaction costs, and nobody waits for company that may not come.
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -60,8 +59,8 @@ class Skipper:
         waiting = Waiting(rows, asyncio.get_running_loop().create_future())
         line.waiting.append(waiting)
         if line.working < AT_ONCE:
-            line.working += 1
             self._tasks.create_task(self._work(key, line))
+            line.working += 1
         return await waiting.skipped
 
     async def _work(self, key: tuple[str, str], line: Line) -> None:
@@ -90,7 +89,7 @@ class Skipper:
                 return
             for waiting in taken:
                 if not waiting.skipped.done():
-                    waiting.skipped.set_exception(copy.copy(error))
+                    waiting.skipped.set_exception(error)
             return
         self._ended(ended)
         for waiting in taken:

@@ -69,9 +69,9 @@ class Sku(msgspec.Struct):
 
 
 class Work(msgspec.Struct):
-    """A row in hand. `held`: not sent, because its domain is held or this process stops; `spared`: what failed costs it no
-    attempt, because Omnitron as a whole was away; `begun`: when it was sent, by the monotonic clock, `at`: in Unix time.
-    `images`: what preflight found wrong with them."""
+    """A row in hand. `held`: not sent, because its domain is held or this process stops; `flying`: being sent; `spared`: what
+    failed costs it no attempt, because Omnitron as a whole was away; `begun`: when it was sent, by the monotonic clock,
+    `at`: in Unix time. `images`: what preflight found wrong with them."""
 
     row: Row
     digest: str
@@ -81,6 +81,7 @@ class Work(msgspec.Struct):
     outcome: Outcome | None = None
     held: bool = False
     images: str | None = None
+    flying: bool = False
     begun: float = float("inf")
     spared: bool = False
 
@@ -190,6 +191,7 @@ class Writer:
         token = f"{self._owner}/{self._chunks}"
         now = self._clock.now().timestamp()
         works = [await self._targeted(definition, row, now) for row in await self._changed(definition, message)]
+        await self._must_be_alive()
         claims = await self._claim(definition, token, works)
         self._unchanged[message.flow] = len(works) < len(message.rows) or any(
             work.decision == "unchanged" for work in works
@@ -207,7 +209,7 @@ class Writer:
             await self._send_on(message, definition, works)
         finally:
             if not settled:
-                await self._release(definition, token, claims)
+                await self._let_go(definition, message, token, works, claims)
 
     async def give_up(self, message: RowsReady, reason: str) -> None:
         """Settle a chunk that cannot be handled: its rows fail with the reason."""
@@ -330,7 +332,7 @@ class Writer:
         for work in ready:
             work.held = True
         send = functools.partial(self._send, way)
-        if probe:
+        if probe and not gate.closed:
             await send(ready.pop(0))
         cap = UNCAPPED if definition.write.concurrency == "auto" else definition.write.concurrency
         await gate.send_all(definition.name, ready, send, cap=cap, rate=definition.write.rate_limit)
@@ -345,11 +347,14 @@ class Writer:
 
     async def _send(self, way: Way, work: Work) -> None:
         """Write a row to each of its SKUs that wants it, until one fails."""
-        work.held, work.begun = False, self._clock.monotonic()
+        work.held, work.flying, work.begun = False, True, self._clock.monotonic()
         work.at = self._clock.now().timestamp()
         try:
             for sku in work.skus:
                 if sku.decision == "send":
+                    if way.gate.closed:
+                        work.held = True
+                        return
                     sku.outcome = await self._ask(way, sku.product, work.row.images)
                     if not isinstance(sku.outcome, Written):
                         work.outcome = sku.outcome
@@ -357,6 +362,9 @@ class Writer:
         except Exception as error:
             log.exception("unexpected error in a write")
             work.outcome = Unavailable(f"unexpected error: {type(error).__name__}: {error}")
+            next(sku for sku in work.skus if sku.decision == "send" and sku.outcome is None).outcome = work.outcome
+        finally:
+            work.flying = False
 
     async def _spare(self, gate: Gate, works: list[Work]) -> None:
         """Decide, once for settling and sending on, whether what failed is the rows' or Omnitron's."""
@@ -411,10 +419,18 @@ class Writer:
     def _tell_settled(self, message: RowsReady, states: Sequence[State]) -> None:
         metrics.rows_settled(message.flow, states, self._clock.now(), provenance.read_at())
 
-    async def _release(self, definition: Definition, token: str, claims: list[str]) -> None:
-        """End claims after an error; if that fails too, they end with this process's lease."""
+    async def _let_go(
+        self, definition: Definition, message: RowsReady, token: str, works: list[Work], claims: list[str]
+    ) -> None:
+        """After an error, or where this process stops: enter what is written, and end the claims but on what is still being
+        sent. Those, and all if this fails, end with this process's lease."""
+        domain = definition.omnitron.domain
+        sent = [work for work in works if work.decision == "send"]
+        written = [entry for work in sent for entry in _entries(domain, message, work) if not work.flying]
+        flying = {sku.product for work in works if work.flying for sku in work.skus}
+        release = [(domain, product) for product in claims if product not in flying]
         with contextlib.suppress(StoreError):
-            await self._store.settle(token, [], release=[(definition.omnitron.domain, product) for product in claims])
+            await self._store.settle(token, [], written=written, release=release)
 
     async def _send_on(self, message: RowsReady, definition: Definition, works: list[Work]) -> None:
         """Publish the rows that come again, one chunk for each delay."""
@@ -537,14 +553,21 @@ def _again(work: Work, definition: Definition) -> tuple[Row, float] | None:
 
 
 def _entries(domain: str, message: RowsReady, work: Work) -> list[LedgerEntry]:
-    """What is on Omnitron now because of this row: SKUs written, and those where the same set was there already."""
-    row = work.row
-    return [
-        LedgerEntry(domain, sku.product, row.version, work.digest, message.run_id, row.row)
-        for sku in work.skus
-        if isinstance(sku.outcome, Written)
-        or (sku.decision == "unchanged" and sku.claim is not None and sku.claim.mine)
-    ]
+    """What is on Omnitron now because of this row: SKUs written, and those where the same set was there already. Of what
+    may have been taken or not: that nobody knows."""
+    row, entries = work.row, []
+    for sku in work.skus:
+        claim = sku.claim
+        if isinstance(sku.outcome, Written) or (sku.decision == "unchanged" and claim is not None and claim.mine):
+            entries.append(LedgerEntry(domain, sku.product, row.version, work.digest, message.run_id, row.row))
+        elif claim is not None and _doubtful(sku.outcome):
+            entries.append(LedgerEntry(domain, sku.product, claim.version, None, None, None))
+    return entries
+
+
+def _doubtful(outcome: Outcome | None) -> bool:
+    """Whether Omnitron may have taken the write all the same: its answer was lost, or came from something in between."""
+    return isinstance(outcome, Unavailable) and outcome.status != 429
 
 
 def _failed(

@@ -28,6 +28,7 @@ from imageflow.secret import Secret
 from imageflow.store import HeldRow, LedgerEntry, Store, User, Wanted
 from imageflow.store.connect import connect
 from imageflow.store.sql import SqlStore
+from imageflow.store.sqlite import SqliteDatabase
 from imageflow.store.tables import metadata
 from tests import schemas
 from tests.postgres_server import PrivatePostgres
@@ -914,6 +915,63 @@ async def test_skipping_beside_claims(store: SqlStore, clock: FakeClock, other: 
             group.create_task(skip((store, other)[seed % 2], random.Random(seed)))
             group.create_task(write((store, other)[seed % 2], f"w{seed}", random.Random(seed)))
     assert len(skipped) == len(set(skipped)) == (await store.run(run_id)).counts.unchanged > 0
+
+
+async def test_skipping_beside_settling(store: SqlStore, clock: FakeClock, other: SqlStore) -> None:
+    """Rows of one run that are skipped and settled at once, for the same products, do not lock each other out."""
+    run_id = await draining(store, clock, 100_000)
+    names = [f"p{n:02}" for n in range(60)]
+    await known(store, run_id, *names)
+    await store.alive("a", 1000)
+    numbers = itertools.count(1)
+
+    async def skip(at: SqlStore, chance: random.Random) -> None:
+        for _ in range(15):
+            chosen = [(next(numbers), name) for name in chance.sample(names, 30)]
+            logs = [log(run_id, number, "unchanged", product=name, version=number) for number, name in chosen]
+            await at.skip(DOMAIN, [(one, "same") for one in logs])
+
+    async def write(at: SqlStore, token: str, chance: random.Random) -> None:
+        for _ in range(15):
+            wanted = [Wanted(name, next(numbers)) for name in chance.sample(names, 30)]
+            claims = await at.claim(DOMAIN, "a", token, wanted)
+            mine = [item for item, claim in zip(wanted, claims, strict=True) if claim.mine]
+            logs = [log(run_id, item.version, product=item.product, version=item.version) for item in mine]
+            entries = [LedgerEntry(DOMAIN, item.product, item.version, "same", run_id, item.version) for item in mine]
+            await at.settle(token, logs, written=entries)
+
+    async with asyncio.TaskGroup() as group:
+        for seed in range(2):
+            group.create_task(skip((store, other)[seed], random.Random(seed)))
+            group.create_task(write((store, other)[seed], f"w{seed}", random.Random(seed)))
+    if not isinstance(store._database, SqliteDatabase):
+        await asyncio.sleep(1.2)  # the server's statistics come late
+        asked = text("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+        assert await store._database.transact(lambda tx: tx.value(asked), writing=False) == 0
+    counts = (await store.run(run_id)).counts
+    assert counts.written + counts.unchanged == len(await store.rows(run_id, limit=10_000))
+
+
+async def test_what_nobody_knows_is_forgotten(store: SqlStore, clock: FakeClock) -> None:
+    """After a write that may have been taken no row counts as unchanged; so it is with the claims of the dead."""
+    run_id = await draining(store, clock, 9)
+    await known(store, run_id, "A", "B", "C", "new", version=2)
+    await store.alive("a", 10)
+    await store.claim(DOMAIN, "a", "t1", [Wanted(name, 3) for name in "ABC"])
+    await store.settle("t1", [], written=[LedgerEntry(DOMAIN, "A", 2, None, None, None)])
+    [state] = await store.ledger("A", [DOMAIN])
+    assert (state.version, state.digest, state.run_id, state.row, state.in_flight) == (2, None, run_id, 0, None)
+    assert (await store.skip(DOMAIN, [(log(run_id, 5, "unchanged", product="A"), "same")])).rows == frozenset()
+    clock.move(20)
+    await store.alive("b", 1000)
+    [taken] = await store.claim(DOMAIN, "b", "t2", [Wanted("B", 4)])
+    assert (taken.mine, taken.version, taken.digest) == (True, 2, None)
+    await store.gone("a")
+    assert [one.digest for name in "BC" for one in await store.ledger(name, [DOMAIN])] == [None, None]
+    await store.settle("t2", [], written=[LedgerEntry(DOMAIN, "B", 4, "next", run_id, 4)])
+    await store.settle("t1", [], written=[LedgerEntry(DOMAIN, "B", 2, None, None, None)])
+    [state] = await store.ledger("B", [DOMAIN])
+    assert (state.version, state.digest, state.row) == (4, "next", 4)
 
 
 async def test_a_late_writer_is_fenced(store: SqlStore, clock: FakeClock) -> None:
