@@ -37,6 +37,19 @@ async def test_flows_take_turns():
     assert len(order) == 51
 
 
+async def test_a_closed_gate_begins_nothing():
+    """What is under way ends, what is in line is turned away, and what comes later is not sent."""
+    order = []
+    async with gates(2) as gate, asyncio.TaskGroup() as group:
+        sending = group.create_task(gate.send_all("a", list(range(9)), recorder(order, 0.02), cap=100))
+        await asyncio.sleep(0.01)
+        gate.close()
+        await sending
+        assert gate.in_flight == 0
+        await gate.send_all("a", ["late"], recorder(order), cap=100)
+    assert order == [0, 1]
+
+
 async def test_cap_of_a_flow_leaves_room_for_others():
     """A capped flow waits for itself, others pass."""
     order = []

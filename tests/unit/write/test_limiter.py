@@ -39,6 +39,20 @@ def test_a_burst_of_refusals_says_how_many_are_taken():
     assert 185 <= limiter.limit <= 200
 
 
+def test_refusals_of_an_earlier_burst_say_nothing_of_this_one():
+    """Late time-outs of requests from before the limit was lowered twice leave the ceiling where it is."""
+    limiter = Limiter(start=200)
+    assert limiter.overloaded(1.0, 2.0)
+    for number in range(200):
+        limiter.good(0.05, limiter.limit, 3.0 + number / 1000)
+    assert limiter.overloaded(4.0, 5.0)
+    ceiling = limiter._ceiling
+    assert not any(limiter.overloaded(1.5, 6.0) for _ in range(60))
+    assert limiter._ceiling == ceiling
+    assert not limiter.overloaded(4.5, 6.0)
+    assert limiter._ceiling == ceiling - 1
+
+
 @pytest.mark.parametrize("latency", [0.005, 0.05, 0.3])
 @pytest.mark.parametrize("capacity", [4, 20, 200])
 def test_finds_what_a_sink_takes(latency, capacity):
