@@ -8,7 +8,7 @@ demo: .venv/ready
 	$(BIN)/imageflow demo
 
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 lint: .venv/ready
 	$(BIN)/ruff check
