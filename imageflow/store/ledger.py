@@ -5,7 +5,7 @@ while that process lives; `owners` says how long, by the clocks of the processes
 Settling is fenced: what is on Omnitron is entered by whoever wrote it, claim or not, unless something newer is entered
 already. Whoever dies with a claim may have written or not: the digest is forgotten with its claim.
 
-All statements lock entries of the ledger first, by product, then rows, then the run.
+What writers do locks entries of the ledger first, by product, then rows, then the run.
 """
 
 from __future__ import annotations
