@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from imageflow.imageset import Image
+from imageflow.imageset import Image, digest
 
 State = Literal["written", "unchanged", "superseded", "failed"]
 STATES: tuple[State, ...] = ("written", "unchanged", "superseded", "failed")
@@ -74,6 +74,11 @@ class RowLog(msgspec.Struct, frozen=True, kw_only=True):
     key: Literal["sku", "base_code"] = "sku"
     tries: tuple[Try, ...] = ()
     settled_at: datetime | None = None
+
+
+def digest_of(row: Row) -> str:
+    """The digest of the row's images, taken now where nobody has."""
+    return row.digest or digest(row.images)
 
 
 def tried(tries: Sequence[Try], newest: Try) -> tuple[Try, ...]:

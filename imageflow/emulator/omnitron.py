@@ -40,7 +40,6 @@ from imageflow.emulator.server import (
     credentials_in,
     dropped,
     json_answer,
-    wire,
 )
 from imageflow.imageset import IMAGE_TYPES, Image
 
@@ -51,8 +50,6 @@ MAX_LIMIT = 1000
 
 _CREATED = Canned(201)
 _OK = Canned(200)
-_CREATED_BYTES = wire(201, (), b"")
-_OK_BYTES = wire(200, (), b"")
 _INVALID_TOKEN = {"detail": "Invalid token."}
 
 
@@ -203,7 +200,7 @@ class FakeOmnitron(Emulator):
         if write is None or not acceptable(write) or not self.expire_or_count(authorization):
             return None
         self.requests += 1
-        return _CREATED_BYTES if self._replace(write.product_sku, tuple(write.images)) else _OK_BYTES
+        return (_CREATED if self._replace(write.product_sku, tuple(write.images)) else _OK).data
 
     # -- login ---------------------------------------------------------------------------------------------------
 

@@ -70,12 +70,12 @@ class Canned(web.StreamResponse):
 
     def __init__(self, status: int, body: bytes = b"", headers: Headers = (), *, before: bytes = b"") -> None:
         super().__init__(status=status)
-        self._bytes = before + wire(status, headers, body)
+        self.data = before + wire(status, headers, body)
         self._keep_alive = True
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         if request.transport is not None:
-            request.transport.write(self._bytes)
+            request.transport.write(self.data)
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:

@@ -184,11 +184,9 @@ class LedgerSql(Sql):
 
     @writes
     async def skip(self, tx: Tx, domain: str, rows: Sequence[tuple[RowLog, str]]) -> Skipped:
-        records = [
-            (*log_values(log), digest)
-            for log, digest in sorted(rows, key=lambda row: row[0].product or "")
-            if log.product == keyed(log.product or "")
-        ]
+        in_order = sorted(rows, key=lambda row: row[0].product or "")
+        logs = {log.row: log_values(log) for log, _ in in_order if log.product == keyed(log.product or "")}
+        records = [(*logs[log.row], digest) for log, digest in in_order if log.row in logs]
         if not records:
             return Skipped(frozenset(), [])
         if tx.postgresql:
@@ -196,8 +194,7 @@ class LedgerSql(Sql):
             skipped = frozenset(number for row in changed for number in row.skipped)
         else:
             skipped = frozenset(row.number for row in await tx.all(*_SKIP_ALONE.bind(tx, records, domain=domain)))
-            logs = [log_values(log) for log, _ in rows if log.row in skipped]
-            changed = await _log_stepwise(tx, logs)
+            changed = await _log_stepwise(tx, [logs[number] for number in sorted(skipped)])
         return Skipped(skipped, await _finish(tx, changed))
 
     @writes

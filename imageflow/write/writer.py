@@ -24,10 +24,10 @@ from imageflow.broker import Broker, Outgoing
 from imageflow.clock import Clock
 from imageflow.errors import LoginError, Postponed, SecretError, StageError, StoreError, TransportError
 from imageflow.flow import Definition
-from imageflow.imageset import Image, digest
+from imageflow.imageset import Image
 from imageflow.messages import RowsReady
 from imageflow.omnitron import Access, OmnitronSessions
-from imageflow.row import Row, RowLog, State, Try, tried
+from imageflow.row import Row, RowLog, State, Try, digest_of, tried
 from imageflow.run import Run
 from imageflow.store import Claim, LedgerEntry, Store, Wanted
 from imageflow.wire import Wire
@@ -186,7 +186,6 @@ class Writer:
         probe = gate.hold.held and gate.hold.may_probe(self._clock.monotonic())
         if gate.hold.held and not probe:
             raise Postponed(HELD_SECONDS, f"{definition.omnitron.domain} is held: {gate.hold.reason}")
-        await self._must_be_alive()
         self._chunks += 1
         token = f"{self._owner}/{self._chunks}"
         now = self._clock.now().timestamp()
@@ -241,7 +240,7 @@ class Writer:
         return {domain: gate.hold.reason for domain, gate in self._gates.items() if gate.hold.held}
 
     async def _targeted(self, definition: Definition, row: Row, now: float) -> Work:
-        work = Work(row, row.digest or digest(row.images), [], now)
+        work = Work(row, digest_of(row), [], now)
         if row.key == "sku":
             work.skus = [Sku(row.product)]
             return work
@@ -260,10 +259,7 @@ class Writer:
         if not definition.write.skip_unchanged or not self._unchanged.get(message.flow, True):
             return message.rows
         known = [
-            (
-                _row_log(message, row, state="unchanged", attempts=row.attempts, tries=row.tries),
-                row.digest or digest(row.images),
-            )
+            (_row_log(message, row, state="unchanged", attempts=row.attempts, tries=row.tries), digest_of(row))
             for row in message.rows
             if row.key == "sku"
         ]
@@ -350,19 +346,14 @@ class Writer:
         work.held, work.flying, work.begun = False, True, self._clock.monotonic()
         work.at = self._clock.now().timestamp()
         try:
-            for sku in work.skus:
-                if sku.decision == "send":
-                    if way.gate.closed:
-                        work.held = True
-                        return
-                    sku.outcome = await self._ask(way, sku.product, work.row.images)
-                    if not isinstance(sku.outcome, Written):
-                        work.outcome = sku.outcome
-                        return
-        except Exception as error:
-            log.exception("unexpected error in a write")
-            work.outcome = Unavailable(f"unexpected error: {type(error).__name__}: {error}")
-            next(sku for sku in work.skus if sku.decision == "send" and sku.outcome is None).outcome = work.outcome
+            for sku in [sku for sku in work.skus if sku.decision == "send"]:
+                if way.gate.closed:
+                    work.held = True
+                    return
+                sku.outcome = await self._asked(way, sku.product, work.row.images)
+                if not isinstance(sku.outcome, Written):
+                    work.outcome = sku.outcome
+                    return
         finally:
             work.flying = False
 
@@ -372,6 +363,14 @@ class Writer:
             await gate.sure()
         for work in works:
             work.spared = gate.hold.spares(work.begun)
+
+    async def _asked(self, way: Way, product: str, images: tuple[Image, ...]) -> Outcome:
+        """One write; an error that nobody foresaw is an outcome, too."""
+        try:
+            return await self._ask(way, product, images)
+        except Exception as error:
+            log.exception("unexpected error in a write")
+            return Unavailable(f"unexpected error: {type(error).__name__}: {error}")
 
     async def _ask(self, way: Way, product: str, images: tuple[Image, ...]) -> Outcome:
         """One write, with one more login where the token is refused."""
@@ -425,8 +424,8 @@ class Writer:
         """After an error, or where this process stops: enter what is written, and end the claims but on what is still being
         sent. Those, and all if this fails, end with this process's lease."""
         domain = definition.omnitron.domain
-        sent = [work for work in works if work.decision == "send"]
-        written = [entry for work in sent for entry in _entries(domain, message, work) if not work.flying]
+        sent = [work for work in works if work.decision == "send" and not work.flying]
+        written = [entry for work in sent for entry in _entries(domain, message, work)]
         flying = {sku.product for work in works if work.flying for sku in work.skus}
         release = [(domain, product) for product in claims if product not in flying]
         with contextlib.suppress(StoreError):

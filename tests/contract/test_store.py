@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import random
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -883,22 +883,31 @@ async def test_products_that_are_no_key_are_not_skipped(store: SqlStore, clock: 
     assert await store.skip(DOMAIN, logs) == (frozenset(), [])
 
 
-async def test_skipping_beside_claims(store: SqlStore, clock: FakeClock, other: SqlStore) -> None:
-    """Whoever holds a claim sees no other version come under it, however many skip the same products meanwhile."""
-    run_id = await draining(store, clock, 4000)
-    names = [f"p{n}" for n in range(12)]
+async def contended(store: SqlStore, clock: FakeClock, products: int) -> tuple[str, list[str]]:
+    """A run, and products that the ledger has, for rows that come all at once."""
+    run_id = await draining(store, clock, 100_000)
+    names = [f"p{n:02}" for n in range(products)]
     await known(store, run_id, *names)
     await store.alive("a", 1000)
+    return run_id, names
+
+
+async def skip_again(at: SqlStore, run_id: str, numbers: Iterator[int], names: list[str]) -> frozenset[int]:
+    """Offer the newest rows of these products, with the set that is there; the numbers of those that were skipped."""
+    chosen = [(next(numbers), name) for name in names]
+    logs = [log(run_id, number, "unchanged", product=name, version=number) for number, name in chosen]
+    return (await at.skip(DOMAIN, [(one, "same") for one in logs])).rows
+
+
+async def test_skipping_beside_claims(store: SqlStore, clock: FakeClock, other: SqlStore) -> None:
+    """Whoever holds a claim sees no other version come under it, however many skip the same products meanwhile."""
+    run_id, names = await contended(store, clock, 12)
     numbers = itertools.count(1)
     skipped: list[int] = []
 
     async def skip(at: SqlStore, chance: random.Random) -> None:
         for _ in range(40):
-            logs = [
-                (log(run_id, number, "unchanged", product=name, version=number), "same")
-                for number, name in zip(numbers, chance.sample(names, 8), strict=False)
-            ]
-            skipped.extend((await at.skip(DOMAIN, logs)).rows)
+            skipped.extend(await skip_again(at, run_id, numbers, chance.sample(names, 8)))
 
     async def write(at: SqlStore, token: str, chance: random.Random) -> None:
         for _ in range(40):
@@ -919,17 +928,12 @@ async def test_skipping_beside_claims(store: SqlStore, clock: FakeClock, other: 
 
 async def test_skipping_beside_settling(store: SqlStore, clock: FakeClock, other: SqlStore) -> None:
     """Rows of one run that are skipped and settled at once, for the same products, do not lock each other out."""
-    run_id = await draining(store, clock, 100_000)
-    names = [f"p{n:02}" for n in range(60)]
-    await known(store, run_id, *names)
-    await store.alive("a", 1000)
+    run_id, names = await contended(store, clock, 60)
     numbers = itertools.count(1)
 
     async def skip(at: SqlStore, chance: random.Random) -> None:
         for _ in range(15):
-            chosen = [(next(numbers), name) for name in chance.sample(names, 30)]
-            logs = [log(run_id, number, "unchanged", product=name, version=number) for number, name in chosen]
-            await at.skip(DOMAIN, [(one, "same") for one in logs])
+            await skip_again(at, run_id, numbers, chance.sample(names, 30))
 
     async def write(at: SqlStore, token: str, chance: random.Random) -> None:
         for _ in range(15):
