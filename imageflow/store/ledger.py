@@ -10,12 +10,15 @@ What writers do locks entries of the ledger first, by product, then rows, then t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import functools
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import ARRAY, BigInteger, Select, and_, bindparam, case, column, delete, exists, select, update
+from sqlalchemy import ARRAY, BigInteger, Select, and_, bindparam, case, column, delete, exists, select, text, update
 from sqlalchemy import Row as SqlRow
+from sqlalchemy.exc import IntegrityError
 
 from imageflow.row import STATES, RowLog
 from imageflow.run import Run
@@ -27,6 +30,8 @@ from imageflow.store.runlog import COUNTED, counted_run, finish
 from imageflow.store.tables import Instant, ledger, owners, runs
 from imageflow.store.text import clean, keyed
 from imageflow.store.transaction import Sql, reads, writes
+
+T = TypeVar("T")
 
 _WANTED = Batch("wanted", product="text", version="bigint")
 _ENTRIES = Batch(
@@ -82,10 +87,11 @@ _LOG_INTO = f"""
     INSERT INTO rows AS r ({", ".join(LOG_COLUMNS)}, settled_at)
     SELECT {", ".join(f"logs.{column}" for column in LOG_COLUMNS)}, :now
 """
+_LOG_NEW = "RETURNING run_id, state"
+"""Instead of _LOG_AGAIN for rows that have no log yet, which PostgreSQL does in two thirds of the time."""
 _LOG = f"{_LOG_INTO} FROM {{logs}} WHERE true {_LOG_AGAIN}"
-_LOG_AFTER = f"{_LOG_INTO} FROM {{logs}} WHERE (SELECT count(*) FROM entered) >= 0 {_LOG_AGAIN}"  # noqa: S608
-# An upsert of entries that are there: a join may make the planner read the whole ledger for every chunk, while the table
-# has grown since it was last analysed.
+_LOG_AFTER = f"{_LOG_INTO} FROM {{logs}} WHERE (SELECT count(*) FROM entered) >= 0"  # noqa: S608
+# An upsert of entries that are there: joined with a batch, SQLite may read the whole ledger for each of its rows.
 _SKIP = """
     INSERT INTO ledger AS l (domain, product, version, digest, run_id, number)
     SELECT :domain, logs.product, logs.version, logs.digest, logs.run_id, logs.number FROM {logs}
@@ -95,6 +101,28 @@ _SKIP = """
     WHERE l.digest = excluded.digest AND l.version < excluded.version AND l.claim_token IS NULL
     RETURNING number
 """
+_SAME = """
+    UPDATE ledger AS l SET version = same.version, run_id = same.run_id, number = same.number
+    FROM (
+        SELECT logs.*, known.place FROM {logs} CROSS JOIN LATERAL (
+            SELECT k.ctid AS place FROM ledger AS k
+            WHERE k.domain = :domain AND k.product = logs.product
+                AND k.digest = logs.digest AND k.version < logs.version AND k.claim_token IS NULL
+            OFFSET 0
+        ) AS known
+    ) AS same
+    WHERE l.ctid = same.place
+        AND (l.digest = same.digest AND l.version < same.version AND l.claim_token IS NULL) = (same.place IS NOT NULL)
+    RETURNING same.*
+"""
+"""What _SKIP does, in half of the time, given _ROW_BY_ROW. OFFSET makes PostgreSQL look up row by row, in the order of the
+batch; what it thinks of how many entries there are must not matter: a ledger grows faster than it is analysed. The
+conditions come twice because an entry may have changed when it is locked, and are compared with something always true
+so that nobody guesses how few entries meet them."""
+_ROW_BY_ROW = text(
+    "SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),"
+    " set_config('plan_cache_mode', 'force_custom_plan', true)"
+)
 _ENTER = """
     INSERT INTO ledger AS l (domain, product, version, digest, run_id, number)
     SELECT entries.domain, entries.product, entries.version, entries.digest, entries.run_id, entries.number
@@ -127,24 +155,33 @@ _COUNT_LOGGED = f"""
     UPDATE runs SET {", ".join(f"{state} = runs.{state} + counted.{state}" for state in STATES)}
     FROM counted WHERE runs.run_id = counted.run_id RETURNING {_COUNTED}
 """  # noqa: S608 - columns of our own
-_SETTLE = BatchStatement(
-    f"WITH entered AS ({_ENTER} RETURNING 1), logged AS ({_LOG_AFTER}), {_COUNT_LOGGED}",
-    _LOGS,
-    _ENTRIES,
-    typed=[_NOW],
-    returns=COUNTED,
-)
+
+
+def _settling(log_how: str) -> BatchStatement:
+    return BatchStatement(
+        f"WITH entered AS ({_ENTER} RETURNING 1), logged AS ({_LOG_AFTER} {log_how}), {_COUNT_LOGGED}",
+        _LOGS,
+        _ENTRIES,
+        typed=[_NOW],
+        returns=COUNTED,
+    )
+
+
+def _skipping(log_how: str) -> BatchStatement:
+    return BatchStatement(
+        f"""
+        WITH same AS ({_SAME}), logged AS ({_LOG_INTO.replace("logs.", "same.")} FROM same {log_how}), {_COUNT_LOGGED},
+            (SELECT array_agg(same.number) FROM same) AS skipped
+        """,  # noqa: S608 - columns of our own
+        _UNCHANGED,
+        typed=[_NOW],
+        returns=(*COUNTED, column("skipped", ARRAY(BigInteger))),
+    )
+
+
+_SETTLE, _SETTLE_NEW = _settling(_LOG_AGAIN), _settling(_LOG_NEW)
 _SKIP_ALONE = BatchStatement(_SKIP, _UNCHANGED)
-_SKIP_AND_LOG = BatchStatement(
-    f"""
-    WITH logs AS MATERIALIZED (SELECT * FROM {{logs}}), same AS ({_SKIP.replace("{logs}", "logs")}),
-    logged AS ({_LOG_INTO} FROM logs JOIN same ON same.number = logs.number WHERE true {_LOG_AGAIN}), {_COUNT_LOGGED},
-        (SELECT array_agg(same.number) FROM same) AS skipped
-    """,  # noqa: S608 - columns of our own
-    _UNCHANGED,
-    typed=[_NOW],
-    returns=(*COUNTED, column("skipped", ARRAY(BigInteger))),
-)
+_SKIP_AND_LOG, _SKIP_AND_LOG_NEW = _skipping(_LOG_AGAIN), _skipping(_LOG_NEW)
 
 
 class LedgerSql(Sql):
@@ -182,32 +219,48 @@ class LedgerSql(Sql):
             answers |= await _claim_held(tx, rest, asked, who)
         return [_of(item, asked, answers) for item in wanted]
 
+    async def skip(self, domain: str, rows: Sequence[tuple[RowLog, str]]) -> Skipped:
+        return await _new_first([log for log, _ in rows], functools.partial(self._skip, domain, rows))
+
     @writes
-    async def skip(self, tx: Tx, domain: str, rows: Sequence[tuple[RowLog, str]]) -> Skipped:
+    async def _skip(self, tx: Tx, domain: str, rows: Sequence[tuple[RowLog, str]], *, new: bool) -> Skipped:
         in_order = sorted(rows, key=lambda row: row[0].product or "")
         logs = {log.row: log_values(log) for log, _ in in_order if log.product == keyed(log.product or "")}
         records = [(*logs[log.row], digest) for log, digest in in_order if log.row in logs]
         if not records:
             return Skipped(frozenset(), [])
         if tx.postgresql:
-            changed = await tx.all(*_SKIP_AND_LOG.bind(tx, records, domain=domain, now=tx.now))
+            await tx.execute(_ROW_BY_ROW)
+            statement = _SKIP_AND_LOG_NEW if new else _SKIP_AND_LOG
+            changed = await tx.all(*statement.bind(tx, records, domain=domain, now=tx.now))
             skipped = frozenset(number for row in changed for number in row.skipped)
         else:
             skipped = frozenset(row.number for row in await tx.all(*_SKIP_ALONE.bind(tx, records, domain=domain)))
             changed = await _log_stepwise(tx, [logs[number] for number in sorted(skipped)])
         return Skipped(skipped, await _finish(tx, changed))
 
-    @writes
     async def settle(
         self,
-        tx: Tx,
         token: str,
         logs: Sequence[RowLog],
         *,
         written: Sequence[LedgerEntry] = (),
         release: Sequence[tuple[str, str]] = (),
     ) -> list[Run]:
-        return await settle(tx, token, logs, written, release)
+        return await _new_first(logs, functools.partial(self._settle, token, logs, written, release))
+
+    @writes
+    async def _settle(
+        self,
+        tx: Tx,
+        token: str,
+        logs: Sequence[RowLog],
+        written: Sequence[LedgerEntry],
+        release: Sequence[tuple[str, str]],
+        *,
+        new: bool,
+    ) -> list[Run]:
+        return await settle(tx, token, logs, written, release, new=new)
 
     @reads
     async def ledger(self, tx: Tx, product: str, domains: Sequence[str]) -> list[LedgerState]:
@@ -257,14 +310,26 @@ async def _claim_held(
     return answers
 
 
+async def _new_first(logs: Sequence[RowLog], work: Callable[..., Awaitable[T]]) -> T:
+    """Take rows for new ones that were never tried before; where one of them has a log all the same, look."""
+    if not any(log.tries for log in logs):
+        with contextlib.suppress(IntegrityError):
+            return await work(new=True)
+    return await work(new=False)
+
+
 async def settle(
     tx: Tx,
     token: str,
     logs: Sequence[RowLog],
     written: Sequence[LedgerEntry] = (),
     release: Sequence[tuple[str, str]] = (),
+    *,
+    new: bool = False,
 ) -> list[Run]:
-    """See Store.settle. Runs are locked in the order of their ids where there are several."""
+    """See Store.settle. Runs are locked in the order of their ids where there are several. `new`: no row has a log yet;
+    raises IntegrityError where one has.
+    """
     rows = _sorted_logs(logs)
     entries = _entries(written, release)
     run_ids = sorted({row[0] for row in rows})
@@ -272,7 +337,8 @@ async def settle(
         in_order = select(runs.c.run_id).where(runs.c.run_id.in_(run_ids)).order_by(runs.c.run_id)
         await tx.execute(in_order.with_for_update())
     if tx.postgresql:
-        changed = await tx.all(*_SETTLE.bind(tx, rows, entries, token=token, now=tx.now))
+        statement = _SETTLE_NEW if new else _SETTLE
+        changed = await tx.all(*statement.bind(tx, rows, entries, token=token, now=tx.now))
     else:
         changed = await _settle_stepwise(tx, token, rows, entries)
     return await _finish(tx, changed)
