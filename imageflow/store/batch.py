@@ -1,14 +1,15 @@
 """Statements over a whole batch of values: one statement and one round trip, however many rows.
 
-A `Batch` is a table made of parameters: `unnest` of one array per column in PostgreSQL, one JSON document in SQLite.
-PostgreSQL locks rows in the order in which a batch lists them, so a batch is always sorted: two writers whose batches
-overlap then wait for each other, and never deadlock.
+A `Batch` is a table made of parameters: in PostgreSQL one text per column, which becomes an array there, in SQLite one
+JSON document. PostgreSQL locks rows in the order in which a batch lists them, so a batch is always sorted: two writers
+whose batches overlap then wait for each other, and never deadlock.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from sqlalchemy import BindParameter, ColumnElement, Executable, TextClause, text
@@ -20,7 +21,7 @@ class Batch:
     """A table `name` with columns of these SQL types: text, bigint, boolean.
 
     `alike`: columns that hold the same value in every record as a rule. Where all of them do, PostgreSQL gets each as
-    one value: a value in an array costs the driver about a microsecond.
+    one value. The others go as one text each: a value in an array costs the driver about a microsecond.
     """
 
     def __init__(self, name: str, *, alike: Collection[str] = (), **columns: str) -> None:
@@ -33,14 +34,22 @@ class Batch:
         if not postgresql:
             values = ", ".join(f"json_extract(value, '$[{i}]') AS {column}" for i, column in enumerate(self.columns))
             return f"(SELECT {values} FROM json_each(:{self.name})) AS {self.name}"  # noqa: S608 - names of our own
-        columns = {column: f"CAST(:{self.name}_{column} AS {kind}" for column, kind in self.columns.items()}
-        single = [column for i, column in enumerate(columns) if compact and i in self._alike]
-        spread = [column for column in columns if column not in single]
-        arrays = f"unnest({', '.join(columns[column] + '[])' for column in spread)}) AS {self.name}"
+        single = [column for i, column in enumerate(self.columns) if compact and i in self._alike]
+        spread = [column for column in self.columns if column not in single]
+        arrays = ", ".join(self._array(column) for column in spread)
+        table = f"unnest({arrays}) AS {self.name}({', '.join(spread)})"
         if not single:
-            return f"{arrays}({', '.join(spread)})"
-        values = ", ".join(f"{columns[column]}) AS {column}" for column in single)
-        return f"(SELECT {', '.join(spread)}, {values} FROM {arrays}({', '.join(spread)})) AS {self.name}"  # noqa: S608
+            return table
+        values = ", ".join(f"CAST(:{self.name}_{column} AS {self.columns[column]}) AS {column}" for column in single)
+        return f"(SELECT {', '.join(spread)}, {values} FROM {table}) AS {self.name}"  # noqa: S608
+
+    def _array(self, column: str) -> str:
+        """What `arrays` gives for a column, as PostgreSQL's array of it."""
+        given = f"CAST(:{self.name}_{column} AS text)"
+        if (kind := self.columns[column]) != "text":
+            return f"CAST({given} AS {kind}[])"
+        marks = ", ".join(f"CAST(:{self.name}_{mark} AS text)" for mark in Marks._fields)
+        return f"(string_to_array({given}, {marks}))[2:]"
 
     def compact(self, columns: Sequence[Sequence[Any]]) -> bool:
         """Whether values by column hold the same wherever they are expected to."""
@@ -48,11 +57,48 @@ class Batch:
 
     def arrays(self, columns: Sequence[Sequence[Any]], *, compact: bool) -> dict[str, Any]:
         """PostgreSQL's parameters."""
-        single = self._alike if compact else ()
-        return {
-            f"{self.name}_{column}": columns[i][0] if i in single else columns[i]
-            for i, column in enumerate(self.columns)
-        }
+        named = dict(zip(self.columns, columns, strict=True))
+        single = {column: named.pop(column)[0] for i, column in enumerate(self.columns) if compact and i in self._alike}
+        texts = {column: values for column, values in named.items() if self.columns[column] == "text"}
+        joined, marks = joined_texts(list(texts.values()))
+        others = {column: listed(values) for column, values in named.items() if column not in texts}
+        given = single | dict(zip(texts, joined, strict=True)) | others | (marks._asdict() if texts else {})
+        return {f"{self.name}_{column}": value for column, value in given.items()}
+
+
+class Marks(NamedTuple):
+    """What stands between joined texts, and for NULL; in none of the texts."""
+
+    separator: str
+    nothing: str
+
+
+_MARKS = Marks("\x1f", "\x1e")
+
+
+def joined_texts(columns: Sequence[Sequence[str | None]]) -> tuple[list[str], Marks]:
+    """Each column as one text, and the marks in it. A text begins with the separator: PostgreSQL takes an empty one for
+    no array of one empty text, but for none at all."""
+    joined = [_joined(values, _MARKS) for values in columns]
+    if all(
+        text.count(_MARKS.separator) == len(values) and text.count(_MARKS.nothing) == values.count(None)
+        for text, values in zip(joined, columns, strict=True)
+    ):
+        return joined, _MARKS
+    rare = secrets.token_hex(16)
+    marks = Marks(f"\x1f{rare}", f"\x1e{rare}")
+    return [_joined(values, marks) for values in columns], marks
+
+
+def _joined(values: Sequence[str | None], marks: Marks) -> str:
+    if None in values:
+        return marks.separator.join(["", *(marks.nothing if value is None else value for value in values)])
+    return marks.separator.join(["", *cast("Sequence[str]", values)])
+
+
+def listed(values: Sequence[int | bool | None]) -> str:
+    """Numbers or truths as a literal of PostgreSQL's array."""
+    return f"{{{str(list(values))[1:-1]}}}".replace("None", "NULL")
 
 
 def _same(values: Sequence[Any]) -> bool:
