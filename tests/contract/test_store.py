@@ -1042,6 +1042,29 @@ async def test_counters_balance(store: SqlStore, other: SqlStore, clock: FakeClo
         assert run.counts.in_flight == 0
 
 
+async def test_odd_texts_in_a_batch(store: SqlStore, clock: FakeClock) -> None:
+    """Whatever a text holds, a batch hands it on as it is, also beside texts that are not there."""
+    odd = ["", " ", "NULL", "null", "{a,b}", '"', "\\", "'", "\x1e", "\x1f", "a\x1fb\x1e", ":a", "[2:]", "ä\r\n\x1f"]
+    for texts in (odd, odd[:1], odd[8:9], odd[9:10], ["a", "b"]):
+        run_id = await draining(store, clock, len(texts))
+        run_token = f"t-{run_id}"
+        await store.alive("a", 10)
+        domain = f"https://{run_id}"
+        claims = await store.claim(domain, "a", run_token, [Wanted(text, n) for n, text in enumerate(texts)])
+        assert [(claim.product, claim.mine) for claim in claims] == [(text, True) for text in texts]
+        logs = [
+            failure(run_id, n, product=text or None, reason=text if n % 2 else None, http_status=400 if n % 3 else None)
+            for n, text in enumerate(texts, 1)
+        ]
+        written = [LedgerEntry(domain, text, n, f"d{text}", run_id, n + 1) for n, text in enumerate(texts)]
+        assert [run.counts.failed for run in await store.settle(run_token, logs, written=written)] == [len(texts)]
+        assert [msgspec.structs.replace(row, settled_at=None) for row in await store.rows(run_id)] == logs
+        states = [state for text in texts for state in await store.ledger(text, [domain])]
+        assert [(state.product, state.digest, state.row) for state in states] == [
+            (text, f"d{text}", n) for n, text in enumerate(texts, 1)
+        ]
+
+
 async def test_hostile_texts_in_rows(store: SqlStore, clock: FakeClock) -> None:
     """NUL, lone surrogates, huge products and odd payloads are stored as far as they can be; no row breaks a batch."""
     run_id = await draining(store, clock, 6)
