@@ -115,7 +115,7 @@ class Course:
         run_id = run_async(queue_run(self.environ, self.rows, salt=self.salt, repeat=UNCHANGED_REPEAT))
         with looking_at_run(self.environ, run_id) as look:
             process = self.bed.start("imageflow", "writer", environ=self.environ)
-            watch = Watch(self.bed, [process], look, pause=0.01)
+            watch = Watch(self.bed, [process], look)
             watch.until(rows)
         require_balance(run_async(ended_run(self.environ, run_id)), unchanged=rows)
         end(process)
