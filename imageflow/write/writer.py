@@ -95,6 +95,14 @@ class Way(NamedTuple):
     timeout: float
 
 
+class Loose(NamedTuple):
+    """What the database has yet to be told of a chunk that broke off: what its rows wrote, and which claims are over."""
+
+    token: str
+    written: Sequence[LedgerEntry]
+    release: Sequence[tuple[str, str]]
+
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -121,6 +129,7 @@ class Writer:
         self._flows: dict[tuple[str, int], Definition] = {}
         self._unchanged: dict[str, bool] = {}
         """By flow, whether its last rows held some that Omnitron has already."""
+        self._loose: list[Loose] = []
         self._owner = secrets.token_hex(8)
         self._chunks = 0
         self._alive_at = float("-inf")
@@ -141,6 +150,7 @@ class Writer:
             while True:
                 with contextlib.suppress(StoreError):
                     await self._renew()
+                    await self._tie_up()
                     await self._tell_held()
                 await asyncio.sleep(HEARTBEAT_SECONDS)
 
@@ -163,6 +173,14 @@ class Writer:
         asked_at = self._clock.monotonic()
         await self._store.alive(self._owner, LEASE_SECONDS)
         self._alive_at = asked_at
+
+    async def _tie_up(self) -> None:
+        """Settle what chunks that broke off left: a claim that nobody knows of would keep its product busy while this process
+        lives."""
+        while self._loose:
+            loose = self._loose[0]
+            await self._store.settle(loose.token, [], written=loose.written, release=loose.release)
+            self._loose.remove(loose)
 
     async def _tell_held(self) -> None:
         """Let the other processes know which domains are held."""
@@ -191,12 +209,15 @@ class Writer:
         now = self._clock.now().timestamp()
         works = [await self._targeted(definition, row, now) for row in await self._changed(definition, message)]
         await self._must_be_alive()
-        claims = await self._claim(definition, token, works)
-        self._unchanged[message.flow] = len(works) < len(message.rows) or any(
-            work.decision == "unchanged" for work in works
-        )
+        claims = list(
+            {sku.product for work in works for sku in work.skus}
+        )  # which of them, only the database knows yet
         settled = False
         try:
+            claims = await self._claim(definition, token, works)
+            self._unchanged[message.flow] = len(works) < len(message.rows) or any(
+                work.decision == "unchanged" for work in works
+            )
             if definition.write.preflight != "off" and self._inspector is not None:
                 await self._preflight(self._inspector, definition, message, works)
                 await self._must_be_alive()
@@ -422,14 +443,16 @@ class Writer:
         self, definition: Definition, message: RowsReady, token: str, works: list[Work], claims: list[str]
     ) -> None:
         """After an error, or where this process stops: enter what is written, and end the claims but on what is still being
-        sent. Those, and all if this fails, end with this process's lease."""
+        sent, which end with this process's lease. While the database is away, the heartbeat tries again."""
         domain = definition.omnitron.domain
         sent = [work for work in works if work.decision == "send" and not work.flying]
         written = [entry for work in sent for entry in _entries(domain, message, work)]
         flying = {sku.product for work in works if work.flying for sku in work.skus}
         release = [(domain, product) for product in claims if product not in flying]
-        with contextlib.suppress(StoreError):
+        try:
             await self._store.settle(token, [], written=written, release=release)
+        except StoreError:
+            self._loose.append(Loose(token, written, release))
 
     async def _send_on(self, message: RowsReady, definition: Definition, works: list[Work]) -> None:
         """Publish the rows that come again, one chunk for each delay."""

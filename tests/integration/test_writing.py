@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from imageflow.errors import StoreError
 from imageflow.imageset import Image, digest
 from tests.integration.pipeline import Pipeline, pipeline
 
@@ -53,3 +54,40 @@ async def test_rows_that_are_there_are_not_sent(here: Pipeline) -> None:
     counts = (await here.post(some, "posted")).counts
     assert (counts.written, counts.unchanged) == (10, 20)
     assert sum(here.omnitron.writes.values()) == 40
+
+
+async def test_a_claim_whose_answer_was_lost(here: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database committed a claim and went away before it said so: the writer ends the claim, and claims anew."""
+    claim = here.store.claim
+    lost: list[str] = []
+
+    async def lose_one(domain: str, owner: str, token: str, wanted: Any) -> Any:
+        claims = await claim(domain, owner, token, wanted)
+        if not lost:
+            lost.append(token)
+            raise StoreError("the database went away")
+        return claims
+
+    monkeypatch.setattr(here.store, "claim", lose_one)
+    assert (await here.post(post("a"), "posted")).counts.written == 1
+    assert lost
+    assert here.omnitron.writes["S"] == 1
+
+
+async def test_what_could_not_be_let_go_is_let_go_later(here: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chunk breaks after its write, and the database is away then: the write is entered and the claim ended as soon as
+    the database is back, and the row is not sent again."""
+    settle = here.store.settle
+    errors: list[Exception] = [StoreError("away"), StoreError("away"), ValueError("nobody foresaw this")]
+
+    async def fail_at_first(token: str, *args: Any, **options: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return await settle(token, *args, **options)
+
+    monkeypatch.setattr(here.store, "settle", fail_at_first)
+    assert (await here.post(post("a"), "posted")).counts.written == 1
+    assert not errors
+    assert here.omnitron.writes["S"] == 1
+    [state] = await here.store.ledger("S", [here.omnitron.url])
+    assert state.in_flight is None
