@@ -147,10 +147,10 @@ class Writer:
             self._senders = senders
             self._skipper = Skipper(self._store, senders, _tell_ended)
             self._running.set()
+            senders.create_task(self._tie_up())
             while True:
                 with contextlib.suppress(StoreError):
                     await self._renew()
-                    await self._tie_up()
                     await self._tell_held()
                 await asyncio.sleep(HEARTBEAT_SECONDS)
 
@@ -175,12 +175,18 @@ class Writer:
         self._alive_at = asked_at
 
     async def _tie_up(self) -> None:
-        """Settle what chunks that broke off left: a claim that nobody knows of would keep its product busy while this process
-        lives."""
-        while self._loose:
-            loose = self._loose[0]
-            await self._store.settle(loose.token, [], written=loose.written, release=loose.release)
-            self._loose.remove(loose)
+        """Settle, for ever, what chunks that broke off left: a claim that nobody knows of would keep its product busy while
+        this process lives. Apart from the lease, which must not wait for it."""
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            for loose in list(self._loose):
+                try:
+                    await self._store.settle(loose.token, [], written=loose.written, release=loose.release)
+                except StoreError:
+                    continue
+                except Exception:
+                    log.exception("claims cannot be ended while this process lives", products=len(loose.release))
+                self._loose.remove(loose)
 
     async def _tell_held(self) -> None:
         """Let the other processes know which domains are held."""
@@ -363,20 +369,19 @@ class Writer:
         return Way(wire, access, gate, definition.write.timeout)
 
     async def _send(self, way: Way, work: Work) -> None:
-        """Write a row to each of its SKUs that wants it, until one fails."""
+        """Write a row to each of its SKUs that wants it, until one fails. Who is cancelled here leaves it `flying`: it may
+        have been written."""
         work.held, work.flying, work.begun = False, True, self._clock.monotonic()
         work.at = self._clock.now().timestamp()
-        try:
-            for sku in [sku for sku in work.skus if sku.decision == "send"]:
-                if way.gate.closed:
-                    work.held = True
-                    return
-                sku.outcome = await self._asked(way, sku.product, work.row.images)
-                if not isinstance(sku.outcome, Written):
-                    work.outcome = sku.outcome
-                    return
-        finally:
-            work.flying = False
+        for sku in [sku for sku in work.skus if sku.decision == "send"]:
+            if way.gate.closed:
+                work.held = True
+                break
+            sku.outcome = await self._asked(way, sku.product, work.row.images)
+            if not isinstance(sku.outcome, Written):
+                work.outcome = sku.outcome
+                break
+        work.flying = False
 
     async def _spare(self, gate: Gate, works: list[Work]) -> None:
         """Decide, once for settling and sending on, whether what failed is the rows' or Omnitron's."""
@@ -443,7 +448,7 @@ class Writer:
         self, definition: Definition, message: RowsReady, token: str, works: list[Work], claims: list[str]
     ) -> None:
         """After an error, or where this process stops: enter what is written, and end the claims but on what is still being
-        sent, which end with this process's lease. While the database is away, the heartbeat tries again."""
+        sent, which end with this process's lease. While the database is away, `_tie_up` tries again."""
         domain = definition.omnitron.domain
         sent = [work for work in works if work.decision == "send" and not work.flying]
         written = [entry for work in sent for entry in _entries(domain, message, work)]
