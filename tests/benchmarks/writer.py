@@ -168,11 +168,20 @@ def main() -> None:
         rounds: list[dict[str, Pace]] = []
         for number in range(1, options.rounds + 1):
             rounds.append({})
-            for name, way in ways.items():
-                rounds[-1][name] = way()
+            for name in in_turn(list(ways), number):
+                rounds[-1][name] = ways[name]()
                 print(f"round {number}: {name:<20} {rounds[-1][name].rate:>9,.0f} rows/s", flush=True)
     print()
     print(report(rounds))
+
+
+def in_turn(names: list[str], number: int) -> list[str]:
+    """The order of a round: forth and back, since a machine's speed drifts; what is unchanged comes after what wrote it."""
+    if number % 2:
+        return names
+    back = [name for name in reversed(names) if name != UNCHANGED]
+    back.insert(back.index(WRITER) + 1, UNCHANGED)
+    return back
 
 
 def report(rounds: list[dict[str, Pace]]) -> str:
