@@ -215,9 +215,7 @@ class Writer:
         now = self._clock.now().timestamp()
         works = [await self._targeted(definition, row, now) for row in await self._changed(definition, message)]
         await self._must_be_alive()
-        claims = list(
-            {sku.product for work in works for sku in work.skus}
-        )  # which of them, only the database knows yet
+        claims = [sku.product for work in works for sku in work.skus]  # perhaps, until the database has answered
         settled = False
         try:
             claims = await self._claim(definition, token, works)
