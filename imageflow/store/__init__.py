@@ -421,9 +421,10 @@ class Store(Protocol):
         written: Sequence[LedgerEntry] = (),
         release: Sequence[tuple[str, str]] = (),
     ) -> list[Run]:
-        """Log rows, enter what is now on Omnitron in the ledger (never an older version over a newer one), end the
-        token's claims on `release` (domain, product) and on what was written, and count on the runs: each row once,
-        however often it is settled; a row being retried changes in place. Returns runs that ended by it.
+        """Log rows, enter what is now on Omnitron in the ledger (never an older version over a newer one, and without a
+        digest where the token lost its claim), end the token's claims on `release` (domain, product) and on what was
+        written, and count on the runs: each row once, however often it is settled; a row being retried changes in place.
+        Returns runs that ended by it.
         """
         ...
 

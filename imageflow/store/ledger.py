@@ -3,7 +3,8 @@
 A claim is a mark on the ledger's entry of a product: which token holds it, and of which process (owner). It counts
 while that process lives; `owners` says how long, by the clocks of the processes: they have to agree within a lease.
 Settling is fenced: what is on Omnitron is entered by whoever wrote it, claim or not, unless something newer is entered
-already. Whoever dies with a claim may have written or not: the digest is forgotten with its claim.
+already. Whoever dies with a claim may have written or not: the digest is forgotten with its claim, and again where it
+turns out to live.
 
 What writers do locks entries of the ledger first, by product, then rows, then the run.
 """
@@ -127,13 +128,19 @@ _ENTER = """
     FROM {entries} WHERE true
     ON CONFLICT (domain, product) DO UPDATE SET
         version = CASE WHEN excluded.version >= l.version THEN excluded.version ELSE l.version END,
-        digest = CASE WHEN excluded.version >= l.version THEN excluded.digest ELSE l.digest END,
+        digest = CASE
+            WHEN l.claim_token = :token AND excluded.version < l.version THEN l.digest
+            WHEN l.claim_token = :token OR (excluded.version = l.version AND excluded.digest = l.digest)
+            THEN excluded.digest
+        END,
         run_id = CASE WHEN excluded.version >= l.version THEN COALESCE(excluded.run_id, l.run_id) ELSE l.run_id END,
         number = CASE WHEN excluded.version >= l.version THEN COALESCE(excluded.number, l.number) ELSE l.number END,
         claim_token = CASE WHEN l.claim_token = :token THEN NULL ELSE l.claim_token END,
         claim_owner = CASE WHEN l.claim_token = :token THEN NULL ELSE l.claim_owner END
-    WHERE excluded.version >= l.version OR l.claim_token = :token
+    WHERE excluded.version >= 0 OR l.claim_token = :token
 """
+"""What was written without the claim was written beside another's writes: which of them came last nobody knows, so no
+digest is known either, unless the very same is entered again."""
 _COUNTED = ", ".join(f"runs.{column.name}" for column in COUNTED)
 _NOW = bindparam("now", type_=Instant())
 _LOG_ALONE = BatchStatement(_LOG, _LOGS, typed=[_NOW])

@@ -25,7 +25,7 @@ from imageflow.page import row_version
 from imageflow.row import Row, RowLog, Try, fingerprint
 from imageflow.run import Counts, Run, Trigger, new_run_id
 from imageflow.secret import Secret
-from imageflow.store import HeldRow, LedgerEntry, Store, User, Wanted
+from imageflow.store import Claim, HeldRow, LedgerEntry, Store, User, Wanted
 from imageflow.store.connect import connect
 from imageflow.store.sql import SqlStore
 from imageflow.store.sqlite import SqliteDatabase
@@ -821,17 +821,21 @@ async def test_the_ledger_never_goes_back(store: SqlStore, clock: FakeClock) -> 
     run_id = await draining(store, clock, 9)
     await store.alive("a", 60)
     entries = [LedgerEntry(DOMAIN, "A", version, f"d{version}", run_id, version) for version in (3, 1, 5, 4)]
-    for entry in entries:
+    for entry in [*entries, LedgerEntry(DOMAIN, "A", 5, "again", run_id, 6)]:
+        await store.claim(DOMAIN, "a", "t", [Wanted("A", 9)])
         await store.settle("t", [], written=[entry])
-    await store.settle("t", [], written=entries)
-    await store.settle("t", [], written=[LedgerEntry(DOMAIN, "A", 5, "again", run_id, 6)])
     [claim] = await store.claim(DOMAIN, "a", "t", [Wanted("A", 9)])
     assert (claim.version, claim.digest) == (5, "again")
+    await store.settle("t", [], written=entries)
+    [claim] = await store.claim(DOMAIN, "a", "t", [Wanted("A", 9)])
+    assert (claim.version, claim.digest) == (5, "d5")
 
 
 async def known(store: SqlStore, run_id: str, *products: str, version: int = 0, digest: str = "same") -> None:
     """The ledger has an image set for each product."""
-    await store.settle("t", [], written=[LedgerEntry(DOMAIN, name, version, digest, run_id, 0) for name in products])
+    await store.claim(DOMAIN, "a", "known", [Wanted(name, version) for name in products])
+    entries = [LedgerEntry(DOMAIN, name, version, digest, run_id, 0) for name in products]
+    await store.settle("known", [], written=entries)
 
 
 async def test_skipping(store: SqlStore, clock: FakeClock) -> None:
@@ -868,7 +872,7 @@ async def test_skipping_counts_once(store: SqlStore, clock: FakeClock) -> None:
     assert [row.state for row in await store.rows(run_id)] == ["written", "failed", "unchanged"]
     assert (await store.run(run_id)).counts == Counts(total=3, written=1, unchanged=1, failed=1)
     await store.reopen(run_id, row=2)
-    await known(store, run_id, "sku-2", version=1, digest="same")
+    await known(store, run_id, "sku-2", version=5, digest="same")
     again = log(run_id, 2, "unchanged", version=9)
     assert (await store.skip(DOMAIN, [(again, "same")])).rows == {2}
     assert (await store.run(run_id)).counts == Counts(total=3, written=1, unchanged=2)
@@ -957,7 +961,7 @@ async def test_skipping_beside_settling(store: SqlStore, clock: FakeClock, other
 
 
 async def test_what_nobody_knows_is_forgotten(store: SqlStore, clock: FakeClock) -> None:
-    """After a write that may have been taken no row counts as unchanged; so it is with the claims of the dead."""
+    """After a write that may have been taken no row counts as unchanged; so it is with the claims of the dead, and when they turn out to live."""
     run_id = await draining(store, clock, 9)
     await known(store, run_id, "A", "B", "C", "new", version=2)
     await store.alive("a", 10)
@@ -975,21 +979,37 @@ async def test_what_nobody_knows_is_forgotten(store: SqlStore, clock: FakeClock)
     await store.settle("t2", [], written=[LedgerEntry(DOMAIN, "B", 4, "next", run_id, 4)])
     await store.settle("t1", [], written=[LedgerEntry(DOMAIN, "B", 2, None, None, None)])
     [state] = await store.ledger("B", [DOMAIN])
-    assert (state.version, state.digest, state.row) == (4, "next", 4)
+    assert (state.version, state.digest, state.row) == (4, None, 4)
 
 
 async def test_a_late_writer_is_fenced(store: SqlStore, clock: FakeClock) -> None:
-    """Who lost its claim still enters what it wrote, and ends nobody else's claim."""
+    """Who lost its claim still enters what it wrote, and ends nobody else's claim; which of two sets is on Omnitron then
+    nobody knows."""
     run_id = await draining(store, clock, 1)
     await store.alive("slow", 1)
     await store.alive("fast", 1000)
-    await store.claim(DOMAIN, "slow", "t1", [Wanted("A", 1)])
+    await store.claim(DOMAIN, "slow", "t1", [Wanted(name, 1) for name in "ABC"])
     clock.move(2)
-    await store.claim(DOMAIN, "fast", "t2", [Wanted("A", 2)])
-    written = LedgerEntry(DOMAIN, "A", 1, "slow", run_id, 1)
-    await store.settle("t1", [log(run_id, 1)], written=[written], release=[(DOMAIN, "A")])
-    [claim] = await store.claim(DOMAIN, "fast", "t3", [Wanted("A", 3)])
-    assert (claim.busy, claim.version, claim.digest) == (True, 1, "slow")
+    await store.claim(DOMAIN, "fast", "t2", [Wanted(name, 2) for name in "ABC"])
+    doubtful, newer = LedgerEntry(DOMAIN, "B", -1, None, None, None), LedgerEntry(DOMAIN, "C", 2, "fast", run_id, 1)
+    await store.settle("t2", [], written=[doubtful, newer])
+    late = [LedgerEntry(DOMAIN, name, 1, "slow", run_id, 1) for name in "ABC"]
+    for _ in range(2):
+        await store.settle("t1", [log(run_id, 1)], written=late, release=[(DOMAIN, name) for name in "ABC"])
+        claims = await store.claim(DOMAIN, "fast", "t3", [Wanted("A", 3)])
+        assert claims == [Claim("A", False, True, 1, None)]
+        known = [(one.version, one.digest) for name in "BC" for one in await store.ledger(name, [DOMAIN])]
+        assert known == [(1, None), (2, None)]
+
+
+async def test_entering_twice(store: SqlStore, clock: FakeClock) -> None:
+    """Who settles again, because no answer came, does not forget what the ledger knows."""
+    run_id = await draining(store, clock, 1)
+    await store.alive("a", 60)
+    await store.claim(DOMAIN, "a", "t1", [Wanted("A", 1)])
+    for _ in range(2):
+        await store.settle("t1", [log(run_id, 1)], written=[LedgerEntry(DOMAIN, "A", 1, "set", run_id, 1)])
+    assert await store.claim(DOMAIN, "a", "t2", [Wanted("A", 2)]) == [Claim("A", True, False, 1, "set")]
 
 
 async def test_settling_counts_a_row_once(store: SqlStore, clock: FakeClock) -> None:
