@@ -10,7 +10,7 @@ import msgspec
 IMAGE_TYPES = ("default", "swatch")
 
 
-class Image(msgspec.Struct, frozen=True, omit_defaults=False):
+class Image(msgspec.Struct, frozen=True, gc=False, omit_defaults=False):
     """One image as Omnitron takes it: `url`, `order` and `image_type`."""
 
     url: str

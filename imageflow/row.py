@@ -21,7 +21,7 @@ MAX_TRIES = 20
 MAX_TRY_CHARS = 200
 
 
-class Try(msgspec.Struct, frozen=True, array_like=True):
+class Try(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One time that a row was tried, and what came of it: when (Unix time), Omnitron's status (None: there was no
     answer) and words. `sku`: the SKU of a base code that it came for.
     """
@@ -32,7 +32,7 @@ class Try(msgspec.Struct, frozen=True, array_like=True):
     sku: str | None = None
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """A row on its way to Omnitron.
 
     `row` is its number within the run, `version` orders it among rows of the same product (see page.row_version).
@@ -52,7 +52,7 @@ class Row(msgspec.Struct, frozen=True):
     digest: str = ""
 
 
-class RowLog(msgspec.Struct, frozen=True, kw_only=True):
+class RowLog(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What became of a row. `payload` is what failed: the image set, or the raw element that gave no image set.
 
     `tries` is what `history` needs to know beside the last one; `settled_at` comes from the store.

@@ -15,9 +15,9 @@ from imageflow.row import RowLog
 from imageflow.run import Run
 from imageflow.store import Store
 
-MAX_ROWS = 500
+MAX_ROWS = 1000
 """In one statement, but for a single chunk that holds more."""
-AT_ONCE = 3
+AT_ONCE = 2
 """Statements of one run, so that the database has the next one when it is done."""
 
 
