@@ -20,7 +20,7 @@ import msgspec
 from imageflow.flow import Flow
 from imageflow.imageset import Image
 from imageflow.page import Page
-from imageflow.row import RowLog
+from imageflow.row import Row, RowLog
 from imageflow.run import Run
 
 
@@ -406,10 +406,10 @@ class Store(Protocol):
         """
         ...
 
-    async def skip(self, domain: str, rows: Sequence[tuple[RowLog, str]]) -> Skipped:
-        """Settle rows of one run as unchanged, given as log and digest, where the ledger has this very image set for the
-        product by an older row, and nobody holds a claim on it: at once what `claim` and `settle` do. All others are left
-        as they are. Only rows that are written to a SKU, each product once.
+    async def skip(self, domain: str, run_id: str, rows: Sequence[Row]) -> Skipped:
+        """Settle rows of a run as unchanged where the ledger has this very image set for the product by an older row, and
+        nobody holds a claim on it: at once what `claim` and `settle` do. All others are left as they are. Only rows that
+        are written to a SKU, each product once.
         """
         ...
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -21,12 +22,12 @@ from sqlalchemy import ARRAY, BigInteger, Select, and_, bindparam, case, column,
 from sqlalchemy import Row as SqlRow
 from sqlalchemy.exc import IntegrityError
 
-from imageflow.row import STATES, RowLog
+from imageflow.row import STATES, Row, RowLog, digest_of
 from imageflow.run import Run
 from imageflow.store import Claim, LedgerEntry, LedgerState, Skipped, Wanted
 from imageflow.store.batch import Batch, BatchStatement
 from imageflow.store.database import Tx
-from imageflow.store.rowlog import LOG_COLUMNS, LOGGED_ALIKE, log_values
+from imageflow.store.rowlog import LOG_COLUMNS, LOGGED_ALIKE, log_values, unchanged_values
 from imageflow.store.runlog import COUNTED, counted_run, finish
 from imageflow.store.tables import Instant, ledger, owners, runs
 from imageflow.store.text import clean, keyed
@@ -178,31 +179,23 @@ def _settling(again: str = "") -> BatchStatement:
     )
 
 
-def _skipping(logging: str) -> BatchStatement:
+def _skipping(again: str, logged: str) -> BatchStatement:
     return BatchStatement(
         f"""
-        WITH same AS ({_SAME}), {logging},
-            (SELECT array_agg(same.number) FROM same) AS skipped
+        WITH same AS ({_SAME}), logged AS ({_LOG_INTO.replace("logs.", "same.")} FROM same WHERE true {again})
+        SELECT array_agg(number) AS skipped, {logged} AS logged FROM same
         """,  # noqa: S608 - columns of our own
         _UNCHANGED,
         typed=[_NOW],
-        returns=(*COUNTED, column("skipped", ARRAY(BigInteger))),
+        returns=(column("skipped", ARRAY(BigInteger)), column("logged", BigInteger)),
     )
 
 
 _SETTLE, _SETTLE_NEW = _settling(_LOG_AGAIN), _settling()
 _SKIP_ALONE = BatchStatement(_SKIP, _UNCHANGED)
-_LOG_SAME = f"logged AS ({_LOG_INTO.replace('logs.', 'same.')} FROM same WHERE true"  # noqa: S608 - columns of our own
-_SKIP_AND_LOG = _skipping(f"{_LOG_SAME} {_LOG_AGAIN} {_LOGGED}), {_COUNT_LOGGED}")
-# Rows that have no log yet are counted without looking at what was inserted, which saves a tenth. PostgreSQL inserts
-# them at the end, when the run is locked already: whoever logs one of them has locked its product's entry before.
-_SKIP_AND_LOG_NEW = _skipping(
-    f"""
-    {_LOG_SAME}), counted AS (SELECT run_id, count(*) AS unchanged FROM same GROUP BY run_id)
-    UPDATE runs SET unchanged = runs.unchanged + counted.unchanged
-    FROM counted WHERE runs.run_id = counted.run_id RETURNING {_COUNTED}
-    """  # noqa: S608 - columns of our own
-)
+_SKIP_AND_LOG = _skipping(f"{_LOG_AGAIN} RETURNING 1", "(SELECT count(*) FROM logged)")
+_SKIP_AND_LOG_NEW = _skipping("", "count(*)")
+"""That all of them are logged goes without saying: to have PostgreSQL return what it inserts costs a tenth."""
 
 
 class LedgerSql(Sql):
@@ -240,24 +233,24 @@ class LedgerSql(Sql):
             answers |= await _claim_held(tx, rest, asked, who)
         return [_of(item, asked, answers) for item in wanted]
 
-    async def skip(self, domain: str, rows: Sequence[tuple[RowLog, str]]) -> Skipped:
-        return await _new_first([log for log, _ in rows], functools.partial(self._skip, domain, rows))
+    async def skip(self, domain: str, run_id: str, rows: Sequence[Row]) -> Skipped:
+        return await _new_first(rows, functools.partial(self._skip, domain, run_id, rows))
 
     @writes
-    async def _skip(self, tx: Tx, domain: str, rows: Sequence[tuple[RowLog, str]], *, new: bool) -> Skipped:
-        in_order = sorted(rows, key=lambda row: row[0].product or "")
-        logs = {log.row: log_values(log) for log, _ in in_order if log.product == keyed(log.product or "")}
-        records = [(*logs[log.row], digest) for log, digest in in_order if log.row in logs]
-        if not records:
+    async def _skip(self, tx: Tx, domain: str, run_id: str, rows: Sequence[Row], *, new: bool) -> Skipped:
+        known = sorted((row for row in rows if row.product == keyed(row.product)), key=lambda row: row.product)
+        if not known:
             return Skipped(frozenset(), [])
+        records = [(*unchanged_values(run_id, row), digest_of(row)) for row in known]
         if tx.postgresql:
             await tx.execute(_ROW_BY_ROW)
             statement = _SKIP_AND_LOG_NEW if new else _SKIP_AND_LOG
-            changed = await tx.all(*statement.bind(tx, records, domain=domain, now=tx.now))
-            skipped = frozenset(number for row in changed for number in row.skipped)
+            [found] = await tx.all(*statement.bind(tx, records, domain=domain, now=tx.now))
+            skipped = frozenset(found.skipped or ())
+            changed = await _count(tx, run_id, unchanged=found.logged)
         else:
             skipped = frozenset(row.number for row in await tx.all(*_SKIP_ALONE.bind(tx, records, domain=domain)))
-            changed = await _log_stepwise(tx, [logs[number] for number in sorted(skipped)])
+            changed = await _log_stepwise(tx, [unchanged_values(run_id, row) for row in known if row.row in skipped])
         return Skipped(skipped, await _finish(tx, changed))
 
     async def settle(
@@ -331,7 +324,7 @@ async def _claim_held(
     return answers
 
 
-async def _new_first(logs: Sequence[RowLog], work: Callable[..., Awaitable[T]]) -> T:
+async def _new_first(logs: Sequence[Row | RowLog], work: Callable[..., Awaitable[T]]) -> T:
     """Take rows for new ones that were never tried before; where one of them has a log all the same, look."""
     if not any(log.tries for log in logs):
         with contextlib.suppress(IntegrityError):
@@ -382,13 +375,20 @@ async def _settle_stepwise(
 
 async def _log_stepwise(tx: Tx, rows: list[tuple[Any, ...]]) -> list[SqlRow[Any]]:
     """Log rows and count them on their runs; the runs as they are then."""
-    counts: dict[str, dict[str, int]] = {}
+    counts: dict[str, Counter[str]] = {}
     for row in await tx.all(*_LOG_ALONE.bind(tx, rows, now=tx.now)) if rows else ():
-        counts.setdefault(row.run_id, dict.fromkeys(STATES, 0))[row.state] += 1
+        counts.setdefault(row.run_id, Counter())[row.state] += 1
     changed: list[SqlRow[Any]] = []
     for run_id, moved in counts.items():
-        changed += await tx.all(*_COUNT.bind(tx, run_id=run_id, **moved))
+        changed += await _count(tx, run_id, **moved)
     return changed
+
+
+async def _count(tx: Tx, run_id: str, **moved: int) -> Sequence[SqlRow[Any]]:
+    """Count rows, by state, on their run; the run as it is then, or nothing where nothing moved."""
+    if not any(moved.values()):
+        return ()
+    return await tx.all(*_COUNT.bind(tx, run_id=run_id, **(dict.fromkeys(STATES, 0) | moved)))
 
 
 def _sorted_logs(logs: Sequence[RowLog]) -> list[tuple[Any, ...]]:

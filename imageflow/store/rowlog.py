@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Row as SqlRow
 
 from imageflow.imageset import Image
-from imageflow.row import RowLog, Try, fingerprint
+from imageflow.row import Row, RowLog, Try, fingerprint
 from imageflow.store.text import clean, from_json, to_json
 
 LOG_COLUMNS = {
@@ -59,6 +59,13 @@ def log_values(log: RowLog) -> tuple[Any, ...]:
         fingerprint(_printable(log)) if log.state == "failed" else None,
         to_json(log.tries) if log.tries else None,
     )
+
+
+def unchanged_values(run_id: str, row: Row) -> tuple[Any, ...]:
+    """What `log_values` gives for the log of a row that is unchanged, and that names its product in full."""
+    tries = to_json(row.tries) if row.tries else None
+    said = ("unchanged", "write", None, None, row.attempts, to_json(row.images), None, None, False)
+    return (run_id, row.row, row.product, *said, row.version, row.key, None, tries)
 
 
 def _printable(log: RowLog) -> RowLog:

@@ -11,20 +11,20 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from imageflow.errors import StoreError
-from imageflow.row import RowLog
+from imageflow.row import Row
 from imageflow.run import Run
 from imageflow.store import Store
 
 MAX_ROWS = 1000
 """In one statement, but for a single chunk that holds more."""
-AT_ONCE = 2
+AT_ONCE = 3
 """Statements of one run, so that the database has the next one when it is done."""
 
 
 class Waiting(NamedTuple):
-    """Rows of a chunk, each with the digest of its images; `skipped` becomes the numbers of those that are settled."""
+    """Rows of a chunk; `skipped` becomes the numbers of those that are settled."""
 
-    rows: Sequence[tuple[RowLog, str]]
+    rows: Sequence[Row]
     skipped: asyncio.Future[frozenset[int]]
 
 
@@ -51,7 +51,7 @@ class Skipper:
         self._ended = ended
         self._lines: dict[tuple[str, str], Line] = {}
 
-    async def skip(self, domain: str, run_id: str, rows: Sequence[tuple[RowLog, str]]) -> frozenset[int]:
+    async def skip(self, domain: str, run_id: str, rows: Sequence[Row]) -> frozenset[int]:
         """See Store.skip; of a product that comes twice, the first row is looked at. Returns row numbers of the run, also
         of other chunks. Raises StoreError."""
         key = (domain, run_id)
@@ -69,7 +69,7 @@ class Skipper:
         try:
             while line.waiting:
                 taken = line.take()
-                await self._together(key[0], taken)
+                await self._together(key, taken)
         finally:
             line.working -= 1
             if not line.working:
@@ -78,14 +78,14 @@ class Skipper:
             for waiting in taken:
                 waiting.skipped.cancel()
 
-    async def _together(self, domain: str, taken: Sequence[Waiting]) -> None:
-        first = {row[0].product: row for waiting in reversed(taken) for row in reversed(waiting.rows)}
+    async def _together(self, key: tuple[str, str], taken: Sequence[Waiting]) -> None:
+        first = {row.product: row for waiting in reversed(taken) for row in reversed(waiting.rows)}
         try:
-            rows, ended = await self._store.skip(domain, list(first.values()))
+            rows, ended = await self._store.skip(*key, list(first.values()))
         except Exception as error:
             if len(taken) > 1 and not isinstance(error, StoreError):
                 for waiting in taken:  # whoever is to blame shall not take the others down
-                    await self._together(domain, [waiting])
+                    await self._together(key, [waiting])
                 return
             for waiting in taken:
                 if not waiting.skipped.done():

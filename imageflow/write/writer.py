@@ -283,11 +283,7 @@ class Writer:
         the flow has such rows."""
         if not definition.write.skip_unchanged or not self._unchanged.get(message.flow, True):
             return message.rows
-        known = [
-            (_row_log(message, row, state="unchanged", attempts=row.attempts, tries=row.tries), digest_of(row))
-            for row in message.rows
-            if row.key == "sku"
-        ]
+        known = [row for row in message.rows if row.key == "sku"]
         if not known:
             return message.rows
         skipped = await self._skipper.skip(definition.omnitron.domain, message.run_id, known)

@@ -838,6 +838,11 @@ async def known(store: SqlStore, run_id: str, *products: str, version: int = 0, 
     await store.settle("known", [], written=entries)
 
 
+def coming(row: int, **fields: Any) -> Row:
+    """A row on its way, with the set that `known` knows."""
+    return Row(row=row, **{"version": row, "product": f"sku-{row}", "images": IMAGES, "digest": "same", **fields})
+
+
 async def test_skipping(store: SqlStore, clock: FakeClock) -> None:
     """Settled as unchanged is what the ledger has with the same set of an older row, unless it is claimed; the rest stays."""
     run_id = await draining(store, clock, 6)
@@ -845,18 +850,18 @@ async def test_skipping(store: SqlStore, clock: FakeClock) -> None:
     await known(store, run_id, "sku-1", "sku-2", "sku-4", "other")
     await known(store, run_id, "sku-3", version=4)
     await store.claim(DOMAIN, "a", "t2", [Wanted("sku-4", 1)])
-    offered = [(log(run_id, row, "unchanged"), "another" if row == 2 else "same") for row in (6, 5, 4, 3, 2, 1)]
-    assert await store.skip("https://other", offered) == (frozenset(), [])
-    assert await store.skip(DOMAIN, offered) == (frozenset({1}), [])
+    offered = [coming(row, digest="another" if row == 2 else "same") for row in (6, 5, 4, 3, 2, 1)]
+    assert await store.skip("https://other", run_id, offered) == (frozenset(), [])
+    assert await store.skip(DOMAIN, run_id, offered) == (frozenset({1}), [])
     assert (await store.run(run_id)).counts == Counts(total=6, unchanged=1)
     [logged] = await store.rows(run_id)
-    assert logged == msgspec.structs.replace(log(run_id, 1, "unchanged"), page=1, settled_at=clock.now())
+    assert logged == log(run_id, 1, "unchanged", page=None, settled_at=clock.now())
     [state] = await store.ledger("sku-1", [DOMAIN])
     assert (state.version, state.digest, state.run_id, state.row) == (1, "same", run_id, 1)
     [older] = await store.claim(DOMAIN, "a", "t3", [Wanted("sku-1", 0)])
     assert (older.mine, older.version) == (False, 1)
     await store.settle("t2", [log(run_id, row) for row in (2, 3, 5, 6)], release=[(DOMAIN, "sku-4")])
-    skipped = await store.skip(DOMAIN, offered)
+    skipped = await store.skip(DOMAIN, run_id, offered)
     assert skipped.rows == {4}
     assert [run.counts for run in skipped.ended] == [Counts(total=6, written=4, unchanged=2)]
 
@@ -866,15 +871,14 @@ async def test_skipping_counts_once(store: SqlStore, clock: FakeClock) -> None:
     run_id = await draining(store, clock, 3)
     await known(store, run_id, "sku-1", "sku-2", "sku-3")
     await store.settle("t", [log(run_id, 1), failure(run_id, 2)])
-    offered = [(log(run_id, row, "unchanged", attempts=row), "same") for row in (1, 2, 3)]
-    await store.skip(DOMAIN, offered)
-    await store.skip(DOMAIN, offered)
+    offered = [coming(row, attempts=row) for row in (1, 2, 3)]
+    await store.skip(DOMAIN, run_id, offered)
+    await store.skip(DOMAIN, run_id, offered)
     assert [row.state for row in await store.rows(run_id)] == ["written", "failed", "unchanged"]
     assert (await store.run(run_id)).counts == Counts(total=3, written=1, unchanged=1, failed=1)
     await store.reopen(run_id, row=2)
     await known(store, run_id, "sku-2", version=5, digest="same")
-    again = log(run_id, 2, "unchanged", version=9)
-    assert (await store.skip(DOMAIN, [(again, "same")])).rows == {2}
+    assert (await store.skip(DOMAIN, run_id, [coming(2, version=9)])).rows == {2}
     assert (await store.run(run_id)).counts == Counts(total=3, written=1, unchanged=2)
 
 
@@ -883,8 +887,8 @@ async def test_products_that_are_no_key_are_not_skipped(store: SqlStore, clock: 
     run_id = await draining(store, clock, 2)
     names = ["ü" * 4000, "nul\0"]
     await known(store, run_id, *names)
-    logs = [(log(run_id, row, "unchanged", product=name), "same") for row, name in enumerate(names, 1)]
-    assert await store.skip(DOMAIN, logs) == (frozenset(), [])
+    offered = [coming(row, product=name) for row, name in enumerate(names, 1)]
+    assert await store.skip(DOMAIN, run_id, offered) == (frozenset(), [])
 
 
 async def contended(store: SqlStore, clock: FakeClock, products: int) -> tuple[str, list[str]]:
@@ -899,8 +903,7 @@ async def contended(store: SqlStore, clock: FakeClock, products: int) -> tuple[s
 async def skip_again(at: SqlStore, run_id: str, numbers: Iterator[int], names: list[str]) -> frozenset[int]:
     """Offer the newest rows of these products, with the set that is there; the numbers of those that were skipped."""
     chosen = [(next(numbers), name) for name in names]
-    logs = [log(run_id, number, "unchanged", product=name, version=number) for number, name in chosen]
-    return (await at.skip(DOMAIN, [(one, "same") for one in logs])).rows
+    return (await at.skip(DOMAIN, run_id, [coming(number, product=name) for number, name in chosen])).rows
 
 
 async def test_skipping_beside_claims(store: SqlStore, clock: FakeClock, other: SqlStore) -> None:
@@ -969,7 +972,7 @@ async def test_what_nobody_knows_is_forgotten(store: SqlStore, clock: FakeClock)
     await store.settle("t1", [], written=[LedgerEntry(DOMAIN, "A", 2, None, None, None)])
     [state] = await store.ledger("A", [DOMAIN])
     assert (state.version, state.digest, state.run_id, state.row, state.in_flight) == (2, None, run_id, 0, None)
-    assert (await store.skip(DOMAIN, [(log(run_id, 5, "unchanged", product="A"), "same")])).rows == frozenset()
+    assert (await store.skip(DOMAIN, run_id, [coming(5, product="A")])).rows == frozenset()
     clock.move(20)
     await store.alive("b", 1000)
     [taken] = await store.claim(DOMAIN, "b", "t2", [Wanted("B", 4)])

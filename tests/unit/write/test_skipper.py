@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 
 from imageflow.errors import StoreError
-from imageflow.row import RowLog
+from imageflow.row import Row
 from imageflow.run import Run
 from imageflow.store import Skipped
 from imageflow.write.skipper import AT_ONCE, MAX_ROWS, Skipper, fitting
 
 DOMAIN = "https://omnitron.example"
-Rows = Sequence[tuple[RowLog, str]]
 
 
 class SlowStore:
@@ -26,14 +25,14 @@ class SlowStore:
         self.may = asyncio.Semaphore(0)
         self.errors: dict[str, Exception] = {}
 
-    async def skip(self, domain: str, rows: Rows) -> Skipped:
+    async def skip(self, domain: str, run_id: str, rows: Sequence[Row]) -> Skipped:
         assert domain == DOMAIN
-        self.calls.append(sorted(log.row for log, _ in rows))
+        self.calls.append(sorted(row.row for row in rows))
         await self.may.acquire()
-        for log, _ in rows:
-            if log.product in self.errors:
-                raise self.errors[log.product]
-        return Skipped(frozenset(log.row for log, _ in rows), ["ended"])  # type: ignore[list-item]
+        for row in rows:
+            if row.product in self.errors:
+                raise self.errors[row.product]
+        return Skipped(frozenset(row.row for row in rows), ["ended"])  # type: ignore[list-item]
 
 
 class Bench:
@@ -49,8 +48,8 @@ class Bench:
         self.ended += runs
 
     def chunk(self, *rows: int, run_id: str = "r", product: str | None = None) -> asyncio.Task[frozenset[int]]:
-        logs = [(RowLog(run_id=run_id, row=row, product=product or f"p{row}", state="unchanged"), "d") for row in rows]
-        return asyncio.create_task(self.skipper.skip(DOMAIN, run_id, logs))
+        made = [Row(row, row, product or f"p{row}", ()) for row in rows]
+        return asyncio.create_task(self.skipper.skip(DOMAIN, run_id, made))
 
     async def chunks(self, count: int) -> list[asyncio.Task[frozenset[int]]]:
         """Chunks of one row, one after the other."""
