@@ -55,7 +55,7 @@ WEBHOOK_CONNECTIONS = 32
 
 READ_PREFETCH = 8
 TRANSFORM_PREFETCH = 2
-WRITE_PREFETCH = 32
+WRITE_PREFETCH = 48  # chunks: what three statements of unchanged rows take, and the next ones
 LOOK_SECONDS = 5.0
 
 

@@ -18,6 +18,8 @@ from imageflow.write.limiter import Bucket, Hold, Limiter
 from imageflow.write.outcome import Outcome, Unavailable
 
 SUSPICION_SECONDS = 1.0
+LINE_SECONDS = 600.0
+"""How long rows wait in line at most: RabbitMQ ends a loan after 30 minutes, with the channel that it was made on."""
 
 Send = Callable[[Any], Awaitable[None]]
 
@@ -38,6 +40,12 @@ class Batch:
         self.left -= count
         if not self.left and not self.done.done():
             self.done.set_result(None)
+
+    def turn_away(self) -> None:
+        """Send no more of it."""
+        count = len(self.waiting)
+        self.waiting.clear()
+        self.settle(count)
 
 
 class Gate:
@@ -66,8 +74,8 @@ class Gate:
     async def send_all(
         self, flow: str, works: Sequence[Any], send: Send, *, cap: int, rate: float | None = None
     ) -> None:
-        """Run `send` for each of `works`; returns when all have run or were turned away, because the domain is held or
-        the gate closed.
+        """Run `send` for each of `works`; returns when all have run or were turned away, because the domain is held, the
+        gate closed, or their turn did not come within LINE_SECONDS.
 
         At most `cap` of the flow run at once, and at most `rate` begin per second. `send` must not raise.
         """
@@ -78,9 +86,11 @@ class Gate:
         self._set_rate(flow, rate)
         self._lines.setdefault(flow, deque()).append(batch)
         self._fill()
+        late = asyncio.get_running_loop().call_later(LINE_SECONDS, batch.turn_away)
         try:
             await batch.done
         finally:
+            late.cancel()
             batch.waiting.clear()
 
     def learn(self, product: str, outcome: Outcome, seconds: float) -> None:
@@ -184,6 +194,4 @@ class Gate:
         lines, self._lines = self._lines, {}
         for line in lines.values():
             for batch in line:
-                count = len(batch.waiting)
-                batch.waiting.clear()
-                batch.settle(count)
+                batch.turn_away()

@@ -50,6 +50,20 @@ async def test_a_closed_gate_begins_nothing():
     assert order == [0, 1]
 
 
+async def test_nobody_stands_in_line_for_ever(monkeypatch):
+    """Of a slow flow, what does not get its turn for long is turned away; what is under way is waited for."""
+    monkeypatch.setattr("imageflow.write.gate.LINE_SECONDS", 0.05)
+    order = []
+    async with gates(10) as gate, asyncio.TaskGroup() as group:
+        begun = asyncio.get_running_loop().time()
+        for chunk in ("abc", "def"):
+            group.create_task(gate.send_all("slow", chunk, recorder(order, 0.2), cap=100, rate=1.0))
+        group.create_task(gate.send_all("quick", "xyz", recorder(order), cap=100))
+    assert sorted(order) == ["a", "x", "y", "z"]
+    assert 0.2 <= asyncio.get_running_loop().time() - begun < 1.0
+    assert gate.in_flight == 0
+
+
 async def test_cap_of_a_flow_leaves_room_for_others():
     """A capped flow waits for itself, others pass."""
     order = []
