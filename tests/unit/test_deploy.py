@@ -282,6 +282,15 @@ def test_scalers_have_fields_that_keda_knows():
         assert all(trigger.keys() == {"type", "metadata", "authenticationRef"} for trigger in spec["triggers"])
 
 
+@pytest.mark.parametrize(
+    ("name", "prefetch"), [("transformer", bootstrap.TRANSFORM_PREFETCH), ("writer", bootstrap.WRITE_PREFETCH)]
+)
+def test_scalers_add_nobody_in_vain(name, prefetch):
+    """A replica more is asked for only where there is more than one replica takes in hand of a flow."""
+    [trigger] = of_kind("ScaledObject")[name]["spec"]["triggers"]
+    assert int(trigger["metadata"]["value"]) > prefetch
+
+
 def native() -> list:
     """The manifests of Kubernetes' own kinds."""
     foreign = ("keda.sh/", "kustomize.config.k8s.io/")
