@@ -8,7 +8,7 @@ whose batches overlap then wait for each other, and never deadlock.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import msgspec
@@ -27,14 +27,14 @@ class Batch:
     def __init__(self, name: str, *, alike: Collection[str] = (), **columns: str) -> None:
         self.name = name
         self.columns = columns
-        self._alike = [position for position, column in enumerate(columns) if column in alike]
+        self._alike = frozenset(alike)
 
     def source(self, *, postgresql: bool, compact: bool = False) -> str:
         """What stands in FROM."""
         if not postgresql:
             values = ", ".join(f"json_extract(value, '$[{i}]') AS {column}" for i, column in enumerate(self.columns))
             return f"(SELECT {values} FROM json_each(:{self.name})) AS {self.name}"  # noqa: S608 - names of our own
-        single = [column for i, column in enumerate(self.columns) if compact and i in self._alike]
+        single = [column for column in self.columns if compact and column in self._alike]
         spread = [column for column in self.columns if column not in single]
         arrays = ", ".join(self._array(column) for column in spread)
         table = f"unnest({arrays}) AS {self.name}({', '.join(spread)})"
@@ -51,17 +51,23 @@ class Batch:
         marks = ", ".join(f"CAST(:{self.name}_{mark} AS text)" for mark in Marks._fields)
         return f"(string_to_array({given}, {marks}))[2:]"
 
-    def compact(self, columns: Sequence[Sequence[Any]]) -> bool:
-        """Whether values by column hold the same wherever they are expected to."""
-        return bool(self._alike) and all(_same(columns[position]) for position in self._alike)
+    def by_column(self, records: Sequence[Sequence[Any]]) -> dict[str, Sequence[Any]]:
+        """The values of each column."""
+        if not records:
+            return dict.fromkeys(self.columns, ())
+        return dict(zip(self.columns, zip(*records, strict=True), strict=True))
 
-    def arrays(self, columns: Sequence[Sequence[Any]], *, compact: bool) -> dict[str, Any]:
-        """PostgreSQL's parameters."""
-        named = dict(zip(self.columns, columns, strict=True))
-        single = {column: named.pop(column)[0] for i, column in enumerate(self.columns) if compact and i in self._alike}
-        texts = {column: values for column, values in named.items() if self.columns[column] == "text"}
+    def compact(self, values: Mapping[str, Sequence[Any]]) -> bool:
+        """Whether values by column hold the same wherever they are expected to."""
+        return bool(self._alike) and all(_same(values[column]) for column in self._alike)
+
+    def arrays(self, values: Mapping[str, Sequence[Any]], *, compact: bool) -> dict[str, Any]:
+        """PostgreSQL's parameters for values by column."""
+        single = {column: values[column][0] for column in self._alike} if compact else {}
+        spread = {column: held for column, held in values.items() if column not in single}
+        texts = {column: held for column, held in spread.items() if self.columns[column] == "text"}
         joined, marks = joined_texts(list(texts.values()))
-        others = {column: listed(values) for column, values in named.items() if column not in texts}
+        others = {column: listed(held) for column, held in spread.items() if column not in texts}
         given = single | dict(zip(texts, joined, strict=True)) | others | (marks._asdict() if texts else {})
         return {f"{self.name}_{column}": value for column, value in given.items()}
 
@@ -141,9 +147,9 @@ class BatchStatement:
             return Bound(self._sqlite, single)
         compact = []
         for batch, records in zip(self._batches, batches, strict=True):
-            columns = list(zip(*records, strict=True)) if records else [()] * len(batch.columns)
-            compact.append(batch.compact(columns))
-            single.update(batch.arrays(columns, compact=compact[-1]))
+            values = batch.by_column(records)
+            compact.append(batch.compact(values))
+            single.update(batch.arrays(values, compact=compact[-1]))
         shape = tuple(compact)
         if shape not in self._postgresql:
             self._postgresql[shape] = self._prepare(
