@@ -46,7 +46,7 @@ EPILOG = "\b\nSettings, from the environment:\n" + "\n".join(
     f"  {settings_.PREFIX}{name}\n      {text}" for name, text in settings_.DOCS.items()
 )
 GC_THRESHOLDS = (50_000, 20, 20)
-"""Rows make objects by the thousand and no cycles: Python's own thresholds (700, 10, 10) cost a service a tenth of its
+"""Rows make objects by the thousand and hardly a cycle: Python's own thresholds (700, 10, 10) cost a service a tenth of its
 time."""
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

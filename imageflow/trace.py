@@ -283,7 +283,7 @@ def _standing(one: Standing) -> dict[str, Any]:
     return {
         "domain": state.domain,
         "product": state.product,
-        "version": state.version if state.version >= 0 else None,
+        "version": state.version if state.version > 0 else None,
         "digest": state.digest,
         "run_id": state.run_id,
         "row": state.row,

@@ -94,7 +94,7 @@ class LedgerEntry(NamedTuple):
     """The image set that is on Omnitron for a product since this row was settled.
 
     Where a write may have been taken or not, nobody knows what is there: no digest, no row, and the version that the ledger
-    had when the product was claimed. Then no row is unchanged until one is written.
+    had when the product was claimed, 0 where it had none. Then no row is unchanged until one is written.
     """
 
     domain: str
@@ -107,7 +107,7 @@ class LedgerEntry(NamedTuple):
 
 class LedgerState(NamedTuple):
     """What the ledger knows of a product. `version`, `digest`, `run_id` and `row` are of the last image set written
-    (version -1: none was); `in_flight` is the version of the row that a living writer has in hand.
+    (version -1 or 0: none was, as far as is known); `in_flight` is the version of the row that a living writer has in hand.
     """
 
     domain: str

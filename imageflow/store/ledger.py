@@ -132,18 +132,19 @@ _ENTER = """
     ON CONFLICT (domain, product) DO UPDATE SET
         version = CASE WHEN excluded.version >= l.version THEN excluded.version ELSE l.version END,
         digest = CASE
-            WHEN l.claim_token = :token AND excluded.version < l.version THEN l.digest
-            WHEN l.claim_token = :token OR (excluded.version = l.version AND excluded.digest = l.digest)
-            THEN excluded.digest
+            WHEN l.claim_token = :token AND excluded.version < 0 THEN l.digest
+            WHEN l.claim_token = :token AND l.claim_version IS NOT NULL OR excluded.digest = l.digest THEN excluded.digest
         END,
         run_id = CASE WHEN excluded.version >= l.version THEN COALESCE(excluded.run_id, l.run_id) ELSE l.run_id END,
         number = CASE WHEN excluded.version >= l.version THEN COALESCE(excluded.number, l.number) ELSE l.number END,
         claim_token = CASE WHEN l.claim_token = :token THEN NULL ELSE l.claim_token END,
-        claim_owner = CASE WHEN l.claim_token = :token THEN NULL ELSE l.claim_owner END
+        claim_owner = CASE WHEN l.claim_token = :token THEN NULL ELSE l.claim_owner END,
+        claim_version = CASE WHEN l.claim_token = :token THEN l.claim_version END
     WHERE excluded.version >= 0 OR l.claim_token = :token
 """
 """What was written without the claim was written beside another's writes: which of them came last nobody knows, so no
-digest is known either, unless the very same is entered again."""
+digest is known either, unless the late one finds its own set there. Nor is it once the other is done: its claim has lost its version by
+then."""
 _COUNTED = ", ".join(f"runs.{column.name}" for column in COUNTED)
 _NOW = bindparam("now", type_=Instant())
 _LOG_ALONE = BatchStatement(_LOG, _LOGS, typed=[_NOW])

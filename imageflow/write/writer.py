@@ -69,9 +69,9 @@ class Sku(msgspec.Struct):
 
 
 class Work(msgspec.Struct):
-    """A row in hand. `held`: not sent, because its domain is held or this process stops; `flying`: being sent; `spared`: what
-    failed costs it no attempt, because Omnitron as a whole was away; `begun`: when it was sent, by the monotonic clock,
-    `at`: in Unix time. `images`: what preflight found wrong with them."""
+    """A row in hand. `held`: not sent, because its domain is held, this process stops or its lease ends; `flying`: being
+    sent; `spared`: what failed costs it no attempt, because Omnitron as a whole was away; `begun`: when it was sent, by the
+    monotonic clock, `at`: in Unix time. `images`: what preflight found wrong with them."""
 
     row: Row
     digest: str
@@ -199,6 +199,11 @@ class Writer:
         """Claims are worth nothing without a lease: raise StoreError rather than send without one."""
         if self._clock.monotonic() - self._alive_at > LEASE_SECONDS / 2:
             await self._renew()
+
+    @property
+    def _lapsing(self) -> bool:
+        """Whether the lease may end before a request does: nothing more is sent then, since others may take claims over."""
+        return self._clock.monotonic() - self._alive_at > LEASE_SECONDS * 2 / 3
 
     # a chunk ---------------------------------------------------------------------------------------------------------
 
@@ -368,7 +373,7 @@ class Writer:
         work.held, work.flying, work.begun = False, True, self._clock.monotonic()
         work.at = self._clock.now().timestamp()
         for sku in [sku for sku in work.skus if sku.decision == "send"]:
-            if way.gate.closed:
+            if way.gate.closed or self._lapsing:
                 work.held = True
                 break
             sku.outcome = await self._asked(way, sku.product, work.row.images)
@@ -582,7 +587,7 @@ def _entries(domain: str, message: RowsReady, work: Work) -> list[LedgerEntry]:
         if isinstance(sku.outcome, Written) or (sku.decision == "unchanged" and claim is not None and claim.mine):
             entries.append(LedgerEntry(domain, sku.product, row.version, work.digest, message.run_id, row.row))
         elif claim is not None and _doubtful(sku.outcome):
-            entries.append(LedgerEntry(domain, sku.product, claim.version, None, None, None))
+            entries.append(LedgerEntry(domain, sku.product, max(claim.version, 0), None, None, None))
     return entries
 
 

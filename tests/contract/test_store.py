@@ -985,34 +985,78 @@ async def test_what_nobody_knows_is_forgotten(store: SqlStore, clock: FakeClock)
     assert (state.version, state.digest, state.row) == (4, None, 4)
 
 
-async def test_a_late_writer_is_fenced(store: SqlStore, clock: FakeClock) -> None:
-    """Who lost its claim still enters what it wrote, and ends nobody else's claim; which of two sets is on Omnitron then
-    nobody knows."""
-    run_id = await draining(store, clock, 1)
+async def taken_over(store: SqlStore, clock: FakeClock, *products: str) -> str:
+    """A run, and products that token "late" claimed for version 1 and "other" took over for version 2."""
+    run_id = await draining(store, clock, 9)
     await store.alive("slow", 1)
     await store.alive("fast", 1000)
-    await store.claim(DOMAIN, "slow", "t1", [Wanted(name, 1) for name in "ABC"])
+    await store.claim(DOMAIN, "slow", "late", [Wanted(name, 1) for name in products])
     clock.move(2)
-    await store.claim(DOMAIN, "fast", "t2", [Wanted(name, 2) for name in "ABC"])
-    doubtful, newer = LedgerEntry(DOMAIN, "B", -1, None, None, None), LedgerEntry(DOMAIN, "C", 2, "fast", run_id, 1)
-    await store.settle("t2", [], written=[doubtful, newer])
-    late = [LedgerEntry(DOMAIN, name, 1, "slow", run_id, 1) for name in "ABC"]
-    for _ in range(2):
-        await store.settle("t1", [log(run_id, 1)], written=late, release=[(DOMAIN, name) for name in "ABC"])
-        claims = await store.claim(DOMAIN, "fast", "t3", [Wanted("A", 3)])
-        assert claims == [Claim("A", False, True, 1, None)]
-        known = [(one.version, one.digest) for name in "BC" for one in await store.ledger(name, [DOMAIN])]
-        assert known == [(1, None), (2, None)]
+    claims = await store.claim(DOMAIN, "fast", "other", [Wanted(name, 2) for name in products])
+    assert all(claim.mine for claim in claims)
+    return run_id
+
+
+async def test_a_late_writer_is_fenced(store: SqlStore, clock: FakeClock) -> None:
+    """Who lost its claim still enters what it wrote, and ends nobody else's claim."""
+    run_id = await taken_over(store, clock, "A")
+    written = LedgerEntry(DOMAIN, "A", 1, "slow", run_id, 1)
+    await store.settle("late", [log(run_id, 1)], written=[written], release=[(DOMAIN, "A")])
+    assert await store.claim(DOMAIN, "fast", "t3", [Wanted("A", 3)]) == [Claim("A", False, True, 1, None)]
+    [state] = await store.ledger("A", [DOMAIN])
+    assert (state.run_id, state.row) == (run_id, 1)
+
+
+@pytest.mark.parametrize("late_first", [True, False])
+@pytest.mark.parametrize(
+    ("late", "other", "known"),
+    [
+        ((1, "old"), (2, "new"), None),
+        ((1, "same"), (2, "same"), "same"),
+        ((0, None), (2, "new"), None),
+        ((1, "old"), (0, None), None),
+        ((-1, None), (2, "new"), "new"),
+        ((1, "old"), (-1, None), None),
+    ],
+    ids=["written", "same set", "late in doubt", "other in doubt", "late wrote nothing", "other wrote nothing"],
+)
+async def test_two_who_wrote_at_once(
+    store: SqlStore,
+    clock: FakeClock,
+    late_first: bool,
+    late: tuple[int, str | None],
+    other: tuple[int, str | None],
+    known: str | None,
+) -> None:
+    """Whoever settles first: which of two sets came last nobody knows, and none is known until one is written again.
+    Where both wrote the same, that is seen only by the late one: otherwise the set is sent once more, which does no harm."""
+    run_id = await taken_over(store, clock, "A")
+    for token in ("late", "other") if late_first else ("other", "late"):
+        version, digest = late if token == "late" else other
+        entry = LedgerEntry(DOMAIN, "A", version, digest, run_id, 1)
+        entered = {"written": [entry]} if version >= 0 else {"release": [(DOMAIN, "A")]}
+        await store.settle(token, [], **entered)  # type: ignore[arg-type]
+    [claim] = await store.claim(DOMAIN, "fast", "t3", [Wanted("A", 3)])
+    assert (claim.mine, claim.digest) == (True, None if late_first and known == "same" else known)
+    await store.settle("t3", [], written=[LedgerEntry(DOMAIN, "A", 3, "newest", run_id, 3)])
+    [state] = await store.ledger("A", [DOMAIN])
+    assert (state.version, state.digest) == (3, "newest")
 
 
 async def test_entering_twice(store: SqlStore, clock: FakeClock) -> None:
-    """Who settles again, because no answer came, does not forget what the ledger knows."""
-    run_id = await draining(store, clock, 1)
+    """Who settles again, because no answer came, does not forget what the ledger knows; nor if the set came again since."""
+    run_id = await draining(store, clock, 9)
     await store.alive("a", 60)
     await store.claim(DOMAIN, "a", "t1", [Wanted("A", 1)])
+    entry = LedgerEntry(DOMAIN, "A", 1, "same", run_id, 1)
     for _ in range(2):
-        await store.settle("t1", [log(run_id, 1)], written=[LedgerEntry(DOMAIN, "A", 1, "set", run_id, 1)])
-    assert await store.claim(DOMAIN, "a", "t2", [Wanted("A", 2)]) == [Claim("A", True, False, 1, "set")]
+        await store.settle("t1", [log(run_id, 1)], written=[entry])
+    assert await store.claim(DOMAIN, "a", "t2", [Wanted("A", 2)]) == [Claim("A", True, False, 1, "same")]
+    await store.settle("t2", [], release=[(DOMAIN, "A")])
+    assert (await store.skip(DOMAIN, run_id, [coming(5, product="A")])).rows == {5}
+    await store.settle("t1", [], written=[entry])
+    [state] = await store.ledger("A", [DOMAIN])
+    assert (state.version, state.digest) == (5, "same")
 
 
 async def test_settling_counts_a_row_once(store: SqlStore, clock: FakeClock) -> None:

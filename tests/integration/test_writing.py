@@ -91,3 +91,32 @@ async def test_what_could_not_be_let_go_is_let_go_later(here: Pipeline, monkeypa
     assert here.omnitron.writes["S"] == 1
     [state] = await here.store.ledger("S", [here.omnitron.url])
     assert state.in_flight is None
+
+
+async def test_nothing_is_sent_without_a_lease(here: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that alone loses the database sends no more rows once its claims may be taken over; it goes on later."""
+    monkeypatch.setattr("imageflow.write.writer.LEASE_SECONDS", 0.6)
+    monkeypatch.setattr("imageflow.write.writer.HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr("imageflow.write.writer.HELD_SECONDS", 1.0)
+    await here.save("posted", direction="outbound", write={"rate_limit": "20/s"})
+    alive, away = here.store.alive, asyncio.Event()
+
+    async def lose_it(owner: str, seconds: float) -> None:
+        if away.is_set():
+            raise StoreError("the network is split")
+        await alive(owner, seconds)
+
+    monkeypatch.setattr(here.store, "alive", lose_it)
+    posting = asyncio.create_task(here.post([post("a")[0] | {"sku": f"S{n}"} for n in range(40)], "posted"))
+    async with asyncio.timeout(20):
+        while not here.omnitron.writes:
+            await asyncio.sleep(0.01)
+    away.set()
+    await asyncio.sleep(0.6)
+    sent = sum(here.omnitron.writes.values())
+    assert sent < 40
+    await asyncio.sleep(0.6)
+    assert sum(here.omnitron.writes.values()) == sent
+    away.clear()
+    assert (await posting).counts.written == 40
+    assert set(here.omnitron.writes.values()) == {1}
