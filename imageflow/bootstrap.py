@@ -3,45 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import functools
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from pathlib import Path
-from typing import IO, Any, NamedTuple
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any, NamedTuple
 
 import structlog
 
-from imageflow import flowfile, messages, metrics, service, trace, tracing
 from imageflow import settings as settings_
 from imageflow.broker import Broker
 from imageflow.broker.connect import connect as connect_broker
 from imageflow.clock import Clock, SystemClock
-from imageflow.errors import SettingsError, StoreError
+from imageflow.errors import StoreError
+from imageflow.flows import file as flow_file
 from imageflow.gateway.app import Gateway, monitoring, serve
-from imageflow.gateway.desk import Tools
+from imageflow.gateway.deps import Tools
 from imageflow.gateway.outbound import Outbound
 from imageflow.gateway.queue import OutboundQueue
-from imageflow.omnitron import OmnitronSessions
+from imageflow.http.client import Transport
+from imageflow.http.omnitron import OmnitronSessions
+from imageflow.inspect import product_history
+from imageflow.model import messages
 from imageflow.read import request
 from imageflow.read.reader import Reader
-from imageflow.relay import Relay
+from imageflow.runtime import service
+from imageflow.runtime.outbox_publisher import OutboxPublisher
+from imageflow.runtime.service import Service, Stage
+from imageflow.sandbox.supervisor import Sandbox
+from imageflow.schedule.alarm_watcher import AlarmWatcher
 from imageflow.schedule.fetch import MissingFetcher
-from imageflow.schedule.monitor import Monitor
+from imageflow.schedule.queue_metrics import QueueMetrics
+from imageflow.schedule.retention import Retention
 from imageflow.schedule.scheduler import Scheduler
-from imageflow.schedule.sweeper import Sweeper
-from imageflow.schedule.watcher import Watcher
-from imageflow.service import Service, Stage
 from imageflow.settings import Settings
 from imageflow.store import Store
 from imageflow.store.connect import connect as connect_store
-from imageflow.transform.script import Jails
+from imageflow.telemetry import metrics, tracing
 from imageflow.transform.transformer import Transformer
-from imageflow.transport import Transport
 from imageflow.write import writer as writing
-from imageflow.write.inspector import Inspector
+from imageflow.write.image_probe import ImageProbe
 from imageflow.write.preflight import Allowed
 from imageflow.write.writer import Writer
 
@@ -65,40 +67,9 @@ class Substrate(NamedTuple):
     settings: Settings
     store: Store
     broker: Broker
-    relay: Relay
+    publisher: OutboxPublisher
     clock: Clock
     environ: Mapping[str, str]
-
-
-class DataDirBusy(SettingsError):
-    """Another process holds the data directory."""
-
-
-@contextmanager
-def data_dir_lock(settings: Settings) -> Iterator[None]:
-    """Own the data directory: the embedded broker has one consuming process. Raises DataDirBusy; the kernel lets go of
-    the lock when the process ends, however it ends."""
-    if not settings.embedded:
-        yield
-        return
-    with _lock_file(settings.data_dir) as file:
-        _lock(file, settings.data_dir)
-        yield
-
-
-def _lock_file(data_dir: Path) -> IO[str]:
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        return open(data_dir / "lock", "a+")
-    except OSError as error:
-        raise SettingsError(f"IMAGEFLOW_DATA_DIR: {data_dir} cannot be written to: {error.strerror}") from error
-
-
-def _lock(file: IO[str], data_dir: Path) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise DataDirBusy(f"another ImageFlow process is running on {data_dir}") from error
 
 
 @asynccontextmanager
@@ -120,7 +91,7 @@ async def open_substrate(settings: Settings, environ: Mapping[str, str], *, cons
     ):
         if consumer and settings.embedded:
             await store.gone("*")
-        yield Substrate(settings, store, broker, Relay(store, broker), clock, environ)
+        yield Substrate(settings, store, broker, OutboxPublisher(store, broker), clock, environ)
 
 
 async def run_services(
@@ -172,19 +143,19 @@ async def missing_fetcher(substrate: Substrate) -> AsyncIterator[MissingFetcher]
     """What looks for products without images, with connections of its own."""
     s = substrate
     async with Transport(connections=FETCH_CONNECTIONS) as transport:
-        yield MissingFetcher(s.store, s.relay, s.clock, OmnitronSessions(transport, s.environ, s.clock))
+        yield MissingFetcher(s.store, s.publisher, s.clock, OmnitronSessions(transport, s.environ, s.clock))
 
 
-def api_tools(store: Store, jails: Jails, fetcher: MissingFetcher) -> Tools:
+def api_tools(store: Store, sandbox: Sandbox, fetcher: MissingFetcher) -> Tools:
     """What the gateway's API does with parts that it does not import."""
 
     async def trace_(product: str, rows: int) -> bytes:
-        return trace.as_json(await trace.trace(store, jails, product, limit=rows))
+        return product_history.as_json(await product_history.trace(store, sandbox, product, limit=rows))
 
     return Tools(
-        read=lambda text, is_yaml: flowfile.read_text(text, is_yaml=is_yaml),
-        check=flowfile.compiled,
-        write=flowfile.dump,
+        read=lambda text, is_yaml: flow_file.read_text(text, is_yaml=is_yaml),
+        check=flow_file.compiled,
+        write=flow_file.dump,
         instant=request.instant,
         since=request.since,
         trace=trace_,
@@ -198,7 +169,10 @@ class _Parts:
     def __init__(self, substrate: Substrate) -> None:
         self.substrate = substrate
         self.runs: list[Callable[[asyncio.Event, float], Coroutine[Any, Any, None]]] = []
-        self.jobs: list[Callable[[], Awaitable[None]]] = [functools.partial(service.sweep, substrate.relay), self._look]
+        self.jobs: list[Callable[[], Awaitable[None]]] = [
+            functools.partial(service.sweep, substrate.publisher),
+            self._look,
+        ]
         self.gateway: Gateway | None = None
         self.writer: Writer | None = None
 
@@ -231,23 +205,23 @@ class _Parts:
 
     async def _scheduler(self, stack: AsyncExitStack) -> None:
         s = self.substrate
-        scheduler = Scheduler(s.store, s.relay, s.clock)
+        scheduler = Scheduler(s.store, s.publisher, s.clock)
         self.runs.append(lambda stop, _: scheduler.run(stop))
-        self.jobs.append(Monitor(s.store, s.broker, s.clock).run)
+        self.jobs.append(QueueMetrics(s.store, s.broker, s.clock).run)
         fetcher = await stack.enter_async_context(missing_fetcher(s))
         self.runs.append(lambda stop, _: fetcher.run(stop))
         webhooks = await stack.enter_async_context(Transport(connections=WEBHOOK_CONNECTIONS))
-        watcher = Watcher(s.store, s.clock, s.environ, webhooks, settings_.secret_key(s.settings))
+        watcher = AlarmWatcher(s.store, s.clock, s.environ, webhooks, settings_.secret_key(s.settings))
         self.runs.append(lambda stop, _: watcher.run(stop))
         if s.settings.retention_days:
-            sweeper = Sweeper(s.store, s.clock, s.settings.retention_days)
+            sweeper = Retention(s.store, s.clock, s.settings.retention_days)
             self.runs.append(lambda stop, _: sweeper.run(stop))
 
     async def _reader(self, stack: AsyncExitStack) -> None:
         s = self.substrate
         transport = await stack.enter_async_context(Transport(connections=ERP_CONNECTIONS))
         omnitron = OmnitronSessions(transport, s.environ, s.clock)
-        reader = Reader(s.store, s.broker, s.relay, s.clock, s.environ, transport, omnitron)
+        reader = Reader(s.store, s.broker, s.publisher, s.clock, s.environ, transport, omnitron)
         self._stage(
             Stage(
                 "reader", READ_PREFETCH, lambda _: [messages.READ_QUEUE], lambda m, _: reader.handle(m), reader.give_up
@@ -256,8 +230,8 @@ class _Parts:
 
     async def _transformer(self, stack: AsyncExitStack) -> None:
         s = self.substrate
-        jails = await stack.enter_async_context(Jails(best_effort=s.settings.jail == "best-effort"))
-        transformer = Transformer(s.store, s.broker, s.relay, s.clock, jails)
+        sandbox = await stack.enter_async_context(Sandbox(best_effort=s.settings.jail == "best-effort"))
+        transformer = Transformer(s.store, s.broker, s.publisher, s.clock, sandbox)
         self._stage(
             Stage(
                 "transformer",
@@ -271,7 +245,7 @@ class _Parts:
     async def _writer(self, stack: AsyncExitStack) -> None:
         s = self.substrate
         transport = await stack.enter_async_context(Transport(connections=OMNITRON_CONNECTIONS))
-        inspector = await stack.enter_async_context(Inspector(s.clock, Allowed(s.settings.preflight_allow_private)))
+        inspector = await stack.enter_async_context(ImageProbe(s.clock, Allowed(s.settings.preflight_allow_private)))
         writer = Writer(s.store, s.broker, s.clock, OmnitronSessions(transport, s.environ, s.clock), inspector)
         stack.push_async_callback(writer.close)
         self.writer = writer
@@ -290,10 +264,10 @@ class _Parts:
     async def _gateway(self, stack: AsyncExitStack) -> None:
         s = self.substrate
         key = settings_.secret_key(s.settings)
-        jails = await stack.enter_async_context(Jails())
-        tools = api_tools(s.store, jails, await stack.enter_async_context(missing_fetcher(s)))
-        self.gateway = Gateway(s.store, s.broker, s.relay, s.clock, key, ready=self.problems, tools=tools)
-        self._stage(OutboundQueue(Outbound(s.store, s.broker, s.relay, s.clock)).stage)
+        sandbox = await stack.enter_async_context(Sandbox())
+        tools = api_tools(s.store, sandbox, await stack.enter_async_context(missing_fetcher(s)))
+        self.gateway = Gateway(s.store, s.broker, s.publisher, s.clock, key, ready=self.problems, tools=tools)
+        self._stage(OutboundQueue(Outbound(s.store, s.broker, s.publisher, s.clock)).stage)
 
     def _stage(self, stage: Stage) -> None:
         self.runs.append(Service(stage, self.substrate.store, self.substrate.broker).run)

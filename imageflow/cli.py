@@ -21,25 +21,32 @@ import msgspec
 import orjson
 import uvloop
 
-from imageflow import __version__, bootstrap, changes, flowfile, log, parked, secret, trial
+from imageflow import __version__, bootstrap, secret
 from imageflow import settings as settings_
-from imageflow import trace as tracing
-from imageflow.bootstrap import DataDirBusy, Substrate
+from imageflow.actions import dead_letters
+from imageflow.actions import runs as run_actions
+from imageflow.actions.run_watch import follow, nothing_missing, summarize
+from imageflow.actions.runs import Actor, inbound
+from imageflow.bootstrap import Substrate
 from imageflow.broker import Outgoing
-from imageflow.changes import Actor, inbound
 from imageflow.clock import SystemClock, iso
 from imageflow.errors import FlowFileError, ImageFlowError, Problem
-from imageflow.flow import Definition, Flow
-from imageflow.follow import follow, nothing_missing, summarize
+from imageflow.flows import file as flow_file
 from imageflow.gateway.access import MAX_KEY_DAYS, add_key, add_user
-from imageflow.messages import OUTBOUND_QUEUE
+from imageflow.inspect import flow_cases
+from imageflow.inspect import product_history as tracing
+from imageflow.model import cron
+from imageflow.model.flow import Definition, Flow
+from imageflow.model.messages import OUTBOUND_QUEUE
+from imageflow.model.row import RowLog, shown
+from imageflow.model.run import FINAL, Run
 from imageflow.read import request
-from imageflow.row import RowLog, shown
-from imageflow.run import FINAL, Run
-from imageflow.schedule import alarm, trigger
+from imageflow.sandbox.supervisor import Sandbox
+from imageflow.schedule import alarm
 from imageflow.settings import Settings
-from imageflow.store import Act, ApiKey, ErrorGroup, OpenError, Store
-from imageflow.transform.script import Jails
+from imageflow.store import ApiKey, AuditEntry, ErrorGroup, OpenError, Store
+from imageflow.store.data_dir import DataDirBusy, data_dir_lock
+from imageflow.telemetry import log
 
 T = TypeVar("T")
 EPILOG = "\b\nSettings, from the environment:\n" + "\n".join(
@@ -154,13 +161,13 @@ def up(settings: Settings, flows: Path | None, port: int) -> None:
 async def _serve(
     settings: Settings, names: Sequence[str], port: int | None, documents: Sequence[dict[str, Any]]
 ) -> None:
-    with bootstrap.data_dir_lock(settings):
+    with data_dir_lock(settings):
         async with (
             bootstrap.stop_on_signals() as stop,
             bootstrap.open_substrate(settings, os.environ, consumer=True) as substrate,
         ):
             for document in documents:
-                await changes.save_flow(substrate.store, document, actor())
+                await run_actions.save_flow(substrate.store, document, actor())
             gc.freeze()  # what is loaded by now stays: the collector need not look at it again and again
             gc.set_threshold(*GC_THRESHOLDS)
             await bootstrap.run_services(substrate, names, stop, port=port)
@@ -195,7 +202,7 @@ def lint(files: tuple[Path, ...]) -> None:
 
 def _problems(path: Path) -> list[Problem]:
     try:
-        trial.read_cases(path) if flowfile.is_case_file(path) else _checked(path)
+        flow_cases.read_cases(path) if flow_file.is_case_file(path) else _checked(path)
     except FlowFileError as error:
         return error.problems
     return []
@@ -203,8 +210,8 @@ def _problems(path: Path) -> list[Problem]:
 
 def _checked(path: Path) -> dict[str, Any]:
     """A flow file's document, with everything checked. Raises FlowFileError with all problems."""
-    document: dict[str, Any] = flowfile.load(path)
-    flowfile.compiled(document)
+    document: dict[str, Any] = flow_file.load(path)
+    flow_file.compiled(document)
     return document
 
 
@@ -228,7 +235,7 @@ def _checked_all(paths: Sequence[Path]) -> list[dict[str, Any]]:
 def _load_dir(folder: Path | None) -> list[dict[str, Any]]:
     if folder is None:
         return []
-    return _checked_all(sorted(path for path in folder.iterdir() if flowfile.is_flow_file(path)))
+    return _checked_all(sorted(path for path in folder.iterdir() if flow_file.is_flow_file(path)))
 
 
 @flow.command()
@@ -237,7 +244,7 @@ def _load_dir(folder: Path | None) -> list[dict[str, Any]]:
 @click.pass_obj
 def apply(settings: Settings, files: tuple[Path, ...], force: bool) -> None:
     """Save flow files as new versions; all of them or none, and none that fails its cases (see `flow test`)."""
-    files = tuple(path for path in files if not flowfile.is_case_file(path))
+    files = tuple(path for path in files if not flow_file.is_case_file(path))
     if not files:
         raise click.UsageError("these are files with cases; there is no flow file among them")
     documents = _checked_all(files)
@@ -245,21 +252,21 @@ def apply(settings: Settings, files: tuple[Path, ...], force: bool) -> None:
         _pass_cases(settings, files)
 
     async def work(store: Store) -> list[Flow]:
-        return [await changes.save_flow(store, document, actor()) for document in documents]
+        return [await run_actions.save_flow(store, document, actor()) for document in documents]
 
     for saved in _with_store(settings, work):
         click.echo(f"{saved.name}: version {saved.version}")
 
 
-def _jails(settings: Settings) -> Jails:
-    return Jails(best_effort=settings.jail == "best-effort")
+def _sandbox(settings: Settings) -> Sandbox:
+    return Sandbox(best_effort=settings.jail == "best-effort")
 
 
 def _pass_cases(settings: Settings, files: Sequence[Path]) -> None:
     """Raises ImageFlowError where a flow file fails the cases beside it, and says which on stderr."""
-    found = [suite for suite in trial.suites(files) if suite.cases]
+    found = [suite for suite in flow_cases.suites(files) if suite.cases]
     lines: list[str] = []
-    if found and not run_async(trial.run_cases(_jails(settings), found, lines.append)):
+    if found and not run_async(flow_cases.run_cases(_sandbox(settings), found, lines.append)):
         click.echo("\n".join(lines), err=True)
         raise ImageFlowError("nothing is saved: a flow fails its cases (--force saves it all the same)")
 
@@ -269,11 +276,11 @@ def _pass_cases(settings: Settings, files: Sequence[Path]) -> None:
 @click.pass_obj
 def test_flows(settings: Settings, files: tuple[Path, ...]) -> None:
     """Run the cases beside flow files: NAME.test.yaml beside NAME.yaml, a list of {name, input, expect} (or error)."""
-    found = trial.suites(files)
+    found = flow_cases.suites(files)
     if not any(suite.cases for suite in found):
         names = ", ".join(f"{suite.path.stem}.test.yaml" for suite in found)
         raise click.UsageError(f"there are no cases: {names} would hold them")
-    if not run_async(trial.run_cases(_jails(settings), found, click.echo)):
+    if not run_async(flow_cases.run_cases(_sandbox(settings), found, click.echo)):
         raise click.exceptions.Exit(1)
 
 
@@ -299,7 +306,7 @@ def try_flow(
     if (file is None) == (run_id is None) or (page is not None and run_id is None):
         raise click.UsageError("give either --input FILE, or --from-run RUN with --page N")
     is_path = "/" in name or "." in name
-    definition = flowfile.parse(flowfile.load(Path(name))) if is_path else None
+    definition = flow_file.parse(flow_file.load(Path(name))) if is_path else None
     body = None if file is None else sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
 
     async def fetch(store: Store) -> tuple[Definition, bytes]:
@@ -309,13 +316,13 @@ def try_flow(
         await store.run(run_id)
         return wanted, (await store.page(run_id, page or 1)).body
 
-    async def work(wanted: Definition, answer: bytes) -> trial.Trial:
-        async with _jails(settings) as jails:
-            return await trial.attempt(jails, wanted, answer)
+    async def work(wanted: Definition, answer: bytes) -> flow_cases.Trial:
+        async with _sandbox(settings) as sandbox:
+            return await flow_cases.attempt(sandbox, wanted, answer)
 
     needed = (definition, body) if definition is not None and body is not None else _with_store(settings, fetch)
     result = run_async(work(*needed))
-    click.echo(trial.as_json(result) if as_json else trial.report(result))
+    click.echo(flow_cases.as_json(result) if as_json else flow_cases.report(result))
     if not result.ok:
         raise click.exceptions.Exit(1)
 
@@ -368,7 +375,7 @@ def show(settings: Settings, name: str, as_json: bool) -> None:
         item = await store.flow(name)
         schedule = item.definition.schedule
         now = SystemClock().now()
-        fires = trigger.next_fires(schedule, item.definition.timezone, now, 5) if schedule is not None else []
+        fires = cron.next_fires(schedule, item.definition.timezone, now, 5) if schedule is not None else []
         runs = [await summarize(store, run) for run in await store.runs(name, limit=5)]
         return {
             **_flow_line(item),
@@ -387,7 +394,7 @@ def show(settings: Settings, name: str, as_json: bool) -> None:
         click.echo(f"{key.replace('_', ' ')}: {', '.join(value) if isinstance(value, list) else value}")
     for item in runs:
         click.echo("run " + _run_text(item))
-    click.echo("---\n" + flowfile.dump(definition))
+    click.echo("---\n" + flow_file.dump(definition))
 
 
 @flow.command()
@@ -395,13 +402,13 @@ def show(settings: Settings, name: str, as_json: bool) -> None:
 @click.pass_obj
 def export(settings: Settings, name: str) -> None:
     """Print a flow as a flow file."""
-    click.echo(flowfile.dump(_with_store(settings, lambda store: store.flow(name)).document), nl=False)
+    click.echo(flow_file.dump(_with_store(settings, lambda store: store.flow(name)).document), nl=False)
 
 
 @flow.command()
 def schema() -> None:
     """Print the JSON Schema of flow files."""
-    print_json(flowfile.schema(), indent=True)
+    print_json(flow_file.schema(), indent=True)
 
 
 # runs and rows ------------------------------------------------------------------------------------------------------------
@@ -473,12 +480,12 @@ async def _run(
     async with _working(settings, alone=wait) as (substrate, own):
         store = substrate.store
         for document in documents:
-            await changes.save_flow(store, document, actor())
+            await run_actions.save_flow(store, document, actor())
         flow = await store.flow(name)
         if own:
-            for ref in flowfile.referenced_secrets(flow.definition):
+            for ref in flow_file.referenced_secrets(flow.definition):
                 secret.resolve(ref)
-        run_id = await changes.start_run(store, substrate.relay, name, ids, actor(), substrate.clock.now())
+        run_id = await run_actions.start_run(store, substrate.publisher, name, ids, actor(), substrate.clock.now())
         if not wait:
             return await summarize(store, await store.run(run_id))
         async with _services(substrate, enabled=own):
@@ -492,10 +499,10 @@ async def _run_missing(
     async with _working(settings, alone=wait) as (substrate, own), bootstrap.missing_fetcher(substrate) as fetcher:
         store = substrate.store
         for document in documents:
-            await changes.save_flow(store, document, actor())
+            await run_actions.save_flow(store, document, actor())
         flow = inbound(await store.flow(name))
         if own:
-            for ref in flowfile.referenced_secrets(flow.definition):
+            for ref in flow_file.referenced_secrets(flow.definition):
                 secret.resolve(ref)
         begun = await fetcher.ask_now(flow, getpass.getuser())
         if not begun.runs:
@@ -512,7 +519,7 @@ async def _working(settings: Settings, *, alone: bool) -> AsyncIterator[tuple[Su
     """The substrate, and whether this process is to run the services itself: embedded, and no other process does."""
     if settings.embedded and alone:
         try:
-            with bootstrap.data_dir_lock(settings):
+            with data_dir_lock(settings):
                 async with bootstrap.open_substrate(settings, os.environ, consumer=True) as substrate:
                     yield substrate, True
                     return
@@ -626,7 +633,7 @@ def errors(settings: Settings, run_id: str | None, flow_name: str | None, as_jso
         print_json([_error_object(group) for group in found])
         return
     for group in found:
-        click.echo(trial.printable_text(_error_text(group)))
+        click.echo(flow_cases.printable_text(_error_text(group)))
 
 
 def _error_object(group: ErrorGroup | OpenError) -> dict[str, Any]:
@@ -662,7 +669,7 @@ def retry_rows(settings: Settings, run_id: str, row: int | None, group: str | No
     async def work() -> dict[str, Any]:
         async with _working(settings, alone=wait) as (substrate, own):
             store = substrate.store
-            await changes.retry(store, substrate.relay, run_id, actor(), row=row, group=group)
+            await run_actions.retry(store, substrate.publisher, run_id, actor(), row=row, group=group)
             if not wait:
                 return await summarize(store, await store.run(run_id))
             async with _services(substrate, enabled=own):
@@ -686,10 +693,10 @@ def resume(settings: Settings, run_ids: tuple[str, ...], every: bool) -> None:
     async def work() -> list[tuple[str, int]]:
         async with bootstrap.open_substrate(settings, os.environ, consumer=False) as substrate:
             store, resumed = substrate.store, []
-            for run_id in run_ids or [run.run_id for run in await changes.active(store)]:
+            for run_id in run_ids or [run.run_id for run in await run_actions.active(store)]:
                 try:
-                    resumed.append((run_id, await changes.resume(store, substrate.broker, run_id, actor())))
-                except changes.NotRunnable:  # with --all: it ended meanwhile, or waits for its turn
+                    resumed.append((run_id, await run_actions.resume(store, substrate.broker, run_id, actor())))
+                except run_actions.NotRunnable:  # with --all: it ended meanwhile, or waits for its turn
                     if not every:
                         raise
             return resumed
@@ -713,8 +720,8 @@ def trace_product(settings: Settings, product: str, limit: int, as_json: bool) -
     """Show everything that happened to a product, from the ERP's row to Omnitron's answers. SKU: or a base code."""
 
     async def work(store: Store) -> tracing.Trace:
-        async with _jails(settings) as jails:
-            return await tracing.trace(store, jails, product, limit=limit)
+        async with _sandbox(settings) as sandbox:
+            return await tracing.trace(store, sandbox, product, limit=limit)
 
     found = _with_store(settings, work)
     click.echo(tracing.as_json(found) if as_json else tracing.report(found))
@@ -773,7 +780,7 @@ def set_watermark(settings: Settings, name: str, since: str, as_json: bool) -> N
             raise click.UsageError(f"not an ISO date, nor none: {since!r}") from error
         if instant is not None and instant.year < 1970:
             raise click.UsageError("a watermark before 1970 is none: say none")
-        await changes.set_watermark(store, name, instant, actor())
+        await run_actions.set_watermark(store, name, instant, actor())
         return await _watermark(store, name)
 
     _print_watermark(_with_store(settings, work), as_json=as_json)
@@ -809,8 +816,8 @@ def _print_watermark(found: dict[str, Any], *, as_json: bool) -> None:
 @click.option("--method", type=click.Choice(["GET", "POST"]), default="GET", show_default=True)
 def probe(url: str, header: tuple[str, ...], method: str) -> None:
     """Look at an ERP's endpoint: where its list is and how it pages. Prints what a flow file needs, with evidence."""
-    from imageflow.read import probe as probing
-    from imageflow.transport import Transport, exact_origin
+    from imageflow.http.client import Transport, exact_origin
+    from imageflow.inspect import probe as probing
 
     try:
         exact_origin(url)
@@ -921,7 +928,7 @@ PARKED_ALL = click.option("--all", "every", is_flag=True, help="All of them.")
 @click.pass_obj
 def list_parked(settings: Settings, limit: int, as_json: bool) -> None:
     """List parked messages, the oldest first."""
-    found = _with_broker(settings, lambda substrate: parked.look(substrate.broker, limit))
+    found = _with_broker(settings, lambda substrate: dead_letters.look(substrate.broker, limit))
     if as_json:
         print_json([msgspec.to_builtins(item) for item in found])
         return
@@ -936,7 +943,7 @@ def list_parked(settings: Settings, limit: int, as_json: bool) -> None:
 @click.pass_obj
 def show_parked(settings: Settings, wanted: str, body: bool, as_json: bool) -> None:
     """Show a parked message whole."""
-    found, content = _with_broker(settings, lambda substrate: parked.one(substrate.broker, wanted))
+    found, content = _with_broker(settings, lambda substrate: dead_letters.one(substrate.broker, wanted))
     if body:
         sys.stdout.buffer.write(content)
         return
@@ -971,19 +978,19 @@ def _settle_parked(settings: Settings, wanted: str | None, *, every: bool, verb:
     if (wanted is None) != every:
         raise click.UsageError("give either the ID of a parked message (see `parked list`), or --all")
 
-    async def work(substrate: Substrate) -> list[parked.Parked]:
-        act = parked.replay if verb == "replay" else parked.drop
+    async def work(substrate: Substrate) -> list[dead_letters.Parked]:
+        act = dead_letters.replay if verb == "replay" else dead_letters.drop
         done = await act(substrate.broker, wanted)
         for item in done:
             about = {"queue": item.queue, "flow": item.flow, "reason": item.reason}
-            await substrate.store.note(actor().act(f"parked.{verb}", f"message {item.id}", **about))
+            await substrate.store.note(actor().entry(f"parked.{verb}", f"message {item.id}", **about))
         return done
 
     for item in _with_broker(settings, work):
         click.echo(f"{'sent to ' + item.queue if verb == 'replay' else 'dropped'}: {item.id}")
 
 
-def _parked_text(item: parked.Parked) -> str:
+def _parked_text(item: dead_letters.Parked) -> str:
     about = f"{item.queue or '?'}{' (flow ' + item.flow + ')' if item.flow else ''}"
     return f"{item.id}  {item.parked_at:25}  {about:40}  {item.bytes:,} bytes  {item.reason}"
 
@@ -1035,7 +1042,7 @@ def emulate(which: str, port: int, host: str, rows: int, fault: tuple[str, ...],
 @click.pass_obj
 def demo(settings: Settings, rows: int, serve: bool, as_json: bool) -> None:
     """Fake ERP, fake Omnitron and all services: run the main job and check the result."""
-    from imageflow.demo import demonstrate, report
+    from imageflow.commands.demo import demonstrate, report
 
     if rows < 1:
         raise click.UsageError("--rows: at least 1")
@@ -1109,14 +1116,14 @@ def migrate_data(settings: Settings, source: str | None, from_env: str | None, a
 
     Nothing may be in flight: let runs end and stop all services before.
     """
-    from imageflow import moving
+    from imageflow.actions import migrate_data
 
     if (source is None) == (from_env is None):
         raise click.UsageError("give either --from or --from-env")
     text = source if from_env is None else os.environ.get(from_env)
     if not text:
         raise click.UsageError(f"--from-env: the variable {from_env} is not set")
-    moved = run_async(moving.move(moving.origin(text), settings))
+    moved = run_async(migrate_data.move(migrate_data.origin(text), settings))
     if as_json:
         print_json({item.table: item.rows for item in moved})
         return
@@ -1143,8 +1150,8 @@ def add(settings: Settings, name: str, role: str) -> None:
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
     else:
         password = sys.stdin.readline().rstrip("\r\n")
-    act = actor().act("user.save", f"user {name}", role=role)
-    _with_store(settings, lambda store: add_user(store, name, password, role, act=act))
+    entry = actor().entry("user.save", f"user {name}", role=role)
+    _with_store(settings, lambda store: add_user(store, name, password, role, audit=entry))
     click.echo(f"{name}: {role}")
 
 
@@ -1166,8 +1173,8 @@ def list_users(settings: Settings, as_json: bool) -> None:
 @click.pass_obj
 def remove_user(settings: Settings, name: str) -> None:
     """Remove a user; their tokens end within ten seconds."""
-    act = actor().act("user.remove", f"user {name}")
-    _with_store(settings, lambda store: store.remove_user(name, act=act))
+    entry = actor().entry("user.remove", f"user {name}")
+    _with_store(settings, lambda store: store.remove_user(name, audit=entry))
     click.echo(f"{name}: removed")
 
 
@@ -1188,11 +1195,11 @@ def add_flow_key(settings: Settings, flow_name: str, name: str, days: int | None
     """Make a key for posting to a flow, and print it: this once."""
     secret_key = settings_.secret_key(settings)
 
-    def act(key_id: str) -> Act:
-        return actor().act("key.add", f"key {key_id}", flow=flow_name, name=name, days=days)
+    def entry(key_id: str) -> AuditEntry:
+        return actor().entry("key.add", f"key {key_id}", flow=flow_name, name=name, days=days)
 
     made, text = _with_store(
-        settings, lambda store: add_key(store, secret_key, flow_name, name, days, SystemClock(), act)
+        settings, lambda store: add_key(store, secret_key, flow_name, name, days, SystemClock(), entry)
     )
     if as_json:
         print_json({"key": text, **_key_line(made)})
@@ -1226,8 +1233,8 @@ def list_keys(settings: Settings, flow_name: str | None, as_json: bool) -> None:
 @click.pass_obj
 def revoke_key(settings: Settings, key_id: str) -> None:
     """Revoke a key; it ends within ten seconds."""
-    act = actor().act("key.revoke", f"key {key_id}")
-    gone = _with_store(settings, lambda store: store.revoke_key(key_id, act=act))
+    entry = actor().entry("key.revoke", f"key {key_id}")
+    gone = _with_store(settings, lambda store: store.revoke_key(key_id, audit=entry))
     click.echo(f"{gone.name}: key {gone.id} of {gone.flow} revoked")
 
 

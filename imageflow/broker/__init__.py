@@ -4,7 +4,7 @@ Two adapters, `sqlite.py` (one process, one file) and `rabbitmq.py`; tests/contr
 
 - `publish` returns when the message is durable (committed, or confirmed by the broker), else it raises: BrokerError
   when the broker is away or does not answer within the deadline, QueueFullError when the queue takes no more.
-- A delivery is on loan until exactly one of ack, retry, park or hand_back. What a dead process held comes back, with
+- A delivery is on loan until exactly one of ack, retry, park or requeue. What a dead process held comes back, with
   `deliveries` raised by one.
 - Delays are steps of retry.LADDER; a delayed message does not block those behind it, and comes back to its own queue.
 - Queues are made on first use, by publisher or consumer.
@@ -93,7 +93,7 @@ class Delivery(Protocol):
         """
         ...
 
-    async def hand_back(self) -> None:
+    async def requeue(self) -> None:
         """Give it back at once, for any consumer.
 
         RabbitMQ counts that in `deliveries`, and parks a message that came back DELIVERY_LIMIT times: what has to wait

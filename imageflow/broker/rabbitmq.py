@@ -45,10 +45,10 @@ from aiormq.exceptions import (
 from pamqp.exceptions import PAMQPException
 from yarl import URL
 
-from imageflow import retry
 from imageflow.broker import DELIVERY_LIMIT, PUBLISH_SECONDS, QUEUE_LIMIT, Depth, Outgoing, parked, retried
 from imageflow.errors import BrokerError, QueueFullError
-from imageflow.messages import OUTBOUND_QUEUE, PARKED_QUEUE
+from imageflow.model import retry_ladder
+from imageflow.model.messages import OUTBOUND_QUEUE, PARKED_QUEUE
 from imageflow.secret import Secret
 
 EXCHANGE = "imageflow"
@@ -569,7 +569,7 @@ class _Topology:
         """The exchanges, the parked queue and the ladder."""
         await session.ask(lambda channel: channel.exchange_declare(EXCHANGE, exchange_type="direct", durable=True))
         await self._declare(session, PARKED_QUEUE, queue_arguments(PARKED_QUEUE), EXCHANGE)
-        for seconds in retry.LADDER:
+        for seconds in retry_ladder.LADDER:
             await self._declare_step(session, delay_name(seconds), delay_arguments(seconds))
         session.shared_declared = True
 
@@ -623,7 +623,7 @@ class _Parcel(NamedTuple):
 
 
 def _parcel(message: Outgoing) -> _Parcel:
-    exchange = delay_name(retry.step(message.delay)) if message.delay > 0 else EXCHANGE
+    exchange = delay_name(retry_ladder.step(message.delay)) if message.delay > 0 else EXCHANGE
     return _Parcel(message.queue, exchange, message.body, message.headers)
 
 
@@ -740,7 +740,7 @@ class _Lease:
     async def ack(self, tag: int) -> None:
         await self._settle(self._channel.basic_ack(tag, wait=False))
 
-    async def hand_back(self, tag: int) -> None:
+    async def requeue(self, tag: int) -> None:
         await self._settle(self._channel.basic_nack(tag, requeue=True, wait=False))
 
     async def _settle(self, settling: Any) -> None:
@@ -777,14 +777,14 @@ class _Delivery:
             if proceed:
                 await self._lease.ack(self._tag)
 
-    async def hand_back(self) -> None:
+    async def requeue(self) -> None:
         async with self._settling() as proceed:
             if proceed:
-                await self._lease.hand_back(self._tag)
+                await self._lease.requeue(self._tag)
 
     async def retry(self, delay: float, *, failed: bool = True) -> None:
         headers = retried(self.headers, failed=failed)
-        await self._replace(Outgoing(self.queue, self.body, max(delay, retry.LADDER[0]), headers))
+        await self._replace(Outgoing(self.queue, self.body, max(delay, retry_ladder.LADDER[0]), headers))
 
     async def park(self, reason: str) -> None:
         headers = parked(self.headers, self.queue, reason, time.time())
@@ -908,7 +908,7 @@ class _Consumer:
             self._received += 1
             delivery = _Delivery(self._broker, lease, message)
             if lease.retired:
-                await delivery.hand_back()
+                await delivery.requeue()
                 return
             self._fetched.append(delivery)
             self.wake()
@@ -952,5 +952,5 @@ class _Consumer:
         fetched = list(self._fetched)
         self._fetched.clear()
         for delivery in fetched:
-            await delivery.hand_back()
+            await delivery.requeue()
         lease.retired = True

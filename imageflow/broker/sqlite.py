@@ -26,10 +26,10 @@ from urllib.parse import quote
 
 import msgspec
 
-from imageflow import retry
 from imageflow.broker import PUBLISH_SECONDS, QUEUE_LIMIT, Depth, Outgoing, parked, retried
 from imageflow.errors import BrokerError, QueueFullError
-from imageflow.messages import PARKED_QUEUE
+from imageflow.model import retry_ladder
+from imageflow.model.messages import PARKED_QUEUE
 
 SCHEMA_VERSION = 1
 SCHEMA = """
@@ -65,7 +65,7 @@ BATCH = 1000
 """Operations in one transaction, at most: nobody waits long for the others'."""
 
 RECOUNT_SECONDS = 1.0
-LONGEST_DELAY = retry.LADDER[-1]
+LONGEST_DELAY = retry_ladder.LADDER[-1]
 
 T = TypeVar("T")
 _headers_from = msgspec.json.Decoder(dict[str, str]).decode
@@ -183,15 +183,17 @@ class _Delivery:
         await self._settle(lambda file: file.replace(self._id))
 
     async def retry(self, delay: float, *, failed: bool = True) -> None:
-        again = Outgoing(self.queue, self.body, max(delay, retry.LADDER[0]), retried(self.headers, failed=failed))
+        again = Outgoing(
+            self.queue, self.body, max(delay, retry_ladder.LADDER[0]), retried(self.headers, failed=failed)
+        )
         await self._settle(lambda file: file.replace(self._id, again))
 
     async def park(self, reason: str) -> None:
         aside = Outgoing(PARKED_QUEUE, self.body, headers=parked(self.headers, self.queue, reason, time.time()))
         await self._settle(lambda file: file.replace(self._id, aside))
 
-    async def hand_back(self) -> None:
-        await self._settle(lambda file: file.hand_back(self.queue, [self._id]))
+    async def requeue(self) -> None:
+        await self._settle(lambda file: file.requeue(self.queue, [self._id]))
 
     async def _settle(self, work: Callable[[_File], None]) -> None:
         # A cancelled caller leaves the work with the thread, which does it: the loan counts as settled. After an error
@@ -225,14 +227,14 @@ class _Seen:
 
     async def retry(self, delay: float, *, failed: bool = True) -> None:
         await self._replace(
-            Outgoing(self.queue, self.body, max(delay, retry.LADDER[0]), retried(self.headers, failed=failed))
+            Outgoing(self.queue, self.body, max(delay, retry_ladder.LADDER[0]), retried(self.headers, failed=failed))
         )
 
     async def park(self, reason: str) -> None:
         headers = parked(self.headers, self.queue, reason, time.time())
         await self._replace(Outgoing(PARKED_QUEUE, self.body, headers=headers))
 
-    async def hand_back(self) -> None:
+    async def requeue(self) -> None:
         """It never left."""
 
     async def _replace(self, new: Outgoing | None = None) -> None:
@@ -304,7 +306,7 @@ class _Consumer:
         ids = [delivery._id for delivery in self._fetched]
         self._fetched.clear()
         if ids and self.broker._file is not None:
-            self.broker._file.post(lambda file: file.hand_back(self.queue, ids))
+            self.broker._file.post(lambda file: file.requeue(self.queue, ids))
 
 
 class _Job(NamedTuple):
@@ -533,7 +535,7 @@ class _File:
         return int(count)
 
     def _insert(self, message: Outgoing) -> None:
-        due = time.time() + retry.step(message.delay) if message.delay > 0 else None
+        due = time.time() + retry_ladder.step(message.delay) if message.delay > 0 else None
         headers = msgspec.json.encode(dict(message.headers)).decode()
         self._sql.execute(INSERT, (message.queue, headers, message.body, due))
         if due is None:
@@ -565,7 +567,7 @@ class _File:
         if new is not None and ended:
             self._insert(new)
 
-    def hand_back(self, queue: str, ids: Sequence[int]) -> None:
+    def requeue(self, queue: str, ids: Sequence[int]) -> None:
         self._sql.executemany("UPDATE message SET lent = 0 WHERE id = ?", [(one,) for one in ids])
         self._news.add(queue)
 

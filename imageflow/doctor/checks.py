@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from imageflow import messages
 from imageflow.doctor.facts import Database, Embedded, Facts, FlowFacts, Queue, Rabbit
+from imageflow.model import messages
 
 Level = Literal["wrong", "warning", "unseen", "ok"]
 

@@ -26,8 +26,8 @@ from yarl import URL
 from imageflow.doctor.checks import NEEDED_FEATURES
 from imageflow.doctor.facts import Queue, Rabbit
 from imageflow.errors import ImageFlowError, TransportError
+from imageflow.http.client import Answer, Transport
 from imageflow.secret import Secret
-from imageflow.transport import Answer, Transport
 
 CONNECT_SECONDS = 10.0
 ASK_SECONDS = 5.0

@@ -12,19 +12,22 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from imageflow import bootstrap, flowfile, messages, retry, secret
+from imageflow import secret
 from imageflow.broker.rabbitmq import delay_arguments, delay_name, queue_arguments
 from imageflow.broker.sqlite import messages_in
 from imageflow.clock import SystemClock
 from imageflow.doctor import rabbit
 from imageflow.doctor.facts import Database, Embedded, Facts, FlowFacts, Rabbit
 from imageflow.errors import ImageFlowError, SecretError
-from imageflow.flow import Flow
+from imageflow.flows import file as flow_file
+from imageflow.model import messages, retry_ladder
+from imageflow.model.flow import Flow
+from imageflow.sandbox import supervisor
 from imageflow.secret import Secret
 from imageflow.settings import Settings
 from imageflow.store.checkup import checkup
 from imageflow.store.connect import connect
-from imageflow.transform import script
+from imageflow.store.data_dir import DataDirBusy, data_dir_lock
 
 DATABASE_SECONDS = 20.0
 
@@ -52,7 +55,7 @@ def queues(flows: list[str]) -> dict[str, dict[str, Any]]:
     """The queues that there should be, with their arguments."""
     shared = [messages.READ_QUEUE, messages.OUTBOUND_QUEUE, messages.PARKED_QUEUE]
     of_flows = [queue(flow) for flow in flows for queue in (messages.transform_queue, messages.write_queue)]
-    ladder = {delay_name(seconds): delay_arguments(seconds) for seconds in retry.LADDER}
+    ladder = {delay_name(seconds): delay_arguments(seconds) for seconds in retry_ladder.LADDER}
     return {name: queue_arguments(name) for name in [*shared, *of_flows]} | ladder
 
 
@@ -79,9 +82,9 @@ def _running(settings: Settings) -> bool:
     if not (settings.data_dir / "lock").exists():
         return False
     try:
-        with bootstrap.data_dir_lock(settings):
+        with data_dir_lock(settings):
             return False
-    except bootstrap.DataDirBusy:
+    except DataDirBusy:
         return True
 
 
@@ -121,7 +124,7 @@ def _where(url: Secret) -> str:
 
 def _flow(flow: Flow, environ: Mapping[str, str]) -> FlowFacts:
     missing = []
-    for ref in flowfile.referenced_secrets(flow.definition):
+    for ref in flow_file.referenced_secrets(flow.definition):
         try:
             secret.resolve(ref, environ)
         except SecretError as error:
@@ -131,7 +134,7 @@ def _flow(flow: Flow, environ: Mapping[str, str]) -> FlowFacts:
 
 def _layers() -> tuple[dict[str, str | None], str | None]:
     try:
-        return script.layers(), None
+        return supervisor.layers(), None
     except ImageFlowError as error:
         return {}, str(error)
 

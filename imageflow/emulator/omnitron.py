@@ -41,7 +41,7 @@ from imageflow.emulator.server import (
     dropped,
     json_answer,
 )
-from imageflow.imageset import IMAGE_TYPES, Image
+from imageflow.model.imageset import IMAGE_TYPES, Image
 
 LOGIN_PATHS = frozenset(("/api/v1/auth/login/", "/api/i1/auth/login/"))
 IMAGES_PATHS = frozenset(("/api/v1/downloadable-image/", "/api/i1/downloadable_image/"))

@@ -22,11 +22,11 @@ import msgspec
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from imageflow import metrics
 from imageflow.clock import Clock
 from imageflow.errors import ImageFlowError
-from imageflow.gateway.problem import Refusal
-from imageflow.store import Act, ApiKey, Store, User
+from imageflow.gateway.problem_details import Refusal
+from imageflow.store import ApiKey, AuditEntry, Store, User
+from imageflow.telemetry import metrics
 
 Role = Literal["viewer", "operator", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -98,7 +98,7 @@ def _normal(password: str) -> bytes:
     return unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")
 
 
-async def add_user(store: Store, name: str, password: str, role: str, *, act: Act | None = None) -> None:
+async def add_user(store: Store, name: str, password: str, role: str, *, audit: AuditEntry | None = None) -> None:
     """Add a user or change their password and role. Raises UserError that says what is wrong."""
     if not _NAME.fullmatch(name):
         raise UserError("a user's name is 1 to 150 of the letters a-z and A-Z, digits and . _ @ + -")
@@ -108,7 +108,7 @@ async def add_user(store: Store, name: str, password: str, role: str, *, act: Ac
         raise UserError(f"a password has {MIN_PASSWORD_CHARS} to {MAX_PASSWORD_CHARS} characters")
     password_hash = await asyncio.to_thread(_hasher.hash, _normal(password))
     user = msgspec.convert({"name": name, "password_hash": password_hash, "role": role}, User)
-    await store.save_user(user, act=act)
+    await store.save_user(user, audit=audit)
 
 
 async def add_token(store: Store, secret_key: bytes, user: str, clock: Clock, seconds: float) -> str:
@@ -124,11 +124,17 @@ def may(user: User, role: Role) -> bool:
 
 
 async def add_key(
-    store: Store, secret_key: bytes, flow: str, name: str, days: int | None, clock: Clock, act: Callable[[str], Act]
+    store: Store,
+    secret_key: bytes,
+    flow: str,
+    name: str,
+    days: int | None,
+    clock: Clock,
+    audit: Callable[[str], AuditEntry],
 ) -> tuple[ApiKey, str]:
     """A new key of a flow, good for `days` (None: until it is revoked), and its text, which nobody can show again.
 
-    `act` makes the audit log's entry, given the key's id. Raises NotFoundError without that flow, UserError that says
+    `audit` makes the audit log's entry, given the key's id. Raises NotFoundError without that flow, UserError that says
     what is wrong.
     """
     if not 1 <= len(name.strip()) <= MAX_KEY_NAME_CHARS or not name.isprintable():
@@ -140,9 +146,9 @@ async def add_key(
     expires_at = None if days is None else now + timedelta(days=days)
     text = KEY_PREFIX + secrets.token_urlsafe(32)
     key_id = secrets.token_hex(6)
-    entry = act(key_id)
+    entry = audit(key_id)
     key = ApiKey(key_id, flow, name.strip(), entry.who, now, expires_at)
-    await store.add_key(key, digest(secret_key, text), act=entry)
+    await store.add_key(key, digest(secret_key, text), audit=entry)
     return key, text
 
 
@@ -305,9 +311,11 @@ class Access:
             await self._store.revoke_token(digest(self._secret_key, token))
         self.forget()
 
-    async def add_key(self, flow: str, name: str, days: int | None, act: Callable[[str], Act]) -> tuple[ApiKey, str]:
+    async def add_key(
+        self, flow: str, name: str, days: int | None, audit: Callable[[str], AuditEntry]
+    ) -> tuple[ApiKey, str]:
         """See `add_key` above."""
-        return await add_key(self._store, self._secret_key, flow, name, days, self._clock, act)
+        return await add_key(self._store, self._secret_key, flow, name, days, self._clock, audit)
 
     def forget(self) -> None:
         """Users or keys have changed: ask the store again."""

@@ -11,20 +11,20 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from imageflow.actions.runs import Actor, NotRunnable
 from imageflow.broker import Broker
-from imageflow.changes import Actor, NotRunnable
 from imageflow.clock import Clock
 from imageflow.errors import FlowFileError, NotFoundError
 from imageflow.gateway import docs, openapi, shapes
 from imageflow.gateway.access import Access, UserError, may
-from imageflow.gateway.body import Reader
-from imageflow.gateway.desk import Call, Desk, LateRelay, Tools
+from imageflow.gateway.deps import Call, Deps, LatePublisher, Tools
 from imageflow.gateway.endpoints import ENDPOINTS, JSON, Endpoint
-from imageflow.gateway.flows import Flows
-from imageflow.gateway.people import People
-from imageflow.gateway.problem import Refusal
-from imageflow.gateway.runs import Runs
-from imageflow.gateway.watch import Watch
+from imageflow.gateway.handlers_flows import FlowHandlers
+from imageflow.gateway.handlers_ops import OpsHandlers
+from imageflow.gateway.handlers_runs import RunHandlers
+from imageflow.gateway.handlers_users import UserHandlers
+from imageflow.gateway.problem_details import Refusal
+from imageflow.gateway.request_body import Reader
 from imageflow.store import Store, User
 
 Handler = Callable[[Call], Awaitable[Any]]
@@ -39,8 +39,8 @@ class Api:
     ) -> None:
         self._access = access
         self._reader = reader
-        desk = Desk(store, broker, LateRelay(store, broker), clock, access, tools)
-        self._handlers = (Flows(desk), Runs(desk), Watch(desk), People(desk))
+        deps = Deps(store, broker, LatePublisher(store, broker), clock, access, tools)
+        self._handlers = (FlowHandlers(deps), RunHandlers(deps), OpsHandlers(deps), UserHandlers(deps))
 
     def routes(self) -> list[web.RouteDef]:
         """The routes of all endpoints but those of other modules, and of the document and its page."""

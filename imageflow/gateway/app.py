@@ -13,19 +13,19 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from imageflow import metrics
 from imageflow.broker import Broker
 from imageflow.clock import Clock, iso
 from imageflow.errors import ImageFlowError, SettingsError
-from imageflow.gateway import nifi
+from imageflow.gateway import integrator
 from imageflow.gateway.access import Access, add_token, add_user
 from imageflow.gateway.api import Api
-from imageflow.gateway.body import MAX_FORM_BYTES, Reader
-from imageflow.gateway.desk import Tools
+from imageflow.gateway.deps import Tools
 from imageflow.gateway.outbound import NDJSON_TYPES, QUEUE_LIMIT, Outbound, check_key, parse
-from imageflow.gateway.problem import CONTENT_TYPE, Refusal, refusal
-from imageflow.relay import Relay
+from imageflow.gateway.problem_details import CONTENT_TYPE, Refusal, refusal
+from imageflow.gateway.request_body import MAX_FORM_BYTES, Reader
+from imageflow.runtime.outbox_publisher import OutboxPublisher
 from imageflow.store import AcceptedPost, Store
+from imageflow.telemetry import metrics
 
 __all__ = ("Gateway", "add_token", "add_user", "application", "monitoring", "monitoring_routes", "serve")
 
@@ -69,7 +69,7 @@ class Gateway:
         self,
         store: Store,
         broker: Broker,
-        relay: Relay,
+        publisher: OutboxPublisher,
         clock: Clock,
         secret_key: bytes,
         *,
@@ -79,9 +79,9 @@ class Gateway:
         tools: Tools | None = None,
     ) -> None:
         self._access = Access(store, secret_key, clock)
-        self._outbound = Outbound(store, broker, relay, clock, queue_limit=queue_limit)
+        self._outbound = Outbound(store, broker, publisher, clock, queue_limit=queue_limit)
         self._reader = reader or Reader()
-        self._nifi = nifi.Integrator(store, self._access, self._reader)
+        self._nifi = integrator.Integrator(store, self._access, self._reader)
         self._api = Api(store, broker, clock, self._access, self._reader, tools).routes() if tools else []
         self._ready = ready
 

@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from imageflow.actions.dead_letters import Parked
 from imageflow.gateway import shapes
 from imageflow.gateway.access import Role
-from imageflow.gateway.body import MAX_BODY_BYTES, MAX_FORM_BYTES
+from imageflow.gateway.request_body import MAX_BODY_BYTES, MAX_FORM_BYTES
 from imageflow.gateway.shapes import Page
-from imageflow.parked import Parked
 from imageflow.store import ErrorGroup
 
 JSON = "application/json"

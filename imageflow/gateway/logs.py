@@ -1,4 +1,4 @@
-"""Runs, steps and rows as the logs of Akinon's Integrator: main (1), sub (2) and line (3) logs.
+"""RunHandlers, steps and rows as the logs of Akinon's Integrator: main (1), sub (2) and line (3) logs.
 
 Their numbers: state 1 start, 2 in progress, 3 finished; status 1 in progress, 2 success, 3 failed, 4 empty. Instants are
 milliseconds since 1970, as text. A run's id is its `filename_uuid`; its steps and rows have it as
@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from imageflow.flow import Definition
-from imageflow.gateway.problem import Refusal
-from imageflow.row import RowLog
-from imageflow.run import Run
+from imageflow.gateway.problem_details import Refusal
+from imageflow.model.flow import Definition
+from imageflow.model.row import RowLog
+from imageflow.model.run import Run
 
 MAIN, SUB, LINE = 1, 2, 3
 START, IN_PROGRESS, FINISHED = 1, 2, 3

@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
-from imageflow import __version__, flowschema
-from imageflow.gateway import problem, shapes
+from imageflow import __version__
+from imageflow.flows import schema
+from imageflow.gateway import problem_details, shapes
 from imageflow.gateway.endpoints import FLOW_FILE, JSON, Endpoint
 
 Json = dict[str, Any]
@@ -79,9 +80,9 @@ class _Schemas:
 
 def _flow_file() -> Json:
     """The JSON Schema of flow files, its definitions as components."""
-    schema = flowschema.schema()
-    parts = {"FlowFile": schema, **{f"FlowFile.{name}": part for name, part in schema.pop("$defs").items()}}
-    del schema["$schema"]
+    document = schema.schema()
+    parts = {"FlowFile": document, **{f"FlowFile.{name}": part for name, part in document.pop("$defs").items()}}
+    del document["$schema"]
     text = msgspec.json.encode(parts).replace(b"#/$defs/", b"#/components/schemas/FlowFile.")
     moved: Json = msgspec.json.decode(text)
     return moved
@@ -159,7 +160,7 @@ def _done(endpoint: Endpoint, schemas: _Schemas) -> Json:
 def _refused(status: int, schemas: _Schemas) -> Json:
     response: Json = {
         "description": _WHY[status],
-        "content": {problem.CONTENT_TYPE: {"schema": schemas[shapes.Problem]}},
+        "content": {problem_details.CONTENT_TYPE: {"schema": schemas[shapes.Problem]}},
     }
     if status in (429, 503):
         response["headers"] = _RETRY_AFTER

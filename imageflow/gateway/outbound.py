@@ -13,17 +13,18 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 
-from imageflow import pointer, tracing
+from imageflow import pointer
 from imageflow.broker import Broker
 from imageflow.clock import Clock
 from imageflow.errors import BrokerError, NotFoundError, QueueFullError
-from imageflow.flow import NAME_PATTERN, Definition, Flow
-from imageflow.gateway.problem import Refusal
-from imageflow.messages import MAX_INLINE_BODY_BYTES, MAX_MESSAGE_BYTES, PageRead, decode, encode, transform_queue
-from imageflow.page import ROWS_PER_PAGE_LIMIT
-from imageflow.relay import Relay
-from imageflow.run import Run, Trigger, new_run_id
+from imageflow.gateway.problem_details import Refusal
+from imageflow.model.flow import NAME_PATTERN, Definition, Flow
+from imageflow.model.messages import MAX_INLINE_BODY_BYTES, MAX_MESSAGE_BYTES, PageRead, decode, encode, transform_queue
+from imageflow.model.page import ROWS_PER_PAGE_LIMIT
+from imageflow.model.run import Run, Trigger, new_run_id
+from imageflow.runtime.outbox_publisher import OutboxPublisher
 from imageflow.store import AcceptedPost, Store, Unsent
+from imageflow.telemetry import tracing
 
 QUEUE_LIMIT = 10_000
 """Posts of one flow that may wait to be transformed; after that, 429."""
@@ -160,11 +161,17 @@ class Outbound:
     """Accepts posts: the flow is found, there is room, the rows are durable, the transformer is told."""
 
     def __init__(
-        self, store: Store, broker: Broker, relay: Relay, clock: Clock, *, queue_limit: int = QUEUE_LIMIT
+        self,
+        store: Store,
+        broker: Broker,
+        publisher: OutboxPublisher,
+        clock: Clock,
+        *,
+        queue_limit: int = QUEUE_LIMIT,
     ) -> None:
         self._store = store
         self._broker = broker
-        self._relay = relay
+        self._publisher = publisher
         self._clock = clock
         self._queue_limit = queue_limit
         self._full: dict[str, tuple[float, bool]] = {}
@@ -244,7 +251,7 @@ class Outbound:
         """Publish what the outbox has of the post. Whatever hinders that now, the sweep of the outbox does it later."""
         try:
             async with asyncio.timeout(SEND_SECONDS):
-                await self._relay.send(accepted.outbox, instead=inlined(accepted.outbox, post.text))
+                await self._publisher.send(accepted.outbox, instead=inlined(accepted.outbox, post.text))
         except QueueFullError:
             self._remember(flow, full=True)
         except Exception as error:

@@ -16,14 +16,14 @@ from typing import NamedTuple
 
 import structlog
 
-from imageflow import metrics
 from imageflow.broker import Delivery
 from imageflow.errors import MessageError, Postponed, StoreError
-from imageflow.gateway.body import MAX_BODY_BYTES, Body
 from imageflow.gateway.outbound import FULL_RETRY_SECONDS, NDJSON_TYPES, Outbound, parse
-from imageflow.gateway.problem import Refusal
-from imageflow.messages import OUTBOUND_QUEUE
-from imageflow.service import Stage
+from imageflow.gateway.problem_details import Refusal
+from imageflow.gateway.request_body import MAX_BODY_BYTES, Body
+from imageflow.model.messages import OUTBOUND_QUEUE
+from imageflow.runtime.service import Stage
+from imageflow.telemetry import metrics
 
 PREFETCH = 8
 PUBLISHER = "queue"

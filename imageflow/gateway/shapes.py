@@ -13,13 +13,13 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from imageflow.actions.dead_letters import Parked
 from imageflow.clock import iso
-from imageflow.flow import NAME_PATTERN, Definition, Flow
-from imageflow.imageset import Image
-from imageflow.parked import Parked
-from imageflow.row import RowLog, StageName, State, fields
-from imageflow.run import Run, Status, TriggerKind
-from imageflow.store import Alarm, ApiKey, AuditEntry, FlowVersion, HeldDomain, User
+from imageflow.model.flow import NAME_PATTERN, Definition, Flow
+from imageflow.model.imageset import Image
+from imageflow.model.row import RowLog, StageName, State, fields
+from imageflow.model.run import Run, Status, TriggerKind
+from imageflow.store import Alarm, ApiKey, AuditRecord, FlowVersion, HeldDomain, User
 
 MAX_IDENTIFIERS = 10_000
 MAX_NUMBER = (1 << 31) - 1
@@ -426,9 +426,9 @@ def key_made(key: ApiKey, text: str) -> KeyMade:
     return KeyMade(text, key.id, key.flow, key.name, iso(key.expires_at))
 
 
-def change(entry: AuditEntry) -> Change:
-    act = entry.act
-    return Change(entry.id, _at(entry.at), act.who, act.what, act.object, act.origin, act.detail)
+def change(entry: AuditRecord) -> Change:
+    it = entry.entry
+    return Change(entry.id, _at(entry.at), it.who, it.what, it.object, it.origin, it.detail)
 
 
 # outbound -------------------------------------------------------------------------------------------------------------

@@ -10,10 +10,10 @@ import msgspec
 
 from imageflow import pointer
 from imageflow.errors import LoginError, ReadError
-from imageflow.flow import Erp
-from imageflow.page import ROWS_PER_PAGE_LIMIT
+from imageflow.http.client import Answer, origin
+from imageflow.model.flow import Erp
+from imageflow.model.page import ROWS_PER_PAGE_LIMIT
 from imageflow.read import paging
-from imageflow.transport import Answer, origin
 
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
 

@@ -12,11 +12,11 @@ import msgspec
 from imageflow import pointer, secret
 from imageflow.clock import Clock
 from imageflow.errors import LoginError, TransportError
-from imageflow.flow import BasicLogin, Erp, HeaderLogin, TokenLogin
+from imageflow.http.client import Answer, Transport, origin, retry_after
+from imageflow.http.login_session import Session, Token, login_error, redact
+from imageflow.model.flow import BasicLogin, Erp, HeaderLogin, TokenLogin
 from imageflow.read import paging, request
 from imageflow.secret import Secret, SecretRef
-from imageflow.session import Session, Token, login_error, redact
-from imageflow.transport import Answer, Transport, origin, retry_after
 
 MAX_SESSIONS = 1000
 

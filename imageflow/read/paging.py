@@ -21,16 +21,9 @@ import msgspec
 
 from imageflow import pointer
 from imageflow.errors import ReadError
-from imageflow.flow import (
-    Erp,
-    NextPagination,
-    NonePagination,
-    OffsetPagination,
-    PagePagination,
-    SeekPagination,
-)
+from imageflow.http.client import exact_origin, origin
+from imageflow.model.flow import Erp, NextPagination, NonePagination, OffsetPagination, PagePagination, SeekPagination
 from imageflow.read import link
-from imageflow.transport import exact_origin, origin
 
 Pagination = NonePagination | OffsetPagination | PagePagination | SeekPagination | NextPagination
 Marker = str | int | float

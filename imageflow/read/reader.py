@@ -1,6 +1,6 @@
 """The reader: one message, one page. Asks the ERP, stores the answer with what follows from it, sends that on.
 
-What to ask is request.py's, what an answer means answer.py's and paging.py's, when to try again patience.py's. The
+What to ask is request.py's, what an answer means answer.py's and paging.py's, when to try again retry_policy.py's. The
 truth of where a run stands is in the store: a message only says that it is time to look. So a message that comes twice,
 late, or after a crash anywhere below does no harm: a page is stored once, with its messages, or not at all.
 """
@@ -16,7 +16,6 @@ from typing import NamedTuple, TypeVar
 import msgspec
 import structlog
 
-from imageflow import messages, metrics, provenance
 from imageflow.broker import Broker, Outgoing
 from imageflow.clock import Clock
 from imageflow.errors import (
@@ -29,19 +28,21 @@ from imageflow.errors import (
     StageError,
     TransportError,
 )
-from imageflow.flow import Definition, Erp
-from imageflow.messages import PageRead, ReadPage
-from imageflow.omnitron import OmnitronSessions
+from imageflow.http.client import Answer, Transport, origin, retry_after
+from imageflow.http.login_session import redact
+from imageflow.http.omnitron import OmnitronSessions
+from imageflow.model import messages
+from imageflow.model.flow import Definition, Erp
+from imageflow.model.messages import PageRead, ReadPage
+from imageflow.model.run import Run
 from imageflow.read import answer as answers
-from imageflow.read import paging, patience, request
+from imageflow.read import paging, request, retry_policy
 from imageflow.read.login import ErpLogins, Login
 from imageflow.read.paging import Cursor, Got, More
 from imageflow.read.request import Question
-from imageflow.relay import Relay
-from imageflow.run import Run
-from imageflow.session import redact
+from imageflow.runtime.outbox_publisher import OutboxPublisher
 from imageflow.store import SavedPage, Store, Unsent
-from imageflow.transport import Answer, Transport, origin, retry_after
+from imageflow.telemetry import message_headers, metrics
 
 log = structlog.get_logger()
 
@@ -83,7 +84,7 @@ class Reader:
         self,
         store: Store,
         broker: Broker,
-        relay: Relay,
+        publisher: OutboxPublisher,
         clock: Clock,
         environ: Mapping[str, str],
         transport: Transport,
@@ -94,7 +95,7 @@ class Reader:
     ) -> None:
         self._store = store
         self._broker = broker
-        self._relay = relay
+        self._publisher = publisher
         self._clock = clock
         self._transport = transport
         self._omnitron = omnitron
@@ -185,7 +186,7 @@ class Reader:
         metrics.PAGES_READ.labels(page.run.flow).inc()
         if following is None:
             log.info("read complete", run=page.run.run_id, flow=page.run.flow, pages=page.run.pages + 1)
-        await self._relay.send(saved.outbox, instead=_inline(saved, body))
+        await self._publisher.send(saved.outbox, instead=_inline(saved, body))
 
     async def _fail(self, run: Run, error: ImageFlowError) -> None:
         stage = "login" if isinstance(error, SecretError) else getattr(error, "stage", "") or "read"
@@ -209,7 +210,7 @@ class Reader:
                     raise
                 failures = _Failures(failures.times + 1, failures.since if failures.times else self._now())
                 seconds = self._again_in(page, failures, error)
-            if seconds > patience.IN_PLACE_SECONDS:
+            if seconds > retry_policy.IN_PLACE_SECONDS:
                 await self._later(page.message, failures, seconds)
                 return None
             await self._wait_here(seconds)
@@ -217,13 +218,13 @@ class Reader:
     def _again_in(self, page: _Page, failures: _Failures, error: ImageFlowError) -> float:
         """Seconds until the next try. Raises the error, with how often it was tried, when there shall be none."""
         lasted = max(0.0, self._now() - failures.since)
-        match patience.after_failure(failures.times, lasted, error.retry_after, self._chance()):
-            case patience.Again(seconds):
+        match retry_policy.after_failure(failures.times, lasted, error.retry_after, self._chance()):
+            case retry_policy.Again(seconds):
                 log.info(
                     "read retried", run=page.run.run_id, error=str(error), failures=failures.times, seconds=seconds
                 )
                 return max(seconds, self._turn_in(page))
-            case patience.Enough(why):
+            case retry_policy.Enough(why):
                 kind = LoginError if isinstance(error, LoginError) else ReadError
                 raise kind(f"page {page.run.pages + 1}: {error} ({why})") from error
 
@@ -232,7 +233,7 @@ class Reader:
         again = msgspec.structs.replace(
             message, failures=failures.times, failing_since=failures.since, not_before=self._now() + seconds
         )
-        delay, headers = patience.rung(seconds), provenance.beside()
+        delay, headers = retry_policy.rung(seconds), message_headers.beside()
         await self._broker.publish(Outgoing(messages.READ_QUEUE, messages.encode(again), delay, headers))
 
     async def _ask(self, page: _Page) -> tuple[bytes, Got]:
@@ -257,7 +258,7 @@ class Reader:
         """The answer and the URL that gave it, after redirects that stay where the flow may go."""
         url = question.url
         for _ in range(MAX_REDIRECTS + 1):
-            await self._wait_here(min(self._turn_in(page), patience.IN_PLACE_SECONDS))
+            await self._wait_here(min(self._turn_in(page), retry_policy.IN_PLACE_SECONDS))
             _remember(self._asked_at, page.run.flow, self._now(), TIMES_ASKED_AT_KEPT)
             with metrics.asking_erp(page.run.flow) as asking:
                 answer = await self._transport.request(
@@ -279,8 +280,8 @@ class Reader:
 
     async def _wait(self, seconds: float, why: str) -> None:
         """Wait here if it is short; else raise Postponed."""
-        if seconds > patience.IN_PLACE_SECONDS:
-            raise Postponed(patience.rung(seconds), why)
+        if seconds > retry_policy.IN_PLACE_SECONDS:
+            raise Postponed(retry_policy.rung(seconds), why)
         await self._wait_here(seconds)
 
     async def _wait_here(self, seconds: float) -> None:
@@ -290,7 +291,7 @@ class Reader:
     def _turn_in(self, page: _Page) -> float:
         """Seconds until the flow's turn under its rate_limit: since its last request here, or at the reader before."""
         last = max(self._asked_at.get(page.run.flow, 0.0), page.cursor.asked_at)
-        return patience.turn_in(page.erp.rate_limit, last, self._now())
+        return retry_policy.turn_in(page.erp.rate_limit, last, self._now())
 
     def _paced(self, flow: str, cursor: Cursor) -> Cursor:
         return msgspec.structs.replace(cursor, asked_at=self._asked_at.get(flow, 0.0))
@@ -301,7 +302,7 @@ class Reader:
         if self._clock.monotonic() - checked >= DEPTH_SECONDS:
             pages = (await self._broker.depth(messages.transform_queue(flow))).ready
             chunks = (await self._broker.depth(messages.write_queue(flow))).ready
-            why = patience.crowded(pages, chunks)
+            why = retry_policy.crowded(pages, chunks)
             self._crowded[flow] = (self._clock.monotonic(), why)
         if why is not None:
             raise Postponed(HOLD_BACK_SECONDS, why)
@@ -325,7 +326,7 @@ class Reader:
     async def _send_left(self, run_id: str, older_than: float) -> None:
         """Send what a crash or an absent broker left unsent of this run."""
         left = [item for item in await self._store.unsent(older_than) if _run_of(item) == run_id]
-        await self._relay.send(left)
+        await self._publisher.send(left)
 
     def _now(self) -> float:
         return self._clock.now().timestamp()

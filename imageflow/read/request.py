@@ -16,11 +16,11 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from imageflow.errors import ReadError
-from imageflow.flow import Definition, Erp, QuerySetting
+from imageflow.http.client import exact_origin
+from imageflow.model.flow import Definition, Erp, QuerySetting
+from imageflow.model.run import Run
 from imageflow.read import paging
 from imageflow.read.paging import Cursor
-from imageflow.run import Run
-from imageflow.transport import exact_origin
 
 DEFAULT_FORMAT = Erp().date_format
 DATE_FORMAT = "%Y-%m-%d"

@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from imageflow.clock import iso
-from imageflow.flow import Alarms, Flow
-from imageflow.retry import LADDER
-from imageflow.run import Run
+from imageflow.model.flow import Alarms, Flow
+from imageflow.model.retry_ladder import LADDER
+from imageflow.model.run import Run
 from imageflow.store import Alarm, HeldDomain, Notice
 
 WINDOW = timedelta(hours=1)

@@ -16,11 +16,11 @@ import structlog
 
 from imageflow.clock import Clock, iso
 from imageflow.errors import BrokerError, ImageFlowError, SecretError, StageError, StoreError, TransportError
-from imageflow.flow import Flow
-from imageflow.omnitron import OmnitronError, OmnitronSessions
-from imageflow.relay import Relay
-from imageflow.row import RowLog
-from imageflow.run import Run
+from imageflow.http.omnitron import OmnitronError, OmnitronSessions
+from imageflow.model.flow import Flow
+from imageflow.model.row import RowLog
+from imageflow.model.run import Run
+from imageflow.runtime.outbox_publisher import OutboxPublisher
 from imageflow.schedule import missing
 from imageflow.schedule.missing import Asked, Product
 from imageflow.store import Store
@@ -55,9 +55,9 @@ class Begun(NamedTuple):
 class MissingFetcher:
     """Looks for missing images: in rounds for all flows that enable it, or now for one."""
 
-    def __init__(self, store: Store, relay: Relay, clock: Clock, omnitron: OmnitronSessions) -> None:
+    def __init__(self, store: Store, publisher: OutboxPublisher, clock: Clock, omnitron: OmnitronSessions) -> None:
         self._store = store
-        self._relay = relay
+        self._publisher = publisher
         self._clock = clock
         self._omnitron = omnitron
         self._failing_since: dict[str, datetime] = {}
@@ -157,7 +157,7 @@ class MissingFetcher:
             without_images=[one.sku for one in products if one.sku is not None],
         )
         if added:
-            await self._relay.send(await self._store.release_runs())
+            await self._publisher.send(await self._store.release_runs())
         return added
 
     async def _look(self, flow: Flow) -> Found:

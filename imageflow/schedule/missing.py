@@ -15,10 +15,10 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from imageflow import pointer
-from imageflow.flow import Definition, FetchMissing, Flow, Schedule
-from imageflow.row import RowLog
-from imageflow.run import Run, Trigger, new_run_id
-from imageflow.schedule import trigger
+from imageflow.model import cron
+from imageflow.model.flow import Definition, FetchMissing, Flow, Schedule
+from imageflow.model.row import RowLog
+from imageflow.model.run import Run, Trigger, new_run_id
 
 PAGE_LIMIT = 100
 MAX_PAGES = 100_000
@@ -66,7 +66,7 @@ def wanted(definition: Definition) -> bool:
 
 def due_round(settings: FetchMissing, last: datetime, now: datetime) -> datetime | None:
     """The round to begin now: the newest after `last`. All schedulers find the same: rounds count from 1970."""
-    return trigger.due(Schedule(every=settings.every), "UTC", last, last, now)
+    return cron.due(Schedule(every=settings.every), "UTC", last, last, now)
 
 
 def since(definition: Definition, now: datetime) -> date:

@@ -10,10 +10,10 @@ import structlog
 
 from imageflow.clock import Clock, iso
 from imageflow.errors import BrokerError, StoreError
-from imageflow.flow import Flow, Schedule
-from imageflow.relay import Relay
-from imageflow.run import Run, Trigger, new_run_id
-from imageflow.schedule import trigger
+from imageflow.model import cron
+from imageflow.model.flow import Flow, Schedule
+from imageflow.model.run import Run, Trigger, new_run_id
+from imageflow.runtime.outbox_publisher import OutboxPublisher
 from imageflow.store import Store
 
 log = structlog.get_logger()
@@ -24,9 +24,9 @@ TICK_SECONDS = 0.5
 class Scheduler:
     """Looks at all flows twice a second."""
 
-    def __init__(self, store: Store, relay: Relay, clock: Clock) -> None:
+    def __init__(self, store: Store, publisher: OutboxPublisher, clock: Clock) -> None:
         self._store = store
-        self._relay = relay
+        self._publisher = publisher
         self._clock = clock
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -48,7 +48,7 @@ class Scheduler:
 
     async def release(self) -> None:
         """Let waiting runs begin, and publish that they do."""
-        await self._relay.send(await self._store.release_runs())
+        await self._publisher.send(await self._store.release_runs())
 
     async def _consider(self, flow: Flow, schedule: Schedule) -> None:
         now = self._clock.now()
@@ -60,7 +60,7 @@ class Scheduler:
         fire_time = (
             await self._upstream_end(schedule.after, last)
             if schedule.after is not None
-            else trigger.due(schedule, flow.definition.timezone, last, last, now)
+            else cron.due(schedule, flow.definition.timezone, last, last, now)
         )
         if fire_time is not None:
             await self._fire(flow, fire_time, now)
@@ -75,7 +75,7 @@ class Scheduler:
     async def _fire(self, flow: Flow, fire_time: datetime, now: datetime) -> None:
         active = await self._store.runs(flow.name, active=True)
         waiting = sum(run.status == "queued" for run in active)
-        if trigger.overlap(flow.definition.overlap_policy, len(active) - waiting, waiting) == "skip":
+        if cron.overlap(flow.definition.overlap_policy, len(active) - waiting, waiting) == "skip":
             if await self._store.note_fire(flow.name, fire_time):
                 log.info("fire skipped: a run is active", flow=flow.name, fire_time=iso(fire_time))
             return

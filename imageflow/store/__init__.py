@@ -17,11 +17,11 @@ from typing import Any, Literal, NamedTuple, Protocol, Self
 
 import msgspec
 
-from imageflow.flow import Flow
-from imageflow.imageset import Image
-from imageflow.page import Page
-from imageflow.row import Row, RowLog
-from imageflow.run import Run
+from imageflow.model.flow import Flow
+from imageflow.model.imageset import Image
+from imageflow.model.page import Page
+from imageflow.model.row import Row, RowLog
+from imageflow.model.run import Run
 
 
 class Unsent(NamedTuple):
@@ -147,7 +147,7 @@ class ApiKey(msgspec.Struct, frozen=True):
     expires_at: datetime | None
 
 
-class Act(msgspec.Struct, frozen=True):
+class AuditEntry(msgspec.Struct, frozen=True):
     """A change as the audit log keeps it: `who` changed `what` (`flow.save`, `user.remove`, …) on which `object`, from
     where (`origin`: an address, or `command line`). `detail` never holds a secret.
     """
@@ -159,12 +159,12 @@ class Act(msgspec.Struct, frozen=True):
     detail: dict[str, Any] = {}
 
 
-class AuditEntry(msgspec.Struct, frozen=True):
-    """An act and when it was."""
+class AuditRecord(msgspec.Struct, frozen=True):
+    """An audit entry, and when it was made."""
 
     id: int
     at: datetime
-    act: Act
+    entry: AuditEntry
 
 
 class FlowVersion(msgspec.Struct, frozen=True):
@@ -263,7 +263,7 @@ class Store(Protocol):
 
     # flows ----------------------------------------------------------------------------------------------------------
 
-    async def save_flow(self, document: dict[str, Any], author: str = "", *, act: Act | None = None) -> Flow:
+    async def save_flow(self, document: dict[str, Any], author: str = "", *, audit: AuditEntry | None = None) -> Flow:
         """Save a flow's document (valid, see flowfile.parse) as a new version; an equal one makes no new version."""
         ...
 
@@ -281,7 +281,7 @@ class Store(Protocol):
 
     # runs -----------------------------------------------------------------------------------------------------------
 
-    async def create_run(self, run: Run, *, fire_time: datetime | None = None, act: Act | None = None) -> bool:
+    async def create_run(self, run: Run, *, fire_time: datetime | None = None, audit: AuditEntry | None = None) -> bool:
         """Add an inbound run, `queued` and waiting. With `fire_time`: once per (flow, fire time), else False."""
         ...
 
@@ -356,7 +356,7 @@ class Store(Protocol):
 
     async def watermark(self, flow: str) -> datetime | None: ...
 
-    async def set_watermark(self, flow: str, since: datetime | None, *, act: Act | None = None) -> None:
+    async def set_watermark(self, flow: str, since: datetime | None, *, audit: AuditEntry | None = None) -> None:
         """Set (or clear) by hand, backwards too. Runs that are being read do not move it any more: they lose their
         `until`.
         """
@@ -476,7 +476,7 @@ class Store(Protocol):
         row: int | None = None,
         group: str | None = None,
         limit: int = 10_000,
-        act: Act | None = None,
+        audit: AuditEntry | None = None,
     ) -> tuple[int, list[Unsent]]:
         """Take failed rows that have an image set (stages login and write; of a run, one row or one error group) back
         into flight: attempts from 0, the run `draining` again. Returns how many, and their RowsReady messages.
@@ -493,7 +493,7 @@ class Store(Protocol):
 
     # users ----------------------------------------------------------------------------------------------------------
 
-    async def save_user(self, user: User, *, act: Act | None = None) -> None:
+    async def save_user(self, user: User, *, audit: AuditEntry | None = None) -> None:
         """Add a user, or change their password and role. Another password ends their tokens."""
         ...
 
@@ -503,11 +503,11 @@ class Store(Protocol):
         """All users by name."""
         ...
 
-    async def set_role(self, name: str, role: str, *, act: Act | None = None) -> None:
+    async def set_role(self, name: str, role: str, *, audit: AuditEntry | None = None) -> None:
         """Raises NotFoundError."""
         ...
 
-    async def remove_user(self, name: str, *, act: Act | None = None) -> None:
+    async def remove_user(self, name: str, *, audit: AuditEntry | None = None) -> None:
         """The user and their tokens. Raises NotFoundError."""
         ...
 
@@ -519,7 +519,7 @@ class Store(Protocol):
 
     async def revoke_token(self, digest: str) -> None: ...
 
-    async def add_key(self, key: ApiKey, digest: str, *, act: Act | None = None) -> None:
+    async def add_key(self, key: ApiKey, digest: str, *, audit: AuditEntry | None = None) -> None:
         """Add a machine's key; only its digest is kept."""
         ...
 
@@ -531,19 +531,19 @@ class Store(Protocol):
         """The unexpired key with that digest."""
         ...
 
-    async def revoke_key(self, key_id: str, *, act: Act | None = None) -> ApiKey:
+    async def revoke_key(self, key_id: str, *, audit: AuditEntry | None = None) -> ApiKey:
         """Forget a key. Raises NotFoundError."""
         ...
 
     # audit log ------------------------------------------------------------------------------------------------------
 
-    async def note(self, act: Act) -> None:
-        """Enter a change in the audit log. Methods with an `act` do so in their own transaction, if they change anything."""
+    async def note(self, audit: AuditEntry) -> None:
+        """Enter a change in the audit log. Methods with an `audit` do so in their own transaction, if they change anything."""
         ...
 
     async def audit(
         self, *, before: int | None = None, who: str | None = None, what: str | None = None, limit: int = 100
-    ) -> list[AuditEntry]:
+    ) -> list[AuditRecord]:
         """The audit log, newest first; `before`: entries older than the one with that id."""
         ...
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Row as SqlRow
 from sqlalchemy import delete, func, or_, select, update
 
-from imageflow.run import Run
+from imageflow.model.run import Run
 from imageflow.store import Alarm, HeldDomain, Notice
 from imageflow.store.database import Tx
 from imageflow.store.runlog import to_run

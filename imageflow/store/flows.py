@@ -9,8 +9,8 @@ from sqlalchemy import Row as SqlRow
 from sqlalchemy import and_, select, update
 
 from imageflow.errors import NotFoundError
-from imageflow.flow import Definition, Flow, decode_custom
-from imageflow.store import Act, FlowVersion
+from imageflow.model.flow import Definition, Flow, decode_custom
+from imageflow.store import AuditEntry, FlowVersion
 from imageflow.store.audit import note
 from imageflow.store.database import Tx
 from imageflow.store.tables import flow_versions, flows
@@ -22,7 +22,9 @@ class FlowsSql(Sql):
     """The methods of the store about flows."""
 
     @writes
-    async def save_flow(self, tx: Tx, document: dict[str, Any], author: str = "", *, act: Act | None = None) -> Flow:
+    async def save_flow(
+        self, tx: Tx, document: dict[str, Any], author: str = "", *, audit: AuditEntry | None = None
+    ) -> Flow:
         text = to_json(document)
         name = _flow(text, 0).name
         await tx.execute(tx.insert(flows).values(name=name, version=0).on_conflict_do_nothing())
@@ -35,7 +37,7 @@ class FlowsSql(Sql):
         added = {"flow": name, "version": version, "document": text, "author": clean(author), "saved_at": tx.now}
         await tx.execute(tx.insert(flow_versions).values(**added))
         await tx.execute(update(flows).where(flows.c.name == name).values(version=version))
-        await note(tx, act, version=version)
+        await note(tx, audit, version=version)
         return _flow(text, version)
 
     @reads

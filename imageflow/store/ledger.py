@@ -22,8 +22,8 @@ from sqlalchemy import ARRAY, BigInteger, Select, and_, bindparam, case, column,
 from sqlalchemy import Row as SqlRow
 from sqlalchemy.exc import IntegrityError
 
-from imageflow.row import STATES, Row, RowLog, digest_of
-from imageflow.run import Run
+from imageflow.model.row import STATES, Row, RowLog, digest_of
+from imageflow.model.run import Run
 from imageflow.store import Claim, LedgerEntry, LedgerState, Skipped, Wanted
 from imageflow.store.batch import Batch, BatchStatement
 from imageflow.store.database import Tx

@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import Row as SqlRow
 from sqlalchemy import and_, delete, select
 
-from imageflow.messages import PageRead, transform_queue
-from imageflow.run import Run
+from imageflow.model.messages import PageRead, transform_queue
+from imageflow.model.run import Run
 from imageflow.store import AcceptedPost, Unsent
 from imageflow.store.database import Tx
 from imageflow.store.runlog import post

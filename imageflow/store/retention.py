@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, not_, or_, select, tuple_
 
-from imageflow.run import Run
+from imageflow.model.run import Run
 from imageflow.store import OldRun
 from imageflow.store.database import Tx
 from imageflow.store.posts import KEY_LIFE

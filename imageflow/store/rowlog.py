@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import Row as SqlRow
 
-from imageflow.imageset import Image
-from imageflow.row import Row, RowLog, Try, fingerprint
+from imageflow.model.imageset import Image
+from imageflow.model.row import Row, RowLog, Try, fingerprint
 from imageflow.store.text import clean, from_json, to_json
 
 LOG_COLUMNS = {

@@ -22,10 +22,10 @@ from sqlalchemy import (
 )
 from sqlalchemy import Row as SqlRow
 
-from imageflow.messages import RowsReady, chunked
-from imageflow.row import Row, RowLog, history
-from imageflow.run import Run
-from imageflow.store import Act, ErrorGroup, HeldRow, OpenError, Registered, Unsent
+from imageflow.model.messages import RowsReady, chunked
+from imageflow.model.row import Row, RowLog, history
+from imageflow.model.run import Run
+from imageflow.store import AuditEntry, ErrorGroup, HeldRow, OpenError, Registered, Unsent
 from imageflow.store.audit import note
 from imageflow.store.batch import Batch, BatchStatement
 from imageflow.store.database import Tx
@@ -195,7 +195,7 @@ class RowsSql(Sql):
         row: int | None = None,
         group: str | None = None,
         limit: int = 10_000,
-        act: Act | None = None,
+        audit: AuditEntry | None = None,
     ) -> tuple[int, list[Unsent]]:
         run = await load(tx, run_id, lock=True)
         statement = select(rows).where(rows.c.run_id == run.run_id, _FAILED, rows.c.state == "failed", *REOPENABLE)
@@ -206,7 +206,7 @@ class RowsSql(Sql):
         failed = await tx.all(statement.order_by(rows.c.number).limit(limit).with_for_update())
         if not failed:
             return 0, []
-        await note(tx, act, rows=len(failed))
+        await note(tx, audit, rows=len(failed))
         numbers = [(found.number,) for found in failed]
         await tx.execute(*_REOPEN.bind(tx, numbers, run_id=run.run_id))
         draining = {"status": "draining", "finished_at": None} if run.read_complete else {}

@@ -10,14 +10,15 @@ import msgspec
 from sqlalchemy import Row as SqlRow
 from sqlalchemy import select, update
 
-from imageflow import messages, metrics
 from imageflow.errors import NotFoundError
-from imageflow.row import STATES
-from imageflow.run import Counts, Run, Trigger, final_status
+from imageflow.model import messages
+from imageflow.model.row import STATES
+from imageflow.model.run import Counts, Run, Trigger, final_status
 from imageflow.store import Unsent
 from imageflow.store.database import Tx
 from imageflow.store.tables import held_rows, outbox, runs, watermarks
 from imageflow.store.text import clean, to_json
+from imageflow.telemetry import metrics
 
 COUNTED = (
     runs.c.run_id,

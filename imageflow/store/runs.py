@@ -11,10 +11,10 @@ import msgspec
 from sqlalchemy import and_, func, or_, select, update
 
 from imageflow.errors import NotFoundError
-from imageflow.messages import PageRead, ReadPage
-from imageflow.page import Page
-from imageflow.run import FINAL, Run
-from imageflow.store import Act, SavedPage, Unsent
+from imageflow.model.messages import PageRead, ReadPage
+from imageflow.model.page import Page
+from imageflow.model.run import FINAL, Run
+from imageflow.store import AuditEntry, SavedPage, Unsent
 from imageflow.store.audit import note
 from imageflow.store.database import Tx
 from imageflow.store.flows import group_of
@@ -33,11 +33,13 @@ class RunsSql(Sql):
     """The methods of the store about runs."""
 
     @writes
-    async def create_run(self, tx: Tx, run: Run, *, fire_time: datetime | None = None, act: Act | None = None) -> bool:
+    async def create_run(
+        self, tx: Tx, run: Run, *, fire_time: datetime | None = None, audit: AuditEntry | None = None
+    ) -> bool:
         if fire_time is not None and not await _fire(tx, run.flow, fire_time, run.run_id):
             return False
         if await insert_run(tx, run, released=False):
-            await note(tx, act)
+            await note(tx, audit)
         return True
 
     @writes
@@ -182,8 +184,10 @@ class RunsSql(Sql):
         return since
 
     @writes
-    async def set_watermark(self, tx: Tx, flow: str, since: datetime | None, *, act: Act | None = None) -> None:
-        await note(tx, act)
+    async def set_watermark(
+        self, tx: Tx, flow: str, since: datetime | None, *, audit: AuditEntry | None = None
+    ) -> None:
+        await note(tx, audit)
         # A read that is going on began at the old one: without its bound it does not move the new one when it ends.
         reading = (runs.c.flow == clean(flow), runs.c.finished_at.is_(None), runs.c.read_complete.is_(False))
         await tx.execute(update(runs).where(*reading).values(until=None))

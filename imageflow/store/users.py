@@ -9,7 +9,7 @@ from sqlalchemy import Row as SqlRow
 from sqlalchemy import delete, or_, select, update
 
 from imageflow.errors import NotFoundError
-from imageflow.store import Act, ApiKey, User
+from imageflow.store import ApiKey, AuditEntry, User
 from imageflow.store.audit import note
 from imageflow.store.database import Tx
 from imageflow.store.tables import api_keys, tokens, users
@@ -21,14 +21,14 @@ class UsersSql(Sql):
     """The methods of the store about users."""
 
     @writes
-    async def save_user(self, tx: Tx, user: User, *, act: Act | None = None) -> None:
+    async def save_user(self, tx: Tx, user: User, *, audit: AuditEntry | None = None) -> None:
         values = {"password_hash": user.password_hash, "role": user.role}
         statement = tx.insert(users).values(name=user.name, **values)
         known = await tx.value(select(users.c.password_hash).where(users.c.name == user.name).with_for_update())
         await tx.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
         if known is not None and known != user.password_hash:
             await tx.execute(delete(tokens).where(tokens.c.user_name == user.name))
-        await note(tx, act)
+        await note(tx, audit)
 
     @reads
     async def user(self, tx: Tx, name: str) -> User | None:
@@ -40,17 +40,17 @@ class UsersSql(Sql):
         return [_user(row) for row in await tx.all(select(users).order_by(users.c.name))]
 
     @writes
-    async def set_role(self, tx: Tx, name: str, role: str, *, act: Act | None = None) -> None:
+    async def set_role(self, tx: Tx, name: str, role: str, *, audit: AuditEntry | None = None) -> None:
         if not await tx.count(update(users).where(users.c.name == clean(name)).values(role=role)):
             raise _unknown(name)
-        await note(tx, act)
+        await note(tx, audit)
 
     @writes
-    async def remove_user(self, tx: Tx, name: str, *, act: Act | None = None) -> None:
+    async def remove_user(self, tx: Tx, name: str, *, audit: AuditEntry | None = None) -> None:
         await tx.execute(delete(tokens).where(tokens.c.user_name == clean(name)))
         if not await tx.count(delete(users).where(users.c.name == clean(name))):
             raise _unknown(name)
-        await note(tx, act)
+        await note(tx, audit)
 
     @writes
     async def save_token(self, tx: Tx, digest: str, user: str, expires_at: datetime) -> None:
@@ -71,7 +71,7 @@ class UsersSql(Sql):
         await tx.execute(delete(tokens).where(tokens.c.digest == clean(digest)))
 
     @writes
-    async def add_key(self, tx: Tx, key: ApiKey, digest: str, *, act: Act | None = None) -> None:
+    async def add_key(self, tx: Tx, key: ApiKey, digest: str, *, audit: AuditEntry | None = None) -> None:
         values = {
             "id": key.id,
             "flow": key.flow,
@@ -81,7 +81,7 @@ class UsersSql(Sql):
             "expires_at": key.expires_at,
         }
         if await tx.count(tx.insert(api_keys).values(digest=digest, **values).on_conflict_do_nothing()):
-            await note(tx, act)
+            await note(tx, audit)
 
     @reads
     async def keys(self, tx: Tx, flow: str | None = None) -> list[ApiKey]:
@@ -97,11 +97,11 @@ class UsersSql(Sql):
         return None if row is None else _key(row)
 
     @writes
-    async def revoke_key(self, tx: Tx, key_id: str, *, act: Act | None = None) -> ApiKey:
+    async def revoke_key(self, tx: Tx, key_id: str, *, audit: AuditEntry | None = None) -> ApiKey:
         row = await tx.first(delete(api_keys).where(api_keys.c.id == clean(key_id)).returning(*api_keys.c))
         if row is None:
             raise NotFoundError(f"there is no key {key_id!r}")
-        await note(tx, act, flow=row.flow, name=row.name)
+        await note(tx, audit, flow=row.flow, name=row.name)
         return _key(row)
 
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import msgspec
 
-from imageflow.flow import Definition
-from imageflow.imageset import digest
-from imageflow.messages import PageRead
-from imageflow.page import ROWS_PER_PAGE_LIMIT, row_version
-from imageflow.row import Row, RowLog, StageName
+from imageflow.model.flow import Definition
+from imageflow.model.imageset import digest
+from imageflow.model.messages import PageRead
+from imageflow.model.page import ROWS_PER_PAGE_LIMIT, row_version
+from imageflow.model.row import Row, RowLog, StageName
+from imageflow.sandbox.answer import elements
+from imageflow.sandbox.supervisor import Broken, FailedRow, Outcome
 from imageflow.store import HeldRow
-from imageflow.transform.answer import elements
 from imageflow.transform.rows import Draft, ImageSet, Joined, Superseded, held_images, to_rows
-from imageflow.transform.script import Broken, FailedRow, Outcome
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -20,11 +20,11 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from imageflow.flow import Definition
-from imageflow.imageset import IMAGE_TYPES, Image
+from imageflow.model.filename_template import Key, Template, file_name, parse
+from imageflow.model.flow import Definition
+from imageflow.model.imageset import IMAGE_TYPES, Image
 from imageflow.pointer import describe
 from imageflow.store import HeldRow
-from imageflow.transform.template import Key, Template, file_name, parse
 
 MAX_PRODUCT_CHARS = 255
 MAX_URL_CHARS = 4096

@@ -11,18 +11,18 @@ from collections.abc import Sequence
 
 import structlog
 
-from imageflow import metrics, provenance
 from imageflow.broker import Broker, Outgoing
 from imageflow.clock import Clock
 from imageflow.errors import NotFoundError, Postponed, QueueFullError
-from imageflow.flow import Definition
-from imageflow.messages import PageRead, RowsReady, RunRead, chunked, encode, write_queue
-from imageflow.relay import Relay
-from imageflow.row import Row, RowLog, StageName
+from imageflow.model.flow import Definition
+from imageflow.model.messages import PageRead, RowsReady, RunRead, chunked, encode, write_queue
+from imageflow.model.row import Row, RowLog, StageName
+from imageflow.runtime.outbox_publisher import OutboxPublisher
+from imageflow.sandbox.supervisor import Program, Sandbox
 from imageflow.store import Registered, Store
+from imageflow.telemetry import message_headers, metrics
 from imageflow.transform.plan import WARNING, Plan, Printed, Sightings, broken_page, plan_page, plan_part
 from imageflow.transform.rows import Joined, join
-from imageflow.transform.script import Jails, Program
 
 log = structlog.get_logger()
 
@@ -39,12 +39,14 @@ LARGE_BODY_BYTES = 256 * 1024
 class Transformer:
     """Handles PageRead and RunRead. Raises Postponed where the writers are behind."""
 
-    def __init__(self, store: Store, broker: Broker, relay: Relay, clock: Clock, jails: Jails) -> None:
+    def __init__(
+        self, store: Store, broker: Broker, publisher: OutboxPublisher, clock: Clock, sandbox: Sandbox
+    ) -> None:
         self._store = store
         self._broker = broker
-        self._relay = relay
+        self._publisher = publisher
         self._clock = clock
-        self._jails = jails
+        self._sandbox = sandbox
         self._flows: dict[tuple[str, int], Definition] = {}
         self._sightings = Sightings()
         self._printed = Printed()
@@ -77,7 +79,7 @@ class Transformer:
         if definition.group == "page" and not await self._has_room(message.flow):
             raise Postponed(PAUSE_SECONDS, "the writers of the flow are behind")
         body = await self._body(message)
-        outcome = await self._jails.run(message.flow, Program.of(definition), body)
+        outcome = await self._sandbox.run(message.flow, Program.of(definition), body)
         if text := self._printed.of(message.run_id, outcome.prints):
             log.info("script printed", run=message.run_id, flow=message.flow, page=message.page, text=text)
         if len(body) > LARGE_BODY_BYTES:
@@ -95,7 +97,7 @@ class Transformer:
     async def _register(self, message: PageRead | RunRead, page: int, plan: Plan) -> Registered:
         registered = await self._store.register_page(message.run_id, page, plan.total, plan.settled, held=plan.held)
         await self._publish(message, plan.numbered(registered.numbers))
-        await self._relay.send(registered.outbox)
+        await self._publisher.send(registered.outbox)
         if registered.first_time:
             self._count(message, page, plan.settled)
         return registered
@@ -104,7 +106,7 @@ class Transformer:
         chunks = [RowsReady(message.run_id, message.flow, message.version, chunk) for chunk in chunked(rows)]
         if not chunks:
             return
-        queue, headers = write_queue(message.flow), provenance.following()
+        queue, headers = write_queue(message.flow), message_headers.following()
         try:
             await self._broker.publish(*(Outgoing(queue, encode(chunk), headers=headers) for chunk in chunks))
         except QueueFullError as error:
@@ -114,7 +116,7 @@ class Transformer:
         if page > 0:
             metrics.PAGES_TRANSFORMED.labels(message.flow).inc()
         states = (entry.state for entry in settled)
-        metrics.rows_settled(message.flow, states, self._clock.now(), provenance.read_at())
+        metrics.rows_settled(message.flow, states, self._clock.now(), message_headers.read_at())
 
     async def _warn(self, message: PageRead, plan: Plan) -> None:
         """A product on two pages is likely to be a list of images that wants `group: run`."""

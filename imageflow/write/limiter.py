@@ -7,7 +7,7 @@ growth is quick again. A second brake: while answers on the whole take much long
 only wait in Omnitron's queue, so the limit does not grow and sinks a little. What counts are means of many answers: single
 ones differ widely, of a healthy server too. The limit grows only while it is used.
 
-`Hold`: whether rows go out at all. When most answers of the last WINDOW are Omnitron's fault, it holds: one probe at a
+`CircuitBreaker`: whether rows go out at all. When most answers of the last WINDOW are Omnitron's fault, it holds: one probe at a
 time, at growing pauses; the first good answer ends it. Waiting burns no row's attempts.
 """
 
@@ -169,7 +169,7 @@ class Mean:
         return self._sum / self.count
 
 
-class Hold:
+class CircuitBreaker:
     """Whether a domain is held, and when to probe it.
 
     Held when Omnitron was not reached AWAY_LIMIT times in a row, or when most of the last WINDOW answers, over several

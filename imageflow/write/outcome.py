@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from imageflow.transport import Answer, retry_after
+from imageflow.http.client import Answer, retry_after
 
 MAX_REASON_CHARS = 500
 

@@ -24,7 +24,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from imageflow.imageset import Image
+from imageflow.model.imageset import Image
 
 MAX_PIXELS = 2000
 MAX_IMAGE_BYTES = 20 * 1024 * 1024

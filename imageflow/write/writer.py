@@ -19,25 +19,26 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 
-from imageflow import messages, metrics, provenance, retry
 from imageflow.broker import Broker, Outgoing
 from imageflow.clock import Clock
 from imageflow.errors import LoginError, Postponed, SecretError, StageError, StoreError, TransportError
-from imageflow.flow import Definition
-from imageflow.imageset import Image
-from imageflow.messages import RowsReady
-from imageflow.omnitron import Access, OmnitronSessions
-from imageflow.row import Row, RowLog, State, Try, digest_of, tried
-from imageflow.run import Run
+from imageflow.http.omnitron import Access, OmnitronSessions
+from imageflow.http.post_client import PostClient
+from imageflow.model import messages, retry_ladder
+from imageflow.model.flow import Definition
+from imageflow.model.imageset import Image
+from imageflow.model.messages import RowsReady
+from imageflow.model.row import Row, RowLog, State, Try, digest_of, tried
+from imageflow.model.run import Run
 from imageflow.store import Claim, LedgerEntry, Store, Wanted
-from imageflow.wire import Wire
-from imageflow.write.gate import Gate
-from imageflow.write.inspector import Inspector
-from imageflow.write.ledger import Decision, combine, decide
+from imageflow.telemetry import message_headers, metrics
+from imageflow.write.claim_decision import Decision, combine, decide
+from imageflow.write.domain_queue import DomainQueue
+from imageflow.write.image_probe import ImageProbe
 from imageflow.write.outcome import Outcome, Refused, Unauthorized, Unavailable, Written, judge
 from imageflow.write.preflight import explain, warning
-from imageflow.write.skipper import Skipper
-from imageflow.write.targets import Targets
+from imageflow.write.sku_lookup import SkuLookup
+from imageflow.write.unchanged_batcher import UnchangedBatcher
 
 log = structlog.get_logger()
 
@@ -89,9 +90,9 @@ class Work(msgspec.Struct):
 class Way(NamedTuple):
     """How the rows of a chunk get to Omnitron."""
 
-    wire: Wire
+    wire: PostClient
     access: Access
-    gate: Gate
+    gate: DomainQueue
     timeout: float
 
 
@@ -115,17 +116,17 @@ class Writer:
         broker: Broker,
         clock: Clock,
         omnitron: OmnitronSessions,
-        inspector: Inspector | None = None,
+        inspector: ImageProbe | None = None,
     ) -> None:
         self._store = store
         self._broker = broker
         self._clock = clock
         self._omnitron = omnitron
-        self._targets = Targets(omnitron, clock)
+        self._targets = SkuLookup(omnitron, clock)
         self._inspector = inspector
         self._warned: OrderedDict[tuple[str, str], None] = OrderedDict()
-        self._gates: dict[str, Gate] = {}
-        self._wires: dict[str, Wire] = {}
+        self._gates: dict[str, DomainQueue] = {}
+        self._wires: dict[str, PostClient] = {}
         self._flows: dict[tuple[str, int], Definition] = {}
         self._unchanged: dict[str, bool] = {}
         """By flow, whether its last rows held some that Omnitron has already."""
@@ -137,7 +138,7 @@ class Writer:
         self._winding_up = False
         self._running = asyncio.Event()
         self._senders: asyncio.TaskGroup
-        self._skipper: Skipper
+        self._skipper: UnchangedBatcher
 
     # the lease -------------------------------------------------------------------------------------------------------
 
@@ -145,7 +146,7 @@ class Writer:
         """Send rows and renew the lease of this process's claims, for ever."""
         async with asyncio.TaskGroup() as senders:
             self._senders = senders
-            self._skipper = Skipper(self._store, senders, _tell_ended)
+            self._skipper = UnchangedBatcher(self._store, senders, _tell_ended)
             self._running.set()
             senders.create_task(self._tie_up())
             while True:
@@ -251,9 +252,9 @@ class Writer:
             self._flows[key] = (await self._store.flow(name, version)).definition
         return self._flows[key]
 
-    def _gate(self, domain: str) -> Gate:
+    def _gate(self, domain: str) -> DomainQueue:
         if domain not in self._gates:
-            self._gates[domain] = gate = Gate(self._clock, self._senders, metrics.Requests(domain))
+            self._gates[domain] = gate = DomainQueue(self._clock, self._senders, metrics.Requests(domain))
             metrics.watch_domain(
                 domain,
                 in_flight=lambda: gate.in_flight,
@@ -313,7 +314,7 @@ class Writer:
         return [claim.product for claim in claims if claim.mine]
 
     async def _preflight(
-        self, inspector: Inspector, definition: Definition, message: RowsReady, works: list[Work]
+        self, inspector: ImageProbe, definition: Definition, message: RowsReady, works: list[Work]
     ) -> None:
         """Look at the images of the rows that are to be sent: `block` fails a row, `warn` tells the run."""
         ready = [work for work in works if work.outcome is None and work.decision == "send"]
@@ -338,7 +339,7 @@ class Writer:
             if len(self._warned) > WARNED_LIMIT:
                 self._warned.popitem(last=False)
 
-    async def _send_all(self, definition: Definition, gate: Gate, works: list[Work], *, probe: bool) -> None:
+    async def _send_all(self, definition: Definition, gate: DomainQueue, works: list[Work], *, probe: bool) -> None:
         """Send the rows that are to be sent; those that the gate turns away keep `held`."""
         ready = [work for work in works if work.outcome is None and work.decision == "send"]
         if not ready:
@@ -359,12 +360,12 @@ class Writer:
         cap = UNCAPPED if definition.write.concurrency == "auto" else definition.write.concurrency
         await gate.send_all(definition.name, ready, send, cap=cap, rate=definition.write.rate_limit)
 
-    def _way(self, definition: Definition, gate: Gate) -> Way:
+    def _way(self, definition: Definition, gate: DomainQueue) -> Way:
         """Raises SecretError, and TransportError where the URL is none that can be asked."""
         url = definition.omnitron.domain + definition.omnitron.images_path
         access = self._omnitron.access(definition)
         if (wire := self._wires.get(url)) is None:
-            wire = self._wires[url] = Wire(url)
+            wire = self._wires[url] = PostClient(url)
         return Way(wire, access, gate, definition.write.timeout)
 
     async def _send(self, way: Way, work: Work) -> None:
@@ -382,7 +383,7 @@ class Writer:
                 break
         work.flying = False
 
-    async def _spare(self, gate: Gate, works: list[Work]) -> None:
+    async def _spare(self, gate: DomainQueue, works: list[Work]) -> None:
         """Decide, once for settling and sending on, whether what failed is the rows' or Omnitron's."""
         if any(isinstance(work.outcome, Unavailable) and work.outcome.away for work in works):
             await gate.sure()
@@ -441,7 +442,7 @@ class Writer:
         _tell_ended(ended)
 
     def _tell_settled(self, message: RowsReady, states: Sequence[State]) -> None:
-        metrics.rows_settled(message.flow, states, self._clock.now(), provenance.read_at())
+        metrics.rows_settled(message.flow, states, self._clock.now(), message_headers.read_at())
 
     async def _let_go(
         self, definition: Definition, message: RowsReady, token: str, works: list[Work], claims: list[str]
@@ -464,8 +465,8 @@ class Writer:
         for work in works:
             if (again := _again(work, definition)) is not None:
                 row, seconds = again
-                later.setdefault(retry.step(seconds), []).append(row)
-        headers = provenance.following() if later else {}
+                later.setdefault(retry_ladder.step(seconds), []).append(row)
+        headers = message_headers.following() if later else {}
         outgoing = [
             Outgoing(
                 messages.write_queue(message.flow),
@@ -570,7 +571,7 @@ def _again(work: Work, definition: Definition) -> tuple[Row, float] | None:
         asked = work.outcome.retry_after if isinstance(work.outcome, Unavailable) else None
         return msgspec.structs.replace(
             row, attempts=attempts, first_error=row.first_error or work.outcome.reason, tries=_history(work)
-        ), float(retry.delay(attempts, asked))
+        ), float(retry_ladder.delay(attempts, asked))
     if work.outcome is not None:
         return None
     if work.held:

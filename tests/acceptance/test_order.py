@@ -13,7 +13,7 @@ from pathlib import Path
 import asyncpg
 import uvloop
 
-from imageflow.imageset import Image, digest
+from imageflow.model.imageset import Image, digest
 from tests import postgres_server, rabbitmq_server
 from tests.acceptance.harness import free_port, get, kill, site, wait_for
 

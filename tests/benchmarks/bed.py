@@ -28,14 +28,14 @@ import asyncpg
 import psutil
 import uvloop
 
-from imageflow import messages
 from imageflow.broker import Outgoing
 from imageflow.broker.connect import connect as connect_broker
 from imageflow.clock import SystemClock
-from imageflow.imageset import digest
-from imageflow.page import row_version
-from imageflow.row import Row
-from imageflow.run import Run, Trigger, new_run_id
+from imageflow.model import messages
+from imageflow.model.imageset import digest
+from imageflow.model.page import row_version
+from imageflow.model.row import Row
+from imageflow.model.run import Run, Trigger, new_run_id
 from imageflow.secret import Secret
 from imageflow.store.connect import connect as connect_store
 from tests import postgres_server, rabbitmq_server

@@ -8,9 +8,9 @@ import tempfile
 import time
 
 from imageflow.clock import SystemClock
-from imageflow.imageset import Image
-from imageflow.row import RowLog
-from imageflow.run import Run, Trigger, new_run_id
+from imageflow.model.imageset import Image
+from imageflow.model.row import RowLog
+from imageflow.model.run import Run, Trigger, new_run_id
 from imageflow.secret import Secret
 from imageflow.store import LedgerEntry, Wanted
 from imageflow.store.connect import connect

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imageflow.imageset import Image
+from imageflow.model.imageset import Image
 
 PAGE = 100
 """How many rows travel in one message."""

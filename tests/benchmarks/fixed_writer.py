@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from imageflow import cli
-from imageflow.write import gate
+from imageflow.write import domain_queue
 from imageflow.write.limiter import Limiter
 
 
@@ -23,6 +23,6 @@ class Fixed(Limiter):
 
 if __name__ == "__main__":
     number = int(sys.argv[1])
-    gate.Limiter = lambda: Fixed(number)
+    domain_queue.Limiter = lambda: Fixed(number)
     sys.argv[1:] = ["writer"]
     cli.main()

@@ -30,10 +30,10 @@ import psutil
 import uvloop
 from aiohttp import web
 
-from imageflow import messages
 from imageflow.broker.connect import connect as connect_broker
 from imageflow.clock import SystemClock
 from imageflow.gateway.access import add_user
+from imageflow.model import messages
 from imageflow.secret import Secret
 from imageflow.store.connect import connect as connect_store
 from tests import postgres_server, rabbitmq_server

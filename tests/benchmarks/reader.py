@@ -24,10 +24,12 @@ import orjson
 import psutil
 import uvloop
 
-from imageflow import bootstrap, messages
+from imageflow import bootstrap
+from imageflow.actions.runs import Actor, start_run
 from imageflow.bootstrap import Substrate
-from imageflow.changes import Actor, start_run
+from imageflow.model import messages
 from imageflow.settings import load
+from imageflow.store.data_dir import data_dir_lock
 
 GROWTH_ALLOWED = 1.25
 """Of the memory at one fifth of the read: caches are full by then."""
@@ -66,7 +68,7 @@ async def reader(erp: str, omnitron: str, rows: int, page: int) -> dict:
     settings = load(os.environ)
     stop = asyncio.Event()
     tenths: list[int] = []
-    with bootstrap.data_dir_lock(settings):
+    with data_dir_lock(settings):
         async with bootstrap.open_substrate(settings, os.environ, consumer=True) as substrate:
             await substrate.store.save_flow(document(erp, omnitron, page))
             async with asyncio.TaskGroup() as group:
@@ -74,7 +76,12 @@ async def reader(erp: str, omnitron: str, rows: int, page: int) -> dict:
                 sink = group.create_task(forget(substrate))
                 begun = time.perf_counter()
                 run_id = await start_run(
-                    substrate.store, substrate.relay, "bench", (), Actor("benchmark", ""), substrate.clock.now()
+                    substrate.store,
+                    substrate.publisher,
+                    "bench",
+                    (),
+                    Actor("benchmark", ""),
+                    substrate.clock.now(),
                 )
                 ended = await watched(substrate, run_id, rows, page, tenths.append)
                 seconds = time.perf_counter() - begun

@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import uvloop
 
-from imageflow.transform import mapping
-from imageflow.transform.answer import rows_at
-from imageflow.transform.script import Jails, Program, Ran
+from imageflow.sandbox import jolt
+from imageflow.sandbox.answer import rows_at
+from imageflow.sandbox.supervisor import Program, Ran, Sandbox
 
 SCRIPT = """
 def process_row(row):
@@ -51,9 +51,9 @@ def page(rows: int) -> bytes:
 def in_process(name: str) -> Callable[[bytes], bytes]:
     """The program as a function, compiled once: what an engineer would write without a jail."""
     if name == "mapping":
-        chain, problems = mapping.compile_chain(CHAIN)
+        chain, problems = jolt.compile_chain(CHAIN)
         assert not problems
-        return lambda body: msgspec.json.encode(mapping.apply(chain, msgspec.json.decode(body)))
+        return lambda body: msgspec.json.encode(jolt.apply(chain, msgspec.json.decode(body)))
     namespace: dict = {}
     exec(SCRIPT, namespace)
     process_row = namespace["process_row"]
@@ -69,7 +69,7 @@ async def rate(once: Callable[[], Awaitable[object]], rows: int, seconds: float)
     return rows * count / passed
 
 
-async def compare(jails: Jails, name: str, rows: int, seconds: float) -> tuple[float, float]:
+async def compare(sandbox: Sandbox, name: str, rows: int, seconds: float) -> tuple[float, float]:
     """The best rate in this process, and through the jail. The results must be the same."""
     body, function = page(rows), in_process(name)
 
@@ -77,7 +77,7 @@ async def compare(jails: Jails, name: str, rows: int, seconds: float) -> tuple[f
         return msgspec.json.decode(function(body))  # the jail's answer is decoded, too
 
     async def jailed() -> Ran:
-        outcome = await jails.run("bench", PROGRAMS[name], body)
+        outcome = await sandbox.run("bench", PROGRAMS[name], body)
         assert isinstance(outcome, Ran), outcome
         return outcome
 
@@ -91,10 +91,10 @@ async def compare(jails: Jails, name: str, rows: int, seconds: float) -> tuple[f
 
 async def bench(seconds: float) -> None:
     print(f"{'program':10} {'rows/page':>10} {'in process':>12} {'jail':>12} {'ratio':>7}   (rows/s)")
-    async with Jails() as jails:
+    async with Sandbox() as sandbox:
         for name in PROGRAMS:
             for rows in (100, 1000):
-                free, jailed = await compare(jails, name, rows, seconds)
+                free, jailed = await compare(sandbox, name, rows, seconds)
                 print(f"{name:10} {rows:10,} {free:12,.0f} {jailed:12,.0f} {jailed / free:7.2f}", flush=True)
 
 

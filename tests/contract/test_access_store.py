@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from imageflow.errors import NotFoundError
-from imageflow.store import Act, ApiKey, User
+from imageflow.store import ApiKey, AuditEntry, User
 from imageflow.store.sql import SqlStore
 from tests.contract.test_store import (  # noqa: F401 - fixtures
     DOMAIN,
@@ -33,8 +33,8 @@ ADA = User("ada", "hash", "operator")
 KEY = ApiKey("k1", "winter", "erp", "ada", NOW, None)
 
 
-def act(what: str = "user.save", **detail: object) -> Act:
-    return Act("ada", what, "thing", "command line", dict(detail))
+def entry(what: str = "user.save", **detail: object) -> AuditEntry:
+    return AuditEntry("ada", what, "thing", "command line", dict(detail))
 
 
 # users, tokens, keys --------------------------------------------------------------------------------------------------
@@ -99,37 +99,37 @@ async def test_keys(store: SqlStore) -> None:
 
 
 async def test_every_change_is_noted(store: SqlStore, clock: FakeClock) -> None:
-    """A change with an act enters the audit log in its own transaction, newest first, and reads back as it was."""
-    await store.save_flow(flow_document(enabled=False), "ada", act=act("flow.save"))
-    await store.save_user(ADA, act=act("user.save"))
-    await store.set_role("ada", "admin", act=act("user.role"))
-    await store.add_key(KEY, "d", act=act("key.add"))
-    await store.revoke_key("k1", act=act("key.revoke"))
-    await store.set_watermark("winter", NOW, act=act("watermark.set"))
-    await store.create_run(new_run(clock), act=act("run.start"))
+    """A change with an entry enters the audit log in its own transaction, newest first, and reads back as it was."""
+    await store.save_flow(flow_document(enabled=False), "ada", audit=entry("flow.save"))
+    await store.save_user(ADA, audit=entry("user.save"))
+    await store.set_role("ada", "admin", audit=entry("user.role"))
+    await store.add_key(KEY, "d", audit=entry("key.add"))
+    await store.revoke_key("k1", audit=entry("key.revoke"))
+    await store.set_watermark("winter", NOW, audit=entry("watermark.set"))
+    await store.create_run(new_run(clock), audit=entry("run.start"))
     run_id = await draining(store, clock, 1)
     await store.settle("", [failure(run_id, 1)])
-    await store.reopen(run_id, act=act("run.retry"))
-    await store.remove_user("ada", act=act("user.remove"))
-    await store.note(act("other", a=[1, None], text="\0ü"))
+    await store.reopen(run_id, audit=entry("run.retry"))
+    await store.remove_user("ada", audit=entry("user.remove"))
+    await store.note(entry("other", a=[1, None], text="\0ü"))
     entries = await store.audit()
-    assert [entry.act.what for entry in entries] == [
+    assert [entry.entry.what for entry in entries] == [
         *("other", "user.remove", "run.retry", "run.start", "watermark.set"),
         *("key.revoke", "key.add", "user.role", "user.save", "flow.save"),
     ]
-    assert entries[0].act.detail == {"a": [1, None], "text": "\0ü"}
-    assert (entries[2].act.detail, entries[-1].act.detail) == ({"rows": 1}, {"version": 2})
-    assert (entries[-1].at, entries[-1].act.who, entries[-1].act.origin) == (NOW, "ada", "command line")
+    assert entries[0].entry.detail == {"a": [1, None], "text": "\0ü"}
+    assert (entries[2].entry.detail, entries[-1].entry.detail) == ({"rows": 1}, {"version": 2})
+    assert (entries[-1].at, entries[-1].entry.who, entries[-1].entry.origin) == (NOW, "ada", "command line")
 
 
 async def test_what_changes_nothing_is_not_noted(store: SqlStore, clock: FakeClock) -> None:
     """An equal flow, no rows to retry, a user who is not there, a run made before: no entry."""
-    await store.save_flow(flow_document(), act=act())
+    await store.save_flow(flow_document(), audit=entry())
     run = new_run(clock)
     await store.create_run(run)
-    await store.create_run(run, act=act())
-    assert await store.reopen(run.run_id, act=act()) == (0, [])
-    for missing in (store.remove_user("bob", act=act()), store.revoke_key("x", act=act())):
+    await store.create_run(run, audit=entry())
+    assert await store.reopen(run.run_id, audit=entry()) == (0, [])
+    for missing in (store.remove_user("bob", audit=entry()), store.revoke_key("x", audit=entry())):
         with pytest.raises(NotFoundError):
             await missing
     assert await store.audit() == []
@@ -138,10 +138,10 @@ async def test_what_changes_nothing_is_not_noted(store: SqlStore, clock: FakeClo
 async def test_the_audit_log_in_pages(store: SqlStore) -> None:
     """Pages follow each other without gap or repetition, and can be limited to a person or a kind."""
     for number in range(5):
-        await store.note(act("even" if number % 2 == 0 else "odd"))
+        await store.note(entry("even" if number % 2 == 0 else "odd"))
     first = await store.audit(limit=2)
     second = await store.audit(limit=10, before=first[-1].id)
-    assert [entry.act.what for entry in first + second] == ["even", "odd", "even", "odd", "even"]
+    assert [entry.entry.what for entry in first + second] == ["even", "odd", "even", "odd", "even"]
     assert len(await store.audit(what="odd")) == 2
     assert await store.audit(who="eve") == []
 

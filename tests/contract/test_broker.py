@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from imageflow import parked
+from imageflow.actions import dead_letters
 from imageflow.broker import Broker, Delivery, Outgoing
 from imageflow.broker.connect import connect
 from imageflow.broker.rabbitmq import RabbitBroker
 from imageflow.broker.sqlite import SqliteBroker
 from imageflow.errors import BrokerError, NotFoundError, QueueFullError
-from imageflow.messages import PARKED_QUEUE
+from imageflow.model.messages import PARKED_QUEUE
 from imageflow.secret import Secret
 
 PATIENCE = 30.0
@@ -110,7 +110,7 @@ async def parked_of(broker: Broker, queue: str) -> AsyncIterator[Delivery]:
                     break
                 others.append(delivery)
         for other in others:
-            await other.hand_back()
+            await other.requeue()
 
 
 async def test_a_message_is_lent_and_ends_with_its_acknowledgement(broker: Broker, queue: str) -> None:
@@ -293,11 +293,11 @@ async def test_parked_messages_keep_reason_and_queue(broker: Broker, queue: str)
 
 
 async def test_a_message_handed_back_comes_again(broker: Broker, queue: str) -> None:
-    """hand_back lends it again at once, with nothing counted as failed."""
+    """requeue lends it again at once, with nothing counted as failed."""
     await broker.publish(Outgoing(queue, b"x"))
     async with broker.consume(queue, prefetch=1) as deliveries:
         for _ in range(3):
-            await (await take_one(deliveries)).hand_back()
+            await (await take_one(deliveries)).requeue()
         delivery = await take_one(deliveries)
         assert delivery.body == b"x"
         assert "attempts" not in delivery.headers
@@ -310,7 +310,7 @@ async def test_settling_twice_does_no_harm(broker: Broker, queue: str) -> None:
     async with broker.consume(queue, prefetch=1) as deliveries:
         first = await take_one(deliveries)
         await first.ack()
-        await first.hand_back()
+        await first.requeue()
         await first.retry(1)
         await first.park("no")
         second = await take_one(deliveries)
@@ -436,7 +436,7 @@ async def test_depth_and_purge(broker: Broker, queue: str) -> None:
         assert (depth.unacked, depth.consumers) == (2, 1)
         assert await broker.purge(queue) == 5
         for delivery in held:
-            await delivery.hand_back()
+            await delivery.requeue()
         assert len(await take(deliveries, 2)) == 2
 
 
@@ -505,7 +505,7 @@ async def _settle_somehow(delivery: Delivery, dice: random.Random, done: Counter
     elif fate < 0.75:
         await delivery.retry(1, failed=dice.random() < 0.5)
     elif fate < 0.95:
-        await delivery.hand_back()
+        await delivery.requeue()
 
 
 async def test_browsing_leaves_what_is_not_settled(broker: Broker, queue: str) -> None:
@@ -521,7 +521,7 @@ async def test_browsing_leaves_what_is_not_settled(broker: Broker, queue: str) -
             if delivery.body == b"2":
                 await delivery.park("looked at")
             if delivery.body == b"3":
-                await delivery.hand_back()
+                await delivery.requeue()
                 break
     assert seen == [(queue, str(i).encode(), str(i)) for i in range(4)]
     async with parked_of(broker, queue) as aside:
@@ -565,21 +565,21 @@ async def test_parked_messages_are_replayed_and_dropped(place: Place, queue: str
             one, two = sorted(await mine(broker, name), key=lambda item: item.excerpt)
             assert (one.flow, one.reason, one.bytes, one.excerpt) == ("f", "no good", 3, "one")
             assert one.headers == {"flow": "f"}
-            assert (await parked.one(broker, two.id))[1] == b"two"
-            assert [item.id for item in await parked.replay(broker, one.id)] == [one.id]
+            assert (await dead_letters.one(broker, two.id))[1] == b"two"
+            assert [item.id for item in await dead_letters.replay(broker, one.id)] == [one.id]
             again = await take_one(deliveries)
             assert (again.body, again.headers) == (b"one", {"flow": "f"})
             await again.ack()
-            await parked.drop(broker, two.id)
+            await dead_letters.drop(broker, two.id)
             assert await mine(broker, name) == []
-            for act in (parked.replay, parked.drop, parked.one):
+            for act in (dead_letters.replay, dead_letters.drop, dead_letters.one):
                 with pytest.raises(NotFoundError, match=two.id):
                     await act(broker, two.id)
 
 
-async def mine(broker: Broker, queue: str) -> list[parked.Parked]:
+async def mine(broker: Broker, queue: str) -> list[dead_letters.Parked]:
     """What was parked from a queue: the server's parked queue is everybody's."""
-    return [item for item in await parked.look(broker, 1000) if item.queue == queue]
+    return [item for item in await dead_letters.look(broker, 1000) if item.queue == queue]
 
 
 async def test_headers_of_strangers(broker: Broker, queue: str) -> None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from sqlalchemy import func, select
 
-from imageflow.schedule.sweeper import Sweeper
+from imageflow.schedule.retention import Retention
 from imageflow.store import LedgerEntry, OldRun, User, Wanted
 from imageflow.store.sql import SqlStore
 from imageflow.store.tables import metadata
@@ -41,7 +41,7 @@ async def sizes(store: SqlStore) -> dict[str, int]:
 
 
 async def sweep(store: SqlStore, clock: FakeClock, days: int = 30) -> None:
-    sweeper = Sweeper(store, clock, days, pause=0)
+    sweeper = Retention(store, clock, days, pause=0)
     await sweeper.sweep()
     await store.lease("retention", sweeper._holder, 0)
 

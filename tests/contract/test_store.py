@@ -18,12 +18,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
-from imageflow import messages
 from imageflow.errors import NotFoundError, SettingsError, StoreError
-from imageflow.imageset import Image
-from imageflow.page import row_version
-from imageflow.row import Row, RowLog, Try, fingerprint
-from imageflow.run import Counts, Run, Trigger, new_run_id
+from imageflow.model import messages
+from imageflow.model.imageset import Image
+from imageflow.model.page import row_version
+from imageflow.model.row import Row, RowLog, Try, fingerprint
+from imageflow.model.run import Counts, Run, Trigger, new_run_id
 from imageflow.secret import Secret
 from imageflow.store import Claim, HeldRow, LedgerEntry, Store, User, Wanted
 from imageflow.store.connect import connect

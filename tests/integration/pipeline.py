@@ -10,15 +10,17 @@ from typing import Any
 
 import msgspec
 
-from imageflow import bootstrap, changes, settings, trace
+from imageflow import bootstrap, settings
+from imageflow.actions import runs
+from imageflow.actions.run_watch import follow
+from imageflow.actions.runs import Actor
 from imageflow.bootstrap import Substrate
-from imageflow.changes import Actor
 from imageflow.emulator.erp import FakeErp
 from imageflow.emulator.omnitron import FakeOmnitron
-from imageflow.follow import follow
-from imageflow.run import Run, Trigger, new_run_id
+from imageflow.inspect import product_history
+from imageflow.model.run import Run, Trigger, new_run_id
+from imageflow.sandbox.supervisor import Sandbox
 from imageflow.store import Store
-from imageflow.transform.script import Jails
 
 ACTOR = Actor("ada", "test")
 SERVICES = ("scheduler", "reader", "transformer", "writer")
@@ -60,7 +62,7 @@ class Pipeline:
     async def run(self, name: str = "main", ids: Iterable[str] = ()) -> Run:
         """Run a flow to its end."""
         s = self.substrate
-        return await self.follow(await changes.start_run(s.store, s.relay, name, tuple(ids), ACTOR, s.clock.now()))
+        return await self.follow(await runs.start_run(s.store, s.publisher, name, tuple(ids), ACTOR, s.clock.now()))
 
     async def post(self, rows: list[Any], name: str = "main") -> Run:
         """What the gateway does with a post, and the run that comes of it, ended."""
@@ -77,11 +79,11 @@ class Pipeline:
             pages=1,
         )
         accepted = await s.store.accept_post(run, msgspec.json.encode(rows), rows=len(rows), key=None)
-        await s.relay.send(accepted.outbox)
+        await s.publisher.send(accepted.outbox)
         return await self.follow(run.run_id)
 
     async def retry(self, run_id: str, **only: Any) -> Run:
-        await changes.retry(self.store, self.substrate.relay, run_id, ACTOR, **only)
+        await runs.retry(self.store, self.substrate.publisher, run_id, ACTOR, **only)
         return await self.follow(run_id)
 
     async def follow(self, run_id: str) -> Run:
@@ -90,10 +92,10 @@ class Pipeline:
 
     async def trace(self, product: str, **options: Any) -> dict[str, Any]:
         """A trace as its JSON says."""
-        async with Jails() as jails:
-            found = await trace.trace(self.store, jails, product, **options)
-        assert trace.report(found).startswith(product)
-        return msgspec.json.decode(trace.as_json(found))
+        async with Sandbox() as sandbox:
+            found = await product_history.trace(self.store, sandbox, product, **options)
+        assert product_history.report(found).startswith(product)
+        return msgspec.json.decode(product_history.as_json(found))
 
 
 @asynccontextmanager

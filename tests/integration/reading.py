@@ -11,19 +11,19 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from imageflow import messages
 from imageflow.broker import Outgoing
 from imageflow.broker.sqlite import SqliteBroker
 from imageflow.errors import Postponed
-from imageflow.messages import PageRead, ReadPage
-from imageflow.omnitron import OmnitronSessions
+from imageflow.http.client import Transport
+from imageflow.http.omnitron import OmnitronSessions
+from imageflow.model import messages
+from imageflow.model.messages import PageRead, ReadPage
+from imageflow.model.run import Run, Trigger, new_run_id
 from imageflow.pointer import find
 from imageflow.read.reader import Reader
-from imageflow.relay import Relay
-from imageflow.run import Run, Trigger, new_run_id
+from imageflow.runtime.outbox_publisher import OutboxPublisher
 from imageflow.secret import Secret
 from imageflow.store.connect import connect
-from imageflow.transport import Transport
 from tests import schemas
 
 ENVIRON = {"OMNITRON_PASSWORD": "om-secret-word", "ERP_USER": "demo", "ERP_PASSWORD": "demo"}
@@ -49,7 +49,7 @@ class Clock:
 
 
 class Bench:
-    """One reader and what it stands on. `store`, `broker` and `relay` may be wrapped by a test before it reads."""
+    """One reader and what it stands on. `store`, `broker` and `publisher` may be wrapped by a test before it reads."""
 
     def __init__(self, path: Path, transport: Transport) -> None:
         self.clock = Clock()
@@ -65,7 +65,7 @@ class Bench:
         return Reader(
             store,
             broker,
-            Relay(store, broker),
+            OutboxPublisher(store, broker),
             self.clock,
             self.environ,
             self.transport,
@@ -87,7 +87,7 @@ class Bench:
             created_at=self.clock.now(),
         )
         await self.store.create_run(run)
-        await Relay(self.store, self.broker).send(await self.store.release_runs())
+        await OutboxPublisher(self.store, self.broker).send(await self.store.release_runs())
         return run
 
     async def pump(self, run_id: str, reader: Callable[[], Reader]) -> Run:
@@ -100,7 +100,7 @@ class Bench:
                     self.clock.passed += later.retry_after or 0
                     await self.broker.publish(Outgoing(delivery.queue, delivery.body))
                 except Exception:
-                    await delivery.hand_back()
+                    await delivery.requeue()
                     raise
                 await delivery.ack()
                 run: Run = await self.store.run(run_id)

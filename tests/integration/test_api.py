@@ -18,14 +18,14 @@ from imageflow.errors import BrokerError
 from imageflow.gateway.access import LOGIN_FAILURES, add_key, add_token, add_user
 from imageflow.gateway.app import Gateway, serve
 from imageflow.gateway.endpoints import ENDPOINTS
-from imageflow.imageset import Image
-from imageflow.relay import Relay
-from imageflow.row import RowLog
-from imageflow.run import Run, Trigger
+from imageflow.model.imageset import Image
+from imageflow.model.row import RowLog
+from imageflow.model.run import Run, Trigger
+from imageflow.runtime.outbox_publisher import OutboxPublisher
+from imageflow.sandbox.supervisor import Sandbox
 from imageflow.secret import Secret
-from imageflow.store import Act, User
+from imageflow.store import AuditEntry, User
 from imageflow.store.connect import connect
-from imageflow.transform.script import Jails
 
 KEY = b"a secret key"
 CLOCK = SystemClock()
@@ -110,11 +110,11 @@ async def opened(tmp_path, furniture, *, broker=None):
     async with (
         connect(Secret(f"sqlite:///{tmp_path}/store.db"), CLOCK) as store,
         SqliteBroker(tmp_path / "broker.db") as real_broker,
-        Jails() as jails,
+        Sandbox() as sandbox,
     ):
         used = broker(real_broker) if broker else real_broker
-        tools = bootstrap.api_tools(store, jails, Fetcher())
-        gateway = Gateway(store, used, Relay(store, used), CLOCK, KEY, ready=list, tools=tools)
+        tools = bootstrap.api_tools(store, sandbox, Fetcher())
+        gateway = Gateway(store, used, OutboxPublisher(store, used), CLOCK, KEY, ready=list, tools=tools)
         async with serve(gateway.app(), "127.0.0.1", 0, 2) as port, aiohttp.ClientSession() as session:
             yield Api(store, real_broker, session, f"http://127.0.0.1:{port}", dict(tokens))
 
@@ -541,7 +541,7 @@ async def everybody(api):
     tokens["cut key"] = tokens["key"][:-1]
     past = Past()
     _, tokens["expired key"] = await add_key(
-        api.store, KEY, "posts", "late", 1, past, lambda key: Act("ada", "key.add", key, "test")
+        api.store, KEY, "posts", "late", 1, past, lambda key: AuditEntry("ada", "key.add", key, "test")
     )
     return api
 

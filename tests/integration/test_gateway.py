@@ -17,10 +17,10 @@ from imageflow.clock import SystemClock
 from imageflow.errors import BrokerError, QueueFullError, SettingsError, StoreError
 from imageflow.gateway.access import add_token, add_user
 from imageflow.gateway.app import Gateway, application, monitoring, serve
-from imageflow.gateway.body import Reader
-from imageflow.messages import PageRead, decode, transform_queue
-from imageflow.relay import Relay
-from imageflow.row import RowLog
+from imageflow.gateway.request_body import Reader
+from imageflow.model.messages import PageRead, decode, transform_queue
+from imageflow.model.row import RowLog
+from imageflow.runtime.outbox_publisher import OutboxPublisher
 from imageflow.secret import Secret
 from imageflow.store import User
 from imageflow.store.connect import connect
@@ -98,7 +98,7 @@ async def opened(tmp_path, *, broker=None, store=None, ready=no_problems, **opti
             await real_store.save_flow(document)
         used = store(real_store) if store else real_store
         relayed = broker(real_broker) if broker else real_broker
-        gateway = Gateway(used, relayed, Relay(used, relayed), CLOCK, KEY, ready=ready, **options)
+        gateway = Gateway(used, relayed, OutboxPublisher(used, relayed), CLOCK, KEY, ready=ready, **options)
         async with serve(gateway.app(), "127.0.0.1", 0, 2) as port, aiohttp.ClientSession() as session:
             yield Door(real_store, real_broker, session, f"http://127.0.0.1:{port}", tokens)
 
@@ -411,7 +411,7 @@ async def test_broker_away(tmp_path, error):
         assert (status, answer["rows"]) == (202, 1)
         assert [item.queue for item in await door.store.unsent(0)] == [transform_queue("posts")]
         assert await door.ready_messages() == 0
-        assert await Relay(door.store, door.broker).sweep(0) == 1
+        assert await OutboxPublisher(door.store, door.broker).sweep(0) == 1
         assert await door.ready_messages() == 1
 
 

@@ -14,17 +14,17 @@ import pytest
 from imageflow.broker.sqlite import SqliteBroker
 from imageflow.emulator import FakeOmnitron
 from imageflow.errors import SecretError
-from imageflow.imageset import Image
-from imageflow.omnitron import OmnitronSessions
-from imageflow.relay import Relay
-from imageflow.row import RowLog
-from imageflow.run import Run, Trigger, new_run_id
+from imageflow.http.client import Transport
+from imageflow.http.omnitron import OmnitronSessions
+from imageflow.model.imageset import Image
+from imageflow.model.row import RowLog
+from imageflow.model.run import Run, Trigger, new_run_id
+from imageflow.runtime.outbox_publisher import OutboxPublisher
 from imageflow.schedule import missing
 from imageflow.schedule.fetch import MissingFetcher
 from imageflow.secret import Secret
 from imageflow.store import LedgerEntry, Wanted
 from imageflow.store.connect import connect
-from imageflow.transport import Transport
 from tests import schemas
 
 ROUND = timedelta(hours=4)
@@ -53,7 +53,7 @@ class World:
 
     def fetcher(self) -> MissingFetcher:
         sessions = OmnitronSessions(self.transport, self.environ, self.clock)
-        return MissingFetcher(self.store, Relay(self.store, self.broker), self.clock, sessions)
+        return MissingFetcher(self.store, OutboxPublisher(self.store, self.broker), self.clock, sessions)
 
     async def flow(self, **settings: Any) -> None:
         document = {

@@ -12,9 +12,9 @@ from aiohttp import web
 
 from imageflow.emulator import FakeOmnitron
 from imageflow.errors import LoginError, SecretError, TransportError
-from imageflow.flow import Definition, decode_custom
-from imageflow.omnitron import OmnitronError, OmnitronSessions
-from imageflow.transport import Transport
+from imageflow.http.client import Transport
+from imageflow.http.omnitron import OmnitronError, OmnitronSessions
+from imageflow.model.flow import Definition, decode_custom
 
 from .reading import Clock, inbound, served
 

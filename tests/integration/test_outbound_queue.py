@@ -13,7 +13,7 @@ from pathlib import Path
 import aio_pika
 import pytest
 
-from imageflow import parked
+from imageflow.actions import dead_letters
 from imageflow.broker import Outgoing
 from imageflow.broker.connect import connect as connect_broker
 from imageflow.clock import SystemClock
@@ -21,10 +21,10 @@ from imageflow.errors import StoreError
 from imageflow.gateway import queue
 from imageflow.gateway.outbound import Outbound
 from imageflow.gateway.queue import OutboundQueue
-from imageflow.messages import OUTBOUND_QUEUE, PARKED_QUEUE, decode, transform_queue
-from imageflow.relay import Relay
+from imageflow.model.messages import OUTBOUND_QUEUE, PARKED_QUEUE, decode, transform_queue
+from imageflow.runtime.outbox_publisher import OutboxPublisher
+from imageflow.runtime.service import Service
 from imageflow.secret import Secret
-from imageflow.service import Service
 from imageflow.store.connect import connect as connect_store
 
 DOCS = Path(__file__).parents[2] / "docs" / "outbound.md"
@@ -55,10 +55,10 @@ class Place:
 
     async def parked(self, count):
         await self.until(lambda: self._are_parked(count))
-        return await parked.look(self.broker, 100)
+        return await dead_letters.look(self.broker, 100)
 
     async def _are_parked(self, count):
-        return len(await parked.look(self.broker, 100)) >= count
+        return len(await dead_letters.look(self.broker, 100)) >= count
 
     async def until(self, condition):
         async with asyncio.timeout(30):
@@ -75,7 +75,7 @@ async def opened(tmp_path, url=None, *, store=lambda real: real, **options):
     ):
         await real.upgrade()
         await real.save_flow({"name": "posts", "direction": "outbound", "omnitron": OMNITRON})
-        taking = OutboundQueue(Outbound(store(real), broker, Relay(real, broker), CLOCK, **options))
+        taking = OutboundQueue(Outbound(store(real), broker, OutboxPublisher(real, broker), CLOCK, **options))
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             group.create_task(Service(taking.stage, real, broker).run(stop, 2))
@@ -156,12 +156,12 @@ async def test_a_parked_message_is_replayed(place):
     await place.publish(b"nonsense")
     await place.parked(2)
     await place.store.save_flow({"name": "later", "direction": "outbound", "omnitron": OMNITRON})
-    replayed = await parked.replay(place.broker, None)
+    replayed = await dead_letters.replay(place.broker, None)
     assert len(replayed) == 2
     await place.publish([ROW], flow="later", message_id="m")
     assert len(await place.runs(1, "later")) == 1
     (again,) = await place.parked(1)
-    await parked.drop(place.broker, again.id)
+    await dead_letters.drop(place.broker, again.id)
     assert (await place.broker.depth(PARKED_QUEUE)).ready == 0
 
 
@@ -236,7 +236,7 @@ async def test_the_documented_publishers(tmp_path, rabbitmq_vhost):
         assert [body[0]["sku"] for body in bodies] == ["A-1", "A-2"]
         (aside,) = await place.parked(1)
         assert (aside.flow, aside.queue) == ("nowhere", OUTBOUND_QUEUE)
-        assert await parked.drop(place.broker, None) == [aside]
+        assert await dead_letters.drop(place.broker, None) == [aside]
 
 
 async def waiting_consumer(broker):

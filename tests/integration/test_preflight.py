@@ -6,8 +6,8 @@ from urllib.parse import quote
 import pytest
 
 from imageflow.clock import SystemClock
-from imageflow.write import inspector as module
-from imageflow.write.inspector import Inspector
+from imageflow.write import image_probe as module
+from imageflow.write.image_probe import ImageProbe
 from imageflow.write.preflight import Allowed
 from tests.integration.image_server import ImageServer, jpeg, png
 from tests.integration.pipeline import pipeline
@@ -28,7 +28,7 @@ def impatient(monkeypatch):
 @pytest.fixture
 async def inspector(monkeypatch):
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.05)
-    async with Inspector(SystemClock(), Allowed(["127.0.0.1"])) as ready:
+    async with ImageProbe(SystemClock(), Allowed(["127.0.0.1"])) as ready:
         yield ready
 
 
@@ -113,7 +113,7 @@ async def test_every_kind_of_image(server, inspector):
 )
 async def test_private_networks_are_never_asked(server, url):
     """However the address is written, by name or by number."""
-    async with Inspector(SystemClock(), Allowed()) as guarded:
+    async with ImageProbe(SystemClock(), Allowed()) as guarded:
         finding = await guarded.look(url.format(port=server.url.rpartition(":")[2]))
     assert finding is not None
     assert finding.code == "image_private_address"
@@ -133,7 +133,7 @@ async def test_a_name_that_changes_its_mind(server, monkeypatch):
 
     monkeypatch.setattr(module.ThreadedResolver, "resolve", resolve)
     port = server.url.rpartition(":")[2]
-    async with Inspector(SystemClock(), Allowed()) as guarded:
+    async with ImageProbe(SystemClock(), Allowed()) as guarded:
         for name in ("rebind.example", "both.example"):
             finding = await guarded.look(f"http://{name}:{port}/ok.png")
             assert finding is not None
@@ -145,7 +145,7 @@ async def test_a_name_that_changes_its_mind(server, monkeypatch):
 async def test_allowed_hosts_are_asked_by_name(server):
     """A host that is allowed is asked; another name of the same address is not."""
     port = server.url.rpartition(":")[2]
-    async with Inspector(SystemClock(), Allowed(["localhost"])) as guarded:
+    async with ImageProbe(SystemClock(), Allowed(["localhost"])) as guarded:
         assert await guarded.look(f"http://localhost:{port}/ok.png") is None
         finding = await guarded.look(f"http://127.0.0.1:{port}/ok.png")
         redirect = await guarded.look(f"http://localhost:{port}/to/?url={quote(server.url)}/ok.png")

@@ -11,9 +11,9 @@ import pytest
 from aiohttp import web
 
 from imageflow.emulator import FakeErp
-from imageflow.flow import Erp, decode_custom
-from imageflow.read.probe import MAX_REQUESTS, Found, probe
-from imageflow.transport import Transport
+from imageflow.http.client import Transport
+from imageflow.inspect.probe import MAX_REQUESTS, Found, probe
+from imageflow.model.flow import Erp, decode_custom
 
 from .reading import served
 

@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator
 import aio_pika
 import pytest
 
-from imageflow import retry
 from imageflow.broker import DELIVERY_LIMIT, QUEUE_LIMIT, Broker, Delivery, Outgoing
 from imageflow.broker.rabbitmq import EXCHANGE, RabbitBroker, delay_arguments, delay_name, queue_arguments, text_headers
 from imageflow.errors import BrokerError
-from imageflow.messages import PARKED_QUEUE
+from imageflow.model import retry_ladder
+from imageflow.model.messages import PARKED_QUEUE
 from imageflow.secret import Secret
 from tests.contract.test_broker import parked_of, ready, take, take_one, until
 from tests.rabbitmq_server import Rabbit
@@ -60,12 +60,12 @@ async def test_the_topology_is_as_designed(broker: RabbitBroker, rabbitmq: Rabbi
     queues = await asyncio.to_thread(on_server, rabbitmq, "queues", "name", "type", "durable", "arguments")
     exchanges = await asyncio.to_thread(on_server, rabbitmq, "exchanges", "name", "type", "durable")
     wanted = {queue: queue_arguments(queue), PARKED_QUEUE: queue_arguments(PARKED_QUEUE)}
-    wanted |= {delay_name(seconds): delay_arguments(seconds) for seconds in retry.LADDER}
+    wanted |= {delay_name(seconds): delay_arguments(seconds) for seconds in retry_ladder.LADDER}
     for name, arguments in wanted.items():
         assert (queues[name]["type"], queues[name]["durable"]) == ("quorum", True)
         assert arguments_of(queues[name]) == arguments
     assert (exchanges[EXCHANGE]["type"], exchanges[EXCHANGE]["durable"]) == ("direct", True)
-    assert {exchanges[delay_name(seconds)]["type"] for seconds in retry.LADDER} == {"fanout"}
+    assert {exchanges[delay_name(seconds)]["type"] for seconds in retry_ladder.LADDER} == {"fanout"}
 
 
 def test_the_arguments_of_a_work_queue() -> None:
@@ -88,7 +88,7 @@ async def test_the_delivery_limit_parks(broker: RabbitBroker, queue: str) -> Non
     async with broker.consume(queue, prefetch=1) as deliveries:
         for _ in range(DELIVERY_LIMIT + 1):
             delivery = await take_one(deliveries)
-            await delivery.hand_back()
+            await delivery.requeue()
         assert delivery.deliveries == DELIVERY_LIMIT
     async with parked_of(broker, queue) as parked:
         assert parked.body == b"poison"
@@ -213,7 +213,7 @@ async def test_settling_what_rabbitmq_took_back_is_quiet(
         await held[0].ack()
         await held[1].retry(1)
         await held[2].park("no")
-        await held[3].hand_back()
+        await held[3].requeue()
 
 
 async def test_a_wrong_password_is_refused_and_never_shown(
@@ -298,7 +298,7 @@ async def test_nothing_is_lost_when_the_server_goes_away(rabbitmq: Rabbit, queue
             try:
                 await settle(delivery, seen)
             except BrokerError:
-                await delivery.hand_back()
+                await delivery.requeue()
             return
 
     async with RabbitBroker(Secret(rabbitmq.url), publish_seconds=3) as broker, asyncio.TaskGroup() as group:

@@ -16,14 +16,14 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from imageflow import messages
 from imageflow.broker import Depth, Outgoing
 from imageflow.emulator import FakeErp, FakeOmnitron
 from imageflow.emulator.hostile import MODES
 from imageflow.errors import Postponed, TransportError
-from imageflow.messages import ReadPage
-from imageflow.relay import Relay
-from imageflow.transport import Transport
+from imageflow.http.client import Transport
+from imageflow.model import messages
+from imageflow.model.messages import ReadPage
+from imageflow.runtime.outbox_publisher import OutboxPublisher
 
 from .reading import Bench, bench, first_message, inbound, served
 
@@ -610,8 +610,8 @@ async def test_a_crash_between_any_two_steps(at: Bench, world: Any, seam: str, m
             break
         except CrashError:
             at.clock.passed += 60
-            await Relay(at.store, at.broker).sweep(0)
-    await Relay(at.store, at.broker).sweep(0)
+            await OutboxPublisher(at.store, at.broker).sweep(0)
+    await OutboxPublisher(at.store, at.broker).sweep(0)
     assert done.read_complete
     assert skus(await at.rows(done)) == list(here.erp.skus())
     assert {message.page for message in await at.sent(done)} == set(range(1, done.pages + 1))

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from imageflow import bootstrap, changes
+from imageflow import bootstrap
 from imageflow import settings as settings_
+from imageflow.actions import runs
+from imageflow.actions.run_watch import follow
+from imageflow.actions.runs import Actor, NotRunnable
 from imageflow.bootstrap import Substrate
-from imageflow.changes import Actor, NotRunnable
 from imageflow.clock import SystemClock
-from imageflow.demo import PASSWORDS, flows
+from imageflow.commands.demo import PASSWORDS, flows
 from imageflow.emulator.erp import FakeErp
 from imageflow.emulator.omnitron import FakeOmnitron
-from imageflow.follow import follow
 
 ME = Actor("tester", "here")
 ROWS = 300
@@ -48,8 +49,8 @@ async def test_queues_that_were_lost(tmp_path: Path, group: str) -> None:
         store, broker = substrate.store, substrate.broker
         document = {**flows(erp_url, omnitron_url)[0], "group": group}
         await store.save_flow(document)
-        run_id = await changes.start_run(store, substrate.relay, document["name"], (), ME, SystemClock().now())
-        later = await changes.start_run(store, substrate.relay, document["name"], (), ME, SystemClock().now())
+        run_id = await runs.start_run(store, substrate.publisher, document["name"], (), ME, SystemClock().now())
+        later = await runs.start_run(store, substrate.publisher, document["name"], (), ME, SystemClock().now())
         async with running(substrate, "reader", "transformer"):
             while not (await store.run(run_id)).pages_done:
                 await asyncio.sleep(0.01)
@@ -57,9 +58,9 @@ async def test_queues_that_were_lost(tmp_path: Path, group: str) -> None:
         for queue in ("imageflow.read", f"imageflow.transform.{name}", f"imageflow.write.{name}"):
             await broker.purge(queue)
         with pytest.raises(NotRunnable, match="older run"):
-            await changes.resume(store, broker, later, ME)
-        assert await changes.resume(store, broker, run_id, ME) > 0
-        await changes.resume(store, broker, run_id, ME)
+            await runs.resume(store, broker, later, ME)
+        assert await runs.resume(store, broker, run_id, ME) > 0
+        await runs.resume(store, broker, run_id, ME)
         async with running(substrate, "scheduler", "reader", "transformer", "writer"):
             ended = await asyncio.wait_for(follow(store, run_id, None), 60)
             await asyncio.wait_for(follow(store, later, None), 60)
@@ -67,4 +68,4 @@ async def test_queues_that_were_lost(tmp_path: Path, group: str) -> None:
         assert (ended.counts.total, ended.counts.written, ended.counts.failed) == (ROWS, ROWS, 0)
         assert len(omnitron.images) == ROWS
         with pytest.raises(NotRunnable, match="has ended"):
-            await changes.resume(store, broker, run_id, ME)
+            await runs.resume(store, broker, run_id, ME)

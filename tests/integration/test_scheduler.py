@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from imageflow import messages
 from imageflow.broker.sqlite import SqliteBroker
 from imageflow.errors import StoreError
-from imageflow.messages import ReadPage
-from imageflow.relay import Relay
-from imageflow.run import Run, Trigger, new_run_id
+from imageflow.model import messages
+from imageflow.model.messages import ReadPage
+from imageflow.model.run import Run, Trigger, new_run_id
+from imageflow.runtime.outbox_publisher import OutboxPublisher
 from imageflow.schedule import missing
 from imageflow.schedule.scheduler import Scheduler
 from imageflow.secret import Secret
@@ -49,7 +49,7 @@ class Fleet:
     def __init__(self, stores: list[Any], broker: SqliteBroker, clock: Clock) -> None:
         self.stores, self.broker, self.clock = stores, broker, clock
         self.store: Store = stores[0]
-        self.schedulers = [Scheduler(store, Relay(store, broker), clock) for store in stores]
+        self.schedulers = [Scheduler(store, OutboxPublisher(store, broker), clock) for store in stores]
 
     async def flow(self, name: str = "winter", **fields: Any) -> None:
         document = {
@@ -232,7 +232,7 @@ async def test_a_database_that_is_away_is_waited_for(fleet: Fleet):
     stop = asyncio.Event()
     store: Any = Away()
     async with asyncio.TaskGroup() as group:
-        group.create_task(Scheduler(store, Relay(fleet.store, fleet.broker), fleet.clock).run(stop))
+        group.create_task(Scheduler(store, OutboxPublisher(fleet.store, fleet.broker), fleet.clock).run(stop))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(20):
                 while not await fleet.runs():

@@ -11,15 +11,15 @@ import pytest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from imageflow import tracing
-from imageflow.demo import demonstrate
-from imageflow.metrics import REGISTRY
+from imageflow.commands.demo import demonstrate
+from imageflow.telemetry import tracing
+from imageflow.telemetry.metrics import REGISTRY
 
 ROWS = 200
 NOTHING_INSTALLED = """
 import sys
 sys.modules["opentelemetry"] = None
-from imageflow import tracing
+from imageflow.telemetry import tracing
 end = tracing.start({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"})
 with tracing.span("reader", "run", "flow", {}):
     tracing.note(outcome="done")

@@ -13,21 +13,21 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from imageflow import messages
 from imageflow.broker import Broker, Outgoing
 from imageflow.broker.sqlite import SqliteBroker
 from imageflow.clock import SystemClock
 from imageflow.errors import NotFoundError, Postponed, QueueFullError, StoreError
-from imageflow.imageset import Image
-from imageflow.messages import PageRead, RowsReady, RunRead, decode, transform_queue, write_queue
-from imageflow.relay import Relay
-from imageflow.row import Row, RowLog
-from imageflow.run import Run, Trigger, new_run_id
+from imageflow.model import messages
+from imageflow.model.imageset import Image
+from imageflow.model.messages import PageRead, RowsReady, RunRead, decode, transform_queue, write_queue
+from imageflow.model.row import Row, RowLog
+from imageflow.model.run import Run, Trigger, new_run_id
+from imageflow.runtime.outbox_publisher import OutboxPublisher
+from imageflow.sandbox.supervisor import Sandbox
 from imageflow.secret import Secret
 from imageflow.store.connect import connect
 from imageflow.store.sql import SqlStore
 from imageflow.transform import transformer as module
-from imageflow.transform.script import Jails
 from imageflow.transform.transformer import Transformer
 from tests import schemas
 
@@ -37,16 +37,16 @@ U = "https://c.example/"
 class Line:
     """A transformer with all that it stands on, and a hand on both ends."""
 
-    def __init__(self, store: SqlStore, broker: SqliteBroker, jails: Jails) -> None:
+    def __init__(self, store: SqlStore, broker: SqliteBroker, sandbox: Sandbox) -> None:
         self.store = store
         self.broker = broker
-        self.jails = jails
-        self.relay = Relay(store, broker)
+        self.sandbox = sandbox
+        self.publisher = OutboxPublisher(store, broker)
         self.transformer = self.another()
 
     def another(self) -> Transformer:
         """A transformer in another process: it remembers nothing."""
-        return Transformer(self.store, self.broker, self.relay, SystemClock(), self.jails)
+        return Transformer(self.store, self.broker, self.publisher, SystemClock(), self.sandbox)
 
     async def run(self, *pages: Any, **changes: Any) -> list[PageRead]:
         """A run of a new version of the flow that has read these pages; their messages."""
@@ -114,8 +114,8 @@ async def line(tmp_path: Path) -> AsyncIterator[Line]:
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(connect(Secret(schemas.lay(tmp_path / "store.db")), SystemClock()))
         broker = await stack.enter_async_context(SqliteBroker(tmp_path / "broker.db"))
-        jails = await stack.enter_async_context(Jails())
-        yield Line(store, broker, jails)
+        sandbox = await stack.enter_async_context(Sandbox())
+        yield Line(store, broker, sandbox)
 
 
 def sets(*skus: str, page: int = 1) -> list[dict[str, Any]]:
@@ -248,7 +248,7 @@ async def test_full_queues_postpone(line: Line) -> None:
     (page,) = await line.run(sets("A"))
     refusing: Any = Refusing(line.broker, QueueFullError())
     with pytest.raises(Postponed):
-        await Transformer(line.store, refusing, line.relay, SystemClock(), line.jails).handle(page)
+        await Transformer(line.store, refusing, line.publisher, SystemClock(), line.sandbox).handle(page)
     await line.transformer.handle(page)
     assert [row.product for row in await line.rows()] == ["A"]
 
@@ -322,9 +322,9 @@ async def test_the_join_survives_crashes(line: Line, monkeypatch: pytest.MonkeyP
     skus = [f"S{n}" for n in range(7)]
     pages, message = await joined_run(line, sets(*skus), sets(*skus, page=2))
     for calls in itertools.count(1):
-        line.relay = Relay(line.store, line.broker)
+        line.publisher = OutboxPublisher(line.store, line.broker)
         failing: Any = Failing(line.store, calls)
-        crashed = Transformer(failing, line.broker, line.relay, SystemClock(), line.jails)
+        crashed = Transformer(failing, line.broker, line.publisher, SystemClock(), line.sandbox)
         try:
             await crashed.handle(message)
             break
@@ -422,7 +422,7 @@ async def test_giving_up_on_a_join_that_had_begun(line: Line) -> None:
     pages, message = await joined_run(line, sets("A", "B"))
     refusing: Any = Refusing(line.broker, QueueFullError())
     with pytest.raises(Postponed):
-        await Transformer(line.store, refusing, line.relay, SystemClock(), line.jails).handle(message)
+        await Transformer(line.store, refusing, line.publisher, SystemClock(), line.sandbox).handle(message)
     await line.transformer.give_up(message, "no more")
     await line.write(pages[0].run_id, await line.rows())
     run = await line.store.run(pages[0].run_id)

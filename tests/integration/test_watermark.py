@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imageflow.errors import TransportError
-from imageflow.transport import Answer
+from imageflow.http.client import Answer
 
 from .reading import Bench, Clock, bench, inbound
 

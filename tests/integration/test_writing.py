@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from imageflow.errors import StoreError
-from imageflow.imageset import Image, digest
+from imageflow.model.imageset import Image, digest
 from tests.integration.pipeline import Pipeline, pipeline
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from imageflow import bootstrap, flowfile, messages, settings
+from imageflow import bootstrap, settings
 from imageflow.cli import cli
+from imageflow.flows import file as flow_file
+from imageflow.model import messages
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
@@ -175,8 +177,8 @@ def test_secrets_are_made_for_compose(tmp_path):
 
 def test_the_demo_flow_is_a_flow():
     """The demo's flow file is valid, and names hosts and a secret that compose.yaml and make-secrets.sh give it."""
-    document = flowfile.load(DEPLOY / "flows" / "demo.yaml")
-    assert flowfile.parse(document).name == "demo"
+    document = flow_file.load(DEPLOY / "flows" / "demo.yaml")
+    assert flow_file.parse(document).name == "demo"
     text = yaml.safe_dump(document)
     assert set(re.findall(r"http://(\w+):", text)) == {"erp", "omnitron"}
     assert re.findall(r"/run/secrets/flows/(\w+)", text) == ["demo_password"]

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from imageflow import bootstrap, settings
+from imageflow import settings
 from imageflow.errors import SettingsError
+from imageflow.store.data_dir import data_dir_lock
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
@@ -53,7 +54,7 @@ def test_a_data_dir_that_cannot_be_written_is_named(tmp_path):
     found = settings.load({"IMAGEFLOW_DATA_DIR": str(tmp_path / "file" / "data")})
     with (
         pytest.raises(SettingsError, match=r"IMAGEFLOW_DATA_DIR: .*data cannot be written to"),
-        bootstrap.data_dir_lock(found),
+        data_dir_lock(found),
     ):
         pass
 

@@ -19,7 +19,7 @@ from imageflow.gateway.access import (
     digest,
     verify,
 )
-from imageflow.gateway.problem import Refusal
+from imageflow.gateway.problem_details import Refusal
 from imageflow.store import User
 
 
@@ -44,7 +44,7 @@ class Users:
         self.tokens = {}
         self.lookups = 0
 
-    async def save_user(self, user, *, act=None):
+    async def save_user(self, user, *, audit=None):
         self.users[user.name] = user
 
     async def user(self, name):

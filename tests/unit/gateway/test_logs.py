@@ -1,12 +1,12 @@
-"""Runs, steps and rows in the Integrator's numbers."""
+"""RunHandlers, steps and rows in the Integrator's numbers."""
 
 from datetime import UTC, datetime
 
 import pytest
 
 from imageflow.gateway.logs import Query, envelope, main_log, sub_logs
-from imageflow.gateway.problem import Refusal
-from imageflow.run import Run, Trigger
+from imageflow.gateway.problem_details import Refusal
+from imageflow.model.run import Run, Trigger
 from tests.unit.gateway.test_parse import definition
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -10,17 +10,17 @@ import pytest
 from imageflow.gateway import docs, openapi, shapes
 from imageflow.gateway.access import ROLES
 from imageflow.gateway.endpoints import ENDPOINTS
-from imageflow.gateway.flows import Flows
-from imageflow.gateway.people import People
-from imageflow.gateway.runs import Runs
-from imageflow.gateway.watch import Watch
-from imageflow.imageset import Image
-from imageflow.row import RowLog, shown
-from imageflow.run import Run, Trigger, summary
+from imageflow.gateway.handlers_flows import FlowHandlers
+from imageflow.gateway.handlers_ops import OpsHandlers
+from imageflow.gateway.handlers_runs import RunHandlers
+from imageflow.gateway.handlers_users import UserHandlers
+from imageflow.model.imageset import Image
+from imageflow.model.row import RowLog, shown
+from imageflow.model.run import Run, Trigger, summary
 from tests.unit.gateway.test_access import HandClock
 
 DOCUMENT = openapi.document(ENDPOINTS)
-HANDLERS = (Flows, Runs, Watch, People)
+HANDLERS = (FlowHandlers, RunHandlers, OpsHandlers, UserHandlers)
 NOW = HandClock().now()
 
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageflow.flow import Definition, decode_custom
 from imageflow.gateway.outbound import check_key, inlined, parse
-from imageflow.gateway.problem import Refusal
-from imageflow.messages import MAX_MESSAGE_BYTES, PageRead, ReadPage, decode, encode
-from imageflow.page import ROWS_PER_PAGE_LIMIT
+from imageflow.gateway.problem_details import Refusal
+from imageflow.model.flow import Definition, decode_custom
+from imageflow.model.messages import MAX_MESSAGE_BYTES, PageRead, ReadPage, decode, encode
+from imageflow.model.page import ROWS_PER_PAGE_LIMIT
 from imageflow.store import Unsent
 
 

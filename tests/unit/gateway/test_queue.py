@@ -2,11 +2,11 @@
 
 import pytest
 
+from imageflow.actions.dead_letters import identity, own
 from imageflow.broker import MAX_HEADERS_BYTES, attempts, bounded, parked, retried
 from imageflow.errors import MessageError
-from imageflow.gateway.body import MAX_BODY_BYTES
 from imageflow.gateway.queue import Published, published
-from imageflow.parked import identity, own
+from imageflow.gateway.request_body import MAX_BODY_BYTES
 
 
 class Delivery:

@@ -6,7 +6,7 @@ import pytest
 
 from imageflow.broker import Depth
 from imageflow.gateway.outbound import DEPTH_CACHE_SECONDS, Outbound
-from imageflow.gateway.problem import Refusal
+from imageflow.gateway.problem_details import Refusal
 
 
 class Clock:

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from imageflow.flow import Definition, decode_custom
-from imageflow.run import Run, Trigger
+from imageflow.model.flow import Definition, decode_custom
+from imageflow.model.run import Run, Trigger
 
 NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from imageflow.errors import LoginError, ReadError
+from imageflow.http.client import Answer
 from imageflow.read import answer
-from imageflow.transport import Answer
 
 from .flows import flow
 

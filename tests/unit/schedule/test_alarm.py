@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from imageflow.flow import Definition, Flow, decode_custom
-from imageflow.run import Counts, Run, Trigger
+from imageflow.model.flow import Definition, Flow, decode_custom
+from imageflow.model.run import Counts, Run, Trigger
 from imageflow.schedule import alarm
 from imageflow.schedule.alarm import Known, alarming
 from imageflow.store import Alarm, HeldDomain, Notice

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageflow.flow import Definition, FetchMissing, decode_custom
-from imageflow.row import RowLog
-from imageflow.run import Counts, Run, Trigger
+from imageflow.model.flow import Definition, FetchMissing, decode_custom
+from imageflow.model.row import RowLog
+from imageflow.model.run import Counts, Run, Trigger
 from imageflow.schedule import missing
 from imageflow.schedule.missing import Product
 

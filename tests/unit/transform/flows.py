@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from imageflow.flow import Definition, decode_custom
+from imageflow.model.flow import Definition, decode_custom
 
 
 def definition(**changes: Any) -> Definition:

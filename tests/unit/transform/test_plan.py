@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from imageflow.imageset import Image
-from imageflow.messages import PageRead
-from imageflow.page import row_version
+from imageflow.model.imageset import Image
+from imageflow.model.messages import PageRead
+from imageflow.model.page import row_version
+from imageflow.sandbox.supervisor import Broken, FailedRow, Ran
 from imageflow.transform.plan import Printed, Sightings, broken_page, plan_page, plan_part
 from imageflow.transform.rows import NO_ORDER, Joined
-from imageflow.transform.script import Broken, FailedRow, Ran
 from tests.unit.transform.flows import definition
 
 PAGE = PageRead("r1", "winter", 1, 3, 40)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imageflow.imageset import Image
+from imageflow.model.imageset import Image
 from imageflow.store import HeldRow
 from imageflow.transform.rows import NO_ORDER, Draft, ImageSet, Invalid, Superseded, held_images, join, to_rows
 from tests.unit.transform.flows import definition

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageflow.write.limiter import AWAY_LIMIT, PROBE_SECONDS, START_LIMIT, WINDOW, Bucket, Hold, Limiter
+from imageflow.write.limiter import AWAY_LIMIT, PROBE_SECONDS, START_LIMIT, WINDOW, Bucket, CircuitBreaker, Limiter
 
 from .sink import CLIENT_RATE, simulate
 
@@ -134,7 +134,7 @@ def test_limit_stays_in_bounds(events):
 
 def test_hold_when_omnitron_is_not_reached():
     """A few connections in a row that fail hold the domain; one good answer ends it."""
-    hold = Hold()
+    hold = CircuitBreaker()
     for n in range(AWAY_LIMIT):
         assert not hold.held
         hold.bad("p", "refused", n, away=True)
@@ -145,7 +145,7 @@ def test_hold_when_omnitron_is_not_reached():
 
 def test_one_product_that_always_fails_holds_nobody():
     """500 for one product may be that product's fault."""
-    hold = Hold()
+    hold = CircuitBreaker()
     for n in range(3 * WINDOW):
         hold.bad("p", "500", n, away=False)
     assert not hold.held
@@ -153,7 +153,7 @@ def test_one_product_that_always_fails_holds_nobody():
 
 def test_most_products_failing_hold():
     """500 for most products is Omnitron's fault."""
-    hold = Hold()
+    hold = CircuitBreaker()
     for n in range(WINDOW):
         hold.bad(f"p{n}", "500", n, away=False)
     assert hold.held
@@ -161,7 +161,7 @@ def test_most_products_failing_hold():
 
 def test_scattered_failures_do_not_hold():
     """One in three failing is retried row by row."""
-    hold = Hold()
+    hold = CircuitBreaker()
     for n in range(300):
         if n % 3 == 0:
             hold.bad(f"p{n}", "503", n, away=True)
@@ -172,7 +172,7 @@ def test_scattered_failures_do_not_hold():
 
 def test_probes_come_at_growing_pauses():
     """One probe at a time; each failed one makes the pause longer, up to the last step."""
-    hold = Hold()
+    hold = CircuitBreaker()
     for _ in range(AWAY_LIMIT):
         hold.bad("p", "refused", 0.0, away=True)
     times = [t / 10 for t in range(600) if hold.may_probe(t / 10)]
@@ -184,7 +184,7 @@ def test_probes_come_at_growing_pauses():
 
 def test_what_was_sent_before_a_change_says_nothing_of_now():
     """Answers to requests from before the hold began or ended are outdated; what failed of them costs no attempt."""
-    hold = Hold()
+    hold = CircuitBreaker()
     assert not hold.outdated(0.0)
     for _ in range(AWAY_LIMIT):
         hold.bad("p", "503", 10.0, away=True)
@@ -198,7 +198,7 @@ def test_what_was_sent_before_a_change_says_nothing_of_now():
 
 def test_first_failures_are_suspected():
     """Between the first failure and the decision, nobody knows whose fault it is."""
-    hold = Hold()
+    hold = CircuitBreaker()
     for n in range(AWAY_LIMIT):
         assert hold.suspected == (n > 0)
         hold.bad("p", "503", 1.0, away=True)
@@ -208,7 +208,7 @@ def test_first_failures_are_suspected():
 
 def test_a_probe_that_was_not_sent_is_to_be_had_again():
     """A chunk with nothing to send must not use the probe up."""
-    hold = Hold()
+    hold = CircuitBreaker()
     for _ in range(AWAY_LIMIT):
         hold.bad("p", "503", 0.0, away=True)
     assert hold.may_probe(1.0)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from imageflow.transport import Answer
+from imageflow.http.client import Answer
 from imageflow.write.outcome import Refused, Unauthorized, Unavailable, Written, explain, judge
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageflow.imageset import Image
-from imageflow.row import RowLog, fingerprint
+from imageflow.model.imageset import Image
+from imageflow.model.row import RowLog, fingerprint
 from imageflow.write.preflight import (
     MAX_IMAGE_BYTES,
     MAX_REASON_CHARS,

@@ -1,0 +1,1 @@
+"""What people do, each use case once."""

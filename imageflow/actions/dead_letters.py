@@ -1,0 +1,128 @@
+"""What lies in `imageflow.parked`: messages that could not be used, with the reason. People look, replay or drop them.
+
+A parked message is known by a digest of what it is: the same for everybody who looks, over either broker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+
+from imageflow.broker import Broker, Delivery, Outgoing
+from imageflow.errors import ImageFlowError, NotFoundError
+from imageflow.model.messages import PARKED_QUEUE
+
+OWN_QUEUES = "imageflow."
+OWN_HEADERS = frozenset(("queue", "reason", "parked_at", "attempts"))
+"""Headers that tell of the parking; a message that is replayed goes without them."""
+
+EXCERPT_BYTES = 200
+_ID_BYTES = 6
+
+
+class Parked(msgspec.Struct, frozen=True):
+    """A parked message as people see it. `queue` is where it came from; `excerpt` the beginning of its body."""
+
+    id: str
+    queue: str
+    flow: str
+    reason: str
+    parked_at: str
+    bytes: int
+    headers: dict[str, str]
+    excerpt: str
+
+
+def describe(delivery: Delivery) -> Parked:
+    """A parked message for people."""
+    headers = delivery.headers
+    return Parked(
+        id=identity(headers, delivery.body),
+        queue=headers.get("queue", ""),
+        flow=headers.get("flow", ""),
+        reason=headers.get("reason", ""),
+        parked_at=headers.get("parked_at", ""),
+        bytes=len(delivery.body),
+        headers=own(headers),
+        excerpt=delivery.body[:EXCERPT_BYTES].decode("utf-8", "replace"),
+    )
+
+
+def identity(headers: Mapping[str, str], body: bytes) -> str:
+    """The id of a parked message."""
+    digest = hashlib.blake2b(digest_size=_ID_BYTES)
+    for part in (*(text for item in sorted(headers.items()) for text in item), ""):
+        digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
+    digest.update(body)
+    return digest.hexdigest()
+
+
+def own(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers that the message had before it was parked."""
+    return {name: value for name, value in headers.items() if name not in OWN_HEADERS}
+
+
+async def look(broker: Broker, limit: int) -> list[Parked]:
+    """The oldest `limit` parked messages."""
+    found: list[Parked] = []
+    async with broker.browse(PARKED_QUEUE) as deliveries:
+        async for delivery in deliveries:
+            if len(found) == limit:
+                break
+            found.append(describe(delivery))
+    return found
+
+
+async def one(broker: Broker, wanted: str) -> tuple[Parked, bytes]:
+    """A parked message, with its whole body. Raises NotFoundError."""
+    async with broker.browse(PARKED_QUEUE) as deliveries:
+        async for delivery in deliveries:
+            if (found := describe(delivery)).id == wanted:
+                return found, delivery.body
+    raise _unknown(wanted)
+
+
+async def replay(broker: Broker, wanted: str | None) -> list[Parked]:
+    """Send a message (None: every one) back to the queue it came from; what was sent. Raises NotFoundError."""
+    return await _each(broker, wanted, lambda delivery: _replay(broker, delivery))
+
+
+async def drop(broker: Broker, wanted: str | None) -> list[Parked]:
+    """Throw a message away (None: every one); what was thrown away. Raises NotFoundError."""
+    return await _each(broker, wanted, None)
+
+
+async def _each(
+    broker: Broker, wanted: str | None, before: Callable[[Delivery], Awaitable[None]] | None
+) -> list[Parked]:
+    done: list[Parked] = []
+    ready = (await broker.depth(PARKED_QUEUE)).ready
+    async with broker.browse(PARKED_QUEUE) as deliveries:
+        async for delivery in deliveries:
+            found = describe(delivery)
+            if wanted in (None, found.id):
+                if before is not None:
+                    await before(delivery)
+                await delivery.ack()
+                done.append(found)
+            if wanted == found.id or (wanted is None and len(done) >= ready):
+                break  # what is parked meanwhile is another matter: it may be the same message again
+    if wanted is not None and not done:
+        raise _unknown(wanted)
+    return done
+
+
+async def _replay(broker: Broker, delivery: Delivery) -> None:
+    """Publish it anew before it leaves the parked queue: after a crash between it is in both, which does no harm."""
+    queue = delivery.headers.get("queue", "")
+    if not queue.startswith(OWN_QUEUES) or queue == PARKED_QUEUE:
+        raise ImageFlowError(
+            f"nobody knows where the message {describe(delivery).id} came from; it can only be dropped"
+        )
+    await broker.publish(Outgoing(queue, delivery.body, headers=own(delivery.headers)))
+
+
+def _unknown(wanted: str) -> NotFoundError:
+    return NotFoundError(f"there is no parked message {wanted!r}")

@@ -1,0 +1,253 @@
+"""The demo: the main job on one machine, from a fake ERP to a fake Omnitron over real HTTP, and a check of the result."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from imageflow import bootstrap
+from imageflow.actions.run_watch import follow, summarize
+from imageflow.actions.runs import Actor, start_run
+from imageflow.bootstrap import Substrate
+from imageflow.clock import SystemClock
+from imageflow.emulator.erp import FakeErp
+from imageflow.emulator.omnitron import FakeOmnitron
+from imageflow.errors import ImageFlowError
+from imageflow.gateway.access import add_user
+from imageflow.http.client import Transport
+from imageflow.model.run import Run
+from imageflow.secret import Secret
+from imageflow.settings import Settings
+from imageflow.store.data_dir import data_dir_lock
+
+PASSWORDS = {"DEMO_OMNITRON_PASSWORD": "demo", "DEMO_ERP_PASSWORD": "demo"}
+POSTED_LIMIT = 200
+PAGE_SIZE = 100
+
+SCRIPT = """\
+def process_row(row):
+    # the ERP names its products sku; what else it sends is not needed
+    return {"sku": row["sku"], "pictures": row["images"]}
+"""
+MAPPING = [
+    {
+        "operation": "shift",
+        "spec": {
+            "*": {
+                "sku": "[&1].sku",
+                "pictures": {"*": {"url": "[&3].images[&1].url", "order": "[&3].images[&1].order"}},
+            }
+        },
+    }
+]
+
+
+def flows(erp: str, omnitron: str) -> list[dict[str, Any]]:
+    """The demo's flow files: an inbound flow with script and mapping, and an outbound flow."""
+    target = {"domain_url": omnitron, "username": "demo", "password": {"env": "DEMO_OMNITRON_PASSWORD"}}
+    inbound = {
+        "name": "demo-inbound",
+        "direction": "inbound",
+        "omnitron": target,
+        "erp": {
+            "endpoint_url": f"{erp}/images/next/",
+            "extra_params": {"limit": PAGE_SIZE},
+            "modified_date_key": "modified_date__gt",
+            "rows_path": "results",
+            "pagination": {"type": "next", "field": "next"},
+        },
+        "script": SCRIPT,
+        "mapping": MAPPING,
+    }
+    return [inbound, {"name": "demo-outbound", "direction": "outbound", "omnitron": target}]
+
+
+def posted(count: int) -> list[dict[str, Any]]:
+    """What the demo posts to the outbound flow: products that the fake ERP does not have."""
+    return [
+        {
+            "sku": f"POST-{n:06}",
+            "images": [f"https://img.example.com/POST-{n:06}/{order}.jpg" for order in range(1 + n % 3)],
+        }
+        for n in range(1, count + 1)
+    ]
+
+
+async def demonstrate(
+    rows: int,
+    *,
+    stop_seconds: float,
+    log_format: Literal["text", "json"],
+    serve: bool,
+    say: Callable[[str], Any] | None,
+) -> dict[str, Any]:
+    """Run the demo on a data directory of its own. The result holds `ok`, both runs, what was checked and what it took."""
+    tell = say or (lambda _: None)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="imageflow-demo-") as folder:
+        data_dir = Path(folder)
+        settings = Settings(
+            broker_url=Secret(f"sqlite:///{data_dir / 'broker.db'}"),
+            store_url=Secret(f"sqlite:///{data_dir / 'store.db'}"),
+            data_dir=data_dir,
+            secret_key=None,
+            log_format=log_format,
+            metrics_port=None,
+            stop_seconds=stop_seconds,
+        )
+        erp, omnitron = FakeErp(rows=rows), FakeOmnitron(keep_history=False)
+        async with erp.serve() as erp_url, omnitron.serve() as omnitron_url:
+            tell(f"fake ERP with {rows} rows at {erp_url}, fake Omnitron at {omnitron_url}")
+            async with _running(settings) as (substrate, port, stop):
+                tell(f"all services run in this process, the gateway at http://127.0.0.1:{port}")
+                for document in flows(erp_url, omnitron_url):
+                    await substrate.store.save_flow(document, "demo")
+                async with bootstrap.ended_by(stop):
+                    inbound = await _inbound(substrate, tell)
+                    outbound, rows_posted = await _outbound(substrate, port, min(rows, POSTED_LIMIT), tell)
+                result = _checked(inbound, outbound, _differences(erp, rows_posted, omnitron))
+                result["seconds"] = round(time.monotonic() - started, 2)
+                result["peak_memory_mb"] = _peak_memory_mb()
+                if serve:
+                    tell(f"{report(result)}\nstill running; stop with Ctrl-C")
+                    await stop.wait()
+    return result
+
+
+@asynccontextmanager
+async def _running(settings: Settings) -> AsyncIterator[tuple[Substrate, int, asyncio.Event]]:
+    environ = {**os.environ, **PASSWORDS}
+    with data_dir_lock(settings):
+        async with (
+            bootstrap.stop_on_signals() as stop,
+            bootstrap.open_substrate(settings, environ, consumer=True) as substrate,
+            asyncio.TaskGroup() as group,
+        ):
+            port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            group.create_task(
+                bootstrap.run_services(
+                    substrate,
+                    bootstrap.SERVICES,
+                    stop,
+                    host="127.0.0.1",
+                    port=0,
+                    started=lambda bound: port.set_result(bound or 0),
+                )
+            )
+            try:
+                yield substrate, await port, stop
+            finally:
+                stop.set()
+
+
+async def _inbound(substrate: Substrate, tell: Callable[[str], Any]) -> dict[str, Any]:
+    actor, now = Actor("demo", "demo"), SystemClock().now()
+    run_id = await start_run(substrate.store, substrate.publisher, "demo-inbound", (), actor, now)
+    tell(f"inbound run {run_id}")
+    run = await follow(substrate.store, run_id, _progress(tell))
+    return await summarize(substrate.store, run)
+
+
+async def _outbound(
+    substrate: Substrate, port: int, count: int, tell: Callable[[str], Any]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Add a user, log in as an ERP would, post rows, and follow the run."""
+    body = posted(count)
+    password = os.urandom(12).hex()
+    await add_user(substrate.store, "demo-erp", password, "operator")
+    base = f"http://127.0.0.1:{port}"
+    async with Transport() as transport:
+        form = f"username=demo-erp&password={password}".encode()
+        login = await transport.request(
+            "POST", f"{base}/api/nifi/login", headers={"Content-Type": "application/x-www-form-urlencoded"}, body=form
+        )
+        answer = await transport.request(
+            "POST",
+            f"{base}/api/outbound/demo-outbound",
+            headers={"Authorization": f"Bearer {login.body.decode()}", "Content-Type": "application/json"},
+            body=msgspec.json.encode(body),
+        )
+    if answer.status != 202:
+        raise ImageFlowError(f"the outbound post was answered {answer.status}: {answer.excerpt()}")
+    run_id = msgspec.json.decode(answer.body)["run_id"]
+    tell(f"outbound run {run_id}: {count} rows posted")
+    run = await follow(substrate.store, run_id, _progress(tell))
+    return await summarize(substrate.store, run), body
+
+
+def _progress(tell: Callable[[str], Any]) -> Callable[[Run], None]:
+    last = time.monotonic()
+
+    def show(run: Run) -> None:
+        nonlocal last
+        if run.ended or time.monotonic() - last >= 1:
+            last = time.monotonic()
+            tell(f"  {run.status}: {run.pages} pages read, {run.counts.settled} of {run.counts.total} rows settled")
+
+    return show
+
+
+def _differences(erp: FakeErp, rows_posted: list[dict[str, Any]], omnitron: FakeOmnitron) -> dict[str, int]:
+    """How what Omnitron holds differs from what it should hold."""
+    expected = {sku: _normal(erp.expected_images(sku)) for sku in erp.skus()}
+    expected |= {
+        row["sku"]: _normal([{"url": url, "order": n} for n, url in enumerate(row["images"])]) for row in rows_posted
+    }
+    held = {sku: _normal(msgspec.to_builtins(images)) for sku, images in omnitron.images.items()}
+    return {
+        "expected": len(expected),
+        "missing": len(expected.keys() - held.keys()),
+        "unexpected": len(held.keys() - expected.keys()),
+        "different": sum(held[sku] != expected[sku] for sku in expected.keys() & held.keys()),
+    }
+
+
+def _normal(images: Any) -> list[tuple[int, str, str]]:
+    return sorted((image["order"], image["url"], image.get("image_type", "default")) for image in images)
+
+
+def _checked(inbound: dict[str, Any], outbound: dict[str, Any], products: dict[str, int]) -> dict[str, Any]:
+    runs = [inbound, outbound]
+    balanced = all(
+        run["rows"]["total"] == sum(run["rows"][state] for state in ("written", "unchanged", "superseded", "failed"))
+        for run in runs
+    )
+    complete = not (products["missing"] or products["unexpected"] or products["different"])
+    ok = balanced and complete and all(run["status"] == "success" for run in runs)
+    return {"ok": ok, "balanced": balanced, "runs": runs, "products": products}
+
+
+def _peak_memory_mb() -> float:
+    """The largest resident size that this process has had, emulators included."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+def report(result: dict[str, Any]) -> str:
+    """The summary that people read."""
+    lines = []
+    for run in result["runs"]:
+        rows = run["rows"]
+        lines.append(
+            f"{run['flow']}: {run['status']}; {rows['total']} rows = {rows['written']} written + {rows['unchanged']} unchanged"
+            f" + {rows['superseded']} superseded + {rows['failed']} failed"
+        )
+        if run["error"]:
+            lines.append(f"  {run['error']}")
+    products = result["products"]
+    lines.append(
+        f"Omnitron holds {products['expected'] - products['missing']} of {products['expected']} products;"
+        f" {products['different']} differ, {products['unexpected']} unexpected"
+    )
+    lines.append(
+        f"{'balanced and complete' if result['ok'] else 'NOT as expected'} in {result['seconds']} s, at most {result['peak_memory_mb']} MB"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Flow files: read, checked, described."""

@@ -1,0 +1,343 @@
+"""Flow files: from a file to a document, from a document to a `Definition`, and back to text.
+
+A *document* is what a flow file says, as JSON would hold it, with script and mapping files inlined: self-contained, so
+that a version of a flow means the same for ever. YAML is read with the plain scalars of YAML 1.2 (`yes`, `0012`,
+`2025-12-21` and `12:30` are texts), without aliases, tags and repeated fields.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import msgspec
+import yaml
+
+from imageflow.errors import FlowFileError, Problem
+from imageflow.flows import check
+from imageflow.flows.schema import schema
+from imageflow.model.flow import Definition, TokenLogin, decode_custom
+from imageflow.sandbox.jolt import check_mapping
+from imageflow.sandbox.supervisor import check_script
+from imageflow.secret import SecretRef
+
+__all__ = [
+    "compiled",
+    "dump",
+    "is_case_file",
+    "is_flow_file",
+    "load",
+    "load_dir",
+    "parse",
+    "read_text",
+    "read_value",
+    "referenced_secrets",
+    "schema",
+]
+
+MAX_FILE_BYTES = 1 << 20
+SUFFIXES = (".yaml", ".yml", ".json")
+
+_SCALARS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "null": (r"~|null|Null|NULL|", lambda _: None),
+    "bool": (r"true|True|TRUE|false|False|FALSE", lambda text: text.lower() == "true"),
+    "int": (r"[-+]?(?:0|[1-9][0-9]*)", int),
+    "float": (
+        r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?)",
+        float,
+    ),
+}
+"""YAML 1.2's plain scalars that are no text. Numbers with leading zeros stay texts: a company code `0012` is not 12, and
+not octal either.
+"""
+
+
+# reading --------------------------------------------------------------------------------------------------------------
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A flow file's document, with `script_file` and `mapping_file` (relative to the file) read into it.
+
+    Raises FlowFileError for what cannot be read; if that is one of the two files, with all other problems as well.
+    `parse` says whether the document is a flow.
+    """
+    document = _read(path, "")
+    if not isinstance(document, dict):
+        raise FlowFileError(check.problems(document))
+    inlined: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for key, value in document.items():
+        try:
+            inlined.update(_inlined(path.parent, document, key, value))
+        except FlowFileError as error:
+            problems += error.problems
+    if problems:
+        raise FlowFileError(problems + check.problems(inlined))
+    return inlined
+
+
+def read_value(path: Path) -> Any:
+    """What any JSON or YAML file says. Raises FlowFileError."""
+    return _read(path, "")
+
+
+def read_text(data: bytes, *, is_yaml: bool) -> Any:
+    """What a flow file's content says that came some other way than as a file. Raises FlowFileError."""
+    body = Path("the body")
+    try:
+        text = data.removeprefix(codecs.BOM_UTF8).decode().replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise FlowFileError([Problem("", "is not UTF-8 text")]) from error
+    return _yaml(text, body, "") if is_yaml else _json(text, body, "")
+
+
+def is_case_file(path: Path) -> bool:
+    """Whether a file holds a flow's cases, by its name: `NAME.test.yaml` (see trial.py)."""
+    return path.suffix in SUFFIXES and path.stem.endswith(".test")
+
+
+def is_flow_file(path: Path) -> bool:
+    """Whether a file of a folder is to be read as a flow."""
+    return path.suffix in SUFFIXES and not is_case_file(path) and path.is_file()
+
+
+def load_dir(folder: Path) -> list[dict[str, Any]]:
+    """The documents of all flow files of a folder, by file name. Problems of all files are raised together."""
+    documents: list[dict[str, Any]] = []
+    problems: list[Problem] = []
+    try:
+        paths = sorted(path for path in folder.iterdir() if is_flow_file(path))
+    except OSError as error:
+        raise FlowFileError([Problem("", f"{folder}: cannot be read: {error.strerror}")]) from error
+    for path in paths:
+        try:
+            documents.append(load(path))
+        except FlowFileError as error:
+            problems += [Problem("", f"{path.name}: {problem}") for problem in error.problems]
+    if problems:
+        raise FlowFileError(problems)
+    return documents
+
+
+def _inlined(folder: Path, document: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """A field as the document shall have it: what names a file becomes what is in it."""
+    field = {"script_file": "script", "mapping_file": "mapping"}.get(key)
+    if field is None or not isinstance(value, str) or not value or document.get(field) is not None:
+        return {} if field is not None and value is None else {key: value}
+    file = folder / value
+    return {field: _text(file, key) if field == "script" else _read(file, key)}
+
+
+def _read(path: Path, where: str) -> Any:
+    """What a JSON or YAML file says."""
+    text = _text(path, where)
+    return _json(text, path, where) if path.suffix == ".json" else _yaml(text, path, where)
+
+
+def _text(path: Path, where: str) -> str:
+    try:
+        if path.exists() and not path.is_file():
+            _refuse(where, path, "is not a file")
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        _refuse(where, path, f"cannot be read: {getattr(error, 'strerror', None) or error}")
+    if len(data) > MAX_FILE_BYTES:
+        _refuse(where, path, f"is larger than {MAX_FILE_BYTES // 1024} KiB")
+    try:
+        return data.removeprefix(codecs.BOM_UTF8).decode().replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        _refuse(where, path, f"line {line}: is not UTF-8 text")
+
+
+def _refuse(where: str, path: Path, message: str) -> NoReturn:
+    raise FlowFileError([Problem(where, f"{path.name}: {message}" if where else message)])
+
+
+def _json(text: str, path: Path, where: str) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        fields = dict(pairs)
+        if len(fields) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            _refuse(where, path, f"the field {check.shown(twice)} is given twice in one object")
+        return fields
+
+    def constant(name: str) -> NoReturn:
+        _refuse(where, path, f"{name} is no JSON")
+
+    try:
+        return json.loads(text, object_pairs_hook=unique, parse_constant=constant)
+    except json.JSONDecodeError as error:
+        _refuse(where, path, f"line {error.lineno}: is not valid JSON: {error.msg}")
+    except (ValueError, RecursionError):
+        _refuse(where, path, "holds a number that is too long, or is nested too deeply")
+
+
+# YAML -----------------------------------------------------------------------------------------------------------------
+
+_Events: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _yaml(text: str, path: Path, where: str) -> Any:
+    events = None
+    try:
+        events = _Events(text)
+        return _Values(events).document()
+    except yaml.MarkedYAMLError as error:
+        mark: Any = error.problem_mark or error.context_mark
+        last = text.rstrip("\n").count("\n")  # libyaml sees the end of a file in a line that is not there
+        line = f"line {min(mark.line, last) + 1}: " if mark is not None else ""
+        _refuse(where, path, f"{line}is not valid YAML: {error.problem or error.context}")
+    except yaml.reader.ReaderError as error:
+        line_number = text[: error.position].count("\n") + 1
+        _refuse(where, path, f"line {line_number}: is not valid YAML: {error.reason}")
+    finally:
+        if events is not None:
+            events.dispose()
+
+
+class _Values:
+    """JSON values out of YAML's events: libyaml's own composer overflows the stack where a file is nested deeply enough.
+
+    Aliases are refused, which leaves nothing that a small file could blow up to.
+    """
+
+    def __init__(self, events: Any) -> None:
+        self._events = events
+
+    def document(self) -> Any:
+        """The one document of the file; None of an empty one."""
+        self._events.get_event()
+        if not isinstance(self._events.get_event(), yaml.DocumentStartEvent):
+            return None
+        value = self._value(self._events.get_event(), 0)
+        self._events.get_event()
+        if not isinstance(more := self._events.get_event(), yaml.StreamEndEvent):
+            raise _wrong(more, "a second document begins here; a flow file holds one")
+        return value
+
+    def _value(self, event: Any, depth: int) -> Any:
+        if isinstance(event, yaml.AliasEvent):
+            raise _wrong(event, "aliases (*name) are not taken: write the value out")
+        if depth > check.MAX_DEPTH:
+            raise _wrong(event, f"is nested deeper than {check.MAX_DEPTH} levels")
+        if event.tag is not None:
+            raise _wrong(event, "tags (!name) are not taken")
+        if isinstance(event, yaml.MappingStartEvent):
+            return dict(self._fields(depth))
+        if isinstance(event, yaml.SequenceStartEvent):
+            return list(self._items(depth))
+        return _scalar(event)
+
+    def _items(self, depth: int) -> Iterator[Any]:
+        while not isinstance(event := self._events.get_event(), yaml.SequenceEndEvent):
+            yield self._value(event, depth + 1)
+
+    def _fields(self, depth: int) -> Iterator[tuple[str, Any]]:
+        lines: dict[str, int] = {}
+        while not isinstance(key := self._events.get_event(), yaml.MappingEndEvent):
+            if not isinstance(key, yaml.ScalarEvent) or key.tag is not None:
+                raise _wrong(key, "a field's name must be a text")
+            if key.value in lines:
+                shown = check.shown(key.value)
+                raise _wrong(key, f"the field {shown} is given twice, first in line {lines[key.value]}")
+            lines[key.value] = _line(key)
+            yield key.value, self._value(self._events.get_event(), depth + 1)
+
+
+def _scalar(event: Any) -> Any:
+    plain, text = event.implicit[0], event.value
+    try:
+        return next((read(text) for form, read in _SCALARS.values() if plain and re.fullmatch(form, text)), text)
+    except ValueError as error:
+        raise _wrong(event, "is a number that cannot be read") from error
+
+
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1
+
+
+def _wrong(event: Any, problem: str) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+
+
+# writing --------------------------------------------------------------------------------------------------------------
+
+
+class _Dumper(yaml.SafeDumper):
+    """Texts that any version of YAML would take for something else are quoted; several lines are a block."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    if re.search("[\r\x85\u2028\u2029]", text):  # breaks to YAML: only escaped do they survive
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"')
+    if "\n" in text:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|")
+    plain = any(re.fullmatch(form, text) for form, _ in _SCALARS.values())
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'" if plain else None)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def dump(document: dict[str, Any]) -> str:
+    """A document as the text of a YAML flow file: fields in their order, a script as a block."""
+    text = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return str(text)
+
+
+# meaning --------------------------------------------------------------------------------------------------------------
+
+
+def parse(document: dict[str, Any]) -> Definition:
+    """The flow that a document describes. Raises FlowFileError with every problem; needs no secret to be set."""
+    problems = check.problems(document)
+    if problems:
+        raise FlowFileError(problems)
+    try:
+        return msgspec.convert(document, Definition, dec_hook=decode_custom)
+    except msgspec.ValidationError as error:
+        # The checks know all that the types do; should they ever differ, this is still a problem of the file.
+        raise FlowFileError([Problem("", str(error))]) from error
+
+
+def compiled(document: dict[str, Any]) -> Definition:
+    """As `parse`, with script and mapping compiled in a jail: all that can be known before a run. Blocks."""
+    definition = parse(document)
+    problems = check_script(definition.script) if definition.script else []
+    problems += check_mapping(definition.mapping) if definition.mapping else []
+    if problems:
+        raise FlowFileError(problems)
+    return definition
+
+
+def referenced_secrets(definition: Definition) -> list[SecretRef]:
+    """All secrets that a flow names, each once, in the order of the flow file."""
+    return list(dict.fromkeys(_secrets(definition)))
+
+
+def _secrets(value: Any) -> Iterator[SecretRef]:
+    if isinstance(value, SecretRef):
+        yield value
+    elif isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            within = _body_secrets if isinstance(value, TokenLogin) and name == "body" else _secrets
+            yield from within(getattr(value, name))
+
+
+def _body_secrets(value: Any) -> Iterator[SecretRef]:
+    """What a login's body names: an object with nothing but `env` or `file` (see read/login.py, which fills it in)."""
+    if isinstance(value, dict) and len(value) == 1 and isinstance(value.get("env") or value.get("file"), str):
+        yield SecretRef(**value)
+    elif isinstance(value, (dict, list)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _body_secrets(item)

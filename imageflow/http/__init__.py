@@ -1,0 +1,1 @@
+"""Clients of the outside systems: the ERP and Omnitron."""

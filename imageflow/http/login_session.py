@@ -1,0 +1,96 @@
+"""A session: a token that many share. One login serves all who wait for it, and a storm of 401 leads to one login."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Awaitable, Callable, Iterable
+
+from imageflow.clock import Clock
+from imageflow.errors import LoginError, StageError, TransportError
+from imageflow.telemetry import metrics
+
+REFUSED_SECONDS = 5.0
+"""A refused login is not tried again sooner: many rows with a wrong password would lock the account."""
+
+UNREACHABLE_SECONDS = 1.0
+MAX_HELD_SECONDS = 60.0
+SHORTEST_REDACTED = 3
+
+
+class Token(str):
+    """The token of one login. Two logins that gave the same text gave two tokens: they are told apart by identity."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Token(***)"
+
+
+class Session:
+    """Logs in when somebody wants a token and there is none; all who ask meanwhile get the same outcome."""
+
+    def __init__(self, clock: Clock, domain: str = "") -> None:
+        """`domain`: whose session that is, for the metrics."""
+        self._clock = clock
+        self._domain = domain
+        self._lock = asyncio.Lock()
+        self._token: Token | None = None
+        self._failure: Exception | None = None
+        self._failed_until = 0.0
+        self._failures = 0
+
+    async def token(self, login: Callable[[], Awaitable[str]]) -> Token:
+        """The token, from `login` if need be. A failure of `login` is raised to all who waited for it, and for a moment
+        to whoever comes later. On cancellation the next one who waits logs in.
+        """
+        if self._token is not None:
+            return self._token
+        seen = self._failures
+        async with self._lock:
+            if self._token is not None:
+                return self._token
+            if self._failure is not None and (self._failures != seen or self._clock.monotonic() < self._failed_until):
+                raise copy.copy(self._failure)
+            return await self._log_in(login)
+
+    async def _log_in(self, login: Callable[[], Awaitable[str]]) -> Token:
+        try:
+            text = await login()
+        except (StageError, TransportError) as error:
+            refused = isinstance(error, LoginError) and not error.transient
+            metrics.LOGINS.labels(self._domain, "refused" if refused else "unavailable").inc()
+            held = REFUSED_SECONDS if refused else UNREACHABLE_SECONDS
+            self._failure = error
+            self._failures += 1
+            self._failed_until = self._clock.monotonic() + min(max(held, error.retry_after or 0.0), MAX_HELD_SECONDS)
+            raise
+        metrics.LOGINS.labels(self._domain, "ok").inc()
+        self._failure = None
+        self._token = Token(text)
+        return self._token
+
+    def holds(self, token: str) -> bool:
+        """Whether that is the current token (a plain string is compared by its text)."""
+        return self._token is token or (not isinstance(token, Token) and self._token == token)
+
+    def forget(self, token: str) -> None:
+        """The token was refused: the next one who asks logs in, unless somebody has already."""
+        if self.holds(token):
+            self._token = None
+
+
+def login_error(text: str, *, transient: bool, wait: float | None = None) -> LoginError:
+    """A login that did not succeed; `transient` where it may later, not before `wait` seconds."""
+    error = LoginError(text)
+    error.transient = transient
+    error.retry_after = wait
+    return error
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """The text without any of the secrets: the other side may repeat in its answer what was sent to it."""
+    for secret in sorted(set(secrets), key=len, reverse=True):
+        if len(secret) >= SHORTEST_REDACTED:
+            text = text.replace(secret, "***")
+    return text

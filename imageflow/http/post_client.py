@@ -1,0 +1,300 @@
+"""POSTs to one URL over kept connections: what Transport does, made for the one request that is sent for every row.
+
+Written by hand because a general client costs several times as much per request as everything else that happens to a
+row. Only what a write needs: HTTP/1.1, one request at a time on a connection, no redirects, no cookies, no proxies.
+The answers are parsed by httptools, the parser of Node.js.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import functools
+import ssl
+import zlib
+from typing import Any, cast
+
+import httptools
+from yarl import URL
+
+from imageflow.errors import TransportError
+from imageflow.http.client import USER_AGENT, Answer, exact, origin, permanent
+
+IDLE_SECONDS = 15.0
+"""A connection that was not used for so long is closed: servers close theirs, and a request may cross with that."""
+SWEEP_SECONDS = 0.25
+NOTHING: dict[str, str] = {}
+
+
+class _StaleError(Exception):
+    """A kept connection was closed by the other side before it answered anything."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection; between requests it waits in its PostClient's list."""
+
+    def __init__(self, wire: PostClient) -> None:
+        self._wire = wire
+        self._answer: asyncio.Future[Answer] | None = None
+        self._transport: asyncio.Transport
+        self._parser: Any = httptools.HttpResponseParser(self)
+        self._fresh()
+        self.closed = False
+        self.deadline = 0.0
+        self.used_at = 0.0
+
+    def _fresh(self) -> None:
+        """Be ready for the next answer."""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._body: list[bytes] = []
+        self._size = 0
+        self._began = False
+
+    def ask(self, request: bytes) -> asyncio.Future[Answer]:
+        """Send a request; the future ends with the answer, or TransportError or _StaleError."""
+        self._answer = self._wire.loop.create_future()
+        self._transport.write(request)
+        return self._answer
+
+    def close(self) -> None:
+        self.closed = True
+        self._transport.abort()
+
+    def expire(self) -> None:
+        """The deadline of the request in flight has passed."""
+        self._fail(TransportError(f"{self._wire.origin} did not answer in time"), TimeoutError())
+
+    # what the loop calls -----------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's do not inherit from it
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        if self._answer is None or self._answer.done():
+            return
+        if exc is None and self._ends_with_connection():
+            self._complete()
+        elif self._began:
+            self._fail(TransportError(f"the answer of {self._wire.origin} broke off or cannot be decoded"), exc)
+        else:
+            self._answer.set_exception(_StaleError())
+
+    def data_received(self, data: bytes) -> None:
+        if self._answer is None or self._answer.done():
+            self.close()  # nobody asked: a time-out of the server (408), or the rest of an answer that nobody waits for
+            return
+        self._began = True
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as error:
+            self._fail(TransportError(f"{self._wire.origin} does not answer in HTTP/1.1"), error)
+        except httptools.HttpParserError as error:
+            self._fail(TransportError(f"the answer of {self._wire.origin} broke off or cannot be decoded"), error)
+
+    # what the parser calls ---------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        if self._answer is None:
+            self.close()  # more than one answer to a request
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name, value))
+
+    def on_body(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size > self._wire.max_bytes:
+            self._fail(self._wire.too_large(), None)
+        else:
+            self._body.append(data)
+
+    def on_message_complete(self) -> None:
+        if self._parser.get_status_code() < 200:  # 100 Continue and its like: the answer is still to come
+            self._headers, self._began = [], False
+        else:
+            self._complete()
+
+    # the end of a request ----------------------------------------------------------------------------------------
+
+    def _ends_with_connection(self) -> bool:
+        """Whether the answer has a head that leaves the end of its body to the end of the connection."""
+        names = {name.lower() for name, _ in self._headers}
+        return bool(names) and not names & {b"content-length", b"transfer-encoding"}
+
+    def _complete(self) -> None:
+        future, parser = self._answer, self._parser
+        if future is None or future.done():
+            return
+        self._answer = None
+        status: int = parser.get_status_code()
+        keep = not self.closed and parser.should_keep_alive()
+        try:
+            if 200 <= status < 300:
+                future.set_result(Answer(status, NOTHING, b""))
+            else:
+                headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self._headers}
+                body = self._wire.plain(b"".join(self._body), headers.get("content-encoding", ""))
+                future.set_result(Answer(status, headers, body))
+        except TransportError as error:
+            future.set_exception(error)
+        self._fresh()
+        if keep:
+            self._wire.keep(self)
+        else:
+            self.close()
+
+    def _fail(self, error: TransportError, cause: BaseException | None) -> None:
+        if self._answer is not None and not self._answer.done():
+            error.__cause__ = cause
+            self._answer.set_exception(error)
+        self._answer = None
+        self.close()
+
+
+class PostClient:
+    """Sends POSTs to `url`, each on a connection of its own while it lasts. How many at once is the caller's business.
+
+    `close` ends it. Of a good answer (2xx) only the status is kept.
+    """
+
+    def __init__(self, url: str, *, max_bytes: int = 1 << 20) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.origin = origin(url)
+        self.max_bytes = max_bytes
+        self._url = _checked(url)
+        self._head = (
+            f"POST {self._url.raw_path_qs} HTTP/1.1\r\n"
+            f"Host: {self._url.host_port_subcomponent}\r\n"
+            f"User-Agent: {USER_AGENT}\r\n"
+            "Accept: application/json\r\n"
+            "Accept-Encoding: identity\r\n"
+            "Content-Type: application/json\r\n"
+        ).encode()
+        self._idle: collections.deque[Connection] = collections.deque()
+        self._asking: set[Connection] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    async def post(self, authorization: str, body: bytes, timeout: float) -> Answer:
+        """Send `body` (JSON) and read the whole answer within `timeout` seconds.
+
+        Raises TransportError when there is no answer (`transient`), and when it is larger than `max_bytes` (then not).
+        A kept connection that the other side had closed meanwhile is replaced once: the server has not begun to answer,
+        and an image set that is posted twice is the same image set.
+        """
+        request = b"%bAuthorization: %b\r\nContent-Length: %d\r\n\r\n%b" % (
+            self._head,
+            _header(authorization),
+            len(body),
+            body,
+        )
+        deadline = self.loop.time() + timeout
+        if (kept := self._kept()) is not None:
+            try:
+                return await self._ask(kept, request, deadline)
+            except _StaleError:
+                pass
+        try:
+            return await self._ask(await self._connect(deadline), request, deadline)
+        except _StaleError as error:
+            raise TransportError(f"the connection to {self.origin} failed: closed without an answer") from error
+
+    def close(self) -> None:
+        """Close all connections; requests under way fail."""
+        for connection in [*self._idle, *self._asking]:
+            connection.close()
+        self._idle.clear()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+
+    def keep(self, connection: Connection) -> None:
+        """The connection has its answer and waits for the next request."""
+        connection.used_at = self.loop.time()
+        self._idle.append(connection)
+
+    def too_large(self) -> TransportError:
+        return permanent(f"the answer of {self.origin} is larger than {self.max_bytes:,} bytes")
+
+    def plain(self, body: bytes, encoding: str) -> bytes:
+        """The body as it was before compression, which was not asked for; what cannot be undone stays as it is."""
+        if encoding.lower() not in ("gzip", "deflate") or not body:
+            return body
+        try:
+            inflate = zlib.decompressobj(47)
+            plain = inflate.decompress(body, self.max_bytes)
+        except zlib.error:
+            return body
+        if inflate.unconsumed_tail:
+            raise self.too_large()
+        return plain
+
+    def _kept(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.closed:
+                return connection
+        return None
+
+    async def _ask(self, connection: Connection, request: bytes, deadline: float) -> Answer:
+        connection.deadline = deadline
+        self._asking.add(connection)
+        if self._sweeper is None:
+            self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep)
+        try:
+            return await connection.ask(request)
+        except asyncio.CancelledError:
+            connection.close()
+            raise
+        finally:
+            self._asking.discard(connection)
+
+    async def _connect(self, deadline: float) -> Connection:
+        url = self._url
+        assert url.host is not None
+        assert url.port is not None
+        try:
+            async with asyncio.timeout_at(deadline):
+                _, connection = await self.loop.create_connection(
+                    lambda: Connection(self),
+                    url.host,
+                    url.port,
+                    ssl=_tls() if url.scheme == "https" else None,
+                )
+        except TimeoutError as error:
+            raise TransportError(f"{self.origin} did not answer in time") from error
+        except ssl.SSLCertVerificationError as error:
+            raise TransportError(f"the certificate of {self.origin} is not valid: {error.verify_message}") from error
+        except OSError as error:
+            raise TransportError(f"{self.origin} cannot be reached: {error.strerror or error}") from error
+        return connection
+
+    def _sweep(self) -> None:
+        """End requests whose time is over, and connections that have long been idle; goes on while there are any."""
+        now = self.loop.time()
+        for connection in [connection for connection in self._asking if connection.deadline <= now]:
+            connection.expire()
+        while self._idle and (self._idle[0].closed or self._idle[0].used_at + IDLE_SECONDS <= now):
+            self._idle.popleft().close()
+        self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep) if self._asking or self._idle else None
+
+
+def _checked(url: str) -> URL:
+    """Raises TransportError, permanent, where that is no URL that can be asked."""
+    try:
+        parsed = exact(url)
+    except ValueError as error:
+        raise permanent(f"not a URL that can be asked: {origin(url)[:200]}") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host or not parsed.raw_path_qs.isascii():
+        raise permanent(f"not a URL that can be asked: {origin(url)[:200]}")
+    return parsed
+
+
+def _header(value: str) -> bytes:
+    """A header's value; one that would smuggle in a second header is refused."""
+    if not value.isascii() or not value.isprintable():
+        raise permanent("the token of the login cannot be sent in a header")
+    return value.encode("ascii")
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()

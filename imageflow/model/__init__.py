@@ -1,0 +1,1 @@
+"""What the system speaks of: messages, runs, rows, pages, image sets, flows."""

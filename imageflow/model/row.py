@@ -1,0 +1,130 @@
+"""A row: one product's image set after script and mapping. The unit that is written, logged and retried."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+
+from imageflow.model.imageset import Image, digest
+
+State = Literal["written", "unchanged", "superseded", "failed"]
+STATES: tuple[State, ...] = ("written", "unchanged", "superseded", "failed")
+StageName = Literal["login", "read", "script", "mapping", "rows", "write"]
+
+
+MAX_TRIES = 20
+MAX_TRY_CHARS = 200
+
+
+class Try(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """One time that a row was tried, and what came of it: when (Unix time), Omnitron's status (None: there was no
+    answer) and words. `sku`: the SKU of a base code that it came for.
+    """
+
+    at: float
+    status: int | None = None
+    reason: str | None = None
+    sku: str | None = None
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """A row on its way to Omnitron.
+
+    `row` is its number within the run, `version` orders it among rows of the same product (see page.row_version).
+    `key` says what `product` is: a `sku`, or a `base_code` that stands for all its SKUs. `attempts` counts the tries
+    made so far: the one budget that a row has. `tries` is its history, also of before it was retried by hand. `digest`
+    is of its images; empty where nobody has taken it yet.
+    """
+
+    row: int
+    version: int
+    product: str
+    images: tuple[Image, ...]
+    key: Literal["sku", "base_code"] = "sku"
+    attempts: int = 0
+    first_error: str | None = None
+    tries: tuple[Try, ...] = ()
+    digest: str = ""
+
+
+class RowLog(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What became of a row. `payload` is what failed: the image set, or the raw element that gave no image set.
+
+    `tries` is what `history` needs to know beside the last one; `settled_at` comes from the store.
+    """
+
+    run_id: str
+    row: int
+    product: str | None
+    state: State
+    stage: StageName = "write"
+    reason: str | None = None
+    http_status: int | None = None
+    attempts: int = 0
+    images: tuple[Image, ...] = ()
+    payload: Any = None
+    page: int | None = None
+    retryable: bool = False
+    version: int = 0
+    key: Literal["sku", "base_code"] = "sku"
+    tries: tuple[Try, ...] = ()
+    settled_at: datetime | None = None
+
+
+def digest_of(row: Row) -> str:
+    """The digest of the row's images, taken now where nobody has."""
+    return row.digest or digest(row.images)
+
+
+def tried(tries: Sequence[Try], newest: Try) -> tuple[Try, ...]:
+    """The history with one more try: bounded, the oldest are forgotten."""
+    reason = newest.reason
+    if reason is not None and len(reason) > MAX_TRY_CHARS:
+        newest = msgspec.structs.replace(newest, reason=reason[: MAX_TRY_CHARS - 1] + "…")
+    return (*tries, newest)[-MAX_TRIES:]
+
+
+def history(log: RowLog) -> tuple[Try, ...]:
+    """Every try of a row. Of a row that was tried once, the log itself is the history, and no other is kept."""
+    if log.tries or not log.attempts or log.settled_at is None:
+        return log.tries
+    return tried((), Try(log.settled_at.timestamp(), log.http_status, log.reason))
+
+
+def when(one: Try) -> datetime:
+    return datetime.fromtimestamp(one.at, UTC)
+
+
+def fingerprint(log: RowLog) -> str:
+    """Groups failures by cause: stage, status, and the reason without what varies from row to row."""
+    reason = log.reason or ""
+    if log.product:
+        reason = re.sub(rf"(?<!\w){re.escape(log.product)}(?!\w)", "…", reason)
+    reason = re.sub(r"https?://\S+|'[^']*'|\"[^\"]*\"|\b[0-9a-f-]*\d[0-9a-f-]*\b|\d+", "…", reason)
+    reason = re.sub(r"…(?:[\s,]*…)*", "…", reason)
+    return hashlib.blake2b(f"{log.stage}\0{log.http_status}\0{reason}".encode(), digest_size=8).hexdigest()
+
+
+def fields(log: RowLog) -> dict[str, Any]:
+    """What people see of a row, in the order in which they see it (DESIGN: 13)."""
+    return {
+        "run_id": log.run_id,
+        "row": log.row,
+        "product": log.product,
+        "state": log.state,
+        "stage": log.stage,
+        "reason": log.reason,
+        "http_status": log.http_status,
+        "attempts": log.attempts,
+        "images": log.images,
+    }
+
+
+def shown(log: RowLog) -> dict[str, Any]:
+    """The JSON object that `rows --json` and the API show for a row."""
+    return {**fields(log), "images": msgspec.to_builtins(log.images)}

@@ -1,0 +1,1 @@
+"""What runs a stage: the service loop and the outbox publisher."""

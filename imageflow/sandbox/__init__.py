@@ -1,0 +1,1 @@
+"""Where scripts and mappings run."""

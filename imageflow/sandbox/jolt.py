@@ -1,0 +1,119 @@
+"""The mapping: a Jolt chain, compiled and applied by jolt-py with the semantics of Java's Jolt 0.1.x.
+
+What looks at a spec's outline (`problems`) is safe anywhere. What compiles or applies it (`compile_chain`, `apply`) runs
+in the jail only: a hostile spec or row may take all memory or never end. `check_mapping` starts a jail for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from imageflow.errors import Problem
+
+OPERATIONS = (
+    "shift",
+    "default",
+    "remove",
+    "sort",
+    "cardinality",
+    "modify-overwrite-beta",
+    "modify-default-beta",
+    "modify-define-beta",
+)
+JAVA_NAMES = {
+    "com.bazaarvoice.jolt.Shiftr": "shift",
+    "com.bazaarvoice.jolt.Defaultr": "default",
+    "com.bazaarvoice.jolt.Removr": "remove",
+    "com.bazaarvoice.jolt.Sortr": "sort",
+    "com.bazaarvoice.jolt.CardinalityTransform": "cardinality",
+    "com.bazaarvoice.jolt.Modifier$Overwritr": "modify-overwrite-beta",
+    "com.bazaarvoice.jolt.Modifier$Defaultr": "modify-default-beta",
+    "com.bazaarvoice.jolt.Modifier$Definr": "modify-define-beta",
+}
+
+
+def problems(spec: Any) -> list[Problem]:
+    """What is wrong with the outline of a spec: no list, an unknown operation, an operation without its spec."""
+    if not isinstance(spec, list):
+        return [Problem("mapping", "must be a list of Jolt operations")]
+    found = ((index, _outline(entry)) for index, entry in enumerate(spec))
+    return [Problem(f"mapping[{index}]", message) for index, message in found if message]
+
+
+def _outline(entry: Any) -> str | None:
+    if not isinstance(entry, dict):
+        return "must be an object with `operation` and `spec`"
+    operation = entry.get("operation")
+    if not isinstance(operation, str):
+        return "has no `operation`"
+    name = JAVA_NAMES.get(operation, operation)
+    if name not in OPERATIONS:
+        return f"there is no operation {operation!r}; there are: {', '.join(OPERATIONS)}"
+    if name != "sort" and not isinstance(entry.get("spec"), dict):
+        return f"{operation} needs a `spec` that is an object"
+    return None
+
+
+def preload() -> None:
+    """Import jolt-py while files can still be opened."""
+    import pyjolt  # noqa: F401 - only flows with a mapping pay for it
+
+
+def compile_chain(spec: Any) -> tuple[Any, list[Problem]]:
+    """The chain that a spec makes, or what is wrong with it, by operation. In the jail only."""
+    from pyjolt import Chainr
+
+    found = problems(spec)
+    if not found:
+        found = [problem for index, entry in enumerate(spec) if (problem := _refusal(index, entry)) is not None]
+    return (None, found) if found else (Chainr.from_spec(spec), [])
+
+
+def _refusal(index: int, entry: dict[str, Any]) -> Problem | None:
+    from pyjolt import Chainr
+
+    try:
+        Chainr.from_spec([entry])
+    except RecursionError:
+        return Problem(f"mapping[{index}]", f"{entry['operation']}: nested too deeply")
+    except Exception as error:  # jolt-py raises more than its own errors
+        return Problem(f"mapping[{index}]", f"{entry['operation']}: {text_of(error)}")
+    return None
+
+
+def apply(chain: Any, value: Any) -> Any:
+    """The result of the chain; `value` is left as it is. Raises whatever jolt-py raises. In the jail only."""
+    return chain.apply(value)
+
+
+def failing_operation(spec: list[dict[str, Any]], value: Any) -> str:
+    """Which operation fails on `value`, for the error's text: `mapping[1] (shift)`. In the jail only."""
+    from pyjolt import Chainr
+
+    for index, entry in enumerate(spec):
+        try:
+            value = Chainr.from_spec([entry]).apply(value)
+        except Exception:
+            return f"mapping[{index}] ({entry['operation']})"
+    return "mapping"
+
+
+def text_of(error: BaseException) -> str:
+    """An error in one line: jolt-py's own errors by their text, others with their type."""
+    own = type(error).__module__.startswith("pyjolt")
+    return (str(error) if own and str(error) else f"{type(error).__name__}: {error}")[:2000]
+
+
+def check_mapping(spec: Any) -> list[Problem]:
+    """What is wrong with a Jolt spec, each with its operation's place (`mapping[1]`). Blocks; a jail compiles it."""
+    from imageflow.sandbox import supervisor  # not above: the worker imports this module, and never the service's side
+
+    if found := problems(spec):
+        return found
+    try:
+        text = msgspec.json.encode(spec)
+    except (TypeError, ValueError, RecursionError) as error:
+        return [Problem("mapping", f"is no JSON: {error}")]
+    return supervisor.examine(supervisor.Program(mapping=text))

@@ -1,0 +1,163 @@
+"""The watcher: looks at every flow, opens and closes its alarms (alarm.py decides), and posts them to webhooks."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+import structlog
+
+from imageflow.clock import Clock
+from imageflow.errors import NotFoundError, SecretError, TransportError
+from imageflow.http.client import Transport, exact_origin
+from imageflow.model.flow import Flow
+from imageflow.schedule import alarm, leased_job
+from imageflow.schedule.leased_job import LeasedJob
+from imageflow.secret import resolve
+from imageflow.store import HeldDomain, Notice, Store
+
+log = structlog.get_logger()
+
+LOOK_SECONDS = 5.0
+POST_SECONDS = 10.0
+ROUND_SECONDS = 30.0
+"""No post begins later in a round; one that has begun ends within POST_SECONDS, and the lease outlasts both."""
+
+LEASE_SECONDS = 60.0
+MAX_ANSWER_BYTES = 64 * 1024
+
+
+class AlarmWatcher:
+    """Any number may run: one at a time looks, one at a time posts."""
+
+    def __init__(
+        self, store: Store, clock: Clock, environ: Mapping[str, str], transport: Transport, secret_key: bytes
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._environ = environ
+        self._transport = transport
+        self._secret_key = secret_key
+        self._enabled: dict[str, tuple[int, datetime]] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Watch until `stop` is set."""
+        holder = secrets.token_hex(8)
+        duties = (
+            LeasedJob("alarms", LOOK_SECONDS, LEASE_SECONDS, self.look),
+            LeasedJob("notices", LOOK_SECONDS / 2, LEASE_SECONDS, self.post),
+        )
+        async with asyncio.TaskGroup() as group:
+            for one in duties:
+                group.create_task(leased_job.keep(one, self._store, holder, stop))
+
+    # looking ----------------------------------------------------------------------------------------------------------
+
+    async def look(self) -> None:
+        """Open and close the alarms of all flows."""
+        holds = await self._store.holds()
+        for flow in await self._store.flows():
+            await self._look_at(flow, holds)
+
+    async def _look_at(self, flow: Flow, holds: Sequence[HeldDomain]) -> None:
+        known = await self._known(flow, holds)
+        found = alarm.alarming(flow, known, self._clock.now())
+        notify = flow.definition.alarms.webhook_url is not None
+        for changed in await self._store.sound(flow.name, found, notify=notify):
+            what = "alarm opened" if changed.closed_at is None else "alarm closed"
+            log.warning(what, flow=flow.name, kind=changed.kind, text=changed.text)
+
+    async def _known(self, flow: Flow, holds: Sequence[HeldDomain]) -> alarm.Known:
+        if not flow.definition.enabled:
+            return alarm.Known(())
+        now = self._clock.now()
+        runs = await self._store.recent_runs(flow.name, now - alarm.WINDOW)
+        silence = flow.definition.alarms.silence
+        if silence is None or await self._store.rows_since(flow.name, now - timedelta(seconds=silence)):
+            return alarm.Known(runs, holds=holds)
+        return alarm.Known(runs, await self._enabled_since(flow), rows_came=False, holds=holds)
+
+    async def _enabled_since(self, flow: Flow) -> datetime:
+        """When the oldest of the versions was saved since which the flow has been enabled."""
+        version, since = self._enabled.get(flow.name, (0, None))
+        if since is None or version != flow.version:
+            for saved in await self._store.flow_versions(flow.name):
+                if not (await self._store.flow(flow.name, saved.version)).definition.enabled:
+                    break
+                since = saved.saved_at
+            assert since is not None, "the newest version is enabled"
+            self._enabled[flow.name] = (flow.version, since)
+        return since
+
+    # posting ----------------------------------------------------------------------------------------------------------
+
+    async def post(self) -> None:
+        """Post what is due: of each flow one after the other, the flows beside each other."""
+        by_flow: dict[str, list[Notice]] = {}
+        for notice in await self._store.due_notices():
+            by_flow.setdefault(notice.alarm.flow, []).append(notice)
+        deadline = self._clock.monotonic() + ROUND_SECONDS
+        async with asyncio.TaskGroup() as group:
+            for notices in by_flow.values():
+                group.create_task(self._post_all(notices, deadline))
+
+    async def _post_all(self, notices: Sequence[Notice], deadline: float) -> None:
+        """Until one fails: those behind it would fail as well, and must not overtake it."""
+        for notice in notices:
+            if self._clock.monotonic() >= deadline or not await self._post(notice):
+                return
+
+    async def _post(self, notice: Notice) -> bool:
+        """Post a notice and note what came of it; whether the next may follow."""
+        if alarm.outdated(notice):
+            await self._store.notice_sent(notice.id, "not posted: it closed before it could be")
+            return True
+        try:
+            url = await self._url(notice.alarm.flow)
+            if url is None:
+                await self._store.notice_sent(notice.id, "not posted: the flow has no webhook any more")
+                return True
+            wrong = await self._send(url, notice)
+        except SecretError as error:
+            wrong = str(error)
+        if wrong is None:
+            await self._store.notice_sent(notice.id, f"posted that it {notice.event}")
+            return True
+        return await self._failed(notice, wrong)
+
+    async def _failed(self, notice: Notice, wrong: str) -> bool:
+        wait = alarm.again_in(notice.attempts + 1)
+        what = "given up" if wait is None else f"again in {wait:g} s"
+        log.warning("webhook failed", flow=notice.alarm.flow, error=wrong, attempts=notice.attempts + 1)
+        await self._store.notice_sent(notice.id, f"not posted: {wrong}; {what}", again_in=wait)
+        return wait is None
+
+    async def _send(self, url: str, notice: Notice) -> str | None:
+        """Post it once; what went wrong. Redirects are not followed: the flow names the host, and nobody else."""
+        try:
+            exact_origin(url)
+            content = alarm.body(notice)
+            key = alarm.webhook_key(self._secret_key, notice.alarm.flow)
+            answer = await self._transport.request(
+                "POST",
+                url,
+                headers=alarm.signed(key, content, self._clock.now()),
+                body=content,
+                timeout=POST_SECONDS,
+                max_bytes=MAX_ANSWER_BYTES,
+            )
+        except TransportError as error:
+            return str(error)
+        except ValueError as error:
+            return f"the webhook's URL cannot be used: {error}"
+        return None if answer.ok else f"the webhook answered {answer.status}"
+
+    async def _url(self, flow: str) -> str | None:
+        """The flow's webhook, if it has one. Raises SecretError."""
+        try:
+            wanted = (await self._store.flow(flow)).definition.alarms.webhook_url
+        except NotFoundError:
+            return None
+        return None if wanted is None else resolve(wanted, self._environ).reveal()

@@ -1,0 +1,100 @@
+"""What only store and broker know, as metrics: queues and their consumers, runs, watermarks, alarms, the outbox.
+
+Every scheduler looks, so that none has to be asked for in particular; what they say is the same, save for the moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+
+import structlog
+
+from imageflow.broker import Broker
+from imageflow.clock import Clock
+from imageflow.errors import BrokerError, StoreError
+from imageflow.model import messages
+from imageflow.model.flow import Flow
+from imageflow.store import Store
+from imageflow.telemetry import metrics
+
+log = structlog.get_logger()
+
+LOOK_SECONDS = 5.0
+ACTIVE_RUNS = 1000
+ALARMS = 1000
+OVERDUE_SECONDS = 60.0
+
+Place = tuple[str, str]
+"""A stage and a flow: the labels of a queue."""
+
+
+def queues(flows: Sequence[Flow]) -> dict[str, Place]:
+    """The queues that there are, with their labels; what all flows share has none."""
+    shared = {
+        messages.READ_QUEUE: ("reader", ""),
+        messages.OUTBOUND_QUEUE: ("gateway", ""),
+        messages.PARKED_QUEUE: ("parked", ""),
+    }
+    transform = {messages.transform_queue(flow.name): ("transformer", flow.name) for flow in flows}
+    write = {messages.write_queue(flow.name): ("writer", flow.name) for flow in flows}
+    return shared | transform | write
+
+
+class QueueMetrics:
+    """Looks every few seconds. While store or broker is away the metrics stay as they were, and LAST_LOOK with them."""
+
+    def __init__(self, store: Store, broker: Broker, clock: Clock) -> None:
+        self._store = store
+        self._broker = broker
+        self._clock = clock
+        self._left: dict[Place, float] = {}
+
+    async def run(self) -> None:
+        """Look again and again, for ever."""
+        while True:
+            try:
+                await self.look()
+            except (StoreError, BrokerError) as away:
+                log.warning("monitor waits", error=str(away))
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def look(self) -> None:
+        """Set all metrics of this module. Raises StoreError and BrokerError."""
+        flows = await self._store.flows()
+        await self._look_at_queues(flows)
+        await self._look_at_runs()
+        await self._look_at_watermarks(flows)
+        alarms = await self._store.alarms(is_open=True, limit=ALARMS)
+        metrics.ALARMS_OPEN.clear()
+        for alarm in alarms:
+            metrics.ALARMS_OPEN.labels(alarm.flow, alarm.kind).set(1)
+        metrics.OUTBOX_OVERDUE.set(len(await self._store.unsent(OVERDUE_SECONDS)))
+        metrics.LAST_LOOK.set(self._clock.now().timestamp())
+
+    async def _look_at_queues(self, flows: Sequence[Flow]) -> None:
+        now, left = self._clock.now().timestamp(), {}
+        for queue, place in queues(flows).items():
+            depth = await self._broker.depth(queue)
+            metrics.QUEUE_MESSAGES.labels(*place).set(depth.ready)
+            metrics.QUEUE_CONSUMERS.labels(*place).set(depth.consumers)
+            if depth.ready and not depth.consumers and queue != messages.PARKED_QUEUE:
+                left[place] = self._left.get(place, now)
+        self._left = left
+        metrics.LOANS.left(left)
+
+    async def _look_at_runs(self) -> None:
+        """Of more than ACTIVE_RUNS runs, the newest."""
+        active = await self._store.runs(active=True, limit=ACTIVE_RUNS)
+        metrics.RUNS_ACTIVE.clear()
+        metrics.OLDEST_RUN.clear()
+        for (flow, status), count in Counter((run.flow, run.status) for run in active).items():
+            metrics.RUNS_ACTIVE.labels(flow, status).set(count)
+        for run in active:  # newest first: the oldest stays
+            metrics.OLDEST_RUN.labels(run.flow).set(run.created_at.timestamp())
+
+    async def _look_at_watermarks(self, flows: Sequence[Flow]) -> None:
+        for flow in flows:
+            if flow.definition.inbound and (since := await self._store.watermark(flow.name)) is not None:
+                metrics.WATERMARK.labels(flow.name).set(since.timestamp())

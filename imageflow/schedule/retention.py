@@ -1,0 +1,73 @@
+"""The sweeper: forgets what is older than the retention, a little at a time, so that nobody waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+
+import structlog
+
+from imageflow.clock import Clock
+from imageflow.schedule import leased_job
+from imageflow.schedule.leased_job import LeasedJob
+from imageflow.store import OldRun, Store
+
+log = structlog.get_logger()
+
+SWEEP_SECONDS = 3600.0
+LEASE_SECONDS = 120.0
+BATCH = 1000
+PAUSE_SECONDS = 0.05
+"""Between two batches: others want to write, too."""
+
+
+class Retention:
+    """Any number may run: one at a time sweeps. `run` sweeps every hour; `sweep` once."""
+
+    def __init__(self, store: Store, clock: Clock, days: int, *, pause: float = PAUSE_SECONDS) -> None:
+        self._store = store
+        self._clock = clock
+        self._days = days
+        self._pause = pause
+        self._holder = secrets.token_hex(8)
+        self._stop = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Sweep until `stop` is set."""
+        self._stop = stop
+        await leased_job.keep(
+            LeasedJob("retention", SWEEP_SECONDS, LEASE_SECONDS, self.sweep), self._store, self._holder, stop
+        )
+
+    async def sweep(self) -> None:
+        """Forget all that is old enough now. Ends early where it is to stop, or the lease is lost."""
+        before = self._clock.now() - timedelta(days=self._days)
+        runs = await self._sweep_runs(before)
+        rest = await self._batches(lambda: self._store.forget_rest(before, limit=BATCH))
+        if runs or rest:
+            log.info("swept", records_of_runs=runs, others=rest, before=before.isoformat())
+
+    async def _sweep_runs(self, before: datetime) -> int:
+        deleted = 0
+        after: OldRun | None = None
+        while (found := await self._store.old_runs(before, after=after)) and await self._may_go_on():
+            for run in found:
+                deleted += await self._sweep_run(run, before)
+            after = found[-1]
+        return deleted
+
+    async def _sweep_run(self, run: OldRun, before: datetime) -> int:
+        return await self._batches(lambda: self._store.forget_run(run.run_id, before, limit=BATCH))
+
+    async def _batches(self, forget: Callable[[], Awaitable[int]]) -> int:
+        """Forget until nothing is left; how much."""
+        deleted = 0
+        while await self._may_go_on() and (count := await forget()):
+            deleted += count
+            await asyncio.sleep(self._pause)
+        return deleted
+
+    async def _may_go_on(self) -> bool:
+        return not self._stop.is_set() and await self._store.lease("retention", self._holder, LEASE_SECONDS)

@@ -1,0 +1,123 @@
+"""Jolt: the same results as Java, and readable problems."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imageflow.errors import Problem
+from imageflow.sandbox import jolt
+
+CASES = [json.loads(line) for line in Path(__file__).with_name("jolt_golden.jsonl").read_text().splitlines()]
+"""Specs and inputs with what Java's Jolt 0.1.x makes of them; `java_bug`: it crashes, by its own fault."""
+KINDS = sorted({case["kind"] for case in CASES})
+
+DIFFERENT = {
+    "golden:functions:28:ok",
+    "golden:modify-default-beta:8:ok",
+    "golden:modify-define-beta:298:ok",
+    "golden:modify-overwrite-beta:37:ok",
+}
+"""What jolt-py does otherwise than Java: docs/mapping.md has the reasons."""
+
+
+def spec_of(case: dict[str, Any]) -> list[dict[str, Any]]:
+    return case["spec"] if case["kind"] == "chainr" else [{"operation": case["kind"], "spec": case["spec"]}]
+
+
+def run(case: dict[str, Any], context: dict[str, Any] | None = None) -> tuple[str, Any]:
+    """`ok` and the result, or the phase that fails, as the cases call them."""
+    chain, problems = jolt.compile_chain(spec_of(case))
+    if problems:
+        assert all(isinstance(problem, Problem) for problem in problems)
+        return "spec", problems
+    try:
+        return "ok", chain.apply(case["input"], context) if context else jolt.apply(chain, case["input"])
+    except Exception as error:
+        return "transform", error
+
+
+def of_java(kind: str) -> list[dict[str, Any]]:
+    return [case for case in CASES if case["kind"] == kind and not case.get("java_bug")]
+
+
+def agrees(case: dict[str, Any], phase: str, result: Any) -> bool:
+    """To the type of each number; of errors, in the phase."""
+    if "expected" not in case:
+        return phase == case["error_phase"]
+    return phase == "ok" and json.dumps(result, sort_keys=True) == json.dumps(case["expected"], sort_keys=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gives_what_java_gives(kind: str) -> None:
+    """A result of Java's Jolt is ours, and what it refuses is refused in the same phase, but for the listed differences."""
+    different = {case["id"] for case in of_java(kind) if not agrees(case, *run(case, case.get("context")))}
+    assert different == DIFFERENT & {case["id"] for case in CASES if case["kind"] == kind}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_has_no_context(kind: str) -> None:
+    """Nothing else differs where there is no context, as in a flow: only what asks for it by `^`."""
+    different = {case["id"] for case in of_java(kind) if not agrees(case, *run(case))}
+    assert different - DIFFERENT <= {case["id"] for case in CASES if "^" in json.dumps(case["spec"])}
+
+
+def test_differences_are_documented() -> None:
+    """Each known difference is in the docs, and no other."""
+    text = (Path(__file__).parents[3] / "docs" / "mapping.md").read_text()
+    assert set(re.findall(r"`(golden:[^`]+)`", text)) == DIFFERENT
+
+
+def test_leaves_its_input_alone() -> None:
+    """A mapping works on a copy: failed rows are shown as they came."""
+    for case in CASES:
+        before = json.dumps(case["input"])
+        run(case)
+        assert json.dumps(case["input"]) == before, case["id"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "path", "words"),
+    [
+        ({}, "mapping", "must be a list"),
+        ([1], "mapping[0]", "must be an object"),
+        ([{"operation": "sort"}, {}], "mapping[1]", "has no `operation`"),
+        ([{"operation": "shfit", "spec": {}}], "mapping[0]", "there is no operation 'shfit'; there are: shift"),
+        ([{"operation": "shift"}], "mapping[0]", "needs a `spec`"),
+        ([{"operation": "com.bazaarvoice.jolt.Nothing", "spec": {}}], "mapping[0]", "there is no operation"),
+    ],
+)
+def test_says_what_is_wrong_with_an_outline(spec: Any, path: str, words: str) -> None:
+    """The outline of a spec is checked without running it, and the problem names the operation's place."""
+    (problem,) = jolt.problems(spec)
+    assert problem.path == path
+    assert words in problem.message
+
+
+def test_says_which_operation_does_not_compile() -> None:
+    """What jolt-py refuses is reported at its operation."""
+    spec = [{"operation": "sort"}, {"operation": "shift", "spec": {"a": "b.@(("}}]
+    _, (problem,) = jolt.compile_chain(spec)
+    assert problem.path == "mapping[1]"
+
+
+@pytest.mark.parametrize("java", jolt.JAVA_NAMES)
+def test_knows_java_names(java: str) -> None:
+    """Specs that name Java classes work unchanged."""
+    spec = {"a": "" if java.endswith("Removr") else "ONE"}
+    assert jolt.compile_chain([{"operation": java, "spec": spec}])[1] == []
+
+
+def test_says_which_operation_fails() -> None:
+    """An error while a page is mapped names the operation."""
+    fails = next(
+        case
+        for case in CASES
+        if case.get("error_phase") == "transform" and case["kind"] != "chainr" and not case.get("java_bug")
+    )
+    spec = [{"operation": "default", "spec": {}}, *spec_of(fails)]
+    assert jolt.failing_operation(spec, fails["input"]) == f"mapping[1] ({fails['kind']})"
