@@ -13,7 +13,7 @@ import hmac
 import re
 import secrets
 import unicodedata
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, get_args
@@ -25,6 +25,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from imageflow.clock import Clock
 from imageflow.errors import ImageFlowError
 from imageflow.gateway.problem_details import Refusal
+from imageflow.runtime.bounded import Recent
 from imageflow.store import ApiKey, AuditEntry, Store, User
 from imageflow.telemetry import metrics
 
@@ -160,8 +161,7 @@ class Failures:
     ) -> None:
         self._limit = limit
         self._window = window
-        self._keys = keys
-        self._failures: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
+        self._failures: Recent[tuple[str, str], deque[float]] = Recent(keys)
 
     def wait(self, key: tuple[str, str], now: float) -> float | None:
         """Seconds until the next try is allowed; None: it is now."""
@@ -169,50 +169,22 @@ class Failures:
         while times and times[0] <= now - self._window:
             times.popleft()
         if not times:
-            self._failures.pop(key, None)
+            self._failures.forget(key)
             return None
         return times[0] + self._window - now if len(times) >= self._limit else None
 
     def add(self, key: tuple[str, str], now: float) -> None:
-        self._failures.setdefault(key, deque(maxlen=self._limit)).append(now)
-        self._failures.move_to_end(key)
-        while len(self._failures) > self._keys:
-            self._failures.popitem(last=False)
+        times = self._failures.get(key)
+        if times is None:
+            times = self._failures.put(key, deque(maxlen=self._limit))
+        times.append(now)
 
     def forget(self, key: tuple[str, str]) -> None:
-        self._failures.pop(key, None)
+        self._failures.forget(key)
 
 
 Known = User | ApiKey
 """Whose a credential is."""
-
-
-class TokenCache:
-    """Whose token or key it is, by digest, for a few seconds: a busy ERP does not ask the store for each post."""
-
-    def __init__(self, seconds: float = CACHE_SECONDS, size: int = CACHE_TOKENS) -> None:
-        self._seconds = seconds
-        self._size = size
-        self._known: OrderedDict[str, tuple[float, Known]] = OrderedDict()
-
-    def get(self, token_digest: str, now: float) -> Known | None:
-        until, known = self._known.get(token_digest, (0.0, None))
-        if known is not None and until <= now:
-            del self._known[token_digest]
-            return None
-        return known
-
-    def put(self, token_digest: str, known: Known, now: float) -> None:
-        self._known[token_digest] = (now + self._seconds, known)
-        self._known.move_to_end(token_digest)
-        while len(self._known) > self._size:
-            self._known.popitem(last=False)
-
-    def clear(self) -> None:
-        self._known.clear()
-
-    def __len__(self) -> int:
-        return len(self._known)
 
 
 class Access:
@@ -224,7 +196,7 @@ class Access:
         self._secret_key = secret_key
         self._clock = clock
         self._failures = Failures()
-        self._cache = TokenCache()
+        self._cache: Recent[str, Known] = Recent(CACHE_TOKENS, CACHE_SECONDS, clock.monotonic)
         self._hashing = asyncio.Semaphore(HASHES_AT_ONCE)
         self._logins = 0
 
@@ -287,10 +259,10 @@ class Access:
         if token is None:
             raise Refusal(401, "an access token is needed: log in, then send Authorization: Bearer TOKEN")
         token_digest = digest(self._secret_key, token)
-        known = self._cache.get(token_digest, self._clock.monotonic())
+        known = self._cache.get(token_digest)
         if known is None:
             known = await self._look_up(token_digest, is_key=token.startswith(KEY_PREFIX))
-            self._cache.put(token_digest, known, self._clock.monotonic())
+            self._cache.put(token_digest, known)
         return known
 
     async def _look_up(self, token_digest: str, *, is_key: bool) -> Known:

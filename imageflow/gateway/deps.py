@@ -79,10 +79,10 @@ class Call(NamedTuple):
 class LatePublisher(OutboxPublisher):
     """Publishes soon or leaves it to the outbox: what is stored is done, whatever hinders the broker now."""
 
-    async def send(self, unsent: Sequence[Unsent], *, instead: Mapping[int, bytes] | None = None) -> None:
+    async def send(self, unsent: Sequence[Unsent], *, page: bytes | None = None) -> None:
         try:
             async with asyncio.timeout(SEND_SECONDS):
-                await super().send(unsent, instead=instead)
+                await super().send(unsent, page=page)
         except (BrokerError, TimeoutError) as error:
             log.warning("messages left to the outbox", messages=len(unsent), error=str(error) or repr(error))
 

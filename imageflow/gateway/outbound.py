@@ -19,11 +19,12 @@ from imageflow.clock import Clock
 from imageflow.errors import BrokerError, NotFoundError, QueueFullError
 from imageflow.gateway.problem_details import Refusal
 from imageflow.model.flow import NAME_PATTERN, Definition, Flow
-from imageflow.model.messages import MAX_INLINE_BODY_BYTES, MAX_MESSAGE_BYTES, PageRead, decode, encode, transform_queue
+from imageflow.model.messages import transform_queue
 from imageflow.model.page import ROWS_PER_PAGE_LIMIT
 from imageflow.model.run import Run, Trigger, new_run_id
+from imageflow.runtime.bounded import Recent
 from imageflow.runtime.outbox_publisher import OutboxPublisher
-from imageflow.store import AcceptedPost, Store, Unsent
+from imageflow.store import AcceptedPost, Store
 from imageflow.telemetry import tracing
 
 QUEUE_LIMIT = 10_000
@@ -32,6 +33,7 @@ FULL_RETRY_SECONDS = 10.0
 DEPTH_SECONDS = 2.0
 DEPTH_CACHE_SECONDS = 0.5
 SEND_SECONDS = 5.0
+FLOWS_REMEMBERED = 1000
 NDJSON_TYPES = frozenset(
     (
         "application/x-ndjson",
@@ -174,7 +176,7 @@ class Outbound:
         self._publisher = publisher
         self._clock = clock
         self._queue_limit = queue_limit
-        self._full: dict[str, tuple[float, bool]] = {}
+        self._full: Recent[str, tuple[float, bool]] = Recent(FLOWS_REMEMBERED)
         self._asking: set[str] = set()
 
     async def flow(self, name: str) -> Flow:
@@ -217,7 +219,7 @@ class Outbound:
             return False
 
     def _remember(self, flow: str, *, full: bool) -> None:
-        self._full[flow] = (self._clock.monotonic() + DEPTH_CACHE_SECONDS, full)
+        self._full.put(flow, (self._clock.monotonic() + DEPTH_CACHE_SECONDS, full))
 
     async def accept(self, flow: Flow, post: Post, *, key: str | None, by: str) -> AcceptedPost:
         """Store the post as a run and tell the transformer. Once this returns nothing can be lost.
@@ -251,24 +253,10 @@ class Outbound:
         """Publish what the outbox has of the post. Whatever hinders that now, the sweep of the outbox does it later."""
         try:
             async with asyncio.timeout(SEND_SECONDS):
-                await self._publisher.send(accepted.outbox, instead=inlined(accepted.outbox, post.text))
+                await self._publisher.send(accepted.outbox, page=post.text)
         except QueueFullError:
             self._remember(flow, full=True)
         except Exception as error:
             log.warning(
                 "message left to the outbox", flow=flow, run_id=accepted.run_id, error=str(error) or repr(error)
             )
-
-
-def inlined(outbox: tuple[Unsent, ...], text: bytes) -> dict[int, bytes]:
-    """PageRead messages that carry the page's body themselves, by outbox id, where it is small enough for that."""
-    if len(text) > MAX_INLINE_BODY_BYTES:
-        return {}
-    richer = {}
-    for item in outbox:
-        message = decode(item.body)
-        if isinstance(message, PageRead):
-            body = encode(msgspec.structs.replace(message, body=text.decode()))
-            if len(body) <= MAX_MESSAGE_BYTES:
-                richer[item.id] = body
-    return richer

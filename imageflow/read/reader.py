@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -33,21 +32,20 @@ from imageflow.http.login_session import redact
 from imageflow.http.omnitron import OmnitronSessions
 from imageflow.model import messages
 from imageflow.model.flow import Definition, Erp
-from imageflow.model.messages import PageRead, ReadPage
+from imageflow.model.messages import ReadPage
 from imageflow.model.run import Run
 from imageflow.read import answer as answers
 from imageflow.read import paging, request, retry_policy
 from imageflow.read.login import ErpLogins, Login
 from imageflow.read.paging import Cursor, Got, More
 from imageflow.read.request import Question
+from imageflow.runtime.bounded import Recent
+from imageflow.runtime.flow_cache import FlowCache
 from imageflow.runtime.outbox_publisher import OutboxPublisher
-from imageflow.store import SavedPage, Store, Unsent
+from imageflow.store import Store, Unsent
 from imageflow.telemetry import message_headers, metrics
 
 log = structlog.get_logger()
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 DEPTH_SECONDS = 0.5
 HOLD_BACK_SECONDS = 1.0
@@ -55,7 +53,6 @@ LEFT_BEHIND_SECONDS = 1.0
 """A message of a stored page that is still unsent after that long was left behind; before, somebody is sending it."""
 
 MAX_REDIRECTS = 5
-MAX_FLOWS_KEPT = 256
 ERROR_CHARS = 1000
 TIMES_ASKED_AT_KEPT = 1024
 
@@ -102,8 +99,8 @@ class Reader:
         self._logins = ErpLogins(transport, environ, clock)
         self._sleep = sleep
         self._chance = chance
-        self._definitions: OrderedDict[tuple[str, int], Definition] = OrderedDict()
-        self._asked_at: OrderedDict[str, float] = OrderedDict()
+        self._flows = FlowCache(store)
+        self._asked_at: Recent[str, float] = Recent(TIMES_ASKED_AT_KEPT)
         self._crowded: dict[str, tuple[float, str | None]] = {}
 
     async def handle(self, message: ReadPage) -> None:
@@ -134,7 +131,7 @@ class Reader:
     async def _read(self, message: ReadPage, run: Run) -> None:
         await self._wait(message.not_before - self._now(), "the ERP is given time before it is asked again")
         await self._hold_back(run.flow)
-        definition = await self._definition(run)
+        definition = await self._flows.definition(run.flow, run.version)
         run = await self._begun(run, definition)
         if not run.pages and not message.failures:
             await self._check_omnitron(definition)
@@ -186,7 +183,7 @@ class Reader:
         metrics.PAGES_READ.labels(page.run.flow).inc()
         if following is None:
             log.info("read complete", run=page.run.run_id, flow=page.run.flow, pages=page.run.pages + 1)
-        await self._publisher.send(saved.outbox, instead=_inline(saved, body))
+        await self._publisher.send(saved.outbox, page=body)
 
     async def _fail(self, run: Run, error: ImageFlowError) -> None:
         stage = "login" if isinstance(error, SecretError) else getattr(error, "stage", "") or "read"
@@ -259,7 +256,7 @@ class Reader:
         url = question.url
         for _ in range(MAX_REDIRECTS + 1):
             await self._wait_here(min(self._turn_in(page), retry_policy.IN_PLACE_SECONDS))
-            _remember(self._asked_at, page.run.flow, self._now(), TIMES_ASKED_AT_KEPT)
+            self._asked_at.put(page.run.flow, self._now())
             with metrics.asking_erp(page.run.flow) as asking:
                 answer = await self._transport.request(
                     question.method,
@@ -316,13 +313,6 @@ class Reader:
             log.warning("message of a run that is gone", run=run_id)
             return None
 
-    async def _definition(self, run: Run) -> Definition:
-        known = self._definitions.get((run.flow, run.version))
-        if known is None:
-            known = (await self._store.flow(run.flow, run.version)).definition
-        _remember(self._definitions, (run.flow, run.version), known, MAX_FLOWS_KEPT)
-        return known
-
     async def _send_left(self, run_id: str, older_than: float) -> None:
         """Send what a crash or an absent broker left unsent of this run."""
         left = [item for item in await self._store.unsent(older_than) if _run_of(item) == run_id]
@@ -345,20 +335,6 @@ def _turn(page: _Page, got: Got) -> paging.Turn:
     return More(paging.first(page.erp.pagination, batch), turn.warnings)
 
 
-def _inline(saved: SavedPage, body: bytes) -> dict[int, bytes]:
-    """The PageRead message with the page in it, where that is small enough for a message."""
-    if len(body) > messages.MAX_INLINE_BODY_BYTES:
-        return {}
-    bodies: dict[int, bytes] = {}
-    for item in saved.outbox:
-        message = messages.decode(item.body)
-        if isinstance(message, PageRead):
-            whole = messages.encode(msgspec.structs.replace(message, body=body.decode()))
-            if len(whole) <= messages.MAX_MESSAGE_BYTES:
-                bodies[item.id] = whole
-    return bodies
-
-
 def _run_of(item: Unsent) -> str:
     return messages.decode(item.body).run_id
 
@@ -368,10 +344,3 @@ def _without(error: StageError, secrets: tuple[str, ...]) -> StageError:
     clean = type(error)(redact(str(error), secrets))
     clean.transient, clean.retry_after = error.transient, error.retry_after
     return clean
-
-
-def _remember(kept: OrderedDict[K, V], key: K, value: V, limit: int) -> None:
-    kept[key] = value
-    kept.move_to_end(key)
-    while len(kept) > limit:
-        kept.popitem(last=False)

@@ -1,16 +1,25 @@
-"""The way out of the outbox: publish what was stored together with its cause, then mark it as sent."""
+"""The outbox publisher: publishes the messages that were stored together with their cause, then deletes them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+
+import msgspec
 
 from imageflow.broker import Broker, Outgoing
-from imageflow.model.messages import READ_QUEUE
+from imageflow.model.messages import (
+    MAX_INLINE_BODY_BYTES,
+    MAX_MESSAGE_BYTES,
+    READ_QUEUE,
+    PageRead,
+    decode,
+    encode,
+)
 from imageflow.store import Store, Unsent
 from imageflow.telemetry import message_headers
 
 SWEEP_AGE_SECONDS = 10.0
-"""What is still unsent after that long was left behind by a crash or by a broker that was away."""
+"""A message that is still unsent after that long was left by a crash, or by a broker that was away."""
 
 
 class OutboxPublisher:
@@ -20,17 +29,18 @@ class OutboxPublisher:
         self._store = store
         self._broker = broker
 
-    async def send(self, unsent: Sequence[Unsent], *, instead: Mapping[int, bytes] | None = None) -> None:
-        """Publish and mark as sent; `instead` gives a richer body for a message, by its id (a page's rows inline)."""
+    async def send(self, unsent: Sequence[Unsent], *, page: bytes | None = None) -> None:
+        """Publish the messages, then delete them. A PageRead among them carries `page`, the body of its page, if the
+        body is small enough.
+        """
         if not unsent:
             return
-        bodies = instead or {}
         following, beside = message_headers.following(), message_headers.beside()
         await self._broker.publish(
             *(
                 Outgoing(
                     item.queue,
-                    bodies.get(item.id, item.body),
+                    inlined(item.body, page),
                     headers=beside if item.queue == READ_QUEUE else following,
                 )
                 for item in unsent
@@ -39,7 +49,18 @@ class OutboxPublisher:
         await self._store.sent([item.id for item in unsent])
 
     async def sweep(self, older_than: float = SWEEP_AGE_SECONDS) -> int:
-        """Publish what was left behind; how many messages."""
+        """Publish what was left behind; returns how many messages."""
         unsent = await self._store.unsent(older_than)
         await self.send(unsent)
         return len(unsent)
+
+
+def inlined(message: bytes, page: bytes | None) -> bytes:
+    """A PageRead message with its page in it, where both are small enough; any other message as it is."""
+    if page is None or len(page) > MAX_INLINE_BODY_BYTES:
+        return message
+    read = decode(message)
+    if not isinstance(read, PageRead):
+        return message
+    whole = encode(msgspec.structs.replace(read, body=page.decode()))
+    return whole if len(whole) <= MAX_MESSAGE_BYTES else message

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from imageflow.model.imageset import digest
 from imageflow.model.messages import PageRead
 from imageflow.model.page import ROWS_PER_PAGE_LIMIT, row_version
 from imageflow.model.row import Row, RowLog, StageName
+from imageflow.runtime.bounded import Recent
 from imageflow.sandbox.answer import elements
 from imageflow.sandbox.supervisor import Broken, FailedRow, Outcome
 from imageflow.store import HeldRow
@@ -135,25 +135,23 @@ class Sightings:
     """Which products were on which page of a run, as far as this process saw it, to find those on two. Bounded."""
 
     def __init__(self, runs: int = 16, products: int = 200_000) -> None:
-        self._runs = runs
         self._products = products
-        self._pages: OrderedDict[str, dict[int, int]] = OrderedDict()
-        self._told: OrderedDict[str, None] = OrderedDict()
+        self._pages: Recent[str, dict[int, int]] = Recent(runs)
+        self._warned: Recent[str, bool] = Recent(runs * 64)
 
     def repeated(self, run_id: str, page: int, products: Sequence[str]) -> bool:
         """Whether one of the products was on another page of the run; said once per run."""
-        if run_id in self._told:
+        if run_id in self._warned:
             return False
-        seen = self._pages.setdefault(run_id, {})
-        self._pages.move_to_end(run_id)
+        seen = self._pages.get(run_id)
+        if seen is None:
+            seen = self._pages.put(run_id, {})
         if any(seen.get(hash(product), page) != page for product in products):
-            self._told[run_id] = None
-            del self._pages[run_id]
-            _shorten(self._told, self._runs * 64)
+            self._warned.put(run_id, True)
+            self._pages.forget(run_id)
             return True
         if len(seen) + len(products) <= self._products:
             seen.update((hash(product), page) for product in products)
-        _shorten(self._pages, self._runs)
         return False
 
 
@@ -162,23 +160,15 @@ class Printed:
 
     def __init__(self, chars: int = 1_000_000, runs: int = 256) -> None:
         self._chars = chars
-        self._runs = runs
-        self._left: OrderedDict[str, int] = OrderedDict()
+        self._left: Recent[str, int] = Recent(runs)
 
     def of(self, run_id: str, text: str) -> str:
         """What is to be logged of a page's prints; nothing once the run's share is used up, which is said once."""
         left = self._left.get(run_id, self._chars)
-        self._left[run_id] = left - len(text) if left > 0 else 0
-        self._left.move_to_end(run_id)
-        _shorten(self._left, self._runs)
+        self._left.put(run_id, left - len(text) if left > 0 else 0)
         if len(text) < left:
             return text
         return text[:left] + "\n... what this run prints from here on is not logged" if left > 0 else ""
-
-
-def _shorten(entries: OrderedDict[str, Any], length: int) -> None:
-    while len(entries) > length:
-        entries.popitem(last=False)
 
 
 WARNING = (

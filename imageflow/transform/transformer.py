@@ -17,6 +17,7 @@ from imageflow.errors import NotFoundError, Postponed, QueueFullError
 from imageflow.model.flow import Definition
 from imageflow.model.messages import PageRead, RowsReady, RunRead, chunked, encode, write_queue
 from imageflow.model.row import Row, RowLog, StageName
+from imageflow.runtime.flow_cache import FlowCache
 from imageflow.runtime.outbox_publisher import OutboxPublisher
 from imageflow.sandbox.supervisor import Program, Sandbox
 from imageflow.store import Registered, Store
@@ -47,14 +48,14 @@ class Transformer:
         self._publisher = publisher
         self._clock = clock
         self._sandbox = sandbox
-        self._flows: dict[tuple[str, int], Definition] = {}
+        self._flows = FlowCache(store)
         self._sightings = Sightings()
         self._printed = Printed()
         self._progress: dict[str, tuple[str, int]] = {}
 
     async def handle(self, message: PageRead | RunRead) -> None:
         """Returns when all that follows from the message is durable."""
-        definition = await self._definition(message)
+        definition = await self._flows.definition(message.flow, message.version)
         if isinstance(message, RunRead):
             await self._join(message)
         else:
@@ -66,12 +67,6 @@ class Transformer:
             await self._join(message, give_up=reason)
         else:
             await self._give_up_page(message, reason)
-
-    async def _definition(self, message: PageRead | RunRead) -> Definition:
-        key = (message.flow, message.version)
-        if key not in self._flows:
-            self._flows[key] = (await self._store.flow(*key)).definition
-        return self._flows[key]
 
     # a page ----------------------------------------------------------------------------------------------------------
 
@@ -175,7 +170,7 @@ class Transformer:
     async def _where(self, message: PageRead) -> tuple[str, StageName]:
         """The flow's rows_path, and the stage that is to blame."""
         try:
-            definition = await self._definition(message)
+            definition = await self._flows.definition(message.flow, message.version)
         except NotFoundError:
             return "", "rows"
         stage: StageName = "script" if definition.script else "mapping" if definition.mapping else "rows"

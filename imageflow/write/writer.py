@@ -30,6 +30,7 @@ from imageflow.model.imageset import Image
 from imageflow.model.messages import RowsReady
 from imageflow.model.row import Row, RowLog, State, Try, digest_of, tried
 from imageflow.model.run import Run
+from imageflow.runtime.flow_cache import FlowCache
 from imageflow.store import Claim, LedgerEntry, Store, Wanted
 from imageflow.telemetry import message_headers, metrics
 from imageflow.write.claim_decision import Decision, combine, decide
@@ -127,7 +128,7 @@ class Writer:
         self._warned: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._gates: dict[str, DomainQueue] = {}
         self._wires: dict[str, PostClient] = {}
-        self._flows: dict[tuple[str, int], Definition] = {}
+        self._flows = FlowCache(store)
         self._unchanged: dict[str, bool] = {}
         """By flow, whether its last rows held some that Omnitron has already."""
         self._loose: list[Loose] = []
@@ -211,7 +212,7 @@ class Writer:
     async def handle(self, message: RowsReady) -> None:
         """Write a chunk. Raises Postponed while its domain is held (and this chunk is not the probe)."""
         await self._running.wait()
-        definition = await self._definition(message.flow, message.version)
+        definition = await self._flows.definition(message.flow, message.version)
         gate = self._gate(definition.omnitron.domain)
         probe = gate.hold.held and gate.hold.may_probe(self._clock.monotonic())
         if gate.hold.held and not probe:
@@ -245,12 +246,6 @@ class Writer:
         """Settle a chunk that cannot be handled: its rows fail with the reason."""
         logs = [_failed(message, row, Refused(reason), row.attempts, tries=row.tries) for row in message.rows]
         await self._store.settle(f"{self._owner}/give-up", logs)
-
-    async def _definition(self, name: str, version: int) -> Definition:
-        key = (name, version)
-        if key not in self._flows:
-            self._flows[key] = (await self._store.flow(name, version)).definition
-        return self._flows[key]
 
     def _gate(self, domain: str) -> DomainQueue:
         if domain not in self._gates:

@@ -12,7 +12,6 @@ from imageflow.gateway.access import (
     TOKEN_SECONDS,
     Access,
     Failures,
-    TokenCache,
     add_token,
     add_user,
     bearer,
@@ -165,17 +164,6 @@ async def test_tokens_are_cached_briefly(access, users, clock):
     await users.save_user(User(name="erp@brand.com", password_hash="", role="viewer"))
     clock.seconds = 10
     assert (await access.user([f"Bearer {token}"])).role == "viewer"
-
-
-def test_cache_is_bounded():
-    """The cache forgets the oldest token when it is full."""
-    cache = TokenCache(size=3)
-    user = User(name="a", password_hash="", role="viewer")
-    for number in range(10):
-        cache.put(str(number), user, 0)
-    assert len(cache) == 3
-    assert cache.get("0", 0) is None
-    assert cache.get("9", 0) == user
 
 
 async def test_guessing_is_slowed_down(access, clock):

@@ -7,12 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageflow.gateway.outbound import check_key, inlined, parse
+from imageflow.gateway.outbound import check_key, parse
 from imageflow.gateway.problem_details import Refusal
 from imageflow.model.flow import Definition, decode_custom
-from imageflow.model.messages import MAX_MESSAGE_BYTES, PageRead, ReadPage, decode, encode
 from imageflow.model.page import ROWS_PER_PAGE_LIMIT
-from imageflow.store import Unsent
 
 
 def definition(**fields):
@@ -157,23 +155,3 @@ def test_usable_keys():
     assert check_key([]) is None
     assert check_key(["k"]) == "k"
     assert check_key(["~" * 255]) == "~" * 255
-
-
-def unsent(message, number=1):
-    return Unsent(number, "q", encode(message))
-
-
-def test_small_bodies_travel_in_the_message():
-    """A small body is put into its PageRead, and into nothing else."""
-    page = PageRead("r", "posts", 3, 1, 7)
-    richer = inlined((unsent(page), unsent(ReadPage("r", "posts", 3, 2), 2)), b'{"sku":"A"}')
-    assert list(richer) == [1]
-    assert decode(richer[1]) == PageRead("r", "posts", 3, 1, 7, '{"sku":"A"}')
-
-
-@pytest.mark.parametrize("text", [b"[" + b" " * (512 * 1024) + b"]", b'["' + b"\\\\" * (255 * 1024) + b'"]'])
-def test_large_bodies_stay_in_the_store(text):
-    """A body that would make the message too large, escaped or not, stays in the store."""
-    richer = inlined((unsent(PageRead("r", "posts", 1, 1, 1)),), text)
-    assert all(len(body) <= MAX_MESSAGE_BYTES for body in richer.values())
-    assert not (richer and len(text) > 512 * 1024)
