@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urljoin, urlsplit, urlunsplit
 
@@ -461,7 +462,7 @@ def _markers(rows: Sequence[Any]) -> list[str]:
     for name in rows[0]:
         values = [row.get(name) for row in rows]
         kinds = {type(value) for value in values}
-        if len(kinds) == 1 and kinds <= {str, int} and all(a < b for a, b in zip(values, values[1:], strict=False)):
+        if len(kinds) == 1 and kinds <= {str, int} and all(a < b for a, b in pairwise(values)):
             found.append(name)
     return found[:3]
 

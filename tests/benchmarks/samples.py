@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 
@@ -44,7 +45,7 @@ def rates(samples: Sequence[Sample], step: float = 0.5) -> list[tuple[float, flo
     """Rows per second over time: of each `step` seconds, at its middle."""
     begin, end = samples[0].at, samples[-1].at
     edges = [begin + step * n for n in range(int((end - begin) / step) + 1)]
-    return [((a + b) / 2, rate(samples, a, b)) for a, b in zip(edges, edges[1:], strict=False)]
+    return [((a + b) / 2, rate(samples, a, b)) for a, b in pairwise(edges)]
 
 
 def back_at(samples: Sequence[Sample], since: float, wanted: float, window: float = 1.0) -> float | None:
@@ -67,7 +68,7 @@ def median(values: Iterable[float]) -> float:
 def _done_at(samples: Sequence[Sample], at: float) -> float:
     if at <= samples[0].at:
         return samples[0].done
-    for before, after in zip(samples, samples[1:], strict=False):
+    for before, after in pairwise(samples):
         if before.at <= at <= after.at:
             share = (at - before.at) / (after.at - before.at) if after.at > before.at else 1.0
             return before.done + (after.done - before.done) * share

@@ -1,5 +1,7 @@
 """How much a domain is asked at once."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -176,7 +178,7 @@ def test_probes_come_at_growing_pauses():
     for _ in range(AWAY_LIMIT):
         hold.bad("p", "refused", 0.0, away=True)
     times = [t / 10 for t in range(600) if hold.may_probe(t / 10)]
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(times)]
     assert times[0] == PROBE_SECONDS[0]
     assert gaps == sorted(gaps)
     assert max(gaps) == PROBE_SECONDS[-1]
