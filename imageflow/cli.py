@@ -70,10 +70,10 @@ def main() -> NoReturn:
         sys.exit(2)
     except FlowFileError as error:
         for problem in error.problems:
-            print(problem, file=sys.stderr)
+            click.echo(problem, err=True)
         sys.exit(error.exit_status)
     except ImageFlowError as error:
-        print(f"imageflow: {error}", file=sys.stderr)
+        click.echo(f"imageflow: {error}", err=True)
         sys.exit(error.exit_status)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -1030,7 +1030,7 @@ def emulate(which: str, port: int, host: str, rows: int, fault: tuple[str, ...],
 
     async def work() -> None:
         async with bootstrap.stop_on_signals() as stop:
-            await serve_forever(emulator, host=host, port=port, announce=lambda url: click.echo(url), stop=stop)
+            await serve_forever(emulator, host=host, port=port, announce=click.echo, stop=stop)
 
     run_async(work())
 
