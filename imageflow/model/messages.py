@@ -1,4 +1,4 @@
-"""What passes through the queues, in the order of the pipeline:
+"""What passes through the queues, in the order of the pipeline.
 
     ReadPage ─> reader ─> PageRead ─> transformer ─> RowsReady ─> writer
        ^          │          │ (after the last page of a run that joins across pages: RunRead)

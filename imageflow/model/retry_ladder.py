@@ -12,7 +12,7 @@ def step(delay: float) -> int:
 
 
 def delay(attempts: int, retry_after: float | None = None) -> int:
-    """Seconds to wait before the next try, after `attempts` failed ones (from 1): 1, 2, 5, 15, 60, 300, 900, 900…
+    """Seconds to wait before the next try, after `attempts` failed ones (from 1): 1, 2, 5, 15, 60, 300, 900, 900.
 
     `retry_after` is what the other side asked for; it only ever lengthens the wait.
     """
