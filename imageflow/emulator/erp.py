@@ -360,7 +360,8 @@ class FakeErp(Emulator):
             if login:
                 return await self._login(request)
             if parts[0] != "images" or len(parts) < 2 or parts[1] not in KINDS:
-                raise _Refused(404, f"there is no {path}; there are: {', '.join(f'/images/{kind}/' for kind in KINDS)}")
+                known = ", ".join(f"/images/{kind}/" for kind in KINDS)
+                raise _Refused(404, f"there is no {path}; there are: {known}")  # noqa: TRY301 - an answer, made below
             return self._rows(request, path, parts[1], params, verdict)
         except _Refused as refused:
             return json_answer(refused.status, {"detail": str(refused)}, refused.headers)

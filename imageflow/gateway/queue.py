@@ -96,10 +96,11 @@ class OutboundQueue:
             for _ in range(AWAY_TRIES):
                 try:
                     await self._accept(message)
-                    return
                 except StoreError as away:
                     log.warning("database away: what was published waits", error=str(away))
                     await asyncio.sleep(AWAY_PAUSE_SECONDS)
+                else:
+                    return
             await self._accept(message)
 
     @asynccontextmanager

@@ -114,10 +114,11 @@ def _prepare(path: Path) -> None:
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
-            return
         except sqlite3.OperationalError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
+        else:
+            return
         finally:
             connection.close()
