@@ -273,7 +273,7 @@ def _wrong(event: Any, problem: str) -> yaml.MarkedYAMLError:
 class _Dumper(yaml.SafeDumper):
     """Texts that any version of YAML would take for something else are quoted; several lines are a block."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's signature
         return True
 
 

@@ -297,7 +297,7 @@ class _Inquiry:
                 continue  # it counts pages, or something else
             self.say(f"{param}={limit.rows} passes over {limit.rows} rows: what comes is rows {limit.rows + 1} onward")
             paging = {"type": "offset", "offset_param": param, "limit_param": limit.param, "limit": len(found.rows)}
-            await self._ends({**asked, param: FAR}, limit.rows, {**asked, param: 0})
+            await self._ends({**asked, param: FAR}, {**asked, param: 0})
             return {**paging, **self._total_path(found)}
         return None
 
@@ -317,11 +317,11 @@ class _Inquiry:
             paging = {"type": "page", "page_param": param, "start": start, "limit": len(found.rows)}
             if limit is not None:
                 paging["limit_param"] = limit.param
-            await self._ends({**asked, param: FAR_PAGE}, size, {**asked, param: start})
+            await self._ends({**asked, param: FAR_PAGE}, {**asked, param: start})
             return {**paging, **self._total_path(found)}
         return None
 
-    async def _ends(self, beyond: dict[str, Any], size: int, first: dict[str, Any]) -> None:
+    async def _ends(self, beyond: dict[str, Any], first: dict[str, Any]) -> None:
         """What comes after the end, which decides how the read stops."""
         answer = await self._send(self._url, beyond)
         seen = self._understood(answer)

@@ -64,7 +64,7 @@ class PostgresDatabase(Database):
     async def close(self) -> None:
         await self._engine.dispose()
 
-    def connection(self, *, writing: bool) -> AbstractAsyncContextManager[AsyncConnection]:
+    def connection(self, *, writing: bool) -> AbstractAsyncContextManager[AsyncConnection]:  # noqa: ARG002 - SQLite's twin asks
         return self._engine.connect()
 
     def migrator(self) -> AsyncEngine:
