@@ -31,7 +31,7 @@ def data_dir_lock(settings: Settings) -> Iterator[None]:
 def _lock_file(data_dir: Path) -> IO[str]:
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        return open(data_dir / "lock", "a+")
+        return (data_dir / "lock").open("a+")
     except OSError as error:
         raise SettingsError(f"IMAGEFLOW_DATA_DIR: {data_dir} cannot be written to: {error.strerror}") from error
 
