@@ -1,29 +1,38 @@
 """Every error of ImageFlow, as a tree with two axes.
 
-*Where* is the class: people read it. *What next* is in the attributes that steer: `transient` (try again later, not
-before `retry_after` seconds) and `exit_status` (2: the user's settings, command or flow file are wrong).
+*Where* it happened is the class: people read it. *What next* is in the attributes: `transient` (the same may succeed
+later, not before `retry_after` seconds) and `exit_status` (2: a setting, a command or a flow file is wrong). Constructors
+take these facts; nothing changes an error afterwards, and nothing is decided by an error's text.
 
     ImageFlowError
-    ├── SettingsError          an IMAGEFLOW_* variable                       exit 2
-    ├── SecretError            a secret that a flow names is not to be had   exit 2
-    ├── FlowFileError          a flow file, with all its problems            exit 2
-    ├── NotFoundError          no such flow, run, page or row                exit 2
-    ├── StageError             a step of a run
+    ├── SettingsError          an IMAGEFLOW_* variable is wrong; exit 2
+    │   └── DataDirBusy        another process runs services on the data directory
+    ├── SecretError            a secret that a flow names cannot be read; exit 2
+    ├── FlowFileError          a flow file is wrong, with all its problems; exit 2
+    ├── RequestError           what a person asked for cannot be done; exit 2
+    │   ├── NotFoundError      there is no such flow, run, page or row
+    │   ├── NotRunnable        the flow or the run cannot be started by hand
+    │   └── UserError          a user or a key cannot be added like this
+    ├── StageError             a step of a run failed; `stage` is its name
     │   ├── LoginError         Omnitron or the ERP refused the login
     │   ├── ReadError          the ERP's answer cannot be used
-    │   ├── ScriptError        the script failed
-    │   └── MappingError       the mapping failed
-    ├── TransportError         connection, time-out: always transient
-    ├── BrokerError            the queue is away (transient)
+    │   └── OmnitronError      Omnitron's answer to a look-up cannot be used
+    ├── SandboxError           scripts cannot be run safely on this machine
+    ├── TransportError         no answer over HTTP; `kind` says why
+    ├── BrokerError            the queue is away (transient), or refuses us (not transient)
     │   └── QueueFullError     the queue takes no more for now (transient)
     ├── StoreError             the database is away (transient)
-    ├── MessageError           a message that cannot be decoded
-    └── Postponed              not an error of anybody: the message wants to come again after `retry_after` seconds
+    │   └── NotReadyError      a database is not in a state to be moved; exit 2
+    ├── MessageError           a message cannot be decoded
+    ├── Postponed              control flow: redeliver after `retry_after`, without counting an attempt
+    └── Refusal                the gateway's HTTP answer to a request that it does not serve
+
+Errors whose names begin with an underscore belong to one module and are caught there, or by a base class of this tree.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 class ImageFlowError(Exception):
@@ -33,8 +42,15 @@ class ImageFlowError(Exception):
     transient = False
     retry_after: float | None = None
 
-    def __init__(self, message: str | None = None) -> None:
+    def __init__(
+        self, message: str | None = None, *, transient: bool | None = None, retry_after: float | None = None
+    ) -> None:
+        """`transient`: None leaves it to the class."""
         super().__init__(message or type(self).__doc__)
+        if transient is not None:
+            self.transient = transient
+        if retry_after is not None:
+            self.retry_after = retry_after
 
 
 class SettingsError(ImageFlowError):
@@ -69,10 +85,14 @@ class FlowFileError(ImageFlowError):
         super().__init__("; ".join(map(str, problems)))
 
 
-class NotFoundError(ImageFlowError):
-    """There is no such thing."""
+class RequestError(ImageFlowError):
+    """What was asked for cannot be done."""
 
     exit_status = 2
+
+
+class NotFoundError(RequestError):
+    """There is no such thing."""
 
 
 class StageError(ImageFlowError):
@@ -93,22 +113,21 @@ class ReadError(StageError):
     stage = "read"
 
 
-class ScriptError(StageError):
-    """The script failed."""
-
-    stage = "script"
+class SandboxError(ImageFlowError):
+    """Scripts cannot be run safely here."""
 
 
-class MappingError(StageError):
-    """The mapping failed."""
-
-    stage = "mapping"
+TransportKind = Literal["timeout", "no connection", "broken", "refused"]
+"""Why there is no answer: none came in time; there was no connection, or none that is safe; the connection or the answer
+broke off; or the request cannot be sent, or its answer is too large to be taken."""
 
 
 class TransportError(ImageFlowError):
-    """The other side cannot be reached or did not answer in time."""
+    """The other side cannot be reached or did not answer in time. Transient, unless its kind is `refused`."""
 
-    transient = True
+    def __init__(self, message: str | None = None, kind: TransportKind = "broken") -> None:
+        super().__init__(message, transient=kind != "refused")
+        self.kind = kind
 
 
 class BrokerError(ImageFlowError):
@@ -135,7 +154,7 @@ class Postponed(ImageFlowError):
     """Not now: the message shall come again after `retry_after` seconds; that does not count as a failure."""
 
     transient = True
+    retry_after: float
 
     def __init__(self, retry_after: float, why: str) -> None:
-        self.retry_after = retry_after
-        super().__init__(why)
+        super().__init__(why, retry_after=retry_after)

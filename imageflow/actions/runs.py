@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from imageflow.broker import Broker, Outgoing
 from imageflow.clock import iso
-from imageflow.errors import ImageFlowError, NotFoundError
+from imageflow.errors import NotFoundError, RequestError
 from imageflow.model import messages
 from imageflow.model.flow import Flow
 from imageflow.model.run import Run, Trigger, new_run_id
@@ -20,10 +20,8 @@ ROWS_AT_ONCE = 10_000
 MANY_RUNS = 10_000
 
 
-class NotRunnable(ImageFlowError):
+class NotRunnable(RequestError):
     """The flow cannot be run by hand."""
-
-    exit_status = 2
 
 
 class Actor(NamedTuple):

@@ -321,7 +321,7 @@ async def _translated() -> AsyncIterator[None]:
     except ChannelNotFoundEntity as error:
         raise _MissingError(f"RabbitMQ: {error}") from error
     except (ChannelAccessRefused, ProbableAuthenticationError) as error:
-        raise _permanent(f"RabbitMQ refuses: {error}") from error
+        raise BrokerError(f"RabbitMQ refuses: {error}", transient=False) from error
     except BROKEN as error:
         raise _LostError(f"RabbitMQ: {str(error) or type(error).__name__}") from error
     except asyncio.CancelledError as error:
@@ -330,12 +330,6 @@ async def _translated() -> AsyncIterator[None]:
         if task is not None and task.cancelling():
             raise
         raise _LostError from error
-
-
-def _permanent(message: str) -> BrokerError:
-    error = BrokerError(message)
-    error.transient = False
-    return error
 
 
 # --- connections
@@ -508,9 +502,7 @@ class _Link:
     def _unreachable(self, error: BrokerError) -> BrokerError:
         cause = error.__cause__
         reason = "no answer" if isinstance(cause, TimeoutError) else str(error).removeprefix("RabbitMQ: ")
-        failure = BrokerError(f"{self._where} cannot be reached: {reason}")
-        failure.transient = error.transient
-        return failure
+        return BrokerError(f"{self._where} cannot be reached: {reason}", transient=error.transient)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[_Session]:
@@ -550,9 +542,11 @@ def _target(url: Secret) -> tuple[URL, str]:
         parsed = URL(url.reveal())
         where = f"RabbitMQ at {parsed.host}:{parsed.port or (5671 if parsed.scheme == 'amqps' else 5672)}"
     except ValueError:
-        raise _permanent("the URL of RabbitMQ is not a valid one") from None  # the error quotes it, password and all
+        raise BrokerError(
+            "the URL of RabbitMQ is not a valid one", transient=False
+        ) from None  # the error quotes it, password and all
     if parsed.scheme not in ("amqp", "amqps") or not parsed.host:
-        raise _permanent("the URL of RabbitMQ is not a valid one")
+        raise BrokerError("the URL of RabbitMQ is not a valid one", transient=False)
     return (parsed if "heartbeat" in parsed.query else parsed.update_query(heartbeat=HEARTBEAT_SECONDS)), where
 
 
@@ -596,9 +590,10 @@ class _Topology:
             try:
                 await channel.queue_declare(queue, durable=True, arguments=arguments)
             except ChannelPreconditionFailed as error:
-                raise _permanent(
+                raise BrokerError(
                     f"the queue {queue} exists with other settings than ImageFlow needs ({error}); let it run empty, "
-                    f"delete it, and it is made anew; or use another virtual host"
+                    f"delete it, and it is made anew; or use another virtual host",
+                    transient=False,
                 ) from error
             await channel.queue_bind(queue, exchange, routing_key=queue)
             if (

@@ -23,7 +23,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from imageflow.clock import Clock
-from imageflow.errors import ImageFlowError
+from imageflow.errors import RequestError
 from imageflow.gateway.problem_details import Refusal
 from imageflow.runtime.bounded import Recent
 from imageflow.store import ApiKey, AuditEntry, Store, User
@@ -52,10 +52,8 @@ _NAME = re.compile(r"[A-Za-z0-9._@+-]{1,150}")
 _hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 
 
-class UserError(ImageFlowError):
-    """A user cannot be added like this."""
-
-    exit_status = 2
+class UserError(RequestError):
+    """A user or a key cannot be added like this."""
 
 
 class Token(NamedTuple):

@@ -19,11 +19,9 @@ class Refusal(ImageFlowError):
     def __init__(
         self, status: int, detail: str, problems: Sequence[Problem] = (), *, retry_after: float | None = None
     ) -> None:
-        super().__init__(detail)
+        super().__init__(detail, transient=retry_after is not None, retry_after=retry_after)
         self.status = status
         self.problems = problems
-        self.retry_after = retry_after
-        self.transient = retry_after is not None
 
     @property
     def headers(self) -> Mapping[str, str]:

@@ -122,7 +122,7 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int, url: str) -> b
         size += len(chunk)
         if size > max_bytes:
             response.close()
-            raise permanent(f"the answer of {origin(url)} is larger than {max_bytes:,} bytes")
+            raise TransportError(f"the answer of {origin(url)} is larger than {max_bytes:,} bytes", "refused")
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -133,27 +133,24 @@ def translated(  # noqa: PLR0911 (one for each kind of error)
     """What aiohttp, yarl and the socket raise, as a TransportError that names the host, never the query."""
     match error:
         case TimeoutError():
-            return TransportError(f"{origin(url)} did not answer in time")
+            return TransportError(f"{origin(url)} did not answer in time", "timeout")
         case aiohttp.ClientConnectorCertificateError():
-            return TransportError(f"the certificate of {origin(url)} is not valid: {error.certificate_error}")
+            return TransportError(
+                f"the certificate of {origin(url)} is not valid: {error.certificate_error}", "no connection"
+            )
         case aiohttp.ClientConnectorError():
-            return TransportError(f"{origin(url)} cannot be reached: {error.os_error.strerror or error.os_error}")
+            return TransportError(
+                f"{origin(url)} cannot be reached: {error.os_error.strerror or error.os_error}", "no connection"
+            )
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-            return permanent(f"not a URL that can be asked: {origin(url)[:200]}")
+            return TransportError(f"not a URL that can be asked: {origin(url)[:200]}", "refused")
         case aiohttp.ClientPayloadError():
             return TransportError(f"the answer of {origin(url)} broke off or cannot be decoded")
         case aiohttp.ClientError() | OSError():
             return TransportError(f"the connection to {origin(url)} failed: {type(error).__name__}")
         case _:
             # yarl on a URL, aiohttp on a header that would smuggle in a second one: the text may hold a secret
-            return permanent(f"the URL or a header for {origin(url)} cannot be sent")
-
-
-def permanent(text: str) -> TransportError:
-    """An error that would come again, however often one asks."""
-    error = TransportError(text)
-    error.transient = False
-    return error
+            return TransportError(f"the URL or a header for {origin(url)} cannot be sent", "refused")
 
 
 def origin(url: str) -> str:

@@ -80,14 +80,6 @@ class Session:
             self._token = None
 
 
-def login_error(text: str, *, transient: bool, wait: float | None = None) -> LoginError:
-    """A login that did not succeed; `transient` where it may later, not before `wait` seconds."""
-    error = LoginError(text)
-    error.transient = transient
-    error.retry_after = wait
-    return error
-
-
 def redact(text: str, secrets: Iterable[str]) -> str:
     """The text without any of the secrets: the other side may repeat in its answer what was sent to it."""
     for secret in sorted(set(secrets), key=len, reverse=True):

@@ -10,9 +10,9 @@ import msgspec
 
 from imageflow import secret
 from imageflow.clock import Clock
-from imageflow.errors import StageError
+from imageflow.errors import LoginError, StageError
 from imageflow.http.client import Answer, Transport, exact_origin, origin, retry_after
-from imageflow.http.login_session import Session, login_error, redact
+from imageflow.http.login_session import Session, redact
 from imageflow.model.flow import Definition
 from imageflow.secret import Secret
 
@@ -30,13 +30,11 @@ class OmnitronError(StageError):
         message: str | None = None,
         *,
         status: int | None = None,
-        wait: float | None = None,
         transient: bool = False,
+        retry_after: float | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, transient=transient, retry_after=retry_after)
         self.status = status
-        self.retry_after = wait
-        self.transient = transient
 
 
 class _Credentials(msgspec.Struct, frozen=True):
@@ -134,17 +132,17 @@ def _key(answer: Answer, url: str, secrets: tuple[str, ...], wait: float | None)
     where = f"the login at Omnitron ({origin(url)})"
     if not answer.ok:
         said = redact(answer.excerpt(), secrets)
-        raise login_error(
-            f"{where} was refused: {answer.status} {said}".rstrip(), transient=answer.transient, wait=wait
+        raise LoginError(
+            f"{where} was refused: {answer.status} {said}".rstrip(), transient=answer.transient, retry_after=wait
         )
     try:
         document = msgspec.json.decode(answer.body)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         # a maintenance page with status 200 passes; wrong credentials do not look like that
-        raise login_error(f"{where} was answered without JSON", transient=True, wait=wait) from None
+        raise LoginError(f"{where} was answered without JSON", transient=True, retry_after=wait) from None
     key = document.get("key") if isinstance(document, dict) else None
     if not isinstance(key, str) or not key.isascii() or not key.isprintable() or not key.strip():
-        raise login_error(f'{where} was answered without a usable "key"', transient=False)
+        raise LoginError(f'{where} was answered without a usable "key"', transient=False)
     return key
 
 
@@ -169,7 +167,7 @@ def _json(answer: Answer, url: str, token: str, wait: float | None) -> Any:
         raise OmnitronError(
             f"{where} answered {answer.status} {said}".rstrip(),
             status=answer.status,
-            wait=wait,
+            retry_after=wait,
             transient=answer.transient or answer.status == 401,
         )
     try:

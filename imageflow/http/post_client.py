@@ -18,7 +18,7 @@ import httptools
 from yarl import URL
 
 from imageflow.errors import TransportError
-from imageflow.http.client import USER_AGENT, Answer, exact, origin, permanent
+from imageflow.http.client import USER_AGENT, Answer, exact, origin
 
 IDLE_SECONDS = 15.0
 """A connection that was not used for so long is closed: servers close theirs, and a request may cross with that."""
@@ -62,7 +62,7 @@ class Connection(asyncio.Protocol):
 
     def expire(self) -> None:
         """The deadline of the request in flight has passed."""
-        self._fail(TransportError(f"{self._wire.origin} did not answer in time"), TimeoutError())
+        self._fail(TransportError(f"{self._wire.origin} did not answer in time", "timeout"))
 
     # what the loop calls -----------------------------------------------------------------------------------------
 
@@ -76,7 +76,7 @@ class Connection(asyncio.Protocol):
         if exc is None and self._ends_with_connection():
             self._complete()
         elif self._began:
-            self._fail(TransportError(f"the answer of {self._wire.origin} broke off or cannot be decoded"), exc)
+            self._fail(TransportError(f"the answer of {self._wire.origin} broke off or cannot be decoded"))
         else:
             self._answer.set_exception(_StaleError())
 
@@ -87,10 +87,10 @@ class Connection(asyncio.Protocol):
         self._began = True
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as error:
-            self._fail(TransportError(f"{self._wire.origin} does not answer in HTTP/1.1"), error)
-        except httptools.HttpParserError as error:
-            self._fail(TransportError(f"the answer of {self._wire.origin} broke off or cannot be decoded"), error)
+        except httptools.HttpParserUpgrade:
+            self._fail(TransportError(f"{self._wire.origin} does not answer in HTTP/1.1"))
+        except httptools.HttpParserError:
+            self._fail(TransportError(f"the answer of {self._wire.origin} broke off or cannot be decoded"))
 
     # what the parser calls ---------------------------------------------------------------------------------------
 
@@ -104,7 +104,7 @@ class Connection(asyncio.Protocol):
     def on_body(self, data: bytes) -> None:
         self._size += len(data)
         if self._size > self._wire.max_bytes:
-            self._fail(self._wire.too_large(), None)
+            self._fail(self._wire.too_large())
         else:
             self._body.append(data)
 
@@ -143,9 +143,8 @@ class Connection(asyncio.Protocol):
         else:
             self.close()
 
-    def _fail(self, error: TransportError, cause: BaseException | None) -> None:
+    def _fail(self, error: TransportError) -> None:
         if self._answer is not None and not self._answer.done():
-            error.__cause__ = cause
             self._answer.set_exception(error)
         self._answer = None
         self.close()
@@ -212,7 +211,7 @@ class PostClient:
         self._idle.append(connection)
 
     def too_large(self) -> TransportError:
-        return permanent(f"the answer of {self.origin} is larger than {self.max_bytes:,} bytes")
+        return TransportError(f"the answer of {self.origin} is larger than {self.max_bytes:,} bytes", "refused")
 
     def plain(self, body: bytes, encoding: str) -> bytes:
         """The body as it was before compression, which was not asked for; what cannot be undone stays as it is."""
@@ -260,11 +259,15 @@ class PostClient:
                     ssl=_tls() if url.scheme == "https" else None,
                 )
         except TimeoutError as error:
-            raise TransportError(f"{self.origin} did not answer in time") from error
+            raise TransportError(f"{self.origin} did not answer in time", "timeout") from error
         except ssl.SSLCertVerificationError as error:
-            raise TransportError(f"the certificate of {self.origin} is not valid: {error.verify_message}") from error
+            raise TransportError(
+                f"the certificate of {self.origin} is not valid: {error.verify_message}", "no connection"
+            ) from error
         except OSError as error:
-            raise TransportError(f"{self.origin} cannot be reached: {error.strerror or error}") from error
+            raise TransportError(
+                f"{self.origin} cannot be reached: {error.strerror or error}", "no connection"
+            ) from error
         return connection
 
     def _sweep(self) -> None:
@@ -282,16 +285,16 @@ def _checked(url: str) -> URL:
     try:
         parsed = exact(url)
     except ValueError as error:
-        raise permanent(f"not a URL that can be asked: {origin(url)[:200]}") from error
+        raise TransportError(f"not a URL that can be asked: {origin(url)[:200]}", "refused") from error
     if parsed.scheme not in ("http", "https") or not parsed.host or not parsed.raw_path_qs.isascii():
-        raise permanent(f"not a URL that can be asked: {origin(url)[:200]}")
+        raise TransportError(f"not a URL that can be asked: {origin(url)[:200]}", "refused")
     return parsed
 
 
 def _header(value: str) -> bytes:
     """A header's value; one that would smuggle in a second header is refused."""
     if not value.isascii() or not value.isprintable():
-        raise permanent("the token of the login cannot be sent in a header")
+        raise TransportError("the token of the login cannot be sent in a header", "refused")
     return value.encode("ascii")
 
 

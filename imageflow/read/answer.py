@@ -41,10 +41,8 @@ def refuse(answer: Answer, where: str, wait: float | None) -> None:
     if answer.ok:
         return
     kind = LoginError if answer.status in (401, 407) else ReadError
-    error = kind(f"the ERP ({where}) answered {answer.status}: {answer.excerpt()}".rstrip(": "))
-    error.transient = answer.transient
-    error.retry_after = wait
-    raise error
+    text = f"the ERP ({where}) answered {answer.status}: {answer.excerpt()}".rstrip(": ")
+    raise kind(text, transient=answer.transient, retry_after=wait)
 
 
 def redirect(erp: Erp, method: str, url: str, answer: Answer) -> str | None:
@@ -68,8 +66,7 @@ def read(answer: Answer, path: str) -> tuple[Decoded, list[Any]]:
         decoded = decode(answer)
         return decoded, rows(decoded.document, path)
     except ReadError as error:
-        error.transient = answer.status == 202
-        raise
+        raise ReadError(str(error), transient=answer.status == 202) from error
 
 
 def decode(answer: Answer) -> Decoded:

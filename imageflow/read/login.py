@@ -13,7 +13,7 @@ from imageflow import pointer, secret
 from imageflow.clock import Clock
 from imageflow.errors import LoginError, TransportError
 from imageflow.http.client import Answer, Transport, origin, retry_after
-from imageflow.http.login_session import Session, Token, login_error, redact
+from imageflow.http.login_session import Session, Token, redact
 from imageflow.model.flow import BasicLogin, Erp, HeaderLogin, TokenLogin
 from imageflow.read import paging, request
 from imageflow.secret import Secret, SecretRef
@@ -99,7 +99,7 @@ class ErpLogins:
                 "POST", account.url, headers=dict(account.headers), body=body, timeout=timeout
             )
         except TransportError as error:
-            raise login_error(f"the login at the ERP: {error}", transient=error.transient) from error
+            raise LoginError(f"the login at the ERP: {error}", transient=error.transient) from error
         return token_in(
             answer, account.token_path, secrets, origin(account.url), retry_after(answer.headers, self._clock.now())
         )
@@ -132,7 +132,7 @@ def token_in(answer: Answer, path: str, secrets: tuple[str, ...], where: str, wa
     if not answer.ok:
         said = redact(answer.excerpt(), secrets)
         text = f"the login at the ERP ({where}) was refused: {answer.status} {said}".rstrip()
-        raise login_error(text, transient=answer.transient, wait=wait)
+        raise LoginError(text, transient=answer.transient, retry_after=wait)
     document = _document(answer)
     token = pointer.find(document, path)
     if isinstance(token, int) and not isinstance(token, bool):

@@ -186,7 +186,7 @@ class Reader:
         await self._publisher.send(saved.outbox, page=body)
 
     async def _fail(self, run: Run, error: ImageFlowError) -> None:
-        stage = "login" if isinstance(error, SecretError) else getattr(error, "stage", "") or "read"
+        stage = _stage_of(error)
         text = str(error)[:ERROR_CHARS]
         log.warning("read failed", run=run.run_id, flow=run.flow, stage=stage, error=text)
         await self._store.end_read(run.run_id, error=text, stage=stage)
@@ -335,12 +335,18 @@ def _turn(page: _Page, got: Got) -> paging.Turn:
     return More(paging.first(page.erp.pagination, batch), turn.warnings)
 
 
+def _stage_of(error: ImageFlowError) -> str:
+    """The stage that the run shows for an error."""
+    if isinstance(error, SecretError):
+        return "login"
+    return error.stage if isinstance(error, StageError) else "read"
+
+
 def _run_of(item: Unsent) -> str:
     return messages.decode(item.body).run_id
 
 
 def _without(error: StageError, secrets: tuple[str, ...]) -> StageError:
     """The same error, its text without the secrets that the ERP repeated in its answer."""
-    clean = type(error)(redact(str(error), secrets))
-    clean.transient, clean.retry_after = error.transient, error.retry_after
-    return clean
+    text = redact(str(error), secrets)
+    return type(error)(text, transient=error.transient, retry_after=error.retry_after)

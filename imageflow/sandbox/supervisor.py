@@ -23,7 +23,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
-from imageflow.errors import ImageFlowError, Problem
+from imageflow.errors import Problem, SandboxError
 from imageflow.model.flow import Definition
 from imageflow.sandbox.answer import rows_at
 from imageflow.sandbox.worker import MAX_TEXT, SCRIPT, Answer, Ask, Config, Failure, Hello
@@ -48,10 +48,6 @@ FIRST_UID = 61_184
 """As root, each worker becomes a user of its own, out of a range that systems leave free."""
 
 _BOOT = "import sys; sys.path += sys.argv[1:]; from imageflow.sandbox.worker import main; main()"
-
-
-class SandboxError(ImageFlowError):
-    """Scripts cannot be run safely here."""
 
 
 class Program(msgspec.Struct, frozen=True):

@@ -383,7 +383,7 @@ def _joined(url: str, location: str) -> str:
 
 def _is_away(error: TransportError) -> bool:
     """Whether there was no connection at all."""
-    return isinstance(error.__cause__, aiohttp.ClientConnectorError)
+    return error.kind == "no connection"
 
 
 def _unanswered(error: TransportError) -> Finding:

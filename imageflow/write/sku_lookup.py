@@ -8,8 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from imageflow.clock import Clock
-from imageflow.errors import StageError
-from imageflow.http.omnitron import OmnitronSessions
+from imageflow.http.omnitron import OmnitronError, OmnitronSessions
 from imageflow.model.flow import Definition
 
 REMEMBER_SECONDS = 300.0
@@ -59,6 +58,4 @@ def _skus(answer: Any, base_code: str) -> list[str]:
     try:
         return [str(product["sku"]) for product in answer["results"] if str(product["base_code"]) == base_code]
     except (KeyError, TypeError) as error:
-        failure = StageError("Omnitron's product list does not hold results with sku and base_code")
-        failure.stage = "write"
-        raise failure from error
+        raise OmnitronError("Omnitron's product list does not hold results with sku and base_code") from error

@@ -491,7 +491,7 @@ def _outcome_of(error: Exception) -> Outcome:
 
 
 def _timed_out(error: Exception) -> bool:
-    return isinstance(error.__cause__, TimeoutError)
+    return isinstance(error, TransportError) and error.kind == "timeout"
 
 
 def _decide(work: Work, claims: dict[str, Claim], taken: set[str], *, skip_unchanged: bool) -> None:

@@ -171,7 +171,7 @@ async def test_an_answer_too_large():
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"])
 async def test_no_answer_in_time(answer: bytes):
-    """The deadline holds for the whole answer; the cause tells a time-out."""
+    """The deadline holds for the whole answer, and the error says that it was the time."""
 
     async def stuck(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(answer)
@@ -181,7 +181,7 @@ async def test_no_answer_in_time(answer: bytes):
         wire = PostClient(url)
         with pytest.raises(TransportError, match="in time") as caught:
             await wire.post("t", b"{}", 0.3)
-        assert isinstance(caught.value.__cause__, TimeoutError)
+        assert caught.value.kind == "timeout"
         wire.close()
 
 

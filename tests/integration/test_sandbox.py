@@ -19,9 +19,10 @@ import msgspec
 import psutil
 import pytest
 
+from imageflow.errors import SandboxError
 from imageflow.sandbox import supervisor
 from imageflow.sandbox.jolt import check_mapping
-from imageflow.sandbox.supervisor import Broken, Outcome, Program, Ran, Sandbox, SandboxError, check_script, layers
+from imageflow.sandbox.supervisor import Broken, Outcome, Program, Ran, Sandbox, check_script, layers
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the wall is seccomp")
 pytestmark = linux

@@ -129,9 +129,7 @@ class Erp:
         if self.plan.fault == "death":
             raise DeathError
         if self.plan.fault == "passes":
-            error = TransportError("reset")
-            error.transient = True
-            raise error
+            raise TransportError("reset")
         return Answer(200, {}, b"<html>") if self.plan.fault == "html" else None
 
     def _page(self, params: Mapping[str, Any]) -> Answer:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from imageflow.errors import LoginError, TransportError
-from imageflow.http.login_session import Session, Token, login_error, redact
+from imageflow.http.login_session import Session, Token, redact
 
 
 class Clock:
@@ -73,7 +73,7 @@ async def test_a_refusal_holds_for_a_moment():
     """Wrong credentials are not tried again at once, but after a while; what Omnitron asks for is waited for."""
     clock, door = (
         Clock(),
-        Door(LoginError("no"), TransportError("away"), login_error("busy", transient=True, wait=9), "t"),
+        Door(LoginError("no"), TransportError("away"), LoginError("busy", transient=True, retry_after=9), "t"),
     )
     session = Session(clock)
     for seconds, logins, text in ((0, 1, "no"), (4, 1, "no"), (6, 2, "away"), (8, 3, "busy"), (16, 3, "busy")):
