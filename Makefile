@@ -2,13 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench lock clean
+.PHONY: demo test unit lint bench lock clean
 
 demo: .venv/ready
 	$(BIN)/imageflow demo
 
 test: .venv/ready
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+unit: .venv/ready
+	$(BIN)/python -m pytest tests/unit -m "not slow" --numprocesses 2 --dist worksteal
 
 lint: .venv/ready
 	$(BIN)/ruff check

@@ -22,6 +22,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "folder" / "broker.db"
 
 
+@pytest.mark.slow
 async def test_another_process_may_publish(path: Path) -> None:
     """What is published through another connection arrives soon, and takes no loans back."""
     async with SqliteBroker(path) as broker, broker.consume("q", prefetch=5) as deliveries:
@@ -67,6 +68,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 async def test_kill_9_loses_nothing_that_was_accepted(path: Path) -> None:
     """In the middle of concurrent publishing: what publish returned for is in the file."""
     process = subprocess.Popen([sys.executable, "-c", STORM, str(path)], stdout=subprocess.PIPE)
@@ -86,6 +88,7 @@ async def test_kill_9_loses_nothing_that_was_accepted(path: Path) -> None:
     assert accepted <= found
 
 
+@pytest.mark.slow
 async def test_memory_stays_flat(path: Path) -> None:
     """A hundred thousand waiting messages do not enter memory."""
     async with SqliteBroker(path, queue_limit=200_000) as broker:
@@ -109,6 +112,7 @@ async def test_large_messages_are_lent_a_few_at_a_time(path: Path) -> None:
             assert (await broker.depth("q")).unacked == 4
 
 
+@pytest.mark.slow
 async def test_a_clock_that_was_put_back_strands_nothing(path: Path) -> None:
     """A message that lies further ahead than the longest delay is due."""
     async with SqliteBroker(path) as broker:

@@ -527,6 +527,7 @@ def test_an_exported_flow_reads_well(tmp_path: Path) -> None:
     assert flow_file.load(write(tmp_path, text, "again.yaml")) == document
 
 
+@pytest.mark.slow
 @given(st.dictionaries(JSON_TEXT | WORDS, JSON, max_size=5))
 @settings(max_examples=300, deadline=None)
 def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory, document: dict[str, Any]) -> None:
@@ -540,6 +541,7 @@ def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory,
 # whatever comes -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(JSON | st.dictionaries(st.sampled_from([*SMALL, "script", "mapping", "schedule", "write"]), JSON))
 @settings(max_examples=300, deadline=None)
 def test_any_document_is_parsed_or_refused(document: Any) -> None:
@@ -556,6 +558,7 @@ def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path, *(place for key, item in items for place in _places(item, (*path, key)))]
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=400, deadline=None)
 def test_a_damaged_flow_is_parsed_or_refused(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:

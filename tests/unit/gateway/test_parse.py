@@ -123,6 +123,7 @@ _json = st.recursive(
 _objects = st.lists(st.dictionaries(st.text(), _json, max_size=3), min_size=1, max_size=5)
 
 
+@pytest.mark.slow
 @given(_objects)
 def test_list_and_ndjson_are_the_same(objects):
     """The same rows as a list and as NDJSON give the same post, whatever is in them."""

@@ -276,6 +276,7 @@ def test_a_clock_set_back_fires_nothing_again() -> None:
         assert due(schedule, "UTC", at("2026-01-01T01:00"), at("2026-01-01"), at("2026-01-01T00:30")) is None
 
 
+@pytest.mark.slow
 @given(SCHEDULES, ZONES, INSTANTS, st.lists(st.integers(0, 200_000), min_size=1, max_size=8))
 @settings(max_examples=150, deadline=None)
 def test_due_rises_and_fires_each_tick_once(schedule: Schedule, zone: str, known: datetime, steps: list[int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
@@ -37,6 +38,7 @@ def test_long_texts_have_keys_of_their_own() -> None:
     assert keyed("x" * 10_000) != keyed("x" * 10_001)
 
 
+@pytest.mark.slow
 @given(
     some.recursive(
         some.none() | some.integers() | ANY_TEXT, lambda inner: some.dictionaries(ANY_TEXT, inner) | some.lists(inner)

@@ -126,6 +126,7 @@ def promtool() -> str:
     return found
 
 
+@pytest.mark.slow
 def test_promtool_takes_configuration_and_rules_and_the_alerts_fire(promtool):
     """`promtool check config`, and the story of a dead consumer (and others) told by `promtool test rules`."""
     for arguments in (

@@ -308,6 +308,7 @@ options = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(result=values, changes=options)
 @settings(max_examples=300, deadline=None)
 def test_any_json_becomes_drafts(result: Any, changes: dict[str, Any]) -> None:

@@ -149,6 +149,7 @@ async def test_stragglers_neither_hold_nor_free():
         assert not gate.hold.held
 
 
+@pytest.mark.slow
 async def test_waits_until_it_is_sure_whose_fault_it_is():
     """After the first failures, what comes next tells; where nothing comes, it goes on."""
     async with gates(1) as gate:

@@ -55,6 +55,7 @@ def test_refusals_of_an_earlier_burst_say_nothing_of_this_one():
     assert limiter._ceiling == ceiling - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("latency", [0.005, 0.05, 0.3])
 @pytest.mark.parametrize("capacity", [4, 20, 200])
 def test_finds_what_a_sink_takes(latency, capacity):
@@ -74,6 +75,7 @@ def test_follows_a_sink_that_slows_and_recovers():
     assert report.refused_share(0, 30) < 0.02
 
 
+@pytest.mark.slow
 def test_follows_a_sink_that_shrinks_and_grows():
     """A tenth of the room, then all of it again: few are refused, and the room is found within seconds."""
     report = simulate(
