@@ -60,8 +60,8 @@ def _step(value: Any, part: str) -> Any:
     return MISSING
 
 
-def describe(value: Any) -> str:
-    """What a JSON value is, for people; of an object its field names, never its values."""
+def describe(value: Any, *, fields: bool = True) -> str:
+    """What a value is, for people: never its content, but an object's field names unless not `fields`."""
     if value is MISSING:
         return "nothing"
     if value is None:
@@ -69,12 +69,14 @@ def describe(value: Any) -> str:
     if isinstance(value, bool):
         return "a boolean"
     if isinstance(value, dict):
-        return _object(value)
+        return _object(value) if fields else "an object"
     return f"a list of {len(value)}" if isinstance(value, list) else _scalar(value)
 
 
 def _scalar(value: Any) -> str:
-    return "a text" if isinstance(value, str) else "a number"
+    if isinstance(value, int | float):
+        return "a number"
+    return "a text" if isinstance(value, str) else type(value).__name__
 
 
 def _object(value: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ import msgspec
 import yaml
 
 from imageflow.errors import FlowFileError, Problem
-from imageflow.flows import check
+from imageflow.flows import check, words
 from imageflow.flows.schema import schema
 from imageflow.model.flow import Definition, TokenLogin, decode_custom
 from imageflow.sandbox.jolt import check_mapping
@@ -31,7 +31,6 @@ __all__ = [
     "is_case_file",
     "is_flow_file",
     "load",
-    "load_dir",
     "parse",
     "read_text",
     "read_value",
@@ -105,24 +104,6 @@ def is_flow_file(path: Path) -> bool:
     return path.suffix in SUFFIXES and not is_case_file(path) and path.is_file()
 
 
-def load_dir(folder: Path) -> list[dict[str, Any]]:
-    """The documents of all flow files of a folder, by file name. Problems of all files are raised together."""
-    documents: list[dict[str, Any]] = []
-    problems: list[Problem] = []
-    try:
-        paths = sorted(path for path in folder.iterdir() if is_flow_file(path))
-    except OSError as error:
-        raise FlowFileError([Problem("", f"{folder}: cannot be read: {error.strerror}")]) from error
-    for path in paths:
-        try:
-            documents.append(load(path))
-        except FlowFileError as error:
-            problems += [Problem("", f"{path.name}: {problem}") for problem in error.problems]
-    if problems:
-        raise FlowFileError(problems)
-    return documents
-
-
 def _inlined(folder: Path, document: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     """A field as the document shall have it: what names a file becomes what is in it."""
     field = {"script_file": "script", "mapping_file": "mapping"}.get(key)
@@ -165,7 +146,7 @@ def _json(text: str, path: Path, where: str) -> Any:
         if len(fields) < len(pairs):
             names = [name for name, _ in pairs]
             twice = next(name for name in names if names.count(name) > 1)
-            _refuse(where, path, f"the field {check.shown(twice)} is given twice in one object")
+            _refuse(where, path, f"the field {words.shown(twice)} is given twice in one object")
         return fields
 
     def constant(name: str) -> NoReturn:
@@ -245,7 +226,7 @@ class _Values:
             if not isinstance(key, yaml.ScalarEvent) or key.tag is not None:
                 raise _wrong(key, "a field's name must be a text")
             if key.value in lines:
-                shown = check.shown(key.value)
+                shown = words.shown(key.value)
                 raise _wrong(key, f"the field {shown} is given twice, first in line {lines[key.value]}")
             lines[key.value] = _line(key)
             yield key.value, self._value(self._events.get_event(), depth + 1)

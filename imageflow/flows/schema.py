@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from imageflow.model.flow import Definition, Duration, Rate
+from imageflow.model.field_types import Duration, Rate
+from imageflow.model.flow import Definition
 
 _ONE_OF = {"SecretRef": ("env", "file"), "Schedule": ("cron", "every", "after")}
 _INBOUND = {

@@ -19,8 +19,8 @@ from imageflow import pointer
 from imageflow.errors import ImageFlowError, LoginError, ReadError
 from imageflow.http.client import Answer, Transport, exact_origin, origin
 from imageflow.http.login_session import redact
+from imageflow.model.pagination.next import next_target
 from imageflow.read import answer as answers
-from imageflow.read import link
 from imageflow.read.request import DEFAULT_HEADERS, with_query
 
 TIMEOUT_SECONDS = 30.0
@@ -204,11 +204,11 @@ class _Inquiry:
         return None
 
     async def _by_link(self, found: _Seen) -> dict[str, Any] | None:
-        target = link.next_target(found.link)
+        target = next_target(found.link)
         if target is None:
             return None
         self.say("the Link header names the next page (rel=next)")
-        good = await self._follow(found, target, lambda seen: link.next_target(seen.link))
+        good = await self._follow(found, target, lambda seen: next_target(seen.link))
         return {"type": "next", "field": "Link"} if good else None
 
     async def _by_field(self, found: _Seen) -> dict[str, Any] | None:

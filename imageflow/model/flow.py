@@ -7,52 +7,16 @@ inlined), so that a version means the same for ever.
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 import msgspec
 
+from imageflow.model.field_types import Count, Duration, HttpUrl, Rate, Text, UrlPath
+from imageflow.model.pagination import AnyPagination
+from imageflow.model.pagination.none import NonePagination
 from imageflow.secret import SecretRef
 
 NAME_PATTERN = r"^[a-z0-9-]{1,20}$"
-
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-
-
-class Duration(float):
-    """Seconds, written as `90s`, `5m`, `1h30m`, `250ms`, or a bare number of seconds."""
-
-    @classmethod
-    def parse(cls, value: object) -> Duration:
-        """Raises ValueError that says how a duration is written."""
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            seconds = float(value)
-        elif isinstance(value, str) and re.fullmatch(r"(\d+(\.\d+)?(ms|s|m|h|d))+", value):
-            seconds = sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", value))
-        else:
-            raise ValueError(f"must be a duration like 30s, 5m or 24h, not {value!r}")
-        if not 0 <= seconds < 10 * 365 * 86_400:
-            raise ValueError(f"must be a duration between 0 and 10 years, not {value!r}")
-        return cls(seconds)
-
-
-class Rate(float):
-    """Events per second, written as `10/s`, `300/m` or `5000/h`."""
-
-    @classmethod
-    def parse(cls, value: object) -> Rate:
-        """Raises ValueError that says how a rate is written."""
-        if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)/(s|m|h)", value)):
-            rate = float(match[1]) / _UNITS[match[2]]
-            if 0 < rate <= 1_000_000:
-                return cls(rate)
-        raise ValueError(f"must be a rate above 0 like 10/s, 300/m or 5000/h, not {value!r}")
-
-
-Text = Annotated[str, msgspec.Meta(min_length=1)]
-Count = Annotated[int, msgspec.Meta(ge=1)]
-HttpUrl = Annotated[str, msgspec.Meta(pattern=r"^https?://[^/\s?#]+\S*$")]
-UrlPath = Annotated[str, msgspec.Meta(pattern=r"^/\S*$")]
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -113,56 +77,6 @@ class HeaderLogin(_Part, frozen=True, tag="header"):
     value: SecretRef
 
 
-class NonePagination(_Part, frozen=True, tag="none"):
-    """One page."""
-
-
-class OffsetPagination(_Part, frozen=True, tag="offset"):
-    """Pages by the number of rows to pass over."""
-
-    offset_param: Text = "offset"
-    limit_param: Text = "limit"
-    limit: Count = 100
-    start: Annotated[int, msgspec.Meta(ge=0)] = 0
-    total_path: str | None = None
-    max_pages: Count = 100_000
-
-
-class PagePagination(_Part, frozen=True, tag="page"):
-    """Pages by number."""
-
-    page_param: Text = "page"
-    limit_param: Text = "limit"
-    limit: Count = 100
-    start: Annotated[int, msgspec.Meta(ge=0)] = 1
-    total_path: str | None = None
-    max_pages: Count = 100_000
-
-
-class SeekPagination(_Part, frozen=True, tag="seek"):
-    """Pages by a marker: a value of the last row of the page before."""
-
-    param: Text
-    value_path: Text
-    limit_param: Text = "limit"
-    limit: Count = 100
-    max_pages: Count = 100_000
-
-
-class NextPagination(_Part, frozen=True, tag="next"):
-    """Pages by what the answer says comes next: a URL or a token."""
-
-    field: Text = "next"
-    kind: Literal["url", "token"] = "url"
-    param: Text | None = None
-    allow_hosts: tuple[Text, ...] = ()
-    max_pages: Count = 100_000
-
-    def __post_init__(self) -> None:
-        if self.kind == "token" and self.param is None:
-            raise ValueError("param: required with kind: token (the parameter that carries it)")
-
-
 class QuerySetting(_Part, frozen=True):
     """The ERP's name and type for a logical parameter; `value` makes it a constant that every request carries."""
 
@@ -185,7 +99,7 @@ class Erp(_Part, frozen=True):
     initial_since: str | None = None
     overlap: Duration = Duration(300)
     rows_path: str = ""
-    pagination: NonePagination | OffsetPagination | PagePagination | SeekPagination | NextPagination = NonePagination()
+    pagination: AnyPagination = NonePagination()
     timeout: Duration = Duration(30)
     rate_limit: Rate | None = None
     max_answer_bytes: Count = 64 * 1024 * 1024

@@ -33,11 +33,13 @@ from imageflow.http.omnitron import OmnitronSessions
 from imageflow.model import messages
 from imageflow.model.flow import Definition, Erp
 from imageflow.model.messages import ReadPage
+from imageflow.model.pagination import cursor as cursors
+from imageflow.model.pagination.contract import Got, More, Turn
+from imageflow.model.pagination.cursor import Cursor
 from imageflow.model.run import Run
 from imageflow.read import answer as answers
 from imageflow.read import paging, request, retry_policy
 from imageflow.read.login import ErpLogins, Login
-from imageflow.read.paging import Cursor, Got, More
 from imageflow.read.request import Question
 from imageflow.runtime.bounded import Recent
 from imageflow.runtime.flow_cache import FlowCache
@@ -174,7 +176,7 @@ class Reader:
             page.run.run_id,
             page.run.pages + 1,
             body,
-            cursor=paging.dump(self._paced(page.run.flow, following)) if following else None,
+            cursor=cursors.dump(self._paced(page.run.flow, following)) if following else None,
             last=following is None,
             moves_watermark=not page.run.trigger.ids and (isinstance(turn, More) or turn.complete),
         )
@@ -291,7 +293,7 @@ class Reader:
         return retry_policy.turn_in(page.erp.rate_limit, last, self._now())
 
     def _paced(self, flow: str, cursor: Cursor) -> Cursor:
-        return msgspec.structs.replace(cursor, asked_at=self._asked_at.get(flow, 0.0))
+        return cursor.but(asked_at=self._asked_at.get(flow, 0.0))
 
     async def _hold_back(self, flow: str) -> None:
         """Raises Postponed while the stages after this one have enough to do."""
@@ -323,16 +325,16 @@ class Reader:
 
 
 def _cursor(run: Run, definition: Definition) -> Cursor:
-    return paging.load(run.cursor) or paging.first(request.erp_of(definition).pagination)
+    return cursors.load(run.cursor) or request.erp_of(definition).pagination.first()
 
 
-def _turn(page: _Page, got: Got) -> paging.Turn:
+def _turn(page: _Page, got: Got) -> Turn:
     """What follows: within the batch of identifiers as paging says, then the next batch."""
     turn = paging.turn(page.erp, page.cursor, got)
     batch = page.cursor.batch + 1
     if isinstance(turn, More) or batch >= len(request.batches(page.definition, page.run.trigger.ids)):
         return turn
-    return More(paging.first(page.erp.pagination, batch), turn.warnings)
+    return More(page.erp.pagination.first().but(batch=batch), turn.warnings)
 
 
 def _stage_of(error: ImageFlowError) -> str:

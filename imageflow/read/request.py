@@ -18,9 +18,9 @@ import msgspec
 from imageflow.errors import ReadError
 from imageflow.http.client import exact_origin
 from imageflow.model.flow import Definition, Erp, QuerySetting
+from imageflow.model.pagination.cursor import Cursor
 from imageflow.model.run import Run
 from imageflow.read import paging
-from imageflow.read.paging import Cursor
 
 DEFAULT_FORMAT = Erp().date_format
 DATE_FORMAT = "%Y-%m-%d"
@@ -223,7 +223,7 @@ def _parameters(asked: _Asked, used: frozenset[str]) -> dict[str, Any]:
         name, setting = identifier_setting(asked.definition)
         if name not in used:
             values[setting.key] = ",".join(asked.ids)
-    return values | asked.erp.extra_params | paging.parameters(asked.erp.pagination, asked.cursor)
+    return values | asked.erp.extra_params | asked.erp.pagination.parameters(asked.cursor)
 
 
 def _dated(definition: Definition, instant: datetime, kind: str) -> Any:

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from imageflow.errors import FlowFileError
 from imageflow.flows import check as flow_check
 from imageflow.flows import file as flow_file
-from imageflow.model import flow
+from imageflow.flows.words import PLAIN_REFUSED
+from imageflow.model import flow, pagination
+from imageflow.model.pagination.next import NextPagination
 from imageflow.secret import SecretRef
 
 WHOLE = """
@@ -126,7 +128,7 @@ def test_a_whole_flow_file_is_understood(tmp_path: Path) -> None:
     assert (definition.erp.overlap, definition.erp.rate_limit, definition.alarms.silence) == (300.0, 10.0, 86_400.0)
     assert definition.erp.initial_since == "2025-12-21"
     assert isinstance(definition.erp.login, flow.TokenLogin)
-    assert isinstance(definition.erp.pagination, flow.NextPagination)
+    assert isinstance(definition.erp.pagination, NextPagination)
     assert definition.erp.pagination.allow_hosts == ("cdn.example.com", "erp2.example.com:8443")
 
 
@@ -206,9 +208,9 @@ def test_what_is_right_is_taken(document: dict[str, Any]) -> None:
         (changed(erp__extra_params={"\ud800": 1}), "erp.extra_params: has a field whose name is no text"),
         (changed(erp__extra_params={"n": object()}), "erp.extra_params.n: must be JSON, not object"),
         # sections
-        (changed(erp__pagination={"type": "ofset"}), "erp.pagination.type: must be none | offset | page | seek | next,"),
-        (changed(erp__pagination={}), "erp.pagination.type: required, and missing: none | offset | page | seek | next"),
-        (changed(erp__pagination="none"), "erp.pagination: must be an object with type: none | "),
+        (changed(erp__pagination={"type": "ofset"}), "erp.pagination.type: must be next | none | offset | page | seek,"),
+        (changed(erp__pagination={}), "erp.pagination.type: required, and missing: next | none | offset | page | seek"),
+        (changed(erp__pagination="none"), "erp.pagination: must be an object with type: next | none | "),
         (changed(erp__pagination={"type": "seek"}), "erp.pagination.value_path: required, and missing"),
         (changed(erp__pagination={"type": "page", "limit": 0}), "erp.pagination.limit: must be a whole number of at least 1"),
         (changed(erp__pagination={"type": "next", "kind": "token"}), "erp.pagination.param: required with kind: token"),
@@ -355,7 +357,7 @@ def test_plain_secrets_are_refused_and_not_repeated(document: dict[str, Any], pa
     """A password in plain text is refused with the way to write it, and stands in no message."""
     found = flow_check.problems(document)
     assert [problem.path for problem in found] == [path]
-    assert flow_check.PLAIN_REFUSED in found[0].message
+    assert PLAIN_REFUSED in found[0].message
     assert PLAIN not in str(complaints(document))
 
 
@@ -490,20 +492,6 @@ def test_yaml_scalars_are_those_of_yaml_1_2(tmp_path: Path) -> None:
     assert (document["b"], document["1"]) == (None, "x")
 
 
-def test_a_folder_is_loaded_in_order_with_all_problems(tmp_path: Path) -> None:
-    """All flow files of a folder, by name; problems of several files come together, each with its file."""
-    for name in ("b.yml", "a.yaml", "c.json"):
-        write(tmp_path, json.dumps(SMALL | {"name": name[0]}), name)
-    write(tmp_path, "no flow", "notes.txt")
-    assert [document["name"] for document in flow_file.load_dir(tmp_path)] == ["a", "b", "c"]
-    write(tmp_path, "[", "d.yaml")
-    write(tmp_path, "{", "e.json")
-    with pytest.raises(FlowFileError, match=r"d\.yaml: line 1.*e\.json: line 1"):
-        flow_file.load_dir(tmp_path)
-    with pytest.raises(FlowFileError, match="cannot be read"):
-        flow_file.load_dir(tmp_path / "gone")
-
-
 # writing --------------------------------------------------------------------------------------------------------------
 
 JSON_TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=30)
@@ -603,8 +591,9 @@ def test_the_schema_has_every_field() -> None:
     """The schema's fields are those of the types, by name and in order; every reference leads somewhere."""
     schema = flow_file.schema()
     assert list(schema["properties"]) == list(flow.Definition.__struct_fields__)
+    kinds = {kind.__name__: kind for kind in (SecretRef, *pagination.TYPES)}
     for name, struct in schema["$defs"].items():
-        kind = SecretRef if name == "SecretRef" else getattr(flow, name)
+        kind = kinds.get(name) or getattr(flow, name)
         assert [field for field in struct["properties"] if field != "type" or name == "QuerySetting"] == list(
             kind.__struct_fields__
         )

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imageflow.model.cron import due, next_fires, overlap, parse_cron
-from imageflow.model.flow import Duration, Schedule
+from imageflow.model.field_types import Duration
+from imageflow.model.flow import Schedule
 
 INSTANTS = st.datetimes(datetime(2024, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))
 CRONS = st.sampled_from(

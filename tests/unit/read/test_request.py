@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imageflow.errors import ReadError
-from imageflow.read import paging, request
-from imageflow.read.paging import Cursor
+from imageflow.model.pagination.cursor import Cursor
+from imageflow.read import request
 
 from .flows import NOW, flow, run
 
@@ -27,7 +27,7 @@ def query(definition: Any, run_: Any = None, cursor: Cursor | None = None) -> li
 
 
 def asked(definition: Any, run_: Any = None, cursor: Cursor | None = None) -> request.Question:
-    return request.build(definition, run_ or run(since=SINCE), cursor or paging.first(definition.erp.pagination))
+    return request.build(definition, run_ or run(since=SINCE), cursor or definition.erp.pagination.first())
 
 
 def test_parameters_in_order():

@@ -1,0 +1,144 @@
+"""Sense: fields of a flow file that depend on each other. Pure.
+
+Reads the raw document, and says nothing of what shape and meaning have named.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from imageflow.errors import Problem
+from imageflow.flows import words
+from imageflow.flows.meaning import IDENTIFIERS, date_format
+
+
+def problems(document: dict[str, Any]) -> Iterator[Problem]:
+    yield from _sources(document)
+    yield from _direction(document)
+    yield from _identifiers(document)
+    yield from _placeholders(document)
+    yield from _constants(document)
+
+
+def _part(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A section as far as it is one."""
+    value = document.get(name)
+    return {key: item for key, item in value.items() if isinstance(key, str)} if isinstance(value, dict) else {}
+
+
+def _sources(document: dict[str, Any]) -> Iterator[Problem]:
+    for name in ("script", "mapping"):
+        if document.get(f"{name}_file") is None:
+            continue
+        if document.get(name) is not None:
+            yield Problem(f"{name}_file", f"must not be given together with {name}")
+        elif isinstance(document[f"{name}_file"], str):
+            yield Problem(f"{name}_file", f"is read in flow files only; here its content must stand in {name}")
+
+
+def _direction(document: dict[str, Any]) -> Iterator[Problem]:
+    schedule, erp = document.get("schedule"), _part(document, "erp")
+    if document.get("direction") == "inbound" and erp.get("endpoint_url") is None:
+        yield Problem("erp.endpoint_url", "required for an inbound flow, and missing")
+    if document.get("direction") == "outbound" and schedule is not None:
+        yield Problem("schedule", "is for inbound flows only: an outbound flow runs when the ERP posts")
+    if isinstance(schedule, dict) and schedule.get("after") is not None and schedule["after"] == document.get("name"):
+        yield Problem("schedule.after", "must be another flow: this one would start itself for ever")
+
+
+def _identifiers(document: dict[str, Any]) -> Iterator[Problem]:
+    if _part(document, "fetch_missing").get("enabled") is not True:
+        return
+    if document.get("direction") == "outbound":
+        yield Problem("fetch_missing.enabled", "is for inbound flows only: it asks the ERP for what is missing")
+    elif document.get("direction") == "inbound":
+        settings = _settings(document)
+        if not any(name in settings and settings[name].get("value") is None for name in IDENTIFIERS):
+            yield Problem(
+                "fetch_missing.enabled",
+                "needs erp.query_settings.sku (or base_code): {key: the ERP's parameter for the identifiers}",
+            )
+
+
+def _settings(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    named = _part(_part(document, "erp"), "query_settings")
+    return {name: setting for name, setting in named.items() if isinstance(setting, dict)}
+
+
+def _constants(document: dict[str, Any]) -> Iterator[Problem]:
+    for name, setting in _settings(document).items():
+        value, kind = setting.get("value"), setting.get("type", "string")
+        if isinstance(value, (str, bool, int, float)) and not _is_of_type(value, kind):
+            yield Problem(
+                words.join("erp.query_settings", name) + ".value", f"must be of type {kind}, not {words.shown(value)}"
+            )
+
+
+def _is_of_type(value: str | float, kind: object) -> bool:
+    match kind:
+        case "integer":
+            number = not isinstance(value, str) and not isinstance(value, bool) and float(value).is_integer()
+            return number or (isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,18}", value.strip()) is not None)
+        case "number":
+            return not isinstance(value, bool) and _is_number(value)
+        case "boolean":
+            return str(value).lower() in ("true", "false", "0", "1")
+    return True
+
+
+def _is_number(value: str | float) -> bool:
+    try:
+        return math.isfinite(float(value))
+    except (ValueError, OverflowError):
+        return False
+
+
+def _placeholders(document: dict[str, Any]) -> Iterator[Problem]:
+    path, erp = "erp.endpoint_url", _part(document, "erp")
+    url = erp.get("endpoint_url")
+    if not isinstance(url, str):
+        return
+    if re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", url)):
+        yield Problem(path, "has a brace that is not closed or not opened")
+    try:
+        if "{" in urlsplit(url).netloc:
+            yield Problem(path, "a placeholder cannot stand in the host")
+    except ValueError:
+        return
+    for name in dict.fromkeys(re.findall(r"\{([^{}]*)\}", url)):
+        if message := _placeholder(name, erp, _settings(document)):
+            yield Problem(path, message)
+
+
+def _placeholder(name: str, erp: Mapping[str, Any], settings: Mapping[str, dict[str, Any]]) -> str | None:
+    kind, colon, form = name.partition(":")
+    if kind == "now":
+        message = next((message for _, message in date_format(form)), None) if colon and form else None
+        return message and f"{{{words.name(name)}}}: {message}"
+    dated = name == "modified_date" or (name in settings and _is_watermark(name, erp, settings[name]))
+    if dated:
+        needs = f"{{{words.name(name)}}} needs erp.initial_since: without it the first run has no date to ask for"
+        return needs if erp.get("initial_since") is None else None
+    if name not in settings:
+        known = [*settings, "modified_date", "now"]
+        near = words.near(name, known)
+        hint = f"did you mean {{{near}}}?" if near else "it must be a name in erp.query_settings, modified_date or now"
+        return f"there is no {{{words.name(name)}}}; {hint}"
+    if settings[name].get("value") is None and name not in IDENTIFIERS:
+        return f"{{{words.name(name)}}} never has a value: give erp.query_settings.{words.name(name)} one"
+    return None
+
+
+def _is_watermark(name: str, erp: Mapping[str, Any], setting: Mapping[str, Any]) -> bool:
+    if setting.get("value") is not None:
+        return False
+    key = erp.get("modified_date_key")
+    return (
+        setting.get("key") == key
+        if key is not None
+        else name == "modified_date__gt" or setting.get("type") == "datetime"
+    )

@@ -1,0 +1,87 @@
+"""What a pagination type is: how a page is asked for, and what its answer says about the page after it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import msgspec
+
+from imageflow.model.field_types import Meaning
+from imageflow.model.pagination.cursor import Cursor
+
+MAX_PAGES = 100_000
+STAYS = "The watermark stays where it is"
+"""The end of every warning that leaves a read incomplete."""
+
+
+class Got(NamedTuple):
+    """A page as it came: the whole answer, its rows, its Link header, and the URL that gave it (after redirects)."""
+
+    document: Any
+    rows: list[Any]
+    link: str
+    url: str
+
+
+class More(NamedTuple):
+    """There is a page after this one: ask for it with `cursor`."""
+
+    cursor: Cursor
+    warnings: tuple[str, ...] = ()
+
+
+class Last(NamedTuple):
+    """That was the last page. Not `complete`: the ERP itself says that there are rows which it did not give."""
+
+    warnings: tuple[str, ...] = ()
+    complete: bool = True
+
+
+Turn = More | Last
+
+
+class Pagination(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A way to get from one page to the next. A type gives `turn`, and of the rest what differs from here.
+
+    The reader (`read/paging.py`) does for all types what does not depend on the type: it counts pages and rows before
+    it asks `turn`, refuses a page that came before, makes a URL absolute and refuses one that leads to a foreign host,
+    and ends the read with an error after `max_pages`.
+    """
+
+    meanings: ClassVar[Mapping[str, Meaning]] = {}
+    """Checks of single fields, by the field's name, for what its type cannot say; `flow lint` runs them."""
+
+    def first(self) -> Cursor:
+        """Asks for the first page."""
+        return Cursor()
+
+    def parameters(self, cursor: Cursor) -> dict[str, Any]:
+        """The parameters that ask for the cursor's page (none where the cursor holds a whole URL)."""
+        return {}
+
+    def turn(self, cursor: Cursor, got: Got) -> Turn:
+        """What comes after the page `got`, which `cursor` asked for; `pages` and `rows` count it already.
+
+        Raises ReadError when the ERP goes in circles, or when the answer lacks what leads to the next page.
+        """
+        raise NotImplementedError
+
+    def count(self, rows: list[Any]) -> int:
+        """How many rows of a page count."""
+        return len(rows)
+
+    def judged(self) -> frozenset[str]:
+        """Which of the usual hints at more rows (`total`, `has_more`, `next`) this type judges itself.
+
+        Of the others the reader says when they contradict the end of the read.
+        """
+        return frozenset()
+
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts, beside the ERP's own origin, that a URL may lead to: `HOST` or `HOST:PORT`."""
+        return ()
+
+    def most_pages(self) -> int:
+        """After how many pages a read ends with an error: the field `max_pages`, where the type has it."""
+        return int(getattr(self, "max_pages", MAX_PAGES))

@@ -1,0 +1,93 @@
+"""`type: next`: the answer names the next page, by a URL or a token. It ends where the answer names none."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar, Literal
+
+from imageflow import pointer
+from imageflow.errors import ReadError
+from imageflow.model.field_types import Complaints, Count, Text, json_path
+from imageflow.model.pagination.contract import MAX_PAGES, Got, Last, More, Pagination, Turn
+from imageflow.model.pagination.cursor import Cursor
+
+MAX_TOKEN_CHARS = 16_384
+_LINK = re.compile(r"<([^<>]*)>((?:\s*;\s*[^\s=;,<>]+(?:\s*=\s*(?:\"(?:[^\"\\]|\\.)*\"|[^\s;,\"]*))?)*)")
+_PARAMETER = re.compile(r";\s*([^\s=;,]+)\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s;,\"]*))")
+
+
+def _field(field: str) -> Complaints:
+    if field != "Link":
+        yield from json_path(field)
+
+
+def _hosts(hosts: list[str]) -> Complaints:
+    for index, host in enumerate(hosts):
+        if not re.fullmatch(r"([\w.-]+|\[[0-9a-fA-F:.]+\]|[0-9a-fA-F:]*:[0-9a-fA-F:.]*)(:\d{1,5})?", host):
+            yield f"[{index}]", "must be a host, or host:port, without http://"
+
+
+class NextPagination(Pagination, frozen=True, tag="next"):
+    """Pages by what the answer says comes next: a URL or a token."""
+
+    meanings: ClassVar = {"field": _field, "allow_hosts": _hosts}
+    field: Text = "next"
+    kind: Literal["url", "token"] = "url"
+    param: Text | None = None
+    allow_hosts: tuple[Text, ...] = ()
+    max_pages: Count = MAX_PAGES
+
+    def __post_init__(self) -> None:
+        if self.kind == "token" and self.field == "Link":
+            raise ValueError("kind: must be url with field: Link, the header that holds a URL")
+        if self.kind == "token" and self.param is None:
+            raise ValueError("param: required with kind: token (the parameter that carries it)")
+
+    def parameters(self, cursor: Cursor) -> dict[str, Any]:
+        return {} if self.param is None or cursor.token is None else {self.param: cursor.token}
+
+    def judged(self) -> frozenset[str]:
+        return frozenset(("next",))
+
+    def hosts(self) -> tuple[str, ...]:
+        return self.allow_hosts
+
+    def turn(self, cursor: Cursor, got: Got) -> Turn:
+        named = self._named(got)
+        if named is None:
+            return Last()
+        return self._token(cursor, named) if self.kind == "token" else self._url(cursor, named)
+
+    def _named(self, got: Got) -> Any:
+        """What the answer names as the next page; None where it names none."""
+        if self.field == "Link":
+            return next_target(got.link)
+        value = pointer.find(got.document, self.field)
+        # 0 is how some say that there is no more: no page but the first could be called that
+        blank = isinstance(value, str) and not value.strip()
+        return None if not value or blank else value
+
+    def _token(self, cursor: Cursor, token: Any) -> Turn:
+        if not isinstance(token, str | int) or isinstance(token, bool):
+            raise ReadError(f"the answer has {pointer.describe(token)} at {self.field!r} where a token was expected")
+        text = str(token)
+        if len(text) > MAX_TOKEN_CHARS:
+            raise ReadError(f"the token at {self.field!r} has {len(text):,} characters")
+        if cursor.has_seen(text.encode()):
+            raise ReadError(f"page {cursor.pages} names a repeated token as the next one: the ERP goes in circles")
+        return More(cursor.then(text.encode(), token=text))
+
+    def _url(self, cursor: Cursor, target: Any) -> Turn:
+        """The URL as the answer wrote it; the reader resolves and checks it."""
+        if not isinstance(target, str):
+            raise ReadError(f"the answer has {pointer.describe(target)} at {self.field!r} where a URL was expected")
+        return More(cursor.but(url=target))
+
+
+def next_target(header: str) -> str | None:
+    """The target of the first link with `rel=next` in a Link header (RFC 8288), None where there is none."""
+    for target, parameters in _LINK.findall(header):
+        for name, quoted, bare in _PARAMETER.findall(parameters):
+            if name.lower() == "rel" and "next" in (quoted or bare).lower().split():
+                return str(target) or None
+    return None

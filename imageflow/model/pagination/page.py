@@ -1,0 +1,25 @@
+"""`type: page`: pages have numbers. It ends as counted pages do."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+from imageflow.model.field_types import Text
+from imageflow.model.pagination.contract import Got
+from imageflow.model.pagination.counted import CountedPages
+from imageflow.model.pagination.cursor import Cursor
+
+
+class PagePagination(CountedPages, frozen=True, tag="page"):
+    """Pages by number."""
+
+    page_param: Text = "page"
+    start: Annotated[int, msgspec.Meta(ge=0)] = 1
+
+    def parameters(self, cursor: Cursor) -> dict[str, Any]:
+        return {self.page_param: cursor.position, self.limit_param: self.limit}
+
+    def advance(self, got: Got) -> int:
+        return 1

@@ -1,0 +1,34 @@
+"""The pagination types: what holds for each that the package finds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from imageflow.flows.file import schema
+from imageflow.model import pagination
+from imageflow.model.pagination.contract import Pagination
+
+
+def name(kind: type[Pagination]) -> str:
+    return str(kind.__struct_config__.tag)
+
+
+@pytest.mark.parametrize("kind", pagination.TYPES, ids=name)
+def test_each_type_is_a_module_of_its_name(kind: type[Pagination]):
+    """`type: X` stands in X.py, and test_X.py tests it."""
+    assert kind.__module__ == f"imageflow.model.pagination.{name(kind)}"
+    assert Path(__file__).with_name(f"test_{name(kind)}.py").is_file()
+
+
+@pytest.mark.parametrize("kind", pagination.TYPES, ids=name)
+def test_each_meaning_is_of_a_field(kind: type[Pagination]):
+    """A check whose field was renamed would never run."""
+    assert set(kind.meanings) <= set(kind.__struct_fields__)
+
+
+def test_the_schema_offers_every_type():
+    """Editors complete the types that the package holds, and no others."""
+    options = schema()["$defs"]["Erp"]["properties"]["pagination"]["anyOf"]
+    assert [option["$ref"] for option in options] == [f"#/$defs/{kind.__name__}" for kind in pagination.TYPES]
