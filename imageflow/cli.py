@@ -983,7 +983,7 @@ def _settle_parked(settings: Settings, wanted: str | None, *, every: bool, verb:
         done = await act(substrate.broker, wanted)
         for item in done:
             about = {"queue": item.queue, "flow": item.flow, "reason": item.reason}
-            await substrate.store.note(actor().entry(f"parked.{verb}", f"message {item.id}", **about))
+            await substrate.store.record(actor().entry(f"parked.{verb}", f"message {item.id}", **about))
         return done
 
     for item in _with_broker(settings, work):

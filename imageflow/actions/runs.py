@@ -115,7 +115,7 @@ async def resume(store: Store, broker: Broker, run_id: str, actor: Actor) -> int
         raise NotRunnable(f"run {run_id} has ended: there is nothing to resume")
     if run.status == "queued" and any(other.created_at < run.created_at for other in await active(store, run.flow)):
         raise NotRunnable(f"run {run_id} waits for an older run of {run.flow}: resume that one")
-    await store.note(actor.entry("run.resume", f"run {run_id}"))
+    await store.record(actor.entry("run.resume", f"run {run_id}"))
     count = 0
     async for message in _waited_for(store, run):
         queue, body = messages.queue_of(message), messages.encode(message)

@@ -59,7 +59,7 @@ class OpsHandlers:
     async def _note(self, call: Call, what: str, done: list[Parked]) -> None:
         for message in done:
             about = {"queue": message.queue, "flow": message.flow, "reason": message.reason}
-            await self._store.note(call.actor.entry(what, f"message {message.id}", **about))
+            await self._store.record(call.actor.entry(what, f"message {message.id}", **about))
 
     async def list_changes(self, call: Call) -> Page[shapes.Change]:
         query = call.query

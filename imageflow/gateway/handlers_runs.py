@@ -50,7 +50,7 @@ class RunHandlers:
 
     async def fetch_missing(self, call: Call) -> shapes.MissingRuns:
         flow = run_actions.inbound(await self._store.flow(call.path["flow"]))
-        await self._store.note(call.actor.entry("run.missing", f"flow {flow.name}"))
+        await self._store.record(call.actor.entry("run.missing", f"flow {flow.name}"))
         try:
             runs, warnings = await self._deps.tools.fetch_missing(flow, call.user.name)
         except SecretError as error:

@@ -3,18 +3,50 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 from sqlalchemy import Row as SqlRow
 from sqlalchemy import delete, func, or_, select, update
 
 from imageflow.model.run import Run
-from imageflow.store import Alarm, HeldDomain, Notice
 from imageflow.store.database import Tx
-from imageflow.store.runlog import to_run
+from imageflow.store.run_record import ACTIVE, to_run
 from imageflow.store.tables import alarms, holds, leases, notices, runs
 from imageflow.store.text import clean
 from imageflow.store.transaction import Sql, reads, writes
+
+
+class HeldDomain(msgspec.Struct, frozen=True):
+    """A domain that at least one writer holds back from: `since` the first of them does, and why."""
+
+    domain: str
+    reason: str
+    since: datetime
+    writers: int
+
+
+class Alarm(msgspec.Struct, frozen=True):
+    """Something that is worth waking somebody, open until it has passed. `notice`: what became of its last post to the
+    webhook; None while there is none.
+    """
+
+    id: int
+    flow: str
+    kind: str
+    text: str
+    opened_at: datetime
+    closed_at: datetime | None
+    notice: str | None
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """An alarm's opening or closing, to be posted to the flow's webhook."""
+
+    id: int
+    event: Literal["opened", "closed"]
+    attempts: int
+    alarm: Alarm
 
 
 class AlarmsSql(Sql):
@@ -22,6 +54,7 @@ class AlarmsSql(Sql):
 
     @writes
     async def lease(self, tx: Tx, name: str, holder: str, seconds: float) -> bool:
+        """Whether `holder` has the lease now, for `seconds` from now: it had it, or nobody else's is unexpired."""
         values = {"holder": holder, "until": tx.now + timedelta(seconds=seconds)}
         statement = tx.insert(leases).values(name=name, **values)
         free = or_(leases.c.holder == holder, leases.c.until <= tx.now)
@@ -30,9 +63,10 @@ class AlarmsSql(Sql):
 
     @reads
     async def recent_runs(self, tx: Tx, flow: str, since: datetime, limit: int = 200) -> list[Run]:
+        """The newest runs of a flow that have ended after `since` or not at all; at least the newest that has ended."""
         mine = select(runs).where(runs.c.flow == flow)
         newest = mine.order_by(runs.c.created_at.desc(), runs.c.run_id.desc())
-        recent = newest.where(or_(runs.c.finished_at.is_(None), runs.c.finished_at > since)).limit(limit)
+        recent = newest.where(or_(ACTIVE, runs.c.finished_at > since)).limit(limit)
         found = [to_run(row) for row in await tx.all(recent)]
         if any(run.finished_at is not None for run in found):
             return found
@@ -41,12 +75,16 @@ class AlarmsSql(Sql):
 
     @reads
     async def rows_since(self, tx: Tx, flow: str, since: datetime) -> bool:
-        going = or_(runs.c.created_at > since, runs.c.finished_at > since, runs.c.finished_at.is_(None))
+        """Whether a run of the flow that was going on after `since` had rows."""
+        going = or_(runs.c.created_at > since, runs.c.finished_at > since, ACTIVE)
         statement = select(runs.c.run_id).where(runs.c.flow == flow, runs.c.total > 0, going)
         return await tx.value(statement.order_by(runs.c.created_at.desc()).limit(1)) is not None
 
     @writes
     async def sound(self, tx: Tx, flow: str, alarming: dict[str, str], *, notify: bool) -> list[Alarm]:
+        """Open an alarm of each kind in `alarming` (kind: text) that is not open, and close those that are not in it;
+        an open one's text follows. `notify`: with a notice for each that opened or closed. Returns those.
+        """
         mine = (alarms.c.flow == flow, alarms.c.closed_at.is_(None))
         known = {row.kind: row for row in await tx.all(select(alarms).where(*mine).with_for_update())}
         changed = []
@@ -75,6 +113,7 @@ class AlarmsSql(Sql):
         before: int | None = None,
         limit: int = 100,
     ) -> list[Alarm]:
+        """Alarms, newest first; `before`: older than the one with that id."""
         statement = select(alarms).order_by(alarms.c.id.desc()).limit(limit)
         if flow is not None:
             statement = statement.where(alarms.c.flow == clean(flow))
@@ -86,6 +125,7 @@ class AlarmsSql(Sql):
 
     @reads
     async def due_notices(self, tx: Tx, limit: int = 100) -> list[Notice]:
+        """Notices to post now, oldest first."""
         of_notice = (notices.c.id.label("notice_id"), notices.c.event, notices.c.attempts)
         statement = select(*of_notice, alarms).join(alarms, alarms.c.id == notices.c.alarm)
         found = await tx.all(statement.where(notices.c.due_at <= tx.now).order_by(notices.c.id).limit(limit))
@@ -93,6 +133,7 @@ class AlarmsSql(Sql):
 
     @writes
     async def notice_sent(self, tx: Tx, notice: int, outcome: str, *, again_in: float | None = None) -> None:
+        """A notice was posted, and what became of that (kept with its alarm); `again_in`: it is due again then."""
         mine = notices.c.id == notice
         alarm = await tx.value(select(notices.c.alarm).where(mine).with_for_update())
         if alarm is None:
@@ -106,6 +147,7 @@ class AlarmsSql(Sql):
 
     @writes
     async def hold(self, tx: Tx, owner: str, held: dict[str, str], seconds: float) -> None:
+        """The domains (and why) that a writer process holds now, for at least `seconds` more: these and no others."""
         await tx.execute(
             delete(holds).where(or_(holds.c.owner == owner, holds.c.alive_until <= tx.now), _not_in(owner, held))
         )
@@ -116,6 +158,7 @@ class AlarmsSql(Sql):
 
     @reads
     async def holds(self, tx: Tx) -> list[HeldDomain]:
+        """The domains that writers hold."""
         columns = (holds.c.domain, func.min(holds.c.reason).label("reason"), func.min(holds.c.since).label("since"))
         statement = select(*columns, func.count().label("writers")).where(holds.c.alive_until > tx.now)
         found = await tx.all(statement.group_by(holds.c.domain).order_by(holds.c.domain))

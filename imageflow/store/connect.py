@@ -8,18 +8,18 @@ from pathlib import Path
 from imageflow.clock import Clock
 from imageflow.errors import SettingsError
 from imageflow.secret import Secret
+from imageflow.store import Store
 from imageflow.store.database import Database
 from imageflow.store.postgresql import PostgresDatabase
-from imageflow.store.sql import SqlStore
 from imageflow.store.sqlite import SqliteDatabase
 
 
-def connect(url: Secret, clock: Clock) -> SqlStore:
+def connect(url: Secret, clock: Clock) -> Store:
     """The store at `sqlite:///PATH` (four slashes: an absolute path) or `postgresql://USER:PASSWORD@HOST/DATABASE`.
 
     Nothing is opened before the store is entered. Raises SettingsError, which never shows the URL.
     """
-    return SqlStore(database(url, clock))
+    return Store(database(url, clock))
 
 
 def database(url: Secret, clock: Clock) -> Database:

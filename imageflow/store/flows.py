@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -10,12 +11,19 @@ from sqlalchemy import and_, select, update
 
 from imageflow.errors import NotFoundError
 from imageflow.model.flow import Definition, Flow, decode_custom
-from imageflow.store import AuditEntry, FlowVersion
-from imageflow.store.audit import note
+from imageflow.store.audit import AuditEntry, record
 from imageflow.store.database import Tx
 from imageflow.store.tables import flow_versions, flows
 from imageflow.store.text import clean, to_json
 from imageflow.store.transaction import Sql, reads, writes
+
+
+class FlowVersion(msgspec.Struct, frozen=True):
+    """A saved version of a flow, by whom and when."""
+
+    version: int
+    author: str
+    saved_at: datetime
 
 
 class FlowsSql(Sql):
@@ -25,6 +33,7 @@ class FlowsSql(Sql):
     async def save_flow(
         self, tx: Tx, document: dict[str, Any], author: str = "", *, audit: AuditEntry | None = None
     ) -> Flow:
+        """Save a flow's document (valid, see flowfile.parse) as a new version; an equal one makes no new version."""
         text = to_json(document)
         name = _flow(text, 0).name
         await tx.execute(tx.insert(flows).values(name=name, version=0).on_conflict_do_nothing())
@@ -37,11 +46,12 @@ class FlowsSql(Sql):
         added = {"flow": name, "version": version, "document": text, "author": clean(author), "saved_at": tx.now}
         await tx.execute(tx.insert(flow_versions).values(**added))
         await tx.execute(update(flows).where(flows.c.name == name).values(version=version))
-        await note(tx, audit, version=version)
+        await record(tx, audit, version=version)
         return _flow(text, version)
 
     @reads
     async def flow_versions(self, tx: Tx, name: str) -> list[FlowVersion]:
+        """All versions of a flow, newest first."""
         await _version(tx, name, None)
         columns = (flow_versions.c.version, flow_versions.c.author, flow_versions.c.saved_at)
         statement = select(*columns).where(flow_versions.c.flow == name).order_by(flow_versions.c.version.desc())
@@ -49,10 +59,12 @@ class FlowsSql(Sql):
 
     @reads
     async def flow(self, tx: Tx, name: str, version: int | None = None) -> Flow:
+        """A version of a flow, the newest by default. NotFoundError says which flows there are."""
         return await _version(tx, name, version)
 
     @reads
     async def flows(self, tx: Tx) -> list[Flow]:
+        """The newest version of every flow, by name."""
         newest = and_(flows.c.name == flow_versions.c.flow, flows.c.version == flow_versions.c.version)
         statement = select(flow_versions).join(flows, newest).order_by(flow_versions.c.flow)
         return [_decoded(row) for row in await tx.all(statement)]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import NamedTuple
 
 from sqlalchemy import select
 
-from imageflow.store import Unsent
+from imageflow.model import messages
 from imageflow.store.batch import Batch, BatchStatement
 from imageflow.store.database import Tx
 from imageflow.store.tables import outbox
@@ -19,11 +20,20 @@ _SENT = BatchStatement(
 )
 
 
+class Unsent(NamedTuple):
+    """A message of the outbox that has not been published yet."""
+
+    id: int
+    queue: str
+    body: bytes
+
+
 class OutboxSql(Sql):
     """The methods of the store about the outbox."""
 
     @reads
     async def unsent(self, tx: Tx, older_than: float, limit: int = 100) -> list[Unsent]:
+        """Messages stored at least `older_than` seconds ago and not yet marked as sent."""
         old = outbox.c.stored_at <= tx.now - timedelta(seconds=older_than)
         found = await tx.all(select(outbox).where(old).order_by(outbox.c.id).limit(limit))
         return [Unsent(row.id, row.queue, row.body) for row in found]
@@ -37,3 +47,12 @@ class OutboxSql(Sql):
             in_order = select(outbox.c.id).where(outbox.c.id.in_(wanted)).order_by(outbox.c.id).with_for_update()
             await tx.execute(in_order)
         await tx.execute(*_SENT.bind(tx, [(item,) for item in wanted]))
+
+
+async def post(
+    tx: Tx, message: messages.ReadPage | messages.PageRead | messages.RunRead | messages.RowsReady
+) -> Unsent:
+    """Put a message in the outbox."""
+    queue, body = messages.queue_of(message), messages.encode(message)
+    statement = tx.insert(outbox).values(queue=queue, body=body, run_id=message.run_id, stored_at=tx.now)
+    return Unsent(await tx.value(statement.returning(outbox.c.id)), queue, body)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Row as SqlRow
 from sqlalchemy import and_, delete, select
 
 from imageflow.model.messages import PageRead, transform_queue
 from imageflow.model.run import Run
-from imageflow.store import AcceptedPost, Unsent
 from imageflow.store.database import Tx
-from imageflow.store.runlog import post
-from imageflow.store.runs import compress, insert_page, insert_run
+from imageflow.store.outbox import Unsent, post
+from imageflow.store.pages import compress, insert_page
+from imageflow.store.runs import insert_run
 from imageflow.store.tables import outbox, pages, post_keys
 from imageflow.store.text import keyed
 from imageflow.store.transaction import Sql, writes
@@ -22,10 +22,26 @@ from imageflow.store.transaction import Sql, writes
 KEY_LIFE = timedelta(hours=24)
 
 
+class AcceptedPost(NamedTuple):
+    """An outbound post is stored as page 1 of `run_id`. `repeated`: the idempotency key was known, nothing was added;
+    `conflict`: it was known with another body.
+    """
+
+    run_id: str
+    rows: int
+    seq: int
+    outbox: tuple[Unsent, ...]
+    repeated: bool = False
+    conflict: bool = False
+
+
 class PostsSql(Sql):
     """The method of the store about outbound posts."""
 
     async def accept_post(self, run: Run, body: bytes, *, rows: int, key: str | None) -> AcceptedPost:
+        """Store an outbound post: its run (given as `draining`, read complete, one page), page 1 and the PageRead
+        message. A `key` that the flow has seen within the last 24 hours returns the first post's run instead.
+        """
         digest = hashlib.blake2b(body, digest_size=16).hexdigest()
         packed = await compress(body)
         return await self._accept_post(run, packed, rows=rows, key=None if key is None else keyed(key), digest=digest)

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, not_, or_, select, tuple_
+from sqlalchemy import ColumnElement, Table, and_, delete, func, not_, or_, select, tuple_
 
 from imageflow.model.run import Run
-from imageflow.store import OldRun
 from imageflow.store.database import Tx
+from imageflow.store.failures import REOPENABLE, is_open
 from imageflow.store.posts import KEY_LIFE
-from imageflow.store.rows import REOPENABLE
-from imageflow.store.runlog import to_run
+from imageflow.store.run_record import to_run
 from imageflow.store.tables import (
     alarms,
     fires,
@@ -36,6 +36,13 @@ OWNER_LIFE = timedelta(days=1)
 """A writer that has not been alive for so long is dead."""
 
 
+class OldRun(NamedTuple):
+    """A run that ended long ago. What is kept of it, and why, `forget_run` knows."""
+
+    created_at: datetime
+    run_id: str
+
+
 class RetentionSql(Sql):
     """The methods of the store about retention."""
 
@@ -43,6 +50,7 @@ class RetentionSql(Sql):
     async def old_runs(
         self, tx: Tx, before: datetime, *, after: OldRun | None = None, limit: int = 100
     ) -> list[OldRun]:
+        """Runs that ended before `before`, by creation, those after `after`."""
         statement = select(runs.c.created_at, runs.c.run_id).where(runs.c.created_at < before, _ended(before))
         if after is not None:
             same = and_(runs.c.created_at == after.created_at, runs.c.run_id > after.run_id)
@@ -53,6 +61,12 @@ class RetentionSql(Sql):
     @writes
     async def forget_run(self, tx: Tx, run_id: str, before: datetime, *, limit: int = 1000) -> int:
         # locked as by whoever takes rows back into flight: one of both comes first
+        """Delete up to `limit` records of a run that ended before `before`: its pages, rows, and at last the run itself;
+        how many (0: nothing is left to delete). One that does not exist any more, or goes on, is left alone.
+
+        Rows with an open error stay, with what they would need to be written again, and so does their run: those that
+        failed at login or write, and no newer row of their product came in the flow.
+        """
         old = await tx.first(select(runs).where(runs.c.run_id == run_id, _ended(before)).with_for_update())
         if old is None:
             return 0
@@ -65,6 +79,9 @@ class RetentionSql(Sql):
 
     @writes
     async def forget_rest(self, tx: Tx, before: datetime, *, limit: int = 1000) -> int:
+        """Delete up to `limit` of each: ticks of schedules and closed alarms from before `before`; idempotency keys,
+        tokens and leases of writers that have expired. How many. The newest tick of each schedule stays.
+        """
         newest = select(func.max(fires.c.fire_time).label("newest"), fires.c.flow).group_by(fires.c.flow).subquery()
         old_alarms = await tx.all(select(alarms.c.id).where(alarms.c.closed_at < before).limit(limit))
         await tx.execute(delete(notices).where(notices.c.alarm.in_([row.id for row in old_alarms])))
@@ -89,19 +106,7 @@ async def _forget_parts(tx: Tx, run: Run, limit: int) -> int:
     count = await _forget(tx, pages, pages.c.run_id == run.run_id, max(1, limit // 100))
     if count:
         return count
-    return await _forget(tx, rows, and_(rows.c.run_id == run.run_id, not_(_open_error(run))), limit)
-
-
-def _open_error(run: Run) -> ColumnElement[bool]:
-    """Whether a row failed, could be written again, and none of its product came after it in the flow."""
-    newer, its_run = rows.alias("newer"), runs.alias("its_run")
-    superseded = exists().where(
-        newer.c.product == rows.c.product,
-        newer.c.version > rows.c.version,
-        newer.c.run_id == its_run.c.run_id,
-        its_run.c.flow == run.flow,
-    )
-    return and_(rows.c.state == "failed", *REOPENABLE, not_(superseded))
+    return await _forget(tx, rows, and_(rows.c.run_id == run.run_id, not_(and_(is_open(run.flow), REOPENABLE))), limit)
 
 
 async def _forget(tx: Tx, table: Table, where: ColumnElement[bool], limit: int) -> int:

@@ -1,32 +1,38 @@
-"""Runs, their pages, watermarks and the schedule's ticks."""
+"""Runs: made, released, read, and the schedule's ticks that make them."""
 
 from __future__ import annotations
 
-import asyncio
-import zlib
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import and_, func, or_, select, update
 
-from imageflow.errors import NotFoundError
 from imageflow.model.messages import PageRead, ReadPage
-from imageflow.model.page import Page
-from imageflow.model.run import FINAL, Run
-from imageflow.store import AuditEntry, SavedPage, Unsent
-from imageflow.store.audit import note
+from imageflow.model.run import Run
+from imageflow.store.audit import AuditEntry, record
 from imageflow.store.database import Tx
 from imageflow.store.flows import group_of
-from imageflow.store.runlog import advance, change, load, move_watermark, post, run_values, to_run
-from imageflow.store.tables import fires, flows, ledger, pages, runs, watermarks
+from imageflow.store.outbox import Unsent, post
+from imageflow.store.pages import compress, insert_page
+from imageflow.store.run_progress import advance, change, load
+from imageflow.store.run_record import ACTIVE, WAITING, run_values, to_run
+from imageflow.store.tables import fires, flows, ledger, runs
 from imageflow.store.text import clean, to_json
 from imageflow.store.transaction import Sql, reads, writes
+from imageflow.store.watermarks import move_watermark
 
 MAX_WARNINGS = 20
 _FORGOTTEN_AT_ONCE = 500
-_IN_THREAD_BYTES = 256 * 1024
-_WAITING = (runs.c.status == "queued", runs.c.released.is_(False))
+
+
+class SavedPage(NamedTuple):
+    """A page is stored. `outbox` are the ids of its messages: PageRead, and ReadPage where more pages follow."""
+
+    seq: int
+    outbox: tuple[Unsent, ...]
+    run: Run
 
 
 class RunsSql(Sql):
@@ -36,16 +42,20 @@ class RunsSql(Sql):
     async def create_run(
         self, tx: Tx, run: Run, *, fire_time: datetime | None = None, audit: AuditEntry | None = None
     ) -> bool:
+        """Add an inbound run, `queued` and waiting. With `fire_time`: once per (flow, fire time), else False."""
         if fire_time is not None and not await _fire(tx, run.flow, fire_time, run.run_id):
             return False
         if await insert_run(tx, run, released=False):
-            await note(tx, audit)
+            await record(tx, audit)
         return True
 
     @writes
     async def create_missing_runs(
         self, tx: Tx, key: str, fire_time: datetime, runs: Sequence[Run], *, domain: str, without_images: Sequence[str]
     ) -> bool:
+        """Add the runs of a fetch-missing round, all or none, once per (key, fire time), else False. Of the products
+        `without_images` the ledger forgets what was written last: it is not there, so it is not `unchanged`.
+        """
         if not await _fire(tx, key, fire_time, runs[0].run_id if runs else None):
             return False
         for run in runs:
@@ -57,17 +67,22 @@ class RunsSql(Sql):
 
     @writes
     async def note_fire(self, tx: Tx, flow: str, fire_time: datetime) -> bool:
+        """Remember that the tick was seen and made no run (overlap_policy: skip). False if it was seen before."""
         statement = tx.insert(fires).values(flow=flow, fire_time=fire_time).on_conflict_do_nothing()
         return await tx.count(statement) == 1
 
     @reads
     async def last_fire(self, tx: Tx, flow: str) -> datetime | None:
+        """The newest fire time seen of a flow."""
         newest: datetime | None = await tx.value(select(func.max(fires.c.fire_time)).where(fires.c.flow == flow))
         return newest
 
     @writes
     async def release_runs(self, tx: Tx) -> list[Unsent]:
-        waiting = await tx.all(select(runs.c.flow).where(*_WAITING, runs.c.finished_at.is_(None)).distinct())
+        """Let waiting inbound runs begin: of each flow the oldest, where no other run of that flow that was released is
+        still going on. Returns the outbox messages (ReadPage of page 1), stored with it.
+        """
+        waiting = await tx.all(select(runs.c.flow).where(*WAITING).distinct())
         names = sorted(row.flow for row in waiting)
         if not names:
             return []
@@ -90,11 +105,14 @@ class RunsSql(Sql):
         status: str | None = None,
         before: tuple[datetime, str] | None = None,
     ) -> list[Run]:
+        """Runs, newest first; `active`: only those that have not ended; `before`: older than the one that was created
+        then and has that id.
+        """
         statement = select(runs).order_by(runs.c.created_at.desc(), runs.c.run_id.desc()).limit(limit)
         if flow is not None:
             statement = statement.where(runs.c.flow == clean(flow))
         if active:
-            statement = statement.where(runs.c.finished_at.is_(None))
+            statement = statement.where(ACTIVE)
         if status is not None:
             statement = statement.where(runs.c.status == status)
         if before is not None:
@@ -105,6 +123,7 @@ class RunsSql(Sql):
 
     @writes
     async def start_reading(self, tx: Tx, run_id: str, since: datetime | None, until: datetime | None) -> Run:
+        """Queued -> reading, with the bounds and `started_at`. Whoever asks again gets the run with the first bounds."""
         run = await load(tx, run_id, lock=True)
         if run.status != "queued":
             return run
@@ -113,6 +132,12 @@ class RunsSql(Sql):
     async def save_page(
         self, run_id: str, page: int, body: bytes, *, cursor: str | None, last: bool, moves_watermark: bool = True
     ) -> SavedPage | None:
+        """Store page `page` of a run that is `reading`, its messages and the cursor of the next page; None if that page
+        is stored already or the run has ended its read (somebody else was faster).
+
+        `last`: the read is complete: the run becomes `draining` (or ends), and where `moves_watermark` and the run has
+        an `until`, the flow's watermark moves to it, never backwards.
+        """
         packed = await compress(body)
         return await self._save_page(run_id, page, packed, clean(cursor), last=last, moves_watermark=moves_watermark)
 
@@ -140,6 +165,7 @@ class RunsSql(Sql):
     async def end_read(
         self, tx: Tx, run_id: str, *, error: str | None, stage: str | None = None, moves_watermark: bool = False
     ) -> Run:
+        """End the read without another page: with `error` the run will end `failed` (the watermark does not move)."""
         run = await load(tx, run_id, lock=True)
         if run.read_complete or run.ended:
             return run
@@ -151,51 +177,11 @@ class RunsSql(Sql):
 
     @writes
     async def warn(self, tx: Tx, run_id: str, text: str) -> None:
+        """Add a warning to a run, once per text, at most 20."""
         run = await load(tx, run_id, lock=True)
         text = clean(text)
         if text not in run.warnings and len(run.warnings) < MAX_WARNINGS:
             await change(tx, run, warnings=to_json((*run.warnings, text)))
-
-    async def page(self, run_id: str, page: int) -> Page:
-        seq, packed = await self._page(run_id, page)
-        return Page(run_id, page, seq, await decompress(packed))
-
-    @reads
-    async def _page(self, tx: Tx, run_id: str, page: int) -> tuple[int, bytes]:
-        row = await tx.first(select(pages.c.seq, pages.c.body).where(pages.c.run_id == run_id, pages.c.page == page))
-        if row is None:
-            raise NotFoundError(f"there is no page {page} of run {run_id!r}")
-        return row.seq, row.body
-
-    async def page_of(self, seq: int) -> Page:
-        run_id, page, packed = await self._page_of(seq)
-        return Page(run_id, page, seq, await decompress(packed))
-
-    @reads
-    async def _page_of(self, tx: Tx, seq: int) -> tuple[str, int, bytes]:
-        row = await tx.first(select(pages.c.run_id, pages.c.page, pages.c.body).where(pages.c.seq == seq))
-        if row is None:
-            raise NotFoundError(f"there is no page with the number {seq}")
-        return row.run_id, row.page, row.body
-
-    @reads
-    async def watermark(self, tx: Tx, flow: str) -> datetime | None:
-        since: datetime | None = await tx.value(select(watermarks.c.since).where(watermarks.c.flow == clean(flow)))
-        return since
-
-    @writes
-    async def set_watermark(
-        self, tx: Tx, flow: str, since: datetime | None, *, audit: AuditEntry | None = None
-    ) -> None:
-        await note(tx, audit)
-        # A read that is going on began at the old one: without its bound it does not move the new one when it ends.
-        reading = (runs.c.flow == clean(flow), runs.c.finished_at.is_(None), runs.c.read_complete.is_(False))
-        await tx.execute(update(runs).where(*reading).values(until=None))
-        if since is None:
-            await tx.execute(watermarks.delete().where(watermarks.c.flow == flow))
-            return
-        statement = tx.insert(watermarks).values(flow=flow, since=since)
-        await tx.execute(statement.on_conflict_do_update(index_elements=["flow"], set_={"since": since}))
 
 
 async def _fire(tx: Tx, flow: str, fire_time: datetime, run_id: str | None) -> bool:
@@ -224,32 +210,12 @@ async def insert_run(tx: Tx, run: Run, *, released: bool) -> bool:
 
 async def _release(tx: Tx, flow: str) -> Unsent | None:
     """Let the oldest waiting run of a flow begin, whose record is locked, unless another one is going on."""
-    going = select(runs.c.run_id).where(
-        runs.c.flow == flow, runs.c.released.is_(True), runs.c.finished_at.is_(None), runs.c.status.not_in(FINAL)
-    )
+    going = select(runs.c.run_id).where(runs.c.flow == flow, runs.c.released.is_(True), ACTIVE)
     if await tx.value(going.limit(1)) is not None:
         return None
-    oldest = select(runs.c.run_id, runs.c.version).where(runs.c.flow == flow, *_WAITING, runs.c.finished_at.is_(None))
+    oldest = select(runs.c.run_id, runs.c.version).where(runs.c.flow == flow, *WAITING)
     run = await tx.first(oldest.order_by(runs.c.created_at, runs.c.run_id).limit(1).with_for_update())
     if run is None:
         return None
     await tx.execute(update(runs).where(runs.c.run_id == run.run_id).values(released=True))
     return await post(tx, ReadPage(run.run_id, flow, run.version, 1))
-
-
-async def insert_page(tx: Tx, run_id: str, page: int, packed: bytes) -> int:
-    statement = tx.insert(pages).values(run_id=run_id, page=page, body=packed).returning(pages.c.seq)
-    seq: int = await tx.value(statement)
-    return seq
-
-
-async def compress(body: bytes) -> bytes:
-    if len(body) < _IN_THREAD_BYTES:
-        return zlib.compress(body, 1)
-    return await asyncio.to_thread(zlib.compress, body, 1)
-
-
-async def decompress(packed: bytes) -> bytes:
-    if len(packed) < _IN_THREAD_BYTES:
-        return zlib.decompress(packed)
-    return await asyncio.to_thread(zlib.decompress, packed)

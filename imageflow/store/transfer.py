@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, Table, and_, func, or_, select, text
+from sqlalchemy import Column, Table, and_, func, not_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from imageflow.clock import Clock
@@ -20,6 +20,7 @@ from imageflow.secret import Secret
 from imageflow.store.checkup import checkup
 from imageflow.store.connect import database
 from imageflow.store.database import Database, translated
+from imageflow.store.run_record import ACTIVE, WAITING
 from imageflow.store.tables import metadata, outbox, owners, runs
 
 BATCH_ROWS = 500
@@ -109,7 +110,7 @@ async def _check_schema(source: Secret, clock: Clock) -> None:
 
 async def _check_idle(old: AsyncConnection, clock: Clock) -> None:
     """Nothing may be under way: its messages are in the old queues, and the new ones know nothing of them."""
-    going = and_(runs.c.finished_at.is_(None), or_(runs.c.released.is_(True), runs.c.status != "queued"))
+    going = and_(ACTIVE, not_(and_(*WAITING)))
     found = (await old.execute(select(runs.c.run_id).where(going).limit(NAMED + 1))).scalars().all()
     if found:
         raise NotReadyError(

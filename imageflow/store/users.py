@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 from sqlalchemy import Row as SqlRow
 from sqlalchemy import delete, or_, select, update
 
 from imageflow.errors import NotFoundError
-from imageflow.store import ApiKey, AuditEntry, User
-from imageflow.store.audit import note
+from imageflow.store.audit import AuditEntry, record
 from imageflow.store.database import Tx
 from imageflow.store.tables import api_keys, tokens, users
 from imageflow.store.text import clean
 from imageflow.store.transaction import Sql, reads, writes
+
+
+class User(msgspec.Struct, frozen=True):
+    """A person or machine that may log in."""
+
+    name: str
+    password_hash: str
+    role: Literal["viewer", "operator", "admin"]
+
+
+class ApiKey(msgspec.Struct, frozen=True):
+    """A machine's key: it opens the outbound door of one flow and nothing else, until it expires (None: never)."""
+
+    id: str
+    flow: str
+    name: str
+    created_by: str
+    created_at: datetime
+    expires_at: datetime | None
 
 
 class UsersSql(Sql):
@@ -22,13 +41,14 @@ class UsersSql(Sql):
 
     @writes
     async def save_user(self, tx: Tx, user: User, *, audit: AuditEntry | None = None) -> None:
+        """Add a user, or change their password and role. Another password ends their tokens."""
         values = {"password_hash": user.password_hash, "role": user.role}
         statement = tx.insert(users).values(name=user.name, **values)
         known = await tx.value(select(users.c.password_hash).where(users.c.name == user.name).with_for_update())
         await tx.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
         if known is not None and known != user.password_hash:
             await tx.execute(delete(tokens).where(tokens.c.user_name == user.name))
-        await note(tx, audit)
+        await record(tx, audit)
 
     @reads
     async def user(self, tx: Tx, name: str) -> User | None:
@@ -37,20 +57,23 @@ class UsersSql(Sql):
 
     @reads
     async def users(self, tx: Tx) -> list[User]:
+        """All users by name."""
         return [_user(row) for row in await tx.all(select(users).order_by(users.c.name))]
 
     @writes
     async def set_role(self, tx: Tx, name: str, role: str, *, audit: AuditEntry | None = None) -> None:
+        """Raises NotFoundError."""
         if not await tx.count(update(users).where(users.c.name == clean(name)).values(role=role)):
             raise _unknown(name)
-        await note(tx, audit)
+        await record(tx, audit)
 
     @writes
     async def remove_user(self, tx: Tx, name: str, *, audit: AuditEntry | None = None) -> None:
+        """The user and their tokens. Raises NotFoundError."""
         await tx.execute(delete(tokens).where(tokens.c.user_name == clean(name)))
         if not await tx.count(delete(users).where(users.c.name == clean(name))):
             raise _unknown(name)
-        await note(tx, audit)
+        await record(tx, audit)
 
     @writes
     async def save_token(self, tx: Tx, digest: str, user: str, expires_at: datetime) -> None:
@@ -62,6 +85,7 @@ class UsersSql(Sql):
 
     @reads
     async def token_user(self, tx: Tx, digest: str, now: datetime) -> User | None:
+        """Whose unexpired token that is."""
         valid = (tokens.c.digest == clean(digest), tokens.c.expires_at > now)
         row = await tx.first(select(users).join(tokens, tokens.c.user_name == users.c.name).where(*valid))
         return None if row is None else _user(row)
@@ -72,6 +96,7 @@ class UsersSql(Sql):
 
     @writes
     async def add_key(self, tx: Tx, key: ApiKey, digest: str, *, audit: AuditEntry | None = None) -> None:
+        """Add a machine's key; only its digest is kept."""
         values = {
             "id": key.id,
             "flow": key.flow,
@@ -81,10 +106,11 @@ class UsersSql(Sql):
             "expires_at": key.expires_at,
         }
         if await tx.count(tx.insert(api_keys).values(digest=digest, **values).on_conflict_do_nothing()):
-            await note(tx, audit)
+            await record(tx, audit)
 
     @reads
     async def keys(self, tx: Tx, flow: str | None = None) -> list[ApiKey]:
+        """Keys by flow, then name; also those that have expired."""
         statement = select(api_keys).order_by(api_keys.c.flow, api_keys.c.name, api_keys.c.id)
         if flow is not None:
             statement = statement.where(api_keys.c.flow == clean(flow))
@@ -92,16 +118,18 @@ class UsersSql(Sql):
 
     @reads
     async def key(self, tx: Tx, digest: str, now: datetime) -> ApiKey | None:
+        """The unexpired key with that digest."""
         valid = or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > now)
         row = await tx.first(select(api_keys).where(api_keys.c.digest == clean(digest), valid))
         return None if row is None else _key(row)
 
     @writes
     async def revoke_key(self, tx: Tx, key_id: str, *, audit: AuditEntry | None = None) -> ApiKey:
+        """Forget a key. Raises NotFoundError."""
         row = await tx.first(delete(api_keys).where(api_keys.c.id == clean(key_id)).returning(*api_keys.c))
         if row is None:
             raise NotFoundError(f"there is no key {key_id!r}")
-        await note(tx, audit, flow=row.flow, name=row.name)
+        await record(tx, audit, flow=row.flow, name=row.name)
         return _key(row)
 
 

@@ -12,9 +12,8 @@ from imageflow.model.imageset import Image
 from imageflow.model.row import RowLog
 from imageflow.model.run import Run, Trigger, new_run_id
 from imageflow.secret import Secret
-from imageflow.store import LedgerEntry, Wanted
+from imageflow.store import LedgerEntry, Store, Wanted
 from imageflow.store.connect import connect
-from imageflow.store.sql import SqlStore
 from tests.postgres_server import open_server
 
 DOMAIN = "https://brand.omnitron.net"
@@ -52,7 +51,7 @@ async def measure(url: str, total: int) -> None:
         )
 
 
-async def _run(store: SqlStore, total: int) -> str:
+async def _run(store: Store, total: int) -> str:
     now = SystemClock().now()
     run = Run(
         run_id=new_run_id(now),

@@ -10,8 +10,7 @@ import msgspec
 import pytest
 
 from imageflow.errors import NotFoundError
-from imageflow.store import ApiKey, AuditEntry, User
-from imageflow.store.sql import SqlStore
+from imageflow.store import ApiKey, AuditEntry, Store, User
 from tests.contract.test_store import (  # noqa: F401 - fixtures
     DOMAIN,
     NOW,
@@ -40,7 +39,7 @@ def entry(what: str = "user.save", **detail: object) -> AuditEntry:
 # users, tokens, keys --------------------------------------------------------------------------------------------------
 
 
-async def test_users_come_and_go(store: SqlStore) -> None:
+async def test_users_come_and_go(store: Store) -> None:
     """Users are listed by name; removing one ends their tokens; who is not there is named."""
     for name in ("eve", "ada"):
         await store.save_user(msgspec.structs.replace(ADA, name=name))
@@ -57,7 +56,7 @@ async def test_users_come_and_go(store: SqlStore) -> None:
             await missing
 
 
-async def test_another_password_ends_tokens(store: SqlStore) -> None:
+async def test_another_password_ends_tokens(store: Store) -> None:
     """A changed password ends the user's tokens, a changed role alone does not."""
     await store.save_user(ADA)
     await store.save_token("t", "ada", NOW + timedelta(hours=1))
@@ -67,7 +66,7 @@ async def test_another_password_ends_tokens(store: SqlStore) -> None:
     assert await store.token_user("t", NOW) is None
 
 
-async def test_a_token_is_revoked(store: SqlStore, other: SqlStore) -> None:
+async def test_a_token_is_revoked(store: Store, other: Store) -> None:
     """A revoked token is nobody's, for every process; revoking twice changes nothing."""
     await store.save_user(ADA)
     await store.save_token("t", "ada", NOW + timedelta(hours=1))
@@ -78,7 +77,7 @@ async def test_a_token_is_revoked(store: SqlStore, other: SqlStore) -> None:
     assert await other.token_user("u", NOW) == ADA
 
 
-async def test_keys(store: SqlStore) -> None:
+async def test_keys(store: Store) -> None:
     """A key is found by its digest until it expires or is revoked; its digest is not listed."""
     expiring = msgspec.structs.replace(KEY, id="k2", name="old", expires_at=NOW + timedelta(seconds=5))
     await store.add_key(KEY, "d1")
@@ -98,7 +97,7 @@ async def test_keys(store: SqlStore) -> None:
 # audit ----------------------------------------------------------------------------------------------------------------
 
 
-async def test_every_change_is_noted(store: SqlStore, clock: FakeClock) -> None:
+async def test_every_change_is_noted(store: Store, clock: FakeClock) -> None:
     """A change with an entry enters the audit log in its own transaction, newest first, and reads back as it was."""
     await store.save_flow(flow_document(enabled=False), "ada", audit=entry("flow.save"))
     await store.save_user(ADA, audit=entry("user.save"))
@@ -111,7 +110,7 @@ async def test_every_change_is_noted(store: SqlStore, clock: FakeClock) -> None:
     await store.settle("", [failure(run_id, 1)])
     await store.reopen(run_id, audit=entry("run.retry"))
     await store.remove_user("ada", audit=entry("user.remove"))
-    await store.note(entry("other", a=[1, None], text="\0ü"))
+    await store.record(entry("other", a=[1, None], text="\0ü"))
     entries = await store.audit()
     assert [entry.entry.what for entry in entries] == [
         *("other", "user.remove", "run.retry", "run.start", "watermark.set"),
@@ -122,7 +121,7 @@ async def test_every_change_is_noted(store: SqlStore, clock: FakeClock) -> None:
     assert (entries[-1].at, entries[-1].entry.who, entries[-1].entry.origin) == (NOW, "ada", "command line")
 
 
-async def test_what_changes_nothing_is_not_noted(store: SqlStore, clock: FakeClock) -> None:
+async def test_what_changes_nothing_is_not_noted(store: Store, clock: FakeClock) -> None:
     """An equal flow, no rows to retry, a user who is not there, a run made before: no entry."""
     await store.save_flow(flow_document(), audit=entry())
     run = new_run(clock)
@@ -135,10 +134,10 @@ async def test_what_changes_nothing_is_not_noted(store: SqlStore, clock: FakeClo
     assert await store.audit() == []
 
 
-async def test_the_audit_log_in_pages(store: SqlStore) -> None:
+async def test_the_audit_log_in_pages(store: Store) -> None:
     """Pages follow each other without gap or repetition, and can be limited to a person or a kind."""
     for number in range(5):
-        await store.note(entry("even" if number % 2 == 0 else "odd"))
+        await store.record(entry("even" if number % 2 == 0 else "odd"))
     first = await store.audit(limit=2)
     second = await store.audit(limit=10, before=first[-1].id)
     assert [entry.entry.what for entry in first + second] == ["even", "odd", "even", "odd", "even"]
@@ -149,7 +148,7 @@ async def test_the_audit_log_in_pages(store: SqlStore) -> None:
 # what the API lists -----------------------------------------------------------------------------------------------------
 
 
-async def test_versions_of_a_flow(store: SqlStore, clock: FakeClock) -> None:
+async def test_versions_of_a_flow(store: Store, clock: FakeClock) -> None:
     """Versions are listed newest first with author and time."""
     clock.move(60)
     await store.save_flow(flow_document(enabled=False), "ada")
@@ -160,7 +159,7 @@ async def test_versions_of_a_flow(store: SqlStore, clock: FakeClock) -> None:
         await store.flow_versions("summer")
 
 
-async def test_runs_in_pages(store: SqlStore, clock: FakeClock) -> None:
+async def test_runs_in_pages(store: Store, clock: FakeClock) -> None:
     """Pages of runs meet without gap or repetition, also where runs were created in the same instant."""
     made = [new_run(clock) for _ in range(3)]
     made += [msgspec.structs.replace(new_run(clock), created_at=clock.now()) for _ in range(1)]
@@ -178,7 +177,7 @@ async def test_runs_in_pages(store: SqlStore, clock: FakeClock) -> None:
     assert len(await store.runs(status="queued")) == 5
 
 
-async def test_rows_by_filter_and_groups_of_errors(store: SqlStore, clock: FakeClock) -> None:
+async def test_rows_by_filter_and_groups_of_errors(store: Store, clock: FakeClock) -> None:
     """Rows are found by product, stage and error group; groups count rows and those that can be written again."""
     run_id = await draining(store, clock, 6)
     script = failure(run_id, 5, stage="script", reason="line 2: KeyError: 'a'", http_status=None, images=())
@@ -202,7 +201,7 @@ async def test_rows_by_filter_and_groups_of_errors(store: SqlStore, clock: FakeC
 # alarms, holds, leases --------------------------------------------------------------------------------------------------
 
 
-async def test_one_holder_of_a_lease(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+async def test_one_holder_of_a_lease(store: Store, other: Store, clock: FakeClock) -> None:
     """A lease has one holder at a time, who may renew it; it is free once it expires."""
     both = await asyncio.gather(store.lease("job", "a", 10), other.lease("job", "b", 10))
     assert sorted(both) == [False, True]
@@ -215,7 +214,7 @@ async def test_one_holder_of_a_lease(store: SqlStore, other: SqlStore, clock: Fa
     assert await store.lease("other", winner, 10)
 
 
-async def test_alarms_open_and_close_once(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+async def test_alarms_open_and_close_once(store: Store, other: Store, clock: FakeClock) -> None:
     """An alarm opens once however often it sounds, follows its text, and closes once; a new one follows."""
     opened = await asyncio.gather(
         store.sound("winter", {"silence": "quiet"}, notify=True),
@@ -244,7 +243,7 @@ async def test_alarms_open_and_close_once(store: SqlStore, other: SqlStore, cloc
     assert events == [("opened", found[2].id), ("closed", found[2].id), ("opened", found[0].id)]
 
 
-async def test_notices_wait_and_end(store: SqlStore, clock: FakeClock) -> None:
+async def test_notices_wait_and_end(store: Store, clock: FakeClock) -> None:
     """A notice comes again when it is due, with its attempts counted, until it is done; its alarm keeps the outcome."""
     await store.sound("winter", {"hold": "held"}, notify=True)
     (notice,) = await store.due_notices()
@@ -259,7 +258,7 @@ async def test_notices_wait_and_end(store: SqlStore, clock: FakeClock) -> None:
     assert (await store.alarms())[0].notice == "delivered"
 
 
-async def test_held_domains(store: SqlStore, clock: FakeClock) -> None:
+async def test_held_domains(store: Store, clock: FakeClock) -> None:
     """A held domain keeps since when, is one over all writers, and ends with its writer."""
     await store.hold("a", {DOMAIN: "HTTP 503", "https://b": "timeout"}, 10)
     clock.move(5)
@@ -273,7 +272,7 @@ async def test_held_domains(store: SqlStore, clock: FakeClock) -> None:
     assert await store.holds() == []
 
 
-async def test_recent_runs(store: SqlStore, clock: FakeClock) -> None:
+async def test_recent_runs(store: Store, clock: FakeClock) -> None:
     """Recent are runs that go on or ended lately; of older ones only the newest that has ended."""
 
     async def ended(row_state: str) -> str:
@@ -291,7 +290,7 @@ async def test_recent_runs(store: SqlStore, clock: FakeClock) -> None:
     assert await store.recent_runs("other", late) == []
 
 
-async def test_whether_rows_came(store: SqlStore, clock: FakeClock) -> None:
+async def test_whether_rows_came(store: Store, clock: FakeClock) -> None:
     """Rows came if a run with rows began, ended or went on since then; empty runs are silence."""
     start = clock.now()
     await store.create_run(post_run(clock))

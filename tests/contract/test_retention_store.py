@@ -9,8 +9,7 @@ from datetime import timedelta
 from sqlalchemy import func, select
 
 from imageflow.schedule.retention import Retention
-from imageflow.store import LedgerEntry, OldRun, User, Wanted
-from imageflow.store.sql import SqlStore
+from imageflow.store import LedgerEntry, OldRun, Store, User, Wanted
 from imageflow.store.tables import metadata
 from tests.contract.test_store import (  # noqa: F401 - fixtures
     DOMAIN,
@@ -31,7 +30,7 @@ from tests.contract.test_store import (  # noqa: F401 - fixtures
 DAY = 86_400.0
 
 
-async def sizes(store: SqlStore) -> dict[str, int]:
+async def sizes(store: Store) -> dict[str, int]:
     """How many records each table has."""
     async with store._database.connection(writing=False) as connection:
         return {
@@ -40,13 +39,13 @@ async def sizes(store: SqlStore) -> dict[str, int]:
         }
 
 
-async def sweep(store: SqlStore, clock: FakeClock, days: int = 30) -> None:
+async def sweep(store: Store, clock: FakeClock, days: int = 30) -> None:
     sweeper = Retention(store, clock, days, pause=0)
     await sweeper.sweep()
     await store.lease("retention", sweeper._holder, 0)
 
 
-async def ended(store: SqlStore, clock: FakeClock, *states: str, flow: str = "winter", **fields: object) -> str:
+async def ended(store: Store, clock: FakeClock, *states: str, flow: str = "winter", **fields: object) -> str:
     """A run that ends with rows in these states."""
     run_id = await draining(store, clock, len(states), flow)
     logs = [
@@ -57,7 +56,7 @@ async def ended(store: SqlStore, clock: FakeClock, *states: str, flow: str = "wi
     return run_id
 
 
-async def test_old_runs_are_forgotten_whole(store: SqlStore, clock: FakeClock) -> None:
+async def test_old_runs_are_forgotten_whole(store: Store, clock: FakeClock) -> None:
     """A run that ended longer ago goes with its rows, pages and messages; a younger one stays as it is."""
     old = await ended(store, clock, "written", "superseded", "unchanged")
     clock.move(20 * DAY)
@@ -75,7 +74,7 @@ async def test_old_runs_are_forgotten_whole(store: SqlStore, clock: FakeClock) -
     }
 
 
-async def test_what_is_never_forgotten(store: SqlStore, clock: FakeClock) -> None:
+async def test_what_is_never_forgotten(store: Store, clock: FakeClock) -> None:
     """Runs that go on, the ledger, watermarks, flows, users and the audit log stay, however old they are."""
     going = await draining(store, clock, 2)
     await store.settle("", [failure(going, 1)])
@@ -99,7 +98,7 @@ async def test_what_is_never_forgotten(store: SqlStore, clock: FakeClock) -> Non
     assert (claim.version, claim.digest) == (5, "digest")
 
 
-async def test_open_errors_stay_until_they_are_closed(store: SqlStore, clock: FakeClock) -> None:
+async def test_open_errors_stay_until_they_are_closed(store: Store, clock: FakeClock) -> None:
     """A failed row that can be written again stays with its images; it goes once it was written again, or a newer row of
     its product came in the same flow. Failures that nobody can write again go with their run.
     """
@@ -134,7 +133,26 @@ async def test_open_errors_stay_until_they_are_closed(store: SqlStore, clock: Fa
     assert (await sizes(store))["rows"] == 0
 
 
-async def test_a_little_at_a_time(store: SqlStore, clock: FakeClock) -> None:
+async def test_a_superseded_row_closes_no_error(store: Store, clock: FakeClock) -> None:
+    """Retention and the list of open errors agree: a product that failed and was then superseded is still open, however
+    long ago, and can be written again. A newer row that was written closes it, and the next sweep takes it.
+    """
+    failed = await ended(store, clock, "failed", product="P", version=1)
+    await ended(store, clock, "superseded", product="P", version=2)
+    [before] = await store.open_errors("winter")
+    clock.move(150 * DAY)
+    await sweep(store, clock)
+    [after] = await store.open_errors("winter")
+    assert (after.run_id, after.row, after.product) == (failed, 1, "P")
+    assert after == before
+    assert [row.state for row in await store.rows(failed)] == ["failed"]
+    await ended(store, clock, "written", product="P", version=3)
+    assert await store.open_errors("winter") == []
+    await sweep(store, clock)
+    assert await store.rows(failed) == []
+
+
+async def test_a_little_at_a_time(store: Store, clock: FakeClock) -> None:
     """Each call deletes no more than it may; calls together delete all; one that is repeated does no harm."""
     run_id = await ended(store, clock, *["written"] * 25)
     clock.move(31 * DAY)
@@ -147,7 +165,7 @@ async def test_a_little_at_a_time(store: SqlStore, clock: FakeClock) -> None:
     assert await store.forget_run("unknown", before) == 0
 
 
-async def test_old_runs_in_pages(store: SqlStore, clock: FakeClock) -> None:
+async def test_old_runs_in_pages(store: Store, clock: FakeClock) -> None:
     """Old runs are listed by creation, without gap or repetition, also where one stays; young ones are not."""
     made = [await ended(store, clock, "failed") for _ in range(5)]
     clock.move(31 * DAY)
@@ -161,7 +179,7 @@ async def test_old_runs_in_pages(store: SqlStore, clock: FakeClock) -> None:
     assert seen == made
 
 
-async def test_the_rest(store: SqlStore, clock: FakeClock) -> None:
+async def test_the_rest(store: Store, clock: FakeClock) -> None:
     """Old ticks but each schedule's newest, expired keys and tokens, closed alarms and dead writers are forgotten."""
     start = clock.now()
     for flow in ("winter", "summer"):
@@ -184,7 +202,7 @@ async def test_the_rest(store: SqlStore, clock: FakeClock) -> None:
     assert [notice.alarm.kind for notice in await store.due_notices()] == ["silence"]
 
 
-async def test_sweeping_beside_others(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+async def test_sweeping_beside_others(store: Store, other: Store, clock: FakeClock) -> None:
     """Two sweeps and a retry at once: the retried row is written, the rest is forgotten, nobody fails."""
     run_id = await ended(store, clock, *["written"] * 50, "failed")
     clock.move(31 * DAY)

@@ -27,7 +27,6 @@ from imageflow.model.run import Counts, Run, Trigger, new_run_id
 from imageflow.secret import Secret
 from imageflow.store import Claim, HeldRow, LedgerEntry, Store, User, Wanted
 from imageflow.store.connect import connect
-from imageflow.store.sql import SqlStore
 from imageflow.store.sqlite import SqliteDatabase
 from imageflow.store.tables import metadata
 from tests import schemas
@@ -68,7 +67,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-async def store(url: str, clock: FakeClock) -> AsyncIterator[SqlStore]:
+async def store(url: str, clock: FakeClock) -> AsyncIterator[Store]:
     embedded = url.startswith("sqlite")
     if embedded:
         schemas.lay(Path(url.removeprefix("sqlite:///")))
@@ -80,7 +79,7 @@ async def store(url: str, clock: FakeClock) -> AsyncIterator[SqlStore]:
 
 
 @pytest.fixture
-async def other(url: str, clock: FakeClock, store: SqlStore) -> AsyncIterator[SqlStore]:
+async def other(url: str, clock: FakeClock, store: Store) -> AsyncIterator[Store]:
     """Another process's store on the same database."""
     async with connect(Secret(url), clock) as opened:
         yield opened
@@ -130,7 +129,7 @@ async def draining(store: Store, clock: FakeClock, total: int, flow: str = "wint
 # connecting -----------------------------------------------------------------------------------------------------------
 
 
-async def test_ping_answers(store: SqlStore) -> None:
+async def test_ping_answers(store: Store) -> None:
     """A database that is there answers."""
     await store.ping()
 
@@ -165,7 +164,7 @@ async def test_a_database_without_schema(url: str, clock: FakeClock) -> None:
             await store.alive("a", 1)
 
 
-async def test_upgrade_builds_the_tables_as_declared(store: SqlStore) -> None:
+async def test_upgrade_builds_the_tables_as_declared(store: Store) -> None:
     """The migrations and `tables.py` agree, and upgrading again changes nothing."""
     await store.upgrade()
 
@@ -202,7 +201,7 @@ async def test_many_upgrade_at_once(url: str, clock: FakeClock) -> None:
     assert list(await asyncio.gather(process(), process(), connection(), connection())) == [0, 0, 0, 0]
 
 
-async def test_a_failed_transaction_leaves_nothing(store: SqlStore, clock: FakeClock) -> None:
+async def test_a_failed_transaction_leaves_nothing(store: Store, clock: FakeClock) -> None:
     """What happens before an error within a method is not stored."""
     run = new_run(clock, "unknown")
     with pytest.raises(NotFoundError, match="winter"):
@@ -211,7 +210,7 @@ async def test_a_failed_transaction_leaves_nothing(store: SqlStore, clock: FakeC
     assert await store.runs() == []
 
 
-async def test_a_cancelled_call_blocks_nobody(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+async def test_a_cancelled_call_blocks_nobody(store: Store, other: Store, clock: FakeClock) -> None:
     """Calls that are cancelled at any moment leave no lock behind."""
     run_id = await draining(store, clock, 50)
     await store.alive("a", 60)
@@ -228,7 +227,7 @@ async def test_a_cancelled_call_blocks_nobody(store: SqlStore, other: SqlStore, 
 # flows ----------------------------------------------------------------------------------------------------------------
 
 
-async def test_flow_versions(store: SqlStore) -> None:
+async def test_flow_versions(store: Store) -> None:
     """Each different document is a version; an equal one is not; old versions stay as they are."""
     changed = flow_document(script="def process(r):\n    return r\n", timezone="Europe/Istanbul")
     assert (await store.save_flow(flow_document())).version == 1
@@ -240,14 +239,14 @@ async def test_flow_versions(store: SqlStore) -> None:
     assert (await store.save_flow(flow_document())).version == 3
 
 
-async def test_flows_by_name(store: SqlStore) -> None:
+async def test_flows_by_name(store: Store) -> None:
     """The newest version of every flow, by name."""
     await store.save_flow(flow_document("autumn"))
     await store.save_flow(flow_document(enabled=False))
     assert [(flow.name, flow.version) for flow in await store.flows()] == [("autumn", 1), ("winter", 2)]
 
 
-async def test_unknown_flows(store: SqlStore) -> None:
+async def test_unknown_flows(store: Store) -> None:
     """Asking for a flow or version that is not there says which flows there are."""
     with pytest.raises(NotFoundError, match="'summer'; there are: winter"):
         await store.flow("summer")
@@ -255,7 +254,7 @@ async def test_unknown_flows(store: SqlStore) -> None:
         await store.flow("winter", 7)
 
 
-async def test_flows_saved_at_once(store: SqlStore, other: SqlStore) -> None:
+async def test_flows_saved_at_once(store: Store, other: Store) -> None:
     """Two that save different documents get different versions."""
     saves = [(store, other)[i % 2].save_flow(flow_document(script_timeout=i + 1)) for i in range(8)]
     assert sorted(flow.version for flow in await asyncio.gather(*saves)) == list(range(2, 10))
@@ -264,7 +263,7 @@ async def test_flows_saved_at_once(store: SqlStore, other: SqlStore) -> None:
 # runs -----------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_run_comes_back_as_it_was_made(store: SqlStore, clock: FakeClock) -> None:
+async def test_a_run_comes_back_as_it_was_made(store: Store, clock: FakeClock) -> None:
     """All fields of a run survive, instants to the microsecond and in UTC."""
     run = new_run(clock, warnings=("careful",), error=None, counts=Counts())
     assert await store.create_run(run)
@@ -275,7 +274,7 @@ async def test_a_run_comes_back_as_it_was_made(store: SqlStore, clock: FakeClock
     assert await store.runs() == [run]
 
 
-async def test_unknown_runs_and_pages(store: SqlStore, clock: FakeClock) -> None:
+async def test_unknown_runs_and_pages(store: Store, clock: FakeClock) -> None:
     """Runs and pages that are not there are NotFoundError, with odd names too."""
     run = await reading(store, clock)
     for missing in ("nope", "nu\0l", "\ud800"):
@@ -287,7 +286,7 @@ async def test_unknown_runs_and_pages(store: SqlStore, clock: FakeClock) -> None
         await store.register_page("nope", 1, 1, [])
 
 
-async def test_runs_newest_first(store: SqlStore, clock: FakeClock) -> None:
+async def test_runs_newest_first(store: Store, clock: FakeClock) -> None:
     """Runs are listed newest first, of one flow, only active ones, or so many."""
     await store.save_flow(flow_document("other"))
     first, second, third = new_run(clock), new_run(clock, "other"), new_run(clock)
@@ -300,7 +299,7 @@ async def test_runs_newest_first(store: SqlStore, clock: FakeClock) -> None:
     assert [run.run_id for run in await store.runs(limit=1)] == [third.run_id]
 
 
-async def test_one_run_per_tick(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+async def test_one_run_per_tick(store: Store, other: Store, clock: FakeClock) -> None:
     """However many schedulers see a tick, it makes one run; repeating that very run is harmless."""
     made = [new_run(clock) for _ in range(6)]
     results = await asyncio.gather(
@@ -314,7 +313,7 @@ async def test_one_run_per_tick(store: SqlStore, other: SqlStore, clock: FakeClo
     assert len(await store.runs()) == 1
 
 
-async def test_ticks_are_remembered(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+async def test_ticks_are_remembered(store: Store, other: Store, clock: FakeClock) -> None:
     """A tick that made no run is seen once, and makes none later; the newest one is known."""
     assert await store.last_fire("winter") is None
     assert sorted(await asyncio.gather(*(s.note_fire("winter", NOW) for s in (store, other)))) == [False, True]
@@ -324,7 +323,7 @@ async def test_ticks_are_remembered(store: SqlStore, other: SqlStore, clock: Fak
     assert await store.last_fire("other") is None
 
 
-async def test_runs_begin_one_after_the_other(store: SqlStore, clock: FakeClock) -> None:
+async def test_runs_begin_one_after_the_other(store: Store, clock: FakeClock) -> None:
     """Of each flow the oldest run is let go, the next one when it has ended; its message is stored with it."""
     await store.save_flow(flow_document("other"))
     first, second, third = new_run(clock), new_run(clock), new_run(clock, "other")
@@ -342,7 +341,7 @@ async def test_runs_begin_one_after_the_other(store: SqlStore, clock: FakeClock)
     assert [messages.decode(message.body).run_id for message in await store.release_runs()] == [second.run_id]
 
 
-async def test_two_schedulers_release_one_run(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+async def test_two_schedulers_release_one_run(store: Store, other: Store, clock: FakeClock) -> None:
     """Schedulers that release at the same time let one run of a flow begin, not two."""
     for _ in range(5):
         await store.create_run(new_run(clock))
@@ -353,7 +352,7 @@ async def test_two_schedulers_release_one_run(store: SqlStore, other: SqlStore, 
         await store.end_read(messages.decode(message.body).run_id, error=None)
 
 
-async def test_posts_wait_for_nobody(store: SqlStore, clock: FakeClock) -> None:
+async def test_posts_wait_for_nobody(store: Store, clock: FakeClock) -> None:
     """An outbound run is under way at once, beside others of its flow."""
     for _ in range(2):
         await store.accept_post(post_run(clock), b"[]", rows=0, key=None)
@@ -361,7 +360,7 @@ async def test_posts_wait_for_nobody(store: SqlStore, clock: FakeClock) -> None:
     assert len(await store.runs(active=True)) == 2
 
 
-async def test_start_reading_keeps_the_first_bounds(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+async def test_start_reading_keeps_the_first_bounds(store: Store, other: Store, clock: FakeClock) -> None:
     """The bounds are fixed once; who asks again, at the same time too, gets those."""
     run = new_run(clock)
     await store.create_run(run)
@@ -374,7 +373,7 @@ async def test_start_reading_keeps_the_first_bounds(store: SqlStore, other: SqlS
     assert started[0].started_at == clock.now()
 
 
-async def test_pages_are_stored_once_and_in_order(store: SqlStore, clock: FakeClock) -> None:
+async def test_pages_are_stored_once_and_in_order(store: Store, clock: FakeClock) -> None:
     """A page is stored with its messages and the next cursor; the same page again is None."""
     run = await reading(store, clock)
     body = b'[{"sku": "A"}]' * 50_000
@@ -394,7 +393,7 @@ async def test_pages_are_stored_once_and_in_order(store: SqlStore, clock: FakeCl
         await store.save_page(run.run_id, 5, b"", cursor=None, last=False)
 
 
-async def test_two_readers_store_a_page_once(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+async def test_two_readers_store_a_page_once(store: Store, other: Store, clock: FakeClock) -> None:
     """Of readers that store the same page at the same time one is the faster one."""
     run = await reading(store, clock)
     for page in range(1, 4):
@@ -406,7 +405,7 @@ async def test_two_readers_store_a_page_once(store: SqlStore, other: SqlStore, c
     assert len(await store.unsent(0)) == 6
 
 
-async def test_page_numbers_grow_over_all_runs(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+async def test_page_numbers_grow_over_all_runs(store: Store, other: Store, clock: FakeClock) -> None:
     """`seq` orders pages by the time they were stored, over runs and processes."""
     first, second = await reading(store, clock), await reading(store, clock)
     seqs = []
@@ -418,7 +417,7 @@ async def test_page_numbers_grow_over_all_runs(store: SqlStore, other: SqlStore,
     assert seqs == sorted(set(seqs))
 
 
-async def test_the_last_page_moves_the_watermark(store: SqlStore, clock: FakeClock) -> None:
+async def test_the_last_page_moves_the_watermark(store: Store, clock: FakeClock) -> None:
     """The watermark moves with the last page only, forward only; by hand it goes anywhere."""
     run = await reading(store, clock)
     await store.save_page(run.run_id, 1, b"[]", cursor=None, last=False)
@@ -440,7 +439,7 @@ async def test_the_last_page_moves_the_watermark(store: SqlStore, clock: FakeClo
 
 
 @pytest.mark.parametrize("since", [None, NOW - timedelta(days=9)])
-async def test_a_watermark_set_by_hand_stays(store: SqlStore, clock: FakeClock, since: datetime | None) -> None:
+async def test_a_watermark_set_by_hand_stays(store: Store, clock: FakeClock, since: datetime | None) -> None:
     """A run that began to be read before does not undo it; the next run moves it again."""
     await store.set_watermark("winter", NOW - timedelta(days=1))
     run = await reading(store, clock)
@@ -452,7 +451,7 @@ async def test_a_watermark_set_by_hand_stays(store: SqlStore, clock: FakeClock, 
     assert await store.watermark("winter") == later.until
 
 
-async def test_when_the_watermark_stays(store: SqlStore, clock: FakeClock) -> None:
+async def test_when_the_watermark_stays(store: Store, clock: FakeClock) -> None:
     """A run that may not move it, and a read that failed, leave the watermark alone; a read without pages may move it."""
     run = await reading(store, clock)
     await store.save_page(run.run_id, 1, b"[]", cursor=None, last=True, moves_watermark=False)
@@ -464,7 +463,7 @@ async def test_when_the_watermark_stays(store: SqlStore, clock: FakeClock) -> No
     assert await store.watermark("winter") == empty.until
 
 
-async def test_a_failed_read(store: SqlStore, clock: FakeClock) -> None:
+async def test_a_failed_read(store: Store, clock: FakeClock) -> None:
     """A read that fails takes no more pages; what was read is still written, then the run is failed, with its error."""
     run = await reading(store, clock)
     await store.save_page(run.run_id, 1, b"[]", cursor=None, last=False)
@@ -477,7 +476,7 @@ async def test_a_failed_read(store: SqlStore, clock: FakeClock) -> None:
     assert (done.status, done.counts.written) == ("failed", 1)
 
 
-async def test_a_login_that_failed_before_reading(store: SqlStore, clock: FakeClock) -> None:
+async def test_a_login_that_failed_before_reading(store: Store, clock: FakeClock) -> None:
     """A run that never came to read ends at once, and the next one begins."""
     run, following = new_run(clock), new_run(clock)
     await store.create_run(run)
@@ -488,7 +487,7 @@ async def test_a_login_that_failed_before_reading(store: SqlStore, clock: FakeCl
     assert len(await store.release_runs()) == 1
 
 
-async def test_warnings(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+async def test_warnings(store: Store, other: Store, clock: FakeClock) -> None:
     """A text is added once, whoever warns, and at most 20 are kept."""
     run = await reading(store, clock)
     texts = [f"warning {i % 15}\0" for i in range(30)]
@@ -504,7 +503,7 @@ async def test_warnings(store: SqlStore, other: SqlStore, clock: FakeClock) -> N
 # outbound -------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_post(store: SqlStore, clock: FakeClock) -> None:
+async def test_a_post(store: Store, clock: FakeClock) -> None:
     """A post is a run with one page and its message."""
     run = post_run(clock)
     post = await store.accept_post(run, b'{"sku": "A"}', rows=1, key=None)
@@ -518,7 +517,7 @@ async def test_a_post(store: SqlStore, clock: FakeClock) -> None:
     assert (again.run_id, again.seq, again.outbox, again.repeated) == (run.run_id, post.seq, post.outbox, True)
 
 
-async def test_idempotency_keys(store: SqlStore, clock: FakeClock) -> None:
+async def test_idempotency_keys(store: Store, clock: FakeClock) -> None:
     """The same key again adds nothing and gives the first run, with its message until that is sent."""
     first = await store.accept_post(post_run(clock), b"[1]", rows=1, key="k\0ey" * 1000)
     again = await store.accept_post(post_run(clock), b"[1]", rows=1, key="k\0ey" * 1000)
@@ -534,7 +533,7 @@ async def test_idempotency_keys(store: SqlStore, clock: FakeClock) -> None:
     assert len(await store.runs()) == 2
 
 
-async def test_idempotency_keys_expire(store: SqlStore, clock: FakeClock) -> None:
+async def test_idempotency_keys_expire(store: Store, clock: FakeClock) -> None:
     """After 24 hours a key is new again."""
     first = await store.accept_post(post_run(clock), b"[1]", rows=1, key="key")
     clock.move(23 * 3600)
@@ -544,7 +543,7 @@ async def test_idempotency_keys_expire(store: SqlStore, clock: FakeClock) -> Non
     assert (fresh.repeated, fresh.run_id != first.run_id) == (False, True)
 
 
-async def test_the_same_post_at_once(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+async def test_the_same_post_at_once(store: Store, other: Store, clock: FakeClock) -> None:
     """Of posts with the same key that arrive at the same moment one is stored."""
     runs = [post_run(clock) for _ in range(6)]
     posts = await asyncio.gather(
@@ -558,7 +557,7 @@ async def test_the_same_post_at_once(store: SqlStore, other: SqlStore, clock: Fa
 # pages and rows -------------------------------------------------------------------------------------------------------
 
 
-async def test_registering_numbers_rows(store: SqlStore, clock: FakeClock) -> None:
+async def test_registering_numbers_rows(store: Store, clock: FakeClock) -> None:
     """Rows are numbered from 1 through the run; invalid ones are logged at once; the same again changes nothing."""
     run = await reading(store, clock)
     for page in (1, 2):
@@ -575,7 +574,7 @@ async def test_registering_numbers_rows(store: SqlStore, clock: FakeClock) -> No
     assert logged == msgspec.structs.replace(bad, run_id=run.run_id, row=2, page=1, settled_at=clock.now())
 
 
-async def test_a_page_registered_at_once(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+async def test_a_page_registered_at_once(store: Store, other: Store, clock: FakeClock) -> None:
     """Transformers that register the same page at the same time give its rows the same numbers."""
     run = await reading(store, clock)
     await store.save_page(run.run_id, 1, b"[]", cursor=None, last=True)
@@ -585,7 +584,7 @@ async def test_a_page_registered_at_once(store: SqlStore, other: SqlStore, clock
     assert (await store.run(run.run_id)).counts.total == 7
 
 
-async def test_a_page_that_has_more_rows_the_second_time(store: SqlStore, clock: FakeClock) -> None:
+async def test_a_page_that_has_more_rows_the_second_time(store: Store, clock: FakeClock) -> None:
     """Additional rows get additional numbers, and settled ones among them are logged."""
     run = await reading(store, clock)
     for page in (1, 2):
@@ -600,7 +599,7 @@ async def test_a_page_that_has_more_rows_the_second_time(store: SqlStore, clock:
     assert [row.row for row in await store.rows(run.run_id)] == [6]
 
 
-async def test_a_page_that_has_fewer_rows_the_second_time(store: SqlStore, clock: FakeClock) -> None:
+async def test_a_page_that_has_fewer_rows_the_second_time(store: Store, clock: FakeClock) -> None:
     """Rows that are missing fail and say why, so that the run ends and balances."""
     run_id = await draining(store, clock, 3)
     fewer = await store.register_page(run_id, 1, 1, [])
@@ -610,7 +609,7 @@ async def test_a_page_that_has_fewer_rows_the_second_time(store: SqlStore, clock
     assert (ended.status, ended.counts) == ("partial", Counts(total=3, written=1, failed=2))
 
 
-async def test_more_rows_after_the_end(store: SqlStore, clock: FakeClock) -> None:
+async def test_more_rows_after_the_end(store: Store, clock: FakeClock) -> None:
     """A run that had ended goes on when a page turns out to have more rows, and ends again."""
     run_id = await draining(store, clock, 1)
     await store.settle("t", [log(run_id, 1)])
@@ -624,7 +623,7 @@ async def test_more_rows_after_the_end(store: SqlStore, clock: FakeClock) -> Non
     ("settled", "status"),
     [([], "empty"), (["written", "failed"], "partial"), (["failed"], "failed"), (["superseded"], "success")],
 )
-async def test_how_a_run_ends(store: SqlStore, clock: FakeClock, settled: list[str], status: str) -> None:
+async def test_how_a_run_ends(store: Store, clock: FakeClock, settled: list[str], status: str) -> None:
     """A run whose rows are all settled when they are registered ends there; its status follows from them."""
     run = await reading(store, clock)
     await store.save_page(run.run_id, 1, b"[]", cursor=None, last=True)
@@ -633,7 +632,7 @@ async def test_how_a_run_ends(store: SqlStore, clock: FakeClock, settled: list[s
     assert (ended.status, ended.finished_at) == (status, clock.now())
 
 
-async def test_a_run_ends_when_its_read_ends_last(store: SqlStore, clock: FakeClock) -> None:
+async def test_a_run_ends_when_its_read_ends_last(store: Store, clock: FakeClock) -> None:
     """A run whose rows were settled before the read was complete ends with the read."""
     run = await reading(store, clock)
     await store.save_page(run.run_id, 1, b"[]", cursor=None, last=False)
@@ -649,7 +648,7 @@ def held(product: str, version: int) -> HeldRow:
     return HeldRow(product, "sku", version, (Image(f"https://cdn.example.com/{version}.png"),))
 
 
-async def test_held_rows_are_joined_once(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+async def test_held_rows_are_joined_once(store: Store, other: Store, clock: FakeClock) -> None:
     """With `group: run`, the join is asked for once, after the last page; the run ends after it."""
     await store.save_flow(flow_document("grouped", group="run"))
     run = await reading(store, clock, "grouped")
@@ -680,7 +679,7 @@ async def test_held_rows_are_joined_once(store: SqlStore, other: SqlStore, clock
     assert await store.held_rows(run.run_id, None, 10) == []
 
 
-async def test_the_join_goes_on_after_a_failed_read(store: SqlStore, clock: FakeClock) -> None:
+async def test_the_join_goes_on_after_a_failed_read(store: Store, clock: FakeClock) -> None:
     """Rows held back before the read failed are joined and written as well."""
     await store.save_flow(flow_document("grouped", group="run"))
     run = await reading(store, clock, "grouped")
@@ -695,7 +694,7 @@ async def test_the_join_goes_on_after_a_failed_read(store: SqlStore, clock: Fake
     assert ended.status == "failed"
 
 
-async def test_nothing_held_needs_no_join(store: SqlStore, clock: FakeClock) -> None:
+async def test_nothing_held_needs_no_join(store: Store, clock: FakeClock) -> None:
     """A run with `group: run` that kept no rows ends without a join; a post joins too."""
     await store.save_flow(flow_document("grouped", group="run"))
     run = await reading(store, clock, "grouped")
@@ -713,7 +712,7 @@ async def test_nothing_held_needs_no_join(store: SqlStore, clock: FakeClock) -> 
 # claims and the ledger ------------------------------------------------------------------------------------------------
 
 
-async def test_claiming_and_settling(store: SqlStore, clock: FakeClock) -> None:
+async def test_claiming_and_settling(store: Store, clock: FakeClock) -> None:
     """A product is one token's until it is settled; then the ledger says what was written."""
     run_id = await draining(store, clock, 2)
     await store.alive("a", 60)
@@ -730,7 +729,7 @@ async def test_claiming_and_settling(store: SqlStore, clock: FakeClock) -> None:
     assert (older.mine, older.busy, older.version) == (False, False, 5)
 
 
-async def test_claims_are_answered_in_the_order_asked(store: SqlStore) -> None:
+async def test_claims_are_answered_in_the_order_asked(store: Store) -> None:
     """Answers come in the order of the question, whatever a product's name looks like."""
     await store.alive("a", 60)
     names = ["b", "a", "ü" * 4000, "nul\0", "\ud800", "", "Z", "c" * 4000, "'; DROP TABLE rows; --"]
@@ -744,21 +743,21 @@ async def test_claims_are_answered_in_the_order_asked(store: SqlStore) -> None:
     assert all(claim.mine for claim in await store.claim(DOMAIN, "a", "t2", [Wanted(name, 1) for name in names]))
 
 
-async def test_products_that_are_one_key(store: SqlStore) -> None:
+async def test_products_that_are_one_key(store: Store) -> None:
     """Two products that the database cannot tell apart are not claimed at once."""
     await store.alive("a", 60)
     claims = await store.claim(DOMAIN, "a", "t", [Wanted("A\0", 1), Wanted("A\ufffd", 2)])
     assert [(claim.mine, claim.busy) for claim in claims] == [(True, False), (False, True)]
 
 
-async def test_nothing_to_claim_or_settle(store: SqlStore) -> None:
+async def test_nothing_to_claim_or_settle(store: Store) -> None:
     """Empty calls are allowed."""
     assert await store.claim(DOMAIN, "a", "t", []) == []
     assert await store.settle("t", []) == []
     await store.sent([])
 
 
-async def test_claims_of_the_dead(store: SqlStore, clock: FakeClock) -> None:
+async def test_claims_of_the_dead(store: Store, clock: FakeClock) -> None:
     """A claim holds as long as its owner lives; who renews in time keeps it, a shorter renewal shortens nothing."""
     await store.alive("a", 30)
     await store.alive("b", 1000)
@@ -773,7 +772,7 @@ async def test_claims_of_the_dead(store: SqlStore, clock: FakeClock) -> None:
     assert (await store.claim(DOMAIN, "a", "t1", [Wanted("A", 1)]))[0].busy
 
 
-async def test_claims_of_those_who_are_gone(store: SqlStore) -> None:
+async def test_claims_of_those_who_are_gone(store: Store) -> None:
     """Claims end when their owner says so, and do not come back when the name does."""
     await store.alive("a", 1000)
     await store.alive("b", 1000)
@@ -788,13 +787,13 @@ async def test_claims_of_those_who_are_gone(store: SqlStore) -> None:
     assert all(claim.mine for claim in await store.claim(DOMAIN, "c", "t4", [Wanted("A", 1), Wanted("B", 1)]))
 
 
-async def test_a_claim_is_never_two_writers(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+async def test_a_claim_is_never_two_writers(store: Store, other: Store, clock: FakeClock) -> None:
     """Writers that claim overlapping products over and over never hold one at the same time, and never deadlock."""
     await store.alive("a", 1000)
     await store.alive("b", 1000)
     holder: dict[str, str] = {}
 
-    async def writer(at: SqlStore, owner: str, name: str) -> int:
+    async def writer(at: Store, owner: str, name: str) -> int:
         chance = random.Random(name)
         won = 0
         for turn in range(12):
@@ -816,7 +815,7 @@ async def test_a_claim_is_never_two_writers(store: SqlStore, other: SqlStore, cl
     assert holder == {}
 
 
-async def test_the_ledger_never_goes_back(store: SqlStore, clock: FakeClock) -> None:
+async def test_the_ledger_never_goes_back(store: Store, clock: FakeClock) -> None:
     """An older version never replaces a newer one, even where it is settled later; an equal one may."""
     run_id = await draining(store, clock, 9)
     await store.alive("a", 60)
@@ -831,7 +830,7 @@ async def test_the_ledger_never_goes_back(store: SqlStore, clock: FakeClock) -> 
     assert (claim.version, claim.digest) == (5, "d5")
 
 
-async def known(store: SqlStore, run_id: str, *products: str, version: int = 0, digest: str = "same") -> None:
+async def known(store: Store, run_id: str, *products: str, version: int = 0, digest: str = "same") -> None:
     """The ledger has an image set for each product."""
     await store.claim(DOMAIN, "a", "known", [Wanted(name, version) for name in products])
     entries = [LedgerEntry(DOMAIN, name, version, digest, run_id, 0) for name in products]
@@ -843,7 +842,7 @@ def coming(row: int, **fields: Any) -> Row:
     return Row(row=row, **{"version": row, "product": f"sku-{row}", "images": IMAGES, "digest": "same", **fields})
 
 
-async def test_skipping(store: SqlStore, clock: FakeClock) -> None:
+async def test_skipping(store: Store, clock: FakeClock) -> None:
     """Settled as unchanged is what the ledger has with the same set of an older row, unless it is claimed; the rest stays."""
     run_id = await draining(store, clock, 6)
     await store.alive("a", 60)
@@ -866,7 +865,7 @@ async def test_skipping(store: SqlStore, clock: FakeClock) -> None:
     assert [run.counts for run in skipped.ended] == [Counts(total=6, written=4, unchanged=2)]
 
 
-async def test_skipping_counts_once(store: SqlStore, clock: FakeClock) -> None:
+async def test_skipping_counts_once(store: Store, clock: FakeClock) -> None:
     """A row that is settled already is not counted again, nor its log changed; one that is retried changes in place."""
     run_id = await draining(store, clock, 3)
     await known(store, run_id, "sku-1", "sku-2", "sku-3")
@@ -882,7 +881,7 @@ async def test_skipping_counts_once(store: SqlStore, clock: FakeClock) -> None:
     assert (await store.run(run_id)).counts == Counts(total=3, written=1, unchanged=2)
 
 
-async def test_products_that_are_no_key_are_not_skipped(store: SqlStore, clock: FakeClock) -> None:
+async def test_products_that_are_no_key_are_not_skipped(store: Store, clock: FakeClock) -> None:
     """What the ledger keeps under another name than the row's is left to be claimed."""
     run_id = await draining(store, clock, 2)
     names = ["ü" * 4000, "nul\0"]
@@ -891,7 +890,7 @@ async def test_products_that_are_no_key_are_not_skipped(store: SqlStore, clock: 
     assert await store.skip(DOMAIN, run_id, offered) == (frozenset(), [])
 
 
-async def contended(store: SqlStore, clock: FakeClock, products: int) -> tuple[str, list[str]]:
+async def contended(store: Store, clock: FakeClock, products: int) -> tuple[str, list[str]]:
     """A run, and products that the ledger has, for rows that come all at once."""
     run_id = await draining(store, clock, 100_000)
     names = [f"p{n:02}" for n in range(products)]
@@ -900,23 +899,23 @@ async def contended(store: SqlStore, clock: FakeClock, products: int) -> tuple[s
     return run_id, names
 
 
-async def skip_again(at: SqlStore, run_id: str, numbers: Iterator[int], names: list[str]) -> frozenset[int]:
+async def skip_again(at: Store, run_id: str, numbers: Iterator[int], names: list[str]) -> frozenset[int]:
     """Offer the newest rows of these products, with the set that is there; the numbers of those that were skipped."""
     chosen = [(next(numbers), name) for name in names]
     return (await at.skip(DOMAIN, run_id, [coming(number, product=name) for number, name in chosen])).rows
 
 
-async def test_skipping_beside_claims(store: SqlStore, clock: FakeClock, other: SqlStore) -> None:
+async def test_skipping_beside_claims(store: Store, clock: FakeClock, other: Store) -> None:
     """Whoever holds a claim sees no other version come under it, however many skip the same products meanwhile."""
     run_id, names = await contended(store, clock, 12)
     numbers = itertools.count(1)
     skipped: list[int] = []
 
-    async def skip(at: SqlStore, chance: random.Random) -> None:
+    async def skip(at: Store, chance: random.Random) -> None:
         for _ in range(40):
             skipped.extend(await skip_again(at, run_id, numbers, chance.sample(names, 8)))
 
-    async def write(at: SqlStore, token: str, chance: random.Random) -> None:
+    async def write(at: Store, token: str, chance: random.Random) -> None:
         for _ in range(40):
             wanted = [Wanted(name, next(numbers)) for name in chance.sample(names, 4)]
             mine = {claim.product: claim for claim in await at.claim(DOMAIN, "a", token, wanted) if claim.mine}
@@ -933,16 +932,16 @@ async def test_skipping_beside_claims(store: SqlStore, clock: FakeClock, other: 
     assert len(skipped) == len(set(skipped)) == (await store.run(run_id)).counts.unchanged > 0
 
 
-async def test_skipping_beside_settling(store: SqlStore, clock: FakeClock, other: SqlStore) -> None:
+async def test_skipping_beside_settling(store: Store, clock: FakeClock, other: Store) -> None:
     """Rows of one run that are skipped and settled at once, for the same products, do not lock each other out."""
     run_id, names = await contended(store, clock, 60)
     numbers = itertools.count(1)
 
-    async def skip(at: SqlStore, chance: random.Random) -> None:
+    async def skip(at: Store, chance: random.Random) -> None:
         for _ in range(15):
             await skip_again(at, run_id, numbers, chance.sample(names, 30))
 
-    async def write(at: SqlStore, token: str, chance: random.Random) -> None:
+    async def write(at: Store, token: str, chance: random.Random) -> None:
         for _ in range(15):
             wanted = [Wanted(name, next(numbers)) for name in chance.sample(names, 30)]
             claims = await at.claim(DOMAIN, "a", token, wanted)
@@ -963,7 +962,7 @@ async def test_skipping_beside_settling(store: SqlStore, clock: FakeClock, other
     assert counts.written + counts.unchanged == len(await store.rows(run_id, limit=10_000))
 
 
-async def test_what_nobody_knows_is_forgotten(store: SqlStore, clock: FakeClock) -> None:
+async def test_what_nobody_knows_is_forgotten(store: Store, clock: FakeClock) -> None:
     """After a write that may have been taken no row counts as unchanged; so it is with the claims of the dead, and when they turn out to live."""
     run_id = await draining(store, clock, 9)
     await known(store, run_id, "A", "B", "C", "new", version=2)
@@ -985,7 +984,7 @@ async def test_what_nobody_knows_is_forgotten(store: SqlStore, clock: FakeClock)
     assert (state.version, state.digest, state.row) == (4, None, 4)
 
 
-async def taken_over(store: SqlStore, clock: FakeClock, *products: str) -> str:
+async def taken_over(store: Store, clock: FakeClock, *products: str) -> str:
     """A run, and products that token "late" claimed for version 1 and "other" took over for version 2."""
     run_id = await draining(store, clock, 9)
     await store.alive("slow", 1)
@@ -997,7 +996,7 @@ async def taken_over(store: SqlStore, clock: FakeClock, *products: str) -> str:
     return run_id
 
 
-async def test_a_late_writer_is_fenced(store: SqlStore, clock: FakeClock) -> None:
+async def test_a_late_writer_is_fenced(store: Store, clock: FakeClock) -> None:
     """Who lost its claim still enters what it wrote, and ends nobody else's claim."""
     run_id = await taken_over(store, clock, "A")
     written = LedgerEntry(DOMAIN, "A", 1, "slow", run_id, 1)
@@ -1021,7 +1020,7 @@ async def test_a_late_writer_is_fenced(store: SqlStore, clock: FakeClock) -> Non
     ids=["written", "same set", "late in doubt", "other in doubt", "late wrote nothing", "other wrote nothing"],
 )
 async def test_two_who_wrote_at_once(
-    store: SqlStore,
+    store: Store,
     clock: FakeClock,
     late_first: bool,
     late: tuple[int, str | None],
@@ -1043,7 +1042,7 @@ async def test_two_who_wrote_at_once(
     assert (state.version, state.digest) == (3, "newest")
 
 
-async def test_entering_twice(store: SqlStore, clock: FakeClock) -> None:
+async def test_entering_twice(store: Store, clock: FakeClock) -> None:
     """Who settles again, because no answer came, does not forget what the ledger knows; nor if the set came again since."""
     run_id = await draining(store, clock, 9)
     await store.alive("a", 60)
@@ -1059,7 +1058,7 @@ async def test_entering_twice(store: SqlStore, clock: FakeClock) -> None:
     assert (state.version, state.digest) == (5, "same")
 
 
-async def test_settling_counts_a_row_once(store: SqlStore, clock: FakeClock) -> None:
+async def test_settling_counts_a_row_once(store: Store, clock: FakeClock) -> None:
     """A row is logged and counted once, whatever is said of it later; the run ends once."""
     run_id = await draining(store, clock, 2)
     assert await store.settle("t", [log(run_id, 1), failure(run_id, 1)]) == []
@@ -1072,7 +1071,7 @@ async def test_settling_counts_a_row_once(store: SqlStore, clock: FakeClock) -> 
     assert [row.state for row in await store.rows(run_id)] == ["written", "unchanged"]
 
 
-async def test_settling_several_runs(store: SqlStore, clock: FakeClock) -> None:
+async def test_settling_several_runs(store: Store, clock: FakeClock) -> None:
     """Rows of several runs are settled in one call, each counted on its own run."""
     first, second = await draining(store, clock, 1), await draining(store, clock, 2)
     ended = await store.settle("t", [log(second, 1), log(first, 1), failure(second, 2)])
@@ -1080,14 +1079,14 @@ async def test_settling_several_runs(store: SqlStore, clock: FakeClock) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_counters_balance(store: SqlStore, other: SqlStore, clock: FakeClock, seed: int) -> None:
+async def test_counters_balance(store: Store, other: Store, clock: FakeClock, seed: int) -> None:
     """However settles repeat, overlap and interleave, the counters are those of the rows, and a run ends once."""
     chance = random.Random(seed)
     totals = {await draining(store, clock, total): total for total in (40, 25, 60)}
     everything = [(run_id, row) for run_id, total in totals.items() for row in range(1, total + 1)]
     ended: list[str] = []
 
-    async def writer(at: SqlStore, number: int) -> None:
+    async def writer(at: Store, number: int) -> None:
         todo = everything * 2
         chance.shuffle(todo)
         while todo:
@@ -1109,7 +1108,7 @@ async def test_counters_balance(store: SqlStore, other: SqlStore, clock: FakeClo
         assert run.counts.in_flight == 0
 
 
-async def test_odd_texts_in_a_batch(store: SqlStore, clock: FakeClock) -> None:
+async def test_odd_texts_in_a_batch(store: Store, clock: FakeClock) -> None:
     """Whatever a text holds, a batch hands it on as it is, also beside texts that are not there."""
     odd = ["", " ", "NULL", "null", "{a,b}", '"', "\\", "'", "\x1e", "\x1f", "a\x1fb\x1e", ":a", "[2:]", "ä\r\n\x1f"]
     for texts in (odd, odd[:1], odd[8:9], odd[9:10], ["a", "b"]):
@@ -1132,7 +1131,7 @@ async def test_odd_texts_in_a_batch(store: SqlStore, clock: FakeClock) -> None:
         ]
 
 
-async def test_hostile_texts_in_rows(store: SqlStore, clock: FakeClock) -> None:
+async def test_hostile_texts_in_rows(store: Store, clock: FakeClock) -> None:
     """NUL, lone surrogates, huge products and odd payloads are stored as far as they can be; no row breaks a batch."""
     run_id = await draining(store, clock, 6)
     deep: list[Any] = []
@@ -1156,7 +1155,7 @@ async def test_hostile_texts_in_rows(store: SqlStore, clock: FakeClock) -> None:
     assert [row.row for row in await store.product_rows("a\0b")] == [1]
 
 
-async def test_listing_rows(store: SqlStore, clock: FakeClock) -> None:
+async def test_listing_rows(store: Store, clock: FakeClock) -> None:
     """Row logs come back as they were settled: by number, by state, page by page."""
     run_id = await draining(store, clock, 5)
     payload = {"images": [1, 2.5, None, "ü"]}
@@ -1181,7 +1180,7 @@ async def test_listing_rows(store: SqlStore, clock: FakeClock) -> None:
     assert await store.rows(run_id, state="nope") == []
 
 
-async def test_rows_of_a_product(store: SqlStore, clock: FakeClock) -> None:
+async def test_rows_of_a_product(store: Store, clock: FakeClock) -> None:
     """Everything that happened to a product, over runs, newest first."""
     first, second = await draining(store, clock, 2), await draining(store, clock, 1)
     await store.settle("t", [log(second, 1, product="A", version=30), log(first, 1, product="A", version=10)])
@@ -1191,7 +1190,7 @@ async def test_rows_of_a_product(store: SqlStore, clock: FakeClock) -> None:
     assert await store.product_rows("a") == []
 
 
-async def test_rows_that_failed_without_a_name(store: SqlStore, clock: FakeClock) -> None:
+async def test_rows_that_failed_without_a_name(store: Store, clock: FakeClock) -> None:
     """Failed rows of no product are found by what is in their payloads, newest first; wildcards are letters."""
     run_id = await draining(store, clock, 5)
     payloads = [{"sku": "A%1"}, {"sku": "A_1"}, {"sku": 'ü"1'}, {"code": 1001}]
@@ -1207,7 +1206,7 @@ async def test_rows_that_failed_without_a_name(store: SqlStore, clock: FakeClock
     assert await found("1", limit=2) == [4, 3]
 
 
-async def test_what_the_ledger_knows(store: SqlStore, clock: FakeClock) -> None:
+async def test_what_the_ledger_knows(store: Store, clock: FakeClock) -> None:
     """A product on several domains, what is in flight as long as its writer lives, and who has a row's image set."""
     run_id = await draining(store, clock, 2)
     entries = [LedgerEntry(DOMAIN, product, 7, "d", run_id, 1) for product in ("A", "B")]
@@ -1227,7 +1226,7 @@ async def test_what_the_ledger_knows(store: SqlStore, clock: FakeClock) -> None:
     assert gone.in_flight is None
 
 
-async def test_one_open_error_per_cause(store: SqlStore, clock: FakeClock) -> None:
+async def test_one_open_error_per_cause(store: Store, clock: FakeClock) -> None:
     """Over all runs of a flow, a cause is open once, with counts; products that came through close it by themselves."""
     await store.save_flow(flow_document("other"))
     runs = [await draining(store, clock, 3) for _ in range(3)]
@@ -1258,7 +1257,7 @@ async def test_one_open_error_per_cause(store: SqlStore, clock: FakeClock) -> No
     assert (back.group, back.rows) == (left.group, 1)
 
 
-async def test_pages_by_their_number(store: SqlStore, clock: FakeClock) -> None:
+async def test_pages_by_their_number(store: Store, clock: FakeClock) -> None:
     """The number in a row's version leads to its page."""
     run = await reading(store, clock)
     saved = await store.save_page(run.run_id, 1, b"[1]", cursor=None, last=True)
@@ -1271,7 +1270,7 @@ async def test_pages_by_their_number(store: SqlStore, clock: FakeClock) -> None:
 # retrying -------------------------------------------------------------------------------------------------------------
 
 
-async def test_failed_rows_are_retried(store: SqlStore, clock: FakeClock) -> None:
+async def test_failed_rows_are_retried(store: Store, clock: FakeClock) -> None:
     """Failed rows go back in flight with their versions and histories, and their logs change in place."""
     run_id = await draining(store, clock, 3)
     tries = (Try(1.5, 503, "away"), Try(9.0, 400, "no such image 2"))
@@ -1301,7 +1300,7 @@ async def test_failed_rows_are_retried(store: SqlStore, clock: FakeClock) -> Non
     assert await store.reopen(run_id) == (0, [])
 
 
-async def test_what_can_be_retried(store: SqlStore, clock: FakeClock) -> None:
+async def test_what_can_be_retried(store: Store, clock: FakeClock) -> None:
     """One row, one error group, so many; never rows without an image set."""
     run_id = await draining(store, clock, 6)
     logs = [
@@ -1324,7 +1323,7 @@ async def test_what_can_be_retried(store: SqlStore, clock: FakeClock) -> None:
     assert (await store.run(run_id)).counts == Counts(total=6, failed=3)
 
 
-async def test_retrying_after_a_failed_read(store: SqlStore, clock: FakeClock) -> None:
+async def test_retrying_after_a_failed_read(store: Store, clock: FakeClock) -> None:
     """A run whose read failed stays failed, however its rows end."""
     run = await reading(store, clock)
     await store.save_page(run.run_id, 1, b"[]", cursor=None, last=False)
@@ -1337,7 +1336,7 @@ async def test_retrying_after_a_failed_read(store: SqlStore, clock: FakeClock) -
     assert (ended.status, ended.counts) == ("failed", Counts(total=1, written=1))
 
 
-async def test_reopened_at_once(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+async def test_reopened_at_once(store: Store, other: Store, clock: FakeClock) -> None:
     """Two people who retry the same run at the same time retry each row once."""
     run_id = await draining(store, clock, 250)
     await store.settle("t", [failure(run_id, row) for row in range(1, 251)])
@@ -1351,7 +1350,7 @@ async def test_reopened_at_once(store: SqlStore, other: SqlStore, clock: FakeClo
 # outbox ---------------------------------------------------------------------------------------------------------------
 
 
-async def test_the_outbox(store: SqlStore, other: SqlStore, clock: FakeClock) -> None:
+async def test_the_outbox(store: Store, other: Store, clock: FakeClock) -> None:
     """Messages are found once they are old enough, until they are marked as sent, by anybody, any number of times."""
     for _ in range(3):
         await store.accept_post(post_run(clock), b"[]", rows=0, key=None)
@@ -1368,7 +1367,7 @@ async def test_the_outbox(store: SqlStore, other: SqlStore, clock: FakeClock) ->
 # users ----------------------------------------------------------------------------------------------------------------
 
 
-async def test_users_and_tokens(store: SqlStore, clock: FakeClock) -> None:
+async def test_users_and_tokens(store: Store, clock: FakeClock) -> None:
     """Users are saved and changed; a token is its user's until it expires."""
     ada = User("ada", "hash", "viewer")
     await store.save_user(ada)
@@ -1453,7 +1452,7 @@ async def test_a_locked_file(tmp_path: Path, clock: FakeClock, monkeypatch: pyte
         await second.alive("a", 1)
 
 
-async def test_an_older_version_starts_on_a_newer_schema(store: SqlStore, url: str, clock: FakeClock) -> None:
+async def test_an_older_version_starts_on_a_newer_schema(store: Store, url: str, clock: FakeClock) -> None:
     """In a rolling upgrade an older service may start again after the schema has moved on: it leaves it alone."""
     async with store._database.connection(writing=True) as connection, connection.begin():
         await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))

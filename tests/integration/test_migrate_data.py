@@ -143,7 +143,7 @@ async def test_there_and_back(postgres: Postgres, tmp_path: Path) -> None:
             _, next_seq = await posted(store, 1)
             assert next_seq == seq + 1
             assert [entry.entry.what for entry in await store.audit()] == ["flow.save"]
-            await store.note(AuditEntry("anna", "more", "winter", "here"))
+            await store.record(AuditEntry("anna", "more", "winter", "here"))
             assert len({entry.id for entry in await store.audit()}) == 2
 
 

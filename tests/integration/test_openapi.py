@@ -88,7 +88,7 @@ def served(tmp_path_factory, furniture):  # noqa: F811
         do(failed_run(api.store))
         do(api.store.sound("posts", {"silence": "nothing for a day"}, notify=False))
         do(api.store.hold("w1", {"http://127.0.0.1:9": "503"}, 3600))
-        do(api.store.note(AuditEntry("ada", "flow.save", "flow posts", "test")))
+        do(api.store.record(AuditEntry("ada", "flow.save", "flow posts", "test")))
 
         def token(*, fresh):
             return do(add_token(api.store, KEY, "admin", CLOCK, 600)) if fresh else api.tokens["admin"]

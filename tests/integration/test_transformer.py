@@ -25,8 +25,8 @@ from imageflow.model.run import Run, Trigger, new_run_id
 from imageflow.runtime.outbox_publisher import OutboxPublisher
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.secret import Secret
+from imageflow.store import Store
 from imageflow.store.connect import connect
-from imageflow.store.sql import SqlStore
 from imageflow.transform import transformer as module
 from imageflow.transform.transformer import Transformer
 from tests import schemas
@@ -37,7 +37,7 @@ U = "https://c.example/"
 class Line:
     """A transformer with all that it stands on, and a hand on both ends."""
 
-    def __init__(self, store: SqlStore, broker: SqliteBroker, sandbox: Sandbox) -> None:
+    def __init__(self, store: Store, broker: SqliteBroker, sandbox: Sandbox) -> None:
         self.store = store
         self.broker = broker
         self.sandbox = sandbox
@@ -341,7 +341,7 @@ async def test_the_join_survives_crashes(line: Line, monkeypatch: pytest.MonkeyP
 class Failing:
     """A store that goes away after a number of calls."""
 
-    def __init__(self, store: SqlStore, calls: int) -> None:
+    def __init__(self, store: Store, calls: int) -> None:
         self._store = store
         self._calls = calls
 

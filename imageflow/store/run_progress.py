@@ -1,0 +1,65 @@
+"""How a run moves on: the join of held rows, and its end.
+
+Whatever settles a run's last row, in whatever transaction, ends the run: settling calls `finish`, reading and joining
+call `advance`.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from sqlalchemy import select, update
+
+from imageflow.errors import NotFoundError
+from imageflow.model import messages
+from imageflow.model.run import Run, final_status
+from imageflow.store.database import Tx
+from imageflow.store.outbox import Unsent, post
+from imageflow.store.run_record import to_run
+from imageflow.store.tables import held_rows, runs
+from imageflow.store.text import clean
+from imageflow.telemetry import metrics
+
+
+async def load(tx: Tx, run_id: str, *, lock: bool = False) -> Run:
+    """The run, if wanted locked until the transaction ends. Raises NotFoundError."""
+    statement = select(runs).where(runs.c.run_id == clean(run_id))
+    row = await tx.first(statement.with_for_update() if lock else statement)
+    if row is None:
+        raise NotFoundError(f"there is no run {run_id!r}")
+    return to_run(row)
+
+
+async def change(tx: Tx, run: Run, **values: Any) -> Run:
+    """Change a locked run; fields of the table have the names of the struct's, but for counts and warnings."""
+    row = await tx.first(update(runs).where(runs.c.run_id == run.run_id).values(**values).returning(runs))
+    assert row is not None, "the run is locked"
+    return to_run(row)
+
+
+async def finish(tx: Tx, run: Run) -> Run | None:
+    """End a run that is locked and has nothing more to come; the ended run, None where it did not end now."""
+    status = final_status(run)
+    if status is None or run.ended:
+        return None
+    seconds = (tx.now - run.created_at).total_seconds()
+    tx.committed.append(functools.partial(metrics.run_ended, run.flow, status, seconds))
+    return await change(tx, run, status=status, finished_at=tx.now)
+
+
+async def advance(tx: Tx, run: Run) -> tuple[Run, tuple[Unsent, ...]]:
+    """Take a locked run as far as it goes: once everything is read and registered, held rows are to be joined (their
+    message comes once), else the run may end.
+    """
+    if run.ended or not run.read_complete or run.pages_done < run.pages:
+        return run, ()
+    if not run.joining:
+        return await finish(tx, run) or run, ()
+    if await tx.value(select(held_rows.c.id).where(held_rows.c.run_id == run.run_id).limit(1)) is None:
+        joined = await change(tx, run, joining=False)
+        return await finish(tx, joined) or joined, ()
+    first = update(runs).where(runs.c.run_id == run.run_id, runs.c.join_sent.is_(False)).values(join_sent=True)
+    if not await tx.count(first):
+        return run, ()
+    return run, (await post(tx, messages.RunRead(run.run_id, run.flow, run.version)),)

@@ -1,0 +1,114 @@
+"""A run as a record of the table `runs`, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row as SqlRow
+
+from imageflow.model.row import STATES
+from imageflow.model.run import Counts, Run, Trigger
+from imageflow.store.tables import runs
+from imageflow.store.text import clean, to_json
+
+ACTIVE = runs.c.finished_at.is_(None)
+"""The run has not ended. The words are those of the index `runs_active`."""
+WAITING = (ACTIVE, runs.c.status == "queued", runs.c.released.is_(False))
+"""The run has not begun: another one of its flow may be active."""
+
+COUNTED = (
+    runs.c.run_id,
+    runs.c.flow,
+    runs.c.version,
+    runs.c.status,
+    runs.c.created_at,
+    runs.c.pages,
+    runs.c.pages_done,
+    runs.c.read_complete,
+    runs.c.joining,
+    runs.c.error,
+    runs.c.total,
+    runs.c.written,
+    runs.c.unchanged,
+    runs.c.superseded,
+    runs.c.failed,
+)
+"""What `final_status` and the metrics of a run's end need. Settling, the hot path, reads no more: a run's trigger may list
+thousands of identifiers."""
+
+_decode_trigger = msgspec.json.Decoder(Trigger).decode
+_decode_warnings = msgspec.json.Decoder(tuple[str, ...]).decode
+_UNKNOWN = Trigger("person")
+
+
+def run_values(run: Run) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "flow": run.flow,
+        "version": run.version,
+        "triggered": to_json(run.trigger),
+        "status": run.status,
+        "created_at": run.created_at,
+        "started_at": run.started_at,
+        "finished_at": run.finished_at,
+        "since": run.since,
+        "until": run.until,
+        "cursor": clean(run.cursor),
+        "pages": run.pages,
+        "pages_done": run.pages_done,
+        "read_complete": run.read_complete,
+        "joining": run.joining,
+        "error": clean(run.error),
+        "error_stage": run.error_stage,
+        "total": run.counts.total,
+        "warnings": to_json(run.warnings),
+        "join_sent": False,
+        **{state: getattr(run.counts, state) for state in STATES},
+    }
+
+
+def to_run(row: SqlRow[Any]) -> Run:
+    return Run(
+        run_id=row.run_id,
+        flow=row.flow,
+        version=row.version,
+        trigger=_decode_trigger(row.triggered),
+        status=row.status,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        since=row.since,
+        until=row.until,
+        cursor=row.cursor,
+        pages=row.pages,
+        pages_done=row.pages_done,
+        read_complete=row.read_complete,
+        joining=row.joining,
+        error=row.error,
+        error_stage=row.error_stage,
+        counts=_counts(row),
+        warnings=_decode_warnings(row.warnings),
+    )
+
+
+def counted_run(row: SqlRow[Any]) -> Run:
+    """The fields of a run that COUNTED has; the others are placeholders."""
+    return Run(
+        run_id=row.run_id,
+        flow=row.flow,
+        version=row.version,
+        trigger=_UNKNOWN,
+        status=row.status,
+        created_at=row.created_at,
+        pages=row.pages,
+        pages_done=row.pages_done,
+        read_complete=row.read_complete,
+        joining=row.joining,
+        error=row.error,
+        counts=_counts(row),
+    )
+
+
+def _counts(row: SqlRow[Any]) -> Counts:
+    return Counts(row.total, row.written, row.unchanged, row.superseded, row.failed)

@@ -1,0 +1,320 @@
+"""Settling: rows get their log, the ledger learns what was written, runs count. The writers' hot path.
+
+One call settles a whole chunk in a few statements; on PostgreSQL in one, so in one round trip.
+
+Settling is fenced by the claim's token:
+
+1. A write enters the ledger even if its claim was lost, unless a newer version is entered already.
+2. When a claim is taken over from a dead owner, the digest is set to NULL (claims.py).
+3. If the first owner then settles after all, both wrote at the same time and nobody can tell which request came last:
+   the digest is NULL again, unless the late writer finds its own digest there.
+
+Locks are taken in one order everywhere: entries of the ledger by product, then rows, then runs. Every batch is sorted,
+so two writers whose batches overlap wait for each other and never deadlock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from sqlalchemy import ARRAY, BigInteger, column, select, text
+from sqlalchemy import Row as SqlRow
+from sqlalchemy.exc import IntegrityError
+
+from imageflow.model.row import STATES, Row, RowLog, digest_of
+from imageflow.model.run import Run
+from imageflow.store.batch import Batch, BatchStatement
+from imageflow.store.claims import NOW
+from imageflow.store.database import Tx
+from imageflow.store.ledger import LedgerEntry
+from imageflow.store.row_record import LOG_COLUMNS, LOGGED_ALIKE, log_values, unchanged_values
+from imageflow.store.run_progress import finish
+from imageflow.store.run_record import COUNTED, counted_run
+from imageflow.store.tables import runs
+from imageflow.store.text import keyed
+from imageflow.store.transaction import Sql, writes
+
+T = TypeVar("T")
+
+_ENTRIES = Batch(
+    "entries",
+    alike=("domain", "run_id"),
+    domain="text",
+    product="text",
+    version="bigint",
+    digest="text",
+    run_id="text",
+    number="bigint",
+)
+_LOGS = Batch("logs", alike=LOGGED_ALIKE, **LOG_COLUMNS)
+_UNCHANGED = Batch("logs", alike=LOGGED_ALIKE, **LOG_COLUMNS, digest="text")
+
+_LOG_AGAIN = f"""
+    ON CONFLICT (run_id, number) DO UPDATE SET
+        {", ".join(f"{c} = excluded.{c}" for c in [*list(LOG_COLUMNS)[2:], "settled_at"])}
+    WHERE r.state = 'retrying'
+"""
+"""What becomes of rows that have a log. Without it, PostgreSQL inserts in two thirds of the time, and refuses those."""
+_LOG_INTO = f"""
+    INSERT INTO rows AS r ({", ".join(LOG_COLUMNS)}, settled_at)
+    SELECT {", ".join(f"logs.{column}" for column in LOG_COLUMNS)}, :now
+"""
+_LOGGED = "RETURNING run_id, state"
+_LOG = f"{_LOG_INTO} FROM {{logs}} WHERE true {_LOG_AGAIN} {_LOGGED}"
+# An upsert of entries that are there: joined with a batch, SQLite may read the whole ledger for each of its rows.
+_SKIP = """
+    INSERT INTO ledger AS l (domain, product, version, digest, run_id, number)
+    SELECT :domain, logs.product, logs.version, logs.digest, logs.run_id, logs.number FROM {logs}
+    WHERE logs.digest = (SELECT k.digest FROM ledger AS k WHERE k.domain = :domain AND k.product = logs.product)
+    ON CONFLICT (domain, product) DO UPDATE SET
+        version = excluded.version, run_id = excluded.run_id, number = excluded.number
+    WHERE l.digest = excluded.digest AND l.version < excluded.version AND l.claim_token IS NULL
+    RETURNING number
+"""
+_SAME = """
+    UPDATE ledger AS l SET version = same.version, run_id = same.run_id, number = same.number
+    FROM (
+        SELECT logs.*, known.place FROM {logs} CROSS JOIN LATERAL (
+            SELECT k.ctid AS place FROM ledger AS k
+            WHERE k.domain = :domain AND k.product = logs.product
+                AND k.digest = logs.digest AND k.version < logs.version AND k.claim_token IS NULL
+            OFFSET 0
+        ) AS known
+    ) AS same
+    WHERE l.ctid = same.place
+        AND (l.digest = same.digest AND l.version < same.version AND l.claim_token IS NULL) = (same.place IS NOT NULL)
+    RETURNING same.*
+"""
+"""What _SKIP does, in half of the time, given _ROW_BY_ROW. OFFSET makes PostgreSQL look up row by row, in the order of the
+batch; what it thinks of how many entries there are must not matter: a ledger grows faster than it is analysed. The
+conditions come twice because an entry may have changed when it is locked, and are compared with something always true
+so that nobody guesses how few entries meet them."""
+_ROW_BY_ROW = text(
+    "SELECT set_config('plan_cache_mode', 'force_generic_plan', true),"
+    " set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),"
+    " set_config('enable_mergejoin', 'off', true), set_config('enable_memoize', 'off', true)"
+)
+"""No choice is left: the plan is made once for each connection, and must be right for a ledger of any size."""
+_ENTER = """
+    INSERT INTO ledger AS l (domain, product, version, digest, run_id, number)
+    SELECT entries.domain, entries.product, entries.version, entries.digest, entries.run_id, entries.number
+    FROM {entries} WHERE true
+    ON CONFLICT (domain, product) DO UPDATE SET
+        version = CASE WHEN excluded.version >= l.version THEN excluded.version ELSE l.version END,
+        digest = CASE
+            WHEN l.claim_token = :token AND excluded.version < 0 THEN l.digest
+            WHEN l.claim_token = :token AND l.claim_version IS NOT NULL OR excluded.digest = l.digest THEN excluded.digest
+        END,
+        run_id = CASE WHEN excluded.version >= l.version THEN COALESCE(excluded.run_id, l.run_id) ELSE l.run_id END,
+        number = CASE WHEN excluded.version >= l.version THEN COALESCE(excluded.number, l.number) ELSE l.number END,
+        claim_token = CASE WHEN l.claim_token = :token THEN NULL ELSE l.claim_token END,
+        claim_owner = CASE WHEN l.claim_token = :token THEN NULL ELSE l.claim_owner END,
+        claim_version = CASE WHEN l.claim_token = :token THEN l.claim_version END
+    WHERE excluded.version >= 0 OR l.claim_token = :token
+"""
+"""What was written without the claim was written beside another's writes: which of them came last nobody knows, so no
+digest is known either, unless the late one finds its own set there. Nor is it once the other is done: its claim has lost its version by
+then."""
+_COUNTED = ", ".join(f"runs.{column.name}" for column in COUNTED)
+_LOG_ALONE = BatchStatement(_LOG, _LOGS, typed=[NOW])
+_ENTER_ALONE = BatchStatement(_ENTER, _ENTRIES)
+_COUNT = BatchStatement(
+    f"""
+    UPDATE runs SET {", ".join(f"{state} = {state} + :{state}" for state in STATES)}
+    WHERE run_id = :run_id RETURNING {_COUNTED}
+    """,  # noqa: S608 - columns of our own
+    returns=COUNTED,
+)
+_COUNT_LOGGED = f"""
+    counted AS (
+        SELECT run_id, {", ".join(f"count(*) FILTER (WHERE state = '{state}') AS {state}" for state in STATES)}
+        FROM logged GROUP BY run_id
+    )
+    UPDATE runs SET {", ".join(f"{state} = runs.{state} + counted.{state}" for state in STATES)}
+    FROM counted WHERE runs.run_id = counted.run_id RETURNING {_COUNTED}
+"""  # noqa: S608 - columns of our own
+
+
+def _settling(again: str = "") -> BatchStatement:
+    after = "(SELECT count(*) FROM entered) >= 0"
+    return BatchStatement(
+        f"""
+        WITH entered AS ({_ENTER} RETURNING 1),
+        logged AS ({_LOG_INTO} FROM {{logs}} WHERE {after} {again} {_LOGGED}), {_COUNT_LOGGED}
+        """,
+        _LOGS,
+        _ENTRIES,
+        typed=[NOW],
+        returns=COUNTED,
+    )
+
+
+def _skipping(again: str, logged: str) -> BatchStatement:
+    return BatchStatement(
+        f"""
+        WITH same AS ({_SAME}), logged AS ({_LOG_INTO.replace("logs.", "same.")} FROM same WHERE true {again})
+        SELECT array_agg(number) AS skipped, {logged} AS logged FROM same
+        """,  # noqa: S608 - columns of our own
+        _UNCHANGED,
+        typed=[NOW],
+        returns=(column("skipped", ARRAY(BigInteger)), column("logged", BigInteger)),
+    )
+
+
+_SETTLE, _SETTLE_NEW = _settling(_LOG_AGAIN), _settling()
+_SKIP_ALONE = BatchStatement(_SKIP, _UNCHANGED)
+_SKIP_AND_LOG = _skipping(f"{_LOG_AGAIN} RETURNING 1", "(SELECT count(*) FROM logged)")
+_SKIP_AND_LOG_NEW = _skipping("", "count(*)")
+"""That all of them are logged goes without saying: to have PostgreSQL return what it inserts costs a tenth."""
+
+
+class Skipped(NamedTuple):
+    """The numbers of the rows that were settled as unchanged, and the runs that ended by it."""
+
+    rows: frozenset[int]
+    ended: list[Run]
+
+
+class SettlingSql(Sql):
+    """The methods of the store about settling."""
+
+    async def skip(self, domain: str, run_id: str, rows: Sequence[Row]) -> Skipped:
+        """Settle rows of a run as unchanged where the ledger has this very image set for the product by an older row, and
+        nobody holds a claim on it: at once what `claim` and `settle` do. All others are left as they are. Only rows that
+        are written to a SKU, each product once.
+        """
+        return await _new_first(rows, functools.partial(self._skip, domain, run_id, rows))
+
+    @writes
+    async def _skip(self, tx: Tx, domain: str, run_id: str, rows: Sequence[Row], *, new: bool) -> Skipped:
+        known = sorted((row for row in rows if row.product == keyed(row.product)), key=lambda row: row.product)
+        if not known:
+            return Skipped(frozenset(), [])
+        records = [(*unchanged_values(run_id, row), digest_of(row)) for row in known]
+        if tx.postgresql:
+            await tx.execute(_ROW_BY_ROW)
+            statement = _SKIP_AND_LOG_NEW if new else _SKIP_AND_LOG
+            [found] = await tx.all(*statement.bind(tx, records, domain=domain, now=tx.now))
+            skipped = frozenset(found.skipped or ())
+            changed = await _count(tx, run_id, unchanged=found.logged)
+        else:
+            skipped = frozenset(row.number for row in await tx.all(*_SKIP_ALONE.bind(tx, records, domain=domain)))
+            changed = await _log_stepwise(tx, [unchanged_values(run_id, row) for row in known if row.row in skipped])
+        return Skipped(skipped, await _finish(tx, changed))
+
+    async def settle(
+        self,
+        token: str,
+        logs: Sequence[RowLog],
+        *,
+        written: Sequence[LedgerEntry] = (),
+        release: Sequence[tuple[str, str]] = (),
+    ) -> list[Run]:
+        """Log rows, enter what is now on Omnitron in the ledger (never an older version over a newer one, and without a
+        digest where the token lost its claim), end the token's claims on `release` (domain, product) and on what was
+        written, and count on the runs: each row once, however often it is settled; a row being retried changes in place.
+        Returns runs that ended by it.
+        """
+        return await _new_first(logs, functools.partial(self._settle, token, logs, written, release))
+
+    @writes
+    async def _settle(
+        self,
+        tx: Tx,
+        token: str,
+        logs: Sequence[RowLog],
+        written: Sequence[LedgerEntry],
+        release: Sequence[tuple[str, str]],
+        *,
+        new: bool,
+    ) -> list[Run]:
+        return await settle(tx, token, logs, written, release, new=new)
+
+
+async def _new_first(logs: Sequence[Row | RowLog], work: Callable[..., Awaitable[T]]) -> T:
+    """Take rows for new ones that were never tried before; where one of them has a log all the same, look."""
+    if not any(log.tries for log in logs):
+        with contextlib.suppress(IntegrityError):
+            return await work(new=True)
+    return await work(new=False)
+
+
+async def settle(
+    tx: Tx,
+    token: str,
+    logs: Sequence[RowLog],
+    written: Sequence[LedgerEntry] = (),
+    release: Sequence[tuple[str, str]] = (),
+    *,
+    new: bool = False,
+) -> list[Run]:
+    """See Store.settle. Runs are locked in the order of their ids where there are several. `new`: no row has a log yet;
+    raises IntegrityError where one has.
+    """
+    rows = _sorted_logs(logs)
+    entries = _entries(written, release)
+    run_ids = sorted({row[0] for row in rows})
+    if len(run_ids) > 1:
+        in_order = select(runs.c.run_id).where(runs.c.run_id.in_(run_ids)).order_by(runs.c.run_id)
+        await tx.execute(in_order.with_for_update())
+    if tx.postgresql:
+        statement = _SETTLE_NEW if new else _SETTLE
+        changed = await tx.all(*statement.bind(tx, rows, entries, token=token, now=tx.now))
+    else:
+        changed = await _settle_stepwise(tx, token, rows, entries)
+    return await _finish(tx, changed)
+
+
+async def _finish(tx: Tx, changed: Sequence[SqlRow[Any]]) -> list[Run]:
+    """End the runs, of those whose counts changed, that have nothing more to come."""
+    ended = [await finish(tx, counted_run(row)) for row in changed]
+    return [run for run in ended if run is not None]
+
+
+async def _settle_stepwise(
+    tx: Tx, token: str, rows: list[tuple[Any, ...]], entries: list[tuple[Any, ...]]
+) -> list[SqlRow[Any]]:
+    """SQLite has no INSERT within WITH."""
+    if entries:
+        await tx.execute(*_ENTER_ALONE.bind(tx, entries, token=token))
+    return await _log_stepwise(tx, rows)
+
+
+async def _log_stepwise(tx: Tx, rows: list[tuple[Any, ...]]) -> list[SqlRow[Any]]:
+    """Log rows and count them on their runs; the runs as they are then."""
+    counts: dict[str, Counter[str]] = {}
+    for row in await tx.all(*_LOG_ALONE.bind(tx, rows, now=tx.now)) if rows else ():
+        counts.setdefault(row.run_id, Counter())[row.state] += 1
+    changed: list[SqlRow[Any]] = []
+    for run_id, moved in counts.items():
+        changed += await _count(tx, run_id, **moved)
+    return changed
+
+
+async def _count(tx: Tx, run_id: str, **moved: int) -> Sequence[SqlRow[Any]]:
+    """Count rows, by state, on their run; the run as it is then, or nothing where nothing moved."""
+    if not any(moved.values()):
+        return ()
+    return await tx.all(*_COUNT.bind(tx, run_id=run_id, **(dict.fromkeys(STATES, 0) | moved)))
+
+
+def _sorted_logs(logs: Sequence[RowLog]) -> list[tuple[Any, ...]]:
+    """Values of the batch by (run, row); of one row that is settled twice, the first log."""
+    first = {(log.run_id, log.row): log for log in reversed(logs)}
+    return [log_values(first[key]) for key in sorted(first)]
+
+
+def _entries(written: Sequence[LedgerEntry], release: Sequence[tuple[str, str]]) -> list[tuple[Any, ...]]:
+    """Values of the batch by product: what was written (of one product, the newest), and what is only released."""
+    entries: dict[tuple[str, str], tuple[Any, ...]] = {}
+    for domain, product in release:
+        key = (domain, keyed(product))
+        entries[key] = (*key, -1, None, None, None)
+    for item in sorted(written, key=lambda entry: entry.version):
+        key = (item.domain, keyed(item.product))
+        entries[key] = (*key, item.version, item.digest, item.run_id, item.row)
+    return [entries[key] for key in sorted(entries)]
