@@ -30,7 +30,7 @@ from imageflow.read import request
 from imageflow.read.reader import Reader
 from imageflow.runtime import service
 from imageflow.runtime.outbox_publisher import OutboxPublisher
-from imageflow.runtime.service import Service, Stage
+from imageflow.runtime.service import M, Service, Stage
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.schedule.alarm_watcher import AlarmWatcher
 from imageflow.schedule.fetch import MissingFetcher
@@ -224,7 +224,12 @@ class _Parts:
         reader = Reader(s.store, s.broker, s.publisher, s.clock, s.environ, transport, omnitron)
         self._stage(
             Stage(
-                "reader", READ_PREFETCH, lambda _: [messages.READ_QUEUE], lambda m, _: reader.handle(m), reader.give_up
+                "reader",
+                READ_PREFETCH,
+                lambda _: [messages.READ_QUEUE],
+                service.decoder(messages.ReadPage),
+                reader.handle,
+                reader.give_up,
             )
         )
 
@@ -237,7 +242,8 @@ class _Parts:
                 "transformer",
                 TRANSFORM_PREFETCH,
                 lambda flows: [messages.transform_queue(flow.name) for flow in flows],
-                lambda m, _: transformer.handle(m),
+                service.decoder(messages.PageRead, messages.RunRead),
+                transformer.handle,
                 transformer.give_up,
             )
         )
@@ -255,7 +261,8 @@ class _Parts:
                 "writer",
                 WRITE_PREFETCH,
                 writing.queues,
-                lambda m, _: writer.handle(m),
+                service.decoder(messages.RowsReady),
+                writer.handle,
                 writer.give_up,
                 wind_up=writer.wind_up,
             )
@@ -269,7 +276,7 @@ class _Parts:
         self.gateway = Gateway(s.store, s.broker, s.publisher, s.clock, key, ready=self.problems, tools=tools)
         self._stage(OutboundQueue(Outbound(s.store, s.broker, s.publisher, s.clock)).stage)
 
-    def _stage(self, stage: Stage) -> None:
+    def _stage(self, stage: Stage[M]) -> None:
         self.runs.append(Service(stage, self.substrate.store, self.substrate.broker).run)
 
 

@@ -45,6 +45,8 @@ class Published(NamedTuple):
     encoding: str
     ndjson: bool
     key: str | None
+    run_id: str = ""
+    """There is none yet."""
 
 
 def published(delivery: Delivery) -> Published:
@@ -86,11 +88,11 @@ class OutboundQueue:
         self._turns: dict[str, _Turn] = {}
 
     @property
-    def stage(self) -> Stage:
+    def stage(self) -> Stage[Published]:
         """What `Service` runs."""
-        return Stage("outbound", PREFETCH, lambda _: [OUTBOUND_QUEUE], self._handle, self._give_up, published)
+        return Stage("outbound", PREFETCH, lambda _: [OUTBOUND_QUEUE], published, self._handle, self._give_up)
 
-    async def _handle(self, message: Published, _again: bool) -> None:
+    async def _handle(self, message: Published) -> None:
         """Accept a message. Raises MessageError where it is refused for good, Postponed while the flow's queue is full."""
         async with self._turn(message.flow):
             for _ in range(AWAY_TRIES):

@@ -1,15 +1,6 @@
-"""A service: consumes its stage's queues, hands each message to the stage, settles the delivery.
+"""A service: consumes its stage's queues, has the stage handle each message, and settles the delivery.
 
-What ends a loan:
-
-    handled                            ack
-    Postponed                          comes again after its pause; counts as nothing
-    queue or database away             comes again soon; counts as nothing
-    an error nobody foresaw            comes again on the ladder; after FAILURE_LIMIT the stage gives up on it
-    lent CRASH_LIMIT times in vain     the stage gives up on it: it takes workers down
-    MessageError: it cannot be used    parked, with the reason
-
-To give up is to settle what the message holds as failed, with the reason: nothing is lost, every run ends.
+What becomes of a delivery is decided in settlement.py. Nothing that a stage raises ends the service.
 """
 
 from __future__ import annotations
@@ -19,88 +10,123 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import structlog
 
 from imageflow.broker import Broker, Delivery, attempts
 from imageflow.errors import BrokerError, ImageFlowError, MessageError, Postponed, StoreError
-from imageflow.model import messages, retry_ladder
+from imageflow.model import messages
 from imageflow.model.flow import Flow
 from imageflow.runtime.outbox_publisher import OutboxPublisher
+from imageflow.runtime.settlement import (
+    AWAY_PAUSE_SECONDS,
+    Ack,
+    Facts,
+    GiveUp,
+    Park,
+    Requeue,
+    Retry,
+    Settlement,
+    after_giving_up,
+    before_handling,
+    decide,
+    undecodable,
+)
 from imageflow.store import Store
 from imageflow.telemetry import message_headers, metrics, tracing
 
 log = structlog.get_logger()
 
-FAILURE_LIMIT = 6
-CRASH_LIMIT = 8
-AWAY_PAUSE_SECONDS = 2.0
 DISCOVERY_SECONDS = 1.0
 SWEEP_SECONDS = 2.0
 
 
-def decoded(delivery: Delivery) -> Any:
-    """A message of our own."""
-    return messages.decode(delivery.body)
+class Message(Protocol):
+    """What a stage handles: something about a flow, and about a run where there is one (else an empty text)."""
+
+    @property
+    def run_id(self) -> str: ...
+
+    @property
+    def flow(self) -> str: ...
 
 
-class Stage(NamedTuple):
-    """A step of the pipeline: which queues it takes from (given the flows there are), how many messages of each it may
-    have on loan, what it does with one, and what a delivery is read as. `handle` is told whether the message was seen
-    before. Who raises MessageError has the delivery parked. `wind_up` asks to come to an end soon, in good order, with what
-    is being handled, because the service stops."""
+M = TypeVar("M", bound=Message)
+
+
+class Stage(NamedTuple, Generic[M]):
+    """A step of the pipeline.
+
+    `queues` names the queues to consume, given the flows there are; `prefetch` deliveries of each may be unacknowledged.
+    `decode` reads a delivery; `handle` returns when everything derived from the message is durable; `give_up` settles
+    what the message holds as failed, with a reason. All three may raise MessageError: the delivery is parked then.
+    `wind_up` asks the stage to start no new work, because the service stops.
+    """
 
     name: str
     prefetch: int
     queues: Callable[[Sequence[Flow]], list[str]]
-    handle: Callable[[Any, bool], Awaitable[None]]
-    give_up: Callable[[Any, str], Awaitable[None]]
-    decode: Callable[[Delivery], Any] = decoded
+    decode: Callable[[Delivery], M]
+    handle: Callable[[M], Awaitable[None]]
+    give_up: Callable[[M, str], Awaitable[None]]
     wind_up: Callable[[], None] | None = None
 
 
-class Service:
+def decoder(*kinds: type[M]) -> Callable[[Delivery], M]:
+    """Reads a delivery as a message of one of these kinds. Raises MessageError for anything else."""
+
+    def decode(delivery: Delivery) -> M:
+        message = messages.decode(delivery.body)
+        if not isinstance(message, kinds):
+            raise MessageError(f"a message {type(message).__name__} does not belong in the queue {delivery.queue}")
+        return message
+
+    return decode
+
+
+class Service(Generic[M]):
     """Runs one stage until it is asked to stop."""
 
-    def __init__(self, stage: Stage, store: Store, broker: Broker) -> None:
+    def __init__(self, stage: Stage[M], store: Store, broker: Broker) -> None:
         self._stage = stage
         self._store = store
         self._broker = broker
         self._log = log.bind(service=stage.name)
-        self._in_hand: set[asyncio.Task[None]] = set()
-        self._lanes: dict[str, asyncio.Task[None]] = {}
+        self._handlers: set[asyncio.Task[None]] = set()
+        self._consumers: dict[str, asyncio.Task[None]] = {}
 
     async def run(self, stop: asyncio.Event, stop_seconds: float) -> None:
-        """Work until `stop` is set; then take nothing more and finish what is in hand. After half of `stop_seconds` the
-        stage is asked to wind up, after three quarters the rest is handed back."""
+        """Work until `stop` is set; then take no more deliveries and finish those that were taken. After half of
+        `stop_seconds` the stage is asked to wind up; after three quarters the rest is requeued.
+        """
         async with asyncio.TaskGroup() as handlers:
-            async with asyncio.TaskGroup() as lanes:
-                discovery = lanes.create_task(self._discover(lanes, handlers))
+            async with asyncio.TaskGroup() as consumers:
+                discovery = consumers.create_task(self._discover(consumers, handlers))
                 await stop.wait()
                 discovery.cancel()
-                for lane in list(self._lanes.values()):
-                    lane.cancel()
+                for consumer in list(self._consumers.values()):
+                    consumer.cancel()
             await self._finish(stop_seconds)
 
-    async def _discover(self, lanes: asyncio.TaskGroup, handlers: asyncio.TaskGroup) -> None:
-        """Start a lane for each queue as flows appear."""
+    async def _discover(self, consumers: asyncio.TaskGroup, handlers: asyncio.TaskGroup) -> None:
+        """Start a consumer for each queue as flows appear."""
         while True:
             with contextlib.suppress(StoreError):
                 for queue in self._stage.queues(await self._store.flows()):
-                    if queue not in self._lanes:
-                        self._lanes[queue] = lanes.create_task(self._lane(queue, handlers), name=queue)
+                    if queue not in self._consumers:
+                        self._consumers[queue] = consumers.create_task(self._consume(queue, handlers), name=queue)
             await asyncio.sleep(DISCOVERY_SECONDS)
 
-    async def _lane(self, queue: str, handlers: asyncio.TaskGroup) -> None:
+    async def _consume(self, queue: str, handlers: asyncio.TaskGroup) -> None:
         async with self._broker.consume(queue, prefetch=self._stage.prefetch) as deliveries:
             async for delivery in deliveries:
-                task = handlers.create_task(self._settle(delivery))
-                self._in_hand.add(task)
-                task.add_done_callback(self._in_hand.discard)
+                task = handlers.create_task(self._take(delivery))
+                self._handlers.add(task)
+                task.add_done_callback(self._handlers.discard)
 
     async def _finish(self, stop_seconds: float) -> None:
-        late = await _late(self._in_hand, stop_seconds * 0.5)
+        late = await _late(self._handlers, stop_seconds * 0.5)
         if late and self._stage.wind_up is not None:
             self._stage.wind_up()
         late = await _late(late, stop_seconds * 0.25)
@@ -111,95 +137,111 @@ class Service:
                 "stopped with work in hand", deliveries=len(late), note="they are handed back and repeated"
             )
 
-    async def _settle(self, delivery: Delivery) -> None:
+    # one delivery ----------------------------------------------------------------------------------------------------
+
+    async def _take(self, delivery: Delivery) -> None:
+        """Handle a delivery and settle it; on cancellation requeue it."""
         origin = message_headers.of(delivery.headers)
         flow = messages.flow_of(delivery.queue)
         with message_headers.handling(origin), metrics.LOANS.holding(self._stage.name, flow, origin.published):
-            await self._settled(delivery)
+            try:
+                outcome, flow = await self._read(delivery, flow)
+            except asyncio.CancelledError:
+                await _quietly(delivery.requeue())
+                raise
+            metrics.DELIVERIES.labels(self._stage.name, flow, outcome).inc()
 
-    async def _settled(self, delivery: Delivery) -> None:
-        try:
-            outcome, flow = await self._work(delivery)
-        except BrokerError as away:
-            self._log.warning("queue away", queue=delivery.queue, error=str(away))
-            await asyncio.sleep(AWAY_PAUSE_SECONDS)
-            await _quietly(delivery.requeue())
-            outcome, flow = "handed_back", messages.flow_of(delivery.queue)
-        except asyncio.CancelledError:
-            await _quietly(delivery.requeue())
-            raise
-        metrics.DELIVERIES.labels(self._stage.name, flow, outcome).inc()
-
-    async def _work(self, delivery: Delivery) -> tuple[str, str]:
-        """What became of the delivery, and the flow it was of."""
+    async def _read(self, delivery: Delivery, flow: str) -> tuple[str, str]:
+        """Returns the outcome, and the flow: that of the queue, or else of the message."""
         try:
             message = self._stage.decode(delivery)
-            return await self._decoded(delivery, message)
-        except MessageError as error:
-            self._log.error("message parked", queue=delivery.queue, error=str(error))
-            await delivery.park(str(error))
-            return "parked", messages.flow_of(delivery.queue)
+        except Exception as error:  # whatever is wrong with a message, it ends nothing but the message
+            return await self._settle(delivery, undecodable(error)), flow
+        known = message.flow if message.run_id else flow  # without a run it is a stranger's, who may name any flow
+        return await self._traced(delivery, message, known), known
 
-    async def _decoded(self, delivery: Delivery, message: Any) -> tuple[str, str]:
-        run, flow = getattr(message, "run_id", None) or "", message.flow or ""
+    async def _traced(self, delivery: Delivery, message: M, flow: str) -> str:
         began = time.monotonic()
         with (
-            structlog.contextvars.bound_contextvars(**_about(run, flow)),
-            tracing.span(self._stage.name, run, flow, delivery.headers, **_details(message)),
+            structlog.contextvars.bound_contextvars(**_about(message)),
+            tracing.span(self._stage.name, message.run_id, message.flow, delivery.headers, **_details(message)),
         ):
-            outcome = await self._attempt(delivery, message)
+            outcome = await self._settle(delivery, await self._handle(delivery, message))
             tracing.note(outcome=outcome)
-        known = flow if run else messages.flow_of(delivery.queue)  # a stranger's post may name any flow
-        metrics.HANDLING_SECONDS.labels(self._stage.name, known).observe(time.monotonic() - began)
-        return outcome, known
+        if outcome != Requeue.outcome:  # its pause is no handling
+            metrics.HANDLING_SECONDS.labels(self._stage.name, flow).observe(time.monotonic() - began)
+        return outcome
 
-    async def _attempt(self, delivery: Delivery, message: Any) -> str:
-        if delivery.deliveries >= CRASH_LIMIT:
-            why = f"it was taken {delivery.deliveries} times and never finished"
-            return await self._give_up(delivery, message, why)
-        failures = attempts(delivery.headers)
+    async def _handle(self, delivery: Delivery, message: M) -> Settlement:
+        """Have the stage handle the message, or give up on it."""
+        facts = Facts(delivery.deliveries, attempts(delivery.headers))
+        decision: Settlement | GiveUp | None = before_handling(facts)
+        if decision is None:
+            error = await _raised(self._stage.handle(message))
+            decision = decide(error, facts)
+            self._report(delivery, error, decision, facts.failures + 1)
+        if isinstance(decision, GiveUp):
+            reason = decision.reason
+            self._log.error("gave up on a message", queue=delivery.queue, reason=reason)
+            error = await _raised(self._stage.give_up(message, reason))
+            decision = after_giving_up(error, reason)
+            self._report(delivery, error, decision, facts.failures + 1)
+        return decision
+
+    def _report(
+        self, delivery: Delivery, error: Exception | None, decision: Settlement | GiveUp, failures: int
+    ) -> None:
+        """Log an error of the stage, as what was decided on it."""
+        if error is None or isinstance(error, (Postponed, MessageError)):
+            return
+        match decision:
+            case Requeue():
+                self._log.warning("queue away", queue=delivery.queue, error=str(error))
+            case Retry(counts=False):
+                what = "database away" if isinstance(error, StoreError) else "queue full"
+                self._log.warning(what, error=str(error))
+            case _:
+                self._log.error("unexpected error", failures=failures, exc_info=error)
+
+    async def _settle(self, delivery: Delivery, how: Settlement) -> str:
+        """Settle a delivery; returns the outcome. Where the queue is away, the delivery is requeued."""
         try:
-            await self._stage.handle(message, delivery.deliveries > 0 or failures > 0)
-        except Postponed as later:
-            await delivery.retry(later.retry_after or 1.0, failed=False)
-            return "postponed"
-        except StoreError as away:
-            self._log.warning("database away", error=str(away))
-            await delivery.retry(AWAY_PAUSE_SECONDS, failed=False)
-            return "postponed"
-        except (BrokerError, MessageError):
-            raise
-        except Exception as error:
-            self._log.exception("unexpected error", failures=failures + 1)
-            if failures + 1 >= FAILURE_LIMIT:
-                return await self._give_up(delivery, message, f"unexpected error: {type(error).__name__}: {error}")
-            await delivery.retry(retry_ladder.delay(failures + 1))
-            return "failed"
-        await delivery.ack()
-        return "done"
+            await self._settled(delivery, how)
+        except BrokerError as error:
+            self._log.warning("queue away", queue=delivery.queue, error=str(error))
+            how = Requeue(AWAY_PAUSE_SECONDS)
+            await self._settled(delivery, how)
+        return how.outcome
 
-    async def _give_up(self, delivery: Delivery, message: Any, reason: str) -> str:
-        self._log.error("gave up on a message", queue=delivery.queue, reason=reason)
-        try:
-            await self._stage.give_up(message, reason)
-        except (StoreError, Postponed):
-            await delivery.retry(AWAY_PAUSE_SECONDS, failed=False)
-            return "postponed"
-        except MessageError:
-            raise
-        except ImageFlowError as error:
-            await delivery.park(f"{reason}; and it cannot be settled: {error}")
-            return "parked"
-        await delivery.ack()
-        return "gave_up"
+    async def _settled(self, delivery: Delivery, how: Settlement) -> None:
+        match how:
+            case Ack():
+                await delivery.ack()
+            case Retry(delay, counts):
+                await delivery.retry(delay, failed=counts)
+            case Park(reason):
+                self._log.error("message parked", queue=delivery.queue, error=reason)
+                await delivery.park(reason)
+            case Requeue(after):
+                await asyncio.sleep(after)
+                await _quietly(delivery.requeue())
 
 
-def _about(run: str, flow: str) -> dict[str, str]:
+async def _raised(work: Awaitable[None]) -> Exception | None:
+    """What the work raised, as a value."""
+    try:
+        await work
+    except Exception as error:  # whatever a stage raises is decided on, and ends nothing else
+        return error
+    return None
+
+
+def _about(message: Message) -> dict[str, str]:
     """What log lines say of a message."""
-    return {name: value for name, value in (("run", run), ("flow", flow)) if value}
+    return {name: value for name, value in (("run", message.run_id), ("flow", message.flow)) if value}
 
 
-def _details(message: Any) -> dict[str, int]:
+def _details(message: Message) -> dict[str, int]:
     """What a span says of a message."""
     if isinstance(message, messages.RowsReady):
         return {"rows": len(message.rows)}
@@ -207,12 +249,12 @@ def _details(message: Any) -> dict[str, int]:
 
 
 async def _late(tasks: Collection[asyncio.Task[None]], seconds: float) -> set[asyncio.Task[None]]:
-    """Those of the tasks that are not done by then."""
+    """The tasks that are not done after `seconds`."""
     return (await asyncio.wait(tasks, timeout=seconds))[1] if tasks else set()
 
 
 async def sweep(publisher: OutboxPublisher) -> None:
-    """Publish what a crash or an absent broker left in the outbox, for ever."""
+    """Publish again and again what a crash or an absent broker left in the outbox. Never returns."""
     while True:
         with contextlib.suppress(StoreError, BrokerError):
             await publisher.sweep()
@@ -236,6 +278,6 @@ async def _job(job: Callable[[], Awaitable[None]]) -> None:
 
 
 async def _quietly(settling: Awaitable[None]) -> None:
-    """Settle a delivery whose loan may be over already: then it comes back by itself."""
+    """Settle a delivery that RabbitMQ may have taken back already: then it is redelivered anyway."""
     with contextlib.suppress(ImageFlowError):
         await settling

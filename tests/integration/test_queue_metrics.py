@@ -16,7 +16,7 @@ from imageflow.clock import SystemClock
 from imageflow.model import messages
 from imageflow.model.messages import ReadPage
 from imageflow.model.run import Run, Trigger, new_run_id
-from imageflow.runtime.service import Service, Stage
+from imageflow.runtime.service import Service, Stage, decoder
 from imageflow.schedule.queue_metrics import QueueMetrics
 from imageflow.secret import Secret
 from imageflow.store import Store
@@ -70,14 +70,14 @@ async def hanging(store: Store, broker: SqliteBroker, release: asyncio.Event) ->
     """A reader that takes messages and does nothing until it is released; the event is set when it has one."""
     taken, stop = asyncio.Event(), asyncio.Event()
 
-    async def handle(_message: object, _seen: bool) -> None:
+    async def handle(_message: ReadPage) -> None:
         taken.set()
         await release.wait()
 
-    async def give_up(_message: object, _reason: str) -> None:
+    async def give_up(_message: ReadPage, _reason: str) -> None:
         raise AssertionError
 
-    stage = Stage("reader", 4, lambda _: [messages.READ_QUEUE], handle, give_up)
+    stage = Stage("reader", 4, lambda _: [messages.READ_QUEUE], decoder(ReadPage), handle, give_up)
     async with asyncio.TaskGroup() as group:
         group.create_task(Service(stage, store, broker).run(stop, 2.0))
         try:
