@@ -22,7 +22,7 @@ from imageflow.errors import ImageFlowError, SecretError
 from imageflow.flows import file as flow_file
 from imageflow.model import messages, retry_ladder
 from imageflow.model.flow import Flow
-from imageflow.sandbox import supervisor
+from imageflow.sandbox import check as sandbox_check
 from imageflow.secret import Secret
 from imageflow.settings import Settings
 from imageflow.store.checkup import checkup
@@ -134,7 +134,7 @@ def _flow(flow: Flow, environ: Mapping[str, str]) -> FlowFacts:
 
 def _layers() -> tuple[dict[str, str | None], str | None]:
     try:
-        return supervisor.layers(), None
+        return sandbox_check.layers(), None
     except ImageFlowError as error:
         return {}, str(error)
 

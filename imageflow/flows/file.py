@@ -21,8 +21,7 @@ from imageflow.errors import FlowFileError, Problem
 from imageflow.flows import check, words
 from imageflow.flows.schema import schema
 from imageflow.model.flow import Definition, TokenLogin, decode_custom
-from imageflow.sandbox.jolt import check_mapping
-from imageflow.sandbox.supervisor import check_script
+from imageflow.sandbox.check import check_mapping, check_script
 from imageflow.secret import SecretRef
 
 __all__ = [
@@ -292,7 +291,7 @@ def parse(document: dict[str, Any]) -> Definition:
 
 
 def compiled(document: dict[str, Any]) -> Definition:
-    """As `parse`, with script and mapping compiled in a jail: all that can be known before a run. Blocks."""
+    """As `parse`, with script and mapping compiled in a worker of the sandbox: all that can be known before a run. Blocks."""
     definition = parse(document)
     problems = check_script(definition.script) if definition.script else []
     problems += check_mapping(definition.mapping) if definition.mapping else []

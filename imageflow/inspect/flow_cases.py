@@ -1,6 +1,6 @@
 """Trying a flow on a page without writing anything, and the cases that a flow file has to pass.
 
-A trial takes the way of the transformer: the same jail, the same rows. It shows what each step was given and gave.
+A trial takes the way of the transformer: the same sandbox, the same rows. It shows what each step was given and gave.
 
 A flow's **cases** stand beside its file: `winter.test.yaml` (or `.yml`, `.json`) beside `winter.yaml`. They are a list:
 
@@ -38,7 +38,8 @@ from imageflow.model.imageset import Image
 from imageflow.model.messages import PageRead
 from imageflow.model.row import Row, RowLog
 from imageflow.pointer import describe
-from imageflow.sandbox.supervisor import Broken, Outcome, Program, Ran, Sandbox, line_in, printable, printable_lines
+from imageflow.sandbox.outcome import Broken, FailedRow, Outcome, Program, Ran, printable, printable_lines
+from imageflow.sandbox.supervisor import Sandbox
 from imageflow.transform.plan import plan_page, plan_part
 from imageflow.transform.rows import FIELDS, ImageSet, join, to_rows
 
@@ -134,18 +135,18 @@ def _steps(program: Program, document: Any, outcome: Outcome, rows: Sequence[Tri
     yield Step("input", output=document)
     given = document
     for step in _ran(program):
-        error = _error(outcome.reason) if isinstance(outcome, Broken) and outcome.stage == step else None
+        error = _error(outcome) if isinstance(outcome, Broken) and outcome.stage == step else None
         last = step == "mapping" or program.mapping is None
         output = outcome.between if not last else outcome.result if isinstance(outcome, Ran) else None
         if step == "mapping" and outcome.between is not None:
             given = outcome.between
         mine = step == "script"
-        failed = {row.index: _error(row.reason) for row in outcome.failed} if mine and isinstance(outcome, Ran) else {}
+        failed = {row.index: _error(row) for row in outcome.failed} if mine and isinstance(outcome, Ran) else {}
         yield Step(step, given, None if error else output, outcome.prints if mine else "", error, failed)
         if error is not None:
             return
         given = output
-    error = _error(outcome.reason) if isinstance(outcome, Broken) else None
+    error = _error(outcome) if isinstance(outcome, Broken) else None
     yield Step("rows", given, [_image_set(row) for row in rows if row.state == "ready"], error=error)
 
 
@@ -158,8 +159,8 @@ def _ran(program: Program) -> list[StepName]:
     return steps
 
 
-def _error(reason: str) -> StepError:
-    return StepError(reason, line_in(reason))
+def _error(failed: Broken | FailedRow) -> StepError:
+    return StepError(failed.reason, failed.line)
 
 
 def _image_set(row: TriedRow) -> dict[str, Any]:

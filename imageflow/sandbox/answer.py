@@ -1,4 +1,4 @@
-"""The rows of an answer of the ERP, or of an outbound post. Pure, and light: the jail imports it too."""
+"""The rows of an answer of the ERP, or of an outbound post. Pure, and light: the worker imports it, too."""
 
 from __future__ import annotations
 

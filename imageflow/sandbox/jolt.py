@@ -1,14 +1,12 @@
 """The mapping: a Jolt chain, compiled and applied by jolt-py with the semantics of Java's Jolt 0.1.x.
 
-What looks at a spec's outline (`problems`) is safe anywhere. What compiles or applies it (`compile_chain`, `apply`) runs
-in the jail only: a hostile spec or row may take all memory or never end. `check_mapping` starts a jail for it.
+`problems` looks at a spec's outline and is safe anywhere. The functions that compile or apply a spec run in a worker only:
+a hostile spec or row may take all memory or never end. `check.check_mapping` starts a worker for it.
 """
 
 from __future__ import annotations
 
 from typing import Any
-
-import msgspec
 
 from imageflow.errors import Problem
 
@@ -57,12 +55,14 @@ def _outline(entry: Any) -> str | None:
 
 
 def preload() -> None:
-    """Import jolt-py while files can still be opened."""
+    """Import jolt-py, and the codec that it sorts by, while files can still be opened."""
+    import encodings.utf_16_be  # noqa: F401 - jolt-py encodes by name, and the codec would be found too late
+
     import pyjolt  # noqa: F401 - only flows with a mapping pay for it
 
 
 def compile_chain(spec: Any) -> tuple[Any, list[Problem]]:
-    """The chain that a spec makes, or what is wrong with it, by operation. In the jail only."""
+    """The chain of a spec, or what is wrong with it, by operation. In a worker only."""
     from pyjolt import Chainr
 
     found = problems(spec)
@@ -84,18 +84,18 @@ def _refusal(index: int, entry: dict[str, Any]) -> Problem | None:
 
 
 def apply(chain: Any, value: Any) -> Any:
-    """The result of the chain; `value` is left as it is. Raises whatever jolt-py raises. In the jail only."""
+    """The result of the chain; `value` stays as it is. Raises any error that jolt-py raises. In a worker only."""
     return chain.apply(value)
 
 
 def failing_operation(spec: list[dict[str, Any]], value: Any) -> str:
-    """Which operation fails on `value`, for the error's text: `mapping[1] (shift)`. In the jail only."""
+    """Which operation fails on `value`, for the error's text: `mapping[1] (shift)`. In a worker only."""
     from pyjolt import Chainr
 
     for index, entry in enumerate(spec):
         try:
             value = Chainr.from_spec([entry]).apply(value)
-        except Exception:
+        except Exception:  # jolt-py raises more than its own errors
             return f"mapping[{index}] ({entry['operation']})"
     return "mapping"
 
@@ -104,16 +104,3 @@ def text_of(error: BaseException) -> str:
     """An error in one line: jolt-py's own errors by their text, others with their type."""
     own = type(error).__module__.startswith("pyjolt")
     return (str(error) if own and str(error) else f"{type(error).__name__}: {error}")[:2000]
-
-
-def check_mapping(spec: Any) -> list[Problem]:
-    """What is wrong with a Jolt spec, each with its operation's place (`mapping[1]`). Blocks; a jail compiles it."""
-    from imageflow.sandbox import supervisor  # not above: the worker imports this module, and never the service's side
-
-    if found := problems(spec):
-        return found
-    try:
-        text = msgspec.json.encode(spec)
-    except (TypeError, ValueError, RecursionError) as error:
-        return [Problem("mapping", f"is no JSON: {error}")]
-    return supervisor.examine(supervisor.Program(mapping=text))

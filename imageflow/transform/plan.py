@@ -14,7 +14,7 @@ from imageflow.model.page import ROWS_PER_PAGE_LIMIT, row_version
 from imageflow.model.row import Row, RowLog, StageName
 from imageflow.runtime.bounded import Recent
 from imageflow.sandbox.answer import elements
-from imageflow.sandbox.supervisor import Broken, FailedRow, Outcome
+from imageflow.sandbox.outcome import Broken, FailedRow, Outcome
 from imageflow.store import HeldRow
 from imageflow.transform.rows import Draft, ImageSet, Joined, Superseded, held_images, to_rows
 

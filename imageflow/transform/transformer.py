@@ -19,7 +19,8 @@ from imageflow.model.messages import PageRead, RowsReady, RunRead, chunked, enco
 from imageflow.model.row import Row, RowLog, StageName
 from imageflow.runtime.flow_cache import FlowCache
 from imageflow.runtime.outbox_publisher import OutboxPublisher
-from imageflow.sandbox.supervisor import Program, Sandbox
+from imageflow.sandbox.outcome import Program
+from imageflow.sandbox.supervisor import Sandbox
 from imageflow.store import Registered, Store
 from imageflow.telemetry import message_headers, metrics
 from imageflow.transform.plan import WARNING, Plan, Printed, Sightings, broken_page, plan_page, plan_part

@@ -16,7 +16,8 @@ import uvloop
 
 from imageflow.sandbox import jolt
 from imageflow.sandbox.answer import rows_at
-from imageflow.sandbox.supervisor import Program, Ran, Sandbox
+from imageflow.sandbox.outcome import Program, Ran
+from imageflow.sandbox.supervisor import Sandbox
 
 SCRIPT = """
 def process_row(row):

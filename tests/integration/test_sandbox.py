@@ -1,4 +1,4 @@
-"""The jail against hostile scripts and mappings: each attack ends as a failed page, and the next page works."""
+"""The sandbox against hostile scripts and mappings: each attack ends as a failed page, and the next page works."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ import psutil
 import pytest
 
 from imageflow.errors import SandboxError
-from imageflow.sandbox import supervisor
-from imageflow.sandbox.jolt import check_mapping
-from imageflow.sandbox.supervisor import Broken, Outcome, Program, Ran, Sandbox, check_script, layers
+from imageflow.sandbox import check, supervisor
+from imageflow.sandbox.check import check_mapping, check_script, layers
+from imageflow.sandbox.outcome import Broken, Outcome, Program, Ran
+from imageflow.sandbox.supervisor import Sandbox
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the wall is seccomp")
 pytestmark = linux
@@ -49,7 +50,7 @@ REFUSED = r"RefusedError|PermissionError|ImportError|ModuleNotFoundError|Runtime
 ATTACKS: dict[str, tuple[str, str]] = {
     "read a file": ("return io.open('/etc/passwd').read()", r"a script may not use open"),
     "read a file, by os": ("return os['read'](os['open']('/etc/passwd', 0), 100)", r"a script may not use open"),
-    "write a file": ("io.open('/tmp/imageflow-jail', 'w').write('x'); return rows", r"a script may not use open"),
+    "write a file": ("io.open('/tmp/imageflow-sandbox', 'w').write('x'); return rows", r"a script may not use open"),
     "the service's environment": (
         "return io.FileIO('/proc/%d/environ' % os['getppid']()).read()",
         r"a script may not use open",
@@ -112,11 +113,11 @@ ATTACKS: dict[str, tuple[str, str]] = {
         r"a script may not use tb_frame",
     ),
     "another code for the worker's functions": (
-        "os['sys'].modules['imageflow.sandbox.worker'].frame.__code__ = attack.__code__",
+        "os['sys'].modules['imageflow.sandbox.protocol'].frame.__code__ = attack.__code__",
         r"a script may not use __code__",
     ),
     "other defaults for the worker's functions": (
-        "os['sys'].modules['imageflow.sandbox.worker']._Names.changed.__kwdefaults__ = {}",
+        "os['sys'].modules['imageflow.sandbox.untouched']._Names.changed.__kwdefaults__ = {}",
         r"a script may not use __kwdefaults__",
     ),
     "another class for a module": ("json.__class__ = type('M', (type(json),), {})", r"a script may not use __class__"),
@@ -195,7 +196,7 @@ async def goes_on(sandbox: Sandbox, program: Program) -> None:
     assert await sandbox.run("good", Program("def process(r): return r"), PAGE) == Ran([{"sku": "A"}])
 
 
-def told(outcome: Outcome) -> str:
+def reason(outcome: Outcome) -> str:
     assert isinstance(outcome, Broken), outcome
     return outcome.reason
 
@@ -207,7 +208,7 @@ async def test_attacks_end_as_failed_pages(sandbox: Sandbox, name: str) -> None:
     timeout = 10 if "MB" in expected or ("flood of" in name and "errors" not in name) else TIMEOUT
     program = attacking(body, timeout)
     started = time.monotonic()
-    assert re.search(expected, told(await sandbox.run("evil", program, ATTACK)))
+    assert re.search(expected, reason(await sandbox.run("evil", program, ATTACK)))
     assert time.monotonic() - started < timeout + 8
     await goes_on(sandbox, program)
 
@@ -290,7 +291,7 @@ async def test_one_page_does_not_poison_the_next(sandbox: Sandbox) -> None:
 
 
 SAME = "class Same:\n    def __eq__(self, other): return True\n    def __call__(self, *rest): return 'poison'\n"
-JAIL = "jail = os['sys'].modules['imageflow.sandbox.worker']\n"
+OURS = "audit, kernel, protocol, script, untouched, worker = (\n    os['sys'].modules['imageflow.sandbox.' + name] for name in 'audit kernel protocol script untouched worker'.split())\n"
 POISONS = {
     "what says that it equals everything": SAME + "json.loads = Same()",
     "a decoder's method": "json._default_decoder.decode = lambda text: 'poison'",
@@ -312,14 +313,20 @@ POISONS = {
     "a list of callbacks": "real_import('gc').callbacks.append(lambda *rest: 1 / 0)",
     "an audit hook": "def hook(*rest): raise ValueError\nos['sys'].addaudithook(hook)",
     "prints": "os['sys'].stdout.write = lambda text: None\nos['sys'].stdout.take = lambda: 'poison'",
-    "what puts things back": JAIL
-    + "jail.Untouched.restore = jail.Untouched.restore_ours = lambda self: None\njson.loads = len",
-    "what compares": JAIL + "jail._Names.changed = lambda self: False\njson.loads = len",
-    "the worker's functions": JAIL + "jail.frame = jail.failure_of = jail._rows = jail.rows_at = lambda *rest: 1 / 0",
+    "what puts things back": OURS
+    + "untouched.Untouched.restore = untouched.Untouched.restore_ours = lambda self: None\njson.loads = len",
+    "what compares": OURS + "untouched._Names.changed = lambda self: False\njson.loads = len",
+    "the worker's functions": OURS
+    + "worker.frame = worker.failure_of = worker._rows = worker.rows_at = lambda *rest: 1 / 0",
+    "the frames": OURS + "protocol._encode_into = protocol.frame = protocol._exactly = lambda *rest: 1 / 0",
+    "the import": OURS + "script.MODULES.append('os')\nscript._available = script._import = lambda *rest: json",
+    "what tells what is near": OURS
+    + "untouched._differs = untouched._restore_class = lambda *rest: False\njson.loads = len",
+    "what hides frames": OURS + "audit.FRAMES = audit.FORBIDDEN_EVENTS = ()",
     "the mapping's": "os['sys'].modules['imageflow.sandbox.jolt'].apply = lambda *rest: 'poison'",
     "jolt's": "os['sys'].modules['pyjolt'].Chainr.apply = lambda *rest: 'poison'",
     "msgspec's": "m = os['sys'].modules['msgspec.json']\nm.decode = m.encode = lambda *rest, **names: 'poison'",
-    "the alarm": JAIL + "a = real_import('_signal').getsignal(14).__self__\na._armed = a._seconds = 0.0",
+    "the alarm": OURS + "a = real_import('_signal').getsignal(14).__self__\na._armed = a._seconds = 0.0",
     "what os does": "os['read'] = os['write'] = lambda *rest: 1 / 0",
 }
 STATE = """
@@ -541,11 +548,11 @@ async def test_hostile_mappings_end_as_failed_pages(sandbox: Sandbox, name: str)
 
 WITHOUT_AUDIT = """
 import ctypes, os, signal, socket, sys
-from imageflow.sandbox import worker as jail
+from imageflow.sandbox import kernel
+from imageflow.sandbox.protocol import Config
 parent = os.getppid()
-jail._audit = lambda: None
 libc = ctypes.CDLL(None, use_errno=True)
-held = jail.lock_down(jail.Config(5, 512 << 20, 1 << 20, 1000, 61184))
+held = kernel.lock_down(Config(5, 512 << 20, 1 << 20, 1000, 61184), audit=lambda: None)
 assert held["seccomp"] is None, held
 attempts = {
     "open": lambda: os.open("/etc/passwd", os.O_RDONLY),
@@ -604,14 +611,14 @@ def test_the_kernel_alone_holds() -> None:
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
 
-def test_layers_are_told() -> None:
+def test_layers_are_reported() -> None:
     """`layers` says for each mechanism that it holds, or why not; seccomp does on Linux."""
     held = layers()
     assert held["seccomp"] is None
     assert {"landlock", "rlimits", "no_new_privs", "nodump", "audit", "netns"} <= set(held)
 
 
-NO_SECCOMP = "import sys; sys.path += sys.argv[1:]; from imageflow.sandbox import worker; worker.ARCHITECTURES.clear(); worker.main()"
+NO_SECCOMP = "import sys; sys.path += sys.argv[1:]; from imageflow.sandbox import kernel, worker; kernel.ARCHITECTURES.clear(); worker.main()"
 
 
 async def test_fails_closed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -626,7 +633,7 @@ async def test_fails_closed(monkeypatch: pytest.MonkeyPatch) -> None:
         assert await sandbox.run("f", program, PAGE) == Ran([{"sku": "A"}])
 
 
-async def test_no_python_no_jail(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_python_no_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that cannot start is an error of the machine, not of the page."""
     monkeypatch.setattr(supervisor, "_BOOT", "raise SystemExit('no way')")
     async with Sandbox() as sandbox:
@@ -636,7 +643,8 @@ async def test_no_python_no_jail(monkeypatch: pytest.MonkeyPatch) -> None:
 
 ORPHAN = """
 import asyncio
-from imageflow.sandbox.supervisor import Sandbox, Program
+from imageflow.sandbox.outcome import Program
+from imageflow.sandbox.supervisor import Sandbox
 async def main():
     async with Sandbox() as sandbox:
         await sandbox.run("f", Program("def process(r): return r"), b"[]")
@@ -664,14 +672,14 @@ def test_workers_die_with_the_service() -> None:
         time.sleep(0.05)
 
 
-# keeping workers ---------------------------------------------------------------------------------------------------------
+# slots and workers -------------------------------------------------------------------------------------------------------
 
 PID = Program("import time\ndef process(r): return [r]")
 
 
 async def pid(sandbox: Sandbox, flow: str, program: Program = PID) -> int:
     await sandbox.run(flow, program, PAGE)
-    worker = sandbox._cells[flow, program].worker
+    worker = sandbox._slots[flow, program].worker
     assert worker is not None
     return worker._process.pid
 
@@ -808,7 +816,7 @@ def test_hostile_specs_do_not_hang_the_check(monkeypatch: pytest.MonkeyPatch) ->
     for _ in range(3000):
         deep = {"a": deep}
     assert check_mapping([{"operation": "shift", "spec": deep}])
-    monkeypatch.setattr(supervisor, "EXAMINE_SECONDS", 0.5)
+    monkeypatch.setattr(check, "EXAMINE_SECONDS", 0.5)
     monkeypatch.setattr(supervisor, "_BOOT", "while True: pass")
     (problem,) = check_mapping([{"operation": "sort"}])
     assert "takes longer than" in problem.message

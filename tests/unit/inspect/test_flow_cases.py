@@ -13,7 +13,8 @@ import yaml
 from imageflow.errors import FlowFileError
 from imageflow.inspect import flow_cases
 from imageflow.inspect.flow_cases import Trial, judge, suites, tried
-from imageflow.sandbox.supervisor import Broken, FailedRow, Outcome, Ran, Sandbox, line_in
+from imageflow.sandbox.outcome import Broken, FailedRow, Outcome, Ran
+from imageflow.sandbox.supervisor import Sandbox
 from tests.unit.transform.flows import definition
 
 U = "https://c.example/"
@@ -102,7 +103,9 @@ async def test_what_is_not_json_stops_at_the_input() -> None:
 
 def test_a_failed_script_ends_the_steps() -> None:
     """The steps after it are not shown; all elements are failed rows, with the line."""
-    found = result_of(Broken("script", "line 7: KeyError: 'x'"), [{"a": 1}, {"a": 2}], script=SCRIPT, mapping=SHIFT)
+    found = result_of(
+        Broken("script", "line 7: KeyError: 'x'", line=7), [{"a": 1}, {"a": 2}], script=SCRIPT, mapping=SHIFT
+    )
     assert [step.step for step in found.steps] == ["input", "script"]
     assert found.steps[1].error == flow_cases.StepError("line 7: KeyError: 'x'", 7)
     assert [(row.state, row.stage, row.payload) for row in found.rows] == [
@@ -136,19 +139,12 @@ def test_rows_that_are_joined_across_pages() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("reason", "line"),
-    [
-        ("line 4: KeyError: 'a' (in `x`)", 4),
-        ("the script ran longer than 10s (line 12)", 12),
-        ("the script crashed with SIGSEGV at line 3", 3),
-        ("mapping[0] (shift): no", None),
-        ("neither a list nor an object but a number", None),
-    ],
-)
-def test_the_line_in_a_reason(reason: str, line: int | None) -> None:
-    """The line that a failure names is a number of its own in JSON."""
-    assert line_in(reason) == line
+def test_the_line_of_a_failure_is_a_number() -> None:
+    """The script's line is a number of its own in JSON, of the page's failure and of an element's."""
+    found = result_of(Broken("script", "the script ran longer than 10s (line 12)", line=12), [{}], script=SCRIPT)
+    assert [step.error.line for step in found.steps if step.error] == [12]
+    found = result_of(Ran([], (FailedRow(0, "line 4: KeyError: 'a'", {}, 4),)), [{}], script=SCRIPT)
+    assert [error.line for step in found.steps for error in step.row_errors.values()] == [4]
 
 
 def test_json_holds_all_and_text_is_bounded() -> None:
@@ -187,7 +183,7 @@ def case(folder: Path, **fields: Any) -> flow_cases.Case:
     return suites([files(folder, [{"name": "one", "input": {}, **fields}])])[0].cases[0][1]
 
 
-async def test_cases_run_through_the_jail(tmp_path: Path) -> None:
+async def test_cases_run_through_the_sandbox(tmp_path: Path) -> None:
     """One line per case, a diff for what is wrong, and the sum."""
     answer = {"results": [{"sku": "A", "p": [U + "1", U + "2"]}, {"sku": "B"}]}
     cases = [

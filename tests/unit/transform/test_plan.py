@@ -9,7 +9,7 @@ import pytest
 from imageflow.model.imageset import Image
 from imageflow.model.messages import PageRead
 from imageflow.model.page import row_version
-from imageflow.sandbox.supervisor import Broken, FailedRow, Ran
+from imageflow.sandbox.outcome import Broken, FailedRow, Ran
 from imageflow.transform.plan import Printed, Sightings, broken_page, plan_page, plan_part
 from imageflow.transform.rows import NO_ORDER, Joined
 from tests.unit.transform.flows import definition

@@ -1,0 +1,26 @@
+"""What a page changed is put back."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from imageflow.sandbox.script import LAZY_MODULES, MODULES
+from imageflow.sandbox.untouched import Untouched
+
+
+def test_puts_modules_and_classes_back() -> None:
+    """What a script changes in a module or one of its classes is gone with the page."""
+    for name in (*MODULES, *LAZY_MODULES):
+        __import__(name)
+    untouched = Untouched()
+    loads, encode = json.loads, json.JSONEncoder.encode
+    json.loads = lambda _: "poison"
+    json.JSONEncoder.encode = lambda *_: "poison"  # type: ignore[method-assign]
+    json.JSONEncoder.extra = 1  # type: ignore[attr-defined]
+    sys.modules["builtins"].len = lambda _: 0  # type: ignore[attr-defined]
+    untouched.restore()
+    assert json.loads is loads
+    assert json.JSONEncoder.encode is encode
+    assert not hasattr(json.JSONEncoder, "extra")
+    assert len("ab") == 2
