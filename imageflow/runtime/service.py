@@ -143,7 +143,7 @@ class Service(Generic[M]):
         """Handle a delivery and settle it; on cancellation requeue it."""
         origin = message_headers.of(delivery.headers)
         flow = messages.flow_of(delivery.queue)
-        with message_headers.handling(origin), metrics.LOANS.holding(self._stage.name, flow, origin.published):
+        with message_headers.handling(origin), metrics.IN_HAND.handling(self._stage.name, flow, origin.published):
             try:
                 outcome, flow = await self._read(delivery, flow)
             except asyncio.CancelledError:

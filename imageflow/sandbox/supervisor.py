@@ -355,7 +355,7 @@ class Sandbox:
         try:
             return await worker.answer(body)
         except _FailedError:
-            metrics.JAIL_FAILURES.labels(slot.flow).inc()
+            metrics.SANDBOX_FAILURES.labels(slot.flow).inc()
             raise
         finally:
             worker.busy = False
@@ -373,7 +373,7 @@ class Sandbox:
 
     async def _start(self, flow: str, program: Program) -> _Worker:
         self._starts += 1
-        metrics.JAIL_STARTS.labels(flow).inc()
+        metrics.SANDBOX_STARTS.labels(flow).inc()
         worker = await _Worker.start(program, self._config(program))
         self._workers.add(worker)
         worker.busy = False

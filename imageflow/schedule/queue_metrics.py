@@ -82,7 +82,7 @@ class QueueMetrics:
             if depth.ready and not depth.consumers and queue != messages.PARKED_QUEUE:
                 left[place] = self._left.get(place, now)
         self._left = left
-        metrics.LOANS.left(left)
+        metrics.IN_HAND.unconsumed(left)
 
     async def _look_at_runs(self) -> None:
         """Of more than ACTIVE_RUNS runs, the newest."""

@@ -1,11 +1,14 @@
-"""What Prometheus sees of a process. Every stage counts here; `/metrics` shows it (gateway/app.py: monitoring_routes).
+"""The metrics of a process. Every stage counts here; `/metrics` shows them (gateway/app.py: monitoring_routes).
 
-Labels are few-valued: flows, stages, domains, states, statuses. Never a product, a URL, a run or what a stranger may
-choose. What is read of a queue that several flows share has an empty flow.
+Labels have few values: flows, stages, domains, states, statuses. Never a product, a URL, a run, or a text that a sender
+chooses. A queue that several flows share has an empty flow.
 
-Three kinds: counted where it happens; looked at when somebody asks (`watch_domain`, LOANS: they cost nothing until
-then); and what only store and broker know, which every scheduler looks at again and again (schedule/monitor.py): such
-metrics mean the same of whichever process they are read, so their greatest value is taken, not their sum.
+There are three kinds:
+
+- events, counted where they happen;
+- values that are computed when Prometheus asks (`watch_domain`, IN_HAND);
+- what only store and broker know. Every scheduler reads it periodically (schedule/queue_metrics.py) and reports the same
+  values, so queries take the maximum over processes, not the sum.
 """
 
 from __future__ import annotations
@@ -44,7 +47,7 @@ def _gauge(name: str, text: str, *labels: str) -> Gauge:
 
 
 class Timing:
-    """Durations of one kind. Not for several threads."""
+    """The durations of one set of labels. Not thread-safe."""
 
     __slots__ = ("_bounds", "counts", "total")
 
@@ -59,7 +62,7 @@ class Timing:
 
 
 class Timings(Collector):
-    """A histogram that a hot path can afford: no lock, and many equal observations at once."""
+    """A histogram for hot paths: no lock, and `observe` takes many equal durations at once."""
 
     def __init__(self, name: str, text: str, *labels: str, bounds: tuple[float, ...]) -> None:
         self._name = f"imageflow_{name}"
@@ -92,7 +95,7 @@ class Timings(Collector):
 
 
 class Tallies(Collector):
-    """A counter that a hot path can afford: a child is a list of one number, to be added to."""
+    """A counter for hot paths: a child is a list of one number, which the caller adds to."""
 
     def __init__(self, name: str, text: str, *labels: str) -> None:
         self._name = f"imageflow_{name}"
@@ -114,45 +117,45 @@ class Tallies(Collector):
         yield CounterMetricFamily(self._name, self._text, labels=self._labels)
 
 
-class Loans(Collector):
-    """Messages in the hands of this process, by stage and flow: how many, and how old the oldest is."""
+class InHand(Collector):
+    """The deliveries that this process has not settled, by stage and flow: their number, and the age of the oldest."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._lent: dict[tuple[str, str], list[float]] = {}
-        self._waiting: Mapping[tuple[str, str], float] = {}
+        self._published: dict[tuple[str, str], list[float]] = {}
+        self._unconsumed: Mapping[tuple[str, str], float] = {}
 
     @contextmanager
-    def holding(self, stage: str, flow: str, published_at: float) -> Iterator[None]:
-        """A message is in hand as long as the body lasts."""
-        lent = self._lent.setdefault((stage, flow), [])
-        lent.append(published_at)
+    def handling(self, stage: str, flow: str, published_at: float) -> Iterator[None]:
+        """Count a delivery while the body runs. `published_at`: when its message was first published, in Unix time."""
+        published = self._published.setdefault((stage, flow), [])
+        published.append(published_at)
         try:
             yield
         finally:
-            lent.remove(published_at)
+            published.remove(published_at)
 
-    def left(self, waiting: Mapping[tuple[str, str], float]) -> None:
-        """These queues hold messages since then at the latest (Unix time), and nobody consumes them."""
-        self._waiting = dict(waiting)
+    def unconsumed(self, since: Mapping[tuple[str, str], float]) -> None:
+        """Report queues without a consumer: since when they were seen to hold messages, by stage and flow, in Unix time."""
+        self._unconsumed = dict(since)
 
     def collect(self) -> Iterable[Metric]:
         in_hand, oldest = self.describe()
         now = self._clock()
-        for key in sorted({*self._lent, *self._waiting}):
-            lent = self._lent.get(key, [])
-            since = [*lent, *([self._waiting[key]] if key in self._waiting else [])]
-            in_hand.add_metric(key, len(lent))
+        for key in sorted({*self._published, *self._unconsumed}):
+            published = self._published.get(key, [])
+            since = [*published, *([self._unconsumed[key]] if key in self._unconsumed else [])]
+            in_hand.add_metric(key, len(published))
             oldest.add_metric(key, max(0.0, now - min(since)) if since else 0.0)
         yield from (in_hand, oldest)
 
     def describe(self) -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
         labels = ("stage", "flow")
         return (
-            GaugeMetricFamily("imageflow_in_hand", "Messages in the hands of this process.", labels=labels),
+            GaugeMetricFamily("imageflow_in_hand", "Deliveries that this process has not settled yet.", labels=labels),
             GaugeMetricFamily(
                 "imageflow_oldest_message_seconds",
-                "Lag: how long ago the oldest message in hand was first published; of a queue that nobody consumes, how "
+                "Lag: how long ago the oldest message in hand was first published; for a queue without consumers, how "
                 "long it has been seen to hold messages.",
                 labels=labels,
             ),
@@ -163,56 +166,58 @@ class Loans(Collector):
 RUNS = _counter("runs_ended_total", "Runs that ended, by their status.", "flow", "status")
 RUN_SECONDS = Timings("run_seconds", "From a run's creation to its end.", "flow", bounds=RUN_BOUNDS)
 PAGES_READ = _counter("pages_read_total", "Pages read from the ERP and stored.", "flow")
-PAGES_TRANSFORMED = _counter("pages_transformed_total", "Pages whose rows are known and registered.", "flow")
+PAGES_TRANSFORMED = _counter("pages_transformed_total", "Pages whose rows are registered.", "flow")
 ROWS = _counter("rows_settled_total", "Rows settled: written, unchanged, superseded or failed.", "flow", "state")
 ROW_SECONDS = Timings(
     "row_seconds", "From the read (or post) of a row's page until the row is settled.", "flow", bounds=ROW_BOUNDS
 )
 LAST_SETTLED = _gauge("last_settled_timestamp_seconds", "When a row was last settled, in Unix time.", "flow")
-POSTS = _counter(
-    "posts_total", "Outbound posts by the status they were answered with (202: accepted).", "flow", "status"
-)
+POSTS = _counter("posts_total", "Outbound posts by status of the answer (202: accepted).", "flow", "status")
 
 # stages
-DELIVERIES = _counter(
-    "deliveries_total", "Queue deliveries by stage and flow, and what became of them.", "stage", "flow", "outcome"
-)
+DELIVERIES = _counter("deliveries_total", "Queue deliveries by stage, flow and outcome.", "stage", "flow", "outcome")
 HANDLING_SECONDS = Timings(
-    "handling_seconds", "How long a stage had a message in hand.", "stage", "flow", bounds=REQUEST_BOUNDS
+    "handling_seconds", "How long a stage took to handle a message.", "stage", "flow", bounds=REQUEST_BOUNDS
 )
-LOANS = Loans()
-REGISTRY.register(LOANS)
+IN_HAND = InHand()
+REGISTRY.register(IN_HAND)
 LOGINS = _counter("logins_total", "Logins to Omnitron, to the ERP and to the gateway.", "domain", "outcome")
-ERP_REQUESTS = _counter("erp_requests_total", "Requests to the ERP by answer (none: there was none).", "flow", "status")
+ERP_REQUESTS = _counter(
+    "erp_requests_total", "Requests to the ERP by status of the answer (none: no answer).", "flow", "status"
+)
 ERP_SECONDS = Timings("erp_request_seconds", "How long the ERP took to answer.", "flow", bounds=REQUEST_BOUNDS)
-JAIL_STARTS = _counter("jail_starts_total", "Processes started for scripts and mappings.", "flow")
-JAIL_FAILURES = _counter(
-    "jail_failures_total", "Processes for scripts and mappings that died or were killed over a page.", "flow"
+SANDBOX_STARTS = _counter("jail_starts_total", "Processes started for scripts and mappings.", "flow")
+SANDBOX_FAILURES = _counter(
+    "jail_failures_total",
+    "Processes for scripts and mappings that died or were killed while they handled a page.",
+    "flow",
 )
 
 # Omnitron
 OMNITRON_REQUESTS = Tallies(
-    "omnitron_requests_total", "Writes to Omnitron by answer (none: there was none).", "domain", "status"
+    "omnitron_requests_total", "Writes to Omnitron by status of the answer (none: no answer).", "domain", "status"
 )
 OMNITRON_SECONDS = Timings(
     "omnitron_request_seconds", "How long Omnitron took to answer a write.", "domain", bounds=REQUEST_BOUNDS
 )
-IN_FLIGHT = _gauge("in_flight", "Writes to Omnitron under way.", "domain")
-CONCURRENCY_LIMIT = _gauge("concurrency_limit", "Writes to Omnitron allowed at once, as adapted.", "domain")
-HELD = _gauge("held", "1 while rows for the domain are held back because Omnitron is away.", "domain")
-PREFLIGHT = _counter(
-    "preflight_images_total", "Images looked at before they are written, by what was found.", "outcome"
+IN_FLIGHT = _gauge("in_flight", "Writes to Omnitron in flight.", "domain")
+CONCURRENCY_LIMIT = _gauge(
+    "concurrency_limit", "Writes to Omnitron that may be in flight at once; adapts to the answers.", "domain"
 )
+HELD = _gauge(
+    "held", "1 while rows for the domain are held because Omnitron is away (the circuit breaker is open).", "domain"
+)
+PREFLIGHT = _counter("preflight_images_total", "Images checked before they are written, by result.", "outcome")
 
 # the process
-READY = _gauge("ready", "1 while /ready is green, as of the last look (every few seconds).")
-BUILD = _gauge("build_info", "Always 1; the label says which ImageFlow this is.", "version")
+READY = _gauge("ready", "1 while /ready is green; updated every few seconds.")
+BUILD = _gauge("build_info", "Always 1; the label is the version of ImageFlow.", "version")
 BUILD.labels(__version__).set(1)
 
-# what schedulers look at
-LAST_LOOK = _gauge("last_look_timestamp_seconds", "When this scheduler last looked at queues and flows, in Unix time.")
+# what schedulers read from store and broker
+LAST_LOOK = _gauge("last_look_timestamp_seconds", "When this scheduler last read queues and flows, in Unix time.")
 QUEUE_MESSAGES = _gauge(
-    "queue_messages", "Messages that are ready in a queue (stage parked: what nobody could use).", "stage", "flow"
+    "queue_messages", "Messages that are ready in a queue (stage parked: dead letters).", "stage", "flow"
 )
 QUEUE_CONSUMERS = _gauge("queue_consumers", "Consumers of a queue.", "stage", "flow")
 RUNS_ACTIVE = _gauge("runs_active", "Runs that have not ended.", "flow", "status")
@@ -220,12 +225,14 @@ OLDEST_RUN = _gauge(
     "oldest_active_run_timestamp_seconds", "When the oldest run that has not ended was created, in Unix time.", "flow"
 )
 WATERMARK = _gauge("watermark_timestamp_seconds", "The watermark of an inbound flow, in Unix time.", "flow")
-OUTBOX_OVERDUE = _gauge("outbox_overdue", "Messages that should have been published long ago (up to 100).")
+OUTBOX_OVERDUE = _gauge(
+    "outbox_overdue", "Messages that the outbox should have published long ago (at most 100 are counted)."
+)
 ALARMS_OPEN = _gauge("alarms_open", "1 for each alarm that is open.", "flow", "kind")
 
 
 class Requests:
-    """Counts the writes to one domain: for the writer's hot path."""
+    """Counts the writes to one domain. For the writer's hot path."""
 
     __slots__ = ("_answers", "_domain", "_seconds")
 
@@ -243,14 +250,14 @@ class Requests:
 
 
 class Asking:
-    """A request to an ERP under way; `status` is set when it is answered."""
+    """A request to an ERP in flight. `status` is set with the answer."""
 
     status: int | None = None
 
 
 @contextmanager
 def asking_erp(flow: str) -> Iterator[Asking]:
-    """Count the request that the body makes, and how long it took."""
+    """Count the request that the body makes, and its duration."""
     asking, began = Asking(), time.monotonic()
     try:
         yield asking
@@ -262,7 +269,7 @@ def asking_erp(flow: str) -> Iterator[Asking]:
 def watch_domain(
     domain: str, *, in_flight: Callable[[], float], limit: Callable[[], float], held: Callable[[], float]
 ) -> None:
-    """Show how a domain is asked, whenever somebody looks."""
+    """Register a domain's gauges: Prometheus calls the functions when it scrapes."""
     IN_FLIGHT.labels(domain).set_function(in_flight)
     CONCURRENCY_LIMIT.labels(domain).set_function(limit)
     HELD.labels(domain).set_function(held)

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
 from imageflow.telemetry import message_headers, metrics
-from imageflow.telemetry.metrics import REGISTRY, Loans, Requests, Timing
+from imageflow.telemetry.metrics import REGISTRY, InHand, Requests, Timing
 
 ROOT = Path(__file__).parents[3]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -40,11 +40,11 @@ def queries() -> list[str]:
 
 
 def table() -> str:
-    """The table of metrics in docs/observability.md; `python -m tests.unit.test_metrics` writes it there."""
+    """The table of metrics in docs/observability.md; `python -m tests.unit.telemetry.test_metrics` writes it there."""
     lines = ["| metric | labels | kind | meaning |", "|---|---|---|---|"]
     for collector in REGISTRY._collector_to_names:
         labels = getattr(collector, "_labelnames", None) or getattr(collector, "_labels", ())
-        named = ", ".join(f"`{label}`" for label in (("stage", "flow") if isinstance(collector, Loans) else labels))
+        named = ", ".join(f"`{label}`" for label in (("stage", "flow") if isinstance(collector, InHand) else labels))
         for family in collector.describe() if hasattr(collector, "describe") else ():
             suffix = "_total" if family.type == "counter" else ""
             lines.append(f"| `{family.name}{suffix}` | {named} | {family.type} | {family.documentation} |")
@@ -59,7 +59,7 @@ def documented() -> tuple[str, str, str]:
 
 
 def test_the_documented_metrics_are_those_there_are():
-    """The table mirrors the code; `python -m tests.unit.test_metrics` writes it anew."""
+    """The table mirrors the code; `python -m tests.unit.telemetry.test_metrics` writes it anew."""
     assert documented()[1].strip() == table()
 
 
@@ -184,19 +184,19 @@ def test_requests_are_counted_by_answer():
 
 
 def test_the_oldest_message_in_hand_is_the_lag():
-    """It falls when that message is settled; a queue that nobody consumes counts from when it was seen to be left."""
-    registry, loans = CollectorRegistry(), Loans(lambda: 1000.0)
-    registry.register(loans)
+    """It falls when that message is settled; a queue without consumers counts from when it was first seen with messages."""
+    registry, in_hand = CollectorRegistry(), InHand(lambda: 1000.0)
+    registry.register(in_hand)
 
     def lag(stage: str, flow: str) -> float | None:
         return registry.get_sample_value("imageflow_oldest_message_seconds", {"stage": stage, "flow": flow})
 
-    with loans.holding("writer", "winter", 990.0):
-        with loans.holding("writer", "winter", 940.0):
+    with in_hand.handling("writer", "winter", 990.0):
+        with in_hand.handling("writer", "winter", 940.0):
             assert lag("writer", "winter") == 60
         assert lag("writer", "winter") == 10
     assert lag("writer", "winter") == 0
-    loans.left({("reader", ""): 700.0})
+    in_hand.unconsumed({("reader", ""): 700.0})
     assert lag("reader", "") == 300
     assert b"imageflow_in_hand" in generate_latest(registry)
 
