@@ -1,0 +1,150 @@
+"""What a probe sees in answers: lists, totals, markers, links, and whether two pages follow each other. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+import msgspec
+
+from imageflow import pointer
+
+MAX_DEPTH = 4
+
+TOTAL_NAMES = ("count", "total", "total_count", "totalCount", "totalResults", "total_results", "totalElements")
+_NEXT = re.compile(r"next", re.IGNORECASE)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?")
+
+
+class Seen(NamedTuple):
+    """One answer: its document, its rows, its Link header."""
+
+    document: Any
+    rows: list[Any]
+    link: str
+
+
+def lists_in(document: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, list[Any]]]:
+    """The lists in a document, with their dotted paths; not those inside of lists."""
+    if isinstance(document, list):
+        yield path, document
+    elif isinstance(document, dict) and depth < MAX_DEPTH:
+        for name, value in document.items():
+            yield from lists_in(value, f"{path}.{name}" if path else name, depth + 1)
+
+
+def of_objects(rows: list[Any]) -> bool:
+    return bool(rows) and all(isinstance(row, dict) for row in rows)
+
+
+def _scalars(document: Any, skip: str, path: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    if isinstance(document, dict) and depth < MAX_DEPTH:
+        for name, value in document.items():
+            here = f"{path}.{name}" if path else name
+            if here != skip:
+                yield from _scalars(value, skip, here, depth + 1)
+    elif path and not isinstance(document, dict | list):
+        yield path, document
+
+
+def next_fields(document: Any, skip: str) -> list[tuple[str, Any]]:
+    """Fields that may say what comes next; URLs first."""
+    named = [
+        (path, value)
+        for path, value in _scalars(document, skip)
+        if _NEXT.search(path.rpartition(".")[2] if not re.search(r"next\.(href|url)$", path) else "next")
+        and isinstance(value, str | int)
+        and not isinstance(value, bool)
+        and value not in ("", 0)
+    ]
+    return sorted(named, key=lambda one: not is_link(one[1]))
+
+
+def is_link(value: Any) -> bool:
+    return isinstance(value, str) and re.match(r"https?://|[/?]", value) is not None
+
+
+def total_of(found: Seen) -> tuple[str, int] | None:
+    """What the answer calls its total, by the usual names."""
+    for path, value in _scalars(found.document, ""):
+        if path.rpartition(".")[2] in TOTAL_NAMES and isinstance(value, int) and not isinstance(value, bool):
+            return path, value
+    return None
+
+
+def markers(rows: Sequence[Any]) -> list[str]:
+    """Fields that could be sought by: a scalar in every row, rising."""
+    if not of_objects(list(rows)):
+        return []
+    found = []
+    for name in rows[0]:
+        values = [row.get(name) for row in rows]
+        kinds = {type(value) for value in values}
+        if len(kinds) == 1 and kinds <= {str, int} and all(a < b for a, b in pairwise(values)):
+            found.append(name)
+    return found[:3]
+
+
+def about_rows(rows: Sequence[Any]) -> Iterator[str]:
+    if not of_objects(list(rows)):
+        return
+    yield f"a row is {pointer.describe(rows[0])}"
+    dates = [name for name, value in rows[0].items() if isinstance(value, str) and _DATE.fullmatch(value)]
+    if dates:
+        yield f"dates are in {', '.join(dates)}; could not determine which parameter asks for changes (modified_date_key)"
+
+
+# comparing pages -----------------------------------------------------------------------------------------------------
+
+
+def _marks(rows: Iterable[Any]) -> list[bytes]:
+    return [msgspec.json.encode(row) for row in rows]
+
+
+def overlap(pages: Iterable[list[Any]], rows: list[Any]) -> int:
+    """How many of the rows came before."""
+    known = {mark for page in pages for mark in _marks(page)}
+    return sum(mark in known for mark in _marks(rows))
+
+
+def same_rows(one: list[Any], other: list[Any]) -> bool:
+    return sorted(_marks(one)) == sorted(_marks(other))
+
+
+def is_second(known: list[Any], rows: list[Any], size: int) -> bool:
+    """Whether these are the rows that come after the first `size` ones, as far as they are known."""
+    expected = known[size : 2 * size]
+    return bool(rows) and len(rows) <= size and bool(expected) and rows[: len(expected)] == expected
+
+
+def first_page(known: list[Any], first: list[Any], second: list[Any], size: int) -> int | None:
+    """What the first page is numbered by, given the rows of number 1 and number 2; None where these are no pages."""
+    if not second or overlap([first], second):
+        return None
+    if first == known[:size]:
+        rest = known[size : 2 * size]
+        return 1 if second[: len(rest)] == rest[: len(second)] else None
+    return 0 if is_second(known, first, size) and not overlap([known[:size]], second) else None
+
+
+# the flow file's part ------------------------------------------------------------------------------------------------
+
+
+def flow_part(url: str, method: str, headers: Mapping[str, str], rows_path: str) -> dict[str, Any]:
+    """The part without pagination. Values of headers are secrets until somebody says otherwise."""
+    parts = urlsplit(url)
+    erp: dict[str, Any] = {"endpoint_url": url}
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    if method == "GET" and query and len(dict(query)) == len(query):
+        erp = {"endpoint_url": urlunsplit(parts._replace(query="")), "extra_params": dict(query)}
+    if method != "GET":
+        erp["method"] = method
+    for name in list(headers)[:1]:
+        variable = "ERP_" + re.sub(r"\W", "_", name).upper()
+        erp["login"] = {"type": "header", "name": name, "value": {"env": variable}}
+    if rows_path:
+        erp["rows_path"] = rows_path
+    return erp

@@ -1,0 +1,109 @@
+"""What a probe sees in answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from imageflow.inspect import probe_facts as facts
+from imageflow.inspect.probe_facts import Seen
+
+
+def rows(*numbers: int) -> list[Any]:
+    return [{"id": number} for number in numbers]
+
+
+def test_lists_in():
+    """Lists are found by their paths, those inside of lists are not; what is nested too deeply is left alone."""
+    document = {"a": {"b": [1]}, "c": [[2]], "d": {"e": {"f": {"g": {"h": [3]}}}}}
+    assert list(facts.lists_in(document)) == [("a.b", [1]), ("c", [[2]])]
+    assert list(facts.lists_in([4])) == [("", [4])]
+
+
+@pytest.mark.parametrize(
+    ("document", "found"),
+    [
+        ({"total": 5}, ("total", 5)),
+        ({"meta": {"totalResults": 7}}, ("meta.totalResults", 7)),
+        ({"count": True}, None),
+        ({"count": "5"}, None),
+        ([{"count": 5}], None),
+    ],
+)
+def test_total_of(document: Any, found: tuple[str, int] | None):
+    """A total is a whole number under one of the usual names."""
+    assert facts.total_of(Seen(document, [], "")) == found
+
+
+def test_next_fields():
+    """Fields that may name the next page: URLs first; the list itself, flags and empty values do not count."""
+    document = {"next": "", "next_page": 0, "has_next": True, "next_token": "t", "links": {"next": {"href": "/x"}}}
+    assert facts.next_fields(document, "rows") == [("links.next.href", "/x"), ("next_token", "t")]
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ([{"id": 1, "name": "b"}, {"id": 2, "name": "a"}], ["id"]),
+        ([{"id": 1}, {"id": 1}], []),
+        ([{"id": 1}, {"id": "2"}], []),
+        ([{"on": False}, {"on": True}], []),
+        ([1, 2], []),
+        ([], []),
+    ],
+)
+def test_markers(given: list[Any], found: list[str]):
+    """A field can be sought by where it rises from row to row."""
+    assert facts.markers(given) == found
+
+
+@pytest.mark.parametrize(
+    ("second", "is_second"),
+    [(rows(3, 4), True), (rows(3), False), (rows(2, 3), False), (rows(3, 4, 5), False), ([], False)],
+)
+def test_is_second(second: list[Any], is_second: bool):
+    """The second page begins where the first one ended, as far as its rows are known."""
+    assert facts.is_second(rows(1, 2, 3, 4), second, 2) is is_second
+
+
+def test_is_second_needs_known_rows():
+    """Where no row after the first page is known, nothing can be told."""
+    assert not facts.is_second(rows(1, 2), rows(3, 4), 2)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "start"),
+    [
+        (rows(1, 2), rows(3, 4), 1),
+        (rows(1, 2), rows(9), None),
+        (rows(3, 4), rows(5), 0),
+        (rows(3, 4), rows(1), None),
+        (rows(1, 2), rows(2, 3), None),
+        (rows(1, 2), [], None),
+        (rows(7), rows(8), None),
+    ],
+)
+def test_first_page(first: list[Any], second: list[Any], start: int | None):
+    """Pages are numbered from 1 or 0, if the rows of two numbers are the first ones or those after them."""
+    assert facts.first_page(rows(1, 2, 3, 4), first, second, 2) == start
+
+
+def test_about_rows():
+    """Of a row its fields are named, and those that look like dates."""
+    assert list(facts.about_rows([1])) == []
+    assert list(facts.about_rows(rows(1))) == ["a row is an object with the fields id"]
+    assert "dates are in at;" in list(facts.about_rows([{"at": "2026-11-24T10:00:00Z"}]))[1]
+
+
+@pytest.mark.parametrize(
+    ("url", "method", "part"),
+    [
+        ("http://a/x?b=1", "GET", {"endpoint_url": "http://a/x", "extra_params": {"b": "1"}}),
+        ("http://a/x?b=1&b=2", "GET", {"endpoint_url": "http://a/x?b=1&b=2"}),
+        ("http://a/x?b=1", "POST", {"endpoint_url": "http://a/x?b=1", "method": "POST"}),
+    ],
+)
+def test_flow_part(url: str, method: str, part: dict[str, Any]):
+    """A query becomes extra_params where that says the same."""
+    assert facts.flow_part(url, method, {}, "rows") == {**part, "rows_path": "rows"}

@@ -1,0 +1,197 @@
+"""A probe's questions and conclusions, without any server: the answers are made here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+import pytest
+
+from imageflow.http.client import Answer
+from imageflow.inspect.probe_inquiry import Inquiry
+from imageflow.model import pagination
+from imageflow.model.pagination.contract import Pagination
+from imageflow.read.request import Question
+
+URL = "https://erp.example.com/images"
+ROWS = [{"id": number, "at": "2026-11-24"} for number in range(1, 41)]
+
+Erp = Callable[[dict[str, Any]], Any]
+"""What an ERP answers to parameters: a document, or an Answer."""
+
+
+def ask(erp: Erp, *, method: str = "GET", headers: dict[str, str] | None = None) -> Inquiry:
+    """A whole probe."""
+    inquiry = Inquiry(URL, method, headers or {})
+    asking = inquiry.run()
+    try:
+        question = next(asking)
+        while True:
+            question = asking.send(answer(erp(parameters(question))))
+    except StopIteration:
+        return inquiry
+
+
+def parameters(question: Question) -> dict[str, Any]:
+    if question.method == "POST":
+        return dict(msgspec.json.decode(question.body or b"{}"))
+    return {name: int(text) if text.isdigit() else text for name, text in parse_qsl(urlsplit(question.url).query)}
+
+
+def answer(document: Any) -> Answer:
+    if isinstance(document, Answer):
+        return document
+    return Answer(200, {"content-type": "application/json"}, msgspec.json.encode(document))
+
+
+def by_offset(asked: dict[str, Any]) -> Any:
+    start = asked.get("skip", 0)
+    return {"rows": ROWS[start : start + asked.get("limit", 20)], "total": len(ROWS)}
+
+
+def by_page(asked: dict[str, Any]) -> Any:
+    size = asked.get("per_page", 20)
+    start = asked.get("p", 0) * size
+    return ROWS[start : start + size]
+
+
+def by_seek(asked: dict[str, Any]) -> Any:
+    later = [row for row in ROWS if row["id"] > asked.get("after", 0)]
+    return {"rows": later[: asked.get("limit", 20)]}
+
+
+def by_token(asked: dict[str, Any]) -> Any:
+    start = int(str(asked.get("cursor", "t0"))[1:])
+    more = {"next_token": f"t{start + 20}"} if start + 20 < len(ROWS) else {}
+    return {"rows": ROWS[start : start + 20], **more}
+
+
+def by_url(asked: dict[str, Any]) -> Any:
+    start = asked.get("s", 0)
+    return {"rows": ROWS[start : start + 10], "links": {"next": f"?s={start + 10}" if start < 30 else None}}
+
+
+def by_link_header(asked: dict[str, Any]) -> Any:
+    start = asked.get("s", 0)
+    links = {"link": f'<?s={start + 20}>; rel="next"'} if start < 20 else {}
+    return Answer(200, links, msgspec.json.encode(ROWS[start : start + 20]))
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    ("erp", "found"),
+    [
+        (
+            by_offset,
+            {"type": "offset", "offset_param": "skip", "limit_param": "limit", "limit": 20, "total_path": "total"},
+        ),
+        (by_page, {"type": "page", "page_param": "p", "start": 0, "limit": 20, "limit_param": "per_page"}),
+        (by_seek, {"type": "seek", "param": "after", "value_path": "id", "limit_param": "limit", "limit": 20}),
+        (by_token, {"type": "next", "field": "next_token", "kind": "token", "param": "cursor"}),
+        (lambda _: {"rows": ROWS, "count": len(ROWS)}, {"type": "none"}),
+    ],
+)
+def test_what_is_found(erp: Erp, found: dict[str, Any], method: str):
+    """Each way to page is told by the rows that come, whether parameters travel in the query or in the body."""
+    erp_part = ask(erp, method=method).erp
+    assert erp_part is not None
+    assert erp_part["pagination"] == found
+
+
+@pytest.mark.parametrize(("erp", "field"), [(by_url, "links.next"), (by_link_header, "Link")])
+def test_links_are_followed(erp: Erp, field: str):
+    """Links count once their pages do not overlap."""
+    inquiry = ask(erp)
+    assert inquiry.erp is not None
+    assert inquiry.erp["pagination"] == {"type": "next", "field": field}
+    assert "the last of them names no next page: the read ends there" in inquiry.lines
+
+
+@pytest.mark.parametrize(
+    ("erp", "said"),
+    [
+        (lambda _: Answer(302, {"location": "https://other.example.com/x?key=1"}, b""), "https://other.example.com"),
+        (lambda _: Answer(403, {}, b"no"), "answered 403"),
+        (lambda _: Answer(200, {}, b"<html>"), "HTML or XML"),
+        (lambda _: {"a": 1}, "found no list in the answer: it is an object with the fields a"),
+    ],
+)
+def test_no_list(erp: Erp, said: str):
+    """Without a list there is no part for the flow file, and the reason is said."""
+    inquiry = ask(erp)
+    assert inquiry.erp is None
+    assert said in inquiry.lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("erp", "said"),
+    [
+        (lambda _: {"rows": []}, "could not determine the pagination: the list is empty"),
+        (lambda _: {"rows": [{"id": 1}]}, "could not determine the pagination: one row is too few"),
+        (lambda _: {"rows": ROWS, "count": 500}, "count says 500, but 40 rows came: there are more pages"),
+        (lambda _: {"rows": ROWS}, "if the answer is always complete, it is {type: none}"),
+        (lambda _: {"rows": ROWS, "next": "https://evil.example.com/"}, "it leads to another origin"),
+        (lambda _: {"rows": ROWS, "next": "/images?x=1"}, "page 2 repeats 40 rows of the pages before"),
+        (lambda _: {"rows": ROWS, "next": "abc"}, "looks like a token for the next page, but no parameter"),
+        (lambda _: {"rows": ROWS, "others": [1, 2]}, "there are other lists, check which one is meant: 'others'"),
+    ],
+)
+def test_what_is_said(erp: Erp, said: str):
+    """What cannot be told is said, not guessed."""
+    assert any(said in line for line in ask(erp).lines)
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (ROWS, "gave the same rows in the same order"),
+        (ROWS[::-1], "gave the same rows in another order"),
+        (ROWS[1:], "gave other rows"),
+        (None, "gave no list: the endpoint is not stable"),
+    ],
+)
+def test_whether_it_is_stable(second: Any, said: str):
+    """The same request is asked twice before anything is concluded from a difference."""
+    calls: list[int] = []
+
+    def erp(_: dict[str, Any]) -> Any:
+        calls.append(1)
+        return {"rows": second if len(calls) == 2 else ROWS}
+
+    assert any(said in line for line in ask(erp).lines)
+
+
+@pytest.mark.parametrize(
+    ("beyond", "said"),
+    [
+        (Answer(404, {}, b""), "past the end the ERP answers 404 instead of an empty list"),
+        ({"rows": ROWS[:10]}, "past the end the ERP gives the first page again"),
+        ({"rows": ROWS[-3:]}, "far past it the ERP still gives 3 rows"),
+        ({"rows": []}, "past the end the list is empty"),
+    ],
+)
+def test_what_comes_past_the_end(beyond: Any, said: str):
+    """How a read stops depends on what the ERP gives past its end."""
+    inquiry = ask(lambda asked: beyond if asked.get("skip", 0) > 1000 else by_offset(asked))
+    assert any(said in line for line in inquiry.lines)
+
+
+def test_headers_are_named_and_never_shown():
+    """A header becomes a login by a secret; its value is in no line and not in the flow file's part."""
+    inquiry = ask(by_url, headers={"X-Key": "hush", "X-More": "hush"})
+    assert inquiry.erp is not None
+    assert inquiry.erp["login"] == {"type": "header", "name": "X-Key", "value": {"env": "ERP_X_KEY"}}
+    assert any("only the first" in line for line in inquiry.lines)
+    assert "hush" not in repr((inquiry.lines, inquiry.erp))
+
+
+def test_types_that_no_question_is_for(monkeypatch: pytest.MonkeyPatch):
+    """Where nothing was found, the types that the probe does not know are named."""
+
+    class LaterPagination(Pagination, frozen=True, tag="later"):
+        pass
+
+    monkeypatch.setattr(pagination, "TYPES", (*pagination.TYPES, LaterPagination))
+    assert "not tried: later" in ask(lambda _: {"rows": ROWS}).lines
