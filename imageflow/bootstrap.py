@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
-import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import structlog
 
 from imageflow import settings as settings_
-from imageflow.broker import Broker
-from imageflow.broker.connect import connect as connect_broker
-from imageflow.clock import Clock, SystemClock
 from imageflow.errors import StoreError
 from imageflow.flows import file as flow_file
 from imageflow.gateway.app import Gateway, monitoring, serve
@@ -29,17 +24,15 @@ from imageflow.model import messages
 from imageflow.read import request
 from imageflow.read.reader import Reader
 from imageflow.runtime import service
-from imageflow.runtime.outbox_publisher import OutboxPublisher
 from imageflow.runtime.service import M, Service, Stage
+from imageflow.runtime.substrate import Substrate
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.schedule.alarm_watcher import AlarmWatcher
 from imageflow.schedule.fetch import MissingFetcher
 from imageflow.schedule.queue_metrics import QueueMetrics
 from imageflow.schedule.retention import Retention
 from imageflow.schedule.scheduler import Scheduler
-from imageflow.settings import Settings
 from imageflow.store import Store
-from imageflow.store.connect import connect as connect_store
 from imageflow.telemetry import metrics, tracing
 from imageflow.transform.transformer import Transformer
 from imageflow.write import writer as writing
@@ -59,39 +52,6 @@ READ_PREFETCH = 8
 TRANSFORM_PREFETCH = 2
 WRITE_PREFETCH = 48  # chunks: what three statements of unchanged rows take, and the next ones
 LOOK_SECONDS = 5.0
-
-
-class Substrate(NamedTuple):
-    """What every service stands on."""
-
-    settings: Settings
-    store: Store
-    broker: Broker
-    publisher: OutboxPublisher
-    clock: Clock
-    environ: Mapping[str, str]
-
-
-@asynccontextmanager
-async def open_store(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Store]:
-    """The store, with its schema up to date."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    async with connect_store(settings.store_url, clock or SystemClock()) as store:
-        await store.upgrade()
-        yield store
-
-
-@asynccontextmanager
-async def open_substrate(settings: Settings, environ: Mapping[str, str], *, consumer: bool) -> AsyncIterator[Substrate]:
-    """Store and broker. `consumer`: this process runs services (embedded: it must hold the data directory's lock)."""
-    clock = SystemClock()
-    async with (
-        open_store(settings, clock) as store,
-        connect_broker(settings.broker_url, consumer=consumer) as broker,
-    ):
-        if consumer and settings.embedded:
-            await store.gone("*")
-        yield Substrate(settings, store, broker, OutboxPublisher(store, broker), clock, environ)
 
 
 async def run_services(
@@ -278,43 +238,3 @@ class _Parts:
 
     def _stage(self, stage: Stage[M]) -> None:
         self.runs.append(Service(stage, self.substrate.store, self.substrate.broker).run)
-
-
-@asynccontextmanager
-async def ended_by(stop: asyncio.Event) -> AsyncIterator[None]:
-    """Cancel the body once `stop` is set: it waits for what would not come any more."""
-    body = asyncio.current_task()
-    assert body is not None
-
-    async def cancel() -> None:
-        await stop.wait()
-        body.cancel()
-
-    async with asyncio.TaskGroup() as group:
-        watch = group.create_task(cancel())
-        try:
-            yield
-        finally:
-            watch.cancel()
-
-
-@asynccontextmanager
-async def stop_on_signals() -> AsyncIterator[asyncio.Event]:
-    """An event that SIGTERM and SIGINT set; a second signal ends the process at once (deliveries come back)."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-
-    def ask() -> None:
-        if stop.is_set():
-            log.warning("second signal: stopping at once")
-            os._exit(1)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ask)
-    try:
-        yield stop
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            with suppress(ValueError):
-                loop.remove_signal_handler(number)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Any, NamedTuple
 
+from imageflow.actions.actor import Actor
 from imageflow.broker import Broker, Outgoing
 from imageflow.clock import iso
 from imageflow.errors import NotFoundError, RequestError
@@ -13,7 +13,7 @@ from imageflow.model import messages
 from imageflow.model.flow import Flow
 from imageflow.model.run import Run, Trigger, new_run_id
 from imageflow.runtime.outbox_publisher import OutboxPublisher
-from imageflow.store import AuditEntry, Store
+from imageflow.store import Store
 from imageflow.telemetry import message_headers
 
 ROWS_AT_ONCE = 10_000
@@ -22,32 +22,6 @@ MANY_RUNS = 10_000
 
 class NotRunnable(RequestError):
     """The flow cannot be run by hand."""
-
-
-class Actor(NamedTuple):
-    """Who changes something, and from where: an address, or `command line`."""
-
-    who: str
-    origin: str
-
-    def entry(self, what: str, on: str, **detail: Any) -> AuditEntry:
-        return AuditEntry(self.who, what, on, self.origin, detail)
-
-
-async def save_flow(store: Store, document: dict[str, Any], actor: Actor) -> Flow:
-    """Save a document that is valid (flowfile.parse) as a new version."""
-    return await store.save_flow(document, actor.who, audit=actor.entry("flow.save", f"flow {document['name']}"))
-
-
-async def enable(store: Store, name: str, actor: Actor, *, enabled: bool) -> Flow:
-    """Enable or disable a flow: a new version, unless it is so already."""
-    flow = await store.flow(name)
-    if flow.definition.enabled == enabled:
-        return flow
-    what = "flow.enable" if enabled else "flow.disable"
-    return await store.save_flow(
-        {**flow.document, "enabled": enabled}, actor.who, audit=actor.entry(what, f"flow {name}")
-    )
 
 
 async def start_run(

@@ -1,1 +1,91 @@
-"""The commands of the command line."""
+"""The command line, one module for each group of commands. A command's module is imported when it is called.
+
+So `imageflow --help` costs no more than click: the table below has what it shows. A command parses its arguments,
+calls an action and prints the result; it decides nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "alarms": ("operate:alarms", "List open alarms, newest first."),
+    "db": ("operate:db", "The database."),
+    "demo": ("demo:demo", "Fake ERP, fake Omnitron and all services: run the main job and check the result."),
+    "doctor": (
+        "doctor:doctor",
+        "Look at broker, database, flows and machine: what is wrong, and the command that mends it.",
+    ),
+    "emulate": ("lab:emulate", "Run a fake ERP or a fake Omnitron (user demo, password demo)."),
+    "errors": ("rows:errors", "List the causes for which rows of a run have failed, the most frequent first."),
+    "flow": ("flows:flow", "Check, save and show flows."),
+    "gateway": ("services:gateway", "Take in outbound posts; serve /ready, /health, /metrics."),
+    "holds": ("operate:holds", "List the Omnitron domains that writers hold back from, because they are away."),
+    "key": ("users:key", "Keys of machines: each opens the outbound door of one flow."),
+    "migrate-data": (
+        "operate:migrate_data",
+        "Move everything a store holds to the (empty) one that STORE_URL names; the source stays as it is.",
+    ),
+    "parked": (
+        "operate:parked",
+        "Messages that could not be used, with the reason: look at them, send them again, throw them away.",
+    ),
+    "probe": (
+        "lab:probe",
+        "Look at an ERP's endpoint: where its list is and how it pages. Prints what a flow file needs, with evidence.",
+    ),
+    "publish": (
+        "operate:publish",
+        "Publish rows (JSON or NDJSON; - reads stdin) to the outbound queue, as an ERP may; the gateway takes them in.",
+    ),
+    "reader": ("services:reader", "Read pages from ERPs."),
+    "resume": (
+        "runs:resume",
+        "Publish anew what runs wait for, after the queues were lost; harmless if they were not.",
+    ),
+    "retry": ("runs:retry", "Write a run's failed rows again: all, one, or those of one cause."),
+    "rows": ("rows:rows", "List the rows of a run."),
+    "run": ("runs:run", "Run a flow now."),
+    "runs": ("rows:runs", "List runs, newest first."),
+    "scheduler": ("services:scheduler", "Fire schedules and let runs begin."),
+    "trace": (
+        "rows:trace",
+        "Show everything that happened to a product, from the ERP's row to Omnitron's answers. SKU: or a base code.",
+    ),
+    "transformer": ("services:transformer", "Turn pages into rows: script, mapping."),
+    "try": (
+        "lab:try_flow",
+        "Show what script, mapping and rows make of an answer, step by step; nothing is written.",
+    ),
+    "up": ("services:up", "Run all services in one process."),
+    "user": ("users:user", "Who may log in to the gateway."),
+    "watermark": ("flows:watermark", "The instant since which a flow asks for changes."),
+    "writer": ("services:writer", "Write rows to Omnitron."),
+}
+"""Each command's module and name in it, and the first paragraph of its help."""
+
+
+class CommandTable(click.Group):
+    """A group of commands that are imported when they are called."""
+
+    def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._table = table
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return list(self._table)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        if name not in self._table:
+            return None
+        module, _, attribute = self._table[name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+        return command
+
+    def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in self._table.items()])

@@ -12,19 +12,23 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import click
 import msgspec
 
 from imageflow import bootstrap
+from imageflow.actions.actor import Actor
 from imageflow.actions.run_watch import follow, summarize
-from imageflow.actions.runs import Actor, start_run
-from imageflow.bootstrap import Substrate
+from imageflow.actions.runs import start_run
 from imageflow.clock import SystemClock
+from imageflow.commands.shell import JSON_OPTION, print_json, run_async
 from imageflow.emulator.erp import FakeErp
 from imageflow.emulator.omnitron import FakeOmnitron
 from imageflow.errors import ImageFlowError
 from imageflow.gateway.access import add_user
 from imageflow.http.client import Transport
 from imageflow.model.run import Run
+from imageflow.runtime.process import ended_by, stop_on_signals
+from imageflow.runtime.substrate import Substrate, open_substrate
 from imageflow.secret import Secret
 from imageflow.settings import Settings
 from imageflow.store.data_dir import data_dir_lock
@@ -111,7 +115,7 @@ async def demonstrate(
                 tell(f"all services run in this process, the gateway at http://127.0.0.1:{port}")
                 for document in flows(erp_url, omnitron_url):
                     await substrate.store.save_flow(document, "demo")
-                async with bootstrap.ended_by(stop):
+                async with ended_by(stop):
                     inbound = await _inbound(substrate, tell)
                     outbound, rows_posted = await _outbound(substrate, port, min(rows, POSTED_LIMIT), tell)
                 result = _checked(inbound, outbound, _differences(erp, rows_posted, omnitron))
@@ -128,8 +132,8 @@ async def _running(settings: Settings) -> AsyncIterator[tuple[Substrate, int, as
     environ = {**os.environ, **PASSWORDS}
     with data_dir_lock(settings):
         async with (
-            bootstrap.stop_on_signals() as stop,
-            bootstrap.open_substrate(settings, environ, consumer=True) as substrate,
+            stop_on_signals() as stop,
+            open_substrate(settings, environ, consumer=True) as substrate,
             asyncio.TaskGroup() as group,
         ):
             port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -251,3 +255,29 @@ def report(result: dict[str, Any]) -> str:
         f"{'balanced and complete' if result['ok'] else 'NOT as expected'} in {result['seconds']} s, at most {result['peak_memory_mb']} MB"
     )
     return "\n".join(lines)
+
+
+@click.command()
+@click.option("--rows", default=1000, show_default=True, help="Rows in the fake ERP.")
+@click.option("--serve", is_flag=True, help="Keep everything running afterwards.")
+@JSON_OPTION
+@click.pass_obj
+def demo(settings: Settings, rows: int, serve: bool, as_json: bool) -> None:
+    """Fake ERP, fake Omnitron and all services: run the main job and check the result."""
+    if rows < 1:
+        raise click.UsageError("--rows: at least 1")
+    result = run_async(
+        demonstrate(
+            rows,
+            stop_seconds=settings.stop_seconds,
+            log_format=settings.log_format,
+            serve=serve,
+            say=None if as_json else click.echo,
+        )
+    )
+    if as_json:
+        print_json(result)
+    else:
+        click.echo(report(result))
+    if not result["ok"]:
+        raise click.exceptions.Exit(1)

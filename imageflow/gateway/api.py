@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from imageflow.actions.runs import Actor, NotRunnable
+from imageflow.actions.actor import Actor
+from imageflow.actions.runs import NotRunnable
 from imageflow.broker import Broker
 from imageflow.clock import Clock
 from imageflow.errors import FlowFileError, NotFoundError

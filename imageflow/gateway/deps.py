@@ -12,7 +12,7 @@ import msgspec
 import structlog
 from msgspec import UnsetType
 
-from imageflow.actions.runs import Actor
+from imageflow.actions.actor import Actor
 from imageflow.broker import Broker
 from imageflow.clock import Clock
 from imageflow.errors import BrokerError

@@ -6,6 +6,7 @@ import asyncio
 from datetime import datetime
 from typing import Any
 
+from imageflow.actions import flows as flow_actions
 from imageflow.actions import runs as run_actions
 from imageflow.clock import iso
 from imageflow.errors import FlowFileError, Problem
@@ -66,7 +67,7 @@ class FlowHandlers:
         document = await self._checked(call)
         if document["name"] != call.path["flow"]:
             raise FlowFileError([Problem("name", f"must be that of the address, {call.path['flow']!r}")])
-        return shapes.flow_line(await run_actions.save_flow(self._store, document, call.actor))
+        return shapes.flow_line(await flow_actions.save_flow(self._store, document, call.actor))
 
     async def check_flow(self, call: Call) -> shapes.Checked:
         try:
@@ -92,7 +93,7 @@ class FlowHandlers:
         return await self._enable(call, enabled=False)
 
     async def _enable(self, call: Call, *, enabled: bool) -> shapes.FlowLine:
-        return shapes.flow_line(await run_actions.enable(self._store, call.path["flow"], call.actor, enabled=enabled))
+        return shapes.flow_line(await flow_actions.enable(self._store, call.path["flow"], call.actor, enabled=enabled))
 
     async def list_versions(self, call: Call) -> Page[shapes.VersionLine]:
         before = position(call.query.cursor, tuple[int])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-from imageflow.clock import Clock
+from imageflow.clock import Clock, SystemClock
 from imageflow.errors import SettingsError
 from imageflow.secret import Secret
+from imageflow.settings import Settings
 from imageflow.store import Store
 from imageflow.store.database import Database
 from imageflow.store.postgresql import PostgresDatabase
@@ -20,6 +23,15 @@ def connect(url: Secret, clock: Clock) -> Store:
     Nothing is opened before the store is entered. Raises SettingsError, which never shows the URL.
     """
     return Store(database(url, clock))
+
+
+@asynccontextmanager
+async def open_store(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Store]:
+    """The store that the settings name, with its schema up to date."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    async with connect(settings.store_url, clock or SystemClock()) as store:
+        await store.upgrade()
+        yield store
 
 
 def database(url: Secret, clock: Clock) -> Database:

@@ -25,9 +25,11 @@ import psutil
 import uvloop
 
 from imageflow import bootstrap
-from imageflow.actions.runs import Actor, start_run
+from imageflow.actions.actor import Actor
+from imageflow.actions.runs import start_run
 from imageflow.bootstrap import Substrate
 from imageflow.model import messages
+from imageflow.runtime.substrate import open_substrate
 from imageflow.settings import load
 from imageflow.store.data_dir import data_dir_lock
 
@@ -69,7 +71,7 @@ async def reader(erp: str, omnitron: str, rows: int, page: int) -> dict:
     stop = asyncio.Event()
     tenths: list[int] = []
     with data_dir_lock(settings):
-        async with bootstrap.open_substrate(settings, os.environ, consumer=True) as substrate:
+        async with open_substrate(settings, os.environ, consumer=True) as substrate:
             await substrate.store.save_flow(document(erp, omnitron, page))
             async with asyncio.TaskGroup() as group:
                 group.create_task(bootstrap.run_services(substrate, ["reader"], stop))

@@ -12,13 +12,14 @@ import msgspec
 
 from imageflow import bootstrap, settings
 from imageflow.actions import runs
+from imageflow.actions.actor import Actor
 from imageflow.actions.run_watch import follow
-from imageflow.actions.runs import Actor
 from imageflow.bootstrap import Substrate
 from imageflow.emulator.erp import FakeErp
 from imageflow.emulator.omnitron import FakeOmnitron
 from imageflow.inspect import product_history
 from imageflow.model.run import Run, Trigger, new_run_id
+from imageflow.runtime.substrate import open_substrate
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.store import Store
 
@@ -106,7 +107,7 @@ async def pipeline(folder: Path, rows: int = 0, **environ: str) -> AsyncIterator
     async with (
         erp.serve(),
         omnitron.serve(),
-        bootstrap.open_substrate(loaded, {"OMNITRON_PASSWORD": "demo"}, consumer=True) as substrate,
+        open_substrate(loaded, {"OMNITRON_PASSWORD": "demo"}, consumer=True) as substrate,
         asyncio.TaskGroup() as group,
     ):
         stop = asyncio.Event()

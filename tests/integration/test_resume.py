@@ -12,13 +12,15 @@ import pytest
 from imageflow import bootstrap
 from imageflow import settings as settings_
 from imageflow.actions import runs
+from imageflow.actions.actor import Actor
 from imageflow.actions.run_watch import follow
-from imageflow.actions.runs import Actor, NotRunnable
+from imageflow.actions.runs import NotRunnable
 from imageflow.bootstrap import Substrate
 from imageflow.clock import SystemClock
 from imageflow.commands.demo import PASSWORDS, flows
 from imageflow.emulator.erp import FakeErp
 from imageflow.emulator.omnitron import FakeOmnitron
+from imageflow.runtime.substrate import open_substrate
 
 ME = Actor("tester", "here")
 ROWS = 300
@@ -44,7 +46,7 @@ async def test_queues_that_were_lost(tmp_path: Path, group: str) -> None:
     async with (
         erp.serve() as erp_url,
         omnitron.serve() as omnitron_url,
-        bootstrap.open_substrate(settings, PASSWORDS, consumer=True) as substrate,
+        open_substrate(settings, PASSWORDS, consumer=True) as substrate,
     ):
         store, broker = substrate.store, substrate.broker
         document = {**flows(erp_url, omnitron_url)[0], "group": group}

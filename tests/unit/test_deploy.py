@@ -50,11 +50,12 @@ def check_command(words: list[str]) -> None:
     """The words are a command with options and arguments that it takes."""
     command, context = cli, None
     context = cli.make_context("imageflow", [], resilient_parsing=True)
-    while words and hasattr(command, "commands"):
+    while words and hasattr(command, "get_command"):
         if words == ["--help"]:
             return
-        assert words[0] in command.commands, f"there is no command {words[0]}"
-        command, words = command.commands[words[0]], words[1:]
+        found = command.get_command(context, words[0])
+        assert found is not None, f"there is no command {words[0]}"
+        command, words = found, words[1:]
     command.make_context(command.name, [re.sub(r"\$\{\w+:-(.*)\}", r"\1", word) for word in words], parent=context)
 
 

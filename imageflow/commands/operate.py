@@ -1,0 +1,219 @@
+"""Commands for operating: alarms, parked messages, the outbound queue, the database."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import click
+import msgspec
+
+from imageflow import settings as settings_
+from imageflow.actions import dead_letters
+from imageflow.actions import migrate_data as migration
+from imageflow.broker import Outgoing
+from imageflow.clock import iso
+from imageflow.commands.shell import FILE_OR_STDIN, JSON_OPTION, actor, content_of, print_json, run_async, with_store
+from imageflow.model.messages import OUTBOUND_QUEUE
+from imageflow.runtime.substrate import Substrate, open_substrate
+from imageflow.schedule import alarm
+from imageflow.settings import Settings
+from imageflow.store import Store
+
+T = TypeVar("T")
+
+
+@click.command()
+@click.argument("flow_name", metavar="[FLOW]", required=False)
+@click.option("--all", "every", is_flag=True, help="Those that have closed, too.")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1))
+@JSON_OPTION
+@click.pass_obj
+def alarms(settings: Settings, flow_name: str | None, every: bool, limit: int, as_json: bool) -> None:
+    """List open alarms, newest first."""
+
+    async def work(store: Store) -> list[dict[str, Any]]:
+        if flow_name is not None:
+            await store.flow(flow_name)
+        found = await store.alarms(flow_name, is_open=None if every else True, limit=limit)
+        return [{**alarm.shown(item), "notice": item.notice} for item in found]
+
+    found = with_store(settings, work)
+    if as_json:
+        print_json(found)
+        return
+    for item in found:
+        state = f"closed {item['closed_at']}" if item["closed_at"] else "open"
+        click.echo(f"{item['opened_at']}  {item['flow']:20}  {item['kind']:17}  {state}  {item['text']}")
+        if item["notice"]:
+            click.echo(f"    webhook: {item['notice']}")
+
+
+@click.command()
+@JSON_OPTION
+@click.pass_obj
+def holds(settings: Settings, as_json: bool) -> None:
+    """List the Omnitron domains that writers hold back from, because they are away."""
+    found = with_store(settings, lambda store: store.holds())
+    if as_json:
+        print_json(
+            [{"domain": h.domain, "reason": h.reason, "since": iso(h.since), "writers": h.writers} for h in found]
+        )
+        return
+    for item in found:
+        click.echo(f"{item.domain}  since {iso(item.since)}  by {item.writers} writers  {item.reason}")
+
+
+@click.command()
+@click.argument("name", metavar="FLOW")
+@click.argument("file", type=FILE_OR_STDIN)
+@click.option("--id", "message_id", help="The message's id: publishing it again with the same id adds nothing.")
+@click.pass_obj
+def publish(settings: Settings, name: str, file: Path, message_id: str | None) -> None:
+    """Publish rows (JSON or NDJSON; - reads stdin) to the outbound queue, as an ERP may; the gateway takes them in."""
+    body = content_of(file)
+    headers = {"flow": name} | ({"message-id": message_id} if message_id else {})
+
+    async def work() -> None:
+        async with open_substrate(settings, os.environ, consumer=False) as substrate:
+            await substrate.broker.publish(Outgoing(OUTBOUND_QUEUE, body, headers=headers))
+
+    run_async(work())
+    click.echo(f"published {len(body):,} bytes for {name}")
+
+
+@click.group()
+def parked() -> None:
+    """Messages that could not be used, with the reason: look at them, send them again, throw them away."""
+
+
+PARKED_ID = click.argument("wanted", metavar="ID", required=False)
+PARKED_ALL = click.option("--all", "every", is_flag=True, help="All of them.")
+
+
+@parked.command("list")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1))
+@JSON_OPTION
+@click.pass_obj
+def list_(settings: Settings, limit: int, as_json: bool) -> None:
+    """List parked messages, the oldest first."""
+    found = _with_broker(settings, lambda substrate: dead_letters.look(substrate.broker, limit))
+    if as_json:
+        print_json([msgspec.to_builtins(item) for item in found])
+        return
+    for item in found:
+        click.echo(_parked_text(item))
+
+
+@parked.command("show")
+@click.argument("wanted", metavar="ID")
+@click.option("--body", is_flag=True, help="Print the body alone, as it is.")
+@JSON_OPTION
+@click.pass_obj
+def show(settings: Settings, wanted: str, body: bool, as_json: bool) -> None:
+    """Show a parked message whole."""
+    found, content = _with_broker(settings, lambda substrate: dead_letters.one(substrate.broker, wanted))
+    if body:
+        sys.stdout.buffer.write(content)
+        return
+    if as_json:
+        print_json({**msgspec.to_builtins(found), "body": content.decode("utf-8", "replace")})
+        return
+    click.echo(_parked_text(found))
+    for name, value in found.headers.items():
+        click.echo(f"    {name}: {value}")
+    click.echo(content.decode("utf-8", "replace"))
+
+
+@parked.command("replay")
+@PARKED_ID
+@PARKED_ALL
+@click.pass_obj
+def replay(settings: Settings, wanted: str | None, every: bool) -> None:
+    """Send a parked message back to the queue it came from."""
+    _settle_parked(settings, wanted, every=every, verb="replay")
+
+
+@parked.command("drop")
+@PARKED_ID
+@PARKED_ALL
+@click.pass_obj
+def drop(settings: Settings, wanted: str | None, every: bool) -> None:
+    """Throw a parked message away."""
+    _settle_parked(settings, wanted, every=every, verb="drop")
+
+
+def _settle_parked(settings: Settings, wanted: str | None, *, every: bool, verb: Literal["replay", "drop"]) -> None:
+    if (wanted is None) != every:
+        raise click.UsageError("give either the ID of a parked message (see `parked list`), or --all")
+
+    async def work(substrate: Substrate) -> list[dead_letters.Parked]:
+        act = dead_letters.replay if verb == "replay" else dead_letters.drop
+        done = await act(substrate.broker, wanted)
+        for item in done:
+            about = {"queue": item.queue, "flow": item.flow, "reason": item.reason}
+            await substrate.store.record(actor().entry(f"parked.{verb}", f"message {item.id}", **about))
+        return done
+
+    for item in _with_broker(settings, work):
+        click.echo(f"{'sent to ' + item.queue if verb == 'replay' else 'dropped'}: {item.id}")
+
+
+def _parked_text(item: dead_letters.Parked) -> str:
+    about = f"{item.queue or '?'}{' (flow ' + item.flow + ')' if item.flow else ''}"
+    return f"{item.id}  {item.parked_at:25}  {about:40}  {item.bytes:,} bytes  {item.reason}"
+
+
+def _with_broker(settings: Settings, work: Callable[[Substrate], Awaitable[T]]) -> T:
+    async def body() -> T:
+        async with open_substrate(settings, os.environ, consumer=False) as substrate:
+            return await work(substrate)
+
+    return run_async(body())
+
+
+@click.group()
+def db() -> None:
+    """The database."""
+
+
+@db.command()
+@click.pass_obj
+def upgrade(settings: Settings) -> None:
+    """Bring the database schema up to date."""
+
+    async def work(_: Store) -> None:
+        pass
+
+    with_store(settings, work)
+    click.echo("the database is up to date")
+
+
+@click.command("migrate-data")
+@click.option("--from", "source", metavar="DIR|URL", help="The DATA_DIR of the embedded default, or a store's URL.")
+@click.option("--from-env", metavar="NAME", help="The variable that holds the store's URL, password and all.")
+@JSON_OPTION
+@click.pass_obj
+def migrate_data(settings: Settings, source: str | None, from_env: str | None, as_json: bool) -> None:
+    """Move everything a store holds to the (empty) one that STORE_URL names; the source stays as it is.
+
+    Nothing may be in flight: let runs end and stop all services before.
+    """
+    if (source is None) == (from_env is None):
+        raise click.UsageError("give either --from or --from-env")
+    text = source if from_env is None else os.environ.get(from_env)
+    if not text:
+        raise click.UsageError(f"--from-env: the variable {from_env} is not set")
+    moved = run_async(migration.move(migration.origin(text), settings))
+    if as_json:
+        print_json({item.table: item.rows for item in moved})
+        return
+    for item in moved:
+        click.echo(f"{item.table:20}{item.rows:12,}")
+    click.echo("everything is moved; start the services with the new settings")
+    key = Path(text) / "secret.key"
+    if key.exists() and settings.secret_key is None:
+        click.echo(f"tokens stay good with {settings_.PREFIX}SECRET_KEY set to what is in {key}")

@@ -1,0 +1,96 @@
+"""The services: each as a process of its own, or all in one."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from imageflow import bootstrap
+from imageflow import settings as settings_
+from imageflow.actions import flows as flow_actions
+from imageflow.commands.shell import FLOWS_DIR, actor, run_async
+from imageflow.runtime.process import stop_on_signals
+from imageflow.runtime.substrate import open_substrate
+from imageflow.settings import Settings
+from imageflow.store.data_dir import data_dir_lock
+
+GC_THRESHOLDS = (50_000, 20, 20)
+"""Rows make objects by the thousand and hardly a cycle: Python's own thresholds (700, 10, 10) cost a service a tenth of its
+time."""
+
+
+def _alone(settings: Settings, name: str, port: int | None = None) -> None:
+    if settings.embedded:
+        raise click.UsageError(
+            f"{name} as a process of its own needs RabbitMQ: set {settings_.PREFIX}BROKER_URL=amqp://…, or use `imageflow up`"
+        )
+    run_async(_serve(settings, [name], port, ()))
+
+
+@click.command()
+@click.pass_obj
+def scheduler(settings: Settings) -> None:
+    """Fire schedules and let runs begin."""
+    _alone(settings, "scheduler")
+
+
+@click.command()
+@click.pass_obj
+def reader(settings: Settings) -> None:
+    """Read pages from ERPs."""
+    _alone(settings, "reader")
+
+
+@click.command()
+@click.pass_obj
+def transformer(settings: Settings) -> None:
+    """Turn pages into rows: script, mapping."""
+    _alone(settings, "transformer")
+
+
+@click.command()
+@click.pass_obj
+def writer(settings: Settings) -> None:
+    """Write rows to Omnitron."""
+    _alone(settings, "writer")
+
+
+@click.command()
+@click.option("--port", default=8080, show_default=True, help="Where to listen; 0 takes a free port.")
+@click.pass_obj
+def gateway(settings: Settings, port: int) -> None:
+    """Take in outbound posts; serve /ready, /health, /metrics."""
+    _alone(settings, "gateway", port)
+
+
+@click.command()
+@click.option(
+    "--flows",
+    type=FLOWS_DIR,
+    help="Apply the flow files in this folder.",
+)
+@click.option("--port", default=8080, show_default=True, help="Where the gateway listens; 0 takes a free port.")
+@click.pass_obj
+def up(settings: Settings, flows: Path | None, port: int) -> None:
+    """Run all services in one process."""
+    run_async(_serve(settings, bootstrap.SERVICES, port, flow_actions.checked_dir(flows) if flows is not None else []))
+
+
+async def _serve(
+    settings: Settings, names: Sequence[str], port: int | None, documents: Sequence[dict[str, Any]]
+) -> None:
+    with data_dir_lock(settings):
+        async with (
+            stop_on_signals() as stop,
+            open_substrate(settings, os.environ, consumer=True) as substrate,
+        ):
+            for document in documents:
+                await flow_actions.save_flow(substrate.store, document, actor())
+            gc.freeze()  # what is loaded by now stays: the collector need not look at it again and again
+            gc.set_threshold(*GC_THRESHOLDS)
+            await bootstrap.run_services(substrate, names, stop, port=port)
