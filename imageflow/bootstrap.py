@@ -160,7 +160,7 @@ class _Parts:
         except (StoreError, TimeoutError) as error:
             found.append(f"database: {error or 'no answer within 5 s'}")
         if self.writer is not None:
-            found += [f"{domain} is held: {why}" for domain, why in self.writer.held.items()]
+            found += [f"{domain} is held: {why}" for domain, why in self.writer.open_circuits.items()]
         return found
 
     async def _scheduler(self, stack: AsyncExitStack) -> None:

@@ -47,7 +47,6 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     images: tuple[Image, ...]
     key: Literal["sku", "base_code"] = "sku"
     attempts: int = 0
-    first_error: str | None = None
     tries: tuple[Try, ...] = ()
     digest: str = ""
 

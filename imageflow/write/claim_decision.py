@@ -1,7 +1,7 @@
-"""What to do with a row, given what the ledger says of its products. Pure.
+"""What to do with a row, given what the ledger says of its SKUs. Pure.
 
-A row has one target SKU, or all SKUs of its base code. Versions order the rows of a product; the ledger holds the
-version that is on Omnitron.
+A row is written to one SKU, or to all SKUs of its base code. Versions order the rows of a product. The ledger holds the
+version and the digest of the image set that is on Omnitron; the digest is None if a write's result is unknown.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ Decision = Literal["send", "busy", "unchanged", "superseded", "repeated"]
 
 
 def decide(claim: Claim, version: int, digest: str, *, skip_unchanged: bool) -> Decision:
-    """What to do with one target of a row.
+    """What to do with one SKU of a row.
 
-    `repeated`: this very row was written already (its message came twice); `busy`: another row of the product is in
-    flight, or was until now: come back later; `superseded`: a newer row is written; `unchanged`: the same set is there.
+    `repeated`: this row is written already, its message came twice. `superseded`: a newer row is written. `busy`: another
+    row of the product is in flight, or was when the claim was asked for. `unchanged`: the same image set is there.
     """
+    # The digest must agree, too: when a claim is taken over from a dead writer, the ledger keeps the version and forgets
+    # the digest. What is on Omnitron is unknown then, and the row must be sent.
     if claim.version == version and claim.digest == digest:
         return "repeated"
     if claim.version > version:
@@ -32,7 +34,7 @@ def decide(claim: Claim, version: int, digest: str, *, skip_unchanged: bool) -> 
 
 
 def combine(decisions: Sequence[Decision]) -> Decision:
-    """What to do with a row of several targets: nothing while one is busy; else send what is to be sent."""
+    """What to do with a row of several SKUs: busy > send > repeated > unchanged > superseded."""
     for decision in ("busy", "send", "repeated", "unchanged"):
         if decision in decisions:
             return decision

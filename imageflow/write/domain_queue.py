@@ -1,7 +1,19 @@
-"""The gate in front of a domain: sends rows, as many at once as its Limiter says, taking from flows in turn.
+"""The queue of rows in front of one domain: sends as many at once as the limiter says, taking from flows in turn.
 
-Rows wait in line here, not as tasks: a few senders, as many as the limit, take the next row from the flow whose turn it
-is. A flow may have a cap and a rate of its own. When the domain is held, everything in line is turned away at once.
+Theory of operation. A chunk's rows enter as one batch, and the caller waits for the batch. Rows wait here as items of a
+deque, not as tasks: a chunk of 100 rows costs one future. There are at most `limit` senders. A sender is a task that sends
+a row, takes the next row, and ends when nothing may be sent. So tasks are created only while the limit grows or the queue
+was empty, not per row.
+
+Which row is next: flows take turns, each with its oldest batch, so a large flow does not starve a small one. A flow at its
+cap is passed over. A flow whose token bucket is empty is passed over too, and a timer wakes the queue when the next token
+is there.
+
+Who may send is decided when a row is taken, in one step without an await: `_take` looks at the limit and counts the row as
+in flight. So the limit is never exceeded, however many senders run at once.
+
+A batch ends when each of its rows is sent or rejected. Rows are rejected, all at once, when the circuit opens and when this
+process stops; the rows of a single batch are rejected after QUEUE_SECONDS. Rows in flight are never rejected.
 """
 
 from __future__ import annotations
@@ -10,171 +22,176 @@ import asyncio
 import contextlib
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Generic, TypeVar
 
 from imageflow.clock import Clock
 from imageflow.telemetry.metrics import Requests
-from imageflow.write.limiter import Bucket, CircuitBreaker, Limiter
+from imageflow.write.circuit_breaker import CircuitBreaker
+from imageflow.write.limiter import Limiter, TokenBucket
 from imageflow.write.outcome import Outcome, Unavailable
 
-SUSPICION_SECONDS = 1.0
-LINE_SECONDS = 600.0
-"""How long rows wait in line at most: RabbitMQ ends a loan after 30 minutes, with the channel that it was made on."""
+VERDICT_SECONDS = 1.0
+"""How long a chunk waits at most until it is known whether a failure is one row's or an outage."""
+QUEUE_SECONDS = 600.0
+"""How long rows wait at most. RabbitMQ closes the channel of a delivery that is unacknowledged for 30 minutes."""
 
-Send = Callable[[Any], Awaitable[None]]
+T = TypeVar("T")
 
 
-class Batch:
-    """Rows of one flow in line. `left` counts those that are neither sent nor turned away."""
+class Batch(Generic[T]):
+    """Rows of one flow in the queue. `left` counts those that are neither sent nor rejected; `done` ends with the last."""
 
     __slots__ = ("done", "flow", "left", "send", "waiting")
 
-    def __init__(self, flow: str, works: Sequence[Any], send: Send) -> None:
+    def __init__(self, flow: str, rows: Sequence[T], send: Callable[[T], Awaitable[None]]) -> None:
         self.flow = flow
-        self.waiting = deque(works)
-        self.left = len(works)
+        self.waiting = deque(rows)
+        self.left = len(rows)
         self.send = send
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def settle(self, count: int = 1) -> None:
+    def count_off(self, count: int = 1) -> None:
+        """So many rows were sent or rejected."""
         self.left -= count
         if not self.left and not self.done.done():
             self.done.set_result(None)
 
-    def turn_away(self) -> None:
-        """Send no more of it."""
+    def reject(self) -> None:
+        """Send no more of its rows."""
         count = len(self.waiting)
         self.waiting.clear()
-        self.settle(count)
+        self.count_off(count)
 
 
-class DomainQueue:
-    """One per domain and process. `limiter` and `hold` decide; `senders` is the group its tasks live in."""
+class DomainQueue(Generic[T]):
+    """One per domain and process. `senders` is the group that its tasks live in; `closed` once this process stops."""
 
     def __init__(self, clock: Clock, senders: asyncio.TaskGroup, requests: Requests | None = None) -> None:
         self._clock = clock
         self._senders = senders
         self._requests = requests
-        self._lines: dict[str, deque[Batch]] = {}
+        self._queued: dict[str, deque[Batch[T]]] = {}
+        """Batches by flow, the oldest first. The first flow is the next in turn."""
         self._by_flow: Counter[str] = Counter()
+        """Rows in flight."""
         self._caps: dict[str, int] = {}
-        self._buckets: dict[str, Bucket] = {}
+        self._buckets: dict[str, TokenBucket] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._certain: asyncio.Event | None = None
+        self._verdict: asyncio.Event | None = None
         self.limiter = Limiter()
-        self.hold = CircuitBreaker()
+        self.breaker = CircuitBreaker()
         self.in_flight = 0
         self.closed = False
 
     def close(self) -> None:
-        """Begin no request any more: everything in line is turned away."""
+        """Begin no more requests: all rows in the queue are rejected."""
         self.closed = True
-        self._turn_away()
+        self._reject_all()
 
     async def send_all(
-        self, flow: str, works: Sequence[Any], send: Send, *, cap: int, rate: float | None = None
+        self, flow: str, rows: Sequence[T], send: Callable[[T], Awaitable[None]], *, cap: int, rate: float | None = None
     ) -> None:
-        """Run `send` for each of `works`; returns when all have run or were turned away, because the domain is held, the
-        gate closed, or their turn did not come within LINE_SECONDS.
+        """Run `send` for each row; returns when all have run or were rejected.
 
-        At most `cap` of the flow run at once, and at most `rate` begin per second. `send` must not raise.
+        At most `cap` of the flow's rows run at once, and at most `rate` begin per second. `send` must not raise.
         """
-        if not works or self.hold.held or self.closed:
+        if not rows or self.breaker.open or self.closed:
             return
-        batch = Batch(flow, works, send)
+        batch = Batch(flow, rows, send)
         self._caps[flow] = cap
         self._set_rate(flow, rate)
-        self._lines.setdefault(flow, deque()).append(batch)
+        self._queued.setdefault(flow, deque()).append(batch)
         self._fill()
-        late = asyncio.get_running_loop().call_later(LINE_SECONDS, batch.turn_away)
+        late = asyncio.get_running_loop().call_later(QUEUE_SECONDS, batch.reject)
         try:
             await batch.done
         finally:
             late.cancel()
-            batch.waiting.clear()
+            batch.waiting.clear()  # the caller was cancelled: its rows must not go out any more
 
-    def learn(self, product: str, outcome: Outcome, seconds: float) -> None:
-        """Tell what came of a request that took `seconds`."""
+    def record(self, product: str, outcome: Outcome, seconds: float) -> None:
+        """Record the outcome of a request that took `seconds`: the limiter and the circuit breaker learn from it."""
         if self._requests is not None:
             self._requests.count(outcome.status, seconds)
         now = self._clock.monotonic()
-        if self.hold.outdated(now - seconds):
+        if self.breaker.predates_change(now - seconds):
             return
         if not isinstance(outcome, Unavailable):
             self.limiter.good(seconds, self.in_flight, now)
-            self.hold.good(now)
-            self._be_certain()
+            self.breaker.good(now)
+            self._give_verdict()
             return
         if outcome.slow_down and not self.limiter.overloaded(now - seconds, now) and outcome.status == 429:
-            return  # one of a burst: Omnitron is there, and has been heard
-        self.hold.bad(product, outcome.reason, now, away=outcome.away)
-        if self.hold.held:
+            return  # one of a burst of 429, whose first has been recorded: Omnitron is there
+        self.breaker.bad(product, outcome.reason, now, unreached=outcome.unreached)
+        if self.breaker.open:
             self.limiter.restart()
-            self._turn_away()
-        self._be_certain()
+            self._reject_all()
+        self._give_verdict()
 
-    async def sure(self) -> None:
-        """Wait, but not for long, while a failure may be one row's or the first sign that Omnitron is away."""
-        if not self.hold.suspected:
+    async def verdict(self) -> None:
+        """Wait, at most VERDICT_SECONDS, while a failure may be one row's or the first sign of an outage."""
+        if not self.breaker.suspected:
             return
-        if self._certain is None:
-            self._certain = asyncio.Event()
+        if self._verdict is None:
+            self._verdict = asyncio.Event()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SUSPICION_SECONDS):
-                await self._certain.wait()
+            async with asyncio.timeout(VERDICT_SECONDS):
+                await self._verdict.wait()
 
-    def _be_certain(self) -> None:
-        if self._certain is not None and not self.hold.suspected:
-            self._certain.set()
-            self._certain = None
+    def _give_verdict(self) -> None:
+        if self._verdict is not None and not self.breaker.suspected:
+            self._verdict.set()
+            self._verdict = None
 
     def _set_rate(self, flow: str, rate: float | None) -> None:
         if rate is None:
             self._buckets.pop(flow, None)
         elif flow not in self._buckets or self._buckets[flow].rate != rate:
-            self._buckets[flow] = Bucket(rate, self._clock.monotonic())
+            self._buckets[flow] = TokenBucket(rate, self._clock.monotonic())
 
     def _fill(self) -> None:
-        """Start senders while the limit leaves room and rows are in line."""
+        """Start senders while the limit leaves room and rows wait."""
         while (taken := self._take()) is not None:
             self._senders.create_task(self._sender(*taken))
 
-    async def _sender(self, batch: Batch, work: Any) -> None:
+    async def _sender(self, batch: Batch[T], row: T) -> None:
         """Send one row after the other while the limit leaves room for this sender."""
         while True:
             try:
-                await batch.send(work)
+                await batch.send(row)
             finally:
                 self.in_flight -= 1
                 self._by_flow[batch.flow] -= 1
-                batch.settle()
+                batch.count_off()
             taken = self._take()
             if taken is None:
                 return
-            batch, work = taken
-            if self._lines and self.in_flight < self.limiter.limit:
+            batch, row = taken
+            # The limit may have grown by this answer: then one sender that goes on is not enough.
+            if self._queued and self.in_flight < self.limiter.limit:
                 self._fill()
 
-    def _take(self) -> tuple[Batch, Any] | None:
-        """The row to send next, counted as in flight; None where nothing may be sent now."""
+    def _take(self) -> tuple[Batch[T], T] | None:
+        """The row to send next, counted as in flight; None while nothing may be sent."""
         if self.in_flight >= self.limiter.limit or (batch := self._next()) is None:
             return None
         self.in_flight += 1
         self._by_flow[batch.flow] += 1
         return batch, batch.waiting.popleft()
 
-    def _next(self) -> Batch | None:
+    def _next(self) -> Batch[T] | None:
         """The batch whose turn it is."""
-        for flow in list(self._lines) if len(self._lines) > 1 else tuple(self._lines):
-            line = self._lines[flow]
-            while line and not line[0].waiting:
-                line.popleft()
-            if not line:
-                del self._lines[flow]
+        for flow in tuple(self._queued):
+            batches = self._queued[flow]
+            while batches and not batches[0].waiting:
+                batches.popleft()
+            if not batches:
+                del self._queued[flow]
             elif self._by_flow[flow] < self._caps[flow] and self._may_begin(flow):
-                if len(self._lines) > 1:
-                    self._lines[flow] = self._lines.pop(flow)  # to the end of the line of flows
-                return line[0]
+                if len(self._queued) > 1:
+                    self._queued[flow] = self._queued.pop(flow)  # the flow goes to the end of the dict: others are next
+                return batches[0]
         return None
 
     def _may_begin(self, flow: str) -> bool:
@@ -190,8 +207,8 @@ class DomainQueue:
         self._timer = None
         self._fill()
 
-    def _turn_away(self) -> None:
-        lines, self._lines = self._lines, {}
-        for line in lines.values():
-            for batch in line:
-                batch.turn_away()
+    def _reject_all(self) -> None:
+        queued, self._queued = self._queued, {}
+        for batches in queued.values():
+            for batch in batches:
+                batch.reject()

@@ -1,9 +1,12 @@
-"""What Omnitron's answer means for a row (DESIGN: 9). Pure.
+"""What Omnitron's answer means for a row. Pure.
 
 2xx                                     written
-400, 404, 409, 413, 422, other 3xx/4xx  refused: the row is at fault, it will not be tried again
-401                                     unauthorized: log in again, once for all
-408, 425, 429, 5xx, no answer           unavailable: Omnitron is at fault, try again later
+400, 404, 409, 413, 422, other 3xx/4xx  refused: the row is at fault and is not tried again
+401                                     unauthorized: log in again, once for all rows
+408, 425, 429, 5xx, no answer           unavailable: Omnitron is at fault, the row is tried again later
+
+Where there is no answer, `no_answer` says what the error means: bad credentials and a URL that cannot be asked are refused,
+everything else is unavailable.
 """
 
 from __future__ import annotations
@@ -13,7 +16,9 @@ from typing import Any
 
 import msgspec
 
+from imageflow.errors import LoginError, SecretError, StageError, TransportError
 from imageflow.http.client import Answer, retry_after
+from imageflow.model.row import StageName
 
 MAX_REASON_CHARS = 500
 
@@ -25,36 +30,40 @@ class Written(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """The row is at fault: permanent."""
+    """The row is at fault: permanent. `stage` is the one that its log names."""
 
     reason: str
     status: int | None = None
-    stage: str = "write"
+    stage: StageName = "write"
 
 
 class Unauthorized(msgspec.Struct, frozen=True):
-    """The token is not good (any more)."""
+    """The token is not valid, or not any more."""
 
     reason: str
     status: int = 401
 
 
 class Unavailable(msgspec.Struct, frozen=True):
-    """Omnitron is at fault: transient. `slow_down` where it asked for less (429, 503) or did not answer in time; `away`
-    where Omnitron itself was not reached (no connection, 502, 503, 504): then no row can be at fault."""
+    """Omnitron is at fault: transient. `retry_after` is in seconds.
+
+    `slow_down`: Omnitron asked for less (429, 503) or did not answer in time. `unreached`: Omnitron itself was not reached
+    (no connection, 502, 503, 504), so no row can be at fault.
+    """
 
     reason: str
     status: int | None = None
     retry_after: float | None = None
     slow_down: bool = False
-    away: bool = False
+    unreached: bool = False
 
 
-Outcome = Written | Refused | Unauthorized | Unavailable
+Outcome = Written | Refused | Unavailable
+"""Of a request, after one more login where the token was not valid."""
 
 
-def judge(answer: Answer, now: datetime) -> Outcome:
-    """What an answer means; `now` is for Retry-After dates."""
+def judge(answer: Answer, now: datetime) -> Outcome | Unauthorized:
+    """What an answer means. `now` is for Retry-After dates."""
     if answer.ok:
         return Written(answer.status)
     reason = explain(answer)
@@ -66,11 +75,21 @@ def judge(answer: Answer, now: datetime) -> Outcome:
             answer.status,
             retry_after(answer.headers, now),
             slow_down=answer.status in (429, 503),
-            away=answer.status in (502, 503, 504),
+            unreached=answer.status in (502, 503, 504),
         )
     if 300 <= answer.status < 400:
         reason = f"Omnitron redirects to {answer.headers.get('location', 'nowhere')[:200]}: check omnitron.domain_url and images_path"
     return Refused(reason, answer.status)
+
+
+def no_answer(error: StageError | TransportError | SecretError) -> Refused | Unavailable:
+    """What an error means that came instead of an answer: from a login, a look-up of SKUs, a secret or the connection."""
+    if isinstance(error, SecretError) or (isinstance(error, LoginError) and not error.transient):
+        return Refused(str(error), stage="login")
+    if isinstance(error, TransportError) and not error.transient:
+        return Refused(str(error))
+    timed_out = isinstance(error, TransportError) and error.kind == "timeout"
+    return Unavailable(str(error), retry_after=error.retry_after, slow_down=timed_out, unreached=True)
 
 
 def explain(answer: Answer) -> str:
@@ -84,7 +103,7 @@ def explain(answer: Answer) -> str:
 
 
 def _flat(value: Any, path: str) -> list[str]:
-    """Errors with their paths; `detail` and `non_field_errors` are not fields of ours and are left out of paths."""
+    """Errors with their paths. `detail` and `non_field_errors` are not fields of the request, so paths leave them out."""
     if isinstance(value, dict):
         return [line for key, inner in value.items() for line in _flat(inner, _join(path, str(key)))]
     if isinstance(value, list):

@@ -74,7 +74,7 @@ async def test_a_claim_whose_answer_was_lost(here: Pipeline, monkeypatch: pytest
     assert here.omnitron.writes["S"] == 1
 
 
-async def test_what_could_not_be_let_go_is_let_go_later(here: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_orphaned_claims_are_settled_later(here: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     """A chunk breaks after its write, and the database is away then: the write is entered and the claim ended as soon as
     the database is back, and the row is not sent again."""
     settle = here.store.settle
@@ -93,11 +93,31 @@ async def test_what_could_not_be_let_go_is_let_go_later(here: Pipeline, monkeypa
     assert state.in_flight is None
 
 
+@pytest.mark.parametrize(("status", "kept"), [(429, True), (503, False)])
+async def test_retry_after_is_honoured(here: Pipeline, status: int, kept: bool) -> None:
+    """A row that Omnitron puts off comes again no earlier than Retry-After says, which is later than its first rung. What
+    Omnitron had is still known after a 429, which took nothing, and unknown after a 503."""
+    assert (await here.post(post("before"), "posted")).counts.written == 1
+    here.omnitron.set_faults([f"status={status},retry_after=1.5,first=1"])
+    posting = asyncio.create_task(here.post(post("after"), "posted"))
+    async with asyncio.timeout(20):
+        while here.omnitron.refused == 0:
+            await asyncio.sleep(0.01)
+        while (state := (await here.store.ledger("S", [here.omnitron.url]))[0]).in_flight is not None:
+            await asyncio.sleep(0.01)
+    assert (state.digest is not None) == kept
+    run = await posting
+    [log] = await here.store.rows(run.run_id)
+    assert (log.state, log.attempts, [one.status for one in log.tries]) == ("written", 2, [status, 200])
+    refused, written = log.tries
+    assert 1.5 <= written.at - refused.at < 5.0
+
+
 async def test_nothing_is_sent_without_a_lease(here: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     """A writer that alone loses the database sends no more rows once its claims may be taken over; it goes on later."""
-    monkeypatch.setattr("imageflow.write.writer.LEASE_SECONDS", 0.6)
-    monkeypatch.setattr("imageflow.write.writer.HEARTBEAT_SECONDS", 0.1)
-    monkeypatch.setattr("imageflow.write.writer.HELD_SECONDS", 1.0)
+    monkeypatch.setattr("imageflow.write.lease.LEASE_SECONDS", 0.6)
+    monkeypatch.setattr("imageflow.write.lease.HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr("imageflow.write.row_work.HELD_SECONDS", 1.0)
     await here.save("posted", direction="outbound", write={"rate_limit": "20/s"})
     alive, away = here.store.alive, asyncio.Event()
 

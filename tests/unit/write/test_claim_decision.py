@@ -1,4 +1,4 @@
-"""What to do with a row, given the ledger."""
+"""What to do with a row, given what the ledger says of its SKUs."""
 
 import pytest
 
@@ -23,6 +23,12 @@ def claim(*, mine=True, busy=False, version=-1, digest=None):
         (claim(mine=False, busy=True, version=4, digest="same"), "busy"),
         (claim(mine=False, busy=True, version=6), "superseded"),
         (claim(mine=False), "busy"),
+        # the ledger has this row's version, without a digest or with another one: it is not known to be written
+        (claim(version=5), "send"),
+        (claim(version=5, digest="other"), "send"),
+        (claim(version=5, mine=False, busy=True), "busy"),
+        (claim(version=4), "send"),
+        (claim(version=6), "superseded"),
     ],
 )
 def test_decide(entry, decision):
@@ -45,6 +51,9 @@ def test_without_skip_unchanged_everything_is_sent():
         (["superseded", "unchanged"], "unchanged"),
         (["superseded", "repeated"], "repeated"),
         (["superseded"], "superseded"),
+        (["unchanged", "repeated"], "repeated"),
+        (["repeated", "send"], "send"),
+        (["superseded", "busy"], "busy"),
     ],
 )
 def test_combine(decisions, whole):

@@ -1,4 +1,4 @@
-"""The gate in front of a domain."""
+"""The queue in front of a domain."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -11,11 +11,11 @@ from imageflow.write.outcome import Unavailable, Written
 
 
 @asynccontextmanager
-async def gates(limit):
+async def queues(limit):
     async with asyncio.TaskGroup() as group:
-        gate = DomainQueue(SystemClock(), group)
-        gate.limiter._limit = limit
-        yield gate
+        queue = DomainQueue(SystemClock(), group)
+        queue.limiter._limit = limit
+        yield queue
 
 
 def recorder(order, seconds=0.0):
@@ -27,145 +27,145 @@ def recorder(order, seconds=0.0):
 
 
 async def test_flows_take_turns():
-    """A flow with a long line does not make a short one wait for all of it."""
+    """A flow with many rows does not make one with a single row wait for all of them."""
     order = []
-    async with gates(1) as gate, asyncio.TaskGroup() as group:
-        group.create_task(gate.send_all("large", ["large"] * 50, recorder(order), cap=100))
+    async with queues(1) as queue, asyncio.TaskGroup() as group:
+        group.create_task(queue.send_all("large", ["large"] * 50, recorder(order), cap=100))
         await asyncio.sleep(0)
-        group.create_task(gate.send_all("small", ["small"], recorder(order), cap=100))
+        group.create_task(queue.send_all("small", ["small"], recorder(order), cap=100))
     assert order.index("small") < 5
     assert len(order) == 51
 
 
-async def test_a_closed_gate_begins_nothing():
-    """What is under way ends, what is in line is turned away, and what comes later is not sent."""
+async def test_a_closed_queue_begins_nothing():
+    """Rows in flight end, rows that wait are rejected, and later ones are not sent."""
     order = []
-    async with gates(2) as gate, asyncio.TaskGroup() as group:
-        sending = group.create_task(gate.send_all("a", list(range(9)), recorder(order, 0.02), cap=100))
+    async with queues(2) as queue, asyncio.TaskGroup() as group:
+        sending = group.create_task(queue.send_all("a", list(range(9)), recorder(order, 0.02), cap=100))
         await asyncio.sleep(0.01)
-        gate.close()
+        queue.close()
         await sending
-        assert gate.in_flight == 0
-        await gate.send_all("a", ["late"], recorder(order), cap=100)
+        assert queue.in_flight == 0
+        await queue.send_all("a", ["late"], recorder(order), cap=100)
     assert order == [0, 1]
 
 
-async def test_nobody_stands_in_line_for_ever(monkeypatch):
-    """Of a slow flow, what does not get its turn for long is turned away; what is under way is waited for."""
-    monkeypatch.setattr("imageflow.write.domain_queue.LINE_SECONDS", 0.05)
+async def test_rows_do_not_wait_without_end(monkeypatch):
+    """Rows of a slow flow that wait for too long are rejected; rows in flight are waited for."""
+    monkeypatch.setattr("imageflow.write.domain_queue.QUEUE_SECONDS", 0.05)
     order = []
-    async with gates(10) as gate, asyncio.TaskGroup() as group:
+    async with queues(10) as queue, asyncio.TaskGroup() as group:
         begun = asyncio.get_running_loop().time()
         for chunk in ("abc", "def"):
-            group.create_task(gate.send_all("slow", chunk, recorder(order, 0.2), cap=100, rate=1.0))
-        group.create_task(gate.send_all("quick", "xyz", recorder(order), cap=100))
+            group.create_task(queue.send_all("slow", chunk, recorder(order, 0.2), cap=100, rate=1.0))
+        group.create_task(queue.send_all("quick", "xyz", recorder(order), cap=100))
     assert sorted(order) == ["a", "x", "y", "z"]
     assert 0.2 <= asyncio.get_running_loop().time() - begun < 1.0
-    assert gate.in_flight == 0
+    assert queue.in_flight == 0
 
 
 async def test_cap_of_a_flow_leaves_room_for_others():
-    """A capped flow waits for itself, others pass."""
+    """Rows of a capped flow wait for each other; rows of other flows pass."""
     order = []
-    async with gates(10) as gate, asyncio.TaskGroup() as group:
-        group.create_task(gate.send_all("capped", ["a", "b"], recorder(order, 0.05), cap=1))
-        group.create_task(gate.send_all("free", ["x", "y", "z"], recorder(order), cap=100))
+    async with queues(10) as queue, asyncio.TaskGroup() as group:
+        group.create_task(queue.send_all("capped", ["a", "b"], recorder(order, 0.05), cap=1))
+        group.create_task(queue.send_all("free", ["x", "y", "z"], recorder(order), cap=100))
     assert order == ["a", "x", "y", "z", "b"]
 
 
 async def test_limit_is_never_exceeded_and_always_used():
-    """However many wait, as many as the limit are under way."""
+    """However many rows wait, as many as the limit are in flight."""
     most = 0
 
-    async with gates(3) as gate, asyncio.TaskGroup() as group:
+    async with queues(3) as queue, asyncio.TaskGroup() as group:
 
         async def send(_):
             nonlocal most
-            most = max(most, gate.in_flight)
+            most = max(most, queue.in_flight)
             await asyncio.sleep(0.001)
 
         for n in range(20):
-            group.create_task(gate.send_all(f"f{n % 4}", range(5), send, cap=2))
+            group.create_task(queue.send_all(f"f{n % 4}", range(5), send, cap=2))
     assert most == 3
-    assert gate.in_flight == 0
+    assert queue.in_flight == 0
 
 
 async def test_a_higher_limit_is_used():
-    """When the limit grows, more of those in line go out, not only one for each that comes back."""
+    """When the limit grows, more rows go out, not only one for each answer."""
     most = 0
-    async with gates(1) as gate:
+    async with queues(1) as queue:
 
         async def send(_):
             nonlocal most
-            gate.limiter._limit = 10
-            most = max(most, gate.in_flight)
+            queue.limiter._limit = 10
+            most = max(most, queue.in_flight)
             await asyncio.sleep(0.001)
 
-        await gate.send_all("f", range(60), send, cap=100)
+        await queue.send_all("f", range(60), send, cap=100)
     assert most == 10
 
 
 async def test_rate_of_a_flow_is_kept():
-    """Rows of a flow with a rate go out one after the other, at that rate, and others are not held up."""
+    """Rows of a flow with a rate go out at that rate; rows of other flows do not wait for them."""
     order, begun = [], asyncio.get_running_loop().time()
-    async with gates(10) as gate, asyncio.TaskGroup() as group:
-        group.create_task(gate.send_all("slow", ["slow"] * 11, recorder(order), cap=100, rate=50.0))
-        group.create_task(gate.send_all("quick", ["quick"] * 5, recorder(order), cap=100))
+    async with queues(10) as queue, asyncio.TaskGroup() as group:
+        group.create_task(queue.send_all("slow", ["slow"] * 11, recorder(order), cap=100, rate=50.0))
+        group.create_task(queue.send_all("quick", ["quick"] * 5, recorder(order), cap=100))
     # a burst of a tenth of a second's worth (5), the other six at 50/s
     assert asyncio.get_running_loop().time() - begun >= 0.11
     assert order.index("quick") < 6
 
 
-async def test_hold_turns_the_line_away():
-    """When the domain is held, what is in line is turned away at once and nothing more is taken."""
+async def test_an_open_circuit_rejects_rows():
+    """When the circuit opens, waiting rows are rejected at once and no more are taken; when it closes, rows go out."""
     sent = []
-    async with gates(1) as gate:
+    async with queues(1) as queue:
 
         async def send(work):
             sent.append(work)
             for _ in range(5):
-                gate.learn("p", Unavailable("refused", away=True), 0.0)
+                queue.record("p", Unavailable("refused", unreached=True), 0.0)
 
-        await gate.send_all("f", ["a", "b", "c"], send, cap=10)
+        await queue.send_all("f", ["a", "b", "c"], send, cap=10)
         assert sent == ["a"]
-        await gate.send_all("f", ["d"], send, cap=10)
+        await queue.send_all("f", ["d"], send, cap=10)
         assert sent == ["a"]
-        gate.learn("p", Written(200), 0.0)
-        await gate.send_all("f", ["e"], recorder(sent), cap=10)
+        queue.record("p", Written(200), 0.0)
+        await queue.send_all("f", ["e"], recorder(sent), cap=10)
         assert sent == ["a", "e"]
 
 
-async def test_stragglers_neither_hold_nor_free():
-    """An answer to a request from before the absence does not end it, nor do late time-outs begin another."""
-    async with gates(1) as gate:
+async def test_stragglers_neither_open_nor_close_the_circuit():
+    """An answer to a request from before the outage does not close the circuit, nor do late time-outs open it again."""
+    async with queues(1) as queue:
         for _ in range(5):
-            gate.learn("p", Unavailable("refused", away=True), 0.0)
-        gate.learn("q", Written(200), 5.0)
-        assert gate.hold.held
-        gate.learn("p", Written(200), 0.0)
-        assert not gate.hold.held
+            queue.record("p", Unavailable("refused", unreached=True), 0.0)
+        queue.record("q", Written(200), 5.0)
+        assert queue.breaker.open
+        queue.record("p", Written(200), 0.0)
+        assert not queue.breaker.open
         for _ in range(10):
-            gate.learn("p", Unavailable("timeout", away=True, slow_down=True), 30.0)
-        assert not gate.hold.held
+            queue.record("p", Unavailable("timeout", unreached=True, slow_down=True), 30.0)
+        assert not queue.breaker.open
 
 
 @pytest.mark.slow
-async def test_waits_until_it_is_sure_whose_fault_it_is():
-    """After the first failures, what comes next tells; where nothing comes, it goes on."""
-    async with gates(1) as gate:
-        await gate.sure()
-        gate.learn("p", Unavailable("refused", away=True), 0.0)
-        waiting = asyncio.ensure_future(gate.sure())
+async def test_waits_for_the_verdict():
+    """After the first failure the next answer tells whether it is an outage; the wait ends without one, too."""
+    async with queues(1) as queue:
+        await queue.verdict()
+        queue.record("p", Unavailable("refused", unreached=True), 0.0)
+        waiting = asyncio.ensure_future(queue.verdict())
         await asyncio.sleep(0.01)
         assert not waiting.done()
-        gate.learn("q", Written(200), 0.0)
+        queue.record("q", Written(200), 0.0)
         await asyncio.wait_for(waiting, 0.5)
-        gate.learn("p", Unavailable("refused", away=True), 0.0)
-        await asyncio.wait_for(gate.sure(), 5)
+        queue.record("p", Unavailable("refused", unreached=True), 0.0)
+        await asyncio.wait_for(queue.verdict(), 5)
 
 
 async def test_a_cancelled_batch_is_not_sent():
-    """Rows in line whose delivery is handed back do not go out any more."""
+    """Waiting rows whose delivery is requeued do not go out any more."""
     sent = []
     begun, go_on = asyncio.Event(), asyncio.Event()
 
@@ -174,30 +174,30 @@ async def test_a_cancelled_batch_is_not_sent():
         begun.set()
         await go_on.wait()
 
-    async with gates(1) as gate:
-        batch = asyncio.ensure_future(gate.send_all("f", range(10), send, cap=10))
+    async with queues(1) as queue:
+        batch = asyncio.ensure_future(queue.send_all("f", range(10), send, cap=10))
         await begun.wait()
         batch.cancel()
         with pytest.raises(asyncio.CancelledError):
             await batch
         go_on.set()
-        await gate.send_all("f", ["next"], recorder(sent), cap=10)
+        await queue.send_all("f", ["next"], recorder(sent), cap=10)
     assert sent == [0, "next"]
 
 
-async def test_a_burst_of_429_holds_nobody():
-    """Growth that overshot is refused many times at once: that is one sign to ask less, not an absence."""
-    async with gates(32) as gate:
+async def test_a_burst_of_429_does_not_open_the_circuit():
+    """Growth that overshot is refused many times at once: that is one sign to ask less, not an outage."""
+    async with queues(32) as queue:
         for n in range(32):
-            gate.learn(f"p{n}", Unavailable("slower", 429, slow_down=True), 0.5)
-        assert not gate.hold.held
-        assert gate.limiter.limit == 16
+            queue.record(f"p{n}", Unavailable("slower", 429, slow_down=True), 0.5)
+        assert not queue.breaker.open
+        assert queue.limiter.limit == 16
 
 
-async def test_nothing_but_429_holds():
-    """Where every new request is refused too, asking goes on by probes."""
-    async with gates(32) as gate:
+async def test_nothing_but_429_opens_the_circuit():
+    """If every new request is refused as well, only probes go out."""
+    async with queues(32) as queue:
         for n in range(40):
             await asyncio.sleep(0)
-            gate.learn(f"p{n}", Unavailable("slower", 429, slow_down=True), 0.0)
-        assert gate.hold.held
+            queue.record(f"p{n}", Unavailable("slower", 429, slow_down=True), 0.0)
+        assert queue.breaker.open

@@ -1,12 +1,10 @@
-"""How much a domain is asked at once."""
-
-from itertools import pairwise
+"""How many requests are in flight to a domain at once."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageflow.write.limiter import AWAY_LIMIT, PROBE_SECONDS, START_LIMIT, WINDOW, Bucket, CircuitBreaker, Limiter
+from imageflow.write.limiter import START_LIMIT, Limiter, TokenBucket
 
 from .sink import CLIENT_RATE, simulate
 
@@ -22,7 +20,7 @@ def test_limit_grows_while_it_is_used_and_answers_are_quick():
     assert limiter.limit > 50
 
 
-def test_overload_halves_once_for_all_that_was_under_way():
+def test_overload_halves_once_for_all_in_flight():
     """A burst of 429 is one sign, not fifty; a request begun after that is a new one."""
     limiter = Limiter(start=64)
     for _ in range(50):
@@ -42,17 +40,17 @@ def test_a_burst_of_refusals_says_how_many_are_taken():
 
 
 def test_refusals_of_an_earlier_burst_say_nothing_of_this_one():
-    """Late time-outs of requests from before the limit was lowered twice leave the ceiling where it is."""
+    """Late time-outs of requests from before the limit was lowered twice leave the observed limit where it is."""
     limiter = Limiter(start=200)
     assert limiter.overloaded(1.0, 2.0)
     for number in range(200):
         limiter.good(0.05, limiter.limit, 3.0 + number / 1000)
     assert limiter.overloaded(4.0, 5.0)
-    ceiling = limiter._ceiling
+    observed = limiter._observed
     assert not any(limiter.overloaded(1.5, 6.0) for _ in range(60))
-    assert limiter._ceiling == ceiling
+    assert limiter._observed == observed
     assert not limiter.overloaded(4.5, 6.0)
-    assert limiter._ceiling == ceiling - 1
+    assert limiter._observed == observed - 1
 
 
 @pytest.mark.slow
@@ -86,8 +84,8 @@ def test_follows_a_sink_that_shrinks_and_grows():
     assert report.rate(28, 35) >= 0.9 * 4000
 
 
-def test_does_not_fill_a_queue_without_end():
-    """A sink that lets requests wait in line is used in full, and the line stays short."""
+def test_does_not_fill_an_unbounded_queue():
+    """A sink that queues requests is used in full, and its queue stays short."""
     report = simulate(Limiter(), 60, latency=lambda _: 0.05, capacity=lambda _: 50, refuses=False)
     assert report.rate(10, 60) >= 0.95 * 1000
     assert max(limit for at, limit in report.limits if at > 10) <= 250
@@ -104,8 +102,8 @@ def test_uneven_answers_do_not_hold_it_down(spread, refuses):
     assert report.refused_share(2, 20) < 0.02
 
 
-def test_begins_anew_after_an_absence():
-    """What was learnt of a sink that was away counts no more: the limit is found anew, quickly, from where it started."""
+def test_starts_anew_after_an_outage():
+    """What was learnt before an outage is forgotten: the limit is found anew, quickly, from where it started."""
     limiter = Limiter()
     for n in range(20):
         limiter.overloaded(n, n)
@@ -136,95 +134,10 @@ def test_limit_stays_in_bounds(events):
         assert 1 <= limiter.limit <= 1024
 
 
-def test_hold_when_omnitron_is_not_reached():
-    """A few connections in a row that fail hold the domain; one good answer ends it."""
-    hold = CircuitBreaker()
-    for n in range(AWAY_LIMIT):
-        assert not hold.held
-        hold.bad("p", "refused", n, away=True)
-    assert hold.held
-    hold.good(AWAY_LIMIT)
-    assert not hold.held
-
-
-def test_one_product_that_always_fails_holds_nobody():
-    """500 for one product may be that product's fault."""
-    hold = CircuitBreaker()
-    for n in range(3 * WINDOW):
-        hold.bad("p", "500", n, away=False)
-    assert not hold.held
-
-
-def test_most_products_failing_hold():
-    """500 for most products is Omnitron's fault."""
-    hold = CircuitBreaker()
-    for n in range(WINDOW):
-        hold.bad(f"p{n}", "500", n, away=False)
-    assert hold.held
-
-
-def test_scattered_failures_do_not_hold():
-    """One in three failing is retried row by row."""
-    hold = CircuitBreaker()
-    for n in range(300):
-        if n % 3 == 0:
-            hold.bad(f"p{n}", "503", n, away=True)
-        else:
-            hold.good(n)
-    assert not hold.held
-
-
-def test_probes_come_at_growing_pauses():
-    """One probe at a time; each failed one makes the pause longer, up to the last step."""
-    hold = CircuitBreaker()
-    for _ in range(AWAY_LIMIT):
-        hold.bad("p", "refused", 0.0, away=True)
-    times = [t / 10 for t in range(600) if hold.may_probe(t / 10)]
-    gaps = [b - a for a, b in pairwise(times)]
-    assert times[0] == PROBE_SECONDS[0]
-    assert gaps == sorted(gaps)
-    assert max(gaps) == PROBE_SECONDS[-1]
-
-
-def test_what_was_sent_before_a_change_says_nothing_of_now():
-    """Answers to requests from before the hold began or ended are outdated; what failed of them costs no attempt."""
-    hold = CircuitBreaker()
-    assert not hold.outdated(0.0)
-    for _ in range(AWAY_LIMIT):
-        hold.bad("p", "503", 10.0, away=True)
-    assert hold.outdated(9.9)
-    assert not hold.outdated(10.5)
-    assert hold.spares(10.5)
-    hold.good(20.0)
-    assert hold.spares(19.9)
-    assert not hold.spares(20.1)
-
-
-def test_first_failures_are_suspected():
-    """Between the first failure and the decision, nobody knows whose fault it is."""
-    hold = CircuitBreaker()
-    for n in range(AWAY_LIMIT):
-        assert hold.suspected == (n > 0)
-        hold.bad("p", "503", 1.0, away=True)
-    assert not hold.suspected
-    assert hold.held
-
-
-def test_a_probe_that_was_not_sent_is_to_be_had_again():
-    """A chunk with nothing to send must not use the probe up."""
-    hold = CircuitBreaker()
-    for _ in range(AWAY_LIMIT):
-        hold.bad("p", "503", 0.0, away=True)
-    assert hold.may_probe(1.0)
-    assert not hold.may_probe(1.1)
-    hold.not_probed(1.2)
-    assert hold.may_probe(1.2)
-
-
 @given(st.floats(0.1, 1000), st.lists(st.floats(0, 2), min_size=1, max_size=200))
 def test_bucket_never_exceeds_its_rate(rate, gaps):
-    """Over any stretch, no more than the rate plus one burst goes through, and who waits as told gets a token."""
-    now, bucket, uses = 0.0, Bucket(rate, 0.0), []
+    """Over any stretch of time no more than the rate plus one burst passes, and the wait that it names is enough."""
+    now, bucket, uses = 0.0, TokenBucket(rate, 0.0), []
     for gap in gaps:
         now += gap
         wait = bucket.take(now)

@@ -4,8 +4,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from imageflow.errors import LoginError, SecretError, TransportError
 from imageflow.http.client import Answer
-from imageflow.write.outcome import Refused, Unauthorized, Unavailable, Written, explain, judge
+from imageflow.http.omnitron import OmnitronError
+from imageflow.write.outcome import Refused, Unauthorized, Unavailable, Written, explain, judge, no_answer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -33,23 +35,50 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
     ],
 )
 def test_judge(status, kind):
-    """Every status of the design's table becomes the outcome that it names."""
+    """Every status becomes the outcome that the table of the module names."""
     assert type(judge(Answer(status, {}, b""), NOW)) is kind
 
 
-def test_only_unreachable_is_away():
-    """A 500 may be one row's fault; 502, 503 and 504 are not."""
-    assert [judge(Answer(status, {}, b""), NOW).away for status in (429, 500, 502, 503, 504)] == [
-        False,
-        False,
-        True,
-        True,
-        True,
-    ]
+@pytest.mark.parametrize(
+    ("status", "slow_down", "unreached"),
+    [
+        (408, False, False),
+        (425, False, False),
+        (429, True, False),
+        (500, False, False),
+        (502, False, True),
+        (503, True, True),
+        (504, False, True),
+    ],
+)
+def test_what_an_unavailable_omnitron_asks_for(status, slow_down, unreached):
+    """429 and 503 ask to slow down. 502, 503 and 504 are Omnitron's fault alone; a 500 may be one row's."""
+    outcome = judge(Answer(status, {}, b""), NOW)
+    assert (outcome.slow_down, outcome.unreached) == (slow_down, unreached)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (TransportError("refused"), Unavailable("refused", unreached=True)),
+        (TransportError("late", "timeout"), Unavailable("late", slow_down=True, unreached=True)),
+        (TransportError("no URL", "refused"), Refused("no URL")),
+        (LoginError("wrong password"), Refused("wrong password", stage="login")),
+        (LoginError("busy", transient=True, retry_after=7.0), Unavailable("busy", retry_after=7.0, unreached=True)),
+        (SecretError("no secret"), Refused("no secret", stage="login")),
+        (
+            OmnitronError("no JSON", retry_after=3.0, transient=True),
+            Unavailable("no JSON", retry_after=3.0, unreached=True),
+        ),
+    ],
+)
+def test_no_answer(error, outcome):
+    """Bad credentials and a URL that cannot be asked are permanent, every other error is transient; a time-out slows down."""
+    assert no_answer(error) == outcome
 
 
 def test_retry_after_is_carried():
-    """What Omnitron asks for is passed on in seconds."""
+    """The pause that Omnitron asks for is passed on in seconds."""
     assert judge(Answer(429, {"retry-after": "7"}, b""), NOW).retry_after == 7
     assert judge(Answer(503, {"retry-after": "Thu, 01 Jan 2026 00:00:09 GMT"}, b""), NOW).retry_after == 9
 

@@ -1,0 +1,30 @@
+"""The rows that a writer has in hand from one delivery."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from imageflow.model.flow import Definition
+from imageflow.model.messages import RowsReady
+from imageflow.write.row_work import RowWork, State
+
+
+class Chunk:
+    """`works` holds the state of each row; each step of a row puts its new state in place of the old one. `token` is what
+    the chunk's claims are asked for with."""
+
+    __slots__ = ("definition", "message", "token", "works")
+
+    def __init__(self, message: RowsReady, definition: Definition, token: str, works: Sequence[RowWork]) -> None:
+        self.message = message
+        self.definition = definition
+        self.token = token
+        self.works = list(works)
+
+    @property
+    def domain(self) -> str:
+        return self.definition.omnitron.domain
+
+    def places(self, state: State) -> list[int]:
+        """Where the rows of that state are in `works`."""
+        return [place for place, work in enumerate(self.works) if work.state == state]
