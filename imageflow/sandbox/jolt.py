@@ -56,14 +56,14 @@ def _outline(entry: Any) -> str | None:
 
 def preload() -> None:
     """Import jolt-py, and the codec that it sorts by, while files can still be opened."""
-    import encodings.utf_16_be  # noqa: F401 - jolt-py encodes by name, and the codec would be found too late
+    import encodings.utf_16_be  # noqa: F401, PLC0415 - jolt-py encodes by name, and the codec would be found too late
 
-    import pyjolt  # noqa: F401 - only flows with a mapping pay for it
+    import pyjolt  # noqa: F401, PLC0415 - only flows with a mapping pay for it
 
 
 def compile_chain(spec: Any) -> tuple[Any, list[Problem]]:
     """The chain of a spec, or what is wrong with it, by operation. In a worker only."""
-    from pyjolt import Chainr
+    from pyjolt import Chainr  # noqa: PLC0415 - only flows with a mapping pay for it
 
     found = problems(spec)
     if not found:
@@ -72,7 +72,7 @@ def compile_chain(spec: Any) -> tuple[Any, list[Problem]]:
 
 
 def _refusal(index: int, entry: dict[str, Any]) -> Problem | None:
-    from pyjolt import Chainr
+    from pyjolt import Chainr  # noqa: PLC0415 - only flows with a mapping pay for it
 
     try:
         Chainr.from_spec([entry])
@@ -90,7 +90,7 @@ def apply(chain: Any, value: Any) -> Any:
 
 def failing_operation(spec: list[dict[str, Any]], value: Any) -> str:
     """Which operation fails on `value`, for the error's text: `mapping[1] (shift)`. In a worker only."""
-    from pyjolt import Chainr
+    from pyjolt import Chainr  # noqa: PLC0415 - only flows with a mapping pay for it
 
     for index, entry in enumerate(spec):
         try:

@@ -40,7 +40,7 @@ def preload(source: bytes) -> None:
 
 def _preload_zones() -> None:
     """Serve time zones from memory from now on (all of them: 700 kB)."""
-    import zoneinfo
+    import zoneinfo  # noqa: PLC0415 - only scripts that mention it pay for it
 
     common: Any = importlib.import_module("zoneinfo._common")
     tzpath: Any = importlib.import_module("zoneinfo._tzpath")

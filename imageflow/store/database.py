@@ -168,8 +168,8 @@ def _migrate(connection: Connection) -> None:
         # in place that the version before it uses.
         log.warning("the database is of a newer version", revision=current)
         return
-    from alembic import command
-    from alembic.config import Config
+    from alembic import command  # noqa: PLC0415 - only a process that upgrades pays for alembic
+    from alembic.config import Config  # noqa: PLC0415 - the same
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))

@@ -1,22 +1,20 @@
-"""Traces, for whoever has OpenTelemetry (`pip install imageflow[otel]`) and asks for them by its own variables.
+"""Traces, if OpenTelemetry is installed (`pip install imageflow[otel]`) and its own variables ask for them.
 
-A run is one trace: a span for each message that a stage handles, child of the span that published it. The context
-travels in the messages' headers (W3C: `traceparent`, `tracestate`). A message that comes without one (it was left in the
-outbox by a crash and published by another process) begins a span at the top of the same trace: the trace's id is made
-of the run's.
+A run is one trace: a span for each message that a stage handles, child of the span that published the message. Message
+headers carry the context (W3C: `traceparent`, `tracestate`). A message may come without one, if a crash left it in the
+outbox and another process published it. It then begins a span at the top of the run's trace: the trace's id is derived
+from the run's.
 
-Without OpenTelemetry, or unasked, a span is one comparison.
+Otherwise a span costs one comparison.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import ContextVar
-from typing import Any
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
 
 import structlog
 
@@ -28,77 +26,54 @@ ASKED_BY = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
 FINISH_SECONDS = 3.0
 
 _NOTHING: AbstractContextManager[None] = nullcontext()
-_tracer: Any = None
-_run: ContextVar[str | None] = ContextVar("run", default=None)
+
+
+class Traces(Protocol):
+    """What traces are made with: `otel.Traces`. Not imported here, because it imports OpenTelemetry."""
+
+    def span(
+        self, name: str, run_id: str, headers: Mapping[str, str], attributes: Mapping[str, str | int]
+    ) -> AbstractContextManager[None]: ...
+
+    def note(self, attributes: Mapping[str, str | int]) -> None: ...
+
+    def headers(self) -> dict[str, str]: ...
+
+    def close(self) -> None: ...
+
+
+_traces: Traces | None = None
 
 
 def asked(environ: Mapping[str, str]) -> bool:
-    """Whether the environment asks for traces, in OpenTelemetry's own words."""
+    """Whether OpenTelemetry's variables ask for traces."""
     if environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or environ.get("OTEL_TRACES_EXPORTER") == "none":
         return False
     return any(environ.get(name) for name in ASKED_BY)
 
 
-def trace_id(run_id: str) -> int:
-    """The id of a run's trace: the same wherever it is asked for."""
-    return int.from_bytes(hashlib.sha256(run_id.encode()).digest()[:16]) or 1
-
-
 def start(environ: Mapping[str, str]) -> Callable[[], None]:
-    """Send traces from now on, if the environment asks for them; returns what ends that (it sends what is left)."""
+    """Send traces from now on, if the environment asks for them. Returns the function that ends it, for `finish`."""
     if not asked(environ):
         return _done
     try:
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from imageflow.telemetry import otel  # noqa: PLC0415 - an optional dependency
 
-        made, exporter = provider(environ), _exporter(environ)
+        return use(otel.Traces.exported(environ))
     except ImportError:
         log.warning("traces are asked for, but OpenTelemetry is not installed: pip install 'imageflow[otel]'")
         return _done
-    made.add_span_processor(BatchSpanProcessor(exporter))
-    return use(made)
 
 
-def provider(environ: Mapping[str, str]) -> Any:
-    """A TracerProvider whose traces are runs, without an exporter. Raises ImportError."""
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import TracerProvider
-
-    resource = Resource.create({"service.name": environ.get("OTEL_SERVICE_NAME") or "imageflow"})
-    return TracerProvider(resource=resource, id_generator=_id_generator(), shutdown_on_exit=False)
-
-
-def _exporter(environ: Mapping[str, str]) -> Any:
-    if environ.get("OTEL_TRACES_EXPORTER") == "console":
-        from opentelemetry.sdk.trace.export import ConsoleSpanExporter
-
-        return ConsoleSpanExporter()
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-
-    return OTLPSpanExporter()
-
-
-def _id_generator() -> Any:
-    """Ids at random, but a span without a parent begins the trace of its run."""
-    from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-
-    class RunIds(RandomIdGenerator):
-        def generate_trace_id(self) -> int:
-            run = _run.get()
-            return super().generate_trace_id() if run is None else trace_id(run)
-
-    return RunIds()
-
-
-def use(made: Any) -> Callable[[], None]:
-    """Make spans with this TracerProvider; returns what ends that."""
-    global _tracer  # noqa: PLW0603 - one per process, like the provider
-    _tracer = made.get_tracer("imageflow")
+def use(traces: Traces) -> Callable[[], None]:
+    """Make spans with `traces`. Returns the function that ends it."""
+    global _traces  # noqa: PLW0603 - one per process, like OpenTelemetry's provider
+    _traces = traces
 
     def end() -> None:
-        global _tracer  # noqa: PLW0603
-        _tracer = None
-        made.shutdown()
+        global _traces  # noqa: PLW0603 - see above
+        _traces = None
+        traces.close()
 
     return end
 
@@ -108,7 +83,7 @@ def _done() -> None:
 
 
 async def finish(end: Callable[[], None]) -> None:
-    """Send what is left, for FINISH_SECONDS at most: nobody waits longer for a collector that is away."""
+    """Send the spans that are left, within FINISH_SECONDS: a collector that is away must not delay the exit."""
     if end is not _done:
         thread = threading.Thread(target=end, daemon=True)
         thread.start()
@@ -117,38 +92,17 @@ async def finish(end: Callable[[], None]) -> None:
 
 def span(
     name: str, run_id: str, flow: str, headers: Mapping[str, str], **attributes: str | int
-) -> AbstractContextManager[Any]:
-    """What happens in the body, as a part of the run's trace: child of what `headers` name."""
-    return _NOTHING if _tracer is None else _span(name, run_id, flow, headers, attributes)
-
-
-@contextmanager
-def _span(
-    name: str, run_id: str, flow: str, headers: Mapping[str, str], attributes: Mapping[str, str | int]
-) -> Iterator[Any]:
-    from opentelemetry import trace
-    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-    parent = TraceContextTextMapPropagator().extract({name: headers[name] for name in HEADERS if name in headers})
-    token = _run.set(run_id)
-    try:
-        with _tracer.start_as_current_span(
-            name,
-            context=parent,
-            kind=trace.SpanKind.CONSUMER if headers else trace.SpanKind.INTERNAL,
-            attributes=_named({"run": run_id, "flow": flow, **attributes}),
-        ) as current:
-            yield current
-    finally:
-        _run.reset(token)
+) -> AbstractContextManager[None]:
+    """The body as a span of the run's trace, child of the span that a message's `headers` name."""
+    if _traces is None:
+        return _NOTHING
+    return _traces.span(name, run_id, headers, _named({"run": run_id, "flow": flow, **attributes}))
 
 
 def note(**attributes: str | int) -> None:
-    """Say more about the span that is under way, if there is one."""
-    if _tracer is not None:
-        from opentelemetry import trace
-
-        trace.get_current_span().set_attributes(_named(attributes))
+    """Add attributes to the current span, if there is one."""
+    if _traces is not None:
+        _traces.note(_named(attributes))
 
 
 def _named(attributes: Mapping[str, str | int]) -> dict[str, str | int]:
@@ -156,10 +110,5 @@ def _named(attributes: Mapping[str, str | int]) -> dict[str, str | int]:
 
 
 def headers() -> dict[str, str]:
-    """The headers by which a message continues the span that is under way."""
-    carrier: dict[str, str] = {}
-    if _tracer is not None:
-        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-        TraceContextTextMapPropagator().inject(carrier)
-    return carrier
+    """The headers by which a message continues the current span."""
+    return {} if _traces is None else _traces.headers()

@@ -1,5 +1,7 @@
 """One flow file, three ways to run it, one result."""
 
+import json
+
 import pytest
 
 from tests.acceptance.harness import balanced, get, site, wait_for
@@ -50,8 +52,6 @@ def test_same_flow_same_omnitron(tmp_path, way, request):
 
 def expected(here) -> dict:
     """What the fake ERP has, as Omnitron should hold it."""
-    import json
-
     status, body = get(f"{here.erp}/images/none/?limit={ROWS}")
     assert status == 200
     return {

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from imageflow.commands.demo import demonstrate
-from imageflow.telemetry import tracing
+from imageflow.telemetry import otel, tracing
 from imageflow.telemetry.metrics import REGISTRY
 
 ROWS = 200
@@ -30,9 +30,9 @@ end()
 
 @pytest.fixture
 def spans() -> Iterator[InMemorySpanExporter]:
-    exporter, provider = InMemorySpanExporter(), tracing.provider({})
+    exporter, provider = InMemorySpanExporter(), otel.provider({})
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    end = tracing.use(provider)
+    end = tracing.use(otel.Traces(provider))
     try:
         yield exporter
     finally:
@@ -48,7 +48,7 @@ async def test_a_run_is_one_trace(spans: InMemorySpanExporter) -> None:
     finished = spans.get_finished_spans()
     for run, first in ((inbound, "reader"), (outbound, "gateway")):
         mine = {span.context.span_id: span for span in finished if span.attributes["imageflow.run"] == run}
-        assert {span.context.trace_id for span in mine.values()} == {tracing.trace_id(run)}
+        assert {span.context.trace_id for span in mine.values()} == {otel.trace_id(run)}
         writes = [span for span in mine.values() if span.name == "writer"]
         assert sum(span.attributes["imageflow.rows"] for span in writes) >= ROWS
         for span in writes:
@@ -114,7 +114,7 @@ def test_a_message_without_context_joins_its_runs_trace(spans: InMemorySpanExpor
     with tracing.span("transformer", "run-1", "winter", headers), tracing.span("writer", "run-1", "winter", {}):
         pass
     by_name = {span.name: span for span in spans.get_finished_spans()}
-    assert {span.context.trace_id for span in by_name.values()} == {tracing.trace_id("run-1")}
+    assert {span.context.trace_id for span in by_name.values()} == {otel.trace_id("run-1")}
     assert by_name["transformer"].parent.span_id == by_name["reader"].context.span_id
     assert by_name["writer"].parent is None
 
