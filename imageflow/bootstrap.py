@@ -174,8 +174,8 @@ class _Parts:
         watcher = AlarmWatcher(s.store, s.clock, s.environ, webhooks, settings_.secret_key(s.settings))
         self.runs.append(lambda stop, _: watcher.run(stop))
         if s.settings.retention_days:
-            sweeper = Retention(s.store, s.clock, s.settings.retention_days)
-            self.runs.append(lambda stop, _: sweeper.run(stop))
+            retention = Retention(s.store, s.clock, s.settings.retention_days)
+            self.runs.append(lambda stop, _: retention.run(stop))
 
     async def _reader(self, stack: AsyncExitStack) -> None:
         s = self.substrate

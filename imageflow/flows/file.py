@@ -1,7 +1,7 @@
 """Flow files: from a file to a document, from a document to a `Definition`, and back to text.
 
 A *document* is what a flow file says, as JSON would hold it, with script and mapping files inlined: self-contained, so
-that a version of a flow means the same for ever. YAML is read with the plain scalars of YAML 1.2 (`yes`, `0012`,
+that a version of a flow always means the same. YAML is read with the plain scalars of YAML 1.2 (`yes`, `0012`,
 `2025-12-21` and `12:30` are texts), without aliases, tags and repeated fields.
 """
 
@@ -94,7 +94,7 @@ def read_text(data: bytes, *, is_yaml: bool) -> Any:
 
 
 def is_case_file(path: Path) -> bool:
-    """Whether a file holds a flow's cases, by its name: `NAME.test.yaml` (see trial.py)."""
+    """Whether a file holds a flow's cases, by its name: `NAME.test.yaml` (see `inspect/flow_cases`)."""
     return path.suffix in SUFFIXES and path.stem.endswith(".test")
 
 

@@ -1,4 +1,4 @@
-"""The words that problems of a flow file are told in. Pure.
+"""Words for the problems of a flow file: names, values and near misses in messages. Pure.
 
 The value of a secret, or of what should have been one, is in no message.
 """

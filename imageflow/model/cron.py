@@ -1,13 +1,13 @@
 """When a flow runs: pure decisions about fire times.
 
-Theory of operation. A schedule is a set of instants, the *ticks*, and nothing but the schedule and its timezone decides
-which: never the moment a scheduler starts. So every scheduler of a fleet computes the same ticks, and the store can see
-to it that each (flow, tick) makes one run. What was missed while nobody looked collapses into the newest missed tick.
+Theory of operation. A schedule is a set of instants, the *ticks*, and only the schedule and its timezone decide which,
+never the moment a scheduler starts. So every scheduler of a fleet computes the same ticks, and the store can see
+to it that each (flow, tick) makes one run. What no scheduler saw in time collapses into the newest missed tick.
 
 Cron is iterated by cronsim at the grain of minutes, always in five-field form, because that is where it has Debian
 cron's daylight-saving rules: a job at a fixed time that falls into the spring gap runs when the gap ends, one that falls
-into the repeated autumn hour runs once; a job with a wildcard minute or hour follows real time. Quartz' seconds and
-years are laid around that here, so they obey the same rules.
+into the repeated autumn hour runs once; a job with a wildcard minute or hour follows real time. We add Quartz's
+seconds and years on top of cronsim's five fields, so they obey the same rules.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ def next_fires(
 ) -> list[datetime]:
     """The first `count` ticks after `after`, aware UTC; fewer when there are no more, none for `after: FLOW`.
 
-    `every` counts from `anchor` (default: 1970-01-01 UTC), whoever asks and whenever.
+    `every` counts from `anchor` (default: 1970-01-01 UTC): the same for every process at any time.
     """
     return list(islice(_ticks(schedule, timezone, after, anchor or EPOCH), count))
 

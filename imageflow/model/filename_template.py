@@ -1,4 +1,4 @@
-"""The filename template: what an image is assigned by (DESIGN 8).
+"""The filename template: what an image is assigned by.
 
 `{sku}` and `{base_code}` say which field of a row names the product. A longer template, `{sku}_{image_order}.jpg`, is
 read out of each image URL's file name. It is read from the end, without backtracking: the last separator counts, so that

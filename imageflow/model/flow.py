@@ -1,8 +1,8 @@
 """A flow: where to read, how to transform, where to write, when. The types mirror the flow file field by field.
 
 What a flow file may hold is in these structs alone: the JSON Schema, the validation and the defaults all come from
-them. `flowfile.py` turns a file into a `Definition`; the store keeps the document as written (script and mapping files
-inlined), so that a version means the same for ever.
+them. `flows/file.py` turns a file into a `Definition`; the store keeps the document as written (script and mapping files
+inlined), so that a version always means the same.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Omnitron(_Part, frozen=True):
 
     @property
     def domain(self) -> str:
-        """The domain without a trailing slash: what the ledger, pacing and holds are kept by."""
+        """The domain without a trailing slash: the key of claims, pacing and circuit breakers."""
         return self.domain_url.rstrip("/")
 
 
@@ -128,7 +128,7 @@ class Write(_Part, frozen=True):
 
 
 class Alarms(_Part, frozen=True):
-    """What is worth waking somebody."""
+    """When a flow raises an alarm, and where it is posted."""
 
     error_rate: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     average_flow_time: Duration | None = None
@@ -137,7 +137,7 @@ class Alarms(_Part, frozen=True):
 
 
 class Definition(_Part, frozen=True):
-    """A whole flow file. `flowfile.parse` is the way to get one; it checks what types cannot say."""
+    """A whole flow file. Made by `flows.file.parse`, which checks what types cannot say."""
 
     name: Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
     direction: Literal["inbound", "outbound"]

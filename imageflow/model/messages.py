@@ -43,8 +43,7 @@ def flow_of(queue: str) -> str:
 class ReadPage(msgspec.Struct, frozen=True, tag="read_page"):
     """Ask the ERP for page `page` (from 1) of a run. The cursor is with the run: what was stored last is the truth.
 
-    After `failures` tries in vain, the first at `failing_since`, it is not to be asked again before `not_before` (Unix
-    time).
+    After `failures` failed tries, the first at `failing_since`, the next is not before `not_before` (Unix time).
     """
 
     run_id: str

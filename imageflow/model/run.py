@@ -4,7 +4,7 @@
        └──────────┴──(login or read failed: what was read is still written)──> draining
 
 Outbound runs have nothing to read: they start in `draining`. A run ends by itself, in the transaction that settles its
-last row: whoever settles asks `final_status`.
+last row: that transaction asks `final_status`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Trigger(msgspec.Struct, frozen=True):
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """A run's ledger: total = written + unchanged + superseded + failed + in flight."""
+    """A run's counts: total = written + unchanged + superseded + failed + in flight."""
 
     total: int = 0
     written: int = 0
@@ -58,7 +58,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     `pages` counts pages that are durably queued, `pages_done` those whose rows are known. `cursor` (opaque to all but
     the reader) asks for page `pages + 1`. `until` is the watermark's upper bound, fixed before the first page.
-    `joining`: a run with `group: run` whose held rows have not all been sent on yet.
+    `joining`: a run with `group: run` whose joined rows have not all been sent on yet.
     """
 
     run_id: str
@@ -87,7 +87,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def final_status(run: Run) -> Status | None:
-    """The status a run ends with, or None while something is still to come (DESIGN: 10).
+    """The status a run ends with, or None while something is still to come.
 
     `failed`: login or read failed, or every row failed; `partial`: some rows failed; `empty`: no rows.
     """

@@ -48,7 +48,7 @@ class ErpLogins:
     async def login(self, erp: Erp) -> Login:
         """What lets a request in, with a token login if need be.
 
-        Raises SecretError for a secret that is not to be had, LoginError (`transient` where trying again may help).
+        Raises SecretError for a secret that cannot be read, LoginError (`transient` where trying again may help).
         """
         match erp.login:
             case BasicLogin(username=username, password=password):

@@ -50,7 +50,7 @@ from imageflow.telemetry import message_headers, metrics
 log = structlog.get_logger()
 
 DEPTH_SECONDS = 0.5
-HOLD_BACK_SECONDS = 1.0
+CROWDED_SECONDS = 1.0
 LEFT_BEHIND_SECONDS = 1.0
 """A message of a stored page that is still unsent after that long was left behind; before, somebody is sending it."""
 
@@ -70,7 +70,7 @@ class _Page(NamedTuple):
 
 
 class _Failures(NamedTuple):
-    """Tries in vain for one page: how many, since when (Unix time)."""
+    """Failed tries for one page: how many, since when (Unix time)."""
 
     times: int
     since: float
@@ -132,15 +132,15 @@ class Reader:
 
     async def _read(self, message: ReadPage, run: Run) -> None:
         await self._wait(message.not_before - self._now(), "the ERP is given time before it is asked again")
-        await self._hold_back(run.flow)
+        await self._pause_if_crowded(run.flow)
         definition = await self._flows.definition(run.flow, run.version)
         run = await self._begun(run, definition)
         if not run.pages and not message.failures:
             await self._check_omnitron(definition)
         cursor = _cursor(run, definition)
         page = _Page(message, run, definition, request.erp_of(definition), cursor)
-        await self._wait(self._turn_in(page), "the flow's rate_limit")
-        got = await self._patiently(page)
+        await self._wait(self._wait_for_rate(page), "the flow's rate_limit")
+        got = await self._with_retries(page)
         if got is not None:
             await self._keep(page, *got)
 
@@ -196,9 +196,10 @@ class Reader:
 
     # asking ---------------------------------------------------------------------------------------------------------
 
-    async def _patiently(self, page: _Page) -> tuple[bytes, Got] | None:
-        """The page, asked for until it comes or patience ends (then the error is raised). None: the broker was given a
-        message to try again later.
+    async def _with_retries(self, page: _Page) -> tuple[bytes, Got] | None:
+        """The page. Asks again after transient errors; raises the error when the policy ends that.
+
+        None: the next try is too far off to wait for here, and the broker has a message for it.
         """
         failures = _Failures(page.message.failures, page.message.failing_since)
         while True:
@@ -222,13 +223,13 @@ class Reader:
                 log.info(
                     "read retried", run=page.run.run_id, error=str(error), failures=failures.times, seconds=seconds
                 )
-                return max(seconds, self._turn_in(page))
+                return max(seconds, self._wait_for_rate(page))
             case retry_policy.Enough(why):
                 kind = LoginError if isinstance(error, LoginError) else ReadError
                 raise kind(f"page {page.run.pages + 1}: {error} ({why})") from error
 
     async def _later(self, message: ReadPage, failures: _Failures, seconds: float) -> None:
-        """Have the broker remember the failures: the message that comes back knows of them, whoever takes it."""
+        """Publish the message again, delayed, with the failures in it: any reader may take it."""
         again = msgspec.structs.replace(
             message, failures=failures.times, failing_since=failures.since, not_before=self._now() + seconds
         )
@@ -257,7 +258,7 @@ class Reader:
         """The answer and the URL that gave it, after redirects that stay where the flow may go."""
         url = question.url
         for _ in range(MAX_REDIRECTS + 1):
-            await self._wait_here(min(self._turn_in(page), retry_policy.IN_PLACE_SECONDS))
+            await self._wait_here(min(self._wait_for_rate(page), retry_policy.IN_PLACE_SECONDS))
             self._asked_at.put(page.run.flow, self._now())
             with metrics.asking_erp(page.run.flow) as asking:
                 answer = await self._transport.request(
@@ -287,15 +288,15 @@ class Reader:
         if seconds > 0:
             await self._sleep(seconds)
 
-    def _turn_in(self, page: _Page) -> float:
+    def _wait_for_rate(self, page: _Page) -> float:
         """Seconds until the flow's turn under its rate_limit: since its last request here, or at the reader before."""
         last = max(self._asked_at.get(page.run.flow, 0.0), page.cursor.asked_at)
-        return retry_policy.turn_in(page.erp.rate_limit, last, self._now())
+        return retry_policy.wait_for_rate(page.erp.rate_limit, last, self._now())
 
     def _paced(self, flow: str, cursor: Cursor) -> Cursor:
         return cursor.but(asked_at=self._asked_at.get(flow, 0.0))
 
-    async def _hold_back(self, flow: str) -> None:
+    async def _pause_if_crowded(self, flow: str) -> None:
         """Raises Postponed while the stages after this one have enough to do."""
         checked, why = self._crowded.get(flow, (-DEPTH_SECONDS, None))
         if self._clock.monotonic() - checked >= DEPTH_SECONDS:
@@ -304,7 +305,7 @@ class Reader:
             why = retry_policy.crowded(pages, chunks)
             self._crowded[flow] = (self._clock.monotonic(), why)
         if why is not None:
-            raise Postponed(HOLD_BACK_SECONDS, why)
+            raise Postponed(CROWDED_SECONDS, why)
 
     # looking up -----------------------------------------------------------------------------------------------------
 

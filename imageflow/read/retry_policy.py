@@ -1,4 +1,4 @@
-"""Patience: whether and when a failed request is made again, how long to wait for a turn, when to hold back."""
+"""Retry policy of the reader: whether and when to ask again, how to keep a rate limit, when to pause. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ LONGEST_BACKOFF_SECONDS = 60.0
 SHORTEST_SECONDS = 0.1
 SHORTEST_RETRY_AFTER_SECONDS = 1.0
 IN_PLACE_SECONDS = 5.0
-"""Shorter pauses are waited for where they arise; longer ones on the broker, so that no delivery is held for long."""
+"""The reader sleeps through shorter pauses. For longer ones the broker keeps the message, so that no delivery stays
+unacknowledged for long."""
 
 MAX_PAGES_WAITING = 50
 MAX_CHUNKS_WAITING = 500
@@ -33,8 +34,8 @@ class Enough(NamedTuple):
 def after_failure(failures: int, lasted: float, retry_after: float | None, chance: float) -> Again | Enough:
     """What to do after the `failures`-th failure in a row (from 1), `lasted` seconds after the first.
 
-    Backoff with full jitter (`chance` is from 0 to 1); `retry_after` only ever lengthens the wait and is never taken
-    for less than a second. At most 6 retries, and none that would begin later than 5 minutes after the first failure.
+    Backoff with full jitter (`chance` is from 0 to 1). `retry_after` only lengthens the wait, to a second at least. At
+    most 6 retries, and none that would begin later than 5 minutes after the first failure.
     """
     if failures > MAX_RETRIES:
         return Enough(f"tried {failures} times in {lasted:.0f} s")
@@ -47,8 +48,8 @@ def after_failure(failures: int, lasted: float, retry_after: float | None, chanc
     return Again(seconds)
 
 
-def turn_in(rate: float | None, last_asked: float, now: float) -> float:
-    """Seconds until the next request may be made at `rate` per second; all instants in Unix time."""
+def wait_for_rate(rate: float | None, last_asked: float, now: float) -> float:
+    """Seconds until the next request is allowed at `rate` per second. Instants are Unix time."""
     if rate is None:
         return 0.0
     gap = 1.0 / rate
@@ -56,12 +57,12 @@ def turn_in(rate: float | None, last_asked: float, now: float) -> float:
 
 
 def rung(seconds: float) -> float:
-    """The longest delay of the broker's ladder that does not overshoot: who comes back early waits for the rest."""
+    """The longest delay of the broker's ladder that is not longer than `seconds`. The reader waits for the rest."""
     return float(next((step for step in reversed(LADDER) if step <= seconds), LADDER[0]))
 
 
 def crowded(pages_waiting: int, chunks_waiting: int) -> str | None:
-    """Why the reader shall hold back, given what waits for the stages after it; None when it may go on."""
+    """Why the reader pauses, given how much waits for the stages after it; None if it may go on."""
     if pages_waiting > MAX_PAGES_WAITING:
         return f"{pages_waiting} pages wait to be transformed"
     if chunks_waiting > MAX_CHUNKS_WAITING:

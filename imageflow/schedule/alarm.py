@@ -1,13 +1,13 @@
-"""What is worth waking somebody: decided from what is known of a flow. And how a webhook is told of it.
+"""Alarms: which ones a flow has, decided from its runs, and the notices that go to webhooks. Pure.
 
     error_rate           of the rows settled lately, more failed than `alarms.error_rate` allows
     average_flow_time    runs took longer than `alarms.average_flow_time` on average, or one is taking longer
     silence              no rows came for `alarms.silence`
     failed_poll          the newest run that ended could not log in or read (always watched)
-    hold                 writers hold the flow's Omnitron back, because it is away (always watched)
+    hold                 writers hold the flow's Omnitron back during an outage (always watched)
 
-An alarm is open for as long as its kind is among what `alarming` returns. Lately is WINDOW; where no run ended within
-it, the newest that did is the one to judge by.
+An alarm is open while `alarming` returns its kind. "Lately" means within WINDOW. If no run ended within it, the newest
+ended run counts.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from typing import Any, NamedTuple
 import msgspec
 
 from imageflow.clock import iso
+from imageflow.model import retry_ladder
 from imageflow.model.flow import Alarms, Flow
-from imageflow.model.retry_ladder import LADDER
 from imageflow.model.run import Run
 from imageflow.store import Alarm, HeldDomain, Notice
 
 WINDOW = timedelta(hours=1)
 ATTEMPTS = 14
-"""Posts of a notice in vain before it is given up: over two hours."""
+"""A notice is given up after so many failed posts: over two hours."""
 
 MAX_TEXT_CHARS = 2000
 SIGNATURE_HEADER = "X-ImageFlow-Signature"
 
 
 class Known(NamedTuple):
-    """What is known of a flow: its recent runs (Store.recent_runs since WINDOW ago); since when it has been enabled, and
-    whether rows came within its `silence` (None: not asked); the domains that are held.
+    """The facts about a flow. `runs`: Store.recent_runs since WINDOW ago. `rows_came`: whether rows came within the
+    flow's `silence`; None if that was not asked. `holds`: the domains that writers hold back.
     """
 
     runs: Sequence[Run]
@@ -46,7 +46,7 @@ class Known(NamedTuple):
 
 
 def alarming(flow: Flow, known: Known, now: datetime) -> dict[str, str]:
-    """The kinds of alarm that a flow gives now, with what is wrong. A disabled flow gives none."""
+    """The kinds of alarm that a flow has now, each with its text. A disabled flow has none."""
     if not flow.definition.enabled:
         return {}
     wanted = flow.definition.alarms
@@ -62,7 +62,7 @@ def alarming(flow: Flow, known: Known, now: datetime) -> dict[str, str]:
 
 
 def lately(runs: Sequence[Run], now: datetime) -> list[Run]:
-    """Runs that are going on or ended within WINDOW; where none ended, the newest that did as well."""
+    """Runs that are active or ended within WINDOW. If none ended within it: also the newest ended run."""
     ended = sorted((run for run in runs if run.finished_at is not None), key=_end, reverse=True)
     within = [run for run in ended if _end(run) > now - WINDOW]
     return [run for run in runs if run.finished_at is None] + (within or ended[:1])
@@ -74,7 +74,7 @@ def _end(run: Run) -> datetime:
 
 
 def _error_rate(wanted: Alarms, recent: Sequence[Run]) -> str | None:
-    """Runs that are going on count with what they have settled."""
+    """An active run counts with the rows it has settled."""
     settled = sum(run.counts.settled for run in recent)
     failed = sum(run.counts.failed for run in recent)
     if wanted.error_rate is None or not settled or failed / settled <= wanted.error_rate:
@@ -83,7 +83,7 @@ def _error_rate(wanted: Alarms, recent: Sequence[Run]) -> str | None:
 
 
 def _flow_time(wanted: Alarms, recent: Sequence[Run], now: datetime) -> str | None:
-    """A run that is going on counts once it has taken too long already."""
+    """An active run counts once it has taken too long."""
     limit = wanted.average_flow_time
     if limit is None:
         return None
@@ -101,7 +101,7 @@ def _seconds(run: Run, end: datetime) -> float:
 
 
 def _silence(wanted: Alarms, known: Known, now: datetime) -> str | None:
-    """A flow that has not been enabled for so long cannot have been silent for so long."""
+    """A flow that was enabled less than `silence` ago is not silent yet."""
     if wanted.silence is None or known.rows_came is not False:
         return None
     if known.enabled_since is None or now - known.enabled_since <= timedelta(seconds=wanted.silence):
@@ -110,7 +110,7 @@ def _silence(wanted: Alarms, known: Known, now: datetime) -> str | None:
 
 
 def _failed_poll(runs: Sequence[Run]) -> str | None:
-    """The newest that has ended decides (an old one ends again when its rows are retried); an outbound post is no poll."""
+    """The newest ended run decides: an older one ends again when its rows are retried. An outbound post is no poll."""
     polls = [run for run in runs if run.finished_at is not None and run.trigger.kind != "outbound"]
     newest = max(polls, key=lambda run: run.created_at, default=None)
     if newest is None or newest.error is None:
@@ -124,7 +124,7 @@ def _hold(flow: Flow, holds: Sequence[HeldDomain]) -> str | None:
 
 
 def _span(seconds: float) -> str:
-    """A length of time as flow files write it: 90s, 10m, 1h30m, 2d."""
+    """A duration as flow files write it: 90s, 10m, 1h30m, 2d."""
     whole = round(seconds)
     if whole < 1:
         return f"{seconds:g}s"
@@ -136,17 +136,17 @@ def _span(seconds: float) -> str:
     return "".join(parts)
 
 
-# telling a webhook ------------------------------------------------------------------------------------------------------
+# notices to webhooks ----------------------------------------------------------------------------------------------------
 
 
 def outdated(notice: Notice) -> bool:
-    """Whether a notice of an alarm that opened comes too late: the alarm has closed, whose notice says it all."""
+    """Whether the notice of an opened alarm comes too late: the alarm has closed, and that notice says both times."""
     return notice.event == "opened" and notice.attempts > 0 and notice.alarm.closed_at is not None
 
 
-def again_in(attempts: int) -> float | None:
-    """Seconds until the next post, after so many in vain; None: it is given up."""
-    return None if attempts >= ATTEMPTS else float(LADDER[min(attempts, len(LADDER)) - 1])
+def retry_in(attempts: int) -> float | None:
+    """Seconds until the next post, after `attempts` failed ones; None to give up."""
+    return None if attempts >= ATTEMPTS else float(retry_ladder.delay(attempts))
 
 
 def body(notice: Notice) -> bytes:
@@ -167,7 +167,7 @@ def shown(alarm: Alarm) -> dict[str, Any]:
 
 
 def webhook_key(secret_key: bytes, flow: str) -> str:
-    """The key that posts to a flow's webhook are signed with: one for each flow, so that none can speak for another."""
+    """The key that signs posts to a flow's webhook. Each flow has its own: none can speak for another."""
     return hmac.digest(secret_key, f"imageflow webhook {flow}".encode(), "sha256").hex()
 
 

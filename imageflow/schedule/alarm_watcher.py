@@ -1,4 +1,4 @@
-"""The watcher: looks at every flow, opens and closes its alarms (alarm.py decides), and posts them to webhooks."""
+"""Opens and closes the alarms of every flow (alarm.py decides), and posts them to webhooks."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ log = structlog.get_logger()
 LOOK_SECONDS = 5.0
 POST_SECONDS = 10.0
 ROUND_SECONDS = 30.0
-"""No post begins later in a round; one that has begun ends within POST_SECONDS, and the lease outlasts both."""
+"""No post begins later in a round. It ends within POST_SECONDS, and the lease outlasts both."""
 
 LEASE_SECONDS = 60.0
 MAX_ANSWER_BYTES = 64 * 1024
 
 
 class AlarmWatcher:
-    """Any number may run: one at a time looks, one at a time posts."""
+    """Any number may run: one at a time evaluates, one at a time posts."""
 
     def __init__(
         self, store: Store, clock: Clock, environ: Mapping[str, str], transport: Transport, secret_key: bytes
@@ -45,13 +45,13 @@ class AlarmWatcher:
     async def run(self, stop: asyncio.Event) -> None:
         """Watch until `stop` is set."""
         holder = secrets.token_hex(8)
-        duties = (
+        jobs = (
             LeasedJob("alarms", LOOK_SECONDS, LEASE_SECONDS, self.look),
             LeasedJob("notices", LOOK_SECONDS / 2, LEASE_SECONDS, self.post),
         )
         async with asyncio.TaskGroup() as group:
-            for one in duties:
-                group.create_task(leased_job.keep(one, self._store, holder, stop))
+            for job in jobs:
+                group.create_task(leased_job.repeat(job, self._store, holder, stop))
 
     # looking ----------------------------------------------------------------------------------------------------------
 
@@ -80,7 +80,7 @@ class AlarmWatcher:
         return alarm.Known(runs, await self._enabled_since(flow), rows_came=False, holds=holds)
 
     async def _enabled_since(self, flow: Flow) -> datetime:
-        """When the oldest of the versions was saved since which the flow has been enabled."""
+        """When the flow was enabled: when the oldest version was saved of the newest ones that are all enabled."""
         version, since = self._enabled.get(flow.name, (0, None))
         if since is None or version != flow.version:
             for saved in await self._store.flow_versions(flow.name):
@@ -94,7 +94,7 @@ class AlarmWatcher:
     # posting ----------------------------------------------------------------------------------------------------------
 
     async def post(self) -> None:
-        """Post what is due: of each flow one after the other, the flows beside each other."""
+        """Post the notices that are due: one after the other within a flow, all flows at once."""
         by_flow: dict[str, list[Notice]] = {}
         for notice in await self._store.due_notices():
             by_flow.setdefault(notice.alarm.flow, []).append(notice)
@@ -104,13 +104,13 @@ class AlarmWatcher:
                 group.create_task(self._post_all(notices, deadline))
 
     async def _post_all(self, notices: Sequence[Notice], deadline: float) -> None:
-        """Until one fails: those behind it would fail as well, and must not overtake it."""
+        """Post until one fails: the ones after it would fail too, and must not overtake it."""
         for notice in notices:
             if self._clock.monotonic() >= deadline or not await self._post(notice):
                 return
 
     async def _post(self, notice: Notice) -> bool:
-        """Post a notice and note what came of it; whether the next may follow."""
+        """Post a notice and store the result. Returns whether the next one may follow."""
         if alarm.outdated(notice):
             await self._store.notice_sent(notice.id, "not posted: it closed before it could be")
             return True
@@ -128,14 +128,14 @@ class AlarmWatcher:
         return await self._failed(notice, wrong)
 
     async def _failed(self, notice: Notice, wrong: str) -> bool:
-        wait = alarm.again_in(notice.attempts + 1)
+        wait = alarm.retry_in(notice.attempts + 1)
         what = "given up" if wait is None else f"again in {wait:g} s"
         log.warning("webhook failed", flow=notice.alarm.flow, error=wrong, attempts=notice.attempts + 1)
         await self._store.notice_sent(notice.id, f"not posted: {wrong}; {what}", again_in=wait)
         return wait is None
 
     async def _send(self, url: str, notice: Notice) -> str | None:
-        """Post it once; what went wrong. Redirects are not followed: the flow names the host, and nobody else."""
+        """Post once. Returns what went wrong. Redirects are not followed: only the flow names the host."""
         try:
             exact_origin(url)
             content = alarm.body(notice)

@@ -1,8 +1,8 @@
 """Fetch missing: looks for products without images on Omnitron, and triggers the flow for exactly those.
 
-Any number of schedulers may run. Every round is a tick that the store lets happen once: its runs are added together
-with it. A round that cannot look is tried again, by whichever scheduler comes first in a minute, and after some minutes
-becomes a failed run: it shall not pass unseen.
+Any number of schedulers may run. A round is a tick, which the store accepts once, together with the round's runs. If
+Omnitron cannot be asked, one scheduler tries again each minute; after some minutes the round becomes a failed run, so
+that people see it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ log = structlog.get_logger()
 
 LOOK_SECONDS = 5.0
 TRY_SECONDS = 60.0
-GIVE_UP_SECONDS = 300.0
 LIST_SECONDS = 1800.0
 LOOKUPS_AT_ONCE = 8
 FLOWS_AT_ONCE = 4
@@ -46,14 +45,14 @@ class Found(NamedTuple):
 
 
 class Begun(NamedTuple):
-    """What was begun for a person: the runs, none where there is nothing to ask for, and what is to be said then."""
+    """What a person's request began: its runs (none if nothing is missing), and warnings for the person."""
 
     runs: list[Run]
     warnings: tuple[str, ...] = ()
 
 
 class MissingFetcher:
-    """Looks for missing images: in rounds for all flows that enable it, or now for one."""
+    """Fetches missing images: in rounds for all flows that enable it, or once for one flow."""
 
     def __init__(self, store: Store, publisher: OutboxPublisher, clock: Clock, omnitron: OmnitronSessions) -> None:
         self._store = store
@@ -63,7 +62,7 @@ class MissingFetcher:
         self._failing_since: dict[str, datetime] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Begin what is due until `stop` is set; then what is being looked for is dropped: the round comes again."""
+        """Begin rounds until `stop` is set, which cancels a round that still asks: it is due again."""
         async with asyncio.TaskGroup() as group:
             rounds = group.create_task(self._rounds())
             await stop.wait()
@@ -91,7 +90,7 @@ class MissingFetcher:
             key = missing.key(flow.name)
             last = await self._store.last_fire(key)
             if last is None:
-                # the first sight of a flow is its baseline, for every scheduler
+                # a new flow: its rounds count from now, for every scheduler
                 await self._store.note_fire(key, now)
                 return
             due = missing.due_round(flow.definition.fetch_missing, last, now)
@@ -99,7 +98,7 @@ class MissingFetcher:
                 await self._round(flow, due)
 
     async def _round(self, flow: Flow, due: datetime) -> None:
-        """One round of one flow, if Omnitron can be asked; else again in a minute, or, after some, a failed run."""
+        """One round of one flow. If Omnitron cannot be asked: again in a minute, or a failed run."""
         by = iso(due) or ""
         try:
             found = await self._look(flow)
@@ -109,7 +108,7 @@ class MissingFetcher:
             now = self._clock.now()
             since = self._failing_since.setdefault(flow.name, now)
             log.warning("fetch missing failed", flow=flow.name, error=str(error), since=iso(since))
-            if (now - since).total_seconds() < GIVE_UP_SECONDS and _may_pass(error):
+            if not missing.gives_up(error, now - since):
                 return
             runs, products = [missing.failed_run(flow, by, now, _stage(error), _said(error))], []
         else:
@@ -124,7 +123,7 @@ class MissingFetcher:
     async def ask_now(self, flow: Flow, by: str) -> Begun:
         """Look now, for a person, whether or not the flow enables rounds.
 
-        If Omnitron cannot be asked, that is a failed run. Raises SecretError for a secret that is not to be had.
+        If Omnitron cannot be asked, that is a failed run. Raises SecretError for a secret that cannot be read.
         """
         now = self._clock.now()
         try:
@@ -144,7 +143,7 @@ class MissingFetcher:
         runs = missing.runs_for(flow, found.asked, by, now)
         await self._judge_ended(flow, found.missing)
         if runs:
-            # a key of its own: two people may ask in the same microsecond, but not with the same run
+            # the key holds the run's id: two people may ask in the same microsecond
             await self._add(flow, f"{missing.key(flow.name)}-{runs[0].run_id}", now, runs, found.missing)
         return Begun(runs, (*found.asked.warnings, *_busy(found.asked)))
 
@@ -207,7 +206,7 @@ class MissingFetcher:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(has_none(one)) for one in products]
         except* (ImageFlowError, TimeoutError) as errors:
-            raise _first(errors) from errors
+            raise errors.exceptions[0] from errors
         return [one for one, task in zip(products, tasks, strict=True) if task.result()]
 
     # what came of earlier rounds -------------------------------------------------------------------------------------
@@ -261,10 +260,6 @@ def _minute(now: datetime) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _may_pass(error: Exception) -> bool:
-    return isinstance(error, TimeoutError) or bool(getattr(error, "transient", False))
-
-
 def _stage(error: Exception) -> str:
     """Where a run shows the error: nothing was read, whether for the login or for the list."""
     return "login" if isinstance(error, SecretError) or getattr(error, "stage", "") == "login" else "read"
@@ -274,11 +269,3 @@ def _said(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f"looking for products without images took longer than {LIST_SECONDS:.0f} s"
     return f"looking for products without images: {error}"
-
-
-def _first(group: BaseExceptionGroup[Exception]) -> Exception:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, Exception)
-    return error

@@ -1,4 +1,4 @@
-"""Duties: what one of all schedulers does at a time, again and again. A lease of the store says which one."""
+"""A leased job: periodic work that one scheduler does at a time. A lease in the store says which one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 
 class LeasedJob(NamedTuple):
-    """`work` is done every so many seconds, and must be done within `lease_seconds`."""
+    """Calls `work` every `every` seconds. One call must end within `lease_seconds`."""
 
     name: str
     every: float
@@ -24,17 +24,20 @@ class LeasedJob(NamedTuple):
     work: Callable[[], Awaitable[None]]
 
 
-async def keep(duty: LeasedJob, store: Store, holder: str, stop: asyncio.Event) -> None:
-    """Do the duty, whenever `holder` has its lease, until `stop` is set. An absent database makes it wait."""
+async def repeat(job: LeasedJob, store: Store, holder: str, stop: asyncio.Event) -> None:
+    """Do the job whenever `holder` gets its lease, until `stop` is set; then release the lease.
+
+    A failed call is logged, and the next one comes at its time.
+    """
     while not stop.is_set():
         try:
-            if await store.lease(duty.name, holder, duty.lease_seconds):
-                await duty.work()
-        except (StoreError, BrokerError) as away:
-            log.warning("duty waits", duty=duty.name, error=str(away))
-        except Exception:
-            log.exception("duty failed", duty=duty.name)
+            if await store.lease(job.name, holder, job.lease_seconds):
+                await job.work()
+        except (StoreError, BrokerError) as error:
+            log.warning("job waits", job=job.name, error=str(error))
+        except Exception:  # one faulty call must not end the job, nor its siblings in the same task group
+            log.exception("job failed", job=job.name)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), duty.every)
+            await asyncio.wait_for(stop.wait(), job.every)
     with contextlib.suppress(StoreError):
-        await store.lease(duty.name, holder, 0)
+        await store.lease(job.name, holder, 0)

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from imageflow import pointer
+from imageflow.errors import ImageFlowError
 from imageflow.model import cron
 from imageflow.model.flow import Definition, FetchMissing, Flow, Schedule
 from imageflow.model.row import RowLog
@@ -22,6 +23,7 @@ from imageflow.model.run import Run, Trigger, new_run_id
 
 PAGE_LIMIT = 100
 MAX_PAGES = 100_000
+GIVE_UP = timedelta(minutes=5)
 SHOWN = 5
 MAX_IDENTIFIER_CHARS = 200
 _IMAGES_PATH = "/api/v1/product_image/"
@@ -67,6 +69,12 @@ def wanted(definition: Definition) -> bool:
 def due_round(settings: FetchMissing, last: datetime, now: datetime) -> datetime | None:
     """The round to begin now: the newest after `last`. All schedulers find the same: rounds count from 1970."""
     return cron.due(Schedule(every=settings.every), "UTC", last, last, now)
+
+
+def gives_up(error: Exception, failing: timedelta) -> bool:
+    """Whether a round that could not look becomes a failed run, `failing` after its first try."""
+    transient = error.transient if isinstance(error, ImageFlowError) else isinstance(error, TimeoutError)
+    return not transient or failing >= GIVE_UP
 
 
 def since(definition: Definition, now: datetime) -> date:

@@ -1,6 +1,6 @@
-"""What only store and broker know, as metrics: queues and their consumers, runs, watermarks, alarms, the outbox.
+"""The metrics that only store and broker know: queues and their consumers, runs, watermarks, alarms, the outbox.
 
-Every scheduler looks, so that none has to be asked for in particular; what they say is the same, save for the moment.
+Every scheduler sets them, so that any of them can be scraped. They agree, but for the moment at which they looked.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Place = tuple[str, str]
 
 
 def queues(flows: Sequence[Flow]) -> dict[str, Place]:
-    """The queues that there are, with their labels; what all flows share has none."""
+    """All queues with their labels. A queue that all flows share has no flow."""
     shared = {
         messages.READ_QUEUE: ("reader", ""),
         messages.OUTBOUND_QUEUE: ("gateway", ""),
@@ -43,7 +43,7 @@ def queues(flows: Sequence[Flow]) -> dict[str, Place]:
 
 
 class QueueMetrics:
-    """Looks every few seconds. While store or broker is away the metrics stay as they were, and LAST_LOOK with them."""
+    """Sets the metrics every few seconds. During an outage of store or broker they keep their values, LAST_LOOK too."""
 
     def __init__(self, store: Store, broker: Broker, clock: Clock) -> None:
         self._store = store
@@ -52,12 +52,12 @@ class QueueMetrics:
         self._left: dict[Place, float] = {}
 
     async def run(self) -> None:
-        """Look again and again, for ever."""
+        """Set the metrics until cancelled."""
         while True:
             try:
                 await self.look()
-            except (StoreError, BrokerError) as away:
-                log.warning("monitor waits", error=str(away))
+            except (StoreError, BrokerError) as error:
+                log.warning("queue metrics wait", error=str(error))
             await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self) -> None:
@@ -85,7 +85,7 @@ class QueueMetrics:
         metrics.IN_HAND.unconsumed(left)
 
     async def _look_at_runs(self) -> None:
-        """Of more than ACTIVE_RUNS runs, the newest."""
+        """Of the newest ACTIVE_RUNS active runs."""
         active = await self._store.runs(active=True, limit=ACTIVE_RUNS)
         metrics.RUNS_ACTIVE.clear()
         metrics.OLDEST_RUN.clear()

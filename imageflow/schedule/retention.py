@@ -1,4 +1,4 @@
-"""The sweeper: forgets what is older than the retention, a little at a time, so that nobody waits for it."""
+"""Deletes what is older than the retention, in small batches, so that no other write waits for long."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from imageflow.store import OldRun, Store
 
 log = structlog.get_logger()
 
-SWEEP_SECONDS = 3600.0
+EVERY_SECONDS = 3600.0
 LEASE_SECONDS = 120.0
 BATCH = 1000
 PAUSE_SECONDS = 0.05
-"""Between two batches: others want to write, too."""
+"""Between two batches, for other writes."""
 
 
 class Retention:
-    """Any number may run: one at a time sweeps. `run` sweeps every hour; `sweep` once."""
+    """Any number may run: one at a time deletes. `run` does so every hour; `delete_old` once."""
 
     def __init__(self, store: Store, clock: Clock, days: int, *, pause: float = PAUSE_SECONDS) -> None:
         self._store = store
@@ -35,34 +35,34 @@ class Retention:
         self._stop = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Sweep until `stop` is set."""
+        """Delete every hour, until `stop` is set."""
         self._stop = stop
-        await leased_job.keep(
-            LeasedJob("retention", SWEEP_SECONDS, LEASE_SECONDS, self.sweep), self._store, self._holder, stop
+        await leased_job.repeat(
+            LeasedJob("retention", EVERY_SECONDS, LEASE_SECONDS, self.delete_old), self._store, self._holder, stop
         )
 
-    async def sweep(self) -> None:
-        """Forget all that is old enough now. Ends early where it is to stop, or the lease is lost."""
+    async def delete_old(self) -> None:
+        """Delete all that is old enough now. Ends early if it has to stop or loses the lease."""
         before = self._clock.now() - timedelta(days=self._days)
-        runs = await self._sweep_runs(before)
+        runs = await self._delete_runs(before)
         rest = await self._batches(lambda: self._store.forget_rest(before, limit=BATCH))
         if runs or rest:
-            log.info("swept", records_of_runs=runs, others=rest, before=before.isoformat())
+            log.info("old records deleted", records_of_runs=runs, others=rest, before=before.isoformat())
 
-    async def _sweep_runs(self, before: datetime) -> int:
+    async def _delete_runs(self, before: datetime) -> int:
         deleted = 0
         after: OldRun | None = None
         while (found := await self._store.old_runs(before, after=after)) and await self._may_go_on():
             for run in found:
-                deleted += await self._sweep_run(run, before)
+                deleted += await self._delete_run(run, before)
             after = found[-1]
         return deleted
 
-    async def _sweep_run(self, run: OldRun, before: datetime) -> int:
+    async def _delete_run(self, run: OldRun, before: datetime) -> int:
         return await self._batches(lambda: self._store.forget_run(run.run_id, before, limit=BATCH))
 
     async def _batches(self, forget: Callable[[], Awaitable[int]]) -> int:
-        """Forget until nothing is left; how much."""
+        """Call `forget` until it deletes nothing. Returns how much it deleted."""
         deleted = 0
         while await self._may_go_on() and (count := await forget()):
             deleted += count

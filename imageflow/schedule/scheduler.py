@@ -1,4 +1,4 @@
-"""The scheduler: fires what is due, and lets waiting runs begin. Any number may run: the store lets each tick fire once."""
+"""The scheduler: creates the runs that are due and releases queued ones. Any number may run: each tick makes one run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TICK_SECONDS = 0.5
 
 
 class Scheduler:
-    """Looks at all flows twice a second."""
+    """Checks all flows twice a second."""
 
     def __init__(self, store: Store, publisher: OutboxPublisher, clock: Clock) -> None:
         self._store = store
@@ -30,31 +30,31 @@ class Scheduler:
         self._clock = clock
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Schedule until `stop` is set. What is missed while database or queue are away is made good afterwards."""
+        """Schedule until `stop` is set. What an outage of database or queue delays is done after it."""
         while not stop.is_set():
             try:
                 await self.tick()
-            except (StoreError, BrokerError) as away:
-                log.warning("scheduler waits", error=str(away))
+            except (StoreError, BrokerError) as error:
+                log.warning("scheduler waits", error=str(error))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), TICK_SECONDS)
 
     async def tick(self) -> None:
-        """Fire what is due now, then let waiting runs begin."""
+        """Create the runs that are due now, then release queued ones."""
         for flow in await self._store.flows():
             if flow.definition.enabled and flow.definition.schedule is not None:
                 await self._consider(flow, flow.definition.schedule)
         await self.release()
 
     async def release(self) -> None:
-        """Let waiting runs begin, and publish that they do."""
+        """Release queued runs, and publish their first messages."""
         await self._publisher.send(await self._store.release_runs())
 
     async def _consider(self, flow: Flow, schedule: Schedule) -> None:
         now = self._clock.now()
         last = await self._store.last_fire(flow.name)
         if last is None:
-            # the first sight of a flow is its baseline: its ticks count from here, for every scheduler
+            # a new flow: its ticks count from now, for every scheduler
             await self._store.note_fire(flow.name, now)
             return
         fire_time = (
@@ -66,7 +66,7 @@ class Scheduler:
             await self._fire(flow, fire_time, now)
 
     async def _upstream_end(self, upstream: str, last: datetime) -> datetime | None:
-        """When the newest run of the flow that this one follows ended well, if that was after the last fire."""
+        """When the newest successful run of the `after` flow ended, if that was after the last fire."""
         for run in await self._store.runs(upstream, limit=20):
             if run.status in ("success", "partial", "empty") and run.finished_at is not None:
                 return run.finished_at if run.finished_at > last else None

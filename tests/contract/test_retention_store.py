@@ -41,7 +41,7 @@ async def sizes(store: Store) -> dict[str, int]:
 
 async def sweep(store: Store, clock: FakeClock, days: int = 30) -> None:
     sweeper = Retention(store, clock, days, pause=0)
-    await sweeper.sweep()
+    await sweeper.delete_old()
     await store.lease("retention", sweeper._holder, 0)
 
 

@@ -81,7 +81,7 @@ def _ends(limit: int, count: int, cursor: Cursor) -> bool:
         return True
     if cursor.total is None or cursor.rows > cursor.total:
         return count < limit
-    return cursor.rows == cursor.total and (count < limit or not cursor.moving)
+    return cursor.rows == cursor.total and (count < limit or not cursor.rows_move)
 
 
 def _overlapped(cursor: Cursor, got: Got) -> tuple[Cursor, tuple[str, ...]]:
@@ -89,8 +89,8 @@ def _overlapped(cursor: Cursor, got: Got) -> tuple[Cursor, tuple[str, ...]]:
     marks = [digest(_encode(row)) if row and isinstance(row, dict) else "" for row in got.rows]
     if not marks:
         return cursor, ()
-    repeats = cursor.last_row != "" and cursor.last_row in marks and not cursor.moving
-    cursor = cursor.but(last_row=marks[-1], moving=cursor.moving or repeats)
+    repeats = cursor.last_row != "" and cursor.last_row in marks and not cursor.rows_move
+    cursor = cursor.but(last_row=marks[-1], rows_move=cursor.rows_move or repeats)
     return cursor, (f"page {cursor.pages} repeats rows of the page before: {_MOVED}",) if repeats else ()
 
 
@@ -105,7 +105,7 @@ def _changed(cursor: Cursor, total: int) -> tuple[Cursor, tuple[str, ...]]:
     text = f"the total changed from {known:,} to {total:,} while page {cursor.pages} was read: {_MOVED}"
     if total > known:
         return cursor.but(total_changed=True), (text,)
-    return cursor.but(total_changed=True, moving=True, lacking=True), (f"{text}. {STAYS}",)
+    return cursor.but(total_changed=True, rows_move=True, lacking=True), (f"{text}. {STAYS}",)
 
 
 def _short(cursor: Cursor) -> tuple[str, ...]:

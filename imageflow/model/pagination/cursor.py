@@ -46,7 +46,7 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
     fingerprint of the last row of the page before), `tied` (the size of the page before if its last two rows share the
     seek marker, else 0).
 
-    What was noticed: `total_changed`; `moving`: rows move between pages, so their number proves nothing; `lacking`: rows
+    What was noticed: `total_changed`; `rows_move`: rows move between pages, so their number proves nothing; `lacking`: rows
     may have been passed over.
     """
 
@@ -61,7 +61,7 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
     total_changed: bool = False
     stated: int | None = None
     last_row: str = ""
-    moving: bool = False
+    rows_move: bool = msgspec.field(default=False, name="moving")
     lacking: bool = False
     tied: int = 0
     seen_pages: Trail = Trail()

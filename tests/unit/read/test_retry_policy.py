@@ -41,14 +41,14 @@ def test_a_wait_that_is_too_long():
 @given(st.floats(0.01, 100), st.floats(0, 1e9), st.floats(0, 1e9))
 def test_a_turn_is_never_further_than_one_gap(rate: float, last: float, now: float):
     """A clock that jumps does not stop a flow for longer than its rate asks for."""
-    assert 0 <= retry_policy.turn_in(rate, last, now) <= 1 / rate
+    assert 0 <= retry_policy.wait_for_rate(rate, last, now) <= 1 / rate
 
 
 def test_turns():
     """Ten a second: a tenth of a second between two; without a rate no wait."""
-    assert round(retry_policy.turn_in(10, 100.0, 100.04), 3) == 0.06
-    assert retry_policy.turn_in(10, 100.0, 101.0) == 0
-    assert retry_policy.turn_in(None, 100.0, 100.0) == 0
+    assert round(retry_policy.wait_for_rate(10, 100.0, 100.04), 3) == 0.06
+    assert retry_policy.wait_for_rate(10, 100.0, 101.0) == 0
+    assert retry_policy.wait_for_rate(None, 100.0, 100.0) == 0
 
 
 @given(st.floats(0, 5000))

@@ -173,7 +173,7 @@ def test_a_signed_post():
 
 def test_posting_again():
     """Delays grow, are bounded, and end; what has closed meanwhile is not announced as new."""
-    delays = [alarm.again_in(attempts) for attempts in range(1, alarm.ATTEMPTS + 1)]
+    delays = [alarm.retry_in(attempts) for attempts in range(1, alarm.ATTEMPTS + 1)]
     assert delays[-1] is None
     assert delays[:-1] == sorted(delays[:-1])
     assert 3600 < sum(delays[:-1]) < 4 * 3600
