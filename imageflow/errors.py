@@ -22,6 +22,7 @@ take these facts; nothing changes an error afterwards, and nothing is decided by
     ├── BrokerError            the queue is away (transient), or refuses us (not transient)
     │   └── QueueFullError     the queue takes no more for now (transient)
     ├── StoreError             the database is away (transient)
+    │   ├── LostTransaction    a transaction was not committed; the store runs it again, a few times
     │   └── NotReadyError      a database is not in a state to be moved; exit 2
     ├── MessageError           a message cannot be decoded
     ├── Postponed              control flow: redeliver after `retry_after`, without counting an attempt

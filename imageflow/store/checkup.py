@@ -8,13 +8,12 @@ from typing import NamedTuple
 from sqlalchemy import text
 
 from imageflow.clock import Clock
-from imageflow.errors import StoreError
 from imageflow.secret import Secret
 from imageflow.store.connect import database
-from imageflow.store.database import Database, Tx, newest_revision
+from imageflow.store.database import Tx
+from imageflow.store.schema import current_revision, newest_revision
 
 _CLOCK = text("SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)")
-_REVISION = text("SELECT version_num FROM alembic_version")
 UNSAFE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 """Settings of PostgreSQL with which a committed transaction may be lost."""
 
@@ -38,27 +37,13 @@ async def checkup(url: Secret, clock: Clock) -> Checkup:
     looked_at = database(url, clock)
     await looked_at.open()
     try:
-        revision = await _revision(looked_at)
-        return await looked_at.transact(lambda tx: _checkup(tx, revision), writing=False)
+        return await looked_at.transact(_checkup, writing=False)
     finally:
         await looked_at.close()
 
 
-async def _revision(looked_at: Database) -> str | None:
-    async def ask(tx: Tx) -> str | None:
-        revision: str | None = await tx.value(_REVISION)
-        return revision
-
-    try:
-        return await looked_at.transact(ask, writing=False)
-    except StoreError as error:
-        if "no schema" in str(error):
-            return None
-        raise
-
-
-async def _checkup(tx: Tx, revision: str | None) -> Checkup:
-    newest = newest_revision()
+async def _checkup(tx: Tx) -> Checkup:
+    revision, newest = await tx.connection.run_sync(current_revision), newest_revision()
     if not tx.postgresql:
         version = await tx.value(text("SELECT sqlite_version()"))
         return Checkup("SQLite", tuple(map(int, version.split("."))), revision, newest)

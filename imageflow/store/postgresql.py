@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from imageflow.clock import Clock
 from imageflow.secret import Secret
-from imageflow.store.database import Database, translated
+from imageflow.store.database import Database
+from imageflow.store.driver_errors import connecting, translated
 
 CONNECT_SECONDS = 10.0
 STATEMENT_SECONDS = 30.0
@@ -44,17 +45,21 @@ class PostgresDatabase(Database):
         """Asyncpg reads the URL itself: it knows all of libpq's parameters. The deadline of a statement is the server's;
         ours is longer, for a network that swallows everything.
         """
-        return await asyncpg.connect(
-            self._url.reveal(),
-            timeout=CONNECT_SECONDS,
-            command_timeout=STATEMENT_SECONDS + 10,
-            server_settings=SESSION,
-        )
+        with connecting():
+            return await asyncpg.connect(
+                self._url.reveal(),
+                timeout=CONNECT_SECONDS,
+                command_timeout=STATEMENT_SECONDS + 10,
+                server_settings=SESSION,
+            )
 
     async def _connect_migrator(self) -> asyncpg.Connection[Any]:
-        return await asyncpg.connect(
-            self._url.reveal(), timeout=CONNECT_SECONDS, server_settings={"application_name": "imageflow db upgrade"}
-        )
+        with connecting():
+            return await asyncpg.connect(
+                self._url.reveal(),
+                timeout=CONNECT_SECONDS,
+                server_settings={"application_name": "imageflow db upgrade"},
+            )
 
     async def open(self) -> None:
         with translated():

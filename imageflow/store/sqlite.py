@@ -16,7 +16,9 @@ from sqlalchemy import URL, Connection, event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from imageflow.clock import Clock
-from imageflow.store.database import Database, Tx, translated
+from imageflow.store import schema
+from imageflow.store.database import Database, Tx
+from imageflow.store.driver_errors import translated
 
 T = TypeVar("T")
 BUSY_SECONDS = 15.0
@@ -50,6 +52,14 @@ class SqliteDatabase(Database):
             return await _to_its_end(super().once(work, writing=False))
         async with self._turn:
             return await _to_its_end(super().once(work, writing=True))
+
+    def is_outdated(self) -> bool:
+        with contextlib.closing(sqlite3.connect(self._path, timeout=0)) as connection:
+            try:
+                found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+            except sqlite3.OperationalError:
+                found = None
+        return schema.is_older(found[0] if found else None)
 
     def migrator(self) -> AsyncEngine:
         return _engine(self._path, 1, "BEGIN IMMEDIATE", seconds=MIGRATION_SECONDS)

@@ -19,7 +19,8 @@ from imageflow.errors import SettingsError, StoreError
 from imageflow.secret import Secret
 from imageflow.store.checkup import checkup
 from imageflow.store.connect import database
-from imageflow.store.database import Database, translated
+from imageflow.store.database import Database
+from imageflow.store.driver_errors import translated
 from imageflow.store.run_record import ACTIVE, WAITING
 from imageflow.store.tables import metadata, outbox, owners, runs
 

@@ -155,6 +155,35 @@ async def test_a_database_that_is_not_there(clock: FakeClock, tmp_path: Path) ->
         assert "topsecret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "answer", [b"", b"N", b"S", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"R\x00\x00\x00\x08\x00\x00\x00\x63"]
+)
+async def test_a_server_that_is_not_postgresql(answer: bytes, clock: FakeClock) -> None:
+    """Whatever answers at the address, a load balancer without a server too, the error is transient."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        for ssl in ("prefer", "disable"):
+            with pytest.raises(StoreError) as caught:
+                async with connect(Secret(f"postgresql://me:topsecret@127.0.0.1:{port}/none?sslmode={ssl}"), clock):
+                    pass
+            assert caught.value.transient
+            assert "topsecret" not in str(caught.value)
+
+
+async def test_a_url_that_the_driver_cannot_read(clock: FakeClock) -> None:
+    """It is a setting, and the error shows nothing of it."""
+    with pytest.raises(SettingsError) as caught:
+        async with connect(Secret("postgresql://me:topsecret@127.0.0.1:1/none?sslmode=topsecret"), clock):
+            pass
+    assert "topsecret" not in str(caught.value)
+
+
 async def test_a_database_without_schema(url: str, clock: FakeClock) -> None:
     """Before `upgrade`, the error says what is to be done."""
     async with connect(Secret(url), clock) as store:
