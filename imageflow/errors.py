@@ -20,7 +20,9 @@ take these facts; nothing changes an error afterwards, and nothing is decided by
     ├── SandboxError           scripts cannot be run safely on this machine
     ├── TransportError         no answer over HTTP; `kind` says why
     ├── BrokerError            the queue is away (transient), or refuses us (not transient)
-    │   └── QueueFullError     the queue takes no more for now (transient)
+    │   ├── QueueFullError     the queue takes no more for now (transient)
+    │   ├── LostError          the connection to RabbitMQ, or a channel of it, was lost (transient)
+    │   └── MissingError       RabbitMQ has no such queue
     ├── StoreError             the database is away (transient)
     │   ├── LostTransaction    a transaction was not committed; the store runs it again, a few times
     │   └── NotReadyError      a database is not in a state to be moved; exit 2
@@ -139,6 +141,14 @@ class BrokerError(ImageFlowError):
 
 class QueueFullError(BrokerError):
     """The queue is full; try again later."""
+
+
+class LostError(BrokerError):
+    """The connection to RabbitMQ, or a channel of it, was lost."""
+
+
+class MissingError(BrokerError):
+    """RabbitMQ has no such queue."""
 
 
 class StoreError(ImageFlowError):

@@ -32,10 +32,9 @@ MAX_HEADERS_BYTES = 64 * 1024
 
 
 class Depth(NamedTuple):
-    """What is in a queue: `ready` to be lent, `unacked` on loan (of consumers that this broker can see), `delayed`."""
+    """What is in a queue: messages `ready` to be delivered, its `consumers`, messages `delayed`."""
 
     ready: int
-    unacked: int
     consumers: int
     delayed: int = 0
     """Only the embedded broker can tell."""
@@ -130,10 +129,6 @@ class Broker(Protocol):
 
     async def depth(self, queue: str) -> Depth:
         """What is in the queue now (of RabbitMQ: as of its last statistics)."""
-        ...
-
-    async def purge(self, queue: str) -> int:
-        """Throw away what is ready in the queue; how many."""
         ...
 
     @property

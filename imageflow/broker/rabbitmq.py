@@ -1,121 +1,59 @@
-"""The distributed broker: RabbitMQ 3.10 or later, quorum queues.
+"""The distributed broker: RabbitMQ.
 
-    exchange imageflow (direct) ──queue's name──> work queue ──delivery limit──> imageflow ──> imageflow.parked
-    exchange imageflow.delay.<s> (fanout) ──> queue imageflow.delay.<s>, TTL <s> ──expired──> imageflow ──> work queue
-
-A message in the ladder keeps the routing key it was published with, the name of its own queue: so one ladder serves
-all queues, and since each step has one TTL nothing waits behind anything longer.
-
-Two connections, because RabbitMQ stops reading from connections that publish too fast, and a consumer's
-acknowledgements must not wait behind that. Each is kept by a `_Link`: a loop that connects, waits for the loss, and
-connects again. Everything that depends on a connection belongs to its `_Session` and ends with it; nothing is carried
-over, so there is no state to repair. Waiting for an answer on a connection that is lost ends at once, by
-`_Session.unless_lost`: the library itself leaves some such waits open.
-
-aio-pika opens the connections. Channels are aiormq's, the layer below: those of aio-pika leave an observer on the
-connection for each one opened, and its robust ones resume on their own terms.
+What is declared there is in rabbitmq_topology, what keeps the connections in rabbitmq_connection. There are two
+connections, because RabbitMQ stops reading from connections that publish too fast, and a consumer's acknowledgements must
+not wait behind that.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self
 
-import aio_pika
 import aiormq
 import aiormq.abc
 import pamqp.commands as amqp
-from aio_pika.abc import AbstractConnection
-from aiormq.exceptions import (
-    AMQPError,
-    ChannelAccessRefused,
-    ChannelNotFoundEntity,
-    ChannelPreconditionFailed,
-    DeliveryError,
-    ProbableAuthenticationError,
-    PublishError,
-)
-from pamqp.exceptions import PAMQPException
-from yarl import URL
+from aiormq.exceptions import ChannelNotFoundEntity, DeliveryError, PublishError
 
-from imageflow.broker import DELIVERY_LIMIT, PUBLISH_SECONDS, QUEUE_LIMIT, Depth, Outgoing, parked, retried
-from imageflow.errors import BrokerError, QueueFullError
+from imageflow.broker import PUBLISH_SECONDS, QUEUE_LIMIT, Depth, Outgoing, parked, retried
+from imageflow.broker.rabbitmq_connection import (
+    BACKOFF_SECONDS,
+    CALL_SECONDS,
+    CLOSE_SECONDS,
+    Link,
+    Session,
+    backoff,
+    close_channel,
+    translated,
+    uncancelled,
+    unprepared,
+)
+from imageflow.broker.rabbitmq_topology import EXCHANGE, Topology, delay_name
+from imageflow.errors import BrokerError, LostError, MissingError, QueueFullError
 from imageflow.model import retry_ladder
 from imageflow.model.messages import OUTBOUND_QUEUE, PARKED_QUEUE
 from imageflow.secret import Secret
 
-EXCHANGE = "imageflow"
-NO_LIMIT = 2**31 - 1
-CONNECT_SECONDS = 10.0
-CALL_SECONDS = 10.0
-"""Deadline of every single question to RabbitMQ."""
-
-CLOSE_SECONDS = 5.0
-HEARTBEAT_SECONDS = 15
 WATCH_SECONDS = 15.0
 """How often it is checked that a consumer is one in RabbitMQ's eyes too."""
 
-LOOK_SECONDS = 0.5
-BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 RETURNS_LIMIT = 3
 DRAIN_BYTES = 64 * 1024
-
-BROKEN = (AMQPError, PAMQPException, OSError, RuntimeError)
-"""What the library raises when a connection or a channel is at an end (TimeoutError is an OSError)."""
 
 APP_ID = "imageflow"
 """Marks what we published."""
 
-TOLD_PROPERTIES = ("message_id", "content_type", "content_encoding")
+KEPT_PROPERTIES = ("message_id", "content_type", "content_encoding")
 """Properties of a stranger's message that say what it holds: they become headers, and stay with it from then on."""
 
 BROKERS_OWN_HEADERS = ("x-death", "x-delivery-count", "x-acquired-count")
 BROKERS_OWN_PREFIXES = ("x-first-death-", "x-last-death-", "x-opt-")
-
-
-def delay_name(seconds: int) -> str:
-    """The name of a ladder step's exchange, and of its queue."""
-    return f"imageflow.delay.{seconds}"
-
-
-def queue_arguments(queue: str, queue_limit: int = QUEUE_LIMIT) -> dict[str, Any]:
-    """The arguments that a queue which is not of the ladder is declared with.
-
-    Without at-least-once a dead-lettered message is lost when the parked queue is not there at that moment;
-    at-least-once in turn demands reject-publish. RabbitMQ 4 has a delivery limit of its own, so the parked queue, which
-    leads nowhere, sets one that is never reached. Of the outbound queue one gateway at a time takes: what an ERP
-    publishes one after the other is accepted in that order.
-    """
-    common: dict[str, Any] = {"x-queue-type": "quorum", "x-overflow": "reject-publish"}
-    if queue == PARKED_QUEUE:
-        return common | {"x-delivery-limit": NO_LIMIT}
-    if queue == OUTBOUND_QUEUE:
-        common |= {"x-single-active-consumer": True}
-    return common | {
-        "x-dead-letter-exchange": EXCHANGE,
-        "x-dead-letter-routing-key": PARKED_QUEUE,
-        "x-dead-letter-strategy": "at-least-once",
-        "x-delivery-limit": DELIVERY_LIMIT,
-        "x-max-length": queue_limit,
-    }
-
-
-def delay_arguments(seconds: int) -> dict[str, Any]:
-    """The arguments of a ladder step's queue. No dead-letter routing key: the message keeps its own."""
-    return {
-        "x-queue-type": "quorum",
-        "x-overflow": "reject-publish",
-        "x-message-ttl": seconds * 1000,
-        "x-dead-letter-exchange": EXCHANGE,
-        "x-dead-letter-strategy": "at-least-once",
-    }
 
 
 def text_headers(queue: str, raw: Mapping[str, Any] | None) -> dict[str, str]:
@@ -131,14 +69,14 @@ def text_headers(queue: str, raw: Mapping[str, Any] | None) -> dict[str, str]:
     return headers
 
 
-def told_headers(properties: amqp.Basic.Properties) -> dict[str, str]:
+def property_headers(properties: amqp.Basic.Properties) -> dict[str, str]:
     """What the properties of a stranger's message say of it, as headers. Our own has it in its headers already, and an id
     that the library made up.
     """
     if properties.app_id == APP_ID:
         return {}
-    told = {name.replace("_", "-"): getattr(properties, name) for name in TOLD_PROPERTIES}
-    return {name: _text(value) for name, value in told.items() if value}
+    kept = {name.replace("_", "-"): getattr(properties, name) for name in KEPT_PROPERTIES}
+    return {name: _text(value) for name, value in kept.items() if value}
 
 
 def _died_at(raw: Mapping[str, Any]) -> str | None:
@@ -166,14 +104,15 @@ class RabbitBroker:
         self, url: Secret, *, queue_limit: int = QUEUE_LIMIT, publish_seconds: float = PUBLISH_SECONDS
     ) -> None:
         self._publish_seconds = publish_seconds
-        self._topology = _Topology(queue_limit)
-        self._publishing = _Link(url, "imageflow publish", self._topology.declare_shared, self._wake)
-        self._consuming = _Link(url, "imageflow consume", _nothing, self._wake)
+        topology = Topology(queue_limit)
+        self._publishing = Link(url, "imageflow publish", topology.declare_shared, self._wake)
+        self._consuming = Link(url, "imageflow consume", unprepared, self._wake)
+        self._publisher = _Publisher(self._publishing, topology, publish_seconds)
+        self._parts = _Parts(self._consuming, topology, self._publisher, _Channels())
         self._consumers: set[_Consumer] = set()
-        self._leases: set[_Lease] = set()
         self._stack = contextlib.AsyncExitStack()
         self._group: asyncio.TaskGroup | None = None
-        self._keepers: list[asyncio.Task[None]] = []
+        self._maintaining: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
         try:
@@ -183,7 +122,7 @@ class RabbitBroker:
             await self._close_links()
             raise
         self._group = await self._stack.enter_async_context(asyncio.TaskGroup())
-        self._keepers = [self._group.create_task(link.keep()) for link in (self._publishing, self._consuming)]
+        self._maintaining = [self._group.create_task(link.maintain()) for link in (self._publishing, self._consuming)]
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -191,34 +130,27 @@ class RabbitBroker:
             for consumer in list(self._consumers):
                 await consumer.stop()
         finally:
-            for keeper in self._keepers:
-                keeper.cancel()
+            for task in self._maintaining:
+                task.cancel()
             self._group = None
             try:
                 await self._stack.aclose()
             finally:
-                await self._close_leases()
+                await self._parts.channels.close()
                 await self._close_links()
-
-    async def _close_leases(self) -> None:
-        """Channel by channel: closing one waits for what was acknowledged through it, closing the connection does not."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                for lease in self._leases:
-                    await lease.close()
 
     async def _close_links(self) -> None:
         for link in (self._consuming, self._publishing):
             await link.close()
 
     async def publish(self, *messages: Outgoing) -> None:
-        await self._publish([_parcel(message) for message in messages])
+        await self._publisher.publish(messages)
 
     @asynccontextmanager
     async def consume(self, queue: str, *, prefetch: int) -> AsyncIterator[AsyncIterator[_Delivery]]:
         if self._group is None:
             raise BrokerError("the connection to RabbitMQ is closed")
-        consumer = _Consumer(self, queue, prefetch)
+        consumer = _Consumer(self._parts, queue, prefetch)
         consumer.start(self._group)
         self._consumers.add(consumer)
         try:
@@ -231,47 +163,29 @@ class RabbitBroker:
 
     @asynccontextmanager
     async def browse(self, queue: str) -> AsyncIterator[AsyncIterator[_Delivery]]:
-        """On a channel of its own, whose end hands back what was not settled."""
-        with self._publishing.deadline(self._publish_seconds):
-            async with asyncio.timeout(self._publish_seconds), self._publishing.session() as session:
-                channel = await session.channel()
-        lease = _Lease(queue, channel, asyncio.Event())
+        """On a channel of its own, whose end requeues what was not settled."""
+        async with self._publishing.session_within(self._publish_seconds) as session:
+            channel = _Channel(queue, await session.channel())
         try:
-            async with contextlib.aclosing(self._look_through(channel, lease)) as found:
+            async with contextlib.aclosing(self._look_through(channel)) as found:
                 yield found
         finally:
-            await lease.close()
+            await channel.close()
 
-    async def _look_through(
-        self, channel: aiormq.abc.AbstractChannel, lease: _Lease
-    ) -> AsyncGenerator[_Delivery, None]:
-        async with _translated():
-            while True:
-                try:
-                    async with asyncio.timeout(CALL_SECONDS):
-                        message = await channel.basic_get(lease.queue, no_ack=False)
-                except ChannelNotFoundEntity:
-                    return
-                if not isinstance(message.delivery, amqp.Basic.GetOk):
-                    return
-                lease.loans += 1
-                yield _Delivery(self, lease, message)
+    async def _look_through(self, channel: _Channel) -> AsyncGenerator[_Delivery, None]:
+        while (message := await channel.get()) is not None:
+            yield _Delivery(self._publisher, channel, message)
 
     async def depth(self, queue: str) -> Depth:
-        """What is ready, of all consumers; what is on loan, of this process only: AMQP does not tell more."""
-        unacked = sum(lease.loans for lease in self._leases if lease.queue == queue and not lease.gone)
-        try:
-            state = await self._ask(lambda channel: channel.queue_declare(queue, passive=True))
-        except _MissingError:
-            return Depth(0, unacked, 0)
-        return Depth(state.message_count or 0, unacked, state.consumer_count or 0)
+        async def look(channel: aiormq.abc.AbstractChannel) -> amqp.Queue.DeclareOk:
+            return await channel.queue_declare(queue, passive=True)
 
-    async def purge(self, queue: str) -> int:
         try:
-            done = await self._ask(lambda channel: channel.queue_purge(queue))
-        except _MissingError:
-            return 0
-        return done.message_count or 0
+            async with self._publishing.session_within(self._publish_seconds) as session:
+                state = await session.ask(look)
+        except MissingError:
+            return Depth(0, 0)
+        return Depth(state.message_count or 0, state.consumer_count or 0)
 
     @property
     def healthy(self) -> str | None:
@@ -281,328 +195,9 @@ class RabbitBroker:
         problems = [*links, *(consumer.problem for consumer in self._consumers)]
         return next((problem for problem in problems if problem), None)
 
-    async def _ask(self, question: Callable[[aiormq.abc.AbstractChannel], Any]) -> Any:
-        """Ask RabbitMQ something on a channel of its own: a refusal closes the channel."""
-        with self._publishing.deadline(self._publish_seconds):
-            async with asyncio.timeout(self._publish_seconds), self._publishing.session() as session:
-                return await session.ask(question)
-
-    async def _publish(self, parcels: Sequence[_Parcel]) -> None:
-        """Publish and wait for all confirms, anew after a loss, within the deadline."""
-        sending = _Sending(self._topology, parcels)
-        with self._publishing.deadline(self._publish_seconds, sending):
-            async with asyncio.timeout(self._publish_seconds):
-                while sending.pending:
-                    try:
-                        async with self._publishing.session() as session:
-                            await sending.attempt(session)
-                    except _LostError as lost:
-                        sending.trouble = str(lost)
-                        await asyncio.sleep(BACKOFF_SECONDS[0])
-
     def _wake(self) -> None:
         for consumer in self._consumers:
             consumer.wake()
-
-
-class _LostError(BrokerError):
-    """The connection to RabbitMQ, or a channel of it, was lost."""
-
-
-class _MissingError(BrokerError):
-    """RabbitMQ has no such queue."""
-
-
-@asynccontextmanager
-async def _translated() -> AsyncIterator[None]:
-    """Turns what aiormq raises into _LostError, where trying again helps, or another BrokerError, where it does not."""
-    try:
-        yield
-    except ChannelNotFoundEntity as error:
-        raise _MissingError(f"RabbitMQ: {error}") from error
-    except (ChannelAccessRefused, ProbableAuthenticationError) as error:
-        raise BrokerError(f"RabbitMQ refuses: {error}", transient=False) from error
-    except BROKEN as error:
-        raise _LostError(f"RabbitMQ: {str(error) or type(error).__name__}") from error
-    except asyncio.CancelledError as error:
-        # What waits on a channel that is closed is woken with a CancelledError, though nobody cancelled the task.
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        raise _LostError from error
-
-
-# --- connections
-
-
-class _Session:
-    """One connection, from its opening to its loss, and what was declared on it."""
-
-    def __init__(self, connection: AbstractConnection) -> None:
-        assert connection.transport is not None
-        self._connection = connection
-        self._amqp = connection.transport.connection
-        self.lost = asyncio.Event()
-        self.declared: set[str] = set()
-        self.shared_declared = False
-        self._publisher: aiormq.Channel | None = None
-        self._opening = asyncio.Lock()
-        self._waiting: set[asyncio.Timeout] = set()
-        self._amqp.closing.add_done_callback(lambda _: self._on_lost())
-
-    def _on_lost(self) -> None:
-        self.lost.set()
-        now = asyncio.get_running_loop().time()
-        for waiting in self._waiting:
-            waiting.reschedule(now)
-
-    @asynccontextmanager
-    async def unless_lost(self) -> AsyncIterator[None]:
-        """Ends what runs inside with _LostError as soon as the connection is lost; translates errors."""
-        async with _translated(), asyncio.timeout(0 if self.lost.is_set() else None) as waiting:
-            self._waiting.add(waiting)
-            try:
-                yield
-            finally:
-                self._waiting.discard(waiting)
-
-    async def blocked(self) -> bool:
-        """Whether RabbitMQ takes no messages for now (it is short of memory or disk)."""
-        try:
-            async with asyncio.timeout(0):
-                await self._amqp.ready()
-        except TimeoutError:
-            return True
-        return False
-
-    async def channel(self, *, confirms: bool = False) -> aiormq.abc.AbstractChannel:
-        async with asyncio.timeout(CALL_SECONDS):
-            return await self._amqp.channel(publisher_confirms=confirms, on_return_raises=True)
-
-    async def publisher(self) -> aiormq.Channel:
-        """The channel that publishes; another when that one was closed."""
-        async with self._opening:
-            if self._publisher is None or self._publisher.is_closed:
-                self._publisher = cast(aiormq.Channel, await self.channel(confirms=True))
-            return self._publisher
-
-    async def ask(self, question: Callable[[aiormq.abc.AbstractChannel], Any]) -> Any:
-        """The answer to a question that is put on a channel of its own. Raises BrokerError."""
-        async with self.unless_lost():
-            channel = await self.channel()
-            try:
-                async with asyncio.timeout(CALL_SECONDS):
-                    return await question(channel)
-            finally:
-                await _close(channel)
-
-    async def close(self) -> None:
-        with contextlib.suppress(*BROKEN):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await self._connection.close()
-
-
-async def _close(channel: aiormq.abc.AbstractChannel) -> None:
-    with contextlib.suppress(BrokerError):
-        async with _translated(), asyncio.timeout(CLOSE_SECONDS):
-            await channel.close()
-
-
-async def _nothing(_: _Session) -> None:
-    """A connection that needs no preparation."""
-
-
-class _Link:
-    """Keeps a connection: `open` it first, then `keep` it."""
-
-    def __init__(self, url: Secret, name: str, prepare: Callable[[_Session], Any], changed: Callable[[], None]) -> None:
-        self._url, self._where = _target(url)
-        self._name = name
-        self._prepare = prepare
-        self._changed = changed
-        self._session: _Session | None = None
-        self._up = asyncio.Event()
-        self._closed = True
-        self._down_since = time.monotonic()
-        self.problem: str | None = f"not connected to {self._where}"
-
-    @property
-    def usable(self) -> bool:
-        return self.problem is None
-
-    async def open(self) -> None:
-        """Connect, or raise BrokerError."""
-        session = await self._connect()
-        self._session = session
-        self._closed = False
-        self._up.set()
-        self._set_problem(None)
-
-    async def keep(self) -> None:
-        """Connect again after each loss, for ever."""
-        while True:
-            if self._session is not None:
-                await self._watch(self._session)
-                await self._drop()
-            await self._reconnect()
-
-    async def _watch(self, session: _Session) -> None:
-        while not session.lost.is_set():
-            blocked = await session.blocked()
-            self._set_problem(f"{self._where} takes no messages: it is short of memory or disk" if blocked else None)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await session.lost.wait()
-
-    async def _drop(self) -> None:
-        session, self._session = self._session, None
-        self._up.clear()
-        self._down_since = time.monotonic()
-        self._set_problem(f"the connection to {self._where} was lost")
-        if session is not None:
-            await session.close()
-
-    async def _reconnect(self) -> None:
-        tries = 0
-        while self._session is None:
-            try:
-                await self.open()
-            except BrokerError as error:
-                self._set_problem(str(error))
-                pause = BACKOFF_SECONDS[min(tries, len(BACKOFF_SECONDS) - 1)]
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-                tries += 1
-
-    def _set_problem(self, problem: str | None) -> None:
-        changed = problem != self.problem
-        self.problem = problem
-        if changed:
-            self._changed()
-
-    async def _connect(self) -> _Session:
-        # One that is not closed closes itself when it is collected, in whatever thread that happens.
-        connection = aio_pika.Connection(self._url, client_properties={"connection_name": self._name})
-        try:
-            async with _translated(), asyncio.timeout(CONNECT_SECONDS):
-                await connection.connect()
-        except BrokerError as error:
-            await connection.close()
-            raise self._unreachable(error) from error.__cause__
-        except BaseException:
-            await connection.close()
-            raise
-        session = _Session(connection)
-        try:
-            await self._prepare(session)
-        except BaseException:
-            await session.close()
-            raise
-        return session
-
-    def _unreachable(self, error: BrokerError) -> BrokerError:
-        cause = error.__cause__
-        reason = "no answer" if isinstance(cause, TimeoutError) else str(error).removeprefix("RabbitMQ: ")
-        return BrokerError(f"{self._where} cannot be reached: {reason}", transient=error.transient)
-
-    @asynccontextmanager
-    async def session(self) -> AsyncIterator[_Session]:
-        """The connection, as soon as there is one; what runs inside ends with _LostError when it is lost."""
-        while self._session is None or self._session.lost.is_set():
-            self._up.clear()
-            await self._up.wait()
-        async with self._session.unless_lost():
-            yield self._session
-
-    @contextlib.contextmanager
-    def deadline(self, seconds: float, sending: _Sending | None = None) -> Iterator[None]:
-        """Around an asyncio.timeout: its TimeoutError becomes a BrokerError that says what is the matter.
-
-        Whoever comes when RabbitMQ has been away for longer than the deadline need not wait: it raises at once.
-        """
-        if self._session is None and (self._closed or time.monotonic() - self._down_since > seconds):
-            raise BrokerError(self.problem)
-        try:
-            yield
-        except TimeoutError as error:
-            why = self.problem or (sending.trouble if sending is not None else None)
-            raise BrokerError(f"no answer in {seconds:g} s from {self._where}" + (f": {why}" if why else "")) from error
-
-    async def close(self) -> None:
-        session, self._session = self._session, None
-        self._closed = True
-        self._up.clear()
-        self._set_problem("the connection to RabbitMQ is closed")
-        if session is not None:
-            await session.close()
-
-
-def _target(url: Secret) -> tuple[URL, str]:
-    """The URL with our heartbeat where it sets none, and what may be said of it in public."""
-    try:
-        parsed = URL(url.reveal())
-        where = f"RabbitMQ at {parsed.host}:{parsed.port or (5671 if parsed.scheme == 'amqps' else 5672)}"
-    except ValueError:
-        raise BrokerError(
-            "the URL of RabbitMQ is not a valid one", transient=False
-        ) from None  # the error quotes it, password and all
-    if parsed.scheme not in ("amqp", "amqps") or not parsed.host:
-        raise BrokerError("the URL of RabbitMQ is not a valid one", transient=False)
-    return (parsed if "heartbeat" in parsed.query else parsed.update_query(heartbeat=HEARTBEAT_SECONDS)), where
-
-
-# --- topology
-
-
-class _Topology:
-    """Declares exchanges and queues, once per session."""
-
-    def __init__(self, queue_limit: int) -> None:
-        self._queue_limit = queue_limit
-
-    async def declare_shared(self, session: _Session) -> None:
-        """The exchanges, the parked queue and the ladder."""
-        await session.ask(lambda channel: channel.exchange_declare(EXCHANGE, exchange_type="direct", durable=True))
-        await self._declare(session, PARKED_QUEUE, queue_arguments(PARKED_QUEUE), EXCHANGE)
-        for seconds in retry_ladder.LADDER:
-            await self._declare_step(session, delay_name(seconds), delay_arguments(seconds))
-        session.shared_declared = True
-
-    async def _declare_step(self, session: _Session, name: str, arguments: dict[str, Any]) -> None:
-        await session.ask(lambda channel: channel.exchange_declare(name, exchange_type="fanout", durable=True))
-        await self._declare(session, name, arguments, name)
-
-    async def declare(self, session: _Session, queue: str) -> None:
-        """A queue, by its name. Raises BrokerError, which says what to do when it exists with other arguments."""
-        if not session.shared_declared:
-            await session.ask(lambda channel: channel.exchange_declare(EXCHANGE, exchange_type="direct", durable=True))
-        await self._declare(session, queue, queue_arguments(queue, self._queue_limit), EXCHANGE)
-
-    async def declare_used(self, session: _Session, queues: Iterable[str]) -> None:
-        """What is needed to publish to these queues and was not declared on this connection yet."""
-        if not session.shared_declared:
-            await self.declare_shared(session)
-        for queue in set(queues) - session.declared:
-            await self.declare(session, queue)
-            session.declared.add(queue)
-
-    async def _declare(self, session: _Session, queue: str, arguments: dict[str, Any], exchange: str) -> None:
-        async def both(channel: aiormq.abc.AbstractChannel) -> None:
-            try:
-                await channel.queue_declare(queue, durable=True, arguments=arguments)
-            except ChannelPreconditionFailed as error:
-                raise BrokerError(
-                    f"the queue {queue} exists with other settings than ImageFlow needs ({error}); let it run empty, "
-                    f"delete it, and it is made anew; or use another virtual host",
-                    transient=False,
-                ) from error
-            await channel.queue_bind(queue, exchange, routing_key=queue)
-            if (
-                queue == OUTBOUND_QUEUE
-            ):  # also by an exchange that leads nowhere else: an ERP may be allowed this one alone
-                await channel.exchange_declare(queue, exchange_type="fanout", durable=True)
-                await channel.queue_bind(queue, queue)
-
-        await session.ask(both)
 
 
 # --- publishing
@@ -622,21 +217,48 @@ def _parcel(message: Outgoing) -> _Parcel:
     return _Parcel(message.queue, exchange, message.body, message.headers)
 
 
+class _Publisher:
+    """Publishes within a deadline."""
+
+    def __init__(self, link: Link, topology: Topology, seconds: float) -> None:
+        self._link = link
+        self._topology = topology
+        self._seconds = seconds
+
+    @property
+    def usable(self) -> bool:
+        """Whether RabbitMQ takes messages now."""
+        return self._link.problem is None
+
+    async def publish(self, messages: Sequence[Outgoing]) -> None:
+        """Publish and wait for all confirms, anew after a loss, within the deadline."""
+        sending = _Sending(self._topology, [_parcel(message) for message in messages])
+        with self._link.deadline(self._seconds, lambda: sending.trouble):
+            async with asyncio.timeout(self._seconds):
+                while sending.pending:
+                    try:
+                        async with self._link.session() as session:
+                            await sending.attempt(session)
+                    except LostError as lost:
+                        sending.trouble = str(lost)
+                        await asyncio.sleep(BACKOFF_SECONDS[0])
+
+
 class _Sending:
     """What is to be published and not confirmed yet."""
 
-    def __init__(self, topology: _Topology, parcels: Sequence[_Parcel]) -> None:
+    def __init__(self, topology: Topology, parcels: Sequence[_Parcel]) -> None:
         self._topology = topology
         self.pending = list(parcels)
         self.trouble: str | None = None
         self._returns = 0
 
-    async def attempt(self, session: _Session) -> None:
+    async def attempt(self, session: Session) -> None:
         """Send what is pending, wait for the confirms, and keep in `pending` what was not confirmed.
 
-        Raises _LostError, QueueFullError, or BrokerError where trying again does not help.
+        Raises LostError, QueueFullError, or BrokerError where trying again does not help.
         """
-        outcomes: list[Exception | None] = [_LostError() for _ in self.pending]
+        outcomes: list[Exception | None] = [LostError() for _ in self.pending]
         try:
             await self._declare(session)
             channel = await session.publisher()
@@ -651,14 +273,14 @@ class _Sending:
             self.pending = [parcel for parcel, outcome in zip(sent, outcomes, strict=True) if outcome is not None]
         self._judge(session, [outcome for outcome in outcomes if outcome is not None])
 
-    async def _declare(self, session: _Session) -> None:
+    async def _declare(self, session: Session) -> None:
         try:
             await self._topology.declare_used(session, {parcel.queue for parcel in self.pending})
-        except _MissingError as error:  # an exchange was deleted under us
+        except MissingError as error:  # an exchange was deleted under us
             session.shared_declared = False
-            raise _LostError(str(error)) from error
+            raise LostError(str(error)) from error
 
-    def _judge(self, session: _Session, failures: Sequence[Exception]) -> None:
+    def _judge(self, session: Session, failures: Sequence[Exception]) -> None:
         if any(isinstance(failure, PublishError) for failure in failures):
             self._returned(session)
         for failure in failures:
@@ -668,9 +290,9 @@ class _Sending:
         for failure in failures:
             if not isinstance(failure, PublishError):
                 session.shared_declared = False  # the channel is gone, maybe because an exchange is
-                raise _LostError(str(failure) or None)
+                raise LostError(str(failure) or None)
 
-    def _returned(self, session: _Session) -> None:
+    def _returned(self, session: Session) -> None:
         """RabbitMQ found no queue for a message: whatever we declared is not there any more."""
         self._returns += 1
         self.trouble = "RabbitMQ returned the message: it has no queue for it"
@@ -681,12 +303,10 @@ class _Sending:
 
 
 async def _send(channel: aiormq.Channel, parcel: _Parcel, outcomes: list[Exception | None], position: int) -> None:
-    """Publish one message and wait for its confirm; what came of it goes into `outcomes`, so that one failure does not
-    end the wait of the others.
-    """
+    """Publish one message and wait for its confirm; its outcome goes into `outcomes`."""
     properties = amqp.Basic.Properties(delivery_mode=2, app_id=APP_ID, headers=dict(parcel.headers))
     try:
-        async with _uncancelled():
+        async with uncancelled():
             await channel.basic_publish(
                 parcel.body,
                 exchange=parcel.exchange,
@@ -695,42 +315,72 @@ async def _send(channel: aiormq.Channel, parcel: _Parcel, outcomes: list[Excepti
                 mandatory=True,
                 wait=len(parcel.body) > DRAIN_BYTES,
             )
-    except (*BROKEN, BrokerError) as error:
+    except Exception as error:  # one failure must not end the wait of the others
         outcomes[position] = error
     else:
         outcomes[position] = None
 
 
-@asynccontextmanager
-async def _uncancelled() -> AsyncIterator[None]:
-    """A CancelledError that nobody asked for, of a channel that is closed, becomes a _LostError."""
-    try:
-        yield
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        raise _LostError from error
-
-
 # --- consuming
 
 
-class _Lease:
-    """A channel and what is on loan through it. Settling through a channel that is gone does nothing: RabbitMQ has
-    taken back what was on loan.
+class _Channel:
+    """A channel with deliveries that are not acknowledged yet. Settling through a channel that is gone does nothing:
+    RabbitMQ has requeued its deliveries.
     """
 
-    def __init__(self, queue: str, channel: aiormq.abc.AbstractChannel, ended: asyncio.Event) -> None:
+    def __init__(self, queue: str, channel: aiormq.abc.AbstractChannel) -> None:
         self.queue = queue
-        self.loans = 0
-        self.retired = False
+        self.unacknowledged = 0
+        self.ended = asyncio.Event()
+        """Set when the channel is at its end, or has to be closed."""
+        self._cancelled = False
         self._channel = channel
-        self._ended = ended
+        channel.closing.add_done_callback(lambda _: self.ended.set())
 
     @property
     def gone(self) -> bool:
         return self._channel.is_closed
+
+    @property
+    def outlives_its_consumer(self) -> bool:
+        """Whether the consumer is cancelled and deliveries that were taken are still to be settled."""
+        return self._cancelled and self.unacknowledged > 0
+
+    async def consume(self, prefetch: int, deliver: Callable[[aiormq.abc.DeliveredMessage], None]) -> str:
+        """Begin to consume; returns the consumer's tag. What arrives after `cancel` is requeued."""
+
+        async def on_message(message: aiormq.abc.DeliveredMessage) -> None:
+            self.unacknowledged += 1
+            if self._cancelled:
+                await self.requeue(message.delivery_tag or 0)
+            else:
+                deliver(message)
+
+        self._channel.on_consumer_cancel_callbacks.add(lambda _: self.ended.set())
+        async with asyncio.timeout(CALL_SECONDS):
+            await self._channel.basic_qos(prefetch_count=prefetch)
+            started = await self._channel.basic_consume(self.queue, on_message)
+        return started.consumer_tag or ""
+
+    async def cancel(self, tag: str) -> None:
+        """Receive nothing more; the channel stays open until the last delivery is settled."""
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await self._channel.basic_cancel(tag)
+        self._cancelled = True
+
+    async def get(self) -> aiormq.abc.DeliveredMessage | None:
+        """The next message, without a consumer; None where there is none, or no such queue."""
+        async with translated():
+            try:
+                async with asyncio.timeout(CALL_SECONDS):
+                    message = await self._channel.basic_get(self.queue, no_ack=False)
+            except ChannelNotFoundEntity:
+                return None
+        if not isinstance(message.delivery, amqp.Basic.GetOk):
+            return None
+        self.unacknowledged += 1
+        return message
 
     async def ack(self, tag: int) -> None:
         await self._settle(self._channel.basic_ack(tag, wait=False))
@@ -738,44 +388,71 @@ class _Lease:
     async def requeue(self, tag: int) -> None:
         await self._settle(self._channel.basic_nack(tag, requeue=True, wait=False))
 
-    async def _settle(self, settling: Any) -> None:
+    async def _settle(self, settling: Awaitable[None]) -> None:
         try:
-            async with _translated(), asyncio.timeout(CLOSE_SECONDS):
+            async with translated(), asyncio.timeout(CLOSE_SECONDS):
                 await settling
         except BrokerError:
-            self._ended.set()  # if the channel lives, it must not: the loan would never end
-        self.loans -= 1
-        if self.retired and not self.loans:
+            self.ended.set()  # if the channel lives, it must not: the delivery would stay unacknowledged
+        self.unacknowledged -= 1
+        if self._cancelled and not self.unacknowledged:
             await self.close()
 
     async def close(self) -> None:
-        await _close(self._channel)
+        await close_channel(self._channel)
+
+
+class _Channels:
+    """The channels of all consumers, for as long as they have deliveries to settle."""
+
+    def __init__(self) -> None:
+        self._open: set[_Channel] = set()
+
+    def add(self, channel: _Channel) -> None:
+        self._open = {other for other in self._open if not other.gone} | {channel}
+
+    async def drop(self, channel: _Channel) -> None:
+        """The channel's consumer has ended."""
+        if not channel.outlives_its_consumer:
+            self._open.discard(channel)
+            await channel.close()
+
+    def unacknowledged(self, queue: str) -> int:
+        """How many deliveries of the queue this process holds."""
+        return sum(channel.unacknowledged for channel in self._open if channel.queue == queue)
+
+    async def close(self) -> None:
+        """One by one: closing a channel waits for what was acknowledged through it, closing the connection does not."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                for channel in self._open:
+                    await channel.close()
 
 
 class _Delivery:
-    """A message on loan from RabbitMQ."""
+    """A delivery from RabbitMQ."""
 
-    def __init__(self, broker: RabbitBroker, lease: _Lease, message: aiormq.abc.DeliveredMessage) -> None:
+    def __init__(self, publisher: _Publisher, channel: _Channel, message: aiormq.abc.DeliveredMessage) -> None:
         properties = message.header.properties
         raw = properties.headers
-        self._broker = broker
-        self._lease = lease
+        self._publisher = publisher
+        self._channel = channel
         self._tag = message.delivery_tag or 0
         self._settled = False
-        self.queue = lease.queue
+        self.queue = channel.queue
         self.body = message.body
-        self.headers: Mapping[str, str] = told_headers(properties) | text_headers(lease.queue, raw)
+        self.headers: Mapping[str, str] = property_headers(properties) | text_headers(channel.queue, raw)
         self.deliveries = _count((raw or {}).get("x-delivery-count"))
 
     async def ack(self) -> None:
         async with self._settling() as proceed:
             if proceed:
-                await self._lease.ack(self._tag)
+                await self._channel.ack(self._tag)
 
     async def requeue(self) -> None:
         async with self._settling() as proceed:
             if proceed:
-                await self._lease.requeue(self._tag)
+                await self._channel.requeue(self._tag)
 
     async def retry(self, delay: float, *, failed: bool = True) -> None:
         headers = retried(self.headers, failed=failed)
@@ -786,16 +463,16 @@ class _Delivery:
         await self._replace(Outgoing(PARKED_QUEUE, self.body, headers=headers))
 
     async def _replace(self, message: Outgoing) -> None:
-        """Publish `message`, then end the loan. A message that RabbitMQ has taken back is not published: it is there."""
+        """Publish `message`, then acknowledge. A delivery that RabbitMQ has requeued is not published: it is there."""
         async with self._settling() as proceed:
-            if not proceed or self._lease.gone:
+            if not proceed or self._channel.gone:
                 return
             try:
-                await self._broker._publish([_parcel(message)])
+                await self._publisher.publish([message])
             except BrokerError:
-                if not self._lease.gone:
+                if not self._channel.gone:
                     raise
-            await self._lease.ack(self._tag)
+            await self._channel.ack(self._tag)
 
     @asynccontextmanager
     async def _settling(self) -> AsyncIterator[bool]:
@@ -815,11 +492,20 @@ def _count(value: Any) -> int:
     return value if isinstance(value, int) else 0
 
 
-class _Consumer:
-    """Consumes a queue through whatever happens to it: the iterator of its deliveries."""
+class _Parts(NamedTuple):
+    """What a consumer needs of its broker."""
 
-    def __init__(self, broker: RabbitBroker, queue: str, prefetch: int) -> None:
-        self._broker = broker
+    link: Link
+    topology: Topology
+    publisher: _Publisher
+    channels: _Channels
+
+
+class _Consumer:
+    """Consumes a queue through losses and cancellations: the iterator of its deliveries."""
+
+    def __init__(self, parts: _Parts, queue: str, prefetch: int) -> None:
+        self._parts = parts
         self._queue = queue
         self._prefetch = prefetch
         self._fetched: deque[_Delivery] = deque()
@@ -837,9 +523,9 @@ class _Consumer:
         return self
 
     async def __anext__(self) -> _Delivery:
-        # Nothing is taken while publishing is impossible: its handler could only give it back, again and again, until
-        # the delivery limit parks it.
-        while not (self._fetched and self._broker._publishing.usable):
+        # Nothing is taken while publishing is impossible: its handler could only requeue it, again and again, until the
+        # delivery limit parks it.
+        while not (self._fetched and self._parts.publisher.usable):
             if self._stopped:
                 raise StopAsyncIteration
             self._news.clear()
@@ -850,7 +536,7 @@ class _Consumer:
         self._news.set()
 
     async def stop(self) -> None:
-        """Take nothing more and hand back what was not taken. Bounded in time."""
+        """Take nothing more and requeue what was not taken. Bounded in time."""
         self._stopped = True
         self.wake()
         task, self._task = self._task, None
@@ -866,55 +552,38 @@ class _Consumer:
         tries = 0
         while not self._stopped:
             try:
-                async with self._broker._consuming.session() as session:
+                async with self._parts.link.session() as session:
                     await self._subscribe(session)
                     tries = 0
             except BrokerError as error:
                 self.problem = f"the consumer of {self._queue} is not running: {error}"
             if not self._stopped:
-                await asyncio.sleep(BACKOFF_SECONDS[min(tries, len(BACKOFF_SECONDS) - 1)])
+                await asyncio.sleep(backoff(tries))
                 tries += 1
 
-    async def _subscribe(self, session: _Session) -> None:
+    async def _subscribe(self, session: Session) -> None:
         """Consume until the subscription ends, for whatever reason."""
-        await self._broker._topology.declare(session, self._queue)
-        channel = await session.channel()
-        ended = asyncio.Event()
-        lease = _Lease(self._queue, channel, ended)
-        self._broker._leases = {other for other in self._broker._leases if not other.gone} | {lease}
-        channel.closing.add_done_callback(lambda _: ended.set())
-        channel.on_consumer_cancel_callbacks.add(lambda _: ended.set())
+        await self._parts.topology.declare(session, self._queue)
+        channel = _Channel(self._queue, await session.channel())
+        self._parts.channels.add(channel)
         try:
-            self._ended = ended
-            tag = await self._begin(channel, lease)
-            await self._watch(session, ended)
-            if self._stopped and not lease.gone:
-                await self._retire(channel, lease, tag)
+            self._ended = channel.ended
+            tag = await channel.consume(self._prefetch, lambda message: self._deliver(channel, message))
+            self.problem = None
+            await self._watch(session, channel.ended)
+            if self._stopped and not channel.gone:
+                await self._cancel(channel, tag)
         finally:
             self._ended = None
             self._fetched.clear()
-            if not (lease.retired and lease.loans):
-                self._broker._leases.discard(lease)
-                await lease.close()
+            await self._parts.channels.drop(channel)
 
-    async def _begin(self, channel: aiormq.abc.AbstractChannel, lease: _Lease) -> str:
-        async def on_message(message: aiormq.abc.DeliveredMessage) -> None:
-            lease.loans += 1
-            self._received += 1
-            delivery = _Delivery(self._broker, lease, message)
-            if lease.retired:
-                await delivery.requeue()
-                return
-            self._fetched.append(delivery)
-            self.wake()
+    def _deliver(self, channel: _Channel, message: aiormq.abc.DeliveredMessage) -> None:
+        self._received += 1
+        self._fetched.append(_Delivery(self._parts.publisher, channel, message))
+        self.wake()
 
-        async with asyncio.timeout(CALL_SECONDS):
-            await channel.basic_qos(prefetch_count=self._prefetch)
-            started = await channel.basic_consume(self._queue, on_message)
-        self.problem = None
-        return started.consumer_tag or ""
-
-    async def _watch(self, session: _Session, ended: asyncio.Event) -> None:
+    async def _watch(self, session: Session, ended: asyncio.Event) -> None:
         """Returns when the subscription has ended, or when RabbitMQ knows of none."""
         while not ended.is_set():
             received = self._received
@@ -927,25 +596,28 @@ class _Consumer:
         if not self._stopped:
             self.problem = f"the consumer of {self._queue} was ended by RabbitMQ and starts again"
 
-    async def _is_dead(self, session: _Session, *, idle: bool) -> bool:
+    async def _is_dead(self, session: Session, *, idle: bool) -> bool:
         """Whether RabbitMQ has no consumer on the queue, or holds messages and gives us none though we have none."""
+
+        async def look(channel: aiormq.abc.AbstractChannel) -> amqp.Queue.DeclareOk:
+            return await channel.queue_declare(self._queue, passive=True)
+
         try:
-            state = await session.ask(lambda channel: channel.queue_declare(self._queue, passive=True))
-        except _LostError as error:
+            state = await session.ask(look)
+        except LostError as error:
             self.problem = f"the queue {self._queue} does not answer: {error}"
             return False
         self.problem = None
-        has_none = not any(lease.loans for lease in self._broker._leases if lease.queue == self._queue)
+        if not state.consumer_count:
+            return True
         if self._queue == OUTBOUND_QUEUE:
-            idle = False  # the queue's one active consumer may be another
-        return not state.consumer_count or (idle and has_none and bool(state.message_count))
+            return False  # the queue's one active consumer may be another
+        return idle and bool(state.message_count) and not self._parts.channels.unacknowledged(self._queue)
 
-    async def _retire(self, channel: aiormq.abc.AbstractChannel, lease: _Lease, tag: str) -> None:
-        """Stop the flow, hand back what nobody took; the channel stays for what was taken."""
-        async with asyncio.timeout(CLOSE_SECONDS):
-            await channel.basic_cancel(tag)
+    async def _cancel(self, channel: _Channel, tag: str) -> None:
+        """Stop the flow and requeue what was not taken."""
+        await channel.cancel(tag)
         fetched = list(self._fetched)
         self._fetched.clear()
         for delivery in fetched:
             await delivery.requeue()
-        lease.retired = True

@@ -53,7 +53,7 @@ READY = (
 )
 DUE = "SELECT DISTINCT queue FROM message WHERE due <= ? OR due > ?"
 PROMOTE = "UPDATE message SET due = NULL WHERE due <= ? OR due > ?"
-PURGE = "DELETE FROM message WHERE queue = ? AND lent = 0 AND due IS NULL"
+DELAYED = "SELECT count(*) FROM message WHERE due IS NOT NULL AND queue = ?"
 
 POLL_SECONDS = 0.2
 """How soon the consuming process notices what another process published."""
@@ -130,11 +130,8 @@ class SqliteBroker:
             yield _Seen(self, queue, found)
 
     async def depth(self, queue: str) -> Depth:
-        ready, unacked, delayed = await self._run(lambda file: file.depth(queue))
-        return Depth(ready, unacked, len(self._consumers.get(queue, ())), delayed)
-
-    async def purge(self, queue: str) -> int:
-        return await self._run(lambda file: file.purge(queue))
+        ready, delayed = await self._run(lambda file: file.depth(queue))
+        return Depth(ready, len(self._consumers.get(queue, ())), delayed)
 
     @property
     def healthy(self) -> str | None:
@@ -579,16 +576,10 @@ class _File:
         self._sql.execute(PROMOTE, times)
         self._look_for_due()
 
-    def depth(self, queue: str) -> tuple[int, int, int]:
-        """Ready, on loan, delayed."""
-        lent = "SELECT count(*) FROM message WHERE lent = 1 AND queue = ?"
-        delayed = "SELECT count(*) FROM message WHERE due IS NOT NULL AND queue = ?"
-        counts = [self._sql.execute(sql, (queue,)).fetchone()[0] for sql in (lent, delayed)]
-        return self._count(queue), counts[0], counts[1]
-
-    def purge(self, queue: str) -> int:
-        self._room.pop(queue, None)
-        return self._sql.execute(PURGE, (queue,)).rowcount
+    def depth(self, queue: str) -> tuple[int, int]:
+        """Ready and delayed."""
+        (delayed,) = self._sql.execute(DELAYED, (queue,)).fetchone()
+        return self._count(queue), int(delayed)
 
 
 def messages_in(path: Path) -> dict[str, int]:

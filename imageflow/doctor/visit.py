@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from imageflow import secret
-from imageflow.broker.rabbitmq import delay_arguments, delay_name, queue_arguments
+from imageflow.broker.rabbitmq_topology import delay_arguments, delay_name, queue_arguments
 from imageflow.broker.sqlite import messages_in
 from imageflow.clock import SystemClock
 from imageflow.doctor import rabbit

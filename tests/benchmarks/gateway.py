@@ -37,6 +37,7 @@ from imageflow.model import messages
 from imageflow.secret import Secret
 from imageflow.store.connect import connect as connect_store
 from tests import postgres_server, rabbitmq_server
+from tests.draining import drain
 
 FLOW = "bench"
 PASSWORD = "correct horse"
@@ -120,7 +121,7 @@ async def arrive(environ: dict[str, str], posts: int) -> None:
     """
     seen = 0
     async with asyncio.timeout(120), connect_broker(Secret(environ["IMAGEFLOW_BROKER_URL"]), consumer=False) as broker:
-        while (seen := seen + await broker.purge(messages.transform_queue(FLOW))) < posts:
+        while (seen := seen + len(await drain(broker, messages.transform_queue(FLOW)))) < posts:
             await asyncio.sleep(0.2)
 
 

@@ -25,6 +25,7 @@ from imageflow.runtime.outbox_publisher import OutboxPublisher
 from imageflow.secret import Secret
 from imageflow.store.connect import connect
 from tests import schemas
+from tests.draining import drain
 
 ENVIRON = {"OMNITRON_PASSWORD": "om-secret-word", "ERP_USER": "demo", "ERP_PASSWORD": "demo"}
 
@@ -125,15 +126,8 @@ class Bench:
     async def sent(self, run: Run) -> list[PageRead]:
         """The PageRead messages in the transform queue (they are taken out of it)."""
         queue = messages.transform_queue(run.flow)
-        found: list[PageRead] = []
-        async with self.broker.consume(queue, prefetch=1000) as deliveries:
-            for _ in range((await self.broker.depth(queue)).ready + (await self.broker.depth(queue)).unacked):
-                delivery = await anext(deliveries)
-                message = messages.decode(delivery.body)
-                if isinstance(message, PageRead):
-                    found.append(message)
-                await delivery.ack()
-        return found
+        found = [messages.decode(body) for body in await drain(self.broker, queue)]
+        return [message for message in found if isinstance(message, PageRead)]
 
 
 @asynccontextmanager

@@ -51,7 +51,7 @@ class Place:
 
     async def _has(self, count, flow):
         depth = await self.broker.depth(OUTBOUND_QUEUE)
-        return len(await self.store.runs(flow)) >= count and not depth.ready + depth.unacked
+        return len(await self.store.runs(flow)) >= count and not depth.ready and not self.taking._turns
 
     async def parked(self, count):
         await self.until(lambda: self._are_parked(count))

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import secrets
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import aio_pika
 import pytest
+from yarl import URL
 
-from imageflow.broker import DELIVERY_LIMIT, QUEUE_LIMIT, Broker, Delivery, Outgoing
-from imageflow.broker.rabbitmq import EXCHANGE, RabbitBroker, delay_arguments, delay_name, queue_arguments, text_headers
+from imageflow.broker import DELIVERY_LIMIT, Broker, Delivery, Outgoing
+from imageflow.broker.rabbitmq import RabbitBroker
+from imageflow.broker.rabbitmq_connection import Link, unprepared
+from imageflow.broker.rabbitmq_topology import EXCHANGE, delay_arguments, delay_name, queue_arguments
 from imageflow.errors import BrokerError
 from imageflow.model import retry_ladder
 from imageflow.model.messages import PARKED_QUEUE
@@ -68,20 +73,6 @@ async def test_the_topology_is_as_designed(broker: RabbitBroker, rabbitmq: Rabbi
     assert {exchanges[delay_name(seconds)]["type"] for seconds in retry_ladder.LADDER} == {"fanout"}
 
 
-def test_the_arguments_of_a_work_queue() -> None:
-    """The values that outside checks look for."""
-    assert queue_arguments("imageflow.read") == {
-        "x-queue-type": "quorum",
-        "x-overflow": "reject-publish",
-        "x-dead-letter-exchange": "imageflow",
-        "x-dead-letter-routing-key": "imageflow.parked",
-        "x-dead-letter-strategy": "at-least-once",
-        "x-delivery-limit": DELIVERY_LIMIT,
-        "x-max-length": QUEUE_LIMIT,
-    }
-    assert "x-dead-letter-routing-key" not in delay_arguments(5)
-
-
 async def test_the_delivery_limit_parks(broker: RabbitBroker, queue: str) -> None:
     """RabbitMQ itself parks a message that was handed back too often; it says why and whence."""
     await broker.publish(Outgoing(queue, b"poison"))
@@ -106,13 +97,6 @@ async def test_a_message_climbs_the_same_step_again_and_again(broker: RabbitBrok
         delivery = await take_one(deliveries)
         assert delivery.headers == {"attempts": "3"}
         await delivery.ack()
-
-
-def test_headers_become_text() -> None:
-    """Other programs' headers are turned into text, RabbitMQ's own are left out."""
-    raw = {"flow": b"winter", "n": 5, "x-death": [{}], "x-first-death-queue": "q", "x-request-id": "7"}
-    assert text_headers("q", raw) == {"flow": "winter", "n": "5", "x-request-id": "7"}
-    assert text_headers("q", None) == {}
 
 
 async def test_another_program_publishes_through_the_default_exchange(
@@ -194,9 +178,9 @@ async def test_the_watchdog_consumes_again(broker: RabbitBroker, queue: str, mon
     monkeypatch.setattr("imageflow.broker.rabbitmq.WATCH_SECONDS", 0.3)
     async with broker.consume(queue, prefetch=2) as deliveries:
         await until(lambda: broker.healthy is None)
-        (lease,) = broker._leases
-        (tag,) = lease._channel.consumers
-        await lease._channel.basic_cancel(tag)
+        (channel,) = broker._parts.channels._open
+        (tag,) = channel._channel.consumers
+        await channel._channel.basic_cancel(tag)
         await broker.publish(Outgoing(queue, b"x"))
         await (await take_one(deliveries)).ack()
 
@@ -209,7 +193,7 @@ async def test_settling_what_rabbitmq_took_back_is_quiet(
         await broker.publish(*(Outgoing(queue, b"x") for _ in range(4)))
         held = await take(deliveries, 4)
         await foreign.queue_delete(queue)
-        await until(lambda: all(delivery._lease.gone for delivery in held))
+        await until(lambda: all(delivery._channel.gone for delivery in held))
         await held[0].ack()
         await held[1].retry(1)
         await held[2].park("no")
@@ -230,19 +214,87 @@ async def test_a_wrong_password_is_refused_and_never_shown(
     assert "sesam" not in told
 
 
-@pytest.mark.parametrize("url", ["amqp://user:sesam@:x/", "amqp://user:sesam@host:port/", "http://user:sesam@host/"])
-def test_a_url_that_is_none_is_not_shown(url: str) -> None:
-    """A malformed URL is an error that does not quote it."""
-    with pytest.raises(BrokerError) as caught:
-        RabbitBroker(Secret(url))
-    assert "sesam" not in str(caught.value)
-
-
 async def test_nobody_there(queue: str) -> None:
     """Entering without a server raises BrokerError at once."""
     with pytest.raises(BrokerError, match=r"127\.0\.0\.1:1 cannot be reached"):
         async with RabbitBroker(Secret("amqp://user:password@127.0.0.1:1/")):
             pass
+
+
+class Proxy:
+    """A load balancer in front of RabbitMQ: passes connections on, or accepts and closes them while it is `headless`."""
+
+    def __init__(self, port: int) -> None:
+        self.headless = False
+        self.accepted = 0
+        self._port = port
+        self._open: set[asyncio.StreamWriter] = set()
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator[int]:
+        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        try:
+            yield server.sockets[0].getsockname()[1]
+        finally:
+            self.cut()
+            server.close()
+
+    def cut(self) -> None:
+        for writer in self._open:
+            writer.close()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        with contextlib.suppress(OSError):
+            if not self.headless:
+                theirs = await asyncio.open_connection("127.0.0.1", self._port)
+                self._open |= {writer, theirs[1]}
+                await asyncio.gather(_pump(reader, theirs[1]), _pump(theirs[0], writer))
+        writer.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+async def test_a_door_that_closes_at_once() -> None:
+    """What accepts and closes is a server that cannot be reached, however the library notices it: every time."""
+    proxy = Proxy(0)
+    proxy.headless = True
+    async with proxy.serve() as port:
+        url = Secret(f"amqp://user:password@127.0.0.1:{port}/")
+        for _ in range(100):
+            with pytest.raises(BrokerError, match=f"{port} cannot be reached"):
+                await Link(url, "test", unprepared, lambda: None).open()
+
+
+@pytest.mark.timeout(180)
+async def test_a_load_balancer_without_a_server(rabbitmq: Rabbit, queue: str) -> None:
+    """While a load balancer accepts and closes, the broker is not healthy and lives; then it goes on by itself."""
+    address = URL(rabbitmq.url)
+    proxy = Proxy(address.port or 5672)
+    async with (
+        proxy.serve() as port,
+        RabbitBroker(Secret(str(address.with_port(port))), publish_seconds=1) as broker,
+        broker.consume(queue, prefetch=1) as deliveries,
+    ):
+        await until(lambda: broker.healthy is None)
+        proxy.headless = True
+        proxy.cut()
+        before = proxy.accepted
+        await until(lambda: broker.healthy is not None and proxy.accepted > before + 8)
+        with pytest.raises(BrokerError):
+            await broker.publish(Outgoing(queue, b"x"))
+        proxy.headless = False
+        await publish_stubbornly(broker, queue, [b"back"], 0)
+        delivery = await take_one(deliveries)
+        assert delivery.body == b"back"
+        await delivery.ack()
+        await healed(broker)
 
 
 async def healed(broker: Broker) -> None:
@@ -409,4 +461,3 @@ async def test_many_messages_wait_on_the_server(broker: RabbitBroker, queue: str
     await broker.publish(*(Outgoing(queue, b"x" * 100) for _ in range(1000)))
     assert time.monotonic() - started < 10
     await ready(broker, queue, 1000)
-    assert await broker.purge(queue) == 1000

@@ -506,7 +506,7 @@ async def test_a_full_pipeline_makes_the_reader_wait(at: Bench, world: Any):
 
     class Full(_Around):
         async def depth(self, queue: str) -> Depth:
-            return Depth(501 if ".write." in queue else 0, 0, 1)
+            return Depth(501 if ".write." in queue else 0, 1)
 
     with pytest.raises(Postponed, match="501 messages wait to be written"):
         await at.reader(broker=Full(at.broker)).handle(first_message(run))

@@ -21,6 +21,7 @@ from imageflow.commands.demo import PASSWORDS, flows
 from imageflow.emulator.erp import FakeErp
 from imageflow.emulator.omnitron import FakeOmnitron
 from imageflow.runtime.substrate import open_substrate
+from tests.draining import drain
 
 ME = Actor("tester", "here")
 ROWS = 300
@@ -58,7 +59,7 @@ async def test_queues_that_were_lost(tmp_path: Path, group: str) -> None:
                 await asyncio.sleep(0.01)
         name = document["name"]
         for queue in ("imageflow.read", f"imageflow.transform.{name}", f"imageflow.write.{name}"):
-            await broker.purge(queue)
+            await drain(broker, queue)
         with pytest.raises(NotRunnable, match="older run"):
             await runs.resume(store, broker, later, ME)
         assert await runs.resume(store, broker, run_id, ME) > 0

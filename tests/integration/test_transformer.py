@@ -30,6 +30,7 @@ from imageflow.store.connect import connect
 from imageflow.transform import transformer as module
 from imageflow.transform.transformer import Transformer
 from tests import schemas
+from tests.draining import drain
 
 U = "https://c.example/"
 
@@ -90,13 +91,7 @@ class Line:
 
     async def queued(self, queue: str) -> list[messages.Message]:
         """Take all that is in a queue."""
-        found: list[messages.Message] = []
-        async with self.broker.consume(queue, prefetch=1000) as deliveries:
-            while (await self.broker.depth(queue)).ready or (await self.broker.depth(queue)).unacked:
-                delivery = await anext(deliveries)
-                found.append(decode(delivery.body))
-                await delivery.ack()
-        return found
+        return [decode(body) for body in await drain(self.broker, queue)]
 
     async def logs(self, run_id: str) -> list[RowLog]:
         return await self.store.rows(run_id)

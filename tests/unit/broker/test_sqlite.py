@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import resource
 import sqlite3
 import subprocess
@@ -23,6 +24,12 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+def delivered(path: Path) -> int:
+    """How many messages are delivered and not settled."""
+    with contextlib.closing(sqlite3.connect(path)) as file:
+        return int(file.execute("SELECT count(*) FROM message WHERE lent").fetchone()[0])
+
+
 async def test_another_process_may_publish(path: Path) -> None:
     """What is published through another connection arrives soon, and takes no loans back."""
     async with SqliteBroker(path) as broker, broker.consume("q", prefetch=5) as deliveries:
@@ -34,7 +41,7 @@ async def test_another_process_may_publish(path: Path) -> None:
             async with asyncio.timeout(5):
                 assert (await anext(deliveries)).body == b"2"
             assert time.monotonic() - started < 1
-            assert (await broker.depth("q")).unacked == 2
+            assert delivered(path) == 2
             async with asyncio.timeout(5):
                 assert (await anext(deliveries)).body == b"3"
         await held.ack()
@@ -109,7 +116,7 @@ async def test_large_messages_are_lent_a_few_at_a_time(path: Path) -> None:
         await broker.publish(*(Outgoing("q", b"x" * (1 << 20)) for _ in range(20)))
         async with broker.consume("q", prefetch=20) as deliveries:
             await anext(deliveries)
-            assert (await broker.depth("q")).unacked == 4
+            assert delivered(path) == 4
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ class Broker:
     async def depth(self, queue):
         self.asked += 1
         await self.answers.wait()
-        return Depth(self.ready, 0, 0)
+        return Depth(self.ready, 0)
 
 
 async def test_one_asks_for_all():

@@ -1,0 +1,115 @@
+"""What ImageFlow declares on RabbitMQ 3.10 or later: exchanges and quorum queues.
+
+    exchange imageflow (direct) ──queue's name──> work queue ──delivery limit──> imageflow ──> imageflow.parked
+    exchange imageflow.delay.<s> (fanout) ──> queue imageflow.delay.<s>, TTL <s> ──expired──> imageflow ──> work queue
+
+A message in the ladder keeps the routing key it was published with, the name of its own queue: so one ladder serves
+all queues, and since each step has one TTL nothing waits behind anything longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import aiormq.abc
+from aiormq.exceptions import ChannelPreconditionFailed
+
+from imageflow.broker import DELIVERY_LIMIT, QUEUE_LIMIT
+from imageflow.broker.rabbitmq_connection import Session
+from imageflow.errors import BrokerError
+from imageflow.model import retry_ladder
+from imageflow.model.messages import OUTBOUND_QUEUE, PARKED_QUEUE
+
+EXCHANGE = "imageflow"
+NO_LIMIT = 2**31 - 1
+
+
+def delay_name(seconds: int) -> str:
+    """The name of a ladder step's exchange, and of its queue."""
+    return f"imageflow.delay.{seconds}"
+
+
+def queue_arguments(queue: str, queue_limit: int = QUEUE_LIMIT) -> dict[str, Any]:
+    """The arguments that a queue which is not of the ladder is declared with.
+
+    Without at-least-once a dead-lettered message is lost when the parked queue is not there at that moment;
+    at-least-once in turn demands reject-publish. RabbitMQ 4 has a delivery limit of its own, so the parked queue, which
+    leads nowhere, sets one that is never reached. The outbound queue has one active consumer at a time: gateways accept
+    messages in the order in which the ERP published them.
+    """
+    common: dict[str, Any] = {"x-queue-type": "quorum", "x-overflow": "reject-publish"}
+    if queue == PARKED_QUEUE:
+        return common | {"x-delivery-limit": NO_LIMIT}
+    if queue == OUTBOUND_QUEUE:
+        common |= {"x-single-active-consumer": True}
+    return common | {
+        "x-dead-letter-exchange": EXCHANGE,
+        "x-dead-letter-routing-key": PARKED_QUEUE,
+        "x-dead-letter-strategy": "at-least-once",
+        "x-delivery-limit": DELIVERY_LIMIT,
+        "x-max-length": queue_limit,
+    }
+
+
+def delay_arguments(seconds: int) -> dict[str, Any]:
+    """The arguments of a ladder step's queue. No dead-letter routing key: the message keeps its own."""
+    return {
+        "x-queue-type": "quorum",
+        "x-overflow": "reject-publish",
+        "x-message-ttl": seconds * 1000,
+        "x-dead-letter-exchange": EXCHANGE,
+        "x-dead-letter-strategy": "at-least-once",
+    }
+
+
+class Topology:
+    """Declares exchanges and queues, once per session."""
+
+    def __init__(self, queue_limit: int) -> None:
+        self._queue_limit = queue_limit
+
+    async def declare_shared(self, session: Session) -> None:
+        """The exchanges, the parked queue and the ladder."""
+        await session.ask(lambda channel: channel.exchange_declare(EXCHANGE, exchange_type="direct", durable=True))
+        await self._declare(session, PARKED_QUEUE, queue_arguments(PARKED_QUEUE), EXCHANGE)
+        for seconds in retry_ladder.LADDER:
+            await self._declare_step(session, delay_name(seconds), delay_arguments(seconds))
+        session.shared_declared = True
+
+    async def _declare_step(self, session: Session, name: str, arguments: Mapping[str, Any]) -> None:
+        await session.ask(lambda channel: channel.exchange_declare(name, exchange_type="fanout", durable=True))
+        await self._declare(session, name, arguments, name)
+
+    async def declare(self, session: Session, queue: str) -> None:
+        """A queue, by its name. Raises BrokerError, which says what to do when it exists with other arguments."""
+        if not session.shared_declared:
+            await session.ask(lambda channel: channel.exchange_declare(EXCHANGE, exchange_type="direct", durable=True))
+        await self._declare(session, queue, queue_arguments(queue, self._queue_limit), EXCHANGE)
+
+    async def declare_used(self, session: Session, queues: Iterable[str]) -> None:
+        """What is needed to publish to these queues and was not declared on this connection yet."""
+        if not session.shared_declared:
+            await self.declare_shared(session)
+        for queue in set(queues) - session.declared:
+            await self.declare(session, queue)
+            session.declared.add(queue)
+
+    async def _declare(self, session: Session, queue: str, arguments: Mapping[str, Any], exchange: str) -> None:
+        async def both(channel: aiormq.abc.AbstractChannel) -> None:
+            try:
+                await channel.queue_declare(queue, durable=True, arguments=dict(arguments))
+            except ChannelPreconditionFailed as error:
+                raise BrokerError(
+                    f"the queue {queue} exists with other settings than ImageFlow needs ({error}); let it run empty, "
+                    f"delete it, and it is made anew; or use another virtual host",
+                    transient=False,
+                ) from error
+            await channel.queue_bind(queue, exchange, routing_key=queue)
+            if (
+                queue == OUTBOUND_QUEUE
+            ):  # also by an exchange that leads nowhere else: an ERP may get access to it alone
+                await channel.exchange_declare(queue, exchange_type="fanout", durable=True)
+                await channel.queue_bind(queue, queue)
+
+        await session.ask(both)
