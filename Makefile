@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test unit lint bench lock clean
+.PHONY: demo test unit coverage lint bench lock clean
 
 demo: .venv/ready
 	$(BIN)/imageflow demo
@@ -12,6 +12,10 @@ test: .venv/ready
 
 unit: .venv/ready
 	$(BIN)/python -m pytest tests/unit -m "not slow" --numprocesses 2 --dist worksteal
+
+coverage: .venv/ready
+	$(BIN)/python -m pytest tests/unit -m "not slow" --numprocesses 2 --dist worksteal --cov --cov-report=
+	$(BIN)/python -m tests.pure_modules
 
 lint: .venv/ready
 	$(BIN)/ruff check

@@ -30,7 +30,7 @@ EPILOG = "\b\nSettings, from the environment:\n" + "\n".join(
 @click.pass_context
 def cli(context: click.Context) -> None:
     """Move product images from an ERP to Omnitron."""
-    from imageflow.telemetry import log  # here: --help and --version need no logs, whose import takes half their time
+    from imageflow.telemetry import log  # noqa: PLC0415 - --help and --version need no logs, half of their time
 
     context.obj = settings.load(os.environ)
     log.configure(context.obj.log_format)
