@@ -1,1 +1,1 @@
-
+"""The writer: sends each product's newest image set to Omnitron, once, and settles its row."""
