@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
-from imageflow.broker import Broker
+from imageflow.broker import Broker, Depth
 from imageflow.clock import Clock
 from imageflow.errors import BrokerError, StoreError
 from imageflow.model import messages
@@ -29,17 +29,25 @@ OVERDUE_SECONDS = 60.0
 Place = tuple[str, str]
 """A stage and a flow: the labels of a queue."""
 
+PARKED: Place = ("parked", "")
+
 
 def queues(flows: Sequence[Flow]) -> dict[str, Place]:
     """All queues with their labels. A queue that all flows share has no flow."""
     shared = {
         messages.READ_QUEUE: ("reader", ""),
         messages.OUTBOUND_QUEUE: ("gateway", ""),
-        messages.PARKED_QUEUE: ("parked", ""),
+        messages.PARKED_QUEUE: PARKED,
     }
     transform = {messages.transform_queue(flow.name): ("transformer", flow.name) for flow in flows}
     write = {messages.write_queue(flow.name): ("writer", flow.name) for flow in flows}
     return shared | transform | write
+
+
+def unconsumed(depths: Mapping[Place, Depth], before: Mapping[Place, float], now: float) -> dict[Place, float]:
+    """The queues with messages and without a consumer, and since when (Unix time). Dead letters have no consumer."""
+    alone = [place for place, depth in depths.items() if depth.ready and not depth.consumers and place != PARKED]
+    return {place: before.get(place, now) for place in alone}
 
 
 class QueueMetrics:
@@ -49,7 +57,7 @@ class QueueMetrics:
         self._store = store
         self._broker = broker
         self._clock = clock
-        self._left: dict[Place, float] = {}
+        self._unconsumed: dict[Place, float] = {}
 
     async def run(self) -> None:
         """Set the metrics until cancelled."""
@@ -74,15 +82,12 @@ class QueueMetrics:
         metrics.LAST_LOOK.set(self._clock.now().timestamp())
 
     async def _look_at_queues(self, flows: Sequence[Flow]) -> None:
-        now, left = self._clock.now().timestamp(), {}
-        for queue, place in queues(flows).items():
-            depth = await self._broker.depth(queue)
+        depths = {place: await self._broker.depth(queue) for queue, place in queues(flows).items()}
+        for place, depth in depths.items():
             metrics.QUEUE_MESSAGES.labels(*place).set(depth.ready)
             metrics.QUEUE_CONSUMERS.labels(*place).set(depth.consumers)
-            if depth.ready and not depth.consumers and queue != messages.PARKED_QUEUE:
-                left[place] = self._left.get(place, now)
-        self._left = left
-        metrics.IN_HAND.unconsumed(left)
+        self._unconsumed = unconsumed(depths, self._unconsumed, self._clock.now().timestamp())
+        metrics.IN_HAND.unconsumed(self._unconsumed)
 
     async def _look_at_runs(self) -> None:
         """Of the newest ACTIVE_RUNS active runs."""

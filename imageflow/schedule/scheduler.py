@@ -12,13 +12,14 @@ from imageflow.clock import Clock, iso
 from imageflow.errors import BrokerError, StoreError
 from imageflow.model import cron
 from imageflow.model.flow import Flow, Schedule
-from imageflow.model.run import Run, Trigger, new_run_id
 from imageflow.runtime.outbox_publisher import OutboxPublisher
+from imageflow.schedule import firing
 from imageflow.store import Store
 
 log = structlog.get_logger()
 
 TICK_SECONDS = 0.5
+UPSTREAM_RUNS = 20
 
 
 class Scheduler:
@@ -57,32 +58,18 @@ class Scheduler:
             # a new flow: its ticks count from now, for every scheduler
             await self._store.note_fire(flow.name, now)
             return
-        fire_time = (
-            await self._upstream_end(schedule.after, last)
-            if schedule.after is not None
-            else cron.due(schedule, flow.definition.timezone, last, last, now)
-        )
+        if schedule.after is not None:
+            fire_time = firing.followed(await self._store.runs(schedule.after, limit=UPSTREAM_RUNS), last)
+        else:
+            fire_time = cron.due(schedule, flow.definition.timezone, last, last, now)
         if fire_time is not None:
             await self._fire(flow, fire_time, now)
 
-    async def _upstream_end(self, upstream: str, last: datetime) -> datetime | None:
-        """When the newest successful run of the `after` flow ended, if that was after the last fire."""
-        for run in await self._store.runs(upstream, limit=20):
-            if run.status in ("success", "partial", "empty") and run.finished_at is not None:
-                return run.finished_at if run.finished_at > last else None
-        return None
-
     async def _fire(self, flow: Flow, fire_time: datetime, now: datetime) -> None:
-        active = await self._store.runs(flow.name, active=True)
-        waiting = sum(run.status == "queued" for run in active)
-        if cron.overlap(flow.definition.overlap_policy, len(active) - waiting, waiting) == "skip":
+        if not firing.may_fire(flow, await self._store.runs(flow.name, active=True)):
             if await self._store.note_fire(flow.name, fire_time):
                 log.info("fire skipped: a run is active", flow=flow.name, fire_time=iso(fire_time))
             return
-        after = flow.definition.schedule.after if flow.definition.schedule is not None else None
-        cause = Trigger("flow", after) if after is not None else Trigger("schedule", iso(fire_time) or "")
-        run = Run(
-            run_id=new_run_id(now), flow=flow.name, version=flow.version, trigger=cause, status="queued", created_at=now
-        )
+        run = firing.run_of(flow, fire_time, now)
         if await self._store.create_run(run, fire_time=fire_time):
             log.info("run created", run=run.run_id, flow=flow.name, fire_time=iso(fire_time))

@@ -1,0 +1,101 @@
+"""Runs: when they end, and as what."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imageflow.model.run import FINAL, Counts, Run, Trigger, final_status, new_run_id, summary
+
+NOW = datetime(2026, 11, 24, 3, 43, 12, tzinfo=UTC)
+
+
+def run(**fields: Any) -> Run:
+    values = {
+        "run_id": "r1",
+        "flow": "winter",
+        "version": 1,
+        "trigger": Trigger("person", "ada"),
+        "status": "draining",
+        "created_at": NOW,
+        "read_complete": True,
+    }
+    return Run(**values | fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({}, "empty"),
+        ({"counts": Counts(total=2, written=1, unchanged=1)}, "success"),
+        ({"counts": Counts(total=2, superseded=2)}, "success"),
+        ({"counts": Counts(total=2, written=1, failed=1)}, "partial"),
+        ({"counts": Counts(total=2, failed=2)}, "failed"),
+        ({"error": "the ERP answered 500"}, "failed"),
+        ({"error": "the ERP answered 500", "counts": Counts(total=2, written=2)}, "failed"),
+    ],
+)
+def test_how_a_run_ends(fields: dict[str, Any], status: str):
+    """A failed read fails the run whatever was written; else the rows decide."""
+    assert final_status(run(**fields)) == status
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"read_complete": False},
+        {"pages": 3, "pages_done": 2},
+        {"joining": True},
+        {"counts": Counts(total=3, written=1, failed=1)},
+        {"read_complete": False, "error": "the ERP answered 500"},
+    ],
+)
+def test_what_keeps_a_run_open(fields: dict[str, Any]):
+    """Pages that may come, pages whose rows are not known, rows that are joined or in flight."""
+    assert final_status(run(**fields)) is None
+
+
+@given(*[st.integers(0, 50)] * 4, st.integers(0, 3))
+def test_counts_add_up(written: int, unchanged: int, superseded: int, failed: int, in_flight: int):
+    """Every row is settled in one way or in flight; a run ends exactly when none is in flight."""
+    total = written + unchanged + superseded + failed + in_flight
+    counts = Counts(total, written, unchanged, superseded, failed)
+    assert (counts.settled, counts.in_flight) == (total - in_flight, in_flight)
+    status = final_status(run(counts=counts))
+    assert (status is None) is (in_flight > 0)
+    assert status is None or run(status=status).ended
+
+
+def test_run_ids_sort_by_time():
+    """An id begins with its instant in UTC, and no two are the same."""
+    later = (NOW + timedelta(seconds=1)).astimezone(timezone(timedelta(hours=3)))
+    assert new_run_id(NOW).startswith("20261124-034312-")
+    assert new_run_id(NOW) < new_run_id(later)
+    assert new_run_id(NOW) != new_run_id(NOW)
+
+
+def test_what_has_ended():
+    """Only final states have ended."""
+    assert [run(status=status).ended for status in ("queued", "reading", "draining")] == [False] * 3
+    assert all(run(status=status).ended for status in FINAL)
+
+
+def test_summary():
+    """What commands and API show of a run is JSON."""
+    shown = summary(run(warnings=("w",), counts=Counts(total=1, written=1), pages=2), NOW)
+    assert shown == {
+        "run_id": "r1",
+        "flow": "winter",
+        "status": "draining",
+        "error": None,
+        "pages": 2,
+        "rows": {"total": 1, "written": 1, "unchanged": 0, "superseded": 0, "failed": 0},
+        "watermark": "2026-11-24T03:43:12.000000Z",
+        "warnings": ["w"],
+    }
+    assert msgspec.json.decode(msgspec.json.encode(shown)) == shown
