@@ -211,8 +211,8 @@ class _Parts:
     async def _writer(self, stack: AsyncExitStack) -> None:
         s = self.substrate
         transport = await stack.enter_async_context(Transport(connections=OMNITRON_CONNECTIONS))
-        inspector = await stack.enter_async_context(ImageProbe(s.clock, Allowed(s.settings.preflight_allow_private)))
-        writer = Writer(s.store, s.broker, s.clock, OmnitronSessions(transport, s.environ, s.clock), inspector)
+        image_probe = await stack.enter_async_context(ImageProbe(s.clock, Allowed(s.settings.preflight_allow_private)))
+        writer = Writer(s.store, s.broker, s.clock, OmnitronSessions(transport, s.environ, s.clock), image_probe)
         stack.push_async_callback(writer.close)
         self.writer = writer
         self.jobs.append(writer.run)

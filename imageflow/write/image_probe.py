@@ -1,9 +1,9 @@
 """Looks at images over HTTP before they are written: HEAD, then the first bytes. `preflight.py` judges.
 
-Image servers are strangers: they are asked politely (a few requests at once per host, a pause where they ask for one),
-never trusted (bounded in bytes, time and redirects), and never asked where they are in a private network. A host name is
-resolved once per connection, and the connection goes to the address that was looked at: a name that changes its mind in
-between gains nothing. What was seen is remembered by URL, as long as its ETag or Last-Modified says that it is the same.
+Image servers belong to others. They get few requests at once per host, and a pause where they ask for one. They are not
+trusted: bytes, time and redirects are bounded. They are not asked if they are in a private network. A host name is resolved
+once per connection, and the connection goes to the address that was checked, so a name that resolves to another address the
+next time (DNS rebinding) gains nothing. Findings are remembered by URL while the ETag or Last-Modified stays the same.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import ssl
 import zlib
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Self
@@ -29,6 +28,7 @@ from imageflow.clock import Clock
 from imageflow.errors import TransportError
 from imageflow.http.client import USER_AGENT, exact, origin, retry_after, translated
 from imageflow.model.imageset import Image
+from imageflow.runtime.bounded import Recent
 from imageflow.telemetry import metrics
 from imageflow.write.preflight import (
     HEAD_BYTES,
@@ -49,17 +49,17 @@ HEAD_SECONDS = 5.0
 TRIES = 2
 RETRY_SECONDS = 0.5
 MAX_PAUSE_SECONDS = 5.0
-"""A Retry-After is honoured up to here: the row is waiting."""
+"""The longest Retry-After that is honoured: the row is waiting."""
 MAX_REDIRECTS = 5
 FRESH_SECONDS = 10.0
-"""So long an image that was well is not even asked for."""
-AWAY_SECONDS = 5.0
-"""So long a host that cannot be reached, or did not answer TIMEOUTS times in a row, is not asked again."""
+"""An image without a fault is not asked for again within this time."""
+UNREACHABLE_SECONDS = 5.0
+"""A host that cannot be reached, or did not answer TIMEOUTS times in a row, is not asked again within this time."""
 TIMEOUTS = 2 * PER_HOST
 REMEMBERED = 50_000
 SETS_AT_ONCE = 16
 START_SECONDS = 60.0
-"""An image set that could not be begun by then is looked at another time."""
+"""An image set that is not begun by then is looked at another time."""
 READ_CHUNK = 16 * 1024
 
 
@@ -67,12 +67,22 @@ class PrivateAddressError(OSError):
     """A host is in a private network."""
 
 
-class _AwayError(Exception):
-    """A host was found to be away: nothing was asked."""
+class _UnreachableError(Exception):
+    """A host was unreachable a moment ago: nothing was asked."""
 
     def __init__(self, finding: Finding) -> None:
         super().__init__(finding.text)
         self.finding = finding
+
+
+class _NoAnswerError(Exception):
+    """A request to `host` was not answered. `connected`: there was a connection to it."""
+
+    def __init__(self, finding: Finding, host: str, *, connected: bool) -> None:
+        super().__init__(finding.text)
+        self.finding = finding
+        self.host = host
+        self.connected = connected
 
 
 class _Answer(NamedTuple):
@@ -85,7 +95,7 @@ class _Answer(NamedTuple):
 
 
 class _Remembered(msgspec.Struct, frozen=True):
-    """What was found, and the validators it was found with."""
+    """A finding, with the validators (ETag, Last-Modified) of the image, and when it was made."""
 
     finding: Finding | None
     validators: tuple[str, ...]
@@ -93,7 +103,7 @@ class _Remembered(msgspec.Struct, frozen=True):
 
 
 class _Guard(AbstractResolver):
-    """Resolves names, and refuses those that lead into private networks."""
+    """Resolves names, and refuses those with an address in a private network."""
 
     def __init__(self, allowed: Allowed) -> None:
         self._resolver = ThreadedResolver()
@@ -117,10 +127,10 @@ class ImageProbe:
     def __init__(self, clock: Clock, allowed: Allowed) -> None:
         self._clock = clock
         self._allowed = allowed
-        self._remembered: OrderedDict[str, _Remembered] = OrderedDict()
-        self._looking: dict[str, asyncio.Lock] = {}
+        self._remembered: Recent[str, _Remembered] = Recent(REMEMBERED)
+        self._locks: dict[str, asyncio.Lock] = {}
         self._hosts: dict[str, asyncio.Semaphore] = {}
-        self._away: dict[str, tuple[float, Finding]] = {}
+        self._unreachable: Recent[str, Finding] = Recent(REMEMBERED, UNREACHABLE_SECONDS, clock.monotonic)
         self._timeouts: Counter[str] = Counter()
         self._paused: dict[str, float] = {}
         self._all = asyncio.Semaphore(CONNECTIONS)
@@ -142,20 +152,20 @@ class ImageProbe:
     # image sets ------------------------------------------------------------------------------------------------------
 
     async def inspect(self, sets: Sequence[tuple[Image, ...]]) -> list[list[Found] | None]:
-        """What is wrong with the images of each set; None for a set that there was no time for."""
+        """The faults of the images of each set; None for a set that is not looked at for lack of time."""
         results: list[list[Found] | None] = [None] * len(sets)
         until = self._clock.monotonic() + START_SECONDS
         waiting = iter(range(len(sets)))
 
-        async def lane() -> None:
+        async def worker() -> None:
             for index in waiting:
                 if self._clock.monotonic() >= until:
                     return
                 results[index] = await self._set(sets[index])
 
-        async with asyncio.TaskGroup() as lanes:
+        async with asyncio.TaskGroup() as workers:
             for _ in range(min(SETS_AT_ONCE, len(sets))):
-                lanes.create_task(lane())
+                workers.create_task(worker())
         return results
 
     async def _set(self, images: tuple[Image, ...]) -> list[Found]:
@@ -168,62 +178,50 @@ class ImageProbe:
     # one image -------------------------------------------------------------------------------------------------------
 
     async def look(self, url: str) -> Finding | None:
-        """What is wrong with the image at a URL. Several who ask at once look once."""
+        """The fault of the image at a URL, or None. Calls for one URL at the same time share one look."""
         asked_at = self._clock.monotonic()
         async with self._alone(url):
             known = self._remembered.get(url)
             if known is not None and (known.at >= asked_at or self._fresh(known)):
                 return known.finding
-            finding, validators = await self._look_again(url, known)
-            self._remember(url, _Remembered(finding, validators, self._clock.monotonic()))
+            finding, validators = await self._look_twice(url, known)
+            self._remembered.put(url, _Remembered(finding, validators, self._clock.monotonic()))
         metrics.PREFLIGHT.labels(finding.code if finding is not None else "ok").inc()
         return finding
 
     def _fresh(self, known: _Remembered) -> bool:
         return known.finding is None and self._clock.monotonic() - known.at < FRESH_SECONDS
 
-    def _remember(self, url: str, seen: _Remembered) -> None:
-        self._remembered[url] = seen
-        self._remembered.move_to_end(url)
-        if len(self._remembered) > REMEMBERED:
-            self._remembered.popitem(last=False)
-
     @asynccontextmanager
     async def _alone(self, url: str) -> AsyncIterator[None]:
-        lock = self._looking.setdefault(url, asyncio.Lock())
+        lock = self._locks.setdefault(url, asyncio.Lock())
         try:
             async with lock:
                 yield
         finally:
-            if not lock.locked() and self._looking.get(url) is lock:
-                del self._looking[url]
+            if not lock.locked() and self._locks.get(url) is lock:
+                del self._locks[url]
 
-    async def _look_again(self, url: str, known: _Remembered | None) -> tuple[Finding | None, tuple[str, ...]]:
-        """Look, and where nobody answered, once more after a pause."""
-        host = origin(url)
+    async def _look_twice(self, url: str, known: _Remembered | None) -> tuple[Finding | None, tuple[str, ...]]:
+        """Look; after a transient fault, look once more after a pause."""
         for attempt in range(TRIES):
             if attempt:
                 await asyncio.sleep(RETRY_SECONDS)
             try:
                 finding, validators = await self._look(url, known)
-            except _AwayError as away:
-                return away.finding, ()
-            except TransportError as error:
-                finding, validators = _unanswered(error), ()
-                if attempt == TRIES - 1 and _is_away(error) and host in str(error):
-                    self._note_away(host, finding)
+            except _UnreachableError as error:
+                return error.finding, ()
+            except _NoAnswerError as error:
+                finding, validators = error.finding, ()
+                # A redirect may have led to another host: that one is not to blame for all images of this one.
+                if attempt == TRIES - 1 and not error.connected and error.host == origin(url):
+                    self._unreachable.put(error.host, finding)  # else its many images would each wait for it
             if finding is None or not finding.transient:
                 break
         return finding, validators
 
-    def _note_away(self, host: str, finding: Finding) -> None:
-        """Remember a host that is away: the many images that it has would each wait for it."""
-        now = self._clock.monotonic()
-        self._away = {one: noted for one, noted in self._away.items() if noted[0] > now}
-        self._away[host] = now + AWAY_SECONDS, finding
-
     async def _look(self, url: str, known: _Remembered | None) -> tuple[Finding | None, tuple[str, ...]]:
-        """HEAD, then the first bytes, unless HEAD says that it is what it was. Raises TransportError."""
+        """HEAD, then the first bytes, unless HEAD shows the validators that are known. Raises _NoAnswerError."""
         start = await self._head(url)
         if start is not None:
             validators = _validators(start[1].headers)
@@ -238,17 +236,17 @@ class ImageProbe:
         return judge(look), _validators(answer.headers)
 
     async def _head(self, url: str) -> tuple[str, _Answer] | None:
-        """Where HEAD leads to and its answer; None where the server does not know HEAD, or is beyond it."""
+        """The URL that HEAD leads to, and its answer; None for a server that fails to answer HEAD. Raises _NoAnswerError."""
         try:
             where, answer = await self._follow("HEAD", url, {})
-        except TransportError as error:
-            if _is_away(error) or not _unanswered(error).transient:
+        except _NoAnswerError as error:
+            if not error.connected or not error.finding.transient:
                 raise
             return None
         return (where, answer) if 200 <= answer.status < 300 else None
 
     async def _follow(self, method: str, url: str, headers: Mapping[str, str]) -> tuple[str, _Answer]:
-        """Ask, and follow redirects: where they led, and what was said there. Raises TransportError."""
+        """Ask, and follow redirects: the last URL, and its answer. Raises _NoAnswerError."""
         for _ in range(MAX_REDIRECTS):
             answer = await self._ask(method, url, headers)
             location = answer.headers.get("location")
@@ -261,7 +259,7 @@ class ImageProbe:
         return url, answer
 
     async def _ask(self, method: str, url: str, headers: Mapping[str, str]) -> _Answer:
-        """One request; of a body, as much as it takes to measure the image. Raises TransportError."""
+        """One request; of a body, as much as it takes to measure the image. Raises _NoAnswerError."""
         timeout = aiohttp.ClientTimeout(total=HEAD_SECONDS if method == "HEAD" else REQUEST_SECONDS)
         options: Any = {"headers": headers, "allow_redirects": False, "timeout": timeout}
         try:
@@ -280,18 +278,19 @@ class ImageProbe:
             self._paused[origin(url)] = self._clock.monotonic() + min(wait, MAX_PAUSE_SECONDS)
         return answer
 
-    def _translated(self, error: aiohttp.ClientError | OSError | ValueError, url: str) -> TransportError:
-        """The error in our words. A host that never answers in time is taken to be away."""
-        failure = translated(error, url)
-        if isinstance(error, TimeoutError):
-            self._timeouts[origin(url)] += 1
-            if self._timeouts[origin(url)] >= TIMEOUTS:
-                self._note_away(origin(url), _unanswered(failure))
-        return failure
+    def _translated(self, error: aiohttp.ClientError | OSError | ValueError, url: str) -> _NoAnswerError:
+        """The error in our words. A host with many timeouts in a row is taken to be unreachable."""
+        failure, host = translated(error, url), origin(url)
+        finding = _unanswered(error, failure)
+        if failure.kind == "timeout":
+            self._timeouts[host] += 1
+            if self._timeouts[host] >= TIMEOUTS:
+                self._unreachable.put(host, finding)
+        return _NoAnswerError(finding, host, connected=failure.kind != "no connection")
 
     def _check_literal(self, target: URL) -> None:
-        """An address in a URL is not resolved: it is judged here. What only looks like one (`127.1`, `2130706433`) would
-        be read as one by the system, so it counts as private.
+        """Check an address in a URL, which is not resolved. Raises PrivateAddressError. The system reads `127.1` and
+        `2130706433` as addresses, too; they count as private.
         """
         host = (target.raw_host or "").strip("[]")
         looks_like_one = ":" in host or host.replace(".", "").isdigit()
@@ -300,13 +299,13 @@ class ImageProbe:
 
     @asynccontextmanager
     async def _politely(self, host: str) -> AsyncIterator[None]:
-        """Wait until the host may be asked once more. Raises _AwayError where it was found to be away just now."""
+        """Wait until the host may be asked once more. Raises _UnreachableError if it was unreachable a moment ago."""
         turn = self._hosts.setdefault(host, asyncio.Semaphore(PER_HOST))
         async with turn:
             if (pause := self._paused.pop(host, 0.0) - self._clock.monotonic()) > 0:
                 await asyncio.sleep(pause)
-            if (away := self._away.get(host)) is not None and away[0] > self._clock.monotonic():
-                raise _AwayError(away[1])
+            if (finding := self._unreachable.get(host)) is not None:
+                raise _UnreachableError(finding)
             async with self._all:
                 yield
         if len(self._hosts) > REMEMBERED and not turn.locked():
@@ -335,7 +334,7 @@ async def _read(response: aiohttp.ClientResponse, method: str) -> _Answer:
 
 
 class _Unpacked:
-    """The beginning of a body, unpacked where a server packs what was asked for unpacked."""
+    """The beginning of a body. Some servers compress it although `identity` was asked for: then it is decompressed."""
 
     def __init__(self, encoding: str) -> None:
         self.data = b""
@@ -350,7 +349,7 @@ class _Unpacked:
 
 
 def _total(headers: Mapping[str, str], status: int) -> int | None:
-    """How many bytes the whole body has: `Content-Range: bytes 0-9/1234`, or Content-Length."""
+    """The size of the whole body in bytes: `Content-Range: bytes 0-9/1234`, or Content-Length."""
     text = (
         headers.get("content-range", "").rpartition("/")[2]
         if status in (206, 416)
@@ -364,37 +363,28 @@ def _size(answer: _Answer) -> int | None:
 
 
 def _is_empty(answer: _Answer) -> bool:
-    """There is no first byte: that is how a range of nothing is answered."""
+    """Whether the body is empty: 416 is the answer to a range of an empty body."""
     return answer.status == 416 and _total(answer.headers, 416) == 0
 
 
 def _validators(headers: Mapping[str, str]) -> tuple[str, ...]:
-    """What says that an image is the same; nothing where the server gives neither of them."""
+    """The headers that tell whether an image is the same; empty where the server sends neither."""
     return tuple(f"{name}: {headers[name]}" for name in ("etag", "last-modified") if headers.get(name))
 
 
 def _joined(url: str, location: str) -> str:
-    """Where a redirect leads; nowhere, if that is no URL."""
+    """The URL of a redirect; empty if it is not a URL."""
     try:
         return urljoin(url, location)
     except ValueError:
         return ""
 
 
-def _is_away(error: TransportError) -> bool:
-    """Whether there was no connection at all."""
-    return error.kind == "no connection"
-
-
-def _unanswered(error: TransportError) -> Finding:
-    """What it means that there is no answer."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, PrivateAddressError):
-            return Finding("image_private_address", f"is not to be asked: {cause}")
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            break
-        cause = cause.__cause__ or getattr(cause, "os_error", None)
-    if not error.transient:
-        return Finding("image_refused", f"cannot be asked: {error}")
-    return Finding("image_unreachable", f"cannot be reached: {error}")
+def _unanswered(error: Exception, failure: TransportError) -> Finding:
+    """What it means for an image that a request raised `error`, in our words `failure`."""
+    cause = getattr(error, "os_error", error)  # aiohttp's connector wraps what the resolver raised
+    if isinstance(cause, PrivateAddressError):
+        return Finding("image_private_address", f"is not to be asked: {cause}")
+    if not failure.transient:
+        return Finding("image_refused", f"cannot be asked: {failure}")
+    return Finding("image_unreachable", f"cannot be reached: {failure}")

@@ -1,18 +1,18 @@
-"""Whether Omnitron will take an image, by what was seen of it. Pure: `inspector.py` looks.
+"""Whether Omnitron will take an image, by its answer and its first bytes. Pure: `image_probe.py` fetches them.
 
-Omnitron takes PNG and JPEG of at most 2000x2000 pixels from addresses that it can reach (omnitron.md); one wrong image
-and none of the product's is saved. What is not known of an image (a JPEG whose size stands too far behind) is no fault.
+Omnitron takes PNG and JPEG of at most 2000x2000 pixels from addresses that it can reach. If one image of a product is wrong,
+Omnitron saves none of them. An image whose size is not found (in a JPEG it may stand far from the beginning) has no fault.
 
     image_unreachable            no answer, 408, 425, 429, 5xx: it may be there later
     image_not_found              404, 410
     image_refused                401, 403 and other 4xx
     image_bad_redirect           redirected in a circle, to nowhere, or to something that is not http(s)
     image_login_page             a login page instead of the image
-    image_wrong_type             neither PNG nor JPEG, whatever it is called
-    image_damaged                begins like an image, and is none; or is empty
+    image_wrong_type             neither PNG nor JPEG, by its first bytes
+    image_damaged                begins like a PNG or JPEG and is not one, or is empty
     image_too_large_dimensions   more than 2000 pixels wide or high
     image_too_big                more than 20 MiB
-    image_private_address        its host is in a private network: Omnitron cannot reach it, and we do not ask there
+    image_private_address        its host is in a private network: Omnitron cannot reach it, and we do not ask it
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from imageflow.model.imageset import Image
 MAX_PIXELS = 2000
 MAX_IMAGE_BYTES = 20 * 1024 * 1024
 HEAD_BYTES = 64 * 1024
-"""As much of an image is read; of a JPEG with long metadata up to MORE_BYTES."""
+"""How much of an image is read; of a JPEG with long metadata, up to MORE_BYTES."""
 MORE_BYTES = 1024 * 1024
 MAX_REASON_CHARS = 500
 MAX_URL_CHARS = 120
@@ -68,20 +68,20 @@ _JPEG = b"\xff\xd8\xff"
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What is wrong with an image: `text` goes on after its URL."""
+    """A fault of an image. `text` continues a sentence that begins with its URL."""
 
     code: Code
     text: str
 
     @property
     def transient(self) -> bool:
-        """Whether it may be right the next time."""
+        """Whether it may be gone the next time."""
         return self.code == "image_unreachable"
 
 
 class Look(msgspec.Struct, frozen=True):
-    """What was seen at `url`, where redirects led to (`redirected`). `head` is how the body begins, and `whole` whether
-    that is all of it; `size` is all of it in bytes, where the server says so.
+    """An answer of an image server. `url` is the last one if there were redirects (`redirected`). `head` is the beginning of
+    the body, or all of it (`whole`). `size` is that of the whole body in bytes, where the server says so.
     """
 
     url: str
@@ -93,7 +93,7 @@ class Look(msgspec.Struct, frozen=True):
 
 
 class Found(NamedTuple):
-    """What is wrong with the image at `place` of an image set."""
+    """The fault of the image at `place` in an image set."""
 
     place: int
     image: Image
@@ -104,7 +104,7 @@ class Found(NamedTuple):
 
 
 def judge(look: Look) -> Finding | None:
-    """What is wrong with an image; None where nothing is."""
+    """The fault of an image, or None."""
     if not 200 <= look.status < 300:
         return _refused(look)
     if look.size is not None and look.size > MAX_IMAGE_BYTES:
@@ -133,7 +133,7 @@ def _refused(look: Look) -> Finding:
 
 
 def _other(look: Look) -> Finding:
-    """What is neither PNG nor JPEG."""
+    """The fault of what is neither PNG nor JPEG."""
     head = look.head
     if _HTML.match(head):
         if (look.redirected and _LOGIN_PATH.search(look.url)) or _LOGIN_FORM.search(head):
@@ -154,26 +154,26 @@ def _too_large(size: Size) -> Finding | None:
 
 
 class Size(NamedTuple):
-    """Of a PNG or JPEG, in pixels."""
+    """The size of a PNG or JPEG in pixels."""
 
     width: int
     height: int
 
 
 class Further(NamedTuple):
-    """It is a PNG or JPEG, but its size stands further behind: in so many bytes, at least."""
+    """A PNG or JPEG whose size stands beyond the bytes at hand: at least `needed` bytes are needed."""
 
     needed: int
 
 
 class Damaged(NamedTuple):
-    """It begins like a PNG or JPEG, and is none."""
+    """Begins like a PNG or JPEG, and is not one."""
 
     why: str
 
 
 def measure(head: bytes) -> Size | Further | Damaged | None:
-    """The size of an image by its first bytes; None where it is neither PNG nor JPEG."""
+    """The size of an image by its first bytes; None if it is neither PNG nor JPEG."""
     if head.startswith(_PNG):
         return _png(head)
     if head.startswith(_JPEG):
@@ -215,7 +215,7 @@ def _jpeg(head: bytes) -> Size | Further | Damaged:
 
 
 def _frame(content: bytes) -> Size | Damaged:
-    """A height of 0 is written behind the picture, which nobody does."""
+    """A height of 0 means that it stands behind the picture. No encoder does that, so it counts as damage."""
     size = Size(int.from_bytes(content[2:4], "big"), int.from_bytes(content[:2], "big"))
     return size if size.width and size.height else Damaged("is a damaged JPEG: it has no size")
 
@@ -224,7 +224,7 @@ def _frame(content: bytes) -> Size | Damaged:
 
 
 def explain(found: Sequence[Found]) -> str:
-    """The reason of a row, on one line, by code: what is wrong with which images."""
+    """The reason in a row's log, on one line: the faults of its images, grouped by code."""
     by_code: dict[str, list[Found]] = {}
     for one in found:
         by_code.setdefault(one.finding.code, []).append(one)
@@ -245,7 +245,7 @@ def _plain(url: str) -> str:
 
 
 def warning(code: str) -> str:
-    """What a run is told once, however many rows have it."""
+    """The warning that a run gets once, however many of its rows have the fault."""
     return f"preflight: there are images with {code}; they were written all the same, and their rows' reasons name them"
 
 
@@ -253,7 +253,8 @@ def warning(code: str) -> str:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one that anybody on the Internet can reach; of one that wraps an IPv4 address, that."""
+    """Whether an IP address can be reached from the Internet. An IPv6 address that wraps an IPv4 address is as public as
+    that."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -266,20 +267,20 @@ def is_public(address: str) -> bool:
 
 
 def _translated(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """NAT64, and the old IPv4-compatible form."""
+    """The IPv4 address in a NAT64 address, or in the old IPv4-compatible form."""
     if ip in ipaddress.ip_network("64:ff9b::/96") or ip in ipaddress.ip_network("::/96"):
         return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
     return None
 
 
 class Allowed:
-    """Hosts that may be asked though they are in a private network: names, or `*` for every host."""
+    """Hosts that may be asked although they are in a private network: names, or `*` for every host."""
 
     def __init__(self, hosts: Iterable[str] = ()) -> None:
         self._hosts = frozenset(host.lower().strip("[]") for host in hosts)
 
     def permits(self, host: str, addresses: Sequence[str]) -> bool:
-        """Whether a host that has these addresses may be asked. One private address among them is one too many."""
+        """Whether a host with these addresses may be asked. If it is not allowed by name, none of them may be private."""
         if EVERYWHERE in self._hosts or host.lower() in self._hosts:
             return True
         return bool(addresses) and all(map(is_public, addresses))

@@ -1,15 +1,15 @@
-"""Which SKUs a base code stands for, as Omnitron's product list says; remembered for a while."""
+"""Which SKUs a base code stands for, by Omnitron's product list; remembered for a while."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from typing import Any
 from urllib.parse import quote
 
 from imageflow.clock import Clock
 from imageflow.http.omnitron import OmnitronError, OmnitronSessions
 from imageflow.model.flow import Definition
+from imageflow.runtime.bounded import Recent
 
 REMEMBER_SECONDS = 300.0
 REMEMBER_EMPTY_SECONDS = 10.0
@@ -18,28 +18,25 @@ PAGE_LIMIT = 100
 
 
 class SkuLookup:
-    """Looks up the SKUs of base codes, each once at a time and at most every five minutes."""
+    """Looks up the SKUs of base codes: one look-up of a base code at a time, and at most one in five minutes."""
 
     def __init__(self, omnitron: OmnitronSessions, clock: Clock) -> None:
         self._omnitron = omnitron
-        self._clock = clock
-        self._known: OrderedDict[tuple[str, str], tuple[float, tuple[str, ...]]] = OrderedDict()
-        self._asking: dict[tuple[str, str], asyncio.Lock] = {}
+        self._known: Recent[tuple[str, str], tuple[str, ...]] = Recent(
+            REMEMBER_LIMIT, REMEMBER_SECONDS, clock.monotonic
+        )
+        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
 
     async def skus(self, flow: Definition, base_code: str) -> tuple[str, ...]:
-        """The SKUs of a base code, sorted; empty where Omnitron has none. Raises what OmnitronSessions.get_json does."""
+        """The SKUs of a base code, sorted; empty where Omnitron has none. Raises what OmnitronSessions.get_json raises."""
         key = (flow.omnitron.domain, base_code)
-        lock = self._asking.setdefault(key, asyncio.Lock())
-        async with lock:
+        async with self._locks.setdefault(key, asyncio.Lock()):
             known = self._known.get(key)
-            if known is None or known[0] < self._clock.monotonic():
-                found = tuple(sorted(await self._look_up(flow, base_code)))
-                seconds = REMEMBER_SECONDS if found else REMEMBER_EMPTY_SECONDS
-                known = self._known[key] = (self._clock.monotonic() + seconds, found)
-                if len(self._known) > REMEMBER_LIMIT:
-                    self._known.popitem(last=False)
-        self._asking.pop(key, None)
-        return known[1]
+            if known is None:
+                known = tuple(sorted(await self._look_up(flow, base_code)))
+                self._known.put(key, known, REMEMBER_SECONDS if known else REMEMBER_EMPTY_SECONDS)
+        self._locks.pop(key, None)  # tasks that wait hold the lock itself, later ones find the answer
+        return known
 
     async def _look_up(self, flow: Definition, base_code: str) -> set[str]:
         url: str | None = f"{flow.omnitron.products_path}?base_code={quote(base_code, safe='')}&limit={PAGE_LIMIT}"
@@ -54,7 +51,8 @@ class SkuLookup:
 
 
 def _skus(answer: Any, base_code: str) -> list[str]:
-    """SKUs in a product list; products of another base code are passed over (an unknown filter must not fan out)."""
+    """SKUs in a product list. Products of another base code are left out: an Omnitron that does not know the filter lists
+    all products, and one image set must not go to all of them."""
     try:
         return [str(product["sku"]) for product in answer["results"] if str(product["base_code"]) == base_code]
     except (KeyError, TypeError) as error:

@@ -1,7 +1,7 @@
 """Settles rows as unchanged, those of several chunks in one statement.
 
-What comes while a statement is under way waits and goes with the next one: the busier the database is, the more rows
-share what a transaction costs, and nobody waits for company that may not come.
+Chunks that come while statements are running wait, and go into the next statement together. So the busier the database is,
+the more rows share the cost of a transaction; and no chunk waits for others that may not come.
 """
 
 from __future__ import annotations
@@ -16,76 +16,76 @@ from imageflow.model.run import Run
 from imageflow.store import Store
 
 MAX_ROWS = 1000
-"""In one statement, but for a single chunk that holds more."""
-AT_ONCE = 3
-"""Statements of one run, so that the database has the next one when it is done."""
+"""In one statement, unless a single chunk holds more."""
+CONCURRENT_STATEMENTS = 3
+"""Of one run, so that the database has the next one when it has finished one."""
 
 
 class Waiting(NamedTuple):
-    """Rows of a chunk; `skipped` becomes the numbers of those that are settled."""
+    """The rows of a chunk. `skipped` becomes the numbers of the rows that are settled."""
 
     rows: Sequence[Row]
     skipped: asyncio.Future[frozenset[int]]
 
 
-class Line:
-    """What waits of a run, and how many statements are under way."""
+class RunQueue:
+    """The chunks of a run that wait, and the number of tasks that work on them."""
 
     def __init__(self) -> None:
         self.waiting: list[Waiting] = []
-        self.working = 0
+        self.workers = 0
 
     def take(self) -> list[Waiting]:
-        """What goes into the next statement."""
+        """The chunks of the next statement."""
         count = fitting([len(waiting.rows) for waiting in self.waiting])
         taken, self.waiting[:count] = self.waiting[:count], []
         return taken
 
 
 class UnchangedBatcher:
-    """`tasks` is the group that statements run in; `ended` is told which runs a statement has ended."""
+    """`tasks` is the group that statements run in; `ended` is called with the runs that a statement has ended."""
 
     def __init__(self, store: Store, tasks: asyncio.TaskGroup, ended: Callable[[Sequence[Run]], None]) -> None:
         self._store = store
         self._tasks = tasks
         self._ended = ended
-        self._lines: dict[tuple[str, str], Line] = {}
+        self._queues: dict[tuple[str, str], RunQueue] = {}
 
     async def skip(self, domain: str, run_id: str, rows: Sequence[Row]) -> frozenset[int]:
-        """See Store.skip; of a product that comes twice, the first row is looked at. Returns row numbers of the run, also
-        of other chunks. Raises StoreError."""
+        """See Store.skip. Of a product that comes twice, the first row is looked at. Returns row numbers of the run, also
+        those of other chunks. Raises StoreError."""
         key = (domain, run_id)
-        line = self._lines.setdefault(key, Line())
+        queue = self._queues.setdefault(key, RunQueue())
         waiting = Waiting(rows, asyncio.get_running_loop().create_future())
-        line.waiting.append(waiting)
-        if line.working < AT_ONCE:
-            self._tasks.create_task(self._work(key, line))
-            line.working += 1
+        queue.waiting.append(waiting)
+        if queue.workers < CONCURRENT_STATEMENTS:
+            self._tasks.create_task(self._work(key, queue))
+            queue.workers += 1
         return await waiting.skipped
 
-    async def _work(self, key: tuple[str, str], line: Line) -> None:
-        """Skip until nothing waits."""
+    async def _work(self, key: tuple[str, str], queue: RunQueue) -> None:
+        """Skip until no chunk waits."""
         taken: list[Waiting] = []
         try:
-            while line.waiting:
-                taken = line.take()
-                await self._together(key, taken)
+            while queue.waiting:
+                taken = queue.take()
+                await self._skip_together(key, taken)
         finally:
-            line.working -= 1
-            if not line.working:
-                self._lines.pop(key, None)
-                taken += line.waiting
+            queue.workers -= 1
+            if not queue.workers:
+                self._queues.pop(key, None)
+                taken += queue.waiting  # only where this task was cancelled: nothing else would end their wait
             for waiting in taken:
                 waiting.skipped.cancel()
 
-    async def _together(self, key: tuple[str, str], taken: Sequence[Waiting]) -> None:
+    async def _skip_together(self, key: tuple[str, str], taken: Sequence[Waiting]) -> None:
         first = {row.product: row for waiting in reversed(taken) for row in reversed(waiting.rows)}
         try:
             rows, ended = await self._store.skip(*key, list(first.values()))
-        except Exception as error:
+        except Exception as error:  # it belongs to the chunks, which wait for it; here it would end all writing
             if len(taken) > 1 and not isinstance(error, StoreError):
-                for waiting in taken:  # whoever is to blame shall not take the others down
-                    await self._together(key, [waiting])
+                for waiting in taken:  # one by one, so that the chunk with the cause of the error fails alone
+                    await self._skip_together(key, [waiting])
                 return
             for waiting in taken:
                 if not waiting.skipped.done():
@@ -98,7 +98,7 @@ class UnchangedBatcher:
 
 
 def fitting(sizes: Sequence[int], most: int = MAX_ROWS) -> int:
-    """How many of these chunks go together, at least one."""
+    """How many of these chunks go into one statement, at least one."""
     total = 0
     for count, size in enumerate(sizes):
         total += size

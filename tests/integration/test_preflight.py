@@ -1,4 +1,4 @@
-"""Images are looked at before they are written, over real HTTP, on a server that tries everything."""
+"""Images are looked at before they are written, over real HTTP, on a server that shows every kind of answer."""
 
 import asyncio
 from urllib.parse import quote
@@ -26,7 +26,7 @@ def impatient(monkeypatch):
 
 
 @pytest.fixture
-async def inspector(monkeypatch):
+async def probe(monkeypatch):
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.05)
     async with ImageProbe(SystemClock(), Allowed(["127.0.0.1"])) as ready:
         yield ready
@@ -71,8 +71,8 @@ CASES = [
 ]
 
 
-async def test_every_kind_of_image(server, inspector):
-    """Each gets its code; none takes long, whatever the server does."""
+async def test_every_kind_of_image(server, probe):
+    """Each gets its code, and none takes long, whatever the server does."""
     server.images |= {
         "page.html": b"<!-- x --><html><body>hello</body></html>",
         "real.webp": b"RIFF\0\0\0\0WEBPVP8 " + b"\0" * 100,
@@ -87,7 +87,7 @@ async def test_every_kind_of_image(server, inspector):
     }
 
     async def look(path: str):
-        finding = await inspector.look(f"{server.url}/{path}")
+        finding = await probe.look(f"{server.url}/{path}")
         return path, finding.code if finding is not None else None
 
     async with asyncio.timeout(30):
@@ -120,9 +120,9 @@ async def test_private_networks_are_never_asked(server, url):
     assert not server.asked
 
 
-async def test_a_name_that_changes_its_mind(server, monkeypatch):
-    """A name resolves to a public address when it is checked, and to a private one when it is used: it is checked where
-    it is used. A name with a private address among public ones is private."""
+async def test_dns_rebinding(server, monkeypatch):
+    """The address that a connection goes to is the one that is checked, however the name resolved before. A name with a
+    private address among public ones is private."""
     answers = iter([["127.0.0.1"], ["203.0.114.7", "127.0.0.1"]])
     resolved = []
 
@@ -154,54 +154,54 @@ async def test_allowed_hosts_are_asked_by_name(server):
     assert {finding.code, redirect.code} == {"image_private_address"}
 
 
-async def test_remembered_by_validators(server, inspector, monkeypatch):
-    """While the ETag stays, HEAD is enough; another one, or none, and the image is looked at again; fresh ones are not
-    asked for; those who ask at once ask once."""
+async def test_remembered_by_validators(server, probe, monkeypatch):
+    """While the ETag stays the same, HEAD is enough; with another or none the image is looked at again. Calls at the same
+    time share one look, and an image that was just looked at is not asked for."""
     monkeypatch.setattr(module, "FRESH_SECONDS", 0.0)
     server.etags["ok.png"] = '"1"'
     url = f"{server.url}/ok.png"
-    assert await asyncio.gather(*(inspector.look(url) for _ in range(20))) == [None] * 20
+    assert await asyncio.gather(*(probe.look(url) for _ in range(20))) == [None] * 20
     assert server.asked == {"HEAD /ok.png": 1, "GET /ok.png": 1}
-    assert await inspector.look(url) is None
+    assert await probe.look(url) is None
     assert server.asked == {"HEAD /ok.png": 2, "GET /ok.png": 1}
     server.etags["ok.png"] = '"2"'
     server.images["ok.png"] = png(3000, 1)
     for _ in range(2):
-        assert (await inspector.look(url)).code == "image_too_large_dimensions"
+        assert (await probe.look(url)).code == "image_too_large_dimensions"
     assert server.asked == {"HEAD /ok.png": 4, "GET /ok.png": 2}
     for _ in range(2):
-        assert await inspector.look(f"{server.url}/ok.jpg") is None
+        assert await probe.look(f"{server.url}/ok.jpg") is None
     assert server.asked["GET /ok.jpg"] == 2
     monkeypatch.setattr(module, "FRESH_SECONDS", 60.0)
-    assert await inspector.look(f"{server.url}/ok.jpg") is None
+    assert await probe.look(f"{server.url}/ok.jpg") is None
     assert server.asked["GET /ok.jpg"] == 2
 
 
-async def test_politeness(server, inspector):
+async def test_politeness(server, probe):
     """A few requests at once, and a pause where the server asks for one; a server without HEAD is asked by GET."""
     server.slow, server.refuse_head = 0.02, True
     server.images |= {f"{n}.png": png() for n in range(60)}
-    assert await asyncio.gather(*(inspector.look(f"{server.url}/{n}.png") for n in range(60))) == [None] * 60
+    assert await asyncio.gather(*(probe.look(f"{server.url}/{n}.png") for n in range(60))) == [None] * 60
     assert server.most == module.PER_HOST
     server.slow, server.refuse_head = 0.0, False
     started = asyncio.get_running_loop().time()
-    assert await inspector.look(f"{server.url}/flaky/") is None
+    assert await probe.look(f"{server.url}/flaky/") is None
     assert asyncio.get_running_loop().time() - started >= 0.9
 
 
-async def test_servers_that_hang(server, impatient, inspector):
+async def test_servers_that_hang(server, impatient, probe):
     """Bytes that come one by one, and no answer to HEAD: neither takes longer than it may."""
     async with asyncio.timeout(20):
-        assert (await inspector.look(f"{server.url}/drip/")).code == "image_unreachable"
-        assert await inspector.look(f"{server.url}/headhang/") is None
+        assert (await probe.look(f"{server.url}/drip/")).code == "image_unreachable"
+        assert await probe.look(f"{server.url}/headhang/") is None
 
 
-async def test_a_host_that_is_away_is_not_asked_for_every_image(server, impatient, inspector):
-    """Where nobody listens, or nobody answers, the many images of a host do not each wait for it."""
+async def test_an_unreachable_host_is_not_asked_for_every_image(server, impatient, probe):
+    """If a host refuses connections or does not answer, its many images do not each wait for it."""
     async with asyncio.timeout(20):
-        looks = [inspector.look(f"http://127.0.0.1:1/{n}.png") for n in range(200)]
+        looks = [probe.look(f"http://127.0.0.1:1/{n}.png") for n in range(200)]
         assert {finding.code for finding in await asyncio.gather(*looks)} == {"image_unreachable"}
-        looks = [inspector.look(f"{server.url}/hang/{n}") for n in range(200)]
+        looks = [probe.look(f"{server.url}/hang/{n}") for n in range(200)]
         assert {finding.code for finding in await asyncio.gather(*looks)} == {"image_unreachable"}
     assert server.asked.total() < 60
 
@@ -253,8 +253,8 @@ async def test_block_and_warn(tmp_path, server):
     assert [row["tries"] for row in found["rows"] if row["state"] == "failed"] == [[]]
 
 
-async def test_rows_that_there_was_no_time_for(tmp_path, server, monkeypatch):
-    """They come again, no attempt is burnt, and the run ends as if there had been time at once."""
+async def test_rows_without_time_for_preflight(tmp_path, server, monkeypatch):
+    """They come again without losing an attempt, and the run ends as if there had been time at once."""
     monkeypatch.setattr(module, "START_SECONDS", 0.0)
     rows = [{"sku": f"SKU-{n}", "images": [f"{server.url}/ok.png?{n}"]} for n in range(5)]
     async with pipeline(tmp_path, IMAGEFLOW_PREFLIGHT_ALLOW_PRIVATE="true") as here, asyncio.TaskGroup() as group:

@@ -1,4 +1,4 @@
-"""Rows of several chunks in one statement: who goes with whom, and who hears of what."""
+"""Rows of several chunks in one statement: which chunks go together, and which result reaches them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from imageflow.errors import StoreError
 from imageflow.model.row import Row
 from imageflow.model.run import Run
 from imageflow.store import Skipped
-from imageflow.write.unchanged_batcher import AT_ONCE, MAX_ROWS, UnchangedBatcher, fitting
+from imageflow.write.unchanged_batcher import CONCURRENT_STATEMENTS, MAX_ROWS, UnchangedBatcher, fitting
 
 DOMAIN = "https://omnitron.example"
 
 
 class SlowStore:
-    """Skips every row, when it is let; `errors` by product."""
+    """Skips every row, one call for each permit of `may`; `errors` by product."""
 
     def __init__(self) -> None:
         self.calls: list[list[int]] = []
@@ -36,20 +36,20 @@ class SlowStore:
 
 
 class Bench:
-    """A skipper over a slow store."""
+    """A batcher over a slow store."""
 
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self.store = SlowStore()
         self.ended: list[Any] = []
         self.tasks = tasks
-        self.skipper = UnchangedBatcher(self.store, tasks, self._end)  # type: ignore[arg-type]
+        self.batcher = UnchangedBatcher(self.store, tasks, self._end)  # type: ignore[arg-type]
 
     def _end(self, runs: Sequence[Run]) -> None:
         self.ended += runs
 
     def chunk(self, *rows: int, run_id: str = "r", product: str | None = None) -> asyncio.Task[frozenset[int]]:
         made = [Row(row, row, product or f"p{row}", ()) for row in rows]
-        return asyncio.create_task(self.skipper.skip(DOMAIN, run_id, made))
+        return asyncio.create_task(self.batcher.skip(DOMAIN, run_id, made))
 
     async def chunks(self, count: int) -> list[asyncio.Task[frozenset[int]]]:
         """Chunks of one row, one after the other."""
@@ -74,27 +74,29 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_nobody_waits_for_company(bench: Bench) -> None:
-    """While statements may begin each chunk goes at once; what comes later goes together; another run goes by itself."""
-    chunks = await bench.chunks(AT_ONCE + 3)
+async def test_no_chunk_waits_for_others(bench: Bench) -> None:
+    """While statements may begin, each chunk goes at once; later ones go together; another run has its own statements."""
+    chunks = await bench.chunks(CONCURRENT_STATEMENTS + 3)
     other = bench.chunk(99, run_id="other")
     await settle()
-    assert bench.store.calls == [*([number] for number in range(AT_ONCE)), [99]]
-    for _ in range(AT_ONCE + 2):
+    assert bench.store.calls == [*([number] for number in range(CONCURRENT_STATEMENTS)), [99]]
+    for _ in range(CONCURRENT_STATEMENTS + 2):
         bench.store.may.release()
     found = await asyncio.gather(*chunks, other)
-    assert bench.store.calls[AT_ONCE + 1 :] == [[AT_ONCE, AT_ONCE + 1, AT_ONCE + 2]]
+    assert bench.store.calls[CONCURRENT_STATEMENTS + 1 :] == [
+        [CONCURRENT_STATEMENTS, CONCURRENT_STATEMENTS + 1, CONCURRENT_STATEMENTS + 2]
+    ]
     assert all(number in rows for number, rows in enumerate(found[:-1]))
-    assert bench.ended == ["ended"] * (AT_ONCE + 2)
+    assert bench.ended == ["ended"] * (CONCURRENT_STATEMENTS + 2)
 
 
 async def test_nothing_is_left_behind(bench: Bench) -> None:
-    """A run that is through takes no room, and may come again."""
+    """A run without waiting chunks takes no memory, and may come again."""
     bench.store.may = asyncio.Semaphore(1000)
     for number in range(5):
         assert await bench.chunk(number) == {number}
         await settle()
-        assert not bench.skipper._lines
+        assert not bench.batcher._queues
 
 
 async def test_the_first_of_a_product_is_looked_at(bench: Bench) -> None:
@@ -104,31 +106,35 @@ async def test_the_first_of_a_product_is_looked_at(bench: Bench) -> None:
     assert bench.store.calls == [[1]]
 
 
-async def test_all_hear_that_the_database_is_away(bench: Bench) -> None:
+async def test_a_store_error_reaches_all_chunks(bench: Bench) -> None:
     """StoreError reaches every chunk of the statement; afterwards it works again."""
     bench.store.errors["p3"] = StoreError("away")
-    chunks = await bench.chunks(AT_ONCE + 3)
+    chunks = await bench.chunks(CONCURRENT_STATEMENTS + 3)
     found = await asyncio.wait_for(_outcomes(bench, chunks), 5)
-    assert [type(one) for one in found] == [frozenset] * AT_ONCE + [StoreError] * 3
+    assert [type(one) for one in found] == [frozenset] * CONCURRENT_STATEMENTS + [StoreError] * 3
     assert await bench.chunk(7) == {7}
 
 
-async def test_who_is_to_blame_stays_alone(bench: Bench) -> None:
-    """An error nobody foresaw reaches the chunk that causes it, and no other."""
+async def test_the_chunk_with_the_cause_fails_alone(bench: Bench) -> None:
+    """An unexpected error reaches the chunk that causes it, and no other."""
     bench.store.errors["p3"] = ValueError("p3")
-    chunks = await bench.chunks(AT_ONCE + 3)
+    chunks = await bench.chunks(CONCURRENT_STATEMENTS + 3)
     found = await asyncio.wait_for(_outcomes(bench, chunks), 5)
-    assert [type(one) for one in found] == [ValueError if number == 3 else frozenset for number in range(AT_ONCE + 3)]
+    assert [type(one) for one in found] == [
+        ValueError if number == 3 else frozenset for number in range(CONCURRENT_STATEMENTS + 3)
+    ]
 
 
-async def test_who_goes_away_holds_nobody_up(bench: Bench) -> None:
-    """A chunk that is cancelled while it waits does not harm those it went with."""
-    chunks = await bench.chunks(AT_ONCE + 3)
+async def test_a_cancelled_chunk_does_not_harm_others(bench: Bench) -> None:
+    """The chunks of the same statement get their results."""
+    chunks = await bench.chunks(CONCURRENT_STATEMENTS + 3)
     await settle()
     chunks[0].cancel()
-    chunks[AT_ONCE].cancel()
+    chunks[CONCURRENT_STATEMENTS].cancel()
     found = await asyncio.wait_for(_outcomes(bench, chunks), 5)
-    assert [type(one) is frozenset for one in found] == [number not in (0, AT_ONCE) for number in range(AT_ONCE + 3)]
+    assert [type(one) is frozenset for one in found] == [
+        number not in (0, CONCURRENT_STATEMENTS) for number in range(CONCURRENT_STATEMENTS + 3)
+    ]
 
 
 async def _outcomes(bench: Bench, chunks: Sequence[asyncio.Task[frozenset[int]]]) -> list[Any]:
@@ -144,5 +150,5 @@ async def _outcomes(bench: Bench, chunks: Sequence[asyncio.Task[frozenset[int]]]
     [([1], 1), ([MAX_ROWS * 2, 1], 1), ([MAX_ROWS // 2] * 3, 2), ([100] * 16, MAX_ROWS // 100), ([], 0)],
 )
 def test_how_many_go_together(sizes: list[int], together: int) -> None:
-    """Up to the limit; one that is larger goes alone."""
+    """Up to the limit; a larger chunk goes alone."""
     assert fitting(sizes) == together
