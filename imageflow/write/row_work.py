@@ -137,7 +137,7 @@ class Again(NamedTuple):
 
 def targeted(row: Row, skus: Iterable[str], at: float) -> RowWork:
     """A row that is to be written to these SKUs."""
-    if work_skus := tuple(Sku(sku) for sku in skus):
+    if work_skus := tuple([Sku(sku) for sku in skus]):
         return RowWork(row, digest_of(row), at, work_skus)
     return untargeted(row, Refused(f"no product with base code {row.product!r} is on Omnitron"), at)
 
@@ -169,7 +169,7 @@ def decided(works: Iterable[RowWork], claims: Iterable[Claim], *, skip_unchanged
 
 
 def _decided(work: RowWork, claims: Mapping[str, Claim], taken: set[str], skip_unchanged: bool) -> RowWork:
-    skus = tuple(_decided_sku(work, claims[sku.product], taken, skip_unchanged) for sku in work.skus)
+    skus = tuple([_decided_sku(work, claims[sku.product], taken, skip_unchanged) for sku in work.skus])
     decision = combine([sku.decision for sku in skus])
     if decision != "busy":
         taken.update(sku.product for sku in skus)
@@ -216,9 +216,10 @@ def unsent(work: RowWork, answer: Refused | Unavailable) -> RowWork:
 def answered(work: RowWork, sku: Sku, outcome: Outcome) -> RowWork:
     """The request for one of its SKUs has ended. The row stays `sending` while another SKU is to be sent."""
     done = Sku(sku.product, sku.claim, sku.decision, outcome)
-    skus = tuple(done if one is sku else one for one in work.skus)
+    skus = tuple([done if one is sku else one for one in work.skus])
     answer = outcome if work.answer is None or not isinstance(outcome, Written) else work.answer
-    return msgspec.structs.replace(work, skus=skus, state=_after(outcome, skus), answer=answer)
+    state = _after(outcome, skus)
+    return RowWork(work.row, work.digest, work.at, skus, state, answer, work.images, work.begun)
 
 
 def _after(outcome: Outcome, skus: Sequence[Sku]) -> State:
