@@ -1,4 +1,4 @@
-"""The one place that asks what time it is."""
+"""The clock: the only module that reads the time."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from imageflow.errors import SecretError
 MAX_SECRET_BYTES = 64 * 1024
 OWN_PREFIX = "IMAGEFLOW_"
 DATA_DIR = "imageflow-data"
-"""Where the embedded default's files are, unless a setting says otherwise."""
+"""The folder of the embedded queue and database, unless IMAGEFLOW_DATA_DIR is set."""
 KEY_FILE = "secret.key"
 KERNELS = ("/proc/", "/sys/", "/dev/")
 
@@ -46,7 +46,7 @@ class Secret:
 
 
 class SecretRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a secret is to be found: exactly one of `env` (a variable's name) and `file` (a path)."""
+    """Where a secret is: exactly one of `env` (a variable's name) and `file` (a path)."""
 
     env: str | None = None
     file: str | None = None
@@ -62,8 +62,8 @@ class SecretRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def resolve(ref: SecretRef | str, environ: Mapping[str, str] | None = None) -> Secret:
     """The value that a flow names by `ref`; a plain string stands for itself.
 
-    Raises SecretError that names the variable or file, never its content. What ImageFlow itself lives by is no secret of a
-    flow: whoever may save flows could have it sent to a server of their own.
+    Raises SecretError that names the variable or file, never its content. ImageFlow's own
+    secrets are refused: otherwise a person who may save flows could have them sent to a server of their own.
     """
     if isinstance(ref, str):
         return Secret(ref)
@@ -82,7 +82,7 @@ def resolve(ref: SecretRef | str, environ: Mapping[str, str] | None = None) -> S
 
 
 def from_file(path: Path) -> Secret:
-    """What a file holds, without one newline at its end. Raises SecretError."""
+    """The content of a file, without one newline at its end. Raises SecretError."""
     try:
         data = path.read_bytes()[: MAX_SECRET_BYTES + 1]
         text = data.decode()
@@ -95,7 +95,7 @@ def from_file(path: Path) -> Secret:
 
 
 def _is_own(file: str, environ: Mapping[str, str]) -> bool:
-    """Whether that is, under whatever name, a file that a setting names, the key of the data directory, or the kernel's."""
+    """Whether `file` leads, by any path, to a file that a setting names, to the data directory's key, or to the kernel."""
     path = os.path.realpath(file)
     own = [value for name, value in environ.items() if name.startswith(OWN_PREFIX) and name.endswith("_FILE")]
     own.append(str(Path(environ.get(f"{OWN_PREFIX}DATA_DIR") or DATA_DIR) / KEY_FILE))

@@ -18,28 +18,27 @@ from imageflow.secret import Secret
 
 PREFIX = secret.OWN_PREFIX
 LOG_FORMATS = ("text", "json")
-JAILS = ("strict", "best-effort")
+JAIL_MODES = ("strict", "best-effort")
 
 FROM_FILES = ("BROKER_URL", "STORE_URL", "SECRET_KEY")
-"""These hold secrets: NAME_FILE names a file that holds the value, as Docker and Kubernetes hand them over."""
+"""Settings that hold secrets. NAME_FILE names a file with the value, as Docker and Kubernetes mount secrets."""
 
 DOCS = {
-    "BROKER_URL": "where messages wait: sqlite:///PATH or amqp://USER:PASSWORD@HOST/VHOST (default: a file in DATA_DIR)",
-    "STORE_URL": "where runs and rows are kept: sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE "
-    "(default: a file in DATA_DIR)",
-    "DATA_DIR": "folder of the embedded default's files (default: ./imageflow-data)",
-    "SECRET_KEY": "key that access tokens are bound to; the same for every gateway (default: one made in DATA_DIR)",
-    "LOG_FORMAT": "text or json, on stderr (default: text)",
-    "METRICS_PORT": "port on which a service shows /metrics, /health and /ready (default: none; the gateway has its own)",
-    "RETENTION_DAYS": "days that runs, rows and pages are kept; rows with an open error stay longer; 0 keeps everything "
-    "(default: 30)",
-    "PREFLIGHT_ALLOW_PRIVATE": "hosts of images that preflight may ask though they are in a private network: HOST,HOST,… "
-    "or true for all (default: none)",
-    "JAIL": "strict or best-effort: where the system has no seccomp, strict runs no script, best-effort holds them against "
-    "mistakes, not malice (default: strict)",
-    "STOP_SECONDS": "how long a service may take to finish what is in hand when it is asked to stop (default: 30)",
-    **{f"{name}_FILE": f"a file that holds {name}, instead of {name} itself" for name in FROM_FILES},
+    "BROKER_URL": "the message queue: sqlite:///PATH or amqp://USER:PASSWORD@HOST/VHOST (default: a file in DATA_DIR)",
+    "STORE_URL": "the database: sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE (default: a file in DATA_DIR)",
+    "DATA_DIR": "folder of the default queue and database files (default: ./imageflow-data)",
+    "SECRET_KEY": "key of access tokens and webhook signatures; the same for all services (default: generated in DATA_DIR)",
+    "LOG_FORMAT": "text or json; logs go to stderr (default: text)",
+    "METRICS_PORT": "port of a service's /metrics, /health and /ready (default: none; the gateway serves them on its own)",
+    "RETENTION_DAYS": "days to keep runs, rows and pages; rows with an open error stay longer; 0 keeps all (default: 30)",
+    "PREFLIGHT_ALLOW_PRIVATE": "image hosts in private networks that preflight may ask: HOST,HOST,… or true for all "
+    "(default: none)",
+    "JAIL": "strict or best-effort; without seccomp, strict runs no scripts, best-effort runs them less isolated "
+    "(default: strict)",
+    "STOP_SECONDS": "seconds that a service may take to finish its work when it is stopped (default: 30)",
+    **{f"{name}_FILE": f"file that holds {name}; set it instead of {name}" for name in FROM_FILES},
 }
+"""Every setting with its text in `imageflow --help`."""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -63,8 +62,7 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 def load(environ: Mapping[str, str]) -> Settings:
-    """Settings from `environ`. Raises SettingsError naming the variable that is unknown or ill-typed, or whose file
-    cannot be read."""
+    """Settings from `environ`. Raises SettingsError that names a variable which is unknown or wrong."""
     given = {name.removeprefix(PREFIX): value for name, value in environ.items() if name.startswith(PREFIX)}
     for name in given:
         if name not in DOCS:
@@ -85,13 +83,14 @@ def load(environ: Mapping[str, str]) -> Settings:
         stop_seconds=_seconds(given),
         retention_days=_days(given),
         preflight_allow_private=_hosts(given, "PREFLIGHT_ALLOW_PRIVATE"),
-        jail=cast(Literal["strict", "best-effort"], _choice(given, "JAIL", JAILS)),
+        jail=cast(Literal["strict", "best-effort"], _choice(given, "JAIL", JAIL_MODES)),
     )
 
 
 def secret_key(settings: Settings) -> bytes:
-    """The key that tokens are bound to: the setting, or one generated once in the data directory (mode 0600). Raises
-    SettingsError where none is set and none can be made.
+    """The setting SECRET_KEY, or a key generated once in the data directory (mode 0600).
+
+    Raises SettingsError if none is set and none can be generated.
     """
     if settings.secret_key is not None:
         return settings.secret_key.reveal().encode()
@@ -121,7 +120,7 @@ def _private(path: str, flags: int) -> int:
 
 
 def _content(given: Mapping[str, str], name: str, path: Path) -> str:
-    """What the file at `path` says that the setting `name` is."""
+    """The value of the setting `name`, from the file at `path`."""
     if given.get(name):
         raise SettingsError(f"{PREFIX}{name} and {PREFIX}{name}_FILE are both set: set one")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,30 @@ def test_own_files_are_no_secrets_of_a_flow(tmp_path: Path) -> None:
         with pytest.raises(SecretError, match="cannot be a flow's secret"):
             resolve(SecretRef(file=file), environ)
     assert resolve(SecretRef(file=str(tmp_path / "data" / "password")), environ).reveal() == "topsecret"
+
+
+def test_secrets_compare_by_value() -> None:
+    """Equal secrets are one key of a dict, and never equal to their text."""
+    assert {Secret("a"): 1}[Secret("a")] == 1
+    assert Secret("a") != Secret("b")
+    assert Secret("a") != "a"
+
+
+def test_a_secret_is_not_pickled() -> None:
+    """It would leave the process as plain text."""
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        pickle.dumps(Secret("topsecret"))
+
+
+@pytest.mark.parametrize("given", [{}, {"env": "A", "file": "b"}])
+def test_a_reference_names_one_place(given: dict[str, str]) -> None:
+    """A variable or a file, never both."""
+    with pytest.raises(ValueError, match="exactly one"):
+        SecretRef(**given)
+
+
+def test_a_variable_that_is_not_set() -> None:
+    """An empty variable is none."""
+    for environ in ({}, {"PASSWORD": ""}):
+        with pytest.raises(SecretError, match="environment variable PASSWORD is not set"):
+            resolve(SecretRef(env="PASSWORD"), environ)

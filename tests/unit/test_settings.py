@@ -127,3 +127,45 @@ def test_one_secret_key(tmp_path: Path):
     assert len(found[0]) > 30
     (path,) = (tmp_path / "data").iterdir()
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(("text", "port"), [("", None), ("9100", 9100), ("65535", 65535)])
+def test_metrics_port(text, port):
+    """No port unless one is set."""
+    assert settings.load({"IMAGEFLOW_METRICS_PORT": text}).metrics_port == port
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *[("METRICS_PORT", text) for text in ("0", "65536", "-1", "http", "²")],
+        *[("STOP_SECONDS", text) for text in ("0", "-1", "soon", "nan", "86400", "inf")],
+        *[("LOG_FORMAT", text) for text in ("xml", "JSON")],
+        ("BROKER_URL", "http://x"),
+    ],
+)
+def test_wrong_values_are_named(name, text):
+    """A value that makes no sense stops the process with the variable's name."""
+    with pytest.raises(SettingsError, match=f"IMAGEFLOW_{name}: must "):
+        settings.load({f"IMAGEFLOW_{name}": text})
+
+
+def test_defaults(tmp_path):
+    """Without any variable everything is in one folder of files."""
+    found = settings.load({"IMAGEFLOW_DATA_DIR": str(tmp_path)})
+    assert found.embedded
+    assert found.broker_url.reveal() == f"sqlite:///{tmp_path}/broker.db"
+    assert (found.log_format, found.stop_seconds, found.secret_key) == ("text", 30.0, None)
+
+
+def test_a_key_that_is_set():
+    """The setting is the key; no file is made."""
+    found = settings.load({"IMAGEFLOW_SECRET_KEY": "word", "IMAGEFLOW_DATA_DIR": "/nowhere"})
+    assert settings.secret_key(found) == b"word"
+
+
+def test_every_setting_has_its_help():
+    """`imageflow --help` shows each setting; short enough to be read."""
+    fields = {field.upper() for field in settings.Settings.__struct_fields__}
+    assert fields == {name for name in settings.DOCS if not name.endswith("_FILE")}
+    assert all(len(text) <= 160 for text in settings.DOCS.values())

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageflow.model.flow import Definition, FetchMissing, decode_custom
+from imageflow.errors import BrokerError, ReadError, SecretError, TransportError
+from imageflow.model.flow import Definition, FetchMissing, Flow, decode_custom
 from imageflow.model.row import RowLog
 from imageflow.model.run import Counts, Run, Trigger
 from imageflow.schedule import missing
@@ -153,3 +154,74 @@ def test_rows_without_a_name_may_be_anybody():
 def test_a_failed_read_tells_nothing():
     """Of a run whose read failed nothing is said about the ERP."""
     assert missing.told_apart(run("A", status="failed", error="500"), [], missing.names_of([without("A")])) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "minutes", "gives_up"),
+    [
+        (TransportError("away"), 0, False),
+        (TransportError("away"), 4.9, False),
+        (TransportError("away"), 5, True),
+        (TimeoutError(), 1, False),
+        (BrokerError("away"), 1, False),
+        (TransportError("no URL", kind="refused"), 0, True),
+        (ReadError("another shape"), 0, True),
+        (SecretError("not set"), 0, True),
+        (ValueError("a bug"), 0, True),
+    ],
+)
+def test_when_a_round_is_given_up(error: Exception, minutes: float, gives_up: bool):
+    """What may pass is tried again for five minutes; what may not becomes a failed run at once."""
+    assert missing.gives_up(error, timedelta(minutes=minutes)) is gives_up
+
+
+def flow(**settings) -> Flow:
+    return Flow("winter", 3, definition(**settings), {})
+
+
+def test_rounds_are_wanted_where_they_are_enabled():
+    """Of an enabled inbound flow that enables them."""
+    assert missing.wanted(definition())
+    assert not missing.wanted(definition(enabled=False))
+    assert not missing.wanted(msgspec.structs.replace(definition(), enabled=False))
+    assert not missing.wanted(msgspec.structs.replace(definition(), direction="outbound"))
+
+
+def test_one_run_a_batch():
+    """Runs begin in the order of their batches; what is to be said is said on the first."""
+    asked = missing.Asked((("A", "B"), ("C",)), 0, ("w",))
+    runs = missing.runs_for(flow(), asked, "tick", NOW)
+    assert [one.trigger for one in runs] == [
+        Trigger("fetch_missing", "tick", ("A", "B")),
+        Trigger("fetch_missing", "tick", ("C",)),
+    ]
+    assert [one.warnings for one in runs] == [("w",), ()]
+    assert runs[0].created_at < runs[1].created_at
+    assert {one.version for one in runs} == {3}
+
+
+def test_a_failed_round_is_a_run_that_has_ended():
+    """People see it among the runs, with where it failed."""
+    failed = missing.failed_run(flow(), "tick", NOW, "login", "refused")
+    assert failed.ended
+    assert failed.read_complete
+    assert (failed.error, failed.error_stage, failed.finished_at) == ("refused", "login", NOW)
+
+
+def test_whether_a_list_has_images():
+    """An empty list has none."""
+    assert not missing.has_images({"results": []})
+    assert missing.has_images({"results": [{"pk": 1}]})
+
+
+def test_many_names_are_cut():
+    """The first few stand for all."""
+    assert missing.shown("ABCDEFG") == "A, B, C, D, E, … (2 more)"
+
+
+@pytest.mark.parametrize(
+    ("value", "identifier"), [(7.0, "7"), (7.5, None), (True, None), ("x" * 201, None), (" a ", "a")]
+)
+def test_identifiers(value: object, identifier: str | None):
+    """Whole numbers and short texts can be asked for."""
+    assert missing.product({"pk": 1, "code": value}, "code").identifier == identifier

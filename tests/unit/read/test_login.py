@@ -1,0 +1,167 @@
+"""Logins at ERPs: what a request carries, what a login sends, what counts as a token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from imageflow.clock import SystemClock
+from imageflow.errors import LoginError, SecretError
+from imageflow.http.client import Answer
+from imageflow.read.login import ErpLogins, Login, filled, token_in
+
+from .flows import flow
+
+ENVIRON = {"ERP_USER": "ada", "ERP_PASSWORD": "hush", "BROKEN": "a\nb"}
+PASSWORD = {"env": "ERP_PASSWORD"}
+TOKEN_LOGIN = {"type": "token", "url": "https://erp.example.com/login", "body": {"password": PASSWORD}}
+
+
+class Erp:
+    """Answers logins, and keeps what they carried."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+        self.asked: list[dict[str, Any]] = []
+
+    async def request(self, method: str, url: str, **sent: Any) -> Answer:
+        self.asked.append({"method": method, "url": url, **sent})
+        return self.answers.pop(0)
+
+
+def answer(document: Any, status: int = 200) -> Answer:
+    return Answer(status, {}, msgspec.json.encode(document))
+
+
+def logins(*answers: Answer) -> tuple[ErpLogins, Erp]:
+    erp: Any = Erp(*answers)
+    return ErpLogins(erp, ENVIRON, SystemClock()), erp
+
+
+def erp(login: Any, **fields: Any) -> Any:
+    return flow(login=login, **fields).erp
+
+
+async def test_no_login():
+    """A flow without a login sends no header."""
+    assert await logins()[0].login(erp(None)) == Login()
+
+
+@pytest.mark.parametrize(("username", "secrets"), [("ada", 2), ({"env": "ERP_USER"}, 3)])
+async def test_basic(username: Any, secrets: int):
+    """HTTP basic: the password and its encoded form are secrets, and so is a user name that comes from one."""
+    login = await logins()[0].login(erp({"type": "basic", "username": username, "password": PASSWORD}))
+    assert login.headers == {"Authorization": "Basic YWRhOmh1c2g="}
+    assert (len(login.secrets), "hush" in login.secrets) == (secrets, True)
+
+
+async def test_header():
+    """A header with a secret value."""
+    login = await logins()[0].login(erp({"type": "header", "name": "X-Key", "value": PASSWORD}))
+    assert login == Login({"X-Key": "hush"}, ("hush",))
+
+
+async def test_a_secret_with_line_breaks_is_not_sent():
+    """It would smuggle in another header; the error names where the secret is, not what it is."""
+    with pytest.raises(LoginError, match="environment variable BROKEN holds line breaks"):
+        await logins()[0].login(erp({"type": "header", "name": "X-Key", "value": {"env": "BROKEN"}}))
+
+
+async def test_a_secret_that_is_not_set():
+    """The variable is named."""
+    with pytest.raises(SecretError, match="NOWHERE"):
+        await logins()[0].login(erp({"type": "header", "name": "X-Key", "value": {"env": "NOWHERE"}}))
+
+
+async def test_flows_that_log_in_alike_share_a_token():
+    """One login serves both; the token is sent in the flow's own template."""
+    made, server = logins(answer({"token": "t1"}))
+    one = await made.login(erp(TOKEN_LOGIN))
+    other = await made.login(erp({**TOKEN_LOGIN, "header": "X-Token", "template": "Token {token}"}))
+    assert (one.headers, other.headers) == ({"Authorization": "t1"}, {"X-Token": "Token t1"})
+    assert len(server.asked) == 1
+    assert msgspec.json.decode(server.asked[0]["body"]) == {"password": "hush"}
+
+
+async def test_extra_headers_go_to_the_erps_own_login_only():
+    """They may be secrets of the ERP; an old token never goes along."""
+    headers = {"X-Company": "12", "authorization": "old"}
+    made, server = logins(answer({"token": "t1"}), answer({"token": "t2"}))
+    await made.login(erp(TOKEN_LOGIN, extra_headers=headers))
+    await made.login(erp({**TOKEN_LOGIN, "url": "https://login.example.com/"}, extra_headers=headers))
+    own, foreign = (asked["headers"] for asked in server.asked)
+    assert "authorization" not in {name.lower() for name in own}
+    assert own.get("X-Company") == "12"
+    assert "X-Company" not in foreign
+
+
+async def test_renewing():
+    """After a 401 a token login is made anew; other logins would only be the same again."""
+    made, server = logins(answer({"token": "t1"}), answer({"token": "t2"}))
+    token, header = erp(TOKEN_LOGIN), erp({"type": "header", "name": "X-Key", "value": PASSWORD})
+    first = await made.login(token)
+    assert made.renew(token, first)
+    assert (await made.login(token)).headers == {"Authorization": "t2"}
+    assert len(server.asked) == 2
+    assert not made.renew(header, await made.login(header))
+    assert not made.renew(header, first)
+
+
+def test_bodies_are_filled_with_secrets():
+    """References to secrets at any depth are replaced; other objects and lists stay as they are."""
+    body = {"a": PASSWORD, "b": {"c": [PASSWORD, 1]}, "d": {"env": 5}, "e": {"env": "ERP_USER", "file": None}}
+    filled_body, secrets = filled(body, ENVIRON)
+    assert filled_body == {**body, "a": "hush", "b": {"c": ["hush", 1]}}
+    assert secrets == ("hush", "hush")
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "token"),
+    [
+        (b'{"token": "t"}', "token", "t"),
+        (b'{"data": {"token": " t\\n"}}', "data.token", "t"),
+        (b'{"token": 17}', "token", "17"),
+        (b'"t"', "", "t"),
+        (b" plain \n", "", "plain"),
+    ],
+)
+def test_tokens(body: bytes, path: str, token: str):
+    """A text or a number at token_path, or the whole answer."""
+    assert token_in(Answer(200, {}, body), path, (), "https://erp", None) == token
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"token": null}', "it has null"),
+        (b'{"token": true}', "it has a boolean"),
+        (b'{"token": " "}', "it has a text"),
+        (b'{"token": "<html>"}', "it has a text"),
+        (b'{"other": "hush"}', "it is an object with the fields other"),
+        (b'"\xff"', "it is a text"),
+        (b"[" * 5000, "it is a text"),
+    ],
+)
+def test_what_is_no_token(body: bytes, said: str):
+    """The error says what came instead, without its content."""
+    with pytest.raises(LoginError, match="no token at token_path 'token'") as caught:
+        token_in(Answer(200, {}, body), "token", ("hush",), "https://erp", None)
+    assert said in str(caught.value)
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("status", "transient"), [(401, False), (403, False), (429, True), (503, True)])
+def test_a_refused_login(status: int, transient: bool):
+    """It says the status and what the ERP said, without the secret; trying again may help where the status says so."""
+    with pytest.raises(LoginError, match=str(status)) as caught:
+        token_in(Answer(status, {}, b"bad password hush"), "token", ("hush",), "https://erp", 7.0)
+    assert "hush" not in str(caught.value)
+    assert (caught.value.transient, caught.value.retry_after) == (transient, 7.0)
+
+
+def test_a_token_with_line_breaks():
+    """It cannot be sent in a header."""
+    with pytest.raises(LoginError, match="the ERP's token holds line breaks"):
+        token_in(answer({"token": "a\nb"}), "token", (), "https://erp", None)
