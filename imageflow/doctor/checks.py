@@ -16,6 +16,7 @@ import msgspec
 
 from imageflow.doctor.facts import Database, Embedded, Facts, FlowFacts, Queue, Rabbit
 from imageflow.model import messages
+from imageflow.store.checkup import Checkup
 
 Level = Literal["wrong", "warning", "unseen", "ok"]
 
@@ -125,7 +126,23 @@ def _version(rabbit: Rabbit) -> Iterator[Finding]:
 
 
 def _server(rabbit: Rabbit) -> Iterator[Finding]:
-    vhost = shlex.quote(rabbit.vhost)
+    yield from _faults(rabbit)
+    for name, value in rabbit.limits.items():
+        text = f"the virtual host {rabbit.vhost} has a limit: {name} {value}"
+        yield Finding("warning", "broker", text, f"rabbitmqctl clear_vhost_limits -p {shlex.quote(rabbit.vhost)}")
+    if rabbit.skew is not None:
+        yield from _skew("RabbitMQ", rabbit.skew, DATE_SECONDS)
+    if rabbit.unseen is not None:
+        text = rabbit.unseen
+        if rabbit.skew is None:
+            text = f"alarms, policies, limits and RabbitMQ's clock: {text}"
+        yield Finding("unseen", "broker", text, _management_command(rabbit))
+    if rabbit.skew is not None and not rabbit.alarms:
+        yield Finding("ok", "broker", "no alarms")
+
+
+def _faults(rabbit: Rabbit) -> Iterator[Finding]:
+    """What is wrong with the server as a whole."""
     if rabbit.blocked:
         yield Finding(
             "wrong", "broker", "RabbitMQ takes no messages: it is short of memory or disk", _alarm_command("")
@@ -138,18 +155,6 @@ def _server(rabbit: Rabbit) -> Iterator[Finding]:
     for feature in rabbit.features_off:
         text = f"the feature flag {feature} is off: dead-lettered messages may be lost"
         yield Finding("wrong", "broker", text, f"rabbitmqctl enable_feature_flag {feature}")
-    for name, value in rabbit.limits.items():
-        text = f"the virtual host {rabbit.vhost} has a limit: {name} {value}"
-        yield Finding("warning", "broker", text, f"rabbitmqctl clear_vhost_limits -p {vhost}")
-    if rabbit.skew is not None:
-        yield from _skew("RabbitMQ", rabbit.skew, DATE_SECONDS)
-    if rabbit.unseen is not None:
-        text = rabbit.unseen
-        if rabbit.skew is None:
-            text = f"alarms, policies, limits and RabbitMQ's clock: {text}"
-        yield Finding("unseen", "broker", text, _management_command(rabbit))
-    if rabbit.skew is not None and not rabbit.alarms:
-        yield Finding("ok", "broker", "no alarms")
 
 
 def _alarm_command(alarm: str) -> str:
@@ -264,27 +269,32 @@ def _database(database: Database) -> Iterator[Finding]:
         mend = "echo $IMAGEFLOW_STORE_URL  # is it the right one, and does the server run?"
         yield Finding("wrong", "database", f"{database.where} cannot be used: {database.error}", mend)
         return
-    version = ".".join(map(str, seen.version))
-    if seen.product == "PostgreSQL" and seen.version < OLDEST_POSTGRESQL:
-        text = f"PostgreSQL {version} is too old: it must be 14 or newer"
-        yield Finding("wrong", "database", text, "pg_upgrade")
-    else:
-        yield Finding("ok", "database", f"{database.where}: {seen.product} {version}")
-    if seen.revision is None:
-        yield Finding("wrong", "database", "there is no schema yet", "imageflow db upgrade")
-    elif seen.revision < seen.newest:
-        text = f"the schema is at revision {seen.revision}, this ImageFlow wants {seen.newest}"
-        yield Finding("wrong", "database", text, "imageflow db upgrade")
-    elif seen.revision > seen.newest:
-        text = f"the schema is at revision {seen.revision}, newer than this ImageFlow, which knows {seen.newest}"
-        yield Finding("warning", "database", text, "pip install --upgrade imageflow")
-    else:
-        yield Finding("ok", "database", f"the schema is up to date (revision {seen.revision})")
+    yield _database_version(database.where, seen)
+    yield _schema(seen)
     for name in seen.unsafe:
         text = f"{name} is off: what is confirmed may be lost when the server crashes"
         yield Finding("wrong", "database", text, f'psql -c "ALTER SYSTEM SET {name} = on" -c "SELECT pg_reload_conf()"')
     if seen.product == "PostgreSQL":
         yield from _skew("the database", seen.skew, seen.skew_error)
+
+
+def _database_version(where: str, seen: Checkup) -> Finding:
+    version = ".".join(map(str, seen.version))
+    if seen.product == "PostgreSQL" and seen.version < OLDEST_POSTGRESQL:
+        return Finding("wrong", "database", f"PostgreSQL {version} is too old: it must be 14 or newer", "pg_upgrade")
+    return Finding("ok", "database", f"{where}: {seen.product} {version}")
+
+
+def _schema(seen: Checkup) -> Finding:
+    if seen.revision is None:
+        return Finding("wrong", "database", "there is no schema yet", "imageflow db upgrade")
+    if seen.revision < seen.newest:
+        text = f"the schema is at revision {seen.revision}, this ImageFlow wants {seen.newest}"
+        return Finding("wrong", "database", text, "imageflow db upgrade")
+    if seen.revision > seen.newest:
+        text = f"the schema is at revision {seen.revision}, newer than this ImageFlow, which knows {seen.newest}"
+        return Finding("warning", "database", text, "pip install --upgrade imageflow")
+    return Finding("ok", "database", f"the schema is up to date (revision {seen.revision})")
 
 
 def _flows(facts: Facts) -> Iterator[Finding]:

@@ -155,7 +155,7 @@ class Service(Generic[M]):
         """Returns the outcome, and the flow: that of the queue, or else of the message."""
         try:
             message = self._stage.decode(delivery)
-        except Exception as error:  # whatever is wrong with a message, it ends nothing but the message
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a message, it ends nothing but the message
             return await self._settle(delivery, undecodable(error)), flow
         known = message.flow if message.run_id else flow  # without a run it is a stranger's, who may name any flow
         return await self._traced(delivery, message, known), known
@@ -231,7 +231,7 @@ async def _raised(work: Awaitable[None]) -> Exception | None:
     """What the work raised, as a value."""
     try:
         await work
-    except Exception as error:  # whatever a stage raises is decided on, and ends nothing else
+    except Exception as error:  # noqa: BLE001 - whatever a stage raises is decided on, and ends nothing else
         return error
     return None
 

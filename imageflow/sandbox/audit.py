@@ -22,9 +22,10 @@ class RefusedError(PermissionError, ValueError):
     """Also a ValueError: namedtuple and Enum look at frames, and do without them where that raises a ValueError."""
 
 
-def install(looker: types.CodeType) -> None:
+def install(looker: types.CodeType) -> None:  # noqa: C901 - closures: a script could replace what globals name
     """Refuse what scripts may not do, for good. `looker`: the code of the only function that may look at frames."""
-    forbidden, frames, refused, get_frame = tuple(FORBIDDEN_EVENTS), FRAMES, RefusedError, sys._getframe
+    forbidden, frames, refused = tuple(FORBIDDEN_EVENTS), FRAMES, RefusedError
+    get_frame = sys._getframe  # noqa: SLF001 - the only way to a caller's frame
     modules = [vars(module) for module in sys.modules.values()]
     classes = [value for names in modules for value in names.values() if isinstance(value, type)]
     fixed = {id(value): value for value in (*modules, *classes)}

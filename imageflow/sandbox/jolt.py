@@ -78,7 +78,7 @@ def _refusal(index: int, entry: dict[str, Any]) -> Problem | None:
         Chainr.from_spec([entry])
     except RecursionError:
         return Problem(f"mapping[{index}]", f"{entry['operation']}: nested too deeply")
-    except Exception as error:  # jolt-py raises more than its own errors
+    except Exception as error:  # noqa: BLE001 - jolt-py raises more than its own errors
         return Problem(f"mapping[{index}]", f"{entry['operation']}: {text_of(error)}")
     return None
 
@@ -95,7 +95,7 @@ def failing_operation(spec: list[dict[str, Any]], value: Any) -> str:
     for index, entry in enumerate(spec):
         try:
             value = Chainr.from_spec([entry]).apply(value)
-        except Exception:  # jolt-py raises more than its own errors
+        except Exception:  # noqa: BLE001 - jolt-py raises more than its own errors
             return f"mapping[{index}] ({entry['operation']})"
     return "mapping"
 

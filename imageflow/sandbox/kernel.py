@@ -213,9 +213,10 @@ def _seccomp(kernel: _Kernel) -> None:
 def forget_ctypes() -> None:
     """Remove ctypes but for the types that C code defines: with `cast`, a script could write any memory."""
     global ctypes  # noqa: PLW0603 - this module's own reference must go, too
-    ctypes._pointer_type_cache.clear()  # type: ignore[attr-defined]
-    ctypes._reset_cache()  # type: ignore[attr-defined]
-    ctypes._pointer_type_cache.clear()  # type: ignore[attr-defined]
+    # these caches refer to the classes, and there is no public way to empty them
+    ctypes._pointer_type_cache.clear()  # type: ignore[attr-defined]  # noqa: SLF001 - see above
+    ctypes._reset_cache()  # type: ignore[attr-defined]  # noqa: SLF001 - see above
+    ctypes._pointer_type_cache.clear()  # type: ignore[attr-defined]  # noqa: SLF001 - see above
     for name in [name for name in sys.modules if name.partition(".")[0] in ("ctypes", "_ctypes")]:
         vars(sys.modules.pop(name)).clear()
     del ctypes

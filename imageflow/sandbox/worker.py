@@ -139,7 +139,7 @@ def failure_of(error: BaseException) -> Failure:
     """An exception as a Failure, with the innermost line that is the script's own."""
     try:
         message = plain(str(error)[:MAX_TEXT])
-    except Exception:  # the script's own __str__ may raise anything
+    except Exception:  # noqa: BLE001 - the script's own __str__ may raise anything
         message = ""
     return Failure(
         type=plain(type(error).__name__[:200]),
@@ -202,7 +202,7 @@ class Runner:
         try:
             self._alarm.arm(self._config.timeout)
             data = self._transformed(ask_id, body)
-        except BaseException as error:  # what the script's own exception does while it is looked at
+        except BaseException as error:  # noqa: BLE001 - what the script's own exception does while it is looked at
             self._alarm.disarm()
             data = frame(Answer(ask_id, failure=Failure(plain(type(error).__name__[:200])), stage=self._stage))
         finally:
@@ -224,7 +224,7 @@ class Runner:
             if len(data) <= self._config.max_answer:
                 return data
             failure = Failure("", f"the result is larger than {self._config.max_answer >> 20} MB")
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - a script may raise anything
             if isinstance(error, ScriptTimeout):
                 self._alarm.disarm()
             failure = Failure("", str(error)) if isinstance(error, PageError) else failure_of(error)
@@ -330,7 +330,7 @@ def _each_row(process_row: Callable[[Any], Any], rows: Any, before: _Before) -> 
             result = process_row(row)
         except ScriptTimeout:
             raise
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - a script may raise anything
             errors.append(RowError(index, failure_of(error), before.element(index)))
             continue
         if result is not None:

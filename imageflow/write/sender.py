@@ -107,7 +107,7 @@ class Sender:
         """One write. Any error is an outcome: raised here, it would end the sender's task, and all others with it."""
         try:
             return await self._ask(destination, product, images)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - see above
             _log.exception("unexpected error in a write")
             return Unavailable(f"unexpected error: {type(error).__name__}: {error}")
 

@@ -102,7 +102,7 @@ class Settler:
                     await self._settle_orphaned(orphaned)
                 except StoreError:
                     continue
-                except Exception:  # it would come again each time, and end the lease with this task
+                except Exception:  # noqa: BLE001 - it would come again each time, and end the lease with this task
                     _log.exception("claims cannot be ended while this process lives", products=len(orphaned.release))
                 self._orphaned.remove(orphaned)
 

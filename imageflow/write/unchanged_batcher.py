@@ -82,7 +82,7 @@ class UnchangedBatcher:
         first = {row.product: row for waiting in reversed(taken) for row in reversed(waiting.rows)}
         try:
             rows, ended = await self._store.skip(*key, list(first.values()))
-        except Exception as error:  # it belongs to the chunks, which wait for it; here it would end all writing
+        except Exception as error:  # noqa: BLE001 - the chunks wait for it; here it would end all writing
             if len(taken) > 1 and not isinstance(error, StoreError):
                 for waiting in taken:  # one by one, so that the chunk with the cause of the error fails alone
                     await self._skip_together(key, [waiting])
