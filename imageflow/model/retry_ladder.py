@@ -1,19 +1,19 @@
-"""When to try again. Delays are steps of one ladder, the same for every queue: RabbitMQ keeps one queue per step."""
+"""How long to wait before the next attempt. All delays are rungs of one ladder, since RabbitMQ needs a queue per delay."""
 
 from __future__ import annotations
 
 LADDER: tuple[int, ...] = (1, 2, 5, 15, 60, 300, 900)
-"""Seconds. A message that waits longer climbs again when it comes back."""
+"""In seconds. A message that must wait longer than the last rung is delayed again when it comes back."""
 
 
 def step(delay: float) -> int:
-    """The shortest step that waits at least `delay` seconds; the longest one where none does."""
+    """The shortest rung of at least `delay` seconds, or the last rung."""
     return next((rung for rung in LADDER if rung >= delay), LADDER[-1])
 
 
 def delay(attempts: int, retry_after: float | None = None) -> int:
-    """Seconds to wait before the next try, after `attempts` failed ones (from 1): 1, 2, 5, 15, 60, 300, 900, 900.
+    """Seconds to wait after `attempts` failed attempts (from 1): 1, 2, 5, 15, 60, 300, 900, 900, and so on.
 
-    `retry_after` is what the other side asked for; it only ever lengthens the wait.
+    `retry_after`, in seconds, is what the other side asked for. It lengthens the wait and never shortens it.
     """
     return step(max(LADDER[min(attempts, len(LADDER)) - 1], retry_after or 0.0))

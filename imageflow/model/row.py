@@ -22,8 +22,8 @@ MAX_TRY_CHARS = 200
 
 
 class Try(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """One time that a row was tried, and what came of it: when (Unix time), Omnitron's status (None: there was no
-    answer) and words. `sku`: the SKU of a base code that it came for.
+    """One attempt to write a row, and its result: when (Unix time), Omnitron's status (None: there was no answer) and
+    words. `sku`: of a row with a base code, the SKU that was answered so.
     """
 
     at: float
@@ -36,9 +36,9 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     """A row on its way to Omnitron.
 
     `row` is its number within the run, `version` orders it among rows of the same product (see page.row_version).
-    `key` says what `product` is: a `sku`, or a `base_code` that stands for all its SKUs. `attempts` counts the tries
-    made so far: the one budget that a row has. `tries` is its history, also of before it was retried by hand. `digest`
-    is of its images; empty where nobody has taken it yet.
+    `key` says what `product` is: a `sku`, or a `base_code` that stands for all its SKUs. `attempts` counts the attempts
+    made so far, of `max_attempts`. `tries` is its history, which a retry by hand does not end. `digest` is that of its
+    images, or empty before it is computed.
     """
 
     row: int
@@ -52,9 +52,9 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
 
 class RowLog(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """What became of a row. `payload` is what failed: the image set, or the raw element that gave no image set.
+    """How a row was settled. `payload` is what failed: the image set, or the raw element that gave no image set.
 
-    `tries` is what `history` needs to know beside the last one; `settled_at` comes from the store.
+    `tries` is what `history` needs in addition to the log itself. `settled_at` comes from the store.
     """
 
     run_id: str
@@ -76,12 +76,12 @@ class RowLog(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 def digest_of(row: Row) -> str:
-    """The digest of the row's images, taken now where nobody has."""
+    """The digest of the row's images, computed now if it was not before."""
     return row.digest or digest(row.images)
 
 
 def tried(tries: Sequence[Try], newest: Try) -> tuple[Try, ...]:
-    """The history with one more try: bounded, the oldest are forgotten."""
+    """The history with one more attempt. Only the newest MAX_TRIES are kept."""
     reason = newest.reason
     if reason is not None and len(reason) > MAX_TRY_CHARS:
         newest = msgspec.structs.replace(newest, reason=reason[: MAX_TRY_CHARS - 1] + "…")
@@ -89,7 +89,7 @@ def tried(tries: Sequence[Try], newest: Try) -> tuple[Try, ...]:
 
 
 def history(log: RowLog) -> tuple[Try, ...]:
-    """Every try of a row. Of a row that was tried once, the log itself is the history, and no other is kept."""
+    """All attempts of a row. Of a row with a single attempt, the log itself is the history: nothing else is stored."""
     if log.tries or not log.attempts or log.settled_at is None:
         return log.tries
     return tried((), Try(log.settled_at.timestamp(), log.http_status, log.reason))
@@ -100,7 +100,7 @@ def when(one: Try) -> datetime:
 
 
 def fingerprint(log: RowLog) -> str:
-    """Groups failures by cause: stage, status, and the reason without what varies from row to row."""
+    """Groups failures by cause: stage, status, and the reason without the parts that vary from row to row."""
     reason = log.reason or ""
     if log.product:
         reason = re.sub(rf"(?<!\w){re.escape(log.product)}(?!\w)", "…", reason)
@@ -110,7 +110,7 @@ def fingerprint(log: RowLog) -> str:
 
 
 def fields(log: RowLog) -> dict[str, Any]:
-    """What people see of a row, in the order in which they see it (DESIGN: 13)."""
+    """The fields of a row's log that commands and the API show, in their order."""
     return {
         "run_id": log.run_id,
         "row": log.row,
@@ -125,5 +125,5 @@ def fields(log: RowLog) -> dict[str, Any]:
 
 
 def shown(log: RowLog) -> dict[str, Any]:
-    """The JSON object that `rows --json` and the API show for a row."""
+    """The JSON object of a row in `rows --json` and in the API."""
     return {**fields(log), "images": msgspec.to_builtins(log.images)}

@@ -69,7 +69,7 @@ class Limiter:
 
     def good(self, latency: float, in_flight: int, now: float) -> None:
         """Record an answer that was not Omnitron's fault: it took `latency` seconds, with `in_flight` requests in flight."""
-        if now - latency >= self._lowered_at:
+        if now - latency >= self._lowered_at:  # an older request shows the latency under the limit of before
             self._judge(latency)
             self._learn(latency, now)
         if self._slow:

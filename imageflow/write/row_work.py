@@ -76,24 +76,26 @@ class Rule(NamedTuple):
     releases: bool = True
 
 
+# fmt: off
 RULES: Mapping[State, Rule] = {
-    #                     log           again     attempts
-    "targeted": Rule(None, None, 0),
-    "unsendable": Rule("failed", None, 0),
-    "unchanged": Rule("unchanged", None, 0),
-    "superseded": Rule("superseded", None, 0),
-    "repeated": Rule("written", None, 0),
-    "busy": Rule(None, "busy", 0),
-    "waiting": Rule(None, "held", 0),
-    "lease_ending": Rule(None, "held", 0),
-    "sending": Rule(None, None, 0, releases=False),
-    "written": Rule("written", None, 1),
-    "refused": Rule("failed", None, 1),
-    "not_taken": Rule(None, "ladder", 1),
-    "doubtful": Rule(None, "ladder", 1),
-    "outage": Rule(None, "held", 0),
-    "exhausted": Rule("failed", None, 1),
+    #                    log           again     attempts
+    "targeted":     Rule(None,         None,     0),
+    "unsendable":   Rule("failed",     None,     0),
+    "unchanged":    Rule("unchanged",  None,     0),
+    "superseded":   Rule("superseded", None,     0),
+    "repeated":     Rule("written",    None,     0),
+    "busy":         Rule(None,         "busy",   0),
+    "waiting":      Rule(None,         "held",   0),
+    "lease_ending": Rule(None,         "held",   0),
+    "sending":      Rule(None,         None,     0, releases=False),
+    "written":      Rule("written",    None,     1),
+    "refused":      Rule("failed",     None,     1),
+    "not_taken":    Rule(None,         "ladder", 1),
+    "doubtful":     Rule(None,         "ladder", 1),
+    "outage":       Rule(None,         "held",   0),
+    "exhausted":    Rule("failed",     None,     1),
 }
+# fmt: on
 """`targeted` and `sending` are left only by a chunk that broke off: the delivery brings its rows again. A request in flight
 keeps its claim, which ends with this process's lease: until then no other writer may write the product."""
 

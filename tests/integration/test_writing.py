@@ -1,4 +1,4 @@
-"""The writer between a store and a fake Omnitron: what is on Omnitron, and what the ledger says of it."""
+"""The writer between a store and a fake Omnitron: the images on Omnitron, and the ledger's entries."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def post(image: str) -> list[dict[str, Any]]:
 
 
 async def test_a_write_whose_answer_was_lost(here: Pipeline) -> None:
-    """Omnitron took the set, its answer was lost: a newer row with the set before that is not taken for unchanged."""
+    """Omnitron took an image set and its answer was lost: a newer row with the set from before that is not `unchanged`."""
     before = post("before")
     assert (await here.post(before, "posted")).counts.written == 1
     here.omnitron.set_faults(["lost,first=2"])
@@ -45,7 +45,7 @@ async def test_a_write_whose_answer_was_lost(here: Pipeline) -> None:
 
 
 async def test_rows_that_are_there_are_not_sent(here: Pipeline) -> None:
-    """A post that comes again is unchanged, as a whole, in part, and with products twice; what is newer is written."""
+    """A post that comes again is unchanged, whole, in part, and with products twice; changed rows are written."""
     rows = [post("a")[0] | {"sku": f"S{n}"} for n in range(30)]
     assert (await here.post(rows, "posted")).counts.written == 30
     assert (await here.post(rows, "posted")).counts.unchanged == 30
@@ -57,7 +57,7 @@ async def test_rows_that_are_there_are_not_sent(here: Pipeline) -> None:
 
 
 async def test_a_claim_whose_answer_was_lost(here: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The database committed a claim and went away before it said so: the writer ends the claim, and claims anew."""
+    """The database committed a claim, and the connection broke before the answer: the writer releases it and claims anew."""
     claim = here.store.claim
     lost: list[str] = []
 
@@ -75,10 +75,10 @@ async def test_a_claim_whose_answer_was_lost(here: Pipeline, monkeypatch: pytest
 
 
 async def test_orphaned_claims_are_settled_later(here: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A chunk breaks after its write, and the database is away then: the write is entered and the claim ended as soon as
-    the database is back, and the row is not sent again."""
+    """A chunk breaks off after its write while the database is away: once it is back, the write is entered and the claim is
+    released, and the row is not sent again."""
     settle = here.store.settle
-    errors: list[Exception] = [StoreError("away"), StoreError("away"), ValueError("nobody foresaw this")]
+    errors: list[Exception] = [StoreError("away"), StoreError("away"), ValueError("unexpected")]
 
     async def fail_at_first(token: str, *args: Any, **options: Any) -> Any:
         if errors:
@@ -114,7 +114,8 @@ async def test_retry_after_is_honoured(here: Pipeline, status: int, kept: bool) 
 
 
 async def test_nothing_is_sent_without_a_lease(here: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A writer that alone loses the database sends no more rows once its claims may be taken over; it goes on later."""
+    """A writer that alone loses the database sends no more rows once its claims may be taken over. It goes on when the
+    database is back."""
     monkeypatch.setattr("imageflow.write.lease.LEASE_SECONDS", 0.6)
     monkeypatch.setattr("imageflow.write.lease.HEARTBEAT_SECONDS", 0.1)
     monkeypatch.setattr("imageflow.write.row_work.HELD_SECONDS", 1.0)

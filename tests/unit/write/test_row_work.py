@@ -283,15 +283,15 @@ def test_the_last_attempt(attempts):
 
 
 @pytest.mark.parametrize(
-    ("slow_down", "unreached", "spared"),
+    ("slow_down", "unreached", "free"),
     [(False, False, False), (True, False, True), (False, True, True), (True, True, True)],
 )
-def test_an_outage_costs_no_attempt(slow_down, unreached, spared):
+def test_an_outage_costs_no_attempt(slow_down, unreached, free):
     """Timeouts and unreached requests do not, even on the last attempt; a 500 does, since it may be the row's fault."""
     outcome = Unavailable("failed", None, None, slow_down, unreached)
     for attempts in (FIRST, LAST):
         work = row_work.weighed(Case(attempts=attempts).ended(outcome), outage=True, max_attempts=MAX_ATTEMPTS)
-        assert (work.state == "outage") == spared
+        assert (work.state == "outage") == free
 
 
 def test_only_failures_are_weighed():
