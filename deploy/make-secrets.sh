@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the secrets that compose.yaml names, once: `sh deploy/make-secrets.sh [FOLDER]`. What is there stays as it is.
+# Makes the secrets that compose.yaml names, once: `sh deploy/make-secrets.sh [FOLDER]`. Existing files stay as they are.
 # The folder is closed to other users of this machine; inside it the files are readable, for the containers' users.
 set -eu
 folder=${1:-$(dirname "$0")/secrets}

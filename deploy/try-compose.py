@@ -173,7 +173,7 @@ def images() -> dict[str, Any]:
 
 
 def hardened() -> dict[str, Any]:
-    """The demo, with a flow whose script runs in the jail, in a container that may do nothing."""
+    """The demo, with a flow whose script runs in the sandbox, in a container without privileges."""
     say("the demo in a container: --read-only --cap-drop ALL, not root")
     python = ["docker", "run", "--rm", *HARDENED, "--entrypoint", "python", IMAGE, "-c", PRIVILEGES]
     seen: dict[str, Any] = json.loads(call(*python))
