@@ -1,10 +1,10 @@
-"""A fake ERP: any number of rows, every kind of pagination, logins, and on demand as hostile as ERPs are.
+"""A fake ERP: any number of rows, every kind of pagination, logins, and hostile modes.
 
     GET or POST /images/{none|next|token|link|offset|page|seek}/     parameters in the query, or in the JSON body
     POST /login                     {"username", "password"} -> {"data": {"token": …}}
     GET  /media/{sku}/{n}.jpg       a picture, for rows whose images are here (`images_here`)
     GET  /_emulator/state           counters, the last requests, what changed
-    GET  /_emulator/modes           every way to be hostile, with what it does
+    GET  /_emulator/modes           every hostile mode, with its description
     GET  /_emulator/expected?sku=   what Omnitron should hold: {sku: images}
     POST /_emulator/faults          {"mode": NAME} or {"faults": […]}, see faults.py; also {"foreign": URL, "ceiling": N}
     POST /_emulator/rows            {"touch": [sku…], "delete": [sku…], "restore": [sku…], "put": [row…], "at": ISO date}
@@ -154,12 +154,12 @@ class FakeErp(Emulator):
             hostile.mode_named(mode)
 
     def reset(self) -> None:
-        """As new: the first rows unchanged, no tokens, the first faults, counters at zero."""
+        """Reset: the initial rows and faults, no tokens, counters at zero."""
         self.restart(self._first_faults)
         self._clear()
 
     def expire_tokens(self) -> None:
-        """Every token given so far is answered by a 401 from now on."""
+        """From now on, all tokens given so far get a 401."""
         self._tokens.clear()
 
     # -- rows ----------------------------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ class FakeErp(Emulator):
         )
 
     def touch(self, ids: Iterable[str | int], *, at: datetime | None = None) -> None:
-        """Rows get other images and a new modified date (now, or `at`). Raises KeyError for a row there is not."""
+        """Give rows other images and a new modified date (now, or `at`). Raises KeyError for an unknown row."""
         for index in self._indices(ids):
             version = self._versions[index] = self._versions.get(index, 0) + 1
             self._stamps[index] = at or self._now()
@@ -204,12 +204,12 @@ class FakeErp(Emulator):
         self._selections.clear()
 
     def delete(self, ids: Iterable[str | int]) -> None:
-        """Rows are gone. Raises KeyError for a row there is not."""
+        """Delete rows. Raises KeyError for an unknown row."""
         self._deleted.update(self._indices(ids))
         self._selections.clear()
 
     def restore(self, ids: Iterable[str | int]) -> None:
-        """Rows that were deleted are back."""
+        """Bring deleted rows back."""
         self._deleted.difference_update(self._indices(ids))
         self._selections.clear()
 
@@ -545,13 +545,13 @@ class FakeErp(Emulator):
 
 
 def encoded(body: bytes, link: Any) -> web.Response:
-    """The answer that holds a page."""
+    """The answer with a page."""
     headers = {"Link": f'<{link}>; rel="next"'} if link else {}
     return web.Response(body=body, headers=headers, content_type="application/json")
 
 
 async def parameters(request: web.BaseRequest, segments: Sequence[str]) -> dict[str, Any]:
-    """The parameters of a request: of its path (name/value pairs), its query and its JSON body; the later win.
+    """The parameters of a request: its path (name/value pairs), query and JSON body; a later one wins.
 
     Raises _Refused where the body is not a JSON object.
     """

@@ -1,4 +1,4 @@
-"""What goes wrong, when: faults as data, and the script that decides for each request which of them meet it.
+"""Faults as data, and the script that decides which of them apply to a request.
 
 Nothing here does I/O: `FaultScript.judge` gives a `Verdict`, and the emulators act on it.
 """
@@ -98,7 +98,7 @@ def parse_fault(spec: str) -> Fault:
         hang                  never answer
         latency=50ms          wait before doing anything (a number of seconds, or 50ms, 2s, 1m)
         jitter=20ms           wait up to so much longer, at random
-        capacity=200          429 for every request beyond so many at once
+        capacity=200          429 for every request beyond that many at once
         token_uses=500        a token is good for so many requests, then it is a 401
         mode=repeated_page    a way for the ERP to be hostile, see `imageflow.emulator.hostile`
 
@@ -277,12 +277,12 @@ class FaultScript:
 
     @property
     def quiet(self) -> bool:
-        """Whether nothing can meet any request, so that nobody need be asked."""
+        """Whether no fault can apply to any request."""
         return not self._watches
 
     @property
     def fired(self) -> list[int]:
-        """How often each fault has met a request, in their order (0 for one that is not met by requests)."""
+        """How often each fault applied to a request, in their order."""
         counts = {id(watch.fault): watch.fired for watch in self._watches}
         return [counts.get(id(one), 0) for one in self.faults]
 

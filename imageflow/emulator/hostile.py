@@ -27,14 +27,14 @@ import msgspec
 import orjson
 from aiohttp import web
 
-from imageflow.emulator.server import Canned, Raw, dropped, html_page, json_answer, raw, wire
+from imageflow.emulator.server import Canned, Raw, dropped, html_page, json_answer, raw, response_bytes
 
 LATER = 3
-"""How often a mode that passes refuses before it lets through."""
+"""How many requests a mode refuses that lets the later ones pass."""
 
 
 class Host(msgspec.Struct, kw_only=True):
-    """What modes may know of the emulator, and do to it."""
+    """The part of the emulator that modes may read and call."""
 
     foreign: str
     ceiling: int
@@ -242,7 +242,7 @@ def _count(change: Callable[[int, Ask], Any]) -> Any:
 
 
 def _instead(body: Any) -> Any:
-    """Another envelope: `body` under no rows path at all."""
+    """Another envelope: `body` without the rows path."""
 
     def page(page: Page, _: Ask) -> None:
         page.rows, page.rows_path = body, ""
@@ -351,21 +351,21 @@ def _first_value(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
 _JSON = ("Content-Type", "application/json")
 
 
-def _wire(make: Callable[[bytes], bytes], *, reset: bool = False) -> Any:
+def _raw_answer(make: Callable[[bytes], bytes], *, reset: bool = False) -> Any:
     return lambda body, _: raw(make(body), reset=reset)
 
 
 def _cut(body: bytes) -> bytes:
-    return wire(200, [_JSON], body[: len(body) // 2], length=len(body))
+    return response_bytes(200, [_JSON], body[: len(body) // 2], length=len(body))
 
 
 def _chunked(body: bytes, *, size: bytes | None = None) -> bytes:
-    head = wire(200, [_JSON, ("Transfer-Encoding", "chunked")], b"", length=-1)
+    head = response_bytes(200, [_JSON, ("Transfer-Encoding", "chunked")], b"", length=-1)
     return head + (size or b"%x" % len(body)) + b"\r\n" + body + b"\r\n"
 
 
 def _held_open(make: Callable[[bytes], bytes]) -> Any:
-    """Sends bytes and then nothing more, with the connection open."""
+    """Sends bytes, then nothing more; the connection stays open."""
 
     def answer(body: bytes, ask: Ask) -> web.StreamResponse:
         async def write(transport: asyncio.Transport) -> None:
@@ -380,7 +380,7 @@ def _held_open(make: Callable[[bytes], bytes]) -> Any:
 
 def _dripped(body: bytes, ask: Ask) -> web.StreamResponse:
     async def write(transport: asyncio.Transport) -> None:
-        for byte in wire(200, [_JSON], body):
+        for byte in response_bytes(200, [_JSON], body):
             if transport.is_closing() or ask.host.stopping():
                 return
             transport.write(bytes((byte,)))
@@ -390,11 +390,11 @@ def _dripped(body: bytes, ask: Ask) -> web.StreamResponse:
 
 
 def _endless_body(_: bytes, ask: Ask) -> web.StreamResponse:
-    """Chunks without an end, as fast as they are taken but never more than a little ahead."""
+    """Endless chunks, as fast as the client reads them, with a small buffer."""
     chunk = b"1000\r\n" + b'{"sku": ' * 512 + b"\r\n"
 
     async def write(transport: asyncio.Transport) -> None:
-        transport.write(wire(200, [_JSON, ("Transfer-Encoding", "chunked")], b"", length=-1) + b"1\r\n[\r\n")
+        transport.write(response_bytes(200, [_JSON, ("Transfer-Encoding", "chunked")], b"", length=-1) + b"1\r\n[\r\n")
         while not transport.is_closing() and not ask.host.stopping():
             full = transport.get_write_buffer_size() > 1 << 20
             if not full:
@@ -622,19 +622,21 @@ MODES: dict[str, Mode] = {
         about="a key twice in one object", answer=_typed(_first_value(b'"sku":', b'"sku":"SKU-999999","sku":'))
     ),
     "wrong_content_type": Mode(about="good JSON that is called text/html", answer=_typed(_same, "text/html")),
-    # the bytes on the wire
+    # the bytes of the answer
     "no_answer": Mode(about="the connection is closed without an answer", answer=lambda _, __: dropped()),
     "hang": Mode(about="no answer, ever", answer=lambda _, ask: ask.host.hung()),
-    "reset_mid_body": Mode(about="the connection is reset in the middle of the body", answer=_wire(_cut, reset=True)),
-    "wrong_content_length": Mode(about="Content-Length is more than there is; then the end", answer=_wire(_cut)),
+    "reset_mid_body": Mode(
+        about="the connection is reset in the middle of the body", answer=_raw_answer(_cut, reset=True)
+    ),
+    "wrong_content_length": Mode(about="Content-Length is more than there is; then the end", answer=_raw_answer(_cut)),
     "short_content_length": Mode(
         about="Content-Length is less than there is",
-        answer=_wire(lambda body: wire(200, [_JSON], body, length=len(body) // 2)),
+        answer=_raw_answer(lambda body: response_bytes(200, [_JSON], body, length=len(body) // 2)),
     ),
     "endless_body": Mode(about="chunk after chunk, without end", answer=_endless_body),
     "unfinished_chunks": Mode(about="the chunks are all there, the last mark never comes", answer=_held_open(_chunked)),
     "broken_chunk": Mode(
-        about="a chunk whose size is no number", answer=_wire(lambda body: _chunked(body, size=b"zz"))
+        about="a chunk whose size is no number", answer=_raw_answer(lambda body: _chunked(body, size=b"zz"))
     ),
     "slow_loris": Mode(about="one byte at a time (`drip` seconds between)", answer=_dripped),
     "gzip_bomb": Mode(about="a small gzip that unpacks to `bomb_bytes` (100 MB)", answer=_bomb),
@@ -643,13 +645,13 @@ MODES: dict[str, Mode] = {
     "truncated_gzip": Mode(
         about="gzip that ends in the middle", answer=_encoded_as("gzip", lambda body: gzip.compress(body)[:-20])
     ),
-    "unknown_encoding": Mode(about="a Content-Encoding that nobody knows", answer=_encoded_as("snappy", _same)),
+    "unknown_encoding": Mode(about="an unknown Content-Encoding", answer=_encoded_as("snappy", _same)),
     "too_many_headers": Mode(
         about="5,000 headers", answer=_with_headers(lambda: [(f"X-Header-{n}", "x") for n in range(5000)])
     ),
     "huge_header": Mode(about="a header of 1 MB", answer=_with_headers(lambda: [("X-Huge", "x" * (1 << 20))])),
     "cookies": Mode(about="cookies, odd ones too; none is needed", answer=_with_headers(lambda: list(_COOKIES))),
-    "not_http": Mode(about="bytes that are not HTTP", answer=_wire(lambda _: b"\x16\x03\x01 ERROR 42\r\n\r\n")),
+    "not_http": Mode(about="bytes that are not HTTP", answer=_raw_answer(lambda _: b"\x16\x03\x01 ERROR 42\r\n\r\n")),
     "early_hints": Mode(
         about="an informational answer (103) before the real one",
         answer=lambda body, _: Canned(200, body, [_JSON], before=_HINTS),
@@ -676,7 +678,7 @@ MODES: dict[str, Mode] = {
     "bad_gateway_html": Mode(about="502 with an HTML page three times, then well", refuse=_gateway_html),
     "timeouts_then_ok": Mode(about="408 three times, then well", refuse=_status(408, times=LATER)),
     "too_early": Mode(about="425 once, then well", refuse=_status(425, times=1)),
-    "always_500": Mode(about="500, for ever", refuse=_status(500)),
+    "always_500": Mode(about="always 500", refuse=_status(500)),
     "error_mid_read": Mode(about="500 from the second page on", refuse=_status(500, later=True)),
     "unauthorized_mid_read": Mode(about="401 for the second request, once", refuse=_unauthorised_once),
     "unauthorized": Mode(about="401, whatever the login", refuse=_status(401)),
@@ -690,7 +692,7 @@ MODES: dict[str, Mode] = {
         about="302 without an origin", refuse=_redirect(lambda ask: _path_and_query(_marked(ask)))
     ),
     "redirect_foreign": Mode(about="302 to another origin (`foreign`)", refuse=_redirect(_foreign)),
-    "redirect_loop": Mode(about="302 to itself, for ever", refuse=_redirect(lambda ask: ask.url)),
+    "redirect_loop": Mode(about="always 302 to itself", refuse=_redirect(lambda ask: ask.url)),
     "redirect_nowhere": Mode(about="302 without Location", refuse=_status(302)),
     "redirect_to_login": Mode(
         about="302 to a login page in HTML", refuse=_redirect(lambda ask: f"/login?next={quote(ask.url, safe='')}")
@@ -708,11 +710,11 @@ ALIASES = {
     "429_storm": "storm_429",
     "infinity_json": "infinity",
 }
-"""Other names of the same."""
+"""Aliases of modes."""
 
 
 def mode_named(name: str) -> Mode:
-    """Raises ValueError that lists the modes when there is none of this name."""
+    """The mode of that name. Raises ValueError that lists all modes if there is none."""
     mode = MODES.get(ALIASES.get(name, name))
     if mode is None:
         raise ValueError(f"there is no mode {name!r}; there are: {', '.join(sorted(MODES))}")

@@ -1,6 +1,6 @@
 """A fake Omnitron: logins, the image endpoint with its replacing semantics, products and their images.
 
-It remembers what it was told and how: which images each product has, how often and in which order they were written,
+It keeps what clients wrote and how: which images each product has, how often and in which order they were written,
 and how many requests were in hand at once, over all and for one product.
 
     POST /api/v1/auth/login/            or /api/i1/auth/login/
@@ -142,12 +142,12 @@ class FakeOmnitron(Emulator):
         return self.unauthorised + self.invalid + self.faulted + self.refused_logins
 
     def reset(self) -> None:
-        """As new: no images, no tokens, the first products and the first faults."""
+        """Reset: no images, no tokens, the initial products and faults."""
         self.restart(self._first_faults)
         self._clear()
 
     def expire_tokens(self) -> None:
-        """Every token given so far is answered by a 401 from now on."""
+        """From now on, all tokens given so far get a 401."""
         self._tokens.clear()
 
     def add_products(self, products: Iterable[Mapping[str, Any]], *, replace: bool = False) -> None:
@@ -444,7 +444,7 @@ def selected(product: Product, query: Mapping[str, str]) -> bool:
 
 
 def decoded(body: bytes) -> ImageWrite | None:
-    """A well-formed write; None for anything that wants a closer look."""
+    """A well-formed write; None for anything that needs a closer look."""
     try:
         return _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""What both emulators stand on: a real HTTP server, answers down to the byte, and the control door `/_emulator/`.
+"""The base of both emulators: a real HTTP server, answers as exact bytes, and control requests under `/_emulator/`.
 
 The server is aiohttp's lowest layer, without router or middlewares, and for plain writes not even that (`Quick`):
 Omnitron's emulator is the sink of benchmarks.
@@ -30,15 +30,15 @@ REQUIRED = ["This field is required."]
 MAX_HEAD_BYTES = 8192
 MAX_QUICK_BYTES = 1 << 20
 CAREFUL = frozenset(("connection", "expect", "transfer-encoding", "content-encoding", "upgrade"))
-"""Headers of which the quick way knows nothing."""
+"""Headers that the shortcut does not handle."""
 
 Shortcut = Callable[[str, str, bytes], bytes | None]
 _JSON = ("Content-Type", "application/json")
 _HTML = "<!DOCTYPE html>\n<html><head><title>{0}</title></head><body><h1>{0}</h1><hr>nginx</body></html>\n"
 
 
-def wire(status: int, headers: Headers, body: bytes, *, length: int | None = None) -> bytes:
-    """An HTTP/1.1 answer as bytes. `length` is what Content-Length claims; None: the truth; negative: no such header."""
+def response_bytes(status: int, headers: Headers, body: bytes, *, length: int | None = None) -> bytes:
+    """An HTTP/1.1 answer as bytes. `length`: the value of Content-Length; None: the true length; negative: no such header."""
     claimed = len(body) if length is None else length
     lines = [f"HTTP/1.1 {status} {phrase(status)}", *(f"{name}: {value}" for name, value in headers)]
     if claimed >= 0:
@@ -66,11 +66,11 @@ def credentials_in(body: bytes) -> tuple[dict[str, Any], tuple[str, str]]:
 
 
 class Canned(web.StreamResponse):
-    """An answer that is ready as bytes and may be given any number of times; `before` is sent ahead of it."""
+    """An answer that is encoded once and sent any number of times; `before` is sent ahead of it."""
 
     def __init__(self, status: int, body: bytes = b"", headers: Headers = (), *, before: bytes = b"") -> None:
         super().__init__(status=status)
-        self.data = before + wire(status, headers, body)
+        self.data = before + response_bytes(status, headers, body)
         self._keep_alive = True
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
@@ -86,23 +86,23 @@ class Quick(RequestHandler):
     """A connection on which the emulator answers plain POSTs by itself, `shortcut`, for a fraction of what aiohttp costs.
     From the first request on that is anything else, the connection is aiohttp's."""
 
-    __slots__ = ("_held", "_shortcut")
+    __slots__ = ("_buffered", "_shortcut")
 
     def __init__(self, manager: web.Server, shortcut: Shortcut | None, **options: Any) -> None:
         super().__init__(manager, loop=asyncio.get_running_loop(), **options)
         self._shortcut = shortcut
-        self._held = b""
+        self._buffered = b""
 
     def data_received(self, data: bytes) -> None:
         if self._shortcut is None:
             super().data_received(data)
             return
-        data = self._held + data
+        data = self._buffered + data
         taken = plain_post(data)
         if taken == "incomplete":
-            self._held = data
+            self._buffered = data
             return
-        self._held = b""
+        self._buffered = b""
         answer = None if taken is None else self._shortcut(*taken)
         if answer is not None and self.transport is not None:
             self.transport.write(answer)
@@ -112,10 +112,10 @@ class Quick(RequestHandler):
 
 
 class QuickServer(web.Server):
-    """Makes connections that know the emulator's shortcut."""
+    """A server whose connections use the emulator's shortcut."""
 
     def __init__(self, emulator: Emulator, **options: Any) -> None:
-        super().__init__(emulator._handle, **options)
+        super().__init__(emulator.handle, **options)
         self._shortcut = emulator.shortcut
         self._options = options
 
@@ -124,7 +124,7 @@ class QuickServer(web.Server):
 
 
 def plain_post(data: bytes) -> tuple[str, str, bytes] | Literal["incomplete"] | None:
-    """Path, Authorization and body where the data are one POST with a length and nothing that wants care."""
+    """Path, Authorization and body, if the data are one plain POST with a length; else None."""
     head, blank, body = data.partition(b"\r\n\r\n")
     if not head.startswith(b"POST "[: len(head)]) or len(head) > MAX_HEAD_BYTES:
         return None
@@ -144,7 +144,7 @@ def plain_post(data: bytes) -> tuple[str, str, bytes] | Literal["incomplete"] | 
 
 
 class Raw(web.StreamResponse):
-    """An answer written to the connection by hand, which is closed afterwards."""
+    """An answer that is written to the connection directly; then the connection is closed."""
 
     def __init__(self, write: Callable[[asyncio.Transport], Awaitable[None]]) -> None:
         super().__init__()
@@ -203,7 +203,7 @@ def _plain(value: float | str) -> str:
 class Emulator(ABC):
     """A server with scripted faults.
 
-    Everything is on the event loop of whoever serves; attributes may be read and methods called from there at any time.
+    Everything runs on the server's event loop; from there, attributes may be read and methods called at any time.
     """
 
     def __init__(self, *, faults: Iterable[AnyFault] = ()) -> None:
@@ -279,7 +279,7 @@ class Emulator(ABC):
         self.set_faults(faults)
 
     async def meet(self, verdict: Verdict) -> web.StreamResponse | None:
-        """Wait as the verdict says; the answer of its fault, or None when the emulator is to do what it was asked."""
+        """Wait as the verdict says. Returns the answer of its fault, or None if the emulator handles the request."""
         if verdict.delay:
             await self.pause(verdict.delay)
         fault = verdict.fault
@@ -301,7 +301,7 @@ class Emulator(ABC):
         return self.stopping.is_set()
 
     def hung(self) -> Raw:
-        """No answer, ever: the connection stays open until the server stops."""
+        """Never answers: the connection stays open until the server stops."""
 
         async def write(_: asyncio.Transport) -> None:
             await self.stopping.wait()
@@ -310,7 +310,7 @@ class Emulator(ABC):
 
     @asynccontextmanager
     async def serve(self, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
-        """Serve while the context lasts; gives the URL, without a trailing slash. Port 0: any that is free."""
+        """Serve while the context lasts; yields the URL, without a trailing slash. Port 0: any free port."""
         self.stopping = asyncio.Event()
         server = self._server(access_log=None, keepalive_timeout=3600)
         runner = web.ServerRunner(server, shutdown_timeout=STOP_SECONDS)
@@ -324,9 +324,9 @@ class Emulator(ABC):
             await runner.cleanup()
 
     def _server(self, **options: Any) -> web.Server:
-        return web.Server(self._handle, **options) if self.shortcut is None else QuickServer(self, **options)
+        return web.Server(self.handle, **options) if self.shortcut is None else QuickServer(self, **options)
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.raw_path.partition("?")[0]
         if path.startswith(CONTROL):
             return await self._controlled(request, path.removeprefix(CONTROL).rstrip("/"))
