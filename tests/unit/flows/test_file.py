@@ -492,6 +492,21 @@ def test_yaml_scalars_are_those_of_yaml_1_2(tmp_path: Path) -> None:
     assert (document["b"], document["1"]) == (None, "x")
 
 
+def test_a_body_is_read_as_a_file_is() -> None:
+    """What comes over HTTP is read by the same rules; bytes that are no text are refused."""
+    assert flow_file.read_text(b"a: 0012\r\n", is_yaml=True) == {"a": "0012"}
+    assert flow_file.read_text(b'\xef\xbb\xbf{"a": 1}', is_yaml=False) == {"a": 1}
+    with pytest.raises(FlowFileError, match="is not UTF-8 text"):
+        flow_file.read_text(b"\xff", is_yaml=True)
+
+
+def test_any_file_of_values_is_read(tmp_path: Path) -> None:
+    """Test cases and other files: any JSON or YAML."""
+    assert flow_file.read_value(write(tmp_path, "[1, 2]")) == [1, 2]
+    assert flow_file.is_case_file(Path("a.test.yaml"))
+    assert not flow_file.is_flow_file(write(tmp_path, "{}", "a.test.yaml"))
+
+
 # writing --------------------------------------------------------------------------------------------------------------
 
 JSON_TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=30)

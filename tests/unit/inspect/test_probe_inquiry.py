@@ -178,6 +178,66 @@ def test_what_comes_past_the_end(beyond: Any, said: str):
     assert any(said in line for line in inquiry.lines)
 
 
+def by_url_that_breaks(document: Any) -> Erp:
+    """Names a next page, which is then answered by `document`."""
+    return lambda asked: document if asked else {"rows": ROWS, "next": "/images?x=1"}
+
+
+@pytest.mark.parametrize(
+    ("erp", "said"),
+    [
+        (by_url_that_breaks(Answer(500, {}, b"")), "page 2, asked for by its link, gave no list"),
+        (by_url_that_breaks({"other": 1}), "page 2, asked for by its link, gave no list"),
+    ],
+)
+def test_links_that_lead_nowhere(erp: Erp, said: str):
+    """A link counts only if lists come by it."""
+    assert said in ask(erp).lines
+
+
+def test_chains_without_an_end():
+    """A few pages are followed, then the end is said to be unknown."""
+
+    def erp(asked: dict[str, Any]) -> Any:
+        start = asked.get("s", 0)
+        return {"rows": [{"id": start}, {"id": start + 1}], "next": f"?s={start + 2}"}
+
+    assert any("could not determine the end: more pages follow" in line for line in ask(erp).lines)
+
+
+def test_tokens_that_overlap_are_none():
+    """A token whose later pages repeat rows is not taken for the way to page."""
+
+    def erp(asked: dict[str, Any]) -> Any:
+        pages = {None: ROWS[:4], "t1": ROWS[4:8], "t2": ROWS[6:10]}
+        token = asked.get("cursor")
+        return {"rows": pages[token], "next_token": {None: "t1", "t1": "t2"}.get(token)}
+
+    assert any("page 3 repeats 2 rows" in line for line in ask(erp).lines)
+
+
+def test_a_count_of_the_page_is_no_total():
+    """A number that changes with the limit counts the page."""
+
+    def erp(asked: dict[str, Any]) -> Any:
+        found = by_offset(asked)["rows"]
+        return {"rows": found, "count": len(found)}
+
+    inquiry = ask(erp)
+    assert any("not taken for the total" in line for line in inquiry.lines)
+    assert inquiry.erp is not None
+    assert "total_path" not in inquiry.erp["pagination"]
+
+
+def test_seek_whose_end_is_unknown():
+    """Past the last known row a list has to come that is new."""
+
+    def erp(asked: dict[str, Any]) -> Any:
+        return Answer(500, {}, b"") if asked.get("after", 0) >= 20 else by_seek(asked)
+
+    assert any("after the last row that is known comes no list" in line for line in ask(erp).lines)
+
+
 def test_headers_are_named_and_never_shown():
     """A header becomes a login by a secret; its value is in no line and not in the flow file's part."""
     inquiry = ask(by_url, headers={"X-Key": "hush", "X-More": "hush"})

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from imageflow.errors import ReadError
 from imageflow.model.pagination.contract import Got, Last, More
 from imageflow.model.pagination.cursor import Cursor, dump, load
+from imageflow.read import paging
 from tests.unit.model.pagination.pages import URL, erp, got, rows, turn
 
 
@@ -209,3 +210,45 @@ def test_paging_ends_and_skips_nothing(pagination: dict[str, Any], size: int, li
     assert isinstance(result, Last)
     assert result.complete
     assert seen == list(range(size))
+
+
+def test_long_urls_are_refused():
+    """A URL longer than any server takes is an error, not a request."""
+    with pytest.raises(ReadError, match="has 20,000 characters"):
+        turn(erp(type="next"), got(rows(0, 1), next="x" * 20_000))
+
+
+def test_a_list_as_the_answer_says_nothing_of_more():
+    """Where the answer is the list itself there is no count to contradict the end."""
+    definition = erp(type="offset")
+    assert turn(definition, Got(rows(0, 3), rows(0, 3), "", URL)) == Last()
+
+
+def test_a_ceiling_below_the_total_is_said_once():
+    """The total that was not reached says it already."""
+    definition = erp(type="offset", total_path="total")
+    cursor = Cursor(position=10_000, rows=10_000, pages=100, total=20_000)
+    result = turn(definition, got([], total=20_000), cursor)
+    assert [("10,000 of 20,000" in warning) for warning in result.warnings] == [True]
+
+
+@pytest.mark.parametrize(
+    ("url", "own"),
+    [
+        ("https://erp.example.com/x", True),
+        ("https://erp.example.com:443/", True),
+        ("http://erp.example.com/", False),
+        ("https://[::1", False),
+        ("nonsense", False),
+    ],
+)
+def test_own_origin(url: str, own: bool):
+    """Only the ERP's own origin gets its login; what cannot be read is no one's."""
+    assert paging.is_own(erp(type="none"), url) is own
+
+
+def test_allowed_ipv6_hosts():
+    """With or without brackets."""
+    for entry in ("[::1]", "::1", "[::1]:8443"):
+        definition = erp(type="next", allow_hosts=[entry])
+        assert isinstance(turn(definition, got(rows(0, 1), next="https://[::1]:8443/x")), More)

@@ -8,6 +8,7 @@ import pytest
 
 from imageflow.errors import ReadError
 from imageflow.model.pagination.contract import Last, More
+from imageflow.model.pagination.counted import whole_number
 
 from .pages import erp, got, rows, turn
 
@@ -92,3 +93,12 @@ def test_missing_total_warns():
     result = turn(erp(type="offset", total_path="meta.total"), got(rows(0, 3)))
     assert isinstance(result, Last)
     assert "meta.total" in result.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [(5, 5), ("5", 5), (" 7 ", 7), (5.0, 5), (0, 0), (5.5, None), (-1, None), (True, None), (None, None), ("x", None)],
+)
+def test_whole_numbers(value: Any, number: int | None):
+    """Counts as ERPs write them; what is no count is none."""
+    assert whole_number(value) == number

@@ -62,3 +62,9 @@ def test_next_url_of_a_wrong_type(value: Any):
 def test_link_header(header: str, target: str | None):
     """The Link header's rel=next, among others and however quoted."""
     assert next_target(header) == target
+
+
+def test_tokens_that_are_too_long():
+    """A token that no request can carry is an error."""
+    with pytest.raises(ReadError, match="the token at 'next' has 20,000 characters"):
+        turn(erp(type="next", kind="token", param="t"), got(rows(0, 1), next="x" * 20_000))

@@ -1,0 +1,80 @@
+"""Sense: fields that contradict each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from imageflow.flows import sense
+
+SKU = {"sku": {"key": "s"}}
+
+
+def said(document: dict[str, Any]) -> list[str]:
+    return [str(problem) for problem in sense.problems(document)]
+
+
+def inbound(**erp: Any) -> dict[str, Any]:
+    return {"direction": "inbound", "erp": {"endpoint_url": "https://erp/", **erp}}
+
+
+@pytest.mark.parametrize(
+    ("document", "path"),
+    [
+        ({"direction": "inbound"}, "erp.endpoint_url"),
+        ({"direction": "outbound", "schedule": {"cron": "* * * * *"}}, "schedule"),
+        ({**inbound(), "name": "a", "schedule": {"after": "a"}}, "schedule.after"),
+        ({**inbound(), "script": "x", "script_file": "y"}, "script_file"),
+        ({**inbound(), "script_file": "y"}, "script_file"),
+        ({**inbound(), "fetch_missing": {"enabled": True}}, "fetch_missing.enabled"),
+        ({"direction": "outbound", "fetch_missing": {"enabled": True}}, "fetch_missing.enabled"),
+        (inbound(query_settings={"n": {"key": "n", "type": "integer", "value": 1.5}}), "erp.query_settings.n.value"),
+        (inbound(query_settings={"n": {"key": "n", "type": "number", "value": "x"}}), "erp.query_settings.n.value"),
+        (inbound(query_settings={"n": {"key": "n", "type": "number", "value": True}}), "erp.query_settings.n.value"),
+        (inbound(query_settings={"n": {"key": "n", "type": "boolean", "value": "si"}}), "erp.query_settings.n.value"),
+        (inbound(endpoint_url="https://erp/{sku"), "erp.endpoint_url"),
+        (inbound(endpoint_url="https://{sku}.erp/", query_settings=SKU), "erp.endpoint_url"),
+        (inbound(endpoint_url="https://erp/{later}"), "erp.endpoint_url"),
+        (inbound(endpoint_url="https://erp/{now:%Q}"), "erp.endpoint_url"),
+        (inbound(endpoint_url="https://erp/{modified_date}"), "erp.endpoint_url"),
+        (
+            inbound(endpoint_url="https://erp/{d}", query_settings={"d": {"key": "k"}}, modified_date_key="k"),
+            "erp.endpoint_url",
+        ),
+        (
+            inbound(endpoint_url="https://erp/{d}", query_settings={"d": {"key": "k", "type": "datetime"}}),
+            "erp.endpoint_url",
+        ),
+        (inbound(endpoint_url="https://erp/{x}", query_settings={"x": {"key": "k"}}), "erp.endpoint_url"),
+    ],
+)
+def test_contradictions(document: dict[str, Any], path: str):
+    """One problem each, at the field to change."""
+    assert [problem.path for problem in sense.problems(document)] == [path]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"direction": "outbound"},
+        {**inbound(), "erp": {**inbound()["erp"], "query_settings": SKU}, "fetch_missing": {"enabled": True}},
+        inbound(endpoint_url="https://[::1", query_settings={"n": {"key": "n", "type": "integer", "value": " 7 "}}),
+        inbound(
+            query_settings={
+                "n": {"key": "n", "type": "number", "value": "1e3"},
+                "b": {"key": "b", "type": "boolean", "value": 0},
+            }
+        ),
+        inbound(
+            endpoint_url="https://erp/{now}/{now:%Y}/{sku}/{c}", query_settings={**SKU, "c": {"key": "c", "value": "1"}}
+        ),
+        inbound(endpoint_url="https://erp/{modified_date}", initial_since="2025-01-01"),
+        {"erp": 5, "schedule": "x", "fetch_missing": []},
+        {"direction": "inbound", "erp": {"endpoint_url": 5, "query_settings": {"a": 5}}},
+    ],
+)
+def test_what_agrees(document: dict[str, Any]):
+    """Documents that agree, and parts whose shape is wrong, which are the business of other checks."""
+    assert said(document) == []
