@@ -1,8 +1,20 @@
-"""Statements over a whole batch of values: one statement and one round trip, however many rows.
+"""Statements over a whole batch of records: one statement and one round trip, however many rows.
 
-A `Batch` is a table made of parameters: in PostgreSQL one text per column, which becomes an array there, in SQLite one
-JSON document. PostgreSQL locks rows in the order in which a batch lists them, so a batch is always sorted: two writers
-whose batches overlap then wait for each other, and never deadlock.
+A `Batch` is a table made of parameters, which stands in a statement's FROM. It has three encodings, for speed alone:
+
+    SQLite       one parameter, a JSON document of all records
+                 (SELECT json_extract(value, '$[0]') AS product, … FROM json_each(:wanted)) AS wanted
+    PostgreSQL   one parameter per column: texts joined by a separator, numbers and booleans as an array literal
+                 unnest((string_to_array(:wanted_product, :wanted_separator, :wanted_nothing))[2:], …) AS wanted
+    compact      for PostgreSQL too: a column that has the same value in all records is that one value
+                 (SELECT product, CAST(:wanted_domain AS text) AS domain FROM unnest(…)) AS wanted
+
+Joined texts, because asyncpg encodes an array value by value, at about a microsecond each, and `str.join` takes a fraction
+of that. A separator that occurs in a text would move all that follows, so it is counted, and where it occurs random ones
+are used. A statement has one SQL text for each encoding of its batches, and PostgreSQL one plan for each.
+
+PostgreSQL locks rows in the order in which a batch lists them, so a batch is always sorted: two writers whose batches
+overlap then wait for each other, and never deadlock.
 """
 
 from __future__ import annotations
@@ -20,8 +32,7 @@ from imageflow.store.database import Tx
 class Batch:
     """A table `name` with columns of these SQL types: text, bigint, boolean.
 
-    `alike`: columns that hold the same value in every record as a rule. Where all of them do, PostgreSQL gets each as
-    one value. The others go as one text each: a value in an array costs the driver about a microsecond.
+    `alike`: columns that have the same value in every record as a rule. Where all of them do, the batch is compact.
     """
 
     def __init__(self, name: str, *, alike: Collection[str] = (), **columns: str) -> None:
@@ -58,7 +69,7 @@ class Batch:
         return dict(zip(self.columns, zip(*records, strict=True), strict=True))
 
     def compact(self, values: Mapping[str, Sequence[Any]]) -> bool:
-        """Whether values by column hold the same wherever they are expected to."""
+        """Whether every column in `alike` has one value."""
         return bool(self._alike) and all(_same(values[column]) for column in self._alike)
 
     def arrays(self, values: Mapping[str, Sequence[Any]], *, compact: bool) -> dict[str, Any]:
@@ -73,7 +84,7 @@ class Batch:
 
 
 class Marks(NamedTuple):
-    """What stands between joined texts, and for NULL; in none of the texts."""
+    """What separates joined texts, and what stands for NULL. Neither occurs in a text."""
 
     separator: str
     nothing: str
@@ -83,8 +94,9 @@ _MARKS = Marks("\x1f", "\x1e")
 
 
 def joined_texts(columns: Sequence[Sequence[str | None]]) -> tuple[list[str], Marks]:
-    """Each column as one text, and the marks in it. A text begins with the separator: PostgreSQL takes an empty one for
-    no array of one empty text, but for none at all."""
+    """Each column as one text, and the marks in it. Each begins with the separator, and the statement drops the first value:
+    of an empty text, PostgreSQL makes an array of no values, not of one empty value.
+    """
     joined = [_joined(values, _MARKS) for values in columns]
     if all(
         text.count(_MARKS.separator) == len(values) and text.count(_MARKS.nothing) == values.count(None)
@@ -103,7 +115,7 @@ def _joined(values: Sequence[str | None], marks: Marks) -> str:
 
 
 def listed(values: Sequence[int | bool | None]) -> str:
-    """Numbers or truths as a literal of PostgreSQL's array."""
+    """Numbers or booleans as the literal of a PostgreSQL array."""
     return f"{{{str(list(values))[1:-1]}}}".replace("None", "NULL")
 
 

@@ -58,14 +58,16 @@ _LOG_AGAIN = f"""
         {", ".join(f"{c} = excluded.{c}" for c in [*list(LOG_COLUMNS)[2:], "settled_at"])}
     WHERE r.state = 'retrying'
 """
-"""What becomes of rows that have a log. Without it, PostgreSQL inserts in two thirds of the time, and refuses those."""
+"""For rows that have a log: only a row being retried changes. Without this clause PostgreSQL inserts in two thirds of the
+time, and raises IntegrityError where a row has a log: see `_new_first`."""
 _LOG_INTO = f"""
     INSERT INTO rows AS r ({", ".join(LOG_COLUMNS)}, settled_at)
     SELECT {", ".join(f"logs.{column}" for column in LOG_COLUMNS)}, :now
 """
 _LOGGED = "RETURNING run_id, state"
 _LOG = f"{_LOG_INTO} FROM {{logs}} WHERE true {_LOG_AGAIN} {_LOGGED}"
-# An upsert of entries that are there: joined with a batch, SQLite may read the whole ledger for each of its rows.
+# Every entry that this upsert inserts exists already. An UPDATE joined with the batch would say the same, but SQLite may
+# then read the whole ledger for each row of the batch.
 _SKIP = """
     INSERT INTO ledger AS l (domain, product, version, digest, run_id, number)
     SELECT :domain, logs.product, logs.version, logs.digest, logs.run_id, logs.number FROM {logs}
@@ -89,16 +91,33 @@ _SAME = """
         AND (l.digest = same.digest AND l.version < same.version AND l.claim_token IS NULL) = (same.place IS NOT NULL)
     RETURNING same.*
 """
-"""What _SKIP does, in half of the time, given _ROW_BY_ROW. OFFSET makes PostgreSQL look up row by row, in the order of the
-batch; what it thinks of how many entries there are must not matter: a ledger grows faster than it is analysed. The
-conditions come twice because an entry may have changed when it is locked, and are compared with something always true
-so that nobody guesses how few entries meet them."""
+"""What _SKIP does, in half of its time. It needs this plan, whatever PostgreSQL believes of the ledger's size, for a ledger
+grows faster than it is analysed (from EXPLAIN, PostgreSQL 15):
+
+    Update on ledger l
+      ->  Nested Loop
+            ->  Function Scan on logs                           the batch, in its order: the order of the locks
+            ->  Nested Loop
+                  ->  Subquery Scan on known
+                        ->  Index Scan using ledger_pkey on ledger k
+                  ->  Tid Scan on ledger l                      the entry's place, no second look-up
+                        TID Cond: (ctid = known.place)
+
+Four tricks lead there. OFFSET 0 keeps the planner from merging the subquery into the join, so each row is looked up by the
+key. The update finds the entry by its ctid. The conditions come twice, because an entry may have changed by the time that
+it is locked; the second time they are compared with a tautology (`place IS NOT NULL`), which hides their selectivity: the
+planner would take the ledger for nearly empty after them. _ROW_BY_ROW takes the alternatives away.
+
+An entry that another transaction changes meanwhile is either checked again in its new version or not updated at all. Its
+row then counts as not skipped, and goes the long way. tests/contract/test_store_plans.py holds the plan."""
 _ROW_BY_ROW = text(
     "SELECT set_config('plan_cache_mode', 'force_generic_plan', true),"
     " set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),"
     " set_config('enable_mergejoin', 'off', true), set_config('enable_memoize', 'off', true)"
 )
-"""No choice is left: the plan is made once for each connection, and must be right for a ledger of any size."""
+"""Settings of this transaction alone, in one round trip. The generic plan is made once for each connection, perhaps while
+the ledger is empty, and must be right for one of any size: so no sequential scan, hash or merge join, and no memoizing of
+look-ups, each of which has another key."""
 _ENTER = """
     INSERT INTO ledger AS l (domain, product, version, digest, run_id, number)
     SELECT entries.domain, entries.product, entries.version, entries.digest, entries.run_id, entries.number
@@ -116,9 +135,9 @@ _ENTER = """
         claim_version = CASE WHEN l.claim_token = :token THEN l.claim_version END
     WHERE excluded.version >= 0 OR l.claim_token = :token
 """
-"""What was written without the claim was written beside another's writes: which of them came last nobody knows, so no
-digest is known either, unless the late one finds its own set there. Nor is it once the other is done: its claim has lost its version by
-then."""
+"""The fence, in SQL; see (1) and (3) above. A version of -1 only releases the claim. A writer with the claim enters its
+digest; one without it leaves NULL, unless its digest is already there. And it clears `claim_version` of the claim that it
+found: its owner then leaves NULL too, for its own write may have come first or last."""
 _COUNTED = ", ".join(f"runs.{column.name}" for column in COUNTED)
 _LOG_ALONE = BatchStatement(_LOG, _LOGS, typed=[NOW])
 _ENTER_ALONE = BatchStatement(_ENTER, _ENTRIES)
@@ -169,11 +188,11 @@ _SETTLE, _SETTLE_NEW = _settling(_LOG_AGAIN), _settling()
 _SKIP_ALONE = BatchStatement(_SKIP, _UNCHANGED)
 _SKIP_AND_LOG = _skipping(f"{_LOG_AGAIN} RETURNING 1", "(SELECT count(*) FROM logged)")
 _SKIP_AND_LOG_NEW = _skipping("", "count(*)")
-"""That all of them are logged goes without saying: to have PostgreSQL return what it inserts costs a tenth."""
+"""For new rows the number that is logged is the number that is skipped: a RETURNING on the INSERT would cost a tenth."""
 
 
 class Skipped(NamedTuple):
-    """The numbers of the rows that were settled as unchanged, and the runs that ended by it."""
+    """The numbers of the rows that were settled as unchanged, and the runs that ended with them."""
 
     rows: frozenset[int]
     ended: list[Run]
@@ -183,9 +202,9 @@ class SettlingSql(Sql):
     """The methods of the store about settling."""
 
     async def skip(self, domain: str, run_id: str, rows: Sequence[Row]) -> Skipped:
-        """Settle rows of a run as unchanged where the ledger has this very image set for the product by an older row, and
-        nobody holds a claim on it: at once what `claim` and `settle` do. All others are left as they are. Only rows that
-        are written to a SKU, each product once.
+        """Settle the rows of a run that are unchanged: the ledger has this image set for the product by an older row, and the
+        product is not claimed. One statement that does what `claim` and `settle` would do; all other rows are left as they
+        are. Only for rows that are written to a SKU, each product once.
         """
         return await _new_first(rows, functools.partial(self._skip, domain, run_id, rows))
 
@@ -214,10 +233,10 @@ class SettlingSql(Sql):
         written: Sequence[LedgerEntry] = (),
         release: Sequence[tuple[str, str]] = (),
     ) -> list[Run]:
-        """Log rows, enter what is now on Omnitron in the ledger (never an older version over a newer one, and without a
-        digest where the token lost its claim), end the token's claims on `release` (domain, product) and on what was
-        written, and count on the runs: each row once, however often it is settled; a row being retried changes in place.
-        Returns runs that ended by it.
+        """Settle rows, in one transaction: log them; enter `written` in the ledger, never an older version over a newer one,
+        and without a digest where the token lost its claim; end the token's claims on `written` and `release` (domain,
+        product); count on the runs. Each row counts once, however often it is settled; a row being retried changes in
+        place. Returns the runs that ended with it.
         """
         return await _new_first(logs, functools.partial(self._settle, token, logs, written, release))
 
@@ -236,7 +255,9 @@ class SettlingSql(Sql):
 
 
 async def _new_first(logs: Sequence[Row | RowLog], work: Callable[..., Awaitable[T]]) -> T:
-    """Take rows for new ones that were never tried before; where one of them has a log all the same, look."""
+    """Do `work` for rows that have no log yet, if none was tried before; where one has a log all the same, do it again with
+    the clause for rows that have one.
+    """
     if not any(log.tries for log in logs):
         with contextlib.suppress(IntegrityError):
             return await work(new=True)
@@ -252,8 +273,8 @@ async def settle(
     *,
     new: bool = False,
 ) -> list[Run]:
-    """See Store.settle. Runs are locked in the order of their ids where there are several. `new`: no row has a log yet;
-    raises IntegrityError where one has.
+    """What Store.settle does, within a transaction. Several runs are locked by their ids. `new`: no row has a log yet; raises
+    IntegrityError where one has.
     """
     rows = _sorted_logs(logs)
     entries = _entries(written, release)
