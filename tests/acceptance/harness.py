@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 COMMAND = [sys.executable, "-m", "imageflow"]
-PATIENCE = 90.0
+WAIT_SECONDS = 90.0
 
 
 def free_port() -> int:
@@ -37,7 +37,7 @@ def get(url: str, *, data: bytes | None = None, headers: dict[str, str] | None =
             return error.code, error.read()
 
 
-def wait_for(condition, seconds: float = PATIENCE, what: str = "it"):
+def wait_for(condition, seconds: float = WAIT_SECONDS, what: str = "it"):
     """The first true value of `condition`, asked again and again."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -90,7 +90,7 @@ class Site:
         self.omnitron = self.emulate("omnitron", "--rows", "0", *(f"--fault={fault}" for fault in omnitron))
 
     def call(
-        self, *args: str, check: bool = True, stdin: str | None = None, timeout: float = PATIENCE
+        self, *args: str, check: bool = True, stdin: str | None = None, timeout: float = WAIT_SECONDS
     ) -> subprocess.CompletedProcess:
         done = subprocess.run(
             [*COMMAND, *args],

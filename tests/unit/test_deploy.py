@@ -124,7 +124,7 @@ def test_compose_gives_commands_that_there_are(name):
 
 @pytest.mark.parametrize("name", COMPOSE["services"])
 def test_compose_limits_every_container(name):
-    """No capabilities, no new privileges, bounded memory and CPU, bounded logs; ours have a root that nobody writes to."""
+    """No capabilities, no new privileges, bounded memory and CPU, bounded logs; ImageFlow's own have a read-only root."""
     service = COMPOSE["services"][name]
     assert service["cap_drop"] == ["ALL"]
     assert "cap_add" not in service
@@ -186,7 +186,7 @@ def test_the_demo_flow_is_a_flow():
 
 
 @pytest.mark.parametrize("name", ["scheduler", "gateway"])
-def test_who_needs_the_key_has_it(name):
+def test_gateway_and_scheduler_have_the_key(name):
     """The gateway's tokens and the scheduler's signatures hang on SECRET_KEY: where nothing can be written none is made."""
     variable = "IMAGEFLOW_SECRET_KEY_FILE"
     service = COMPOSE["services"][name]
@@ -288,8 +288,8 @@ def test_scalers_have_fields_that_keda_knows():
 @pytest.mark.parametrize(
     ("name", "prefetch"), [("transformer", bootstrap.TRANSFORM_PREFETCH), ("writer", bootstrap.WRITE_PREFETCH)]
 )
-def test_scalers_add_nobody_in_vain(name, prefetch):
-    """A replica more is asked for only where there is more than one replica takes in hand of a flow."""
+def test_scalers_add_no_idle_replica(name, prefetch):
+    """A scaler adds a replica only if a flow has more messages than one replica prefetches."""
     [trigger] = of_kind("ScaledObject")[name]["spec"]["triggers"]
     assert int(trigger["metadata"]["value"]) > prefetch
 

@@ -92,7 +92,7 @@ def test_every_metric_of_the_dashboard_exists():
 
 
 def test_every_metric_of_ours_is_on_the_dashboard_or_in_an_alert():
-    """What nobody looks at would not have to be measured."""
+    """A metric without a panel or an alert need not be measured."""
     looked_at = set(NAME.findall("\n".join([*queries(), *(rule["expr"] for rule in rules())])))
     families = {family.name for family in REGISTRY.collect() if family.name.startswith("imageflow_")}
     unseen = {name for name in families if not any(seen.startswith(name) for seen in looked_at)}
