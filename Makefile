@@ -10,11 +10,13 @@ demo: .venv/ready
 test: .venv/ready
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
+# schemathesis' plugin takes two seconds to import in each process, and no unit test uses it
+UNIT := -m pytest tests/unit -m "not slow" -p no:schemathesis --numprocesses 2 --dist worksteal
 unit: .venv/ready
-	$(BIN)/python -m pytest tests/unit -m "not slow" --numprocesses 2 --dist worksteal
+	$(BIN)/python $(UNIT)
 
 coverage: .venv/ready
-	$(BIN)/python -m pytest tests/unit -m "not slow" --numprocesses 2 --dist worksteal --cov --cov-report=
+	$(BIN)/python $(UNIT) --cov --cov-report=
 	$(BIN)/python -m tests.pure_modules
 
 lint: .venv/ready
