@@ -11,9 +11,9 @@ test: .venv/ready
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 # schemathesis' plugin takes two seconds to import in each process, and no unit test uses it
-UNIT := -m pytest tests/unit -m "not slow" -p no:schemathesis --numprocesses 2 --dist worksteal
+UNIT := -m pytest tests/unit -p no:schemathesis --numprocesses 2 --dist worksteal
 unit: .venv/ready
-	$(BIN)/python $(UNIT)
+	$(BIN)/python $(UNIT) -m "not slow"
 
 coverage: .venv/ready
 	$(BIN)/python $(UNIT) --cov --cov-report=

@@ -3,7 +3,12 @@
 import secrets
 import subprocess
 
+import hypothesis
 import pytest
+
+# a test must not fail because the machine is busy
+hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")
 
 pytest_plugins = ["tests.rabbitmq_server", "tests.postgres_server"]
 

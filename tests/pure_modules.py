@@ -23,12 +23,18 @@ CONTRACT = "pure modules do no I/O"
 FLOOR = 95.0
 """Percent of lines and branches that the unit tests must run in each pure module."""
 
-NOT_HELD = {
+NOT_PURE = {
     "imageflow.__main__": "runs the command line",
     "imageflow.broker.connect": "chooses an adapter and imports it: tests/contract",
     "imageflow.telemetry.log": "configures the logs of a process",
 }
 """Modules that are pure by the letter only, with the reason. They are in neither contract nor floor."""
+
+NOT_MEASURED = {
+    "imageflow.sandbox.audit": "its hook stays for good: only a worker installs it (tests/integration/test_sandbox.py)",
+    "imageflow.sandbox.script": "closes the import path for good: only a worker does (tests/integration/test_sandbox.py)",
+}
+"""Pure modules that the floor leaves out, with the reason: they run in processes that coverage does not follow."""
 
 
 def contract(name: str) -> dict[str, list[str]]:
@@ -65,7 +71,7 @@ def pure() -> dict[str, Path]:
 
 def below_the_floor() -> list[str]:
     """The pure modules of which the measured tests run less than FLOOR percent, with the lines and branches they miss."""
-    held = {name: path for name, path in pure().items() if name not in NOT_HELD}
+    held = {name: path for name, path in pure().items() if name not in NOT_PURE | NOT_MEASURED}
     measured = coverage.Coverage(config_file=str(ROOT / "pyproject.toml"))
     measured.load()
     with tempfile.NamedTemporaryFile(suffix=".json") as report:
