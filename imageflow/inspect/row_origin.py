@@ -1,7 +1,7 @@
 """Which elements of a page a row was made of. Pure.
 
-A script may make anything of an answer, so nobody can tell from the outside. What can be done: guess by where the product
-is named, run the guess alone through the flow, and see whether the same row comes out; `narrow` says what to run next.
+A script may make anything of an answer, so the elements cannot be read off the row. So: guess the elements that name the
+product, run these alone through the flow, and see whether the same row comes out. `narrow` says what to run next.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _holds(value: Any, word: re.Pattern[str]) -> bool:
 def narrow(count: int, guess: Places) -> Generator[Places, bool, None]:
     """Yields elements to run and is sent whether the row came out of them alone: first the guess, then all, then ever
     fewer (delta debugging: halves, then quarters and what is left without one, …). The last that it came out of are the
-    fewest. At most MAX_RUNS runs, and none after one of all elements was in vain.
+    fewest. At most MAX_RUNS runs, and none once the run of all elements did not give the row.
     """
     everything = tuple(range(count))
     found = guess

@@ -62,7 +62,7 @@ class Template(NamedTuple):
 
 
 def _same(one: str, other: str) -> bool:
-    """The case of an extension is nobody's intention."""
+    """An extension in upper case means the same."""
     return one.lower() == other.lower()
 
 

@@ -52,7 +52,7 @@ log = structlog.get_logger()
 DEPTH_SECONDS = 0.5
 CROWDED_SECONDS = 1.0
 LEFT_BEHIND_SECONDS = 1.0
-"""A message of a stored page that is still unsent after that long was left behind; before, somebody is sending it."""
+"""A stored page's message that is unsent for longer was left by a crash or an outage; until then its reader sends it."""
 
 MAX_REDIRECTS = 5
 ERROR_CHARS = 1000
@@ -123,7 +123,7 @@ class Reader:
             await self._fail(run, error)
 
     async def give_up(self, message: ReadPage, reason: str) -> None:
-        """The message failed too often for a reason nobody foresaw: the read ends as failed."""
+        """End the read as failed: the message failed too often, for no reason that the reader knows."""
         run = await self._run(message.run_id)
         if run is not None and not run.ended and not run.read_complete:
             await self._fail(run, ReadError(f"page {message.page} could not be read: {reason}"))

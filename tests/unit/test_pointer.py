@@ -58,3 +58,12 @@ def test_find_identifier(path: str, value: Any):
 def test_describe(value: Any, text: str):
     """What a value is, in words that give away no content."""
     assert pointer.describe(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [({"a": 1}, "an object"), ([1, 2], "a list of 2"), ((), "tuple"), (b"", "bytes"), (1.5, "a number")],
+)
+def test_describe_without_fields(value: Any, text: str):
+    """Where even a field's name may be a secret, an object is only that; what is no JSON is named by its type."""
+    assert pointer.describe(value, fields=False) == text
