@@ -27,7 +27,7 @@ import pytest
 
 URL_VARIABLE = "IMAGEFLOW_TEST_POSTGRES_URL"
 START_SECONDS = 60.0
-KEEPER = 'trap "" INT TERM HUP; "$@" & pid=$!; read _; kill -INT $pid; wait $pid'
+STOPPER = 'trap "" INT TERM HUP; "$@" & pid=$!; read _; kill -INT $pid; wait $pid'
 """The shell between us and the server: its standard input ends with us, however we end, and then it stops the server."""
 OPTIONS = {
     "listen_addresses": "127.0.0.1",
@@ -36,7 +36,7 @@ OPTIONS = {
     "shared_buffers": "64MB",
     "wal_level": "minimal",
     "max_wal_senders": "0",
-    "timezone": "Asia/Tokyo",  # whoever forgets a time zone shall notice
+    "timezone": "Asia/Tokyo",  # code that forgets a time zone fails
 }
 
 
@@ -86,7 +86,7 @@ class PrivatePostgres(Postgres):
         self._binaries = binaries
         self._options = OPTIONS if durable else OPTIONS | {"fsync": "off", "full_page_writes": "off"}
         self._account = _account()
-        self._keeper: subprocess.Popen[bytes] | None = None
+        self._shell: subprocess.Popen[bytes] | None = None
         self._folder = Path(tempfile.mkdtemp(prefix="imageflow-postgres-"))
         self._folder.chmod(0o755)
         self._password = secrets.token_hex(12)
@@ -135,7 +135,7 @@ class PrivatePostgres(Postgres):
         command: list[str | Path] = [
             "sh",
             "-c",
-            KEEPER,
+            STOPPER,
             "sh",
             self._binaries / "postgres",
             "-D",
@@ -146,7 +146,7 @@ class PrivatePostgres(Postgres):
         for name, value in self._options.items():
             command += ["-c", f"{name}={value}"]
         with (self._folder / "log").open("ab") as log:
-            self._keeper = subprocess.Popen(
+            self._shell = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, **self._as_account()
             )
         deadline = time.monotonic() + START_SECONDS
@@ -163,14 +163,14 @@ class PrivatePostgres(Postgres):
         return True
 
     def stop(self) -> None:
-        if self._keeper is None:
+        if self._shell is None:
             return
-        keeper, self._keeper = self._keeper, None
+        shell, self._shell = self._shell, None
         try:
-            keeper.communicate(b"stop\n", timeout=30)
+            shell.communicate(b"stop\n", timeout=30)
         except subprocess.TimeoutExpired:
-            os.killpg(keeper.pid, signal.SIGKILL)
-            keeper.wait()
+            os.killpg(shell.pid, signal.SIGKILL)
+            shell.wait()
 
     def close(self) -> None:
         self.stop()
@@ -186,7 +186,7 @@ async def _execute(url: str, statement: str) -> None:
 
 
 def _account() -> pwd.struct_passwd | None:
-    """Whom the server runs as: nobody special, or, when we are root, an account that is not."""
+    """The account that the server runs as; None: ours. PostgreSQL refuses root."""
     if os.geteuid() != 0:
         return None
     accounts = {entry.pw_name: entry for entry in pwd.getpwall()}
@@ -213,7 +213,7 @@ def _binaries() -> Path | None:
 
 
 def open_server(*, durable: bool = True) -> Postgres | None:
-    """The server that the environment names, or a private one; None where neither is to be had."""
+    """The server that the environment names, or a private one; None where there is neither."""
     if url := os.environ.get(URL_VARIABLE):
         return Postgres(url)
     folder = _binaries()

@@ -1,4 +1,4 @@
-"""Alarms with the notices that are to be posted of them, held domains, and leases: who of many does a job now."""
+"""Alarms and their notices to webhooks, held domains, and leases: which of several processes does a job now."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from imageflow.store.transaction import Sql, reads, writes
 
 
 class HeldDomain(msgspec.Struct, frozen=True):
-    """A domain that at least one writer holds back from: `since` the first of them does, and why."""
+    """A domain to which `writers` writers send nothing for now: `since` when the first of them does not, and why."""
 
     domain: str
     reason: str
@@ -27,8 +27,8 @@ class HeldDomain(msgspec.Struct, frozen=True):
 
 
 class Alarm(msgspec.Struct, frozen=True):
-    """Something that is worth waking somebody, open until it has passed. `notice`: what became of its last post to the
-    webhook; None while there is none.
+    """A condition of a flow that a person should see, open until it has passed. `notice`: the outcome of its last post to
+    the webhook; None before the first.
     """
 
     id: int
@@ -54,7 +54,7 @@ class AlarmsSql(Sql):
 
     @writes
     async def lease(self, tx: Tx, name: str, holder: str, seconds: float) -> bool:
-        """Whether `holder` has the lease now, for `seconds` from now: it had it, or nobody else's is unexpired."""
+        """Take or renew a lease for `seconds` from now. Whether `holder` has it: it is free while no other holder's lasts."""
         values = {"holder": holder, "until": tx.now + timedelta(seconds=seconds)}
         statement = tx.insert(leases).values(name=name, **values)
         free = or_(leases.c.holder == holder, leases.c.until <= tx.now)
@@ -63,7 +63,7 @@ class AlarmsSql(Sql):
 
     @reads
     async def recent_runs(self, tx: Tx, flow: str, since: datetime, limit: int = 200) -> list[Run]:
-        """The newest runs of a flow that have ended after `since` or not at all; at least the newest that has ended."""
+        """The newest runs of a flow that are active or ended after `since`; where none of them has ended, also the last that did."""
         mine = select(runs).where(runs.c.flow == flow)
         newest = mine.order_by(runs.c.created_at.desc(), runs.c.run_id.desc())
         recent = newest.where(or_(ACTIVE, runs.c.finished_at > since)).limit(limit)
@@ -75,7 +75,7 @@ class AlarmsSql(Sql):
 
     @reads
     async def rows_since(self, tx: Tx, flow: str, since: datetime) -> bool:
-        """Whether a run of the flow that was going on after `since` had rows."""
+        """Whether the flow had a run with rows that was active at some time after `since`."""
         going = or_(runs.c.created_at > since, runs.c.finished_at > since, ACTIVE)
         statement = select(runs.c.run_id).where(runs.c.flow == flow, runs.c.total > 0, going)
         return await tx.value(statement.order_by(runs.c.created_at.desc()).limit(1)) is not None
@@ -133,7 +133,7 @@ class AlarmsSql(Sql):
 
     @writes
     async def notice_sent(self, tx: Tx, notice: int, outcome: str, *, again_in: float | None = None) -> None:
-        """A notice was posted, and what became of that (kept with its alarm); `again_in`: it is due again then."""
+        """Keep the outcome of a notice's post with its alarm. The notice is due again in `again_in` seconds; None: it is done."""
         mine = notices.c.id == notice
         alarm = await tx.value(select(notices.c.alarm).where(mine).with_for_update())
         if alarm is None:
@@ -147,7 +147,7 @@ class AlarmsSql(Sql):
 
     @writes
     async def hold(self, tx: Tx, owner: str, held: dict[str, str], seconds: float) -> None:
-        """The domains (and why) that a writer process holds now, for at least `seconds` more: these and no others."""
+        """The domains that a writer process holds (`held`: domain and reason) for `seconds` from now: these and no others."""
         await tx.execute(
             delete(holds).where(or_(holds.c.owner == owner, holds.c.alive_until <= tx.now), _not_in(owner, held))
         )
@@ -166,7 +166,7 @@ class AlarmsSql(Sql):
 
 
 def _not_in(owner: str, held: dict[str, str]) -> Any:
-    """All records but those that `owner` is about to write anew: they keep since when."""
+    """All records but those that `owner` is about to renew: these keep their `since`."""
     return or_(holds.c.owner != owner, holds.c.domain.not_in(sorted(held)))
 
 

@@ -1,4 +1,4 @@
-"""Messages that were stored with their cause and wait to be published."""
+"""The outbox: messages stored in the transaction of their cause, until they are published."""
 
 from __future__ import annotations
 

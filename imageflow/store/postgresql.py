@@ -17,7 +17,7 @@ from imageflow.store.driver_errors import connecting, translated
 CONNECT_SECONDS = 10.0
 STATEMENT_SECONDS = 30.0
 POOL_SIZE = 10
-SCHEMA_LOCK = 0x696D6167656677  # any number that nobody else takes: "imagefw"
+SCHEMA_LOCK = 0x696D6167656677  # "imagefw": any number that no other program locks
 SESSION = {
     "application_name": "imageflow",
     "statement_timeout": f"{STATEMENT_SECONDS:.0f}s",

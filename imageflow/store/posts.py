@@ -73,7 +73,9 @@ async def _first_post(tx: Tx, run: Run, rows: int, key: str, digest: str) -> Sql
 
 
 async def _forget_old_keys(tx: Tx) -> None:
-    """Each post makes one key and sweeps a few old ones, those that nobody else is sweeping."""
+    """Delete a few expired keys with each post that makes one, so that their number is bounded without a job of its own. SKIP
+    LOCKED leaves those that another post deletes at this moment.
+    """
     old = select(post_keys.c.flow, post_keys.c.key).where(post_keys.c.posted_at <= tx.now - KEY_LIFE)
     for row in await tx.all(old.order_by(post_keys.c.posted_at).limit(3).with_for_update(skip_locked=True)):
         await tx.execute(delete(post_keys).where(and_(post_keys.c.flow == row.flow, post_keys.c.key == row.key)))

@@ -1,6 +1,6 @@
-"""What is forgotten after a while, in batches: each call is a short transaction, however much there is to delete.
+"""Retention: old records are deleted in batches, so that each call is a short transaction.
 
-The ledger, watermarks, flows, users and the audit log are never touched, nor anything of a run that goes on.
+The ledger, watermarks, flows, users and the audit log are never touched, nor any record of an active run.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from imageflow.store.tables import (
 from imageflow.store.transaction import Sql, reads, writes
 
 OWNER_LIFE = timedelta(days=1)
-"""A writer that has not been alive for so long is dead."""
+"""Leases of writers are kept for this long after they ended."""
 
 
 class OldRun(NamedTuple):
-    """A run that ended long ago. What is kept of it, and why, `forget_run` knows."""
+    """A run that ended long ago. `forget_run` decides what is kept of it."""
 
     created_at: datetime
     run_id: str
@@ -60,12 +60,11 @@ class RetentionSql(Sql):
 
     @writes
     async def forget_run(self, tx: Tx, run_id: str, before: datetime, *, limit: int = 1000) -> int:
-        # locked as by whoever takes rows back into flight: one of both comes first
-        """Delete up to `limit` records of a run that ended before `before`: its pages, rows, and at last the run itself;
-        how many (0: nothing is left to delete). One that does not exist any more, or goes on, is left alone.
+        # The same lock as in `reopen`: a retry comes before the deletion, or after it and finds nothing.
+        """Delete up to `limit` records of a run that ended before `before`: first pages, then rows, at last the run itself.
+        Returns how many; 0: nothing is left to delete. Leaves an active run alone.
 
-        Rows with an open error stay, with what they would need to be written again, and so does their run: those that
-        failed at login or write, and no newer row of their product came in the flow.
+        Rows whose failure is open (see `failures.is_open`) and that can be written again stay, and so does their run.
         """
         old = await tx.first(select(runs).where(runs.c.run_id == run_id, _ended(before)).with_for_update())
         if old is None:
@@ -79,8 +78,8 @@ class RetentionSql(Sql):
 
     @writes
     async def forget_rest(self, tx: Tx, before: datetime, *, limit: int = 1000) -> int:
-        """Delete up to `limit` of each: ticks of schedules and closed alarms from before `before`; idempotency keys,
-        tokens and leases of writers that have expired. How many. The newest tick of each schedule stays.
+        """Delete up to `limit` of each: ticks and closed alarms from before `before`, and expired idempotency keys, tokens
+        and leases of writers. Returns how many. The newest tick of each schedule stays.
         """
         newest = select(func.max(fires.c.fire_time).label("newest"), fires.c.flow).group_by(fires.c.flow).subquery()
         old_alarms = await tx.all(select(alarms.c.id).where(alarms.c.closed_at < before).limit(limit))
@@ -110,7 +109,7 @@ async def _forget_parts(tx: Tx, run: Run, limit: int) -> int:
 
 
 async def _forget(tx: Tx, table: Table, where: ColumnElement[bool], limit: int) -> int:
-    """Delete up to `limit` records, those that nobody else is at."""
+    """Delete up to `limit` records. SKIP LOCKED leaves those that another transaction has in use for the next call."""
     key = list(table.primary_key.columns)
     chosen: Sequence[tuple[object, ...]] = [
         tuple(row)

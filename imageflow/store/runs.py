@@ -79,8 +79,8 @@ class RunsSql(Sql):
 
     @writes
     async def release_runs(self, tx: Tx) -> list[Unsent]:
-        """Let waiting inbound runs begin: of each flow the oldest, where no other run of that flow that was released is
-        still going on. Returns the outbox messages (ReadPage of page 1), stored with it.
+        """Let waiting inbound runs begin: of each flow the oldest, unless another released run of the flow is active.
+        Returns their messages (ReadPage of page 1), which are in the outbox.
         """
         waiting = await tx.all(select(runs.c.flow).where(*WAITING).distinct())
         names = sorted(row.flow for row in waiting)
@@ -105,8 +105,8 @@ class RunsSql(Sql):
         status: str | None = None,
         before: tuple[datetime, str] | None = None,
     ) -> list[Run]:
-        """Runs, newest first; `active`: only those that have not ended; `before`: older than the one that was created
-        then and has that id.
+        """Runs, newest first. `active`: only those that have not ended. `before`: only those older than the run with that
+        instant of creation and that id.
         """
         statement = select(runs).order_by(runs.c.created_at.desc(), runs.c.run_id.desc()).limit(limit)
         if flow is not None:
@@ -123,7 +123,7 @@ class RunsSql(Sql):
 
     @writes
     async def start_reading(self, tx: Tx, run_id: str, since: datetime | None, until: datetime | None) -> Run:
-        """Queued -> reading, with the bounds and `started_at`. Whoever asks again gets the run with the first bounds."""
+        """Queued -> reading, with the bounds and `started_at`. A second call returns the run with the first bounds."""
         run = await load(tx, run_id, lock=True)
         if run.status != "queued":
             return run
@@ -133,7 +133,7 @@ class RunsSql(Sql):
         self, run_id: str, page: int, body: bytes, *, cursor: str | None, last: bool, moves_watermark: bool = True
     ) -> SavedPage | None:
         """Store page `page` of a run that is `reading`, its messages and the cursor of the next page; None if that page
-        is stored already or the run has ended its read (somebody else was faster).
+        is stored already or the run has ended its read (another reader was faster).
 
         `last`: the read is complete: the run becomes `draining` (or ends), and where `moves_watermark` and the run has
         an `until`, the flow's watermark moves to it, never backwards.

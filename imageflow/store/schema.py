@@ -1,4 +1,4 @@
-"""The revision of the schema: the one that this code wants, the one that a database has, and the way from one to the other."""
+"""Revisions of the schema: the one that this code needs, the one that a database has, and the upgrade."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def is_older(revision: str | None) -> bool:
 
 
 def newest_revision() -> str:
-    """The revision of the schema that this code wants."""
+    """The revision of the schema that this code needs."""
     return max(_revisions())
 
 

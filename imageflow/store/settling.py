@@ -6,7 +6,7 @@ Settling is fenced by the claim's token:
 
 1. A write enters the ledger even if its claim was lost, unless a newer version is entered already.
 2. When a claim is taken over from a dead owner, the digest is set to NULL (claims.py).
-3. If the first owner then settles after all, both wrote at the same time and nobody can tell which request came last:
+3. If the first owner then settles after all, both wrote at the same time and the last request is unknown:
    the digest is NULL again, unless the late writer finds its own digest there.
 
 Locks are taken in one order everywhere: entries of the ledger by product, then rows, then runs. Every batch is sorted,

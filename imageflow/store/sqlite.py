@@ -115,7 +115,7 @@ def _engine(path: Path, connections: int, begin: str, *, seconds: float | None =
 def _prepare(path: Path) -> None:
     """Make the file (readable by its owner alone) and put it in WAL mode, which lasts.
 
-    Changing the mode fails at once while somebody else has the file open, whatever the busy time-out: ask again.
+    Changing the mode fails at once while another process has the file open, whatever the busy time-out is: try again.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))

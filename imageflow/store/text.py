@@ -1,4 +1,4 @@
-"""Texts from outside, made fit for a database: PostgreSQL refuses NUL, and nobody can encode a lone surrogate."""
+"""Texts from outside, made fit for a database: PostgreSQL refuses NUL, and UTF-8 has no lone surrogates."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def sets(*skus: str, page: int = 1) -> list[dict[str, Any]]:
 
 
 async def test_pages_become_rows(line: Line) -> None:
-    """A page's good rows go to the writers with their numbers, the others are settled, and the run's ledger balances."""
+    """A page's good rows go to the writers with their numbers, the others are settled, and the run's counts balance."""
     (page,) = await line.run([*sets("A", "B"), {"sku": "C"}, *sets("A")])
     await line.transformer.handle(page)
     rows = await line.rows()

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from imageflow.store.rows import grown
 from imageflow.store.text import clean, from_json, keyed, to_json
 
 ANY_TEXT = some.text(some.characters(exclude_categories=()), max_size=2000)
@@ -50,17 +49,3 @@ def test_any_value_becomes_json(value: object) -> None:
     assert "\0" not in text
     assert text.encode()
     assert msgspec.json.encode(from_json(text))
-
-
-@given(some.lists(some.integers(0, 50), max_size=6), some.integers(0, 100))
-def test_numbers_of_a_page_only_grow(totals: list[int], highest: int) -> None:
-    """Whatever totals a page is registered with, known numbers stay, and new ones come after all others."""
-    ranges: list[tuple[int, int]] = []
-    numbers: list[int] = []
-    for total in totals:
-        ranges = grown(ranges, total, highest)
-        now = [number for first, count in ranges for number in range(first, first + count)]
-        assert now[: len(numbers)] == numbers
-        assert len(now) == max(total, len(numbers)) == len(set(now))
-        highest = max([highest, *now]) + 3
-        numbers = now
