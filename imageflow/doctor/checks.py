@@ -62,7 +62,7 @@ def ok(findings: list[Finding]) -> bool:
 
 def findings(facts: Facts) -> list[Finding]:
     """All findings, the worst first within each subject."""
-    found = [*_broker(facts), *_database(facts.database), *_flows(facts), *_jail(facts), *_machine(facts)]
+    found = [*_broker(facts), *_database(facts.database), *_flows(facts), *_sandbox(facts), *_machine(facts)]
     subjects = list(dict.fromkeys(finding.about for finding in found))
     levels: tuple[Level, ...] = ("wrong", "warning", "unseen", "ok")
     return sorted(found, key=lambda finding: (subjects.index(finding.about), levels.index(finding.level)))
@@ -86,7 +86,7 @@ def _embedded(broker: Embedded, facts: Facts) -> Iterator[Finding]:
     else:
         yield Finding("ok", "broker", f"embedded, in {broker.path}; {waiting} messages wait")
     if parked := broker.messages.get(messages.PARKED_QUEUE, 0):
-        yield Finding("warning", "broker", f"{parked} messages are parked: nobody could use them")
+        yield Finding("warning", "broker", f"{parked} messages are parked: no service could handle them")
 
 
 # RabbitMQ ----------------------------------------------------------------------------------------------------------------
@@ -111,7 +111,7 @@ def _rabbit(rabbit: Rabbit, facts: Facts) -> Iterator[Finding]:
     if well:
         yield Finding("ok", "queues", f"{well} queues are as they should be")
     if (parked := known.get(messages.PARKED_QUEUE)) is not None and parked.messages:
-        text = f"{parked.messages} messages are parked: nobody could use them; their headers say why"
+        text = f"{parked.messages} messages are parked: no service could handle them; their headers say why"
         look = f"rabbitmqadmin -V {shlex.quote(rabbit.vhost)} get queue={messages.PARKED_QUEUE} count=10"
         yield Finding("warning", "queues", text, look)
 
@@ -173,7 +173,7 @@ def _management_command(rabbit: Rabbit) -> str:
 
 
 def _consumers(queue: Queue, facts: Facts) -> Iterator[Finding]:
-    """Of queues that somebody has to consume."""
+    """Findings about a queue that a service should consume."""
     service = service_of(queue.name)
     if service is None or queue.consumers:
         return
@@ -181,25 +181,25 @@ def _consumers(queue: Queue, facts: Facts) -> Iterator[Finding]:
     needed = any(item.enabled for item in facts.flows if flow in ("", item.name))
     if queue.name == messages.OUTBOUND_QUEUE or not needed:
         if queue.messages:
-            text = f"{queue.name}: {queue.messages} messages wait, and nobody consumes it"
+            text = f"{queue.name}: {queue.messages} messages wait, and it has no consumer"
             yield Finding("wrong", "queues", text, f"imageflow {service}")
     elif not queue.exists:
         text = f"{queue.name} does not exist: no {service} has ever run here"
         yield Finding("wrong", "queues", text, f"imageflow {service}")
     else:
-        text = f"{queue.name}: nobody consumes it; {queue.messages} messages wait"
+        text = f"{queue.name}: it has no consumer; {queue.messages} messages wait"
         yield Finding("wrong", "queues", text, f"imageflow {service}")
 
 
 def service_of(queue: str) -> str | None:
-    """Who consumes a queue; None for those that nobody does."""
+    """The service that consumes a queue; None for queues without one."""
     stage = queue.removeprefix("imageflow.").partition(".")[0]
     return {"read": "reader", "transform": "transformer", "write": "writer", "outbound": "gateway"}.get(stage)
 
 
 def _queue(queue: Queue, wanted: dict[str, Any], rabbit: Rabbit) -> Iterator[Finding]:
     delete = f"rabbitmqctl delete_queue -p {shlex.quote(rabbit.vhost)} {queue.name} --if-empty"
-    again = f"{delete}  # once it is empty; the services make it anew when they start"
+    again = f"{delete}  # once it is empty; the services declare it again when they start"
     if queue.kind is not None and queue.kind != "quorum":
         text = f"{queue.name} is a {queue.kind} queue: it must be a quorum queue, or messages are lost with its node"
         yield Finding("wrong", "queues", text, again)
@@ -207,13 +207,13 @@ def _queue(queue: Queue, wanted: dict[str, Any], rabbit: Rabbit) -> Iterator[Fin
     if queue.durable is False:
         yield Finding("wrong", "queues", f"{queue.name} is not durable: a restart of RabbitMQ deletes it", again)
     if queue.refused is not None:
-        text = f"{queue.name} was made with other settings than it needs: {queue.refused}"
+        text = f"{queue.name} was declared with other settings than it needs: {queue.refused}"
         yield Finding("wrong", "queues", text, again)
     elif queue.arguments is not None:
         for key, value in wanted.items():
             if key != "x-queue-type" and queue.arguments.get(key) != value:
                 has = queue.arguments.get(key, "nothing")
-                text = f"{queue.name} was made with {key} = {has}, it must be {value}"
+                text = f"{queue.name} was declared with {key} = {has}, it must be {value}"
                 yield Finding("wrong", "queues", text, again)
     yield from _policies(queue, wanted, rabbit)
 
@@ -317,17 +317,15 @@ def _secrets(flow: FlowFacts) -> Iterator[Finding]:
         yield Finding("wrong" if flow.enabled else "warning", "flows", f"{flow.name}{state}: {why}", mend)
 
 
-def _jail(facts: Facts) -> Iterator[Finding]:
+def _sandbox(facts: Facts) -> Iterator[Finding]:
     mend = "scripts and mappings run on Linux (x86-64 or ARM64) in a container that leaves seccomp, or on the machine itself"
-    if facts.jail_error is not None:
-        yield Finding("wrong", "jail", f"scripts cannot be run: {facts.jail_error}", mend)
+    if facts.sandbox_error is not None:
+        yield Finding("wrong", "jail", f"scripts cannot be run: {facts.sandbox_error}", mend)
         return
     for layer, why in facts.layers.items():
         if why is not None:
             level: Level = "wrong" if layer == "seccomp" else "warning"
-            yield Finding(
-                level, "jail", f"the layer {layer} is not to be had: {why}", mend if level == "wrong" else None
-            )
+            yield Finding(level, "jail", f"the layer {layer} does not hold: {why}", mend if level == "wrong" else None)
     holding = [layer for layer, why in facts.layers.items() if why is None]
     if holding:
         yield Finding("ok", "jail", f"layers that hold: {', '.join(holding)}")

@@ -63,7 +63,7 @@ class Database(msgspec.Struct, frozen=True):
 
 
 class FlowFacts(msgspec.Struct, frozen=True):
-    """A flow and what is wrong with its secrets: (where it is to be found, why it is not to be had)."""
+    """A flow and its secrets that cannot be read: (where the secret should be, why it cannot be read)."""
 
     name: str
     enabled: bool
@@ -71,14 +71,14 @@ class FlowFacts(msgspec.Struct, frozen=True):
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """Everything a visit found. `layers`: of the jail, each with None or why it is not to be had."""
+    """Everything a visit found. `layers`: those of the sandbox, each with None, or with the reason why it does not hold."""
 
     broker: Rabbit | Embedded
     database: Database
     flows: tuple[FlowFacts, ...] = ()
     flows_error: str | None = None
     layers: dict[str, str | None] = {}
-    jail_error: str | None = None
+    sandbox_error: str | None = None
     free_bytes: int | None = None
     data_dir: str = ""
     secret_key_set: bool = True

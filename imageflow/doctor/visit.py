@@ -36,14 +36,14 @@ async def visit(settings: Settings, environ: Mapping[str, str], management: str 
     """Everything that can be seen from this process."""
     database, flows, flows_error = await _database(settings)
     wanted = queues([flow.name for flow in flows])
-    layers, jail_error = await asyncio.to_thread(_layers)
+    layers, sandbox_error = await asyncio.to_thread(_layers)
     return Facts(
         broker=await _broker(settings, wanted, management),
         database=database,
         flows=tuple(_flow(flow, environ) for flow in flows),
         flows_error=flows_error,
         layers=layers,
-        jail_error=jail_error,
+        sandbox_error=sandbox_error,
         free_bytes=_free(settings.data_dir),
         data_dir=str(settings.data_dir),
         secret_key_set=settings.secret_key is not None,

@@ -134,7 +134,7 @@ async def test_a_sick_site_over_rabbitmq_and_postgresql(
             )
             wrong = texts(found, "wrong")
             assert "imageflow.write.winter is a classic queue" in wrong
-            assert "imageflow.read: nobody consumes it; 1 messages wait" in wrong
+            assert "imageflow.read: it has no consumer; 1 messages wait" in wrong
             assert "imageflow.read: short sets max-length = 5 instead of 20000" in wrong
             assert "imageflow.transform.winter does not exist" in wrong
             assert "DOCTORS_SECRET is not set" in wrong
@@ -162,7 +162,7 @@ async def test_over_amqp_alone(rabbitmq_vhost: str, tmp_path: Path) -> None:
         channel = await connection.channel()
         await channel.declare_queue("imageflow.read", durable=True, arguments={"x-queue-type": "quorum"})
         found = await examine(tmp_path, "http://127.0.0.1:1", BROKER_URL=rabbitmq_vhost)
-    assert "imageflow.read was made with other settings" in texts(found, "wrong")
+    assert "imageflow.read was declared with other settings" in texts(found, "wrong")
     assert "alarms, policies, limits" in texts(found, "unseen")
     assert "RabbitMQ 3" in texts(found, "ok") or "RabbitMQ 4" in texts(found, "ok")
 

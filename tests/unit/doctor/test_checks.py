@@ -98,7 +98,7 @@ ILLNESSES = {
     "dead consumer": (
         with_queue("imageflow.transform.winter", consumers=0, messages=12),
         "wrong",
-        "nobody consumes it; 12 messages",
+        "it has no consumer; 12 messages",
         "imageflow transformer",
     ),
     "never started": (
@@ -200,7 +200,7 @@ ILLNESSES = {
         "landlock",
         "",
     ),
-    "no jail": (msgspec.structs.replace(HEALTHY, jail_error="none"), "wrong", "cannot be run", "container"),
+    "no sandbox": (msgspec.structs.replace(HEALTHY, sandbox_error="none"), "wrong", "cannot be run", "container"),
     "disk": (msgspec.structs.replace(HEALTHY, free_bytes=5 << 20, data_dir="/data"), "warning", "5 MB", "df -h /data"),
     "secret key": (msgspec.structs.replace(HEALTHY, secret_key_set=False), "warning", "SECRET_KEY", "openssl"),
 }
@@ -243,7 +243,7 @@ def test_which_policies_do_harm(key, value, ours, expected):
 
 
 def test_the_embedded_broker():
-    """Waiting messages that nobody takes are a warning; nothing else to see."""
+    """Messages that wait while no process runs are a warning."""
     facts = msgspec.structs.replace(HEALTHY, broker=Embedded("b.db", messages={"imageflow.read": 2}))
     finding = only(facts)
     assert (finding.level, finding.mend) == ("warning", "imageflow up")
