@@ -1,12 +1,12 @@
-"""The broker seam: durable queues that lend messages.
+"""The seam to the message broker: durable queues that deliver messages.
 
 Two adapters, `sqlite.py` (one process, one file) and `rabbitmq.py`; tests/contract/test_broker.py holds for both:
 
 - `publish` returns when the message is durable (committed, or confirmed by the broker), else it raises: BrokerError
   when the broker is away or does not answer within the deadline, QueueFullError when the queue takes no more.
-- A delivery is on loan until exactly one of ack, retry, park or requeue. What a dead process held comes back, with
-  `deliveries` raised by one.
-- Delays are steps of retry.LADDER; a delayed message does not block those behind it, and comes back to its own queue.
+- A delivery is unacknowledged until exactly one of ack, retry, park or requeue. What a dead process had not settled is
+  redelivered, with `deliveries` raised by one.
+- Delays are steps of retry_ladder.LADDER; a delayed message does not block those behind it, and comes back to its own queue.
 - Queues are made on first use, by publisher or consumer.
 """
 
@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple, Protocol, Self
 
 DELIVERY_LIMIT = 50
-"""Deliveries after which the broker itself parks a message; `service.py` gives up on a message long before."""
+"""Deliveries after which the broker itself parks a message; the service gives up on a message long before."""
 
 QUEUE_LIMIT = 20_000
 """Messages that a work queue holds before it refuses more (QueueFullError)."""
@@ -28,7 +28,7 @@ PUBLISH_SECONDS = 15.0
 
 MAX_REASON_CHARS = 2000
 MAX_HEADERS_BYTES = 64 * 1024
-"""Headers of a message that is published again. A stranger's may be larger: RabbitMQ takes 128 KiB in all."""
+"""Headers of a message that is published again. Another program's may be larger: RabbitMQ takes 128 KiB in all."""
 
 
 class Depth(NamedTuple):
@@ -41,7 +41,7 @@ class Depth(NamedTuple):
 
 
 class Outgoing(NamedTuple):
-    """A message to publish: `delay` in seconds is rounded up to a step of retry.LADDER."""
+    """A message to publish: `delay` in seconds is rounded up to a step of retry_ladder.LADDER."""
 
     queue: str
     body: bytes
@@ -50,7 +50,7 @@ class Outgoing(NamedTuple):
 
 
 class Delivery(Protocol):
-    """A message on loan. Settle it exactly once; a settled delivery whose connection was lost may come back.
+    """A delivered message. Settle it exactly once; a settled delivery whose connection was lost may be redelivered.
 
     A settling call that raised BrokerError did not settle: another may follow. One that was cancelled may have settled:
     what follows it does no harm.
@@ -64,14 +64,14 @@ class Delivery(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Text headers; others are turned into text. Of a message that a stranger published over AMQP, its properties
-        too: `message-id`, `content-type`, `content-encoding`.
+        """Text headers; others are turned into text. A message that another program published over AMQP has some
+        properties among them: `message-id`, `content-type`, `content-encoding`.
         """
         ...
 
     @property
     def deliveries(self) -> int:
-        """How often it was lent before and came back unsettled (0 the first time)."""
+        """How often it was delivered before and not settled (0 the first time)."""
         ...
 
     async def ack(self) -> None:
@@ -79,24 +79,24 @@ class Delivery(Protocol):
         ...
 
     async def retry(self, delay: float, *, failed: bool = True) -> None:
-        """Lend it again after `delay` seconds (a step of the ladder, at least the first); durable before the loan ends.
+        """Redeliver it after `delay` seconds (a step of the ladder, at least the first); durable before the delivery ends.
 
-        The header `attempts` (text, from "1") of the message that comes back counts the retries that were `failed`;
+        The header `attempts` (text, from "1") of the redelivered message counts the retries that were `failed`;
         a message that was merely postponed keeps its count.
         """
         ...
 
     async def park(self, reason: str) -> None:
-        """Put it aside in `imageflow.parked`, with headers `reason`, `queue` and `parked_at`; durable before the loan
-        ends.
+        """Put it into the dead-letter queue `imageflow.parked`, with headers `reason`, `queue` and `parked_at`; durable
+        before the delivery ends.
         """
         ...
 
     async def requeue(self) -> None:
-        """Give it back at once, for any consumer.
+        """Put it back into its queue at once, for any consumer.
 
-        RabbitMQ counts that in `deliveries`, and parks a message that came back DELIVERY_LIMIT times: what has to wait
-        is better off with `retry(…, failed=False)`.
+        RabbitMQ counts that in `deliveries`, and parks a message that came back DELIVERY_LIMIT times: a message that has
+        to wait is better retried, with `failed=False`.
         """
         ...
 
@@ -113,9 +113,10 @@ class Broker(Protocol):
         ...
 
     def consume(self, queue: str, *, prefetch: int) -> AbstractAsyncContextManager[AsyncIterator[Delivery]]:
-        """Consume a queue: entering starts it, the iterator gives deliveries for ever (through reconnections and cancels
-        by the broker), with at most `prefetch` on loan at once. Leaving stops it: nothing more is lent, what was lent but
-        not yet taken from the iterator is handed back, what was taken may still be settled until the broker closes.
+        """Consume a queue: entering starts it, the iterator gives deliveries without end (through reconnections and
+        cancels by the broker), at most `prefetch` of them unacknowledged at once. Leaving stops it: nothing more is
+        delivered, what was not yet taken from the iterator is requeued, what was taken may still be settled until the
+        broker closes.
         """
         ...
 
@@ -123,7 +124,7 @@ class Broker(Protocol):
         """Look through what is ready in a queue now, the oldest first: the iterator ends with the last message, and
         waits for no other. Each may be settled until the context is left; what was not settled stays in the queue.
 
-        Also for a process that may not consume. Two who look through one queue at once may not see the same.
+        A process that may not consume may browse. Two that browse one queue at once may not see the same.
         """
         ...
 
@@ -138,20 +139,20 @@ class Broker(Protocol):
 
 
 def retried(headers: Mapping[str, str], *, failed: bool) -> dict[str, str]:
-    """The headers of a message that comes again: a failure more, or as they were."""
+    """The headers of a message that is retried: with one more attempt, or as they were."""
     if not failed:
         return bounded(headers)
     return {**bounded(headers), "attempts": str(attempts(headers) + 1)}
 
 
 def parked(headers: Mapping[str, str], queue: str, reason: str, at: float) -> dict[str, str]:
-    """The headers of a message that is put aside at Unix time `at`."""
+    """The headers of a message that is parked at Unix time `at`."""
     when = datetime.fromtimestamp(int(at), UTC).isoformat()
     return {**bounded(headers), "queue": queue, "reason": reason[:MAX_REASON_CHARS], "parked_at": when}
 
 
 def attempts(headers: Mapping[str, str]) -> int:
-    """How often a message was retried after a failure; whatever a stranger wrote there, a number."""
+    """How often a message was retried after a failure; 0 where another program wrote no number there."""
     text = headers.get("attempts", "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 

@@ -58,9 +58,14 @@ def backoff(tries: int) -> float:
     return BACKOFF_SECONDS[min(tries, len(BACKOFF_SECONDS) - 1)]
 
 
+def reason_of(error: Exception) -> str:
+    """What an error of the library says, for people."""
+    return "no answer" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+
+
 def ours(error: Exception) -> BrokerError:
     """An error of the library in our words: LostError wherever trying again may help."""
-    said = str(error) or type(error).__name__
+    said = reason_of(error)
     if isinstance(error, ChannelNotFoundEntity):
         return MissingError(f"RabbitMQ: {said}")
     if isinstance(error, REFUSALS):
@@ -70,9 +75,8 @@ def ours(error: Exception) -> BrokerError:
 
 def unreachable(error: Exception, where: str) -> BrokerError:
     """Why no connection could be opened."""
-    said = "no answer" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
     refused = isinstance(error, REFUSALS)
-    reason = f"RabbitMQ refuses: {said}" if refused else said
+    reason = f"RabbitMQ refuses: {reason_of(error)}" if refused else reason_of(error)
     return BrokerError(f"{where} cannot be reached: {reason}", transient=not refused)
 
 
@@ -110,7 +114,7 @@ async def close_channel(channel: aiormq.abc.AbstractChannel) -> None:
             await channel.close()
 
 
-async def _close_connection(connection: AbstractConnection) -> None:
+async def close_connection(connection: AbstractConnection) -> None:
     # Whatever closing raises, we have done with the connection. One that is not closed closes itself when it is collected,
     # in whatever thread that happens.
     with contextlib.suppress(Exception):
@@ -181,7 +185,7 @@ class Session:
                 await close_channel(channel)
 
     async def close(self) -> None:
-        await _close_connection(self._connection)
+        await close_connection(self._connection)
 
 
 async def unprepared(_: Session) -> None:
@@ -272,10 +276,10 @@ class Link:
             async with uncancelled(), asyncio.timeout(CONNECT_SECONDS):
                 await connection.connect()
         except Exception as error:  # see `translated`
-            await _close_connection(connection)
+            await close_connection(connection)
             raise unreachable(error, self._where) from error
         except BaseException:
-            await _close_connection(connection)
+            await close_connection(connection)
             raise
         session = Session(connection)
         try:

@@ -1,11 +1,11 @@
 """The embedded broker: durable queues in one SQLite file.
 
-One thread owns the connection. It takes everything that waits for it, runs it in one transaction, and only then tells
-the callers: many callers share one fsync (group commit), and whoever was told has it on disk.
+One thread owns the connection. It takes all jobs that wait for it, runs them in one transaction, and only then answers
+the callers: many callers share one fsync (group commit), and what was answered is on disk.
 
-A message is `lent` while a consumer holds it. Loans end with the process that gave them: on entering as the consumer,
-all of them are taken back and counted. One process at a time may consume; others may publish, which the consuming
-process notices by SQLite's data_version.
+The column `lent` marks a message that is delivered and not acknowledged. That ends with the consuming process: the next
+one requeues all of them on entering, and counts the delivery. One process at a time may consume; others may publish,
+which the consuming process notices by SQLite's data_version.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ _headers_from = msgspec.json.Decoder(dict[str, str]).decode
 class SqliteBroker:
     """A broker in the file `path`, which is made when it is not there.
 
-    With `consumer=False` it must not consume, and leaves alone what the consuming process has on loan. `queue_limit` is
+    With `consumer=False` it must not consume, and leaves alone what the consuming process was delivered. `queue_limit` is
     kept approximately when several processes publish.
     """
 
@@ -90,7 +90,7 @@ class SqliteBroker:
         await file.open()
         self._file = file
         if self._consumer:
-            await self._run(_File.take_back)
+            await file.run(_File.requeue_all)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -101,13 +101,13 @@ class SqliteBroker:
 
     async def publish(self, *messages: Outgoing) -> None:
         if messages:
-            await self._run(lambda file: file.publish(messages))
+            await self._opened().run(lambda file: file.publish(messages))
 
     @asynccontextmanager
     async def consume(self, queue: str, *, prefetch: int) -> AsyncIterator[AsyncIterator[_Delivery]]:
         if not self._consumer:
             raise BrokerError(f"{self._path} was opened for publishing only")
-        consumer = _Consumer(self, queue, prefetch)
+        consumer = _Consumer(self._opened(), queue, prefetch)
         self._consumers.setdefault(queue, set()).add(consumer)
         try:
             yield consumer
@@ -116,37 +116,32 @@ class SqliteBroker:
             consumer.stop()
 
     @asynccontextmanager
-    async def browse(self, queue: str) -> AsyncIterator[AsyncIterator[_Seen]]:
+    async def browse(self, queue: str) -> AsyncIterator[AsyncIterator[_Browsed]]:
         async with contextlib.aclosing(self._look_through(queue)) as found:
             yield found
 
-    async def _look_through(self, queue: str) -> AsyncGenerator[_Seen, None]:
+    async def _look_through(self, queue: str) -> AsyncGenerator[_Browsed, None]:
         last = 0
+        file = self._opened()
         while True:
-            found = await self._run(functools.partial(_File.next_after, queue=queue, last=last))
+            found = await file.run(functools.partial(_File.next_after, queue=queue, last=last))
             if found is None:
                 return
             last = found.id
-            yield _Seen(self, queue, found)
+            yield _Browsed(file, queue, found)
 
     async def depth(self, queue: str) -> Depth:
-        ready, delayed = await self._run(lambda file: file.depth(queue))
+        ready, delayed = await self._opened().run(lambda file: file.depth(queue))
         return Depth(ready, len(self._consumers.get(queue, ())), delayed)
 
     @property
     def healthy(self) -> str | None:
         return "the queue's file is closed" if self._file is None else self._file.problem
 
-    async def _run(self, work: Callable[[_File], T]) -> T:
-        """Run `work` on the file's thread; returns when it is committed. Raises BrokerError."""
+    def _opened(self) -> _File:
         if self._file is None:
             raise BrokerError("the queue's file is closed")
-        try:
-            async with asyncio.timeout(PUBLISH_SECONDS):
-                result: T = await self._file.submit(work)
-                return result
-        except TimeoutError as error:
-            raise BrokerError(f"the queue's file {self._path} did not answer in {PUBLISH_SECONDS:g} s") from error
+        return self._file
 
     def _wake(self, queues: Iterable[str] | None) -> None:
         """There may be something new in these queues (None: in any)."""
@@ -155,8 +150,8 @@ class SqliteBroker:
                 consumer.wake()
 
 
-class _Lent(NamedTuple):
-    """A message as the file's thread lends it."""
+class _Message(NamedTuple):
+    """A message as it is in the file."""
 
     id: int
     headers: str
@@ -165,41 +160,41 @@ class _Lent(NamedTuple):
 
 
 class _Delivery:
-    """A message on loan from the file."""
+    """A delivery from the file."""
 
-    def __init__(self, consumer: _Consumer, lent: _Lent) -> None:
+    def __init__(self, consumer: _Consumer, message: _Message) -> None:
         self._consumer = consumer
-        self._id = lent.id
         self._settled = False
+        self.id = message.id
         self.queue = consumer.queue
-        self.body = lent.body
-        self.headers: Mapping[str, str] = _headers_from(lent.headers)
-        self.deliveries = lent.deliveries
+        self.body = message.body
+        self.headers: Mapping[str, str] = _headers_from(message.headers)
+        self.deliveries = message.deliveries
 
     async def ack(self) -> None:
-        await self._settle(lambda file: file.replace(self._id))
+        await self._settle(lambda file: file.replace(self.id))
 
     async def retry(self, delay: float, *, failed: bool = True) -> None:
         again = Outgoing(
             self.queue, self.body, max(delay, retry_ladder.LADDER[0]), retried(self.headers, failed=failed)
         )
-        await self._settle(lambda file: file.replace(self._id, again))
+        await self._settle(lambda file: file.replace(self.id, again))
 
     async def park(self, reason: str) -> None:
         aside = Outgoing(PARKED_QUEUE, self.body, headers=parked(self.headers, self.queue, reason, time.time()))
-        await self._settle(lambda file: file.replace(self._id, aside))
+        await self._settle(lambda file: file.replace(self.id, aside))
 
     async def requeue(self) -> None:
-        await self._settle(lambda file: file.requeue(self.queue, [self._id]))
+        await self._settle(lambda file: file.requeue(self.queue, [self.id]))
 
     async def _settle(self, work: Callable[[_File], None]) -> None:
-        # A cancelled caller leaves the work with the thread, which does it: the loan counts as settled. After an error
-        # the transaction was rolled back: the loan goes on.
+        # A cancelled caller leaves the work with the thread, which does it: the delivery counts as settled. After an error
+        # the transaction was rolled back: the delivery is still unacknowledged.
         if self._settled:
             return
         self._settled = True
         try:
-            await self._consumer.broker._run(work)
+            await self._consumer.file.run(work)
         except BrokerError:
             self._settled = False
             raise
@@ -208,11 +203,11 @@ class _Delivery:
                 self._consumer.settled()
 
 
-class _Seen:
-    """A message that was looked at and is not lent: whoever settles it first has it."""
+class _Browsed:
+    """A message that was looked at and is not delivered: the first who settles it has it."""
 
-    def __init__(self, broker: SqliteBroker, queue: str, found: _Lent) -> None:
-        self._broker = broker
+    def __init__(self, file: _File, queue: str, found: _Message) -> None:
+        self._file = file
         self._id = found.id
         self.queue = queue
         self.body = found.body
@@ -235,18 +230,18 @@ class _Seen:
         """It never left."""
 
     async def _replace(self, new: Outgoing | None = None) -> None:
-        await self._broker._run(lambda file: file.replace(self._id, new, lent=False))
+        await self._file.run(lambda file: file.replace(self._id, new, delivered=False))
 
 
 class _Consumer:
-    """What one `consume` has on loan: the iterator of its deliveries."""
+    """The deliveries of one `consume`, as an iterator; `prefetch` of them may be unacknowledged."""
 
-    def __init__(self, broker: SqliteBroker, queue: str, prefetch: int) -> None:
-        self.broker = broker
+    def __init__(self, file: _File, queue: str, prefetch: int) -> None:
+        self.file = file
         self.queue = queue
         self._prefetch = prefetch
-        self._on_loan = 0
-        self._borrowing = False
+        self._unacknowledged = 0
+        self._fetching = False
         self._fetched: deque[_Delivery] = deque()
         self._news = asyncio.Event()
         self._stopped = False
@@ -259,36 +254,38 @@ class _Consumer:
             if self._stopped:
                 raise StopAsyncIteration
             self._news.clear()
-            self._borrow()
+            self._fetch()
             await self._news.wait()
         return self._fetched.popleft()
 
-    def _borrow(self) -> None:
-        """Ask for as much as there is room for. Nobody waits: who is cancelled while waiting must not lose messages."""
-        room = self._prefetch - self._on_loan
-        if room <= 0 or self._borrowing:
+    def _fetch(self) -> None:
+        """Ask for as much as there is room for. The caller does not wait for that: one that is cancelled while it waits
+        must not lose messages.
+        """
+        room = self._prefetch - self._unacknowledged
+        if room <= 0 or self._fetching:
             return
-        if self.broker._file is None:
+        if self.file.closed:
             raise BrokerError("the queue's file is closed")
-        self._borrowing = True
-        lending = self.broker._file.submit(lambda file: file.lend(self.queue, room))
-        lending.add_done_callback(self._arrived)
+        self._fetching = True
+        fetching = self.file.submit(lambda file: file.deliver(self.queue, room))
+        fetching.add_done_callback(self._arrived)
 
-    def _arrived(self, lending: asyncio.Future[list[_Lent]]) -> None:
-        self._borrowing = False
-        if lending.exception() is not None:  # `healthy` says what is wrong; the iterator waits for better times
-            lending.get_loop().call_later(POLL_SECONDS, self.wake)
+    def _arrived(self, fetching: asyncio.Future[list[_Message]]) -> None:
+        self._fetching = False
+        if fetching.exception() is not None:  # `healthy` says what is wrong; the iterator waits for better times
+            fetching.get_loop().call_later(POLL_SECONDS, self.wake)
             return
-        lent = lending.result()
-        self._on_loan += len(lent)
-        self._fetched.extend(_Delivery(self, one) for one in lent)
+        messages = fetching.result()
+        self._unacknowledged += len(messages)
+        self._fetched.extend(_Delivery(self, message) for message in messages)
         if self._stopped:
-            self._return_fetched()
-        elif lent:
+            self._requeue_fetched()
+        elif messages:
             self.wake()
 
     def settled(self) -> None:
-        self._on_loan -= 1
+        self._unacknowledged -= 1
         self.wake()
 
     def wake(self) -> None:
@@ -297,17 +294,17 @@ class _Consumer:
     def stop(self) -> None:
         self._stopped = True
         self.wake()
-        self._return_fetched()
+        self._requeue_fetched()
 
-    def _return_fetched(self) -> None:
-        ids = [delivery._id for delivery in self._fetched]
+    def _requeue_fetched(self) -> None:
+        ids = [delivery.id for delivery in self._fetched]
         self._fetched.clear()
-        if ids and self.broker._file is not None:
-            self.broker._file.post(lambda file: file.requeue(self.queue, ids))
+        if ids:
+            self.file.post(lambda file: file.requeue(self.queue, ids))
 
 
 class _Job(NamedTuple):
-    """Work for the thread, and who waits for it (nobody: None)."""
+    """Work for the thread, and the future of its caller, if there is one."""
 
     work: Callable[[_File], Any]
     done: asyncio.Future[Any] | None
@@ -316,7 +313,7 @@ class _Job(NamedTuple):
 class _File:
     """The SQLite file and the thread that owns it.
 
-    `open`, `close`, `submit` and `post` are for the loop; everything else runs on the thread.
+    `open`, `close`, `run`, `submit` and `post` are for the loop; everything else runs on the thread.
     """
 
     def __init__(self, path: Path, wake: Callable[[Iterable[str] | None], None], queue_limit: int) -> None:
@@ -341,11 +338,23 @@ class _File:
         threading.Thread(target=self._main, args=(opened,), name=f"queue {self.path.name}", daemon=True).start()
         await opened
 
+    @property
+    def closed(self) -> bool:
+        return self._ended
+
     async def close(self) -> None:
         """Do what waits, close the file, end the thread."""
         self._ended = True
         self._jobs.put(None)
         await asyncio.shield(self._over)
+
+    async def run(self, work: Callable[[_File], T]) -> T:
+        """Run `work` on the thread; returns when it is committed. Raises BrokerError."""
+        try:
+            async with asyncio.timeout(PUBLISH_SECONDS):
+                return await self.submit(work)
+        except TimeoutError as error:
+            raise BrokerError(f"the queue's file {self.path} did not answer in {PUBLISH_SECONDS:g} s") from error
 
     def submit(self, work: Callable[[_File], T]) -> asyncio.Future[T]:
         done: asyncio.Future[T] = self._loop.create_future()
@@ -356,7 +365,7 @@ class _File:
         return done
 
     def post(self, work: Callable[[_File], Any]) -> None:
-        """Like submit; nobody waits."""
+        """Like submit, without an answer."""
         if not self._ended:
             self._jobs.put(_Job(work, None))
 
@@ -366,18 +375,18 @@ class _File:
         try:
             self._open()
         except (sqlite3.Error, OSError) as error:
-            self._tell(_fail, opened, BrokerError(f"the queue's file {self.path} cannot be opened: {error}"))
+            self._on_loop(_fail, opened, BrokerError(f"the queue's file {self.path} cannot be opened: {error}"))
             return
         except BrokerError as error:
-            self._tell(_fail, opened, error)
+            self._on_loop(_fail, opened, error)
             return
-        self._tell(_resolve, opened, None)
+        self._on_loop(_resolve, opened, None)
         try:
             self._serve()
         finally:
             with contextlib.suppress(sqlite3.Error):
                 self._sql.close()
-            self._tell(_resolve, self._over, None)
+            self._on_loop(_resolve, self._over, None)
 
     def _open(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -408,7 +417,7 @@ class _File:
     def _take(self) -> list[_Job] | None:
         """All jobs that wait, after at most POLL_SECONDS; None: the last ones are done."""
         try:
-            job = self._jobs.get(timeout=self._patience())
+            job = self._jobs.get(timeout=self._pause())
         except threads.Empty:
             return []
         jobs: list[_Job] = []
@@ -422,23 +431,25 @@ class _File:
             return jobs
         return None
 
-    def _patience(self) -> float:
+    def _pause(self) -> float:
         if self._next_due is None:
             return POLL_SECONDS
         return min(max(self._next_due - time.time(), 0.0), POLL_SECONDS)
 
     def _commit(self, jobs: Sequence[_Job]) -> None:
-        """Run the jobs in one transaction, then tell whoever waits."""
+        """Run the jobs in one transaction, then answer the callers."""
         self._news = set()
         try:
             self._sql.execute("BEGIN IMMEDIATE")
             outcomes = [self._outcome(job) for job in jobs]
             self._sql.execute("COMMIT")
-        except Exception as error:
+        except (
+            Exception
+        ) as error:  # whatever a job raises, nothing of the transaction was done, and its callers learn why
             self._roll_back(jobs, error)
             return
         self.problem = None
-        self._tell(self._deliver, outcomes, self._news)
+        self._on_loop(self._committed, outcomes, self._news)
 
     def _outcome(self, job: _Job) -> tuple[_Job, Any, QueueFullError | None]:
         try:
@@ -454,12 +465,12 @@ class _File:
         self.problem = f"the queue's file {self.path} cannot be written: {error}"
         for job in jobs:
             if job.done is not None:
-                self._tell(_fail, job.done, BrokerError(self.problem))
+                self._on_loop(_fail, job.done, BrokerError(self.problem))
             elif job.work is not _File.promote:  # that one comes again by itself
                 self._jobs.put(job)
         time.sleep(0.05)
 
-    def _deliver(self, outcomes: Sequence[tuple[_Job, Any, QueueFullError | None]], news: set[str]) -> None:
+    def _committed(self, outcomes: Sequence[tuple[_Job, Any, QueueFullError | None]], news: set[str]) -> None:
         """On the loop: after a commit."""
         for job, result, full in outcomes:
             if job.done is not None and full is not None:
@@ -468,18 +479,18 @@ class _File:
                 _resolve(job.done, result)
         self._wake(news)
 
-    def _tell(self, callback: Callable[..., None], *arguments: Any) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+    def _on_loop(self, callback: Callable[..., None], *arguments: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: no caller is left
             self._loop.call_soon_threadsafe(callback, *arguments)
 
     def _look_around(self) -> None:
-        """Lend out what became due, and notice what other processes published."""
+        """Make ready what became due, and notice what other processes published."""
         try:
             version = self._data_version()
             if version != self._seen:
                 self._seen = version
                 self._look_for_due()
-                self._tell(self._wake, None)
+                self._on_loop(self._wake, None)
             if self._next_due is not None and self._next_due <= time.time():
                 self._commit([_Job(_File.promote, None)])
         except sqlite3.Error as error:
@@ -494,8 +505,8 @@ class _File:
 
     # --- what the thread does inside a transaction
 
-    def take_back(self) -> None:
-        """End all loans: their holder is dead."""
+    def requeue_all(self) -> None:
+        """Requeue all deliveries: the process that had them is dead."""
         self._sql.execute("UPDATE message SET lent = 0, deliveries = deliveries + 1 WHERE lent = 1")
 
     def publish(self, messages: Sequence[Outgoing]) -> None:
@@ -519,7 +530,7 @@ class _File:
             self._room[queue] = (room - wanted[queue], counted)
 
     def _room_in(self, queue: str, wanted: int) -> tuple[int, float]:
-        """How much the queue still takes, and when it was counted: counting is dear, so it is done when it matters."""
+        """How much the queue still takes, and when it was counted: counting is expensive, so it is done when it matters."""
         room, counted = self._room.get(queue, (0, 0.0))
         now = time.monotonic()
         if room <= wanted or now - counted > RECOUNT_SECONDS:
@@ -540,27 +551,27 @@ class _File:
         elif self._next_due is None or due < self._next_due:
             self._next_due = due
 
-    def lend(self, queue: str, room: int) -> list[_Lent]:
-        """Lend up to `room` messages, in order, and not much more than FETCH_BYTES."""
-        lent: list[_Lent] = []
+    def deliver(self, queue: str, room: int) -> list[_Message]:
+        """Deliver up to `room` messages, in order, and not much more than FETCH_BYTES."""
+        messages: list[_Message] = []
         weight = 0
         with contextlib.closing(self._sql.execute(READY, (queue, room))) as rows:
             for row in rows:
-                lent.append(_Lent(*row))
-                weight += len(lent[-1].body)
+                messages.append(_Message(*row))
+                weight += len(messages[-1].body)
                 if weight >= FETCH_BYTES:
                     break
-        self._sql.executemany("UPDATE message SET lent = 1 WHERE id = ?", [(one.id,) for one in lent])
-        return lent
+        self._sql.executemany("UPDATE message SET lent = 1 WHERE id = ?", [(message.id,) for message in messages])
+        return messages
 
-    def next_after(self, queue: str, last: int) -> _Lent | None:
+    def next_after(self, queue: str, last: int) -> _Message | None:
         """The first ready message with an id above `last`."""
         row = self._sql.execute(BROWSE, (queue, last)).fetchone()
-        return None if row is None else _Lent(*row)
+        return None if row is None else _Message(*row)
 
-    def replace(self, old: int, new: Outgoing | None = None, *, lent: bool = True) -> None:
-        """End a loan (or, not lent, a message) for good; `new` takes the message's place."""
-        ended = self._sql.execute("DELETE FROM message WHERE id = ? AND lent = ?", (old, lent)).rowcount
+    def replace(self, old: int, new: Outgoing | None = None, *, delivered: bool = True) -> None:
+        """Delete a message, if it is still delivered (or still is not); `new` takes its place."""
+        ended = self._sql.execute("DELETE FROM message WHERE id = ? AND lent = ?", (old, delivered)).rowcount
         if new is not None and ended:
             self._insert(new)
 
@@ -583,7 +594,7 @@ class _File:
 
 
 def messages_in(path: Path) -> dict[str, int]:
-    """How many messages each queue of a broker's file holds, on loan and delayed ones included. Raises sqlite3.Error."""
+    """How many messages each queue of a broker's file holds, delivered and delayed ones included. Raises sqlite3.Error."""
     with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5)) as file:
         return dict(file.execute("SELECT queue, count(*) FROM message GROUP BY queue"))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
@@ -19,10 +18,10 @@ import aio_pika
 import aiormq
 import aiormq.abc
 import msgspec
-from aiormq.exceptions import AMQPError, ChannelNotFoundEntity, ChannelPreconditionFailed
-from pamqp.exceptions import PAMQPException
+from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 from yarl import URL
 
+from imageflow.broker.rabbitmq_connection import close_channel, close_connection, reason_of
 from imageflow.doctor.checks import NEEDED_FEATURES
 from imageflow.doctor.facts import Queue, Rabbit
 from imageflow.errors import ImageFlowError, TransportError
@@ -33,7 +32,6 @@ CONNECT_SECONDS = 10.0
 ASK_SECONDS = 5.0
 BLOCKED_SECONDS = 3.0
 MANAGEMENT_PORTS = {"amqp": ("http", 15672), "amqps": ("https", 15671)}
-BROKEN = (AMQPError, PAMQPException, OSError, RuntimeError)
 
 
 class _UnseenError(ImageFlowError):
@@ -79,12 +77,10 @@ async def _over_amqp(seen: Rabbit, target: URL, wanted: Mapping[str, Mapping[str
             queues=tuple(queues),
             blocked=await _blocked(amqp),
         )
-    except BROKEN as error:
-        words = "no answer" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
-        return msgspec.structs.replace(seen, error=words)
+    except Exception as error:  # see rabbitmq_connection.translated: it may be anything
+        return msgspec.structs.replace(seen, error=reason_of(error))
     finally:
-        with contextlib.suppress(*BROKEN):
-            await connection.close()
+        await close_connection(connection)
 
 
 def _text(value: Any) -> str:
@@ -122,8 +118,7 @@ async def _declare(amqp: aiormq.abc.AbstractConnection, name: str, **options: An
         try:
             return await channel.queue_declare(name, durable=True, **options)
         finally:
-            with contextlib.suppress(*BROKEN, asyncio.CancelledError):
-                await channel.close()
+            await close_channel(channel)
 
 
 async def _blocked(amqp: aiormq.abc.AbstractConnection) -> bool:

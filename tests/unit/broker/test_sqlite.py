@@ -146,7 +146,7 @@ async def test_a_failed_transaction_is_told_and_survived(path: Path) -> None:
 
     async with SqliteBroker(path) as broker, broker.consume("q", prefetch=1) as deliveries:
         with pytest.raises(BrokerError, match="disk I/O error"):
-            await broker._run(fail)
+            await broker._file.run(fail)
         assert broker.healthy is not None
         await broker.publish(Outgoing("q", b"x"))
         assert broker.healthy is None
