@@ -1,7 +1,7 @@
-"""HTTP out: the one place that knows aiohttp's client and translates what it raises.
+"""The HTTP client: the one place that knows aiohttp's client and translates what it raises.
 
-An `Answer` is whatever the other side said, of any status; not reaching it is a TransportError. Redirects are not
-followed: credentials never leave their origin, so whoever asks decides.
+An `Answer` is what the server said, of any status; no answer is a TransportError. Redirects are not followed: credentials
+never leave their origin, so the caller decides on each.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import NamedTuple, Self
 
 import aiohttp
 import msgspec
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from imageflow import __version__
@@ -24,6 +25,9 @@ USER_AGENT = f"ImageFlow/{__version__}"
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 RETRY_STATUSES = frozenset((408, 425, 429))
 EXCERPT_CHARS = 500
+
+FOREIGN = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError, RuntimeError)
+"""What aiohttp, yarl and the socket raise (TimeoutError is an OSError; a closed session is a RuntimeError)."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -92,7 +96,7 @@ class Transport:
             ) as response:
                 data = b"" if response.content.at_eof() else await _read(response, max_bytes, url)
                 return Answer(response.status, _lower(response), data)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except FOREIGN as error:
             raise translated(error, url) from error
 
 
@@ -127,30 +131,33 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int, url: str) -> b
     return b"".join(chunks)
 
 
-def translated(  # noqa: PLR0911 (one for each kind of error)
-    error: aiohttp.ClientError | OSError | ValueError, url: str
-) -> TransportError:
-    """What aiohttp, yarl and the socket raise, as a TransportError that names the host, never the query."""
+def translated(error: Exception, url: str) -> TransportError:
+    """One of FOREIGN as a TransportError that names the host, never the query."""
+    where = origin(url)
     match error:
         case TimeoutError():
-            return TransportError(f"{origin(url)} did not answer in time", "timeout")
+            return TransportError(f"{where} did not answer in time", "timeout")
         case aiohttp.ClientConnectorCertificateError():
             return TransportError(
-                f"the certificate of {origin(url)} is not valid: {error.certificate_error}", "no connection"
+                f"the certificate of {where} is not valid: {error.certificate_error}", "no connection"
             )
         case aiohttp.ClientConnectorError():
-            return TransportError(
-                f"{origin(url)} cannot be reached: {error.os_error.strerror or error.os_error}", "no connection"
-            )
+            reason = error.os_error.strerror or error.os_error
+            return TransportError(f"{where} cannot be reached: {reason}", "no connection")
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-            return TransportError(f"not a URL that can be asked: {origin(url)[:200]}", "refused")
-        case aiohttp.ClientPayloadError():
-            return TransportError(f"the answer of {origin(url)} broke off or cannot be decoded")
-        case aiohttp.ClientError() | OSError():
-            return TransportError(f"the connection to {origin(url)} failed: {type(error).__name__}")
+            return TransportError(f"not a URL that can be asked: {where[:200]}", "refused")
         case _:
-            # yarl on a URL, aiohttp on a header that would smuggle in a second one: the text may hold a secret
-            return TransportError(f"the URL or a header for {origin(url)} cannot be sent", "refused")
+            return _broken(error, where)
+
+
+def _broken(error: Exception, where: str) -> TransportError:
+    """What came of a request that a connection was there for, or that could not be sent."""
+    if isinstance(error, (aiohttp.ClientPayloadError, HttpProcessingError)):
+        return TransportError(f"the answer of {where} broke off or cannot be decoded")
+    if isinstance(error, ValueError):
+        # yarl on a URL, aiohttp on a header that would smuggle in a second one: the text may hold a secret
+        return TransportError(f"the URL or a header for {where} cannot be sent", "refused")
+    return TransportError(f"the connection to {where} failed: {type(error).__name__}")
 
 
 def origin(url: str) -> str:

@@ -1,4 +1,4 @@
-"""A session: a token that many share. One login serves all who wait for it, and a storm of 401 leads to one login."""
+"""A login token that many requests share. One login serves all that wait for it, and many 401 lead to one login."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from imageflow.errors import LoginError, StageError, TransportError
 from imageflow.telemetry import metrics
 
 REFUSED_SECONDS = 5.0
-"""A refused login is not tried again sooner: many rows with a wrong password would lock the account."""
+"""How long a refused login is not tried again: many rows with a wrong password would lock the account."""
 
 UNREACHABLE_SECONDS = 1.0
-MAX_HELD_SECONDS = 60.0
+MAX_PAUSE_SECONDS = 60.0
 SHORTEST_REDACTED = 3
 
 
 class Token(str):
-    """The token of one login. Two logins that gave the same text gave two tokens: they are told apart by identity."""
+    """The token of one login. Tokens are compared by identity: two logins that gave the same text gave two tokens."""
 
     __slots__ = ()
 
@@ -28,10 +28,10 @@ class Token(str):
 
 
 class Session:
-    """Logs in when somebody wants a token and there is none; all who ask meanwhile get the same outcome."""
+    """Logs in when a token is asked for and there is none; all who ask meanwhile get the same outcome."""
 
     def __init__(self, clock: Clock, domain: str = "") -> None:
-        """`domain`: whose session that is, for the metrics."""
+        """`domain`: the server's, for the metrics."""
         self._clock = clock
         self._domain = domain
         self._lock = asyncio.Lock()
@@ -41,8 +41,8 @@ class Session:
         self._failures = 0
 
     async def token(self, login: Callable[[], Awaitable[str]]) -> Token:
-        """The token, from `login` if need be. A failure of `login` is raised to all who waited for it, and for a moment
-        to whoever comes later. On cancellation the next one who waits logs in.
+        """The token; `login` is called where there is none. A failure of `login` is raised to all who wait for it, and to
+        those who ask within the pause after it. On cancellation the next one who waits logs in.
         """
         if self._token is not None:
             return self._token
@@ -60,10 +60,10 @@ class Session:
         except (StageError, TransportError) as error:
             refused = isinstance(error, LoginError) and not error.transient
             metrics.LOGINS.labels(self._domain, "refused" if refused else "unavailable").inc()
-            held = REFUSED_SECONDS if refused else UNREACHABLE_SECONDS
+            pause = REFUSED_SECONDS if refused else UNREACHABLE_SECONDS
             self._failure = error
             self._failures += 1
-            self._failed_until = self._clock.monotonic() + min(max(held, error.retry_after or 0.0), MAX_HELD_SECONDS)
+            self._failed_until = self._clock.monotonic() + min(max(pause, error.retry_after or 0.0), MAX_PAUSE_SECONDS)
             raise
         metrics.LOGINS.labels(self._domain, "ok").inc()
         self._failure = None
@@ -75,13 +75,13 @@ class Session:
         return self._token is token or (not isinstance(token, Token) and self._token == token)
 
     def forget(self, token: str) -> None:
-        """The token was refused: the next one who asks logs in, unless somebody has already."""
+        """The token was refused: the next request for one logs in, unless there is a newer token already."""
         if self.holds(token):
             self._token = None
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """The text without any of the secrets: the other side may repeat in its answer what was sent to it."""
+    """The text without any of the secrets: a server may repeat in its answer what was sent to it."""
     for secret in sorted(set(secrets), key=len, reverse=True):
         if len(secret) >= SHORTEST_REDACTED:
             text = text.replace(secret, "***")

@@ -1,4 +1,4 @@
-"""Omnitron as a client sees it: logins that are shared, and look-ups of products."""
+"""Omnitron's API: shared logins, and look-ups of products."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""POSTs to one URL over kept connections: what Transport does, made for the one request that is sent for every row.
+"""A client that POSTs to one URL over kept connections.
 
-Written by hand because a general client costs several times as much per request as everything else that happens to a
-row. Only what a write needs: HTTP/1.1, one request at a time on a connection, no redirects, no cookies, no proxies.
-The answers are parsed by httptools, the parser of Node.js.
+It is written by hand because a general client costs several times as much per request as everything else that happens to
+a row. It has only what a write needs: HTTP/1.1, one request at a time on a connection, no redirects, no cookies, no
+proxies. httptools, the parser of Node.js, parses the answers.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from imageflow.errors import TransportError
 from imageflow.http.client import USER_AGENT, Answer, exact, origin
 
 IDLE_SECONDS = 15.0
-"""A connection that was not used for so long is closed: servers close theirs, and a request may cross with that."""
+"""A connection that was not used for that long is closed: servers close theirs, and a request may cross with that."""
 SWEEP_SECONDS = 0.25
 NOTHING: dict[str, str] = {}
 
 
 class _StaleError(Exception):
-    """A kept connection was closed by the other side before it answered anything."""
+    """The server closed a kept connection before it answered anything."""
 
 
 class Connection(asyncio.Protocol):
     """One connection; between requests it waits in its PostClient's list."""
 
-    def __init__(self, wire: PostClient) -> None:
-        self._wire = wire
+    def __init__(self, client: PostClient) -> None:
+        self._client = client
         self._answer: asyncio.Future[Answer] | None = None
         self._transport: asyncio.Transport
         self._parser: Any = httptools.HttpResponseParser(self)
@@ -52,7 +52,7 @@ class Connection(asyncio.Protocol):
 
     def ask(self, request: bytes) -> asyncio.Future[Answer]:
         """Send a request; the future ends with the answer, or TransportError or _StaleError."""
-        self._answer = self._wire.loop.create_future()
+        self._answer = self._client.loop.create_future()
         self._transport.write(request)
         return self._answer
 
@@ -62,7 +62,7 @@ class Connection(asyncio.Protocol):
 
     def expire(self) -> None:
         """The deadline of the request in flight has passed."""
-        self._fail(TransportError(f"{self._wire.origin} did not answer in time", "timeout"))
+        self._fail(TransportError(f"{self._client.origin} did not answer in time", "timeout"))
 
     # what the loop calls -----------------------------------------------------------------------------------------
 
@@ -76,21 +76,21 @@ class Connection(asyncio.Protocol):
         if exc is None and self._ends_with_connection():
             self._complete()
         elif self._began:
-            self._fail(TransportError(f"the answer of {self._wire.origin} broke off or cannot be decoded"))
+            self._fail(TransportError(f"the answer of {self._client.origin} broke off or cannot be decoded"))
         else:
             self._answer.set_exception(_StaleError())
 
     def data_received(self, data: bytes) -> None:
         if self._answer is None or self._answer.done():
-            self.close()  # nobody asked: a time-out of the server (408), or the rest of an answer that nobody waits for
+            self.close()  # no request is in flight: a time-out of the server (408), or the rest of an answer to one that expired
             return
         self._began = True
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._fail(TransportError(f"{self._wire.origin} does not answer in HTTP/1.1"))
+            self._fail(TransportError(f"{self._client.origin} does not answer in HTTP/1.1"))
         except httptools.HttpParserError:
-            self._fail(TransportError(f"the answer of {self._wire.origin} broke off or cannot be decoded"))
+            self._fail(TransportError(f"the answer of {self._client.origin} broke off or cannot be decoded"))
 
     # what the parser calls ---------------------------------------------------------------------------------------
 
@@ -103,8 +103,8 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         self._size += len(data)
-        if self._size > self._wire.max_bytes:
-            self._fail(self._wire.too_large())
+        if self._size > self._client.max_bytes:
+            self._fail(self._client.too_large())
         else:
             self._body.append(data)
 
@@ -133,13 +133,13 @@ class Connection(asyncio.Protocol):
                 future.set_result(Answer(status, NOTHING, b""))
             else:
                 headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self._headers}
-                body = self._wire.plain(b"".join(self._body), headers.get("content-encoding", ""))
+                body = self._client.plain(b"".join(self._body), headers.get("content-encoding", ""))
                 future.set_result(Answer(status, headers, body))
         except TransportError as error:
             future.set_exception(error)
         self._fresh()
         if keep:
-            self._wire.keep(self)
+            self._client.keep(self)
         else:
             self.close()
 
@@ -151,7 +151,7 @@ class Connection(asyncio.Protocol):
 
 
 class PostClient:
-    """Sends POSTs to `url`, each on a connection of its own while it lasts. How many at once is the caller's business.
+    """Sends POSTs to `url`, each on a connection of its own while it lasts. The caller bounds how many there are at once.
 
     `close` ends it. Of a good answer (2xx) only the status is kept.
     """
@@ -177,7 +177,7 @@ class PostClient:
         """Send `body` (JSON) and read the whole answer within `timeout` seconds.
 
         Raises TransportError when there is no answer (`transient`), and when it is larger than `max_bytes` (then not).
-        A kept connection that the other side had closed meanwhile is replaced once: the server has not begun to answer,
+        A kept connection that the server had closed meanwhile is replaced once: the server has not begun to answer,
         and an image set that is posted twice is the same image set.
         """
         request = b"%bAuthorization: %b\r\nContent-Length: %d\r\n\r\n%b" % (
@@ -248,13 +248,13 @@ class PostClient:
 
     async def _connect(self, deadline: float) -> Connection:
         url = self._url
-        assert url.host is not None
+        assert url.raw_host is not None
         assert url.port is not None
         try:
             async with asyncio.timeout_at(deadline):
                 _, connection = await self.loop.create_connection(
                     lambda: Connection(self),
-                    url.host,
+                    url.raw_host,
                     url.port,
                     ssl=_tls() if url.scheme == "https" else None,
                 )
@@ -281,14 +281,15 @@ class PostClient:
 
 
 def _checked(url: str) -> URL:
-    """Raises TransportError, permanent, where that is no URL that can be asked."""
+    """Raises TransportError, not transient, where the URL cannot be asked."""
+    cause: ValueError | None = None
     try:
         parsed = exact(url)
+        if parsed.scheme in ("http", "https") and parsed.host and parsed.port and parsed.raw_path_qs.isascii():
+            return parsed
     except ValueError as error:
-        raise TransportError(f"not a URL that can be asked: {origin(url)[:200]}", "refused") from error
-    if parsed.scheme not in ("http", "https") or not parsed.host or not parsed.raw_path_qs.isascii():
-        raise TransportError(f"not a URL that can be asked: {origin(url)[:200]}", "refused")
-    return parsed
+        cause = error
+    raise TransportError(f"not a URL that can be asked: {origin(url)[:200]}", "refused") from cause
 
 
 def _header(value: str) -> bytes:

@@ -1,4 +1,4 @@
-"""The wire over real sockets: what servers answer, and how they break off."""
+"""The client over real sockets: what servers answer, and how they break off."""
 
 from __future__ import annotations
 
@@ -70,18 +70,18 @@ async def serving(talk: Talk) -> AsyncIterator[str]:
 async def wired(*answers: bytes | None, max_bytes: int = 1 << 20) -> AsyncIterator[tuple[Server, PostClient]]:
     server = Server(*answers)
     async with serving(server.talk) as server.url:
-        wire = PostClient(server.url + "/images/?x=1", max_bytes=max_bytes)
+        client = PostClient(server.url + "/images/?x=1", max_bytes=max_bytes)
         try:
-            yield server, wire
+            yield server, client
         finally:
-            wire.close()
+            client.close()
 
 
 async def test_a_post_and_its_answer():
     """The request is a plain HTTP/1.1 POST; of a good answer the status is kept, of another all of it."""
-    async with wired(OK, BAD) as (server, wire):
-        assert (await wire.post("Token abc", b'{"p":1}', 5)).status == 201
-        answer = await wire.post("Token abc", b'{"p":2}', 5)
+    async with wired(OK, BAD) as (server, client):
+        assert (await client.post("Token abc", b'{"p":1}', 5)).status == 201
+        answer = await client.post("Token abc", b'{"p":2}', 5)
     assert (answer.status, answer.headers["x-reason"], answer.body) == (400, "why", b'{"a": "no"}')
     head, body = server.asked[0].split(b"\r\n\r\n")
     assert head.startswith(b"POST /images/?x=1 HTTP/1.1\r\nHost: 127.0.0.1:")
@@ -92,9 +92,9 @@ async def test_a_post_and_its_answer():
 
 async def test_many_at_once_on_connections_of_their_own():
     """Requests do not wait for each other; connections are kept for the next ones."""
-    async with wired() as (server, wire):
+    async with wired() as (server, client):
         for _ in range(3):
-            answers = await asyncio.gather(*(wire.post("t", b"%d" % n, 5) for n in range(20)))
+            answers = await asyncio.gather(*(client.post("t", b"%d" % n, 5) for n in range(20)))
             assert {answer.status for answer in answers} == {201}
         assert server.connections == 20
         assert len(server.asked) == 60
@@ -113,10 +113,10 @@ async def test_many_at_once_on_connections_of_their_own():
 )
 async def test_ways_to_answer(raw: bytes, status: int, body: bytes):
     """Chunked bodies, interim answers, no body at all, and bodies that end with the connection; then it goes on."""
-    async with wired(raw, OK) as (_, wire):
-        answer = await wire.post("t", b"{}", 5)
+    async with wired(raw, OK) as (_, client):
+        answer = await client.post("t", b"{}", 5)
         assert (answer.status, answer.body) == (status, body)
-        assert (await wire.post("t", b"{}", 5)).status == 201
+        assert (await client.post("t", b"{}", 5)).status == 201
 
 
 async def test_compressed_though_not_asked_for():
@@ -126,10 +126,10 @@ async def test_compressed_though_not_asked_for():
         data = gzip.compress(text)
         return b"HTTP/1.1 400 B\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%b" % (len(data), data)
 
-    async with wired(packed(b"plain"), packed(bytes(1 << 20)), max_bytes=1000) as (_, wire):
-        assert (await wire.post("t", b"{}", 5)).body == b"plain"
+    async with wired(packed(b"plain"), packed(bytes(1 << 20)), max_bytes=1000) as (_, client):
+        assert (await client.post("t", b"{}", 5)).body == b"plain"
         with pytest.raises(TransportError, match="larger than 1,000 bytes") as caught:
-            await wire.post("t", b"{}", 5)
+            await client.post("t", b"{}", 5)
         assert not caught.value.transient
 
 
@@ -144,28 +144,28 @@ async def test_compressed_though_not_asked_for():
 )
 async def test_ways_to_break_off(raw: bytes | None, says: str):
     """What is no answer is a transient error that names the server; the next request is well."""
-    async with wired(raw) as (server, wire):
+    async with wired(raw) as (server, client):
         with pytest.raises(TransportError, match=says) as caught:
-            await wire.post("t", b"{}", 2)
+            await client.post("t", b"{}", 2)
         assert server.url in str(caught.value)
         assert caught.value.transient
-        assert (await wire.post("t", b"{}", 5)).status == 201
+        assert (await client.post("t", b"{}", 5)).status == 201
 
 
 async def test_a_kept_connection_that_the_server_closed():
     """It is replaced once, unseen: the answer comes over a new connection."""
-    async with wired(OK, None, OK) as (server, wire):
-        await wire.post("t", b"1", 5)
-        assert (await wire.post("t", b"2", 5)).status == 201
+    async with wired(OK, None, OK) as (server, client):
+        await client.post("t", b"1", 5)
+        assert (await client.post("t", b"2", 5)).status == 201
         assert server.connections == 2
 
 
 async def test_an_answer_too_large():
     """More than `max_bytes` is a permanent error."""
     raw = b"HTTP/1.1 400 B\r\nContent-Length: 2000\r\n\r\n" + bytes(2000)
-    async with wired(raw, max_bytes=1000) as (_, wire):
+    async with wired(raw, max_bytes=1000) as (_, client):
         with pytest.raises(TransportError, match="larger than 1,000 bytes") as caught:
-            await wire.post("t", b"{}", 5)
+            await client.post("t", b"{}", 5)
         assert not caught.value.transient
 
 
@@ -178,36 +178,36 @@ async def test_no_answer_in_time(answer: bytes):
         await reader.read()
 
     async with serving(stuck) as url:
-        wire = PostClient(url)
+        client = PostClient(url)
         with pytest.raises(TransportError, match="in time") as caught:
-            await wire.post("t", b"{}", 0.3)
+            await client.post("t", b"{}", 0.3)
         assert caught.value.kind == "timeout"
-        wire.close()
+        client.close()
 
 
 async def test_nobody_there():
     """A refused connection is transient and says so."""
-    wire = PostClient("http://127.0.0.1:9/")
+    client = PostClient("http://127.0.0.1:9/")
     with pytest.raises(TransportError, match=r"127\.0\.0\.1:9 cannot be reached"):
-        await wire.post("t", b"{}", 5)
-    wire.close()
+        await client.post("t", b"{}", 5)
+    client.close()
 
 
 async def test_not_tls():
     """A server that does not speak TLS is an error like others."""
     async with wired() as (server, _):
-        wire = PostClient(server.url.replace("http:", "https:"))
+        client = PostClient(server.url.replace("http:", "https:"))
         with pytest.raises(TransportError):
-            await wire.post("t", b"{}", 2)
-        wire.close()
+            await client.post("t", b"{}", 2)
+        client.close()
 
 
 @pytest.mark.parametrize("token", ["a\r\nX-Evil: 1", "a\nb", "\x00", "ключ"])
 async def test_a_token_that_would_smuggle_a_header(token: str):
     """It is refused before anything is sent."""
-    async with wired() as (server, wire):
+    async with wired() as (server, client):
         with pytest.raises(TransportError, match="cannot be sent") as caught:
-            await wire.post(f"Token {token}", b"{}", 5)
+            await client.post(f"Token {token}", b"{}", 5)
         assert not caught.value.transient
         assert server.asked == []
 
@@ -230,14 +230,14 @@ async def test_a_cancelled_request():
         await reader.read()
 
     async with serving(slow) as url:
-        wire = PostClient(url)
-        task = asyncio.ensure_future(wire.post("t", b"{}", 5))
+        client = PostClient(url)
+        task = asyncio.ensure_future(client.post("t", b"{}", 5))
         await asked.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert not wire._idle
-        wire.close()
+        assert not client._idle
+        client.close()
 
 
 def test_on_the_loop_of_the_services():
