@@ -77,7 +77,7 @@ async def _over_amqp(seen: Rabbit, target: URL, wanted: Mapping[str, Mapping[str
             queues=tuple(queues),
             blocked=await _blocked(amqp),
         )
-    except Exception as error:  # see rabbitmq_connection.translated: it may be anything
+    except Exception as error:  # noqa: BLE001 - see rabbitmq_connection.translated: it may be anything
         return msgspec.structs.replace(seen, error=reason_of(error))
     finally:
         await close_connection(connection)

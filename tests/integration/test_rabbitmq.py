@@ -7,13 +7,17 @@ import contextlib
 import json
 import logging
 import secrets
+import socket
+import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aio_pika
 import pytest
+import uvloop
 from yarl import URL
 
 from imageflow.broker import DELIVERY_LIMIT, Broker, Delivery, Outgoing
@@ -261,15 +265,26 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-async def test_a_door_that_closes_at_once() -> None:
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_a_door_that_closes_at_once(run: Callable[[Any], None]) -> None:
     """What accepts and closes is a server that cannot be reached, however the library notices it: every time."""
-    proxy = Proxy(0)
-    proxy.headless = True
-    async with proxy.serve() as port:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        port = door.getsockname()[1]
         url = Secret(f"amqp://user:password@127.0.0.1:{port}/")
-        for _ in range(100):
-            with pytest.raises(BrokerError, match=f"{port} cannot be reached"):
-                await Link(url, "test", unprepared, lambda: None).open()
+
+        def close() -> None:
+            for _ in range(100):
+                door.accept()[0].close()
+
+        async def knock() -> None:
+            for _ in range(100):
+                with pytest.raises(BrokerError, match=f"{port} cannot be reached"):
+                    await Link(url, "test", unprepared, lambda: None).open()
+
+        closing = threading.Thread(target=close)
+        closing.start()
+        run(knock())
+        closing.join()
 
 
 @pytest.mark.timeout(180)
