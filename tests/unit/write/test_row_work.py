@@ -434,6 +434,15 @@ def test_a_chunk_that_breaks_off_enters_what_omnitron_answered():
         assert entered == expected, (name, case)
 
 
+def test_a_row_between_two_skus_enters_nothing_when_its_chunk_breaks_off():
+    """An entry would end the claim that protects the request in flight; with the lease, all claims of the row end."""
+    work = Case(("a", "b")).sending()
+    work = row_work.answered(work, work.skus[0], Written(200))
+    assert work.state == "sending"
+    assert row_work.broken_off(DOMAIN, RUN, [work]) == []
+    assert row_work.released([work]) == []
+
+
 def test_an_unchanged_sku_is_not_entered_when_its_chunk_breaks_off():
     """Beside a SKU that was written, too."""
     claims = [Claim("a", True, False, BEFORE, DIGEST), Claim("b", True, False, BEFORE, "other")]
