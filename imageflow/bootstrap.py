@@ -12,16 +12,14 @@ import structlog
 
 from imageflow import settings as settings_
 from imageflow.errors import StoreError
-from imageflow.flows import file as flow_file
 from imageflow.gateway.app import Gateway, monitoring, serve
 from imageflow.gateway.deps import Tools
+from imageflow.gateway.late_publisher import LatePublisher
 from imageflow.gateway.outbound import Outbound
 from imageflow.gateway.queue import OutboundQueue
 from imageflow.http.client import Transport
 from imageflow.http.omnitron import OmnitronSessions
-from imageflow.inspect import product_history
 from imageflow.model import messages
-from imageflow.read import request
 from imageflow.read.reader import Reader
 from imageflow.runtime import service
 from imageflow.runtime.service import M, Service, Stage
@@ -32,7 +30,6 @@ from imageflow.schedule.fetch import MissingFetcher
 from imageflow.schedule.queue_metrics import QueueMetrics
 from imageflow.schedule.retention import Retention
 from imageflow.schedule.scheduler import Scheduler
-from imageflow.store import Store
 from imageflow.telemetry import metrics, tracing
 from imageflow.transform.transformer import Transformer
 from imageflow.write import writer as writing
@@ -106,23 +103,6 @@ async def missing_fetcher(substrate: Substrate) -> AsyncIterator[MissingFetcher]
         yield MissingFetcher(s.store, s.publisher, s.clock, OmnitronSessions(transport, s.environ, s.clock))
 
 
-def api_tools(store: Store, sandbox: Sandbox, fetcher: MissingFetcher) -> Tools:
-    """What the gateway's API does with parts that it does not import."""
-
-    async def trace_(product: str, rows: int) -> bytes:
-        return product_history.as_json(await product_history.trace(store, sandbox, product, limit=rows))
-
-    return Tools(
-        read=lambda text, is_yaml: flow_file.read_text(text, is_yaml=is_yaml),
-        check=flow_file.compiled,
-        write=flow_file.dump,
-        instant=request.instant,
-        since=request.since,
-        trace=trace_,
-        fetch_missing=fetcher.ask_now,
-    )
-
-
 class _Parts:
     """The services of this process and what runs beside them."""
 
@@ -139,8 +119,15 @@ class _Parts:
     @classmethod
     async def build(cls, substrate: Substrate, names: list[str], stack: AsyncExitStack) -> _Parts:
         parts = cls(substrate)
+        builders: dict[str, Callable[[AsyncExitStack], Awaitable[None]]] = {
+            "scheduler": parts._scheduler,
+            "reader": parts._reader,
+            "transformer": parts._transformer,
+            "writer": parts._writer,
+            "gateway": parts._gateway,
+        }
         for name in names:
-            await getattr(parts, f"_{name}")(stack)
+            await builders[name](stack)
         return parts
 
     async def _look(self) -> None:
@@ -232,9 +219,9 @@ class _Parts:
         s = self.substrate
         key = settings_.secret_key(s.settings)
         sandbox = await stack.enter_async_context(Sandbox())
-        tools = api_tools(s.store, sandbox, await stack.enter_async_context(missing_fetcher(s)))
-        self.gateway = Gateway(s.store, s.broker, s.publisher, s.clock, key, ready=self.problems, tools=tools)
-        self._stage(OutboundQueue(Outbound(s.store, s.broker, s.publisher, s.clock)).stage)
+        tools = Tools(sandbox, await stack.enter_async_context(missing_fetcher(s)))
+        self.gateway = Gateway(s.store, s.broker, s.clock, key, ready=self.problems, tools=tools)
+        self._stage(OutboundQueue(Outbound(s.store, s.broker, LatePublisher(s.store, s.broker), s.clock)).stage)
 
     def _stage(self, stage: Stage[M]) -> None:
         self.runs.append(Service(stage, self.substrate.store, self.substrate.broker).run)

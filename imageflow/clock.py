@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, overload
 
 
 class Clock(Protocol):
@@ -25,6 +25,10 @@ class SystemClock:
         return time.monotonic()
 
 
+@overload
+def iso(instant: datetime) -> str: ...
+@overload
+def iso(instant: datetime | None) -> str | None: ...
 def iso(instant: datetime | None) -> str | None:
     """UTC ISO 8601 with `Z` and microseconds, as every output of ImageFlow writes an instant; None stays None."""
     return None if instant is None else instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -12,7 +12,13 @@ take these facts; nothing changes an error afterwards, and nothing is decided by
     ├── RequestError           what a person asked for cannot be done; exit 2
     │   ├── NotFoundError      there is no such flow, run, page or row
     │   ├── NotRunnable        the flow or the run cannot be started by hand
-    │   └── UserError          a user or a key cannot be added like this
+    │   ├── UserError          a user or a key cannot be added like this
+    │   ├── OwnUserError       a user may not remove themselves or change their own role
+    │   ├── AuthenticationError  the gateway does not know who asks
+    │   ├── PermissionDenied   the role, or the key, does not allow it
+    │   ├── PostError          what was posted cannot be taken; `kind` says why
+    │   │   └── KeyReused      the idempotency key was used for another body
+    │   └── ThrottledError     too much at once (transient); `overload`: by all together
     ├── StageError             a step of a run failed; `stage` is its name
     │   ├── LoginError         Omnitron or the ERP refused the login
     │   ├── ReadError          the ERP's answer cannot be used
@@ -26,6 +32,7 @@ take these facts; nothing changes an error afterwards, and nothing is decided by
     ├── StoreError             the database is away (transient)
     │   ├── LostTransaction    a transaction was not committed; the store runs it again, a few times
     │   └── NotReadyError      a database is not in a state to be moved; exit 2
+    ├── NotReplayable          the queue that a dead letter came from is not known
     ├── MessageError           a message cannot be decoded
     ├── Postponed              control flow: redeliver after `retry_after`, without counting an attempt
     └── Refusal                the gateway's HTTP answer to a request that it does not serve
@@ -96,6 +103,29 @@ class RequestError(ImageFlowError):
 
 class NotFoundError(RequestError):
     """There is no such thing."""
+
+
+PostKind = Literal["malformed", "too large", "encoding", "conflict"]
+"""Why a post cannot be taken: it is not what it should be; there is too much of it; it is compressed in a way that is not
+understood; or it contradicts an earlier one."""
+
+
+class PostError(RequestError):
+    """What was posted cannot be taken."""
+
+    def __init__(self, message: str, kind: PostKind = "malformed") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class ThrottledError(RequestError):
+    """Too much is asked at once: by this sender, or by all together (`overload`)."""
+
+    transient = True
+
+    def __init__(self, message: str, retry_after: float, *, overload: bool = False) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.overload = overload
 
 
 class StageError(ImageFlowError):

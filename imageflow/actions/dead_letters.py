@@ -1,4 +1,4 @@
-"""What lies in `imageflow.parked`: messages that could not be used, with the reason. People look, replay or drop them.
+"""Dead letters: what lies in `imageflow.parked`, with the reason. People look at messages, replay or drop them.
 
 A parked message is known by a digest of what it is: the same for everybody who looks, over either broker.
 """
@@ -6,13 +6,15 @@ A parked message is known by a digest of what it is: the same for everybody who 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import msgspec
 
+from imageflow.actions.actor import Actor
 from imageflow.broker import Broker, Delivery, Outgoing
 from imageflow.errors import ImageFlowError, NotFoundError
 from imageflow.model.messages import PARKED_QUEUE
+from imageflow.store import Store
 
 OWN_QUEUES = "imageflow."
 OWN_HEADERS = frozenset(("queue", "reason", "parked_at", "attempts"))
@@ -20,6 +22,10 @@ OWN_HEADERS = frozenset(("queue", "reason", "parked_at", "attempts"))
 
 EXCERPT_BYTES = 200
 _ID_BYTES = 6
+
+
+class NotReplayable(ImageFlowError):
+    """The queue that a dead letter came from is not known; it can only be dropped."""
 
 
 class Parked(msgspec.Struct, frozen=True):
@@ -84,44 +90,58 @@ async def one(broker: Broker, wanted: str) -> tuple[Parked, bytes]:
     raise _unknown(wanted)
 
 
-async def replay(broker: Broker, wanted: str | None) -> list[Parked]:
-    """Send a message (None: every one) back to the queue it came from; what was sent. Raises NotFoundError."""
-    return await _each(broker, wanted, lambda delivery: _replay(broker, delivery))
+async def replay(store: Store, broker: Broker, wanted: str | None, actor: Actor) -> list[Parked]:
+    """Send a message (None: every one) back to the queue it came from; what was sent.
+
+    Raises NotFoundError, and NotReplayable for a message of which no queue is known.
+    """
+
+    async def publish(delivery: Delivery) -> None:
+        # anew before it leaves the dead-letter queue: after a crash between the two it is in both, which does no harm
+        await broker.publish(Outgoing(_origin(delivery), delivery.body, headers=own(delivery.headers)))
+
+    return [parked async for parked in _settled(store, broker, wanted, actor, "parked.replay", publish)]
 
 
-async def drop(broker: Broker, wanted: str | None) -> list[Parked]:
+async def drop(store: Store, broker: Broker, wanted: str | None, actor: Actor) -> list[Parked]:
     """Throw a message away (None: every one); what was thrown away. Raises NotFoundError."""
-    return await _each(broker, wanted, None)
+    return [parked async for parked in _settled(store, broker, wanted, actor, "parked.drop", None)]
 
 
-async def _each(
-    broker: Broker, wanted: str | None, before: Callable[[Delivery], Awaitable[None]] | None
-) -> list[Parked]:
-    done: list[Parked] = []
+async def _settled(
+    store: Store,
+    broker: Broker,
+    wanted: str | None,
+    actor: Actor,
+    what: str,
+    before: Callable[[Delivery], Awaitable[None]] | None,
+) -> AsyncIterator[Parked]:
+    """Each wanted message, once it has left the dead-letter queue and is in the audit log."""
+    count = 0
     ready = (await broker.depth(PARKED_QUEUE)).ready
     async with broker.browse(PARKED_QUEUE) as deliveries:
         async for delivery in deliveries:
-            found = describe(delivery)
-            if wanted in (None, found.id):
+            parked = describe(delivery)
+            if wanted in (None, parked.id):
                 if before is not None:
                     await before(delivery)
                 await delivery.ack()
-                done.append(found)
-            if wanted == found.id or (wanted is None and len(done) >= ready):
+                about = {"queue": parked.queue, "flow": parked.flow, "reason": parked.reason}
+                await store.record(actor.entry(what, f"message {parked.id}", **about))
+                count += 1
+                yield parked
+            if wanted == parked.id or (wanted is None and count >= ready):
                 break  # what is parked meanwhile is another matter: it may be the same message again
-    if wanted is not None and not done:
+    if wanted is not None and not count:
         raise _unknown(wanted)
-    return done
 
 
-async def _replay(broker: Broker, delivery: Delivery) -> None:
-    """Publish it anew before it leaves the parked queue: after a crash between it is in both, which does no harm."""
+def _origin(delivery: Delivery) -> str:
+    """The queue that a message came from. Raises NotReplayable."""
     queue = delivery.headers.get("queue", "")
     if not queue.startswith(OWN_QUEUES) or queue == PARKED_QUEUE:
-        raise ImageFlowError(
-            f"nobody knows where the message {describe(delivery).id} came from; it can only be dropped"
-        )
-    await broker.publish(Outgoing(queue, delivery.body, headers=own(delivery.headers)))
+        raise NotReplayable(f"nobody knows where the message {describe(delivery).id} came from; it can only be dropped")
+    return queue
 
 
 def _unknown(wanted: str) -> NotFoundError:

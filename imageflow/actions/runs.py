@@ -1,17 +1,18 @@
-"""What people change, by command or over the API: each change enters the audit log with the change itself."""
+"""Runs: start, retry, resume and list them. Each change enters the audit log with the change itself."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Iterable
 from datetime import datetime
+from typing import NamedTuple
 
 from imageflow.actions.actor import Actor
 from imageflow.broker import Broker, Outgoing
-from imageflow.clock import iso
 from imageflow.errors import NotFoundError, RequestError
 from imageflow.model import messages
 from imageflow.model.flow import Flow
-from imageflow.model.run import Run, Trigger, new_run_id
+from imageflow.model.run import Run, Status, Trigger, new_run_id
 from imageflow.runtime.outbox_publisher import OutboxPublisher
 from imageflow.store import Store
 from imageflow.telemetry import message_headers
@@ -21,25 +22,67 @@ MANY_RUNS = 10_000
 
 
 class NotRunnable(RequestError):
-    """The flow cannot be run by hand."""
+    """The flow or the run cannot be started by hand."""
 
 
-async def start_run(
-    store: Store, publisher: OutboxPublisher, name: str, ids: tuple[str, ...], actor: Actor, now: datetime
-) -> str:
-    """Add a person's run of an inbound flow, and let it begin if none of the flow's is active; its id."""
+class Seen(NamedTuple):
+    """A run, and the watermark that its flow has now."""
+
+    run: Run
+    watermark: datetime | None
+
+
+async def show(store: Store, run_id: str) -> Seen:
+    """A run. Raises NotFoundError."""
+    return await seen(store, await store.run(run_id))
+
+
+async def seen(store: Store, run: Run) -> Seen:
+    """The run with its flow's watermark."""
+    return Seen(run, await store.watermark(run.flow))
+
+
+async def listed(
+    store: Store,
+    flow: str | None = None,
+    *,
+    limit: int = 100,
+    active: bool = False,
+    status: Status | None = None,
+    before: tuple[datetime, str] | None = None,
+) -> list[Seen]:
+    """Runs, newest first; only those `before` a run, by when it was created and its id."""
+    found = await store.runs(flow, limit=limit, active=active, status=status, before=before)
+    watermarks = {name: await store.watermark(name) for name in {run.flow for run in found}}
+    return [Seen(run, watermarks[run.flow]) for run in found]
+
+
+async def start(
+    store: Store, publisher: OutboxPublisher, name: str, ids: Iterable[str], actor: Actor, now: datetime
+) -> Seen:
+    """Add a person's run of an inbound flow, limited to `ids` if there are any; it begins once no older one is active.
+
+    Raises NotFoundError, NotRunnable for an outbound flow.
+    """
     flow = inbound(await store.flow(name))
+    wanted = identifiers(ids)
     run = Run(
         run_id=new_run_id(now),
         flow=flow.name,
         version=flow.version,
-        trigger=Trigger("person", actor.who, ids),
+        trigger=Trigger("person", actor.who, wanted),
         status="queued",
         created_at=now,
     )
-    await store.create_run(run, audit=actor.entry("run.start", f"flow {name}", run_id=run.run_id, identifiers=len(ids)))
+    entry = actor.entry("run.start", f"flow {name}", run_id=run.run_id, identifiers=len(wanted))
+    await store.create_run(run, audit=entry)
     await publisher.send(await store.release_runs())
-    return run.run_id
+    return await show(store, run.run_id)
+
+
+def identifiers(texts: Iterable[str]) -> tuple[str, ...]:
+    """Identifiers in their order, without blanks and repetitions."""
+    return tuple(dict.fromkeys(text for item in texts if (text := item.strip())))
 
 
 def inbound(flow: Flow) -> Flow:
@@ -58,7 +101,7 @@ async def retry(
     row: int | None = None,
     group: str | None = None,
 ) -> int:
-    """Take failed rows of a run back into flight: all, one, or those of one error group; how many.
+    """Write failed rows of a run again: all, one, or those of one error group; how many rows are in flight again.
 
     Raises NotFoundError where a row or group is named and nothing of it can be written again.
     """
@@ -79,10 +122,10 @@ async def retry(
 
 
 async def resume(store: Store, broker: Broker, run_id: str, actor: Actor) -> int:
-    """Publish anew whatever a run still waits for, because the queues were lost; how many messages. If they were not,
-    that does no harm: whoever takes a message twice knows.
+    """Publish anew what a run waits for, after the queues were lost; how many messages. If the queues were not lost, that
+    does no harm: every consumer recognises a message that it has seen.
 
-    Raises NotRunnable where the run has ended, or its turn has not come.
+    Raises NotFoundError, and NotRunnable where the run has ended, or its turn has not come.
     """
     run = await store.run(run_id)
     if run.ended:
@@ -98,13 +141,22 @@ async def resume(store: Store, broker: Broker, run_id: str, actor: Actor) -> int
     return count
 
 
+async def resume_all(store: Store, broker: Broker, actor: Actor) -> dict[str, int]:
+    """Resume every run that has not ended, the oldest first; how many messages of each run."""
+    resumed = {}
+    for run in await active(store):
+        with contextlib.suppress(NotRunnable):  # it ended meanwhile, or waits for its turn
+            resumed[run.run_id] = await resume(store, broker, run.run_id, actor)
+    return resumed
+
+
 async def active(store: Store, flow: str | None = None) -> list[Run]:
     """The runs that have not ended, the oldest first."""
     return (await store.runs(flow, active=True, limit=MANY_RUNS))[::-1]
 
 
 async def _waited_for(store: Store, run: Run) -> AsyncIterator[messages.Message]:
-    """The next page; all pages that were read, for nobody knows which of them the missing rows are of; the join."""
+    """The next page; then every page that was read, because the missing rows may be of any; then the join."""
     if not run.read_complete:
         yield messages.ReadPage(run.run_id, run.flow, run.version, run.pages + 1)
     if run.counts.in_flight or run.pages_done < run.pages:
@@ -113,10 +165,3 @@ async def _waited_for(store: Store, run: Run) -> AsyncIterator[messages.Message]
             yield messages.PageRead(run.run_id, run.flow, run.version, number, page.seq)
     if run.joining and run.read_complete and run.pages_done == run.pages:
         yield messages.RunRead(run.run_id, run.flow, run.version)
-
-
-async def set_watermark(store: Store, name: str, since: datetime | None, actor: Actor) -> None:
-    """Set or clear an inbound flow's watermark, backwards too."""
-    inbound(await store.flow(name))
-    entry = actor.entry("watermark.set", f"flow {name}", since=iso(since), before=iso(await store.watermark(name)))
-    await store.set_watermark(name, since, audit=entry)

@@ -16,16 +16,18 @@ import click
 import msgspec
 
 from imageflow import bootstrap
+from imageflow.actions import runs, shapes, users
 from imageflow.actions.actor import Actor
-from imageflow.actions.run_watch import follow, summarize
-from imageflow.actions.runs import start_run
+from imageflow.actions.flows import save_all
+from imageflow.actions.run_watch import until_ended
+from imageflow.actions.shapes import RunShown
 from imageflow.clock import SystemClock
 from imageflow.commands.shell import JSON_OPTION, print_json, run_async
 from imageflow.emulator.erp import FakeErp
 from imageflow.emulator.omnitron import FakeOmnitron
 from imageflow.errors import ImageFlowError
-from imageflow.gateway.access import add_user
 from imageflow.http.client import Transport
+from imageflow.model.row import STATES
 from imageflow.model.run import Run
 from imageflow.runtime.process import ended_by, stop_on_signals
 from imageflow.runtime.substrate import Substrate, open_substrate
@@ -33,6 +35,7 @@ from imageflow.secret import Secret
 from imageflow.settings import Settings
 from imageflow.store.data_dir import data_dir_lock
 
+ACTOR = Actor("demo", "demo")
 PASSWORDS = {"DEMO_OMNITRON_PASSWORD": "demo", "DEMO_ERP_PASSWORD": "demo"}
 POSTED_LIMIT = 200
 PAGE_SIZE = 100
@@ -113,8 +116,7 @@ async def demonstrate(
             tell(f"fake ERP with {rows} rows at {erp_url}, fake Omnitron at {omnitron_url}")
             async with _running(settings) as (substrate, port, stop):
                 tell(f"all services run in this process, the gateway at http://127.0.0.1:{port}")
-                for document in flows(erp_url, omnitron_url):
-                    await substrate.store.save_flow(document, "demo")
+                await save_all(substrate.store, flows(erp_url, omnitron_url), ACTOR)
                 async with ended_by(stop):
                     inbound = await _inbound(substrate, tell)
                     outbound, rows_posted = await _outbound(substrate, port, min(rows, POSTED_LIMIT), tell)
@@ -153,21 +155,25 @@ async def _running(settings: Settings) -> AsyncIterator[tuple[Substrate, int, as
                 stop.set()
 
 
-async def _inbound(substrate: Substrate, tell: Callable[[str], Any]) -> dict[str, Any]:
-    actor, now = Actor("demo", "demo"), SystemClock().now()
-    run_id = await start_run(substrate.store, substrate.publisher, "demo-inbound", (), actor, now)
-    tell(f"inbound run {run_id}")
-    run = await follow(substrate.store, run_id, _progress(tell))
-    return await summarize(substrate.store, run)
+async def _inbound(substrate: Substrate, tell: Callable[[str], Any]) -> RunShown:
+    now = SystemClock().now()
+    begun = await runs.start(substrate.store, substrate.publisher, "demo-inbound", (), ACTOR, now)
+    tell(f"inbound run {begun.run.run_id}")
+    return await _ended(substrate, begun.run.run_id, tell)
+
+
+async def _ended(substrate: Substrate, run_id: str, tell: Callable[[str], Any]) -> RunShown:
+    await until_ended(substrate.store, run_id, _progress(tell))
+    return shapes.run_shown(await runs.show(substrate.store, run_id))
 
 
 async def _outbound(
     substrate: Substrate, port: int, count: int, tell: Callable[[str], Any]
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+) -> tuple[RunShown, list[dict[str, Any]]]:
     """Add a user, log in as an ERP would, post rows, and follow the run."""
     body = posted(count)
     password = os.urandom(12).hex()
-    await add_user(substrate.store, "demo-erp", password, "operator")
+    await users.save(substrate.store, "demo-erp", password, "operator", ACTOR)
     base = f"http://127.0.0.1:{port}"
     async with Transport() as transport:
         form = f"username=demo-erp&password={password}".encode()
@@ -184,8 +190,7 @@ async def _outbound(
         raise ImageFlowError(f"the outbound post was answered {answer.status}: {answer.excerpt()}")
     run_id = msgspec.json.decode(answer.body)["run_id"]
     tell(f"outbound run {run_id}: {count} rows posted")
-    run = await follow(substrate.store, run_id, _progress(tell))
-    return await summarize(substrate.store, run), body
+    return await _ended(substrate, run_id, tell), body
 
 
 def _progress(tell: Callable[[str], Any]) -> Callable[[Run], None]:
@@ -219,15 +224,12 @@ def _normal(images: Any) -> list[tuple[int, str, str]]:
     return sorted((image["order"], image["url"], image.get("image_type", "default")) for image in images)
 
 
-def _checked(inbound: dict[str, Any], outbound: dict[str, Any], products: dict[str, int]) -> dict[str, Any]:
-    runs = [inbound, outbound]
-    balanced = all(
-        run["rows"]["total"] == sum(run["rows"][state] for state in ("written", "unchanged", "superseded", "failed"))
-        for run in runs
-    )
+def _checked(inbound: RunShown, outbound: RunShown, products: dict[str, int]) -> dict[str, Any]:
+    both = [inbound, outbound]
+    balanced = all(run.rows.total == sum(getattr(run.rows, state) for state in STATES) for run in both)
     complete = not (products["missing"] or products["unexpected"] or products["different"])
-    ok = balanced and complete and all(run["status"] == "success" for run in runs)
-    return {"ok": ok, "balanced": balanced, "runs": runs, "products": products}
+    ok = balanced and complete and all(run.status == "success" for run in both)
+    return {"ok": ok, "balanced": balanced, "runs": both, "products": products}
 
 
 def _peak_memory_mb() -> float:
@@ -239,13 +241,10 @@ def report(result: dict[str, Any]) -> str:
     """The summary that people read."""
     lines = []
     for run in result["runs"]:
-        rows = run["rows"]
-        lines.append(
-            f"{run['flow']}: {run['status']}; {rows['total']} rows = {rows['written']} written + {rows['unchanged']} unchanged"
-            f" + {rows['superseded']} superseded + {rows['failed']} failed"
-        )
-        if run["error"]:
-            lines.append(f"  {run['error']}")
+        parts = " + ".join(f"{getattr(run.rows, state)} {state}" for state in STATES)
+        lines.append(f"{run.flow}: {run.status}; {run.rows.total} rows = {parts}")
+        if run.error:
+            lines.append(f"  {run.error}")
     products = result["products"]
     lines.append(
         f"Omnitron holds {products['expected'] - products['missing']} of {products['expected']} products;"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 import click
-import msgspec
 
 from imageflow.commands.shell import JSON_OPTION, print_json, run_async
 from imageflow.doctor import checks
@@ -23,7 +22,7 @@ def doctor(settings: Settings, management: str | None, as_json: bool) -> None:
     """Look at broker, database, flows and machine: what is wrong, and the command that mends it."""
     found = checks.findings(run_async(visit(settings, os.environ, management)))
     if as_json:
-        print_json({"ok": checks.ok(found), "findings": [msgspec.to_builtins(item) for item in found]})
+        print_json({"ok": checks.ok(found), "findings": found})
     else:
         for item in found:
             click.echo(f"{item.level:8}{item.about:10}{item.text}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from imageflow.commands.shell import FILE_OR_STDIN, JSON_OPTION, content_of, run_async, with_store
+from imageflow.commands.shell import FILE_OR_STDIN, JSON_OPTION, content_of, run_async, sandbox_of, with_store
 from imageflow.emulator.erp import FakeErp
 from imageflow.emulator.omnitron import FakeOmnitron
 from imageflow.emulator.server import Emulator, serve_forever
@@ -16,7 +16,6 @@ from imageflow.inspect import flow_cases
 from imageflow.inspect import probe as probing
 from imageflow.model.flow import Definition
 from imageflow.runtime.process import stop_on_signals
-from imageflow.sandbox.supervisor import Sandbox
 from imageflow.settings import Settings
 from imageflow.store import Store
 
@@ -54,7 +53,7 @@ def try_flow(
         return wanted, (await store.page(run_id, page or 1)).body
 
     async def work(wanted: Definition, answer: bytes) -> flow_cases.Trial:
-        async with Sandbox(best_effort=settings.jail == "best-effort") as sandbox:
+        async with sandbox_of(settings) as sandbox:
             return await flow_cases.attempt(sandbox, wanted, answer)
 
     needed = (definition, body) if definition is not None and body is not None else with_store(settings, fetch)

@@ -6,22 +6,19 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import click
-import msgspec
 
 from imageflow import settings as settings_
-from imageflow.actions import dead_letters
+from imageflow.actions import dead_letters, shapes
 from imageflow.actions import migrate_data as migration
 from imageflow.broker import Outgoing
-from imageflow.clock import iso
 from imageflow.commands.shell import FILE_OR_STDIN, JSON_OPTION, actor, content_of, print_json, run_async, with_store
 from imageflow.model.messages import OUTBOUND_QUEUE
 from imageflow.runtime.substrate import Substrate, open_substrate
-from imageflow.schedule import alarm
 from imageflow.settings import Settings
-from imageflow.store import Store
+from imageflow.store import Alarm, Store
 
 T = TypeVar("T")
 
@@ -35,21 +32,20 @@ T = TypeVar("T")
 def alarms(settings: Settings, flow_name: str | None, every: bool, limit: int, as_json: bool) -> None:
     """List open alarms, newest first."""
 
-    async def work(store: Store) -> list[dict[str, Any]]:
+    async def work(store: Store) -> list[Alarm]:
         if flow_name is not None:
             await store.flow(flow_name)
-        found = await store.alarms(flow_name, is_open=None if every else True, limit=limit)
-        return [{**alarm.shown(item), "notice": item.notice} for item in found]
+        return await store.alarms(flow_name, is_open=None if every else True, limit=limit)
 
-    found = with_store(settings, work)
+    found = [shapes.alarm_shown(item) for item in with_store(settings, work)]
     if as_json:
         print_json(found)
         return
     for item in found:
-        state = f"closed {item['closed_at']}" if item["closed_at"] else "open"
-        click.echo(f"{item['opened_at']}  {item['flow']:20}  {item['kind']:17}  {state}  {item['text']}")
-        if item["notice"]:
-            click.echo(f"    webhook: {item['notice']}")
+        state = f"closed {item.closed_at}" if item.closed_at else "open"
+        click.echo(f"{item.opened_at}  {item.flow:20}  {item.kind:17}  {state}  {item.text}")
+        if item.notice:
+            click.echo(f"    webhook: {item.notice}")
 
 
 @click.command()
@@ -57,14 +53,12 @@ def alarms(settings: Settings, flow_name: str | None, every: bool, limit: int, a
 @click.pass_obj
 def holds(settings: Settings, as_json: bool) -> None:
     """List the Omnitron domains that writers hold back from, because they are away."""
-    found = with_store(settings, lambda store: store.holds())
+    found = [shapes.hold_shown(item) for item in with_store(settings, lambda store: store.holds())]
     if as_json:
-        print_json(
-            [{"domain": h.domain, "reason": h.reason, "since": iso(h.since), "writers": h.writers} for h in found]
-        )
+        print_json(found)
         return
     for item in found:
-        click.echo(f"{item.domain}  since {iso(item.since)}  by {item.writers} writers  {item.reason}")
+        click.echo(f"{item.domain}  since {item.since}  by {item.writers} writers  {item.reason}")
 
 
 @click.command()
@@ -102,7 +96,7 @@ def list_(settings: Settings, limit: int, as_json: bool) -> None:
     """List parked messages, the oldest first."""
     found = _with_broker(settings, lambda substrate: dead_letters.look(substrate.broker, limit))
     if as_json:
-        print_json([msgspec.to_builtins(item) for item in found])
+        print_json(found)
         return
     for item in found:
         click.echo(_parked_text(item))
@@ -120,7 +114,7 @@ def show(settings: Settings, wanted: str, body: bool, as_json: bool) -> None:
         sys.stdout.buffer.write(content)
         return
     if as_json:
-        print_json({**msgspec.to_builtins(found), "body": content.decode("utf-8", "replace")})
+        print_json(shapes.parked_shown(found, content))
         return
     click.echo(_parked_text(found))
     for name, value in found.headers.items():
@@ -152,11 +146,7 @@ def _settle_parked(settings: Settings, wanted: str | None, *, every: bool, verb:
 
     async def work(substrate: Substrate) -> list[dead_letters.Parked]:
         act = dead_letters.replay if verb == "replay" else dead_letters.drop
-        done = await act(substrate.broker, wanted)
-        for item in done:
-            about = {"queue": item.queue, "flow": item.flow, "reason": item.reason}
-            await substrate.store.record(actor().entry(f"parked.{verb}", f"message {item.id}", **about))
-        return done
+        return await act(substrate.store, substrate.broker, wanted, actor())
 
     for item in _with_broker(settings, work):
         click.echo(f"{'sent to ' + item.queue if verb == 'replay' else 'dropped'}: {item.id}")

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Sequence
 
 import click
 import msgspec
-import orjson
 
-from imageflow.actions.run_watch import summarize
-from imageflow.clock import iso
-from imageflow.commands.shell import JSON_OPTION, print_json, with_store
-from imageflow.commands.texts import run_text
-from imageflow.inspect import flow_cases
-from imageflow.inspect import product_history as tracing
-from imageflow.model.row import RowLog, shown
-from imageflow.sandbox.supervisor import Sandbox
+from imageflow.actions import rows as row_actions
+from imageflow.actions import runs as run_actions
+from imageflow.actions import shapes
+from imageflow.actions.runs import Seen
+from imageflow.commands.shell import JSON_OPTION, print_json, sandbox_of, with_store
+from imageflow.commands.texts import error_text, row_text, run_text
+from imageflow.inspect import product_history
+from imageflow.inspect.flow_cases import printable_text
+from imageflow.model.row import STATES, State
 from imageflow.settings import Settings
-from imageflow.store import ErrorGroup, OpenError, Store
+from imageflow.store import ErrorGroup, Store
 
 
 @click.command()
@@ -29,12 +29,12 @@ from imageflow.store import ErrorGroup, OpenError, Store
 def runs(settings: Settings, flow_name: str | None, limit: int, as_json: bool) -> None:
     """List runs, newest first."""
 
-    async def work(store: Store) -> list[dict[str, Any]]:
+    async def work(store: Store) -> list[Seen]:
         if flow_name is not None:
             await store.flow(flow_name)
-        return [await summarize(store, item) for item in await store.runs(flow_name, limit=limit)]
+        return await run_actions.listed(store, flow_name, limit=limit)
 
-    found = with_store(settings, work)
+    found = [shapes.run_shown(seen) for seen in with_store(settings, work)]
     if as_json:
         print_json(found)
         return
@@ -44,26 +44,20 @@ def runs(settings: Settings, flow_name: str | None, limit: int, as_json: bool) -
 
 @click.command()
 @click.argument("run_id", metavar="RUN")
-@click.option("--state", type=click.Choice(["written", "unchanged", "superseded", "failed"]))
+@click.option("--state", type=click.Choice(STATES))
 @JSON_OPTION
 @click.pass_obj
-def rows(settings: Settings, run_id: str, state: str | None, as_json: bool) -> None:
+def rows(settings: Settings, run_id: str, state: State | None, as_json: bool) -> None:
     """List the rows of a run."""
 
     async def work(store: Store) -> None:
-        await store.run(run_id)
-        after, separator = 0, "["
-        while True:
-            logs = await store.rows(run_id, state=state, after=after, limit=1000)
-            for entry in logs:
-                if as_json:
-                    sys.stdout.write(separator + orjson.dumps(shown(entry)).decode())
-                    separator = ",\n "
-                else:
-                    click.echo(_row_text(entry))
-            if len(logs) < 1000:
-                break
-            after = logs[-1].row
+        separator = "["
+        async for row in row_actions.every(store, run_id, state=state):
+            if as_json:
+                sys.stdout.write(separator + msgspec.json.encode(shapes.row_shown(row)).decode())
+                separator = ",\n "
+            else:
+                click.echo(row_text(row))
         if as_json:
             sys.stdout.write("[]\n" if separator == "[" else "]\n")
 
@@ -80,40 +74,17 @@ def errors(settings: Settings, run_id: str | None, flow_name: str | None, as_jso
     if (run_id is None) == (flow_name is None):
         raise click.UsageError("give either RUN or --flow FLOW")
 
-    async def work(store: Store) -> list[ErrorGroup] | list[OpenError]:
+    async def work(store: Store) -> Sequence[ErrorGroup | shapes.OpenErrorShown]:
         if run_id is not None:
-            await store.run(run_id)
-            return await store.errors(run_id)
-        assert flow_name is not None
-        await store.flow(flow_name)
-        return await store.open_errors(flow_name)
+            return await row_actions.errors(store, run_id)
+        return [shapes.open_error(error) for error in await row_actions.open_errors(store, flow_name or "")]
 
     found = with_store(settings, work)
     if as_json:
-        print_json([_error_object(group) for group in found])
+        print_json(found)
         return
-    for group in found:
-        click.echo(flow_cases.printable_text(_error_text(group)))
-
-
-def _error_object(group: ErrorGroup | OpenError) -> dict[str, Any]:
-    shown_group: dict[str, Any] = msgspec.to_builtins(group)
-    return shown_group | ({"since": iso(group.since)} if isinstance(group, OpenError) else {})
-
-
-def _error_text(group: ErrorGroup | OpenError) -> str:
-    cause = f"{group.stage}: {group.reason}"
-    if isinstance(group, OpenError):
-        newest = f"newest: run {group.run_id}, row {group.row}, {group.product or 'no product'}"
-        counts = f"{_counted(group.rows, 'row')} in {_counted(group.runs, 'run')}"
-        return f"{group.group}  {counts} since {iso(group.since)}  {cause} ({newest})"
-    again = "" if group.retryable == group.rows else f", {group.retryable} can be written again"
-    example = f"e.g. row {group.example_row}, {group.example_product or 'no product'}"
-    return f"{group.group}  {_counted(group.rows, 'row')}{again}  {cause} ({example})"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+    for error in found:
+        click.echo(printable_text(error_text(error)))
 
 
 @click.command("trace")
@@ -121,7 +92,7 @@ def _counted(number: int, noun: str) -> str:
 @click.option(
     "--limit",
     type=click.IntRange(1, 1000),
-    default=tracing.ROWS_LIMIT,
+    default=product_history.ROWS_LIMIT,
     show_default=True,
     help="How many rows, from the newest.",
 )
@@ -130,14 +101,9 @@ def _counted(number: int, noun: str) -> str:
 def trace(settings: Settings, product: str, limit: int, as_json: bool) -> None:
     """Show everything that happened to a product, from the ERP's row to Omnitron's answers. SKU: or a base code."""
 
-    async def work(store: Store) -> tracing.Trace:
-        async with Sandbox(best_effort=settings.jail == "best-effort") as sandbox:
-            return await tracing.trace(store, sandbox, product, limit=limit)
+    async def work(store: Store) -> product_history.Trace:
+        async with sandbox_of(settings) as sandbox:
+            return await product_history.trace(store, sandbox, product, limit=limit)
 
     found = with_store(settings, work)
-    click.echo(tracing.as_json(found) if as_json else tracing.report(found))
-
-
-def _row_text(entry: RowLog) -> str:
-    text = f"{entry.row:8}  {entry.product or '-':30}  {entry.state:10}"
-    return f"{text}  {entry.stage}: {entry.reason}" if entry.reason else text
+    click.echo(product_history.as_json(found) if as_json else product_history.report(found))

@@ -1,42 +1,36 @@
-"""Commands of runs and rows, and of the watermark that runs move."""
+"""Commands that start runs, or let them go on."""
 
 from __future__ import annotations
 
 import csv
-import getpass
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
-from imageflow import bootstrap, secret
+from imageflow import bootstrap
 from imageflow.actions import flows as flow_actions
+from imageflow.actions import missing as missing_actions
 from imageflow.actions import runs as run_actions
-from imageflow.actions.run_watch import follow, nothing_missing, summarize
-from imageflow.actions.runs import inbound
+from imageflow.actions import shapes
+from imageflow.actions.run_watch import until_ended
+from imageflow.actions.shapes import NoRun, RunShown
+from imageflow.clock import iso
 from imageflow.commands.hosting import open_working, progress_line, running_services
 from imageflow.commands.shell import FILE, FLOWS_DIR, JSON_OPTION, actor, print_json, run_async
 from imageflow.commands.texts import run_text
-from imageflow.flows import file as flow_file
-from imageflow.runtime.substrate import open_substrate
+from imageflow.runtime.substrate import Substrate, open_substrate
 from imageflow.settings import Settings
+
+GOOD = ("success", "empty")
 
 
 @click.command()
 @click.argument("name", metavar="FLOW")
-@click.option(
-    "--flows",
-    type=FLOWS_DIR,
-    help="Apply the flow files in this folder first.",
-)
+@click.option("--flows", type=FLOWS_DIR, help="Apply the flow files in this folder first.")
 @click.option("--ids", help="Only these identifiers: A,B.")
-@click.option(
-    "--ids-file",
-    type=FILE,
-    help="Only the identifiers in a CSV file's first column.",
-)
+@click.option("--ids-file", type=FILE, help="Only the identifiers in a CSV file's first column.")
 @click.option("--missing", is_flag=True, help="Only products that have no images on Omnitron: fetch missing, now.")
 @click.option("--wait", is_flag=True, help="Wait until the run has ended.")
 @JSON_OPTION
@@ -52,85 +46,79 @@ def run(
     as_json: bool,
 ) -> None:
     """Run a flow now."""
-    if missing:
-        if ids is not None or ids_file is not None:
-            raise click.UsageError("--missing finds the identifiers itself: it takes neither --ids nor --ids-file")
-        results = run_async(_run_missing(settings, name, _documents(flows), wait=wait))
-    else:
-        identifiers = _identifiers(ids, ids_file)
-        results = [run_async(_run(settings, name, _documents(flows), identifiers, wait=wait))]
-    _print(results, wait=wait, as_json=as_json)
+    if missing and (ids is not None or ids_file is not None):
+        raise click.UsageError("--missing finds the identifiers itself: it takes neither --ids nor --ids-file")
+    identifiers = _identifiers(ids, ids_file)
+    documents = flow_actions.checked_dir(flows) if flows is not None else []
 
+    async def work() -> Sequence[RunShown | NoRun]:
+        async with open_working(settings, alone=wait) as (substrate, own):
+            await flow_actions.save_all(substrate.store, documents, actor())
+            if own:
+                flow_actions.check_secrets(await substrate.store.flow(name))
+            if missing:
+                return await _missing(substrate, name, own=own, wait=wait)
+            return [await _start(substrate, name, identifiers, own=own, wait=wait)]
 
-def _print(results: Sequence[dict[str, Any]], *, wait: bool, as_json: bool) -> None:
-    """The runs, one a line; exit status 1 where one was waited for and did not end well."""
-    for result in results:
-        if as_json:
-            print_json(result)
-        else:
-            click.echo(run_text(result))
-    if wait and any(result["status"] not in ("success", "empty") for result in results):
-        raise click.exceptions.Exit(1)
-
-
-def _documents(folder: Path | None) -> list[dict[str, Any]]:
-    return flow_actions.checked_dir(folder) if folder is not None else []
+    _print(run_async(work()), wait=wait, as_json=as_json)
 
 
 def _identifiers(ids: str | None, ids_file: Path | None) -> tuple[str, ...]:
-    """Identifiers from the option or the file's first column, without blanks and repetitions, in their order."""
+    """Identifiers from the option or from the file's first column."""
+    if ids is None and ids_file is None:
+        return ()
     if ids is not None and ids_file is not None:
         raise click.UsageError("--ids and --ids-file cannot be used together")
-    found: list[str] = []
-    if ids is not None:
-        found = ids.split(",")
-    if ids_file is not None:
-        with ids_file.open(newline="", encoding="utf-8-sig") as file:
-            found = [line[0] for line in csv.reader(file) if line]
-    unique = tuple(dict.fromkeys(item.strip() for item in found if item.strip()))
-    if not unique and (ids is not None or ids_file is not None):
+    found = run_actions.identifiers(ids.split(",") if ids is not None else _column(ids_file))
+    if not found:
         raise click.UsageError("there are no identifiers")
-    return unique
+    return found
 
 
-async def _run(
-    settings: Settings, name: str, documents: Sequence[dict[str, Any]], ids: tuple[str, ...], *, wait: bool
-) -> dict[str, Any]:
-    async with open_working(settings, alone=wait) as (substrate, own):
-        store = substrate.store
-        for document in documents:
-            await flow_actions.save_flow(store, document, actor())
-        flow = await store.flow(name)
-        if own:
-            for ref in flow_file.referenced_secrets(flow.definition):
-                secret.resolve(ref)
-        run_id = await run_actions.start_run(store, substrate.publisher, name, ids, actor(), substrate.clock.now())
-        if not wait:
-            return await summarize(store, await store.run(run_id))
+def _column(path: Path | None) -> list[str]:
+    assert path is not None
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        return [line[0] for line in csv.reader(file) if line]
+
+
+async def _start(substrate: Substrate, name: str, ids: Sequence[str], *, own: bool, wait: bool) -> RunShown:
+    store = substrate.store
+    begun = await run_actions.start(store, substrate.publisher, name, ids, actor(), substrate.clock.now())
+    return await _shown(substrate, begun.run.run_id, own=own, wait=wait)
+
+
+async def _shown(substrate: Substrate, run_id: str, *, own: bool, wait: bool) -> RunShown:
+    """The run; once it has ended, if that is waited for."""
+    if wait:
         async with running_services(substrate, enabled=own):
-            return await summarize(store, await follow(store, run_id, progress_line()))
+            await until_ended(substrate.store, run_id, progress_line())
+    return shapes.run_shown(await run_actions.show(substrate.store, run_id))
 
 
-async def _run_missing(
-    settings: Settings, name: str, documents: Sequence[dict[str, Any]], *, wait: bool
-) -> list[dict[str, Any]]:
-    """Fetch missing, now: the object of each run, in their order; one of an empty run where nothing is missing."""
-    async with open_working(settings, alone=wait) as (substrate, own), bootstrap.missing_fetcher(substrate) as fetcher:
-        store = substrate.store
-        for document in documents:
-            await flow_actions.save_flow(store, document, actor())
-        flow = inbound(await store.flow(name))
-        if own:
-            for ref in flow_file.referenced_secrets(flow.definition):
-                secret.resolve(ref)
-        begun = await fetcher.ask_now(flow, getpass.getuser())
+async def _missing(substrate: Substrate, name: str, *, own: bool, wait: bool) -> Sequence[RunShown | NoRun]:
+    """Each run that began, in their order; one that was empty where nothing is missing."""
+    store = substrate.store
+    async with bootstrap.missing_fetcher(substrate) as fetcher:
+        begun = await missing_actions.fetch_missing(store, fetcher, name, actor())
         if not begun.runs:
-            return [await nothing_missing(store, name, begun.warnings)]
-        if not wait:
-            return [await summarize(store, await store.run(item.run_id)) for item in begun.runs]
-        async with running_services(substrate, enabled=own):
-            ended = [await follow(store, item.run_id, progress_line()) for item in begun.runs]
-        return [await summarize(store, item) for item in await fetcher.judge(flow, ended)]
+            return [NoRun(name, iso(await store.watermark(name)), list(begun.warnings))]
+        found = begun.runs
+        if wait:
+            async with running_services(substrate, enabled=own):
+                ended = [await until_ended(store, item.run_id, progress_line()) for item in found]
+            found = await fetcher.judge(await store.flow(name), ended)
+    return [shapes.run_shown(await run_actions.show(store, item.run_id)) for item in found]
+
+
+def _print(found: Sequence[RunShown | NoRun], *, wait: bool, as_json: bool) -> None:
+    """The runs, one a line; exit status 1 where one was waited for and did not end well."""
+    for item in found:
+        if as_json:
+            print_json(item)
+        else:
+            click.echo(run_text(item))
+    if wait and any(item.status not in GOOD for item in found):
+        raise click.exceptions.Exit(1)
 
 
 @click.command("retry")
@@ -143,14 +131,11 @@ async def _run_missing(
 def retry(settings: Settings, run_id: str, row: int | None, group: str | None, wait: bool, as_json: bool) -> None:
     """Write a run's failed rows again: all, one, or those of one cause."""
 
-    async def work() -> dict[str, Any]:
+    async def work() -> RunShown:
         async with open_working(settings, alone=wait) as (substrate, own):
-            store = substrate.store
-            await run_actions.retry(store, substrate.publisher, run_id, actor(), row=row, group=group)
-            if not wait:
-                return await summarize(store, await store.run(run_id))
-            async with running_services(substrate, enabled=own):
-                return await summarize(store, await follow(store, run_id, progress_line()))
+            store, publisher = substrate.store, substrate.publisher
+            await run_actions.retry(store, publisher, run_id, actor(), row=row, group=group)
+            return await _shown(substrate, run_id, own=own, wait=wait)
 
     _print([run_async(work())], wait=wait, as_json=as_json)
 
@@ -164,16 +149,12 @@ def resume(settings: Settings, run_ids: tuple[str, ...], every: bool) -> None:
     if bool(run_ids) == every:
         raise click.UsageError("name the runs, or give --all")
 
-    async def work() -> list[tuple[str, int]]:
+    async def work() -> dict[str, int]:
         async with open_substrate(settings, os.environ, consumer=False) as substrate:
-            store, resumed = substrate.store, []
-            for run_id in run_ids or [run.run_id for run in await run_actions.active(store)]:
-                try:
-                    resumed.append((run_id, await run_actions.resume(store, substrate.broker, run_id, actor())))
-                except run_actions.NotRunnable:  # with --all: it ended meanwhile, or waits for its turn
-                    if not every:
-                        raise
-            return resumed
+            store, broker = substrate.store, substrate.broker
+            if every:
+                return await run_actions.resume_all(store, broker, actor())
+            return {run_id: await run_actions.resume(store, broker, run_id, actor()) for run_id in run_ids}
 
-    for run_id, count in run_async(work()):
+    for run_id, count in run_async(work()).items():
         click.echo(f"{run_id}: {count} messages published")

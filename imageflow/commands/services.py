@@ -89,8 +89,7 @@ async def _serve(
             stop_on_signals() as stop,
             open_substrate(settings, os.environ, consumer=True) as substrate,
         ):
-            for document in documents:
-                await flow_actions.save_flow(substrate.store, document, actor())
+            await flow_actions.save_all(substrate.store, documents, actor())
             gc.freeze()  # what is loaded by now stays: the collector need not look at it again and again
             gc.set_threshold(*GC_THRESHOLDS)
             await bootstrap.run_services(substrate, names, stop, port=port)

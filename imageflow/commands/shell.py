@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import orjson
+import msgspec
 import uvloop
 
 from imageflow.actions.actor import Actor
 from imageflow.errors import ImageFlowError
+from imageflow.sandbox.supervisor import Sandbox
 from imageflow.settings import Settings
 from imageflow.store import Store
 from imageflow.store.connect import open_store
@@ -59,11 +60,19 @@ def actor() -> Actor:
     return Actor(getpass.getuser(), "command line")
 
 
-def print_json(value: Any, *, indent: bool = False) -> None:
-    """One line, so that the last line of stdout is the whole object; indented where people read it."""
-    option = orjson.OPT_INDENT_2 if indent else 0
-    sys.stdout.write(orjson.dumps(value, option=option).decode() + "\n")
+def print_json(value: object, *, indent: bool = False) -> None:
+    """One line, so that the last line of stdout is the whole object; indented where people read it.
+
+    By msgspec: numbers of any length stay what they are.
+    """
+    text = msgspec.json.encode(value)
+    sys.stdout.write((msgspec.json.format(text) if indent else text).decode() + "\n")
     sys.stdout.flush()
+
+
+def sandbox_of(settings: Settings) -> Sandbox:
+    """Where the settings let scripts run."""
+    return Sandbox(best_effort=settings.jail == "best-effort")
 
 
 def content_of(file: Path) -> bytes:

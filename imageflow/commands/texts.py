@@ -1,16 +1,47 @@
-"""Results as people read them."""
+"""Results as people read them, one line each."""
 
 from __future__ import annotations
 
-from typing import Any
+from imageflow.actions.shapes import KeyShown, NoRun, OpenErrorShown, RunShown
+from imageflow.model.row import STATES, RowLog
+from imageflow.store import ErrorGroup
 
 
-def run_text(item: dict[str, Any]) -> str:
-    rows_ = item["rows"]
-    parts = ", ".join(
-        f"{rows_[state]} {state}" for state in ("written", "unchanged", "superseded", "failed") if rows_[state]
-    )
-    text = f"{item['run_id']}  {item['flow']:20}  {item['status']:8}  {item['pages']} pages, {rows_['total']} rows"
-    text += f" ({parts})" if parts else ""
-    text += f"  {item['error']}" if item["error"] else ""
-    return "\n    warning: ".join([text, *item["warnings"]])
+def run_text(run: RunShown | NoRun) -> str:
+    """A run, and its warnings each on a line of its own."""
+    counts = run.rows
+    parts = [f"{number} {state}" for state in STATES if (number := getattr(counts, state))]
+    text = f"{run.run_id}  {run.flow:20}  {run.status:8}  {run.pages} pages, {counts.total} rows"
+    text += f" ({', '.join(parts)})" if parts else ""
+    text += f"  {run.error}" if run.error else ""
+    return "\n    warning: ".join([text, *run.warnings])
+
+
+def row_text(row: RowLog) -> str:
+    """A row and why it failed."""
+    text = f"{row.row:8}  {row.product or '-':30}  {row.state:10}"
+    return f"{text}  {row.stage}: {row.reason}" if row.reason else text
+
+
+def error_text(error: ErrorGroup | OpenErrorShown) -> str:
+    """A cause of failures, with an example."""
+    cause = f"{error.stage}: {error.reason}"
+    if isinstance(error, OpenErrorShown):
+        newest = f"newest: run {error.run_id}, row {error.row}, {error.product or 'no product'}"
+        counts = f"{counted(error.rows, 'row')} in {counted(error.runs, 'run')}"
+        return f"{error.group}  {counts} since {error.since}  {cause} ({newest})"
+    again = "" if error.retryable == error.rows else f", {error.retryable} can be written again"
+    example = f"e.g. row {error.example_row}, {error.example_product or 'no product'}"
+    return f"{error.group}  {counted(error.rows, 'row')}{again}  {cause} ({example})"
+
+
+def key_validity(key: KeyShown, now: str) -> str:
+    """Until when a key is good. `now` is an instant as the key's are."""
+    if key.expires_at is None:
+        return "good until it is revoked"
+    return f"{'was good' if key.expires_at <= now else 'good'} until {key.expires_at}"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

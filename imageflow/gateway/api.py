@@ -5,75 +5,56 @@ In this order: who, which role, the path, the query, the body. What a handler gi
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
 
 from imageflow.actions.actor import Actor
-from imageflow.actions.runs import NotRunnable
-from imageflow.broker import Broker
-from imageflow.clock import Clock
-from imageflow.errors import FlowFileError, NotFoundError
-from imageflow.gateway import docs, openapi, shapes
-from imageflow.gateway.access import Access, UserError, may
-from imageflow.gateway.deps import Call, Deps, LatePublisher, Tools
-from imageflow.gateway.endpoints import ENDPOINTS, JSON, Endpoint
-from imageflow.gateway.handlers_flows import FlowHandlers
-from imageflow.gateway.handlers_ops import OpsHandlers
-from imageflow.gateway.handlers_runs import RunHandlers
-from imageflow.gateway.handlers_users import UserHandlers
+from imageflow.actions.users import may
+from imageflow.gateway import docs, openapi
+from imageflow.gateway.access import PermissionDenied
+from imageflow.gateway.deps import Call, Deps
+from imageflow.gateway.endpoints import ENDPOINTS, Endpoint
+from imageflow.gateway.inputs import JSON
 from imageflow.gateway.problem_details import Refusal
-from imageflow.gateway.request_body import Reader
-from imageflow.store import Store, User
+from imageflow.gateway.request_body import BodyReader
+from imageflow.store import User
 
-Handler = Callable[[Call], Awaitable[Any]]
-Route = Callable[[web.Request], Awaitable[web.StreamResponse]]
+T = TypeVar("T")
+AnyEndpoint = Endpoint[Any, Any, Any, Any]
 
 
 class Api:
-    """The API over a store; `routes` are what an application serves of it."""
+    """The API; `routes` are what an application serves of it."""
 
-    def __init__(
-        self, store: Store, broker: Broker, clock: Clock, access: Access, reader: Reader, tools: Tools
-    ) -> None:
-        self._access = access
+    def __init__(self, deps: Deps, reader: BodyReader) -> None:
+        self._deps = deps
         self._reader = reader
-        deps = Deps(store, broker, LatePublisher(store, broker), clock, access, tools)
-        self._handlers = (FlowHandlers(deps), RunHandlers(deps), OpsHandlers(deps), UserHandlers(deps))
 
     def routes(self) -> list[web.RouteDef]:
-        """The routes of all endpoints but those of other modules, and of the document and its page."""
-        served = [self._route(endpoint) for endpoint in ENDPOINTS if not endpoint.elsewhere]
-        return [*served, *document_routes()]
+        """The routes of all endpoints that have a handler, and of the document and its page."""
+        return [*(self._route(endpoint) for endpoint in ENDPOINTS if endpoint.handler), *document_routes()]
 
-    def _route(self, endpoint: Endpoint) -> web.RouteDef:
-        handler = self._handler(endpoint.name)
+    def _route(self, endpoint: AnyEndpoint) -> web.RouteDef:
+        handler = endpoint.handler
+        assert handler is not None
 
         async def answer(request: web.Request) -> web.StreamResponse:
-            try:
-                call = await self._call(endpoint, request)
-                return _response(endpoint, await handler(call))
-            except (NotFoundError, NotRunnable, UserError, FlowFileError) as error:
-                raise refusal_of(error) from error
+            return _response(endpoint, await handler(self._deps, await self._call(endpoint, request)))
 
         return web.route(endpoint.method, endpoint.path, answer)
 
-    def _handler(self, name: str) -> Handler:
-        found: Handler = next(getattr(part, name) for part in self._handlers if hasattr(part, name))
-        return found
-
-    async def _call(self, endpoint: Endpoint, request: web.Request) -> Call:
+    async def _call(self, endpoint: AnyEndpoint, request: web.Request) -> Call[Any, Any, Any]:
         authorization = request.headers.getall("Authorization", [])
-        user = await self._access.user(authorization)
+        user = await self._deps.access.user(authorization)
         _check_role(user, endpoint)
         path, query = _path(endpoint, request), _query(endpoint, request)
         body = await self._body(endpoint, request)
-        actor = Actor(user.name, request.remote or "")
+        actor = Actor(user.name, request.remote or "", user.role)
         return Call(user, actor, path, query, body, request.content_type, authorization)
 
-    async def _body(self, endpoint: Endpoint, request: web.Request) -> Any:
+    async def _body(self, endpoint: AnyEndpoint, request: web.Request) -> Any:
         wanted = endpoint.body
         if wanted is None:
             return None
@@ -82,7 +63,7 @@ class Api:
         async with self._reader.read(request, wanted.limit) as body:
             if not body and wanted.required:
                 raise Refusal(400, "a body is required")
-            return body if wanted.type is None else _decoded(body or b"{}", wanted.type)
+            return body if wanted.type is bytes else decoded(body or b"{}", wanted.type)
 
 
 def document_routes() -> list[web.RouteDef]:
@@ -99,29 +80,16 @@ def document_routes() -> list[web.RouteDef]:
     return [web.get("/api/openapi.json", openapi_json), web.get("/api/docs", docs_page)]
 
 
-def refusal_of(error: NotFoundError | NotRunnable | UserError | FlowFileError) -> Refusal:
-    """The refusal that an error of the caller's is."""
-    match error:
-        case NotFoundError():
-            return Refusal(404, str(error))
-        case NotRunnable():
-            return Refusal(409, str(error))
-        case FlowFileError(problems=problems):
-            first = f"; the first: {problems[0]}" if len(problems) > 1 else f": {problems[0]}"
-            return Refusal(422, f"the flow has {len(problems)} problem{'s' * (len(problems) > 1)}{first}", problems)
-    return Refusal(422, str(error))
-
-
-def _check_role(user: User, endpoint: Endpoint) -> None:
+def _check_role(user: User, endpoint: AnyEndpoint) -> None:
     if endpoint.role is not None and not may(user, endpoint.role):
-        raise Refusal(403, f"it takes the role {endpoint.role} or above; {user.name} is {user.role}")
+        raise PermissionDenied(f"it takes the role {endpoint.role} or above; {user.name} is {user.role}")
 
 
-def _path(endpoint: Endpoint, request: web.Request) -> dict[str, Any]:
-    return {name: _converted(request.match_info[name], shapes.PATHS[name], name) for name in endpoint.parameters}
+def _path(endpoint: AnyEndpoint, request: web.Request) -> Any:
+    return None if endpoint.params is None else _converted(dict(request.match_info), endpoint.params, "the path")
 
 
-def _query(endpoint: Endpoint, request: web.Request) -> Any:
+def _query(endpoint: AnyEndpoint, request: web.Request) -> Any:
     if endpoint.query is None:
         return None
     given = dict(request.query)
@@ -130,23 +98,23 @@ def _query(endpoint: Endpoint, request: web.Request) -> Any:
     return _converted(given, endpoint.query, "the query")
 
 
-def _converted(value: Any, kind: Any, what: str) -> Any:
+def _converted(value: dict[str, str], kind: type[T], what: str) -> T:
     try:
         return msgspec.convert(value, kind, strict=False)
     except (ValueError, OverflowError) as error:
         raise Refusal(400, f"{what}: {error}") from error
 
 
-def _decoded(body: bytes, kind: Any) -> Any:
+def decoded(body: bytes, kind: type[T]) -> T:
+    """A JSON body of type `kind`. Refusal 400."""
     try:
         return msgspec.json.decode(body, type=kind)
     except (ValueError, RecursionError) as error:
         raise Refusal(400, f"the body: {error}") from error
 
 
-def _response(endpoint: Endpoint, answer: Any) -> web.Response:
+def _response(endpoint: AnyEndpoint, answer: object) -> web.Response:
     if answer is None:
         return web.Response(status=endpoint.status)
-    raw = answer.encode() if isinstance(answer, str) else answer
-    body = raw if isinstance(raw, bytes) else msgspec.json.encode(answer)
+    body = answer.encode() if isinstance(answer, str) else msgspec.json.encode(answer)
     return web.Response(body=body, status=endpoint.status, content_type=endpoint.media)

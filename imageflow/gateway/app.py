@@ -13,24 +13,25 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from imageflow.actions import shapes
 from imageflow.broker import Broker
 from imageflow.clock import Clock, iso
-from imageflow.errors import ImageFlowError, SettingsError
+from imageflow.errors import ImageFlowError, RequestError, SettingsError
 from imageflow.gateway import integrator
-from imageflow.gateway.access import Access, add_token, add_user
+from imageflow.gateway.access import Access, AuthenticationError
 from imageflow.gateway.api import Api
-from imageflow.gateway.deps import Tools
+from imageflow.gateway.deps import Deps, Tools
+from imageflow.gateway.inputs import Credentials
+from imageflow.gateway.late_publisher import LatePublisher
 from imageflow.gateway.outbound import NDJSON_TYPES, QUEUE_LIMIT, Outbound, check_key, parse
 from imageflow.gateway.problem_details import CONTENT_TYPE, Refusal, refusal
-from imageflow.gateway.request_body import MAX_FORM_BYTES, Reader
-from imageflow.runtime.outbox_publisher import OutboxPublisher
+from imageflow.gateway.request_body import MAX_FORM_BYTES, BodyReader
 from imageflow.store import AcceptedPost, Store
 from imageflow.telemetry import metrics
 
-__all__ = ("Gateway", "add_token", "add_user", "application", "monitoring", "monitoring_routes", "serve")
-
 REQUEST_SECONDS = 120.0
 READY_SECONDS = 5.0
+CHECKS_AT_ONCE = 2
 IDLE_SECONDS = 75.0
 """A connection that is idle, or has not sent its headers, for so long is closed."""
 LINGER_SECONDS = 5.0
@@ -57,11 +58,6 @@ log = structlog.get_logger("imageflow.gateway")
 aiohttp.web_response.SERVER_SOFTWARE = "ImageFlow"  # type: ignore[attr-defined]
 
 
-class _Credentials(msgspec.Struct, frozen=True):
-    username: str
-    password: str
-
-
 class Gateway:
     """The door: outbound posts, logins, the JSON API (with `tools`), Akinon's Integrator API, and what monitoring asks."""
 
@@ -69,20 +65,24 @@ class Gateway:
         self,
         store: Store,
         broker: Broker,
-        publisher: OutboxPublisher,
         clock: Clock,
         secret_key: bytes,
         *,
         ready: Ready,
         queue_limit: int = QUEUE_LIMIT,
-        reader: Reader | None = None,
+        reader: BodyReader | None = None,
         tools: Tools | None = None,
     ) -> None:
         self._access = Access(store, secret_key, clock)
+        publisher = LatePublisher(store, broker)
         self._outbound = Outbound(store, broker, publisher, clock, queue_limit=queue_limit)
-        self._reader = reader or Reader()
-        self._nifi = integrator.Integrator(store, self._access, self._reader)
-        self._api = Api(store, broker, clock, self._access, self._reader, tools).routes() if tools else []
+        self._reader = reader or BodyReader()
+        self._integrator = integrator.Integrator(store, self._access, self._reader)
+        self._api: list[web.RouteDef] = []
+        if tools is not None:
+            checking = asyncio.Semaphore(CHECKS_AT_ONCE)
+            deps = Deps(store, broker, publisher, clock, self._access, secret_key, tools, checking)
+            self._api = Api(deps, self._reader).routes()
         self._ready = ready
 
     def app(self) -> web.Application:
@@ -90,7 +90,7 @@ class Gateway:
         return application(
             [
                 *monitoring_routes(self._ready),
-                *self._nifi.routes(),
+                *self._integrator.routes(),
                 web.post("/api/login", self._login),
                 web.post("/api/outbound/{flow}", self._post),
                 *self._api,
@@ -100,13 +100,13 @@ class Gateway:
     async def _login(self, request: web.Request) -> web.Response:
         async with self._reader.read(request, MAX_FORM_BYTES) as body:
             try:
-                wanted = msgspec.json.decode(body, type=_Credentials)
+                wanted = msgspec.json.decode(body, type=Credentials)
             except (ValueError, RecursionError) as error:
                 raise Refusal(400, "username and password are required, as a JSON object") from error
         token = await self._access.login(wanted.username, wanted.password, request.remote or "")
         if token is None:
-            raise Refusal(401, "unknown user or wrong password")
-        return _json({"token": token.text, "expires_at": iso(token.expires_at)})
+            raise AuthenticationError("unknown user or wrong password")
+        return _json(shapes.LoggedIn(token.text, iso(token.expires_at)))
 
     async def _post(self, request: web.Request) -> web.Response:
         known: list[str] = []
@@ -119,7 +119,7 @@ class Gateway:
             raise
         finally:
             metrics.POSTS.labels(known[0] if known else "", status).inc()
-        return _json({"run_id": accepted.run_id, "rows": accepted.rows}, status=202)
+        return _json(shapes.Accepted(accepted.run_id, accepted.rows), status=202)
 
     async def _accept(self, request: web.Request, known: list[str]) -> AcceptedPost:
         """In this order: who, which flow, is there room, what. `known` receives the flow's name once it is one."""
@@ -189,7 +189,7 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
         log.warning("request timed out", path=request.path, seconds=REQUEST_SECONDS)
         return refused(Refusal(503, "it took too long; try again later", retry_after=5))
     except ImageFlowError as error:
-        if not isinstance(error, Refusal):
+        if not isinstance(error, Refusal | RequestError):
             log.warning("request failed", path=request.path, error=str(error))
         return refused(refusal(error))
     except Exception:
@@ -271,7 +271,7 @@ async def serve(app: web.Application, host: str, port: int, stop_seconds: float)
     runner = web.AppRunner(
         app,
         access_log=None,
-        auto_decompress=False,  # body.py does it, with a bound
+        auto_decompress=False,  # request_body.py does it, with a bound
         keepalive_timeout=IDLE_SECONDS,
         lingering_time=LINGER_SECONDS,
         max_line_size=MAX_LINE_BYTES,

@@ -1,24 +1,27 @@
 """The JSON API as one table: routing, validation, roles and the OpenAPI document are made from it.
 
-A handler is found by its endpoint's name (see api.py). What it takes and gives are the types of shapes.py.
+Each row names its handler, and mypy checks that the handler takes and gives the types that the row says: those of
+inputs.py and of actions/shapes.py.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, Literal
 
 import msgspec
 
+from imageflow.actions import shapes
+from imageflow.actions.actor import Role
 from imageflow.actions.dead_letters import Parked
-from imageflow.gateway import shapes
-from imageflow.gateway.access import Role
+from imageflow.gateway import handlers_flows, handlers_ops, handlers_runs, handlers_users, inputs
+from imageflow.gateway.deps import A, B, Call, Deps, P, Q
+from imageflow.gateway.inputs import JSON, YAML
+from imageflow.gateway.paging import Page
 from imageflow.gateway.request_body import MAX_BODY_BYTES, MAX_FORM_BYTES
-from imageflow.gateway.shapes import Page
 from imageflow.store import ErrorGroup
 
-JSON = "application/json"
-YAML = "application/yaml"
 FLOW_FILE = {"$ref": "#/components/schemas/FlowFile"}
 MAX_FLOW_BYTES = 1 << 20
 MAX_IDENTIFIERS_BYTES = 4 << 20
@@ -26,41 +29,43 @@ MAX_IDENTIFIERS_BYTES = 4 << 20
 Tag = Literal["sessions", "flows", "runs", "rows", "outbound", "alarms", "parked", "users", "keys", "audit"]
 
 
-class Body(msgspec.Struct, frozen=True):
-    """What a request's body holds. `type` is its JSON's; None: the handler reads the bytes, and `schema` is shown.
+class Body(msgspec.Struct, Generic[B], frozen=True):
+    """What a request's body holds. `type` is its JSON's; bytes: the handler reads them, and `schema` is shown.
 
     `required`: without a body it is refused; else it is as if it were `{}`.
     """
 
-    type: Any = None
+    type: type[B]
     required: bool = True
     limit: int = MAX_FORM_BYTES
     accepts: tuple[str, ...] = (JSON,)
     schema: dict[str, Any] = {}
 
 
-class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """An operation. `role`: who may, and those above; None: anybody. `answer`: the type of its JSON; None: no body.
+class Endpoint(msgspec.Struct, Generic[P, Q, B, A], frozen=True, kw_only=True):
+    """An operation. `handler` None: it is documented here and served by another module.
 
-    `refusals` are statuses that are its own; those that follow from role, query and body are added by `statuses`.
-    `media`: an answer that is a flow file, no JSON. `elsewhere`: it is documented here and served by another module.
+    `role`: who may, and those above; None: anybody. `params`, `query` and `body` say what path, query and body hold;
+    `answer` is the type of the answer's JSON; None: no body. `refusals` are statuses that are its own; those that follow
+    from role, query and body are added by `statuses`. `media`: an answer that is a flow file, no JSON.
     """
 
     name: str
+    handler: Callable[[Deps, Call[P, Q, B]], Awaitable[A]] | None = None
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
     path: str
+    params: type[P] | None = None
     tag: Tag
     summary: str
     role: Role | None = "viewer"
-    answer: Any = None
+    answer: type[A] | None = None
     status: int = 200
-    query: type[msgspec.Struct] | None = None
+    query: type[Q] | None = None
     headers: dict[str, Any] = {}
-    body: Body | None = None
+    body: Body[B] | None = None
     refusals: tuple[int, ...] = ()
     about: str = ""
     media: str = JSON
-    elsewhere: bool = False
 
     @property
     def parameters(self) -> list[str]:
@@ -80,9 +85,10 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         return sorted(found)
 
 
-_FLOW = Body(limit=MAX_FLOW_BYTES, accepts=(JSON, YAML), schema=FLOW_FILE)
-_DRAFT = Body(limit=MAX_FLOW_BYTES, accepts=(JSON, YAML), schema={"description": "A flow file, right or wrong."})
+_FLOW = Body(bytes, limit=MAX_FLOW_BYTES, accepts=(JSON, YAML), schema=FLOW_FILE)
+_DRAFT = Body(bytes, limit=MAX_FLOW_BYTES, accepts=(JSON, YAML), schema={"description": "A flow file, right or wrong."})
 _ROWS = Body(
+    bytes,
     limit=MAX_BODY_BYTES,
     accepts=(JSON, "application/x-ndjson"),
     schema={"description": "An object, a list, or NDJSON; also gzip. What a row holds, the flow says.", "example": []},
@@ -95,7 +101,7 @@ _KEY_HEADER = {
     }
 }
 
-ENDPOINTS: tuple[Endpoint, ...] = (
+ENDPOINTS: tuple[Endpoint[Any, Any, Any, Any], ...] = (
     # sessions
     Endpoint(
         name="log_in",
@@ -105,13 +111,13 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         summary="Log in",
         about="Gives a token for 12 hours. After ten failures within five minutes: 429.",
         role=None,
-        body=Body(shapes.Credentials),
+        body=Body(inputs.Credentials),
         answer=shapes.LoggedIn,
         refusals=(401, 429),
-        elsewhere=True,
     ),
     Endpoint(
         name="log_out",
+        handler=handlers_users.log_out,
         method="POST",
         path="/api/logout",
         tag="sessions",
@@ -120,6 +126,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         name="show_me",
+        handler=handlers_users.show_me,
         method="GET",
         path="/api/me",
         tag="sessions",
@@ -129,17 +136,20 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     # flows
     Endpoint(
         name="list_flows",
+        handler=handlers_flows.list_flows,
         method="GET",
         path="/api/flows",
         tag="flows",
         summary="List the flows, by name",
-        query=shapes.Paged,
+        query=inputs.Paged,
         answer=Page[shapes.FlowLine],
     ),
     Endpoint(
         name="show_flow",
+        handler=handlers_flows.show_flow,
         method="GET",
         path="/api/flows/{flow}",
+        params=inputs.FlowPath,
         tag="flows",
         summary="Show a flow, its next fires, watermark and newest runs",
         answer=shapes.FlowShown,
@@ -147,8 +157,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         name="save_flow",
+        handler=handlers_flows.save_flow,
         method="PUT",
         path="/api/flows/{flow}",
+        params=inputs.FlowPath,
         tag="flows",
         summary="Save a flow as a new version",
         about="The body is a flow file, as JSON or YAML, with script and mapping in it. An equal one makes no new version.",
@@ -159,6 +171,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         name="check_flow",
+        handler=handlers_flows.check_flow,
         method="POST",
         path="/api/lint",
         tag="flows",
@@ -169,8 +182,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         name="enable_flow",
+        handler=handlers_flows.enable_flow,
         method="POST",
         path="/api/flows/{flow}/enable",
+        params=inputs.FlowPath,
         tag="flows",
         summary="Enable a flow",
         role="admin",
@@ -179,8 +194,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         name="disable_flow",
+        handler=handlers_flows.disable_flow,
         method="POST",
         path="/api/flows/{flow}/disable",
+        params=inputs.FlowPath,
         tag="flows",
         summary="Disable a flow: it is not scheduled and takes no posts",
         role="admin",
@@ -189,18 +206,22 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         name="list_versions",
+        handler=handlers_flows.list_versions,
         method="GET",
         path="/api/flows/{flow}/versions",
+        params=inputs.FlowPath,
         tag="flows",
         summary="List the versions of a flow, newest first",
-        query=shapes.Paged,
+        query=inputs.Paged,
         answer=Page[shapes.VersionLine],
         refusals=(404,),
     ),
     Endpoint(
         name="show_version",
+        handler=handlers_flows.show_version,
         method="GET",
         path="/api/flows/{flow}/versions/{version}",
+        params=inputs.VersionPath,
         tag="flows",
         summary="Show a version of a flow",
         answer=shapes.VersionShown,
@@ -208,16 +229,20 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         name="export_flow",
+        handler=handlers_flows.export_flow,
         method="GET",
         path="/api/flows/{flow}/export",
+        params=inputs.FlowPath,
         tag="flows",
         summary="Give a flow as a flow file",
-        query=shapes.VersionQuery,
+        query=inputs.VersionQuery,
+        answer=str,
         media=YAML,
         refusals=(404,),
     ),
     Endpoint(
         name="show_flow_schema",
+        handler=handlers_flows.show_flow_schema,
         method="GET",
         path="/api/flow-schema",
         tag="flows",
@@ -226,8 +251,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         name="show_watermark",
+        handler=handlers_flows.show_watermark,
         method="GET",
         path="/api/flows/{flow}/watermark",
+        params=inputs.FlowPath,
         tag="flows",
         summary="Show the watermark of an inbound flow",
         answer=shapes.Watermark,
@@ -235,42 +262,49 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         name="set_watermark",
+        handler=handlers_flows.set_watermark,
         method="PUT",
         path="/api/flows/{flow}/watermark",
+        params=inputs.FlowPath,
         tag="flows",
         summary="Set or clear the watermark of an inbound flow, backwards too",
         role="operator",
-        body=Body(shapes.Since),
+        body=Body(inputs.Since),
         answer=shapes.Watermark,
         refusals=(404, 409, 422),
     ),
     # runs
     Endpoint(
         name="list_runs",
+        handler=handlers_runs.list_runs,
         method="GET",
         path="/api/runs",
         tag="runs",
         summary="List runs, newest first",
-        query=shapes.RunQuery,
+        query=inputs.RunQuery,
         answer=Page[shapes.RunShown],
     ),
     Endpoint(
         name="start_run",
+        handler=handlers_runs.start_run,
         method="POST",
         path="/api/flows/{flow}/runs",
+        params=inputs.FlowPath,
         tag="runs",
         summary="Run an inbound flow now, or for some identifiers only",
         about="It waits for the flow's run that is active. A run by identifiers does not move the watermark.",
         role="operator",
-        body=Body(shapes.Start, required=False, limit=MAX_IDENTIFIERS_BYTES),
+        body=Body(inputs.Start, required=False, limit=MAX_IDENTIFIERS_BYTES),
         answer=shapes.RunShown,
         status=202,
         refusals=(404, 409),
     ),
     Endpoint(
         name="fetch_missing",
+        handler=handlers_runs.fetch_missing,
         method="POST",
         path="/api/flows/{flow}/fetch-missing",
+        params=inputs.FlowPath,
         tag="runs",
         summary="Run an inbound flow for the products that have no images on Omnitron",
         role="operator",
@@ -280,8 +314,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         name="show_run",
+        handler=handlers_runs.show_run,
         method="GET",
         path="/api/runs/{run}",
+        params=inputs.RunPath,
         tag="runs",
         summary="Show a run",
         answer=shapes.RunShown,
@@ -289,20 +325,24 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         name="retry_run",
+        handler=handlers_runs.retry_run,
         method="POST",
         path="/api/runs/{run}/retry",
+        params=inputs.RunPath,
         tag="runs",
         summary="Write failed rows again: all of a run, one row, or one error group",
         role="operator",
-        body=Body(shapes.Retry, required=False),
+        body=Body(inputs.Retry, required=False),
         answer=shapes.Retried,
         status=202,
         refusals=(404,),
     ),
     Endpoint(
         name="resume_run",
+        handler=handlers_runs.resume_run,
         method="POST",
         path="/api/runs/{run}/resume",
+        params=inputs.RunPath,
         tag="runs",
         summary="Publish anew what a run waits for, after the queues were lost; harmless if they were not",
         role="operator",
@@ -312,39 +352,47 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         name="show_page",
+        handler=handlers_runs.show_page,
         method="GET",
         path="/api/runs/{run}/pages/{page}",
+        params=inputs.PagePath,
         tag="runs",
         summary="Give a page as the ERP answered or posted it",
         role="operator",
-        answer=Any,
+        answer=msgspec.Raw,
         refusals=(404,),
     ),
     # rows
     Endpoint(
         name="list_errors",
+        handler=handlers_runs.list_errors,
         method="GET",
         path="/api/runs/{run}/errors",
+        params=inputs.RunPath,
         tag="rows",
         summary="List the failed rows of a run by cause, the largest groups first",
-        query=shapes.LimitQuery,
+        query=inputs.LimitQuery,
         answer=Page[ErrorGroup],
         refusals=(404,),
     ),
     Endpoint(
         name="list_rows",
+        handler=handlers_runs.list_rows,
         method="GET",
         path="/api/runs/{run}/rows",
+        params=inputs.RunPath,
         tag="rows",
         summary="List the rows of a run by number",
-        query=shapes.RowQuery,
+        query=inputs.RowQuery,
         answer=Page[shapes.RowShown],
         refusals=(404,),
     ),
     Endpoint(
         name="show_row",
+        handler=handlers_runs.show_row,
         method="GET",
         path="/api/runs/{run}/rows/{row}",
+        params=inputs.RowPath,
         tag="rows",
         summary="Show a row with what failed",
         answer=shapes.RowDetail,
@@ -352,23 +400,25 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         name="list_product_rows",
+        handler=handlers_runs.list_product_rows,
         method="GET",
         path="/api/rows",
         tag="rows",
         summary="List a product's rows over all runs, newest first",
-        query=shapes.TraceQuery,
+        query=inputs.TraceQuery,
         answer=Page[shapes.RowShown],
     ),
     Endpoint(
         name="trace_product",
+        handler=handlers_runs.trace_product,
         method="GET",
         path="/api/trace",
         tag="rows",
         summary="Tell everything that happened to a product, from the ERP's row to Omnitron's answers",
         about="Script and mapping are tried on the pages that its rows are of; nothing is written.",
         role="operator",
-        query=shapes.StoryQuery,
-        answer=dict[str, Any],
+        query=inputs.StoryQuery,
+        answer=msgspec.Raw,
         refusals=(404,),
     ),
     # outbound
@@ -376,6 +426,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         name="post_rows",
         method="POST",
         path="/api/outbound/{flow}",
+        params=inputs.FlowPath,
         tag="outbound",
         summary="Post rows to an outbound flow",
         about="Accepted (202) only when they are durable. A key of the flow opens it as well as a user's token.",
@@ -385,20 +436,21 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         answer=shapes.Accepted,
         status=202,
         refusals=(404, 422, 429),
-        elsewhere=True,
     ),
     # alarms
     Endpoint(
         name="list_alarms",
+        handler=handlers_ops.list_alarms,
         method="GET",
         path="/api/alarms",
         tag="alarms",
         summary="List alarms, newest first",
-        query=shapes.AlarmQuery,
+        query=inputs.AlarmQuery,
         answer=Page[shapes.AlarmShown],
     ),
     Endpoint(
         name="list_holds",
+        handler=handlers_ops.list_holds,
         method="GET",
         path="/api/holds",
         tag="alarms",
@@ -408,17 +460,20 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     # parked messages
     Endpoint(
         name="list_parked",
+        handler=handlers_ops.list_parked,
         method="GET",
         path="/api/parked",
         tag="parked",
         summary="List messages that could not be used, with the reason, the oldest first",
-        query=shapes.LimitQuery,
+        query=inputs.LimitQuery,
         answer=Page[Parked],
     ),
     Endpoint(
         name="show_parked",
+        handler=handlers_ops.show_parked,
         method="GET",
         path="/api/parked/{message}",
+        params=inputs.MessagePath,
         tag="parked",
         summary="Show a parked message whole",
         role="operator",
@@ -427,8 +482,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         name="replay_parked",
+        handler=handlers_ops.replay_parked,
         method="POST",
         path="/api/parked/{message}/replay",
+        params=inputs.MessagePath,
         tag="parked",
         summary="Send a parked message back to the queue it came from",
         role="operator",
@@ -437,8 +494,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         name="drop_parked",
+        handler=handlers_ops.drop_parked,
         method="DELETE",
         path="/api/parked/{message}",
+        params=inputs.MessagePath,
         tag="parked",
         summary="Throw a parked message away",
         role="operator",
@@ -448,41 +507,48 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     # users
     Endpoint(
         name="list_users",
+        handler=handlers_users.list_users,
         method="GET",
         path="/api/users",
         tag="users",
         summary="List the users, by name",
         role="admin",
-        query=shapes.Paged,
+        query=inputs.Paged,
         answer=Page[shapes.Me],
     ),
     Endpoint(
         name="save_user",
+        handler=handlers_users.save_user,
         method="PUT",
         path="/api/users/{user}",
+        params=inputs.UserPath,
         tag="users",
         summary="Add a user, or change their password and role",
         about="Another password ends their tokens.",
         role="admin",
-        body=Body(shapes.NewUser),
+        body=Body(inputs.NewUser),
         answer=shapes.Me,
         refusals=(409, 422),
     ),
     Endpoint(
         name="change_role",
+        handler=handlers_users.change_role,
         method="PATCH",
         path="/api/users/{user}",
+        params=inputs.UserPath,
         tag="users",
         summary="Change a user's role",
         role="admin",
-        body=Body(shapes.NewRole),
+        body=Body(inputs.NewRole),
         answer=shapes.Me,
         refusals=(404, 409),
     ),
     Endpoint(
         name="remove_user",
+        handler=handlers_users.remove_user,
         method="DELETE",
         path="/api/users/{user}",
+        params=inputs.UserPath,
         tag="users",
         summary="Remove a user and their tokens",
         role="admin",
@@ -492,32 +558,38 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     # keys
     Endpoint(
         name="list_keys",
+        handler=handlers_users.list_keys,
         method="GET",
         path="/api/flows/{flow}/keys",
+        params=inputs.FlowPath,
         tag="keys",
         summary="List the keys of a flow, also those that have expired",
         role="admin",
-        query=shapes.Paged,
+        query=inputs.Paged,
         answer=Page[shapes.KeyShown],
         refusals=(404,),
     ),
     Endpoint(
         name="add_key",
+        handler=handlers_users.add_key,
         method="POST",
         path="/api/flows/{flow}/keys",
+        params=inputs.FlowPath,
         tag="keys",
         summary="Make a key that opens the outbound door of the flow",
         about="The answer is the only place that ever shows it.",
         role="admin",
-        body=Body(shapes.NewKey),
+        body=Body(inputs.NewKey),
         answer=shapes.KeyMade,
         status=201,
         refusals=(404, 422),
     ),
     Endpoint(
         name="revoke_key",
+        handler=handlers_users.revoke_key,
         method="DELETE",
         path="/api/keys/{key}",
+        params=inputs.KeyPath,
         tag="keys",
         summary="Revoke a key",
         role="admin",
@@ -527,12 +599,13 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     # audit log
     Endpoint(
         name="list_changes",
+        handler=handlers_ops.list_changes,
         method="GET",
         path="/api/audit",
         tag="audit",
         summary="List who changed what, newest first",
         role="admin",
-        query=shapes.AuditQuery,
+        query=inputs.AuditQuery,
         answer=Page[shapes.Change],
     ),
 )

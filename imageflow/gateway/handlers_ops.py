@@ -1,4 +1,4 @@
-"""The API's handlers of what somebody keeps an eye on: alarms, holds, parked messages, the audit log."""
+"""The API's handlers of alarms, holds, parked messages and the audit log. Each answers the endpoint of its name."""
 
 from __future__ import annotations
 
@@ -6,65 +6,58 @@ from typing import Annotated
 
 import msgspec
 
-from imageflow.actions import dead_letters
+from imageflow.actions import dead_letters, shapes
 from imageflow.actions.dead_letters import Parked
-from imageflow.errors import BrokerError, ImageFlowError, NotFoundError
-from imageflow.gateway import shapes
-from imageflow.gateway.deps import Call, Deps, cursor, page, position
-from imageflow.gateway.problem_details import Refusal
-from imageflow.gateway.shapes import Page
+from imageflow.gateway.deps import Call, Deps
+from imageflow.gateway.inputs import AlarmQuery, AuditQuery, LimitQuery, MessagePath
+from imageflow.gateway.paging import Page, cursor, page, position
 
 _Id = Annotated[int, msgspec.Meta(ge=0, le=(1 << 53))]
 
 
-class OpsHandlers:
-    """Each method answers the endpoint of its name."""
+async def list_alarms(deps: Deps, call: Call[None, AlarmQuery, None]) -> Page[shapes.AlarmShown]:
+    """The alarms before the cursor, newest first."""
+    query = call.query
+    before = position(query.cursor, tuple[_Id])
+    found = await deps.store.alarms(
+        query.flow or None,
+        is_open=query.state == "open" if query.state else None,
+        before=before[0] if before else None,
+        limit=query.limit + 1,
+    )
+    return page(found, query.limit, shapes.alarm_shown, lambda alarm: cursor(alarm.id))
 
-    def __init__(self, deps: Deps) -> None:
-        self._store = deps.store
-        self._broker = deps.broker
 
-    async def list_alarms(self, call: Call) -> Page[shapes.AlarmShown]:
-        query = call.query
-        before = position(query.cursor, tuple[_Id])
-        found = await self._store.alarms(
-            query.flow or None,
-            is_open=query.state == "open" if query.state else None,
-            before=before[0] if before else None,
-            limit=query.limit + 1,
-        )
-        return page(found, query.limit, shapes.alarm_shown, lambda alarm: cursor(alarm.id))
+async def list_holds(deps: Deps, _call: Call[None, None, None]) -> Page[shapes.Hold]:
+    """The domains that writers hold."""
+    return Page([shapes.hold_shown(held) for held in await deps.store.holds()])
 
-    async def list_holds(self, _call: Call) -> Page[shapes.Hold]:
-        return Page([shapes.hold_shown(held) for held in await self._store.holds()])
 
-    async def list_parked(self, call: Call) -> Page[Parked]:
-        return Page(await dead_letters.look(self._broker, call.query.limit))
+async def list_parked(deps: Deps, call: Call[None, LimitQuery, None]) -> Page[Parked]:
+    """The oldest parked messages."""
+    return Page(await dead_letters.look(deps.broker, call.query.limit))
 
-    async def show_parked(self, call: Call) -> shapes.ParkedShown:
-        return shapes.parked_shown(*await dead_letters.one(self._broker, call.path["message"]))
 
-    async def replay_parked(self, call: Call) -> None:
-        try:
-            replayed = await dead_letters.replay(self._broker, call.path["message"])
-        except (BrokerError, NotFoundError):
-            raise
-        except ImageFlowError as error:
-            raise Refusal(409, str(error)) from error
-        await self._note(call, "parked.replay", replayed)
+async def show_parked(deps: Deps, call: Call[MessagePath, None, None]) -> shapes.ParkedShown:
+    """A parked message whole."""
+    return shapes.parked_shown(*await dead_letters.one(deps.broker, call.path.message))
 
-    async def drop_parked(self, call: Call) -> None:
-        await self._note(call, "parked.drop", await dead_letters.drop(self._broker, call.path["message"]))
 
-    async def _note(self, call: Call, what: str, done: list[Parked]) -> None:
-        for message in done:
-            about = {"queue": message.queue, "flow": message.flow, "reason": message.reason}
-            await self._store.record(call.actor.entry(what, f"message {message.id}", **about))
+async def replay_parked(deps: Deps, call: Call[MessagePath, None, None]) -> None:
+    """No body."""
+    await dead_letters.replay(deps.store, deps.broker, call.path.message, call.actor)
 
-    async def list_changes(self, call: Call) -> Page[shapes.Change]:
-        query = call.query
-        before = position(query.cursor, tuple[_Id])
-        found = await self._store.audit(
-            before=before[0] if before else None, who=query.who or None, what=query.what or None, limit=query.limit + 1
-        )
-        return page(found, query.limit, shapes.change, lambda entry: cursor(entry.id))
+
+async def drop_parked(deps: Deps, call: Call[MessagePath, None, None]) -> None:
+    """No body."""
+    await dead_letters.drop(deps.store, deps.broker, call.path.message, call.actor)
+
+
+async def list_changes(deps: Deps, call: Call[None, AuditQuery, None]) -> Page[shapes.Change]:
+    """The entries before the cursor, newest first."""
+    query = call.query
+    before = position(query.cursor, tuple[_Id])
+    found = await deps.store.audit(
+        before=before[0] if before else None, who=query.who or None, what=query.what or None, limit=query.limit + 1
+    )
+    return page(found, query.limit, shapes.change, lambda entry: cursor(entry.id))

@@ -1,112 +1,130 @@
-"""The API's handlers of runs and rows: listed, started, retried, traced."""
+"""The API's handlers of runs and rows: listed, started, retried, traced. Each answers the endpoint of its name."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
-from imageflow.actions import runs as run_actions
-from imageflow.errors import NotFoundError, SecretError
-from imageflow.gateway import shapes
-from imageflow.gateway.deps import Call, Deps, cursor, page, position
-from imageflow.gateway.problem_details import Refusal
-from imageflow.gateway.shapes import Page
-from imageflow.model.run import Run
+from imageflow.actions import missing, rows, runs, shapes
+from imageflow.actions.runs import Seen
+from imageflow.gateway.deps import Call, Deps
+from imageflow.gateway.inputs import (
+    MAX_NUMBER,
+    FlowPath,
+    LimitQuery,
+    PagePath,
+    Retry,
+    RowPath,
+    RowQuery,
+    RunPath,
+    RunQuery,
+    Start,
+    StoryQuery,
+    TraceQuery,
+)
+from imageflow.gateway.paging import Page, cursor, page, position
+from imageflow.inspect import product_history
 from imageflow.store import ErrorGroup
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _Microseconds = Annotated[int, msgspec.Meta(ge=0, le=4_000_000_000_000_000)]
-_RowNumber = Annotated[int, msgspec.Meta(ge=0, le=shapes.MAX_NUMBER)]
+_RowNumber = Annotated[int, msgspec.Meta(ge=0, le=MAX_NUMBER)]
 
 
-class RunHandlers:
-    """Each method answers the endpoint of its name."""
-
-    def __init__(self, deps: Deps) -> None:
-        self._deps = deps
-        self._store = deps.store
-
-    async def list_runs(self, call: Call) -> Page[shapes.RunShown]:
-        query = call.query
-        place = position(query.cursor, tuple[_Microseconds, str])
-        found = await self._store.runs(
-            query.flow or None,
-            limit=query.limit + 1,
-            active=query.active,
-            status=query.status or None,
-            before=None if place is None else (_EPOCH + place[0] * _MICROSECOND, place[1]),
-        )
-        marks = {flow: await self._store.watermark(flow) for flow in {run.flow for run in found}}
-        return page(found, query.limit, lambda run: shapes.run_shown(run, marks[run.flow]), _place)
-
-    async def start_run(self, call: Call) -> shapes.RunShown:
-        ids = tuple(dict.fromkeys(text.strip() for text in call.body.identifiers or ()))
-        now = self._deps.clock.now()
-        run_id = await run_actions.start_run(self._store, self._deps.publisher, call.path["flow"], ids, call.actor, now)
-        return await self._shown(await self._store.run(run_id))
-
-    async def fetch_missing(self, call: Call) -> shapes.MissingRuns:
-        flow = run_actions.inbound(await self._store.flow(call.path["flow"]))
-        await self._store.record(call.actor.entry("run.missing", f"flow {flow.name}"))
-        try:
-            runs, warnings = await self._deps.tools.fetch_missing(flow, call.user.name)
-        except SecretError as error:
-            raise Refusal(409, str(error)) from error
-        return shapes.MissingRuns([await self._shown(run) for run in runs], list(warnings))
-
-    async def show_run(self, call: Call) -> shapes.RunShown:
-        return await self._shown(await self._store.run(call.path["run"]))
-
-    async def _shown(self, run: Run) -> shapes.RunShown:
-        return shapes.run_shown(run, await self._store.watermark(run.flow))
-
-    async def retry_run(self, call: Call) -> shapes.Retried:
-        run_id, wanted = call.path["run"], call.body
-        rows = await run_actions.retry(
-            self._store, self._deps.publisher, run_id, call.actor, row=wanted.row, group=wanted.group
-        )
-        return shapes.Retried(run_id, rows)
-
-    async def resume_run(self, call: Call) -> shapes.Resumed:
-        run_id = call.path["run"]
-        return shapes.Resumed(run_id, await run_actions.resume(self._store, self._deps.broker, run_id, call.actor))
-
-    async def show_page(self, call: Call) -> bytes:
-        run = await self._store.run(call.path["run"])
-        return (await self._store.page(run.run_id, call.path["page"])).body
-
-    async def list_errors(self, call: Call) -> Page[ErrorGroup]:
-        run = await self._store.run(call.path["run"])
-        return Page(await self._store.errors(run.run_id, call.query.limit))
-
-    async def list_rows(self, call: Call) -> Page[shapes.RowShown]:
-        query = call.query
-        run = await self._store.run(call.path["run"])
-        after = position(query.cursor, tuple[_RowNumber]) or (0,)
-        filters: dict[str, Any] = {
-            name: getattr(query, name) or None for name in ("state", "stage", "product", "group")
-        }
-        found = await self._store.rows(run.run_id, after=after[0], limit=query.limit + 1, **filters)
-        return page(found, query.limit, shapes.row_shown, lambda log: cursor(log.row))
-
-    async def show_row(self, call: Call) -> shapes.RowDetail:
-        run = await self._store.run(call.path["run"])
-        number = call.path["row"]
-        for log in await self._store.rows(run.run_id, after=number - 1, limit=1):
-            if log.row == number:
-                return shapes.row_detail(log)
-        raise NotFoundError(f"run {run.run_id} has no row {number} that is settled")
-
-    async def list_product_rows(self, call: Call) -> Page[shapes.RowShown]:
-        logs = await self._store.product_rows(call.query.product, limit=call.query.limit)
-        return Page([shapes.row_shown(log) for log in logs])
-
-    async def trace_product(self, call: Call) -> bytes:
-        return await self._deps.tools.trace(call.query.product, call.query.limit)
+async def list_runs(deps: Deps, call: Call[None, RunQuery, None]) -> Page[shapes.RunShown]:
+    """The runs before the cursor, newest first."""
+    query = call.query
+    place = position(query.cursor, tuple[_Microseconds, str])
+    found = await runs.listed(
+        deps.store,
+        query.flow or None,
+        limit=query.limit + 1,
+        active=query.active,
+        status=query.status or None,
+        before=None if place is None else (_EPOCH + place[0] * _MICROSECOND, place[1]),
+    )
+    return page(found, query.limit, shapes.run_shown, _place)
 
 
-def _place(run: Run) -> str:
-    return cursor((run.created_at - _EPOCH) // _MICROSECOND, run.run_id)
+def _place(seen: Seen) -> str:
+    return cursor((seen.run.created_at - _EPOCH) // _MICROSECOND, seen.run.run_id)
+
+
+async def start_run(deps: Deps, call: Call[FlowPath, None, Start]) -> shapes.RunShown:
+    """The run that was added."""
+    ids = call.body.identifiers or ()
+    run = await runs.start(deps.store, deps.publisher, call.path.flow, ids, call.actor, deps.clock.now())
+    return shapes.run_shown(run)
+
+
+async def fetch_missing(deps: Deps, call: Call[FlowPath, None, None]) -> shapes.MissingRuns:
+    """The runs that began."""
+    begun = await missing.fetch_missing(deps.store, deps.tools.fetcher, call.path.flow, call.actor)
+    seen = [await runs.seen(deps.store, run) for run in begun.runs]
+    return shapes.MissingRuns([shapes.run_shown(one) for one in seen], list(begun.warnings))
+
+
+async def show_run(deps: Deps, call: Call[RunPath, None, None]) -> shapes.RunShown:
+    """A run."""
+    return shapes.run_shown(await runs.show(deps.store, call.path.run))
+
+
+async def retry_run(deps: Deps, call: Call[RunPath, None, Retry]) -> shapes.Retried:
+    """How many rows are in flight again."""
+    run_id, wanted = call.path.run, call.body
+    count = await runs.retry(deps.store, deps.publisher, run_id, call.actor, row=wanted.row, group=wanted.group)
+    return shapes.Retried(run_id, count)
+
+
+async def resume_run(deps: Deps, call: Call[RunPath, None, None]) -> shapes.Resumed:
+    """How many messages were published."""
+    run_id = call.path.run
+    return shapes.Resumed(run_id, await runs.resume(deps.store, deps.broker, run_id, call.actor))
+
+
+async def show_page(deps: Deps, call: Call[PagePath, None, None]) -> msgspec.Raw:
+    """The page as it came."""
+    return msgspec.Raw((await rows.page(deps.store, call.path.run, call.path.page)).body)
+
+
+async def list_errors(deps: Deps, call: Call[RunPath, LimitQuery, None]) -> Page[ErrorGroup]:
+    """The largest error groups of a run."""
+    return Page(await rows.errors(deps.store, call.path.run, limit=call.query.limit))
+
+
+async def list_rows(deps: Deps, call: Call[RunPath, RowQuery, None]) -> Page[shapes.RowShown]:
+    """The rows after the cursor, by number."""
+    query = call.query
+    after = position(query.cursor, tuple[_RowNumber]) or (0,)
+    found = await rows.listed(
+        deps.store,
+        call.path.run,
+        state=query.state or None,
+        stage=query.stage or None,
+        product=query.product or None,
+        group=query.group or None,
+        after=after[0],
+        limit=query.limit + 1,
+    )
+    return page(found, query.limit, shapes.row_shown, lambda log: cursor(log.row))
+
+
+async def show_row(deps: Deps, call: Call[RowPath, None, None]) -> shapes.RowDetail:
+    """A row with what failed."""
+    return shapes.row_detail(await rows.show(deps.store, call.path.run, call.path.row))
+
+
+async def list_product_rows(deps: Deps, call: Call[None, TraceQuery, None]) -> Page[shapes.RowShown]:
+    """The newest rows of a product."""
+    logs = await rows.of_product(deps.store, call.query.product, limit=call.query.limit)
+    return Page([shapes.row_shown(log) for log in logs])
+
+
+async def trace_product(deps: Deps, call: Call[None, StoryQuery, None]) -> msgspec.Raw:
+    """Everything that happened to a product."""
+    query = call.query
+    found = await product_history.trace(deps.store, deps.tools.sandbox, query.product, limit=query.limit)
+    return msgspec.Raw(product_history.as_json(found))

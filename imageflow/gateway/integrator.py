@@ -13,7 +13,7 @@ from imageflow.errors import ImageFlowError, NotFoundError
 from imageflow.gateway import logs
 from imageflow.gateway.access import Access
 from imageflow.gateway.problem_details import Refusal, refusal
-from imageflow.gateway.request_body import MAX_FORM_BYTES, Reader
+from imageflow.gateway.request_body import MAX_FORM_BYTES, BodyReader
 from imageflow.model.flow import Flow
 from imageflow.model.run import Run
 from imageflow.store import Store
@@ -100,7 +100,7 @@ def _quartz_week_days(field: str) -> str:
 class Integrator:
     """The Integrator's routes over our store and users."""
 
-    def __init__(self, store: Store, access: Access, reader: Reader) -> None:
+    def __init__(self, store: Store, access: Access, reader: BodyReader) -> None:
         self._store = store
         self._access = access
         self._reader = reader

@@ -10,10 +10,12 @@ import msgspec
 
 from imageflow import __version__
 from imageflow.flows import schema
-from imageflow.gateway import problem_details, shapes
-from imageflow.gateway.endpoints import FLOW_FILE, JSON, Endpoint
+from imageflow.gateway import problem_details
+from imageflow.gateway.endpoints import FLOW_FILE, Endpoint
+from imageflow.gateway.inputs import JSON
 
 Json = dict[str, Any]
+AnyEndpoint = Endpoint[Any, Any, Any, Any]
 
 REFERENCE = "#/components/schemas/{name}"
 BROKEN = (500, 503)
@@ -40,7 +42,7 @@ an operator also starts runs, retries rows, posts rows and sets watermarks; an a
 Errors are problem bodies (RFC 9457). Lists are paged: give `next` of one page as `cursor` for the one after."""
 
 
-def document(endpoints: Iterable[Endpoint]) -> Json:
+def document(endpoints: Iterable[AnyEndpoint]) -> Json:
     """The document: plain JSON values."""
     endpoints = tuple(endpoints)
     schemas = _Schemas(endpoints)
@@ -67,10 +69,10 @@ def document(endpoints: Iterable[Endpoint]) -> Json:
 class _Schemas:
     """The JSON Schemas of all types that the endpoints name."""
 
-    def __init__(self, endpoints: tuple[Endpoint, ...]) -> None:
+    def __init__(self, endpoints: tuple[AnyEndpoint, ...]) -> None:
         named = [endpoint.answer for endpoint in endpoints if endpoint.answer is not None]
-        bodies = [endpoint.body.type for endpoint in endpoints if endpoint.body and endpoint.body.type is not None]
-        types = [shapes.Problem, *named, *bodies]
+        bodies = [endpoint.body.type for endpoint in endpoints if endpoint.body and endpoint.body.type is not bytes]
+        types = [problem_details.Problem, *named, *bodies]
         found, self.components = msgspec.json.schema_components(types, ref_template=REFERENCE)
         self._found = list(zip(types, found, strict=True))
 
@@ -88,7 +90,7 @@ def _flow_file() -> Json:
     return moved
 
 
-def _operation(endpoint: Endpoint, schemas: _Schemas) -> Json:
+def _operation(endpoint: AnyEndpoint, schemas: _Schemas) -> Json:
     role = "anybody" if endpoint.role is None else f"role {endpoint.role}"
     operation: Json = {
         "operationId": endpoint.name,
@@ -102,24 +104,27 @@ def _operation(endpoint: Endpoint, schemas: _Schemas) -> Json:
     if parameters := [*_path(endpoint), *_query(endpoint), *_headers(endpoint)]:
         operation["parameters"] = parameters
     if endpoint.body is not None:
-        schema = schemas[endpoint.body.type] if endpoint.body.type is not None else endpoint.body.schema
+        schema = endpoint.body.schema if endpoint.body.type is bytes else schemas[endpoint.body.type]
         content = {media: {"schema": schema} for media in endpoint.body.accepts}
         operation["requestBody"] = {"required": endpoint.body.required, "content": content}
     return operation
 
 
-def _security(endpoint: Endpoint) -> list[Json]:
+def _security(endpoint: AnyEndpoint) -> list[Json]:
     if endpoint.role is None:
         return []
     return [{"token": []}, {"key": []}] if endpoint.tag == "outbound" else [{"token": []}]
 
 
-def _path(endpoint: Endpoint) -> list[Json]:
-    kinds = shapes.PATHS
-    return [_parameter("path", name, msgspec.json.schema(kinds[name]), required=True) for name in endpoint.parameters]
+def _path(endpoint: AnyEndpoint) -> list[Json]:
+    if endpoint.params is None:
+        return []
+    (_,), components = msgspec.json.schema_components([endpoint.params], ref_template=REFERENCE)
+    kinds = components[endpoint.params.__name__]["properties"]
+    return [_parameter("path", name, kinds[name], required=True) for name in endpoint.parameters]
 
 
-def _query(endpoint: Endpoint) -> list[Json]:
+def _query(endpoint: AnyEndpoint) -> list[Json]:
     if endpoint.query is None:
         return []
     (_,), components = msgspec.json.schema_components([endpoint.query], ref_template=REFERENCE)
@@ -130,7 +135,7 @@ def _query(endpoint: Endpoint) -> list[Json]:
     ]
 
 
-def _headers(endpoint: Endpoint) -> list[Json]:
+def _headers(endpoint: AnyEndpoint) -> list[Json]:
     return [_parameter("header", name, schema, required=False) for name, schema in endpoint.headers.items()]
 
 
@@ -142,13 +147,13 @@ def _parameter(where: str, name: str, schema: Mapping[str, Any], *, required: bo
     return parameter
 
 
-def _responses(endpoint: Endpoint, schemas: _Schemas) -> Json:
+def _responses(endpoint: AnyEndpoint, schemas: _Schemas) -> Json:
     refusals = [status for status in (*endpoint.statuses, *BROKEN) if status != endpoint.status]
     done = {str(endpoint.status): _done(endpoint, schemas)}
     return done | {str(status): {"$ref": f"#/components/responses/{status}"} for status in refusals}
 
 
-def _done(endpoint: Endpoint, schemas: _Schemas) -> Json:
+def _done(endpoint: AnyEndpoint, schemas: _Schemas) -> Json:
     response: Json = {"description": HTTPStatus(endpoint.status).phrase}
     if endpoint.media != JSON:
         response["content"] = {endpoint.media: {"schema": FLOW_FILE}}
@@ -160,7 +165,7 @@ def _done(endpoint: Endpoint, schemas: _Schemas) -> Json:
 def _refused(status: int, schemas: _Schemas) -> Json:
     response: Json = {
         "description": _WHY[status],
-        "content": {problem_details.CONTENT_TYPE: {"schema": schemas[shapes.Problem]}},
+        "content": {problem_details.CONTENT_TYPE: {"schema": schemas[problem_details.Problem]}},
     }
     if status in (429, 503):
         response["headers"] = _RETRY_AFTER

@@ -16,14 +16,13 @@ import structlog
 from imageflow import pointer
 from imageflow.broker import Broker
 from imageflow.clock import Clock
-from imageflow.errors import BrokerError, NotFoundError, QueueFullError
-from imageflow.gateway.problem_details import Refusal
+from imageflow.errors import BrokerError, NotFoundError, PostError, QueueFullError, ThrottledError
+from imageflow.gateway.late_publisher import LatePublisher
 from imageflow.model.flow import NAME_PATTERN, Definition, Flow
 from imageflow.model.messages import transform_queue
 from imageflow.model.page import ROWS_PER_PAGE_LIMIT
 from imageflow.model.run import Run, Trigger, new_run_id
 from imageflow.runtime.bounded import Recent
-from imageflow.runtime.outbox_publisher import OutboxPublisher
 from imageflow.store import AcceptedPost, Store
 from imageflow.telemetry import tracing
 
@@ -32,7 +31,6 @@ QUEUE_LIMIT = 10_000
 FULL_RETRY_SECONDS = 10.0
 DEPTH_SECONDS = 2.0
 DEPTH_CACHE_SECONDS = 0.5
-SEND_SECONDS = 5.0
 FLOWS_REMEMBERED = 1000
 NDJSON_TYPES = frozenset(
     (
@@ -50,6 +48,14 @@ _LONG_NAME = re.compile(r"\s*\{(sku|base_code)\}\s*")
 log = structlog.get_logger("imageflow.gateway")
 
 
+class KeyReused(PostError):
+    """An idempotency key was used for another body, which became the run `run_id`."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"the Idempotency-Key was used for another body (run {run_id})", "conflict")
+        self.run_id = run_id
+
+
 class Post(NamedTuple):
     """A post that is accepted: its JSON text (an object or a list) and how many rows it holds."""
 
@@ -61,23 +67,23 @@ def parse(body: bytes, definition: Definition, *, ndjson: bool = False) -> Post:
     """What a post holds: one object, a list, or NDJSON (which becomes a list).
 
     The text is written anew from what was understood, so that whatever reads it later understands the same: of repeated
-    keys the last counts. Refusal 400 says what is wrong and where; 413 where there are too many rows.
+    keys the last counts. Raises PostError that says what is wrong and where.
     """
     value = _value(body.removeprefix(_BOM), ndjson)
     rows = _count(value, definition)
     if rows > ROWS_PER_PAGE_LIMIT:
-        raise Refusal(413, f"the body holds {rows:,} rows; one post takes {ROWS_PER_PAGE_LIMIT:,}")
+        raise PostError(f"the body holds {rows:,} rows; one post takes {ROWS_PER_PAGE_LIMIT:,}", "too large")
     return Post(msgspec.json.encode(value), rows)
 
 
 def _value(body: bytes, ndjson: bool) -> Any:
     if not body.strip():
-        raise Refusal(400, "the body is empty; post a JSON object, a list of objects, or NDJSON")
+        raise PostError("the body is empty; post a JSON object, a list of objects, or NDJSON")
     if ndjson:
         return _lines(body)
     try:
         return _json(body, "the body")
-    except Refusal:
+    except PostError:
         if not _is_ndjson(body):
             raise
     return _lines(body)
@@ -102,22 +108,22 @@ def _json(text: bytes, where: str) -> Any:
     try:
         return msgspec.json.decode(text)
     except UnicodeDecodeError as error:
-        raise Refusal(400, f"{where} is not UTF-8 text") from error
+        raise PostError(f"{where} is not UTF-8 text") from error
     except RecursionError as error:
-        raise Refusal(400, f"{where} is nested too deeply") from error
+        raise PostError(f"{where} is nested too deeply") from error
     except msgspec.MsgspecError as error:
-        raise Refusal(400, f"{where} is not JSON: {error}") from error
+        raise PostError(f"{where} is not JSON: {error}") from error
 
 
 def _count(value: Any, definition: Definition) -> int:
     """How many rows there are before script and mapping. A flow that has either may take elements of any kind."""
     if not isinstance(value, dict | list):
-        raise Refusal(400, f"the body is {_named(value)}; post a JSON object, a list of objects, or NDJSON")
+        raise PostError(f"the body is {_named(value)}; post a JSON object, a list of objects, or NDJSON")
     elements = value if isinstance(value, list) else _at(value, definition)
     if elements is None:
         return 1
     if not elements:
-        raise Refusal(400, "the body holds no rows: the list is empty")
+        raise PostError("the body holds no rows: the list is empty")
     if definition.script is None and definition.mapping is None:
         _check_elements(elements, strings=not _LONG_NAME.fullmatch(definition.filename_template))
     return len(elements)
@@ -133,14 +139,14 @@ def _at(value: dict[str, Any], definition: Definition) -> list[Any] | None:
         return found
     if definition.script is not None:
         return None
-    raise Refusal(400, f"the body has no list at {path!r}, where this flow's rows are (rows_path)")
+    raise PostError(f"the body has no list at {path!r}, where this flow's rows are (rows_path)")
 
 
 def _check_elements(elements: list[Any], *, strings: bool) -> None:
     for number, element in enumerate(elements, 1):
         if not isinstance(element, dict) and not (strings and isinstance(element, str)):
             wanted = "an object or an image's URL" if strings else "an object"
-            raise Refusal(400, f"element {number} of the list is {_named(element)}, not {wanted}")
+            raise PostError(f"element {number} of the list is {_named(element)}, not {wanted}")
 
 
 def _named(value: Any) -> str:
@@ -151,11 +157,11 @@ def _named(value: Any) -> str:
 
 
 def check_key(values: list[str]) -> str | None:
-    """The Idempotency-Key of a request, from its headers of that name. Refusal 400 when there is no using it."""
+    """The Idempotency-Key of a request, from its headers of that name. Raises PostError when it cannot be used."""
     if not values:
         return None
     if len(values) > 1 or not _KEY.fullmatch(values[0]):
-        raise Refusal(400, "Idempotency-Key must be one header of 1 to 255 visible ASCII characters")
+        raise PostError("Idempotency-Key must be one header of 1 to 255 visible ASCII characters")
     return values[0]
 
 
@@ -166,7 +172,7 @@ class Outbound:
         self,
         store: Store,
         broker: Broker,
-        publisher: OutboxPublisher,
+        publisher: LatePublisher,
         clock: Clock,
         *,
         queue_limit: int = QUEUE_LIMIT,
@@ -180,21 +186,21 @@ class Outbound:
         self._asking: set[str] = set()
 
     async def flow(self, name: str) -> Flow:
-        """The outbound flow of that name. Refusal 404 where there is none that takes posts."""
+        """The outbound flow of that name. Raises NotFoundError where there is none that takes posts."""
         if not re.fullmatch(NAME_PATTERN, name):
-            raise Refusal(404, "there is no such flow")
+            raise NotFoundError("there is no such flow")
         try:
             flow = await self._store.flow(name)
         except NotFoundError as error:
-            raise Refusal(404, f"there is no flow {name!r}") from error
+            raise NotFoundError(f"there is no flow {name!r}") from error
         if flow.definition.inbound:
-            raise Refusal(404, f"the flow {name!r} is inbound: it reads from the ERP and takes no posts")
+            raise NotFoundError(f"the flow {name!r} is inbound: it reads from the ERP and takes no posts")
         if not flow.definition.enabled:
-            raise Refusal(404, f"the flow {name!r} is disabled")
+            raise NotFoundError(f"the flow {name!r} is disabled")
         return flow
 
     async def check_room(self, flow: str) -> None:
-        """Refusal 429 while too much of the flow waits to be transformed. An absent broker is no reason to refuse.
+        """Raises ThrottledError while too much of the flow waits to be transformed. A broker that is away is no reason to refuse.
 
         Of many posts at once one asks the broker, and the others go by what was known before.
         """
@@ -207,9 +213,7 @@ class Outbound:
             finally:
                 self._asking.discard(flow)
         if full:
-            raise Refusal(
-                429, f"the queue of the flow {flow!r} is full; try again later", retry_after=FULL_RETRY_SECONDS
-            )
+            raise ThrottledError(f"the queue of the flow {flow!r} is full; try again later", FULL_RETRY_SECONDS)
 
     async def _is_full(self, flow: str) -> bool:
         try:
@@ -224,15 +228,14 @@ class Outbound:
     async def accept(self, flow: Flow, post: Post, *, key: str | None, by: str) -> AcceptedPost:
         """Store the post as a run and tell the transformer. Once this returns nothing can be lost.
 
-        Refusal 422 where the idempotency key was used for another body; StoreError when the database is away: then
-        nothing was accepted, or the same key finds it.
+        Raises KeyReused, and StoreError when the database is away: then nothing was accepted, or the same key finds it.
         """
         run = self._run(flow, by)
         with tracing.span("gateway", run.run_id, flow.name, {}, rows=post.rows):
             accepted = await self._store.accept_post(run, post.text, rows=post.rows, key=key)
             if accepted.conflict:
-                raise Refusal(422, f"the Idempotency-Key was used for another body (run {accepted.run_id})")
-            await self._tell(flow.name, accepted, post)
+                raise KeyReused(accepted.run_id)
+            await self._announce(flow.name, accepted, post)
         return accepted
 
     def _run(self, flow: Flow, by: str) -> Run:
@@ -249,14 +252,8 @@ class Outbound:
             read_complete=True,
         )
 
-    async def _tell(self, flow: str, accepted: AcceptedPost, post: Post) -> None:
-        """Publish what the outbox has of the post. Whatever hinders that now, the sweep of the outbox does it later."""
-        try:
-            async with asyncio.timeout(SEND_SECONDS):
-                await self._publisher.send(accepted.outbox, page=post.text)
-        except QueueFullError:
+    async def _announce(self, flow: str, accepted: AcceptedPost, post: Post) -> None:
+        """Publish what the outbox has of the post, or leave it to the sweep of the outbox."""
+        prevented = await self._publisher.send_soon(accepted.outbox, page=post.text, flow=flow, run_id=accepted.run_id)
+        if isinstance(prevented, QueueFullError):
             self._remember(flow, full=True)
-        except Exception as error:
-            log.warning(
-                "message left to the outbox", flow=flow, run_id=accepted.run_id, error=str(error) or repr(error)
-            )

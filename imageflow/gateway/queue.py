@@ -11,15 +11,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from http import HTTPStatus
 from typing import NamedTuple
 
 import structlog
 
 from imageflow.broker import Delivery
-from imageflow.errors import MessageError, Postponed, StoreError
-from imageflow.gateway.outbound import FULL_RETRY_SECONDS, NDJSON_TYPES, Outbound, parse
-from imageflow.gateway.problem_details import Refusal
+from imageflow.errors import MessageError, Postponed, RequestError, StoreError, ThrottledError
+from imageflow.gateway.outbound import FULL_RETRY_SECONDS, NDJSON_TYPES, KeyReused, Outbound, parse
+from imageflow.gateway.problem_details import refusal
 from imageflow.gateway.request_body import MAX_BODY_BYTES, Body
 from imageflow.model.messages import OUTBOUND_QUEUE
 from imageflow.runtime.service import Stage
@@ -128,12 +127,20 @@ class OutboundQueue:
             body.feed(message.body)
             post = parse(body.end(), flow.definition, ndjson=message.ndjson)
             await self._outbound.accept(flow, post, key=message.key, by=PUBLISHER)
-        except Refusal as why:
-            metrics.POSTS.labels(known, why.status).inc()
-            if why.status == HTTPStatus.TOO_MANY_REQUESTS:
-                raise Postponed(why.retry_after or FULL_RETRY_SECONDS, str(why)) from why
-            raise MessageError(str(why).replace("Idempotency-Key", "message_id")) from why
+        except RequestError as why:
+            metrics.POSTS.labels(known, refusal(why).status).inc()
+            raise _answer(why) from why
         metrics.POSTS.labels(known, 202).inc()
 
     async def _give_up(self, _message: Published, reason: str) -> None:
         raise MessageError(reason)
+
+
+def _answer(why: RequestError) -> MessageError | Postponed:
+    """What becomes of a message that is refused: a dead letter, or a redelivery where it may be accepted later."""
+    match why:
+        case ThrottledError():
+            return Postponed(why.retry_after or FULL_RETRY_SECONDS, str(why))
+        case KeyReused():
+            return MessageError(f"the message_id was used for another body (run {why.run_id})")
+    return MessageError(str(why))

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 from aiohttp import web
 
+from imageflow.errors import PostError, ThrottledError
 from imageflow.gateway.problem_details import Refusal
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
@@ -24,7 +25,7 @@ class Body:
     def __init__(self, encoding: str = "", limit: int = MAX_BODY_BYTES) -> None:
         encoding = encoding.strip().lower()
         if encoding not in ("", "identity", "gzip", "x-gzip"):
-            raise Refusal(415, f"Content-Encoding {encoding[:40]!r} is not understood; send gzip or none")
+            raise PostError(f"Content-Encoding {encoding[:40]!r} is not understood; send gzip or none", "encoding")
         self._gzip = zlib.decompressobj(wbits=31) if encoding.endswith("gzip") else None
         self._limit = limit
         self._received = 0
@@ -32,10 +33,10 @@ class Body:
         self.size = 0
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes. Refusal 413 as soon as it is too much, 400 when it is not gzip."""
+        """Take the next bytes. Raises PostError as soon as it is too much or is not gzip."""
         self._received += len(data)
         if self._received > self._limit:
-            raise self._too_large()
+            raise _too_large(self._limit)
         if self._gzip is None:
             self._add(data)
             return
@@ -44,18 +45,18 @@ class Body:
                 self._add(self._gzip.decompress(data, self._limit + 1 - self.size))
                 data = self._gzip.unconsumed_tail or self._next_member()
         except zlib.error as error:
-            raise Refusal(400, "the body is not gzip, though Content-Encoding says so") from error
+            raise PostError("the body is not gzip, though Content-Encoding says so") from error
 
     def end(self) -> bytes:
-        """The whole body. Refusal 400 where the gzip breaks off."""
+        """The whole body. Raises PostError where the gzip breaks off."""
         if self._gzip is not None and not self._gzip.eof and self._received:
-            raise Refusal(400, "the gzip body breaks off")
+            raise PostError("the gzip body breaks off")
         return b"".join(self._parts)
 
     def _add(self, part: bytes) -> None:
         self.size += len(part)
         if self.size > self._limit:
-            raise self._too_large()
+            raise _too_large(self._limit)
         self._parts.append(part)
 
     def _next_member(self) -> bytes:
@@ -66,11 +67,8 @@ class Body:
             self._gzip = zlib.decompressobj(wbits=31)
         return rest
 
-    def _too_large(self) -> Refusal:
-        return Refusal(413, f"the body is larger than {self._limit:,} bytes; post it in parts")
 
-
-class Reader:
+class BodyReader:
     """Reads bodies, and no more of them at once than `in_hand` bytes: many large posts together take turns."""
 
     def __init__(self, *, seconds: float = BODY_SECONDS, in_hand: int = MAX_BYTES_IN_HAND) -> None:
@@ -81,12 +79,12 @@ class Reader:
     async def read(self, request: web.Request, limit: int = MAX_BODY_BYTES) -> AsyncIterator[bytes]:
         """The whole body; its bytes count as in hand until the block is left.
 
-        Refusal 413 when it is too large (from its Content-Length already), 408 when it does not arrive in time, 400
-        when it breaks off, 415 for an encoding other than gzip, 503 while there is too much in hand.
+        Raises PostError when it is too large (from its Content-Length already), breaks off, or has an encoding other
+        than gzip; Refusal 408 when it does not arrive in time; ThrottledError while there is too much in hand.
         """
         body = Body(request.headers.get("Content-Encoding", ""), limit)
         if (request.content_length or 0) > limit:
-            raise Refusal(413, f"the body is larger than {limit:,} bytes; post it in parts")
+            raise _too_large(limit)
         try:
             yield await self._whole(request, body)
         finally:
@@ -100,7 +98,7 @@ class Reader:
         except TimeoutError as error:
             raise Refusal(408, f"the body did not arrive within {self._seconds:g} seconds") from error
         except (aiohttp.ClientPayloadError, web.RequestPayloadError, ConnectionError) as error:
-            raise Refusal(400, "the body breaks off") from error
+            raise PostError("the body breaks off") from error
         return body.end()
 
     def _feed(self, body: Body, data: bytes) -> None:
@@ -110,4 +108,8 @@ class Reader:
         finally:
             self._room -= body.size - before
         if self._room < 0:
-            raise Refusal(503, "too much is being posted at once; try again", retry_after=1)
+            raise ThrottledError("too much is being posted at once; try again", 1.0, overload=True)
+
+
+def _too_large(limit: int) -> PostError:
+    return PostError(f"the body is larger than {limit:,} bytes; post it in parts", "too large")

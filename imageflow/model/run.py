@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
-
-from imageflow.clock import iso
 
 Status = Literal["queued", "reading", "draining", "success", "partial", "failed", "empty"]
 TriggerKind = Literal["schedule", "person", "flow", "fetch_missing", "outbound"]
@@ -99,17 +97,3 @@ def final_status(run: Run) -> Status | None:
     if not counts.total:
         return "empty"
     return "partial" if counts.failed else "success"
-
-
-def summary(run: Run, watermark: datetime | None) -> dict[str, Any]:
-    """The JSON object that `run --wait --json`, `runs --json` and the API show for a run."""
-    return {
-        "run_id": run.run_id,
-        "flow": run.flow,
-        "status": run.status,
-        "error": run.error,
-        "pages": run.pages,
-        "rows": msgspec.to_builtins(run.counts),
-        "watermark": iso(watermark),
-        "warnings": list(run.warnings),
-    }

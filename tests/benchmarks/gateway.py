@@ -30,9 +30,10 @@ import psutil
 import uvloop
 from aiohttp import web
 
+from imageflow.actions import users
+from imageflow.actions.actor import Actor
 from imageflow.broker.connect import connect as connect_broker
 from imageflow.clock import SystemClock
-from imageflow.gateway.access import add_user
 from imageflow.model import messages
 from imageflow.secret import Secret
 from imageflow.store.connect import connect as connect_store
@@ -112,7 +113,7 @@ async def prepare(environ: dict[str, str]) -> None:
         await store.upgrade()
         omnitron = {"domain_url": "http://127.0.0.1:9", "username": "demo", "password": {"env": "BENCH_PASSWORD"}}
         await store.save_flow({"name": FLOW, "direction": "outbound", "omnitron": omnitron})
-        await add_user(store, "erp", PASSWORD, "operator")
+        await users.save(store, "erp", PASSWORD, "operator", Actor("bench", "bench"))
 
 
 async def arrive(environ: dict[str, str], posts: int) -> None:

@@ -25,8 +25,8 @@ import psutil
 import uvloop
 
 from imageflow import bootstrap
+from imageflow.actions import runs
 from imageflow.actions.actor import Actor
-from imageflow.actions.runs import start_run
 from imageflow.bootstrap import Substrate
 from imageflow.model import messages
 from imageflow.runtime.substrate import open_substrate
@@ -77,7 +77,7 @@ async def reader(erp: str, omnitron: str, rows: int, page: int) -> dict:
                 group.create_task(bootstrap.run_services(substrate, ["reader"], stop))
                 sink = group.create_task(forget(substrate))
                 begun = time.perf_counter()
-                run_id = await start_run(
+                begun_run = await runs.start(
                     substrate.store,
                     substrate.publisher,
                     "bench",
@@ -85,7 +85,7 @@ async def reader(erp: str, omnitron: str, rows: int, page: int) -> dict:
                     Actor("benchmark", ""),
                     substrate.clock.now(),
                 )
-                ended = await watched(substrate, run_id, rows, page, tenths.append)
+                ended = await watched(substrate, begun_run.run.run_id, rows, page, tenths.append)
                 seconds = time.perf_counter() - begun
                 sink.cancel()
                 stop.set()

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from imageflow.actions import dead_letters
+from imageflow.actions.actor import Actor
 from imageflow.broker import Broker, Delivery, Depth, Outgoing
 from imageflow.broker.connect import connect
 from imageflow.broker.rabbitmq import RabbitBroker
@@ -23,7 +24,9 @@ from imageflow.broker.sqlite import SqliteBroker
 from imageflow.errors import BrokerError, NotFoundError, QueueFullError
 from imageflow.model.messages import PARKED_QUEUE
 from imageflow.secret import Secret
+from imageflow.store import AuditEntry
 
+ACTOR = Actor("ada", "test")
 PATIENCE = 30.0
 
 
@@ -550,7 +553,7 @@ async def test_browsing_needs_no_consumer(place: Place, queue: str) -> None:
 
 async def test_parked_messages_are_replayed_and_dropped(place: Place, queue: str) -> None:
     """A parked message is listed with its reason, goes back to its queue as it was, or is dropped; unknown ids say so."""
-    name = f"imageflow.test.{queue}"
+    name, log = f"imageflow.test.{queue}", AuditLog()
     async with place.open() as broker:
         await broker.publish(*(Outgoing(name, body, headers={"flow": "f"}) for body in (b"one", b"two")))
         async with broker.consume(name, prefetch=2) as deliveries:
@@ -562,15 +565,31 @@ async def test_parked_messages_are_replayed_and_dropped(place: Place, queue: str
             assert (one.flow, one.reason, one.bytes, one.excerpt) == ("f", "no good", 3, "one")
             assert one.headers == {"flow": "f"}
             assert (await dead_letters.one(broker, two.id))[1] == b"two"
-            assert [item.id for item in await dead_letters.replay(broker, one.id)] == [one.id]
+            assert [item.id for item in await dead_letters.replay(log, broker, one.id, ACTOR)] == [one.id]
             again = await take_one(deliveries)
             assert (again.body, again.headers) == (b"one", {"flow": "f"})
             await again.ack()
-            await dead_letters.drop(broker, two.id)
+            await dead_letters.drop(log, broker, two.id, ACTOR)
             assert await mine(broker, name) == []
-            for act in (dead_letters.replay, dead_letters.drop, dead_letters.one):
+            assert [(entry.what, entry.object) for entry in log.entries] == [
+                ("parked.replay", f"message {one.id}"),
+                ("parked.drop", f"message {two.id}"),
+            ]
+            for act in (dead_letters.replay, dead_letters.drop):
                 with pytest.raises(NotFoundError, match=two.id):
-                    await act(broker, two.id)
+                    await act(log, broker, two.id, ACTOR)
+            with pytest.raises(NotFoundError, match=two.id):
+                await dead_letters.one(broker, two.id)
+
+
+class AuditLog:
+    """Stands for the store: it keeps the audit entries."""
+
+    def __init__(self) -> None:
+        self.entries: list[AuditEntry] = []
+
+    async def record(self, entry: AuditEntry) -> None:
+        self.entries.append(entry)
 
 
 async def mine(broker: Broker, queue: str) -> list[dead_letters.Parked]:

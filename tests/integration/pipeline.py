@@ -13,13 +13,12 @@ import msgspec
 from imageflow import bootstrap, settings
 from imageflow.actions import runs
 from imageflow.actions.actor import Actor
-from imageflow.actions.run_watch import follow
-from imageflow.bootstrap import Substrate
+from imageflow.actions.run_watch import until_ended
 from imageflow.emulator.erp import FakeErp
 from imageflow.emulator.omnitron import FakeOmnitron
 from imageflow.inspect import product_history
 from imageflow.model.run import Run, Trigger, new_run_id
-from imageflow.runtime.substrate import open_substrate
+from imageflow.runtime.substrate import Substrate, open_substrate
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.store import Store
 
@@ -63,7 +62,8 @@ class Pipeline:
     async def run(self, name: str = "main", ids: Iterable[str] = ()) -> Run:
         """Run a flow to its end."""
         s = self.substrate
-        return await self.follow(await runs.start_run(s.store, s.publisher, name, tuple(ids), ACTOR, s.clock.now()))
+        begun = await runs.start(s.store, s.publisher, name, tuple(ids), ACTOR, s.clock.now())
+        return await self.follow(begun.run.run_id)
 
     async def post(self, rows: list[Any], name: str = "main") -> Run:
         """What the gateway does with a post, and the run that comes of it, ended."""
@@ -89,7 +89,7 @@ class Pipeline:
 
     async def follow(self, run_id: str) -> Run:
         async with asyncio.timeout(60):
-            return await follow(self.store, run_id)
+            return await until_ended(self.store, run_id)
 
     async def trace(self, product: str, **options: Any) -> dict[str, Any]:
         """A trace as its JSON says."""

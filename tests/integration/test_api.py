@@ -10,21 +10,23 @@ from datetime import UTC, datetime, timedelta
 import aiohttp
 import pytest
 
-from imageflow import bootstrap
+from imageflow.actions import keys, users
+from imageflow.actions.actor import Actor
 from imageflow.broker import Outgoing
 from imageflow.broker.sqlite import SqliteBroker
 from imageflow.clock import SystemClock
 from imageflow.errors import BrokerError
-from imageflow.gateway.access import LOGIN_FAILURES, add_key, add_token, add_user
+from imageflow.gateway.access import LOGIN_FAILURES, add_token
 from imageflow.gateway.app import Gateway, serve
+from imageflow.gateway.deps import Tools
 from imageflow.gateway.endpoints import ENDPOINTS
 from imageflow.model.imageset import Image
 from imageflow.model.row import RowLog
 from imageflow.model.run import Run, Trigger
-from imageflow.runtime.outbox_publisher import OutboxPublisher
 from imageflow.sandbox.supervisor import Sandbox
+from imageflow.schedule.fetch import Begun
 from imageflow.secret import Secret
-from imageflow.store import AuditEntry, User
+from imageflow.store import User
 from imageflow.store.connect import connect
 
 KEY = b"a secret key"
@@ -76,7 +78,7 @@ class Api:
 
 
 async def nothing_missing(_flow, _who):
-    return [], ["nothing is missing"]
+    return Begun([], ("nothing is missing",))
 
 
 class Fetcher:
@@ -113,8 +115,7 @@ async def opened(tmp_path, furniture, *, broker=None):
         Sandbox() as sandbox,
     ):
         used = broker(real_broker) if broker else real_broker
-        tools = bootstrap.api_tools(store, sandbox, Fetcher())
-        gateway = Gateway(store, used, OutboxPublisher(store, used), CLOCK, KEY, ready=list, tools=tools)
+        gateway = Gateway(store, used, CLOCK, KEY, ready=list, tools=Tools(sandbox, Fetcher()))
         async with serve(gateway.app(), "127.0.0.1", 0, 2) as port, aiohttp.ClientSession() as session:
             yield Api(store, real_broker, session, f"http://127.0.0.1:{port}", dict(tokens))
 
@@ -540,9 +541,7 @@ async def everybody(api):
             await api.ok("DELETE", f"/api/keys/{made['id']}", status=204)
     tokens["cut key"] = tokens["key"][:-1]
     past = Past()
-    _, tokens["expired key"] = await add_key(
-        api.store, KEY, "posts", "late", 1, past, lambda key: AuditEntry("ada", "key.add", key, "test")
-    )
+    tokens["expired key"] = (await keys.add(api.store, KEY, "posts", "late", 1, Actor("ada", "test"), past)).text
     return api
 
 
@@ -569,7 +568,7 @@ async def test_brute_force(api):
     """After ten wrong passwords within five minutes the right one is not tried either: 429 with Retry-After; nor is
     it with another user's name."""
     for name in ("eve", "bob"):
-        await add_user(api.store, name, "correct horse", "viewer")
+        await users.save(api.store, name, "correct horse", "viewer", Actor("ada", "test"))
     right, wrong = ({"username": "eve", "password": password} for password in ("correct horse", "guess"))
     for _ in range(LOGIN_FAILURES):
         await api.refused(401, "POST", "/api/login", wrong, token=None)

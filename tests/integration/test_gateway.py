@@ -12,12 +12,13 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from imageflow.actions.credentials import hash_password
 from imageflow.broker.sqlite import SqliteBroker
 from imageflow.clock import SystemClock
 from imageflow.errors import BrokerError, QueueFullError, SettingsError, StoreError
-from imageflow.gateway.access import add_token, add_user
+from imageflow.gateway.access import add_token
 from imageflow.gateway.app import Gateway, application, monitoring, serve
-from imageflow.gateway.request_body import Reader
+from imageflow.gateway.request_body import BodyReader
 from imageflow.model.messages import PageRead, decode, transform_queue
 from imageflow.model.row import RowLog
 from imageflow.runtime.outbox_publisher import OutboxPublisher
@@ -87,10 +88,9 @@ async def opened(tmp_path, *, broker=None, store=None, ready=no_problems, **opti
         SqliteBroker(tmp_path / "broker.db") as real_broker,
     ):
         tokens = {}
-        await add_user(real_store, "erp", "correct horse", "operator")
-        erp = await real_store.user("erp")
+        password_hash = hash_password("correct horse")
         for name, role in (("erp", "operator"), ("boss", "admin"), ("guest", "viewer")):
-            await real_store.save_user(User(name=name, password_hash=erp.password_hash, role=role))
+            await real_store.save_user(User(name=name, password_hash=password_hash, role=role))
             tokens[name] = await add_token(real_store, KEY, name, CLOCK, 60)
         tokens["late"] = await add_token(real_store, KEY, "erp", CLOCK, -1)
         tokens["forged"] = await add_token(real_store, b"another key", "erp", CLOCK, 60)
@@ -98,7 +98,7 @@ async def opened(tmp_path, *, broker=None, store=None, ready=no_problems, **opti
             await real_store.save_flow(document)
         used = store(real_store) if store else real_store
         relayed = broker(real_broker) if broker else real_broker
-        gateway = Gateway(used, relayed, OutboxPublisher(used, relayed), CLOCK, KEY, ready=ready, **options)
+        gateway = Gateway(used, relayed, CLOCK, KEY, ready=ready, **options)
         async with serve(gateway.app(), "127.0.0.1", 0, 2) as port, aiohttp.ClientSession() as session:
             yield Door(real_store, real_broker, session, f"http://127.0.0.1:{port}", tokens)
 
@@ -323,7 +323,7 @@ async def test_too_large_by_its_length(door):
 
 async def test_a_body_that_does_not_come(tmp_path):
     """A body that stops arriving is answered 408, and the connection closed."""
-    async with opened(tmp_path, reader=Reader(seconds=0.2)) as door:
+    async with opened(tmp_path, reader=BodyReader(seconds=0.2)) as door:
         answer = await raw(door, head(door, "Content-Length: 100") + b'{"sku"')
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert await door.nothing_accepted()
@@ -707,7 +707,7 @@ async def test_a_port_that_is_taken():
 
 async def test_too_much_in_hand(tmp_path):
     """Bodies beyond what may be in memory at once are asked to come again; the room is free again afterwards."""
-    async with opened(tmp_path, reader=Reader(in_hand=50_000)) as door:
+    async with opened(tmp_path, reader=BodyReader(in_hand=50_000)) as door:
         assert (await door.post([ROW] * 2_000))[0] == 503
         for _ in range(5):
             assert (await door.post([ROW] * 300))[0] == 202

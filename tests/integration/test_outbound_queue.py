@@ -14,21 +14,23 @@ import aio_pika
 import pytest
 
 from imageflow.actions import dead_letters
+from imageflow.actions.actor import Actor
 from imageflow.broker import Outgoing
 from imageflow.broker.connect import connect as connect_broker
 from imageflow.clock import SystemClock
 from imageflow.errors import StoreError
 from imageflow.gateway import queue
+from imageflow.gateway.late_publisher import LatePublisher
 from imageflow.gateway.outbound import Outbound
 from imageflow.gateway.queue import OutboundQueue
 from imageflow.model.messages import OUTBOUND_QUEUE, PARKED_QUEUE, decode, transform_queue
-from imageflow.runtime.outbox_publisher import OutboxPublisher
 from imageflow.runtime.service import Service
 from imageflow.secret import Secret
 from imageflow.store.connect import connect as connect_store
 
 DOCS = Path(__file__).parents[2] / "docs" / "outbound.md"
 CLOCK = SystemClock()
+ACTOR = Actor("ada", "test")
 ROW = {"sku": "A", "images": ["https://cdn.example.com/a.jpg"]}
 OMNITRON = {"domain_url": "https://brand.example.com", "username": "u", "password": {"env": "P"}}
 
@@ -75,7 +77,7 @@ async def opened(tmp_path, url=None, *, store=lambda real: real, **options):
     ):
         await real.upgrade()
         await real.save_flow({"name": "posts", "direction": "outbound", "omnitron": OMNITRON})
-        taking = OutboundQueue(Outbound(store(real), broker, OutboxPublisher(real, broker), CLOCK, **options))
+        taking = OutboundQueue(Outbound(store(real), broker, LatePublisher(real, broker), CLOCK, **options))
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             group.create_task(Service(taking.stage, real, broker).run(stop, 2))
@@ -156,12 +158,12 @@ async def test_a_parked_message_is_replayed(place):
     await place.publish(b"nonsense")
     await place.parked(2)
     await place.store.save_flow({"name": "later", "direction": "outbound", "omnitron": OMNITRON})
-    replayed = await dead_letters.replay(place.broker, None)
+    replayed = await dead_letters.replay(place.store, place.broker, None, ACTOR)
     assert len(replayed) == 2
     await place.publish([ROW], flow="later", message_id="m")
     assert len(await place.runs(1, "later")) == 1
     (again,) = await place.parked(1)
-    await dead_letters.drop(place.broker, again.id)
+    await dead_letters.drop(place.store, place.broker, again.id, ACTOR)
     assert (await place.broker.depth(PARKED_QUEUE)).ready == 0
 
 
@@ -236,7 +238,7 @@ async def test_the_documented_publishers(tmp_path, rabbitmq_vhost):
         assert [body[0]["sku"] for body in bodies] == ["A-1", "A-2"]
         (aside,) = await place.parked(1)
         assert (aside.flow, aside.queue) == ("nowhere", OUTBOUND_QUEUE)
-        assert await dead_letters.drop(place.broker, None) == [aside]
+        assert await dead_letters.drop(place.store, place.broker, None, ACTOR) == [aside]
 
 
 async def waiting_consumer(broker):

@@ -13,7 +13,7 @@ from imageflow import bootstrap
 from imageflow import settings as settings_
 from imageflow.actions import runs
 from imageflow.actions.actor import Actor
-from imageflow.actions.run_watch import follow
+from imageflow.actions.run_watch import until_ended
 from imageflow.actions.runs import NotRunnable
 from imageflow.bootstrap import Substrate
 from imageflow.clock import SystemClock
@@ -52,8 +52,10 @@ async def test_queues_that_were_lost(tmp_path: Path, group: str) -> None:
         store, broker = substrate.store, substrate.broker
         document = {**flows(erp_url, omnitron_url)[0], "group": group}
         await store.save_flow(document)
-        run_id = await runs.start_run(store, substrate.publisher, document["name"], (), ME, SystemClock().now())
-        later = await runs.start_run(store, substrate.publisher, document["name"], (), ME, SystemClock().now())
+        run_id, later = [
+            (await runs.start(store, substrate.publisher, document["name"], (), ME, SystemClock().now())).run.run_id
+            for _ in range(2)
+        ]
         async with running(substrate, "reader", "transformer"):
             while not (await store.run(run_id)).pages_done:
                 await asyncio.sleep(0.01)
@@ -65,8 +67,8 @@ async def test_queues_that_were_lost(tmp_path: Path, group: str) -> None:
         assert await runs.resume(store, broker, run_id, ME) > 0
         await runs.resume(store, broker, run_id, ME)
         async with running(substrate, "scheduler", "reader", "transformer", "writer"):
-            ended = await asyncio.wait_for(follow(store, run_id, None), 60)
-            await asyncio.wait_for(follow(store, later, None), 60)
+            ended = await asyncio.wait_for(until_ended(store, run_id, None), 60)
+            await asyncio.wait_for(until_ended(store, later, None), 60)
         assert ended.status == "success"
         assert (ended.counts.total, ended.counts.written, ended.counts.failed) == (ROWS, ROWS, 0)
         assert len(omnitron.images) == ROWS

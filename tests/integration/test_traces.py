@@ -44,7 +44,7 @@ async def test_a_run_is_one_trace(spans: InMemorySpanExporter) -> None:
     The same runs move the metrics of every stage."""
     result = await demonstrate(ROWS, stop_seconds=5, log_format="text", serve=False, say=None)
     assert result["ok"], result
-    inbound, outbound = (run["run_id"] for run in result["runs"])
+    inbound, outbound = (run.run_id for run in result["runs"])
     finished = spans.get_finished_spans()
     for run, first in ((inbound, "reader"), (outbound, "gateway")):
         mine = {span.context.span_id: span for span in finished if span.attributes["imageflow.run"] == run}

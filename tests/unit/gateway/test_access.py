@@ -5,20 +5,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from imageflow.errors import ImageFlowError
+from imageflow.actions.credentials import digest, hash_password
+from imageflow.errors import ThrottledError
 from imageflow.gateway.access import (
     LOGIN_FAILURES,
     LOGIN_WINDOW_SECONDS,
     TOKEN_SECONDS,
     Access,
+    AuthenticationError,
     Failures,
     add_token,
-    add_user,
     bearer,
-    digest,
-    verify,
 )
-from imageflow.gateway.problem_details import Refusal
+from imageflow.gateway.problem_details import refusal
 from imageflow.store import User
 
 
@@ -61,7 +60,7 @@ class Users:
 @pytest.fixture
 async def users():
     store = Users()
-    await add_user(store, "erp@brand.com", "correct horse", "operator")
+    await store.save_user(User("erp@brand.com", hash_password("correct horse"), "operator"))
     return store
 
 
@@ -97,45 +96,6 @@ def test_bearer(headers, token):
     assert bearer(headers) == token
 
 
-async def test_passwords(users):
-    """A password is kept as an Argon2id hash that only the password opens; a broken hash opens to nobody."""
-    password_hash = users.users["erp@brand.com"].password_hash
-    assert password_hash.startswith("$argon2id$")
-    assert verify(password_hash, "correct horse")
-    assert not verify(password_hash, "correct horse ")
-    assert not verify(None, "correct horse")
-    assert not verify("", "")
-    assert not verify("plain", "plain")
-
-
-async def test_composed_letters(users):
-    """The same letters are the same password, composed or not."""
-    await add_user(users, "a", "gü\u00e7l\u00fc-parola", "viewer")
-    assert verify(users.users["a"].password_hash, "gu\u0308c\u0327lu\u0308-parola")
-
-
-@pytest.mark.parametrize(
-    ("name", "password", "role"),
-    [
-        ("", "long enough", "viewer"),
-        ("a b", "long enough", "viewer"),
-        ("a\n", "long enough", "viewer"),
-        ("x" * 151, "long enough", "viewer"),
-        ("a", "short77", "viewer"),
-        ("a", "x" * 1025, "viewer"),
-        ("a", "long enough", "root"),
-        ("a", "long enough", ""),
-    ],
-)
-async def test_users_that_cannot_be(users, name, password, role):
-    """A user with a wrong name, password or role is refused as wrong usage, without the password in the text."""
-    with pytest.raises(ImageFlowError) as error:
-        await add_user(users, name, password, role)
-    assert error.value.exit_status == 2
-    assert password not in str(error.value)
-    assert list(users.users) == ["erp@brand.com"]
-
-
 async def test_login_gives_a_token_that_opens(access, users, clock):
     """A login gives a token good for twelve hours; the store has only its digest."""
     token = await access.login("erp@brand.com", "correct horse", "1.2.3.4")
@@ -143,15 +103,14 @@ async def test_login_gives_a_token_that_opens(access, users, clock):
     assert list(users.tokens) == [digest(b"key", token.text)]
     assert (await access.user([f"Bearer {token.text}"])).name == "erp@brand.com"
     clock.seconds = TOKEN_SECONDS + 1
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(AuthenticationError):
         await access.user([f"Bearer {token.text}"])
-    assert refusal.value.status == 401
 
 
 async def test_token_of_another_key(users, clock, access):
     """A token is bound to the secret key."""
     token = await add_token(users, b"other", "erp@brand.com", clock, 60)
-    with pytest.raises(Refusal):
+    with pytest.raises(AuthenticationError):
         await access.user([f"Bearer {token}"])
 
 
@@ -170,10 +129,10 @@ async def test_guessing_is_slowed_down(access, clock):
     """After ten failures even the right password is refused with 429, until the window has passed."""
     for _ in range(LOGIN_FAILURES):
         assert await access.login("erp@brand.com", "guess-guess", "1.2.3.4") is None
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(ThrottledError) as error:
         await access.login("erp@brand.com", "correct horse", "1.2.3.4")
-    assert refusal.value.status == 429
-    assert refusal.value.headers["Retry-After"] == str(int(LOGIN_WINDOW_SECONDS))
+    assert refusal(error.value).status == 429
+    assert refusal(error.value).headers["Retry-After"] == str(int(LOGIN_WINDOW_SECONDS))
     assert await access.login("erp@brand.com", "correct horse", "5.6.7.8")
     clock.seconds = LOGIN_WINDOW_SECONDS
     assert await access.login("erp@brand.com", "correct horse", "1.2.3.4")

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imageflow.errors import PostError
 from imageflow.gateway.outbound import check_key, parse
-from imageflow.gateway.problem_details import Refusal
+from imageflow.gateway.problem_details import refusal
 from imageflow.model.flow import Definition, decode_custom
 from imageflow.model.page import ROWS_PER_PAGE_LIMIT
 
@@ -102,17 +103,17 @@ def test_ndjson_by_content_type_is_a_list():
 )
 def test_refused(body, flow, says):
     """What is not JSON, or cannot be rows, is refused with 400 and a text that says what and where."""
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(PostError) as error:
         parse(body, flow)
-    assert refusal.value.status == 400
-    assert says in str(refusal.value)
+    assert refusal(error.value).status == 400
+    assert says in str(error.value)
 
 
 def test_too_many_rows():
     """A post cannot hold more rows than a page can number."""
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(PostError) as error:
         parse(b"[" + b"{}," * ROWS_PER_PAGE_LIMIT + b"{}]", PLAIN)
-    assert refusal.value.status == 413
+    assert refusal(error.value).status == 413
 
 
 _json = st.recursive(
@@ -137,8 +138,8 @@ def test_any_bytes(body):
     """Whatever is posted is accepted as JSON or refused with 400: nothing else happens."""
     try:
         post = parse(body, PLAIN)
-    except Refusal as refusal:
-        assert refusal.status == 400
+    except PostError as error:
+        assert error.kind == "malformed"
     else:
         assert isinstance(json.loads(post.text), dict | list)
 
@@ -146,9 +147,9 @@ def test_any_bytes(body):
 @pytest.mark.parametrize("values", [[""], [" "], ["a b"], ["x" * 256], ["\u00e9"], ["a", "b"], ["a\x7f"]])
 def test_unusable_keys(values):
     """An Idempotency-Key is one header of 1 to 255 visible ASCII characters."""
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(PostError) as error:
         check_key(values)
-    assert refusal.value.status == 400
+    assert refusal(error.value).status == 400
 
 
 def test_usable_keys():

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from imageflow.broker import Depth
+from imageflow.errors import ThrottledError
 from imageflow.gateway.outbound import DEPTH_CACHE_SECONDS, Outbound
-from imageflow.gateway.problem_details import Refusal
 
 
 class Clock:
@@ -64,7 +64,7 @@ async def test_who_gives_up_asking_leaves_it_to_the_next():
 async def refused(outbound):
     try:
         await outbound.check_room("posts")
-    except Refusal as why:
-        assert why.status == 429
+    except ThrottledError as why:
+        assert not why.overload
         return True
     return False

@@ -1,0 +1,70 @@
+"""Rows and pages of runs, and why rows failed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from imageflow.errors import NotFoundError
+from imageflow.model.page import Page
+from imageflow.model.row import RowLog, StageName, State
+from imageflow.store import ErrorGroup, OpenError, Store
+
+ROWS_AT_ONCE = 1000
+
+
+async def every(store: Store, run_id: str, *, state: State | None = None) -> AsyncIterator[RowLog]:
+    """All settled rows of a run, by number. Raises NotFoundError."""
+    found = await listed(store, run_id, state=state)
+    while True:
+        for row in found:
+            yield row
+        if len(found) < ROWS_AT_ONCE:
+            return
+        found = await store.rows(run_id, state=state, after=found[-1].row, limit=ROWS_AT_ONCE)
+
+
+async def listed(
+    store: Store,
+    run_id: str,
+    *,
+    state: State | None = None,
+    stage: StageName | None = None,
+    product: str | None = None,
+    group: str | None = None,
+    after: int = 0,
+    limit: int = ROWS_AT_ONCE,
+) -> list[RowLog]:
+    """Settled rows of a run with numbers above `after`, by number. Raises NotFoundError."""
+    await store.run(run_id)
+    return await store.rows(run_id, state=state, stage=stage, product=product, group=group, after=after, limit=limit)
+
+
+async def of_product(store: Store, product: str, *, limit: int) -> list[RowLog]:
+    """A product's newest rows, over all runs."""
+    return await store.product_rows(product, limit=limit)
+
+
+async def show(store: Store, run_id: str, number: int) -> RowLog:
+    """A settled row. Raises NotFoundError."""
+    found = await listed(store, run_id, after=number - 1, limit=1)
+    if not found or found[0].row != number:
+        raise NotFoundError(f"run {run_id} has no row {number} that is settled")
+    return found[0]
+
+
+async def page(store: Store, run_id: str, number: int) -> Page:
+    """A page as the ERP answered or posted it. Raises NotFoundError."""
+    await store.run(run_id)
+    return await store.page(run_id, number)
+
+
+async def errors(store: Store, run_id: str, *, limit: int = 100) -> list[ErrorGroup]:
+    """The failed rows of a run by cause, the largest groups first. Raises NotFoundError."""
+    await store.run(run_id)
+    return await store.errors(run_id, limit)
+
+
+async def open_errors(store: Store, flow: str) -> list[OpenError]:
+    """The errors of a flow that are still open, over all of its runs. Raises NotFoundError."""
+    await store.flow(flow)
+    return await store.open_errors(flow)

@@ -1,0 +1,436 @@
+"""What `--json` prints and the API answers, as types: the only place where a result becomes JSON.
+
+The OpenAPI document is made from these types. Instants are texts, UTC ISO 8601 with microseconds (clock.iso). No type
+holds a secret: flows name secrets and do not contain them; of users and keys there is only what may be shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from imageflow.actions import watermarks
+from imageflow.actions.actor import Role
+from imageflow.actions.dead_letters import Parked
+from imageflow.actions.flows import FlowSeen
+from imageflow.actions.keys import NewKey
+from imageflow.actions.runs import Seen
+from imageflow.clock import iso
+from imageflow.errors import Problem
+from imageflow.model.flow import Definition, Flow
+from imageflow.model.imageset import Image
+from imageflow.model.row import RowLog, StageName, State
+from imageflow.model.run import Counts, Status, TriggerKind
+from imageflow.store import Alarm, ApiKey, AuditRecord, FlowVersion, HeldDomain, OpenError, User
+
+Instant = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
+
+
+# sessions -------------------------------------------------------------------------------------------------------------
+
+
+class LoggedIn(msgspec.Struct, frozen=True):
+    """A token, to be sent as `Authorization: Bearer TOKEN`, and until when it is good."""
+
+    token: str
+    expires_at: Instant
+
+
+class Me(msgspec.Struct, frozen=True):
+    """A user and their role."""
+
+    name: str
+    role: Role
+
+
+def me(user: User) -> Me:
+    """A user without what the store keeps of the password."""
+    return Me(user.name, user.role)
+
+
+# flows ----------------------------------------------------------------------------------------------------------------
+
+
+class FieldProblem(msgspec.Struct, frozen=True):
+    """One thing wrong in a flow: the dotted path of the field and what is wrong with it."""
+
+    path: str
+    message: str
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """What is wrong with a flow; nothing: it can be saved."""
+
+    problems: list[FieldProblem]
+
+
+class FlowLine(msgspec.Struct, frozen=True):
+    """A flow in a list."""
+
+    name: str
+    version: int
+    direction: Literal["inbound", "outbound"]
+    enabled: bool
+    schedule: str | None
+
+
+class FlowShown(FlowLine, frozen=True):
+    """A flow: its newest version, when it runs next, its newest runs. `document` is what its flow file says, and so is
+    `definition`, its older name.
+    """
+
+    next_fires: list[Instant]
+    watermark: Instant | None
+    runs: list[RunShown]
+    document: dict[str, Any]
+    definition: dict[str, Any]
+
+
+class Watermark(msgspec.Struct, frozen=True):
+    """The instant since which an inbound flow asks for changes. `asks_since`: the overlap before it, or the flow's
+    initial_since; null: the next run asks for everything. `reading`: runs that move it when their read is complete.
+    """
+
+    flow: str
+    watermark: Instant | None
+    asks_since: Instant | None
+    reading: list[str]
+
+
+class VersionLine(msgspec.Struct, frozen=True):
+    """A saved version of a flow, by whom and when."""
+
+    version: int
+    author: str
+    saved_at: Instant
+
+
+class VersionShown(msgspec.Struct, frozen=True):
+    """A version of a flow, as its flow file would say it."""
+
+    name: str
+    version: int
+    document: dict[str, Any]
+
+
+def checked(problems: Sequence[Problem]) -> Checked:
+    """The problems of a flow."""
+    return Checked([FieldProblem(*problem) for problem in problems])
+
+
+def flow_line(flow: Flow) -> FlowLine:
+    """A flow in a list."""
+    definition = flow.definition
+    return FlowLine(flow.name, flow.version, definition.direction, definition.enabled, schedule_text(definition))
+
+
+def schedule_text(definition: Definition) -> str | None:
+    """When a flow runs, in a few words."""
+    schedule = definition.schedule
+    if schedule is None:
+        return None
+    if schedule.cron is not None:
+        return f"cron {schedule.cron} ({definition.timezone})"
+    return f"after {schedule.after}" if schedule.after is not None else f"every {schedule.every:g}s"
+
+
+def flow_shown(seen: FlowSeen) -> FlowShown:
+    """A flow with what it does next and did last."""
+    return FlowShown(
+        **msgspec.structs.asdict(flow_line(seen.flow)),
+        next_fires=[iso(fire) for fire in seen.next_fires],
+        watermark=iso(seen.watermark),
+        runs=[run_shown(Seen(run, seen.watermark)) for run in seen.runs],
+        document=seen.flow.document,
+        definition=seen.flow.document,
+    )
+
+
+def watermark(found: watermarks.Standing) -> Watermark:
+    """A flow's watermark."""
+    return Watermark(found.flow, iso(found.watermark), iso(found.asks_since), found.reading)
+
+
+def version_line(version: FlowVersion) -> VersionLine:
+    """A version in a list."""
+    return VersionLine(version.version, version.author, iso(version.saved_at))
+
+
+def version_shown(flow: Flow) -> VersionShown:
+    """A version with its document."""
+    return VersionShown(flow.name, flow.version, flow.document)
+
+
+# runs -----------------------------------------------------------------------------------------------------------------
+
+
+class RowCounts(msgspec.Struct, frozen=True):
+    """total = written + unchanged + superseded + failed + in flight."""
+
+    total: int
+    written: int
+    unchanged: int
+    superseded: int
+    failed: int
+
+
+class TriggerShown(msgspec.Struct, frozen=True):
+    """What started a run. `identifiers`: it asks for these products only."""
+
+    kind: TriggerKind
+    by: str
+    identifiers: list[str]
+
+
+class RunShown(msgspec.Struct, frozen=True):
+    """A run. `watermark` is its flow's now; `since` and `until` are the bounds that the run reads between."""
+
+    run_id: str
+    flow: str
+    status: Status
+    error: str | None
+    pages: int
+    rows: RowCounts
+    watermark: Instant | None
+    warnings: list[str]
+    version: int
+    trigger: TriggerShown
+    created_at: Instant
+    started_at: Instant | None
+    finished_at: Instant | None
+    since: Instant | None
+    until: Instant | None
+    read_complete: bool
+    error_stage: str | None
+
+
+class NoRun(msgspec.Struct, frozen=True):
+    """What `run --missing` prints where nothing is missing: as a run that was empty."""
+
+    flow: str
+    watermark: Instant | None
+    warnings: list[str]
+    run_id: None = None
+    status: Status = "empty"
+    error: str | None = None
+    pages: int = 0
+    rows: RowCounts = RowCounts(0, 0, 0, 0, 0)
+
+
+class MissingRuns(msgspec.Struct, frozen=True):
+    """The runs that ask for products without images; none where nothing is missing."""
+
+    runs: list[RunShown]
+    warnings: list[str]
+
+
+class Retried(msgspec.Struct, frozen=True):
+    """How many rows of the run are in flight again."""
+
+    run_id: str
+    rows: int
+
+
+class Resumed(msgspec.Struct, frozen=True):
+    """How many messages were published anew."""
+
+    run_id: str
+    messages: int
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The post is durable: its run, and how many rows it holds before script and mapping."""
+
+    run_id: str
+    rows: int
+
+
+def run_shown(seen: Seen) -> RunShown:
+    """A run with its flow's watermark."""
+    run = seen.run
+    return RunShown(
+        run_id=run.run_id,
+        flow=run.flow,
+        status=run.status,
+        error=run.error,
+        pages=run.pages,
+        rows=row_counts(run.counts),
+        watermark=iso(seen.watermark),
+        warnings=list(run.warnings),
+        version=run.version,
+        trigger=TriggerShown(run.trigger.kind, run.trigger.by, list(run.trigger.ids)),
+        created_at=iso(run.created_at),
+        started_at=iso(run.started_at),
+        finished_at=iso(run.finished_at),
+        since=iso(run.since),
+        until=iso(run.until),
+        read_complete=run.read_complete,
+        error_stage=run.error_stage,
+    )
+
+
+def row_counts(counts: Counts) -> RowCounts:
+    """The rows of a run by state."""
+    return RowCounts(counts.total, counts.written, counts.unchanged, counts.superseded, counts.failed)
+
+
+# rows -----------------------------------------------------------------------------------------------------------------
+
+
+class RowShown(msgspec.Struct, frozen=True):
+    """What became of a row. `stage`: where that was decided. `http_status`: what Omnitron answered."""
+
+    run_id: str
+    row: int
+    product: str | None
+    state: State
+    stage: StageName
+    reason: str | None
+    http_status: int | None
+    attempts: int
+    images: list[Image]
+
+
+class RowDetail(RowShown, frozen=True):
+    """A row with what failed (`payload`), the page it is of, and whether Omnitron may take it later (`retryable`)."""
+
+    page: int | None
+    retryable: bool
+    payload: Any
+
+
+class OpenErrorShown(msgspec.Struct, frozen=True):
+    """Failed rows of one cause that is still open, over all runs of a flow, with the newest of them as an example."""
+
+    group: str
+    stage: str
+    http_status: int | None
+    reason: str | None
+    rows: int
+    runs: int
+    since: Instant
+    run_id: str
+    row: int
+    product: str | None
+
+
+def row_shown(log: RowLog) -> RowShown:
+    """What became of a row."""
+    return RowShown(**_row(log))
+
+
+def row_detail(log: RowLog) -> RowDetail:
+    """The same, with what failed."""
+    return RowDetail(**_row(log), page=log.page, retryable=log.retryable, payload=log.payload)
+
+
+def _row(log: RowLog) -> dict[str, Any]:
+    names = [name for name in RowShown.__struct_fields__ if name != "images"]
+    return {**{name: getattr(log, name) for name in names}, "images": list(log.images)}
+
+
+def open_error(error: OpenError) -> OpenErrorShown:
+    """A cause that is still open."""
+    return OpenErrorShown(**{**msgspec.structs.asdict(error), "since": iso(error.since)})
+
+
+# alarms, holds, parked messages ---------------------------------------------------------------------------------------
+
+
+class AlarmShown(msgspec.Struct, frozen=True):
+    """Something worth waking somebody; open until it has passed. `notice`: what became of its post to the webhook."""
+
+    id: int
+    flow: str
+    kind: str
+    text: str
+    opened_at: Instant
+    closed_at: Instant | None
+    notice: str | None
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """An Omnitron domain that `writers` processes hold back from, since when and why."""
+
+    domain: str
+    reason: str
+    since: Instant
+    writers: int
+
+
+class ParkedShown(Parked, frozen=True):
+    """A parked message with its whole body, as text."""
+
+    body: str
+
+
+def alarm_shown(alarm: Alarm) -> AlarmShown:
+    """An alarm."""
+    opened, closed = iso(alarm.opened_at), iso(alarm.closed_at)
+    return AlarmShown(alarm.id, alarm.flow, alarm.kind, alarm.text, opened, closed, alarm.notice)
+
+
+def hold_shown(held: HeldDomain) -> Hold:
+    """A domain that is held."""
+    return Hold(held.domain, held.reason, iso(held.since), held.writers)
+
+
+def parked_shown(message: Parked, body: bytes) -> ParkedShown:
+    """A parked message whole."""
+    return ParkedShown(**msgspec.structs.asdict(message), body=body.decode("utf-8", "replace"))
+
+
+# keys, audit log ------------------------------------------------------------------------------------------------------
+
+
+class KeyShown(msgspec.Struct, frozen=True):
+    """A machine's key: it opens the outbound door of one flow. Its text is not kept."""
+
+    id: str
+    flow: str
+    name: str
+    created_by: str
+    created_at: Instant
+    expires_at: Instant | None
+
+
+class KeyMade(msgspec.Struct, frozen=True):
+    """A new key and, this once, its text: to be sent as `Authorization: Bearer KEY`."""
+
+    key: str
+    id: str
+    flow: str
+    name: str
+    created_by: str
+    created_at: Instant
+    expires_at: Instant | None
+
+
+class Change(msgspec.Struct, frozen=True):
+    """An entry of the audit log: who changed what on which object, when and from where."""
+
+    id: int
+    at: Instant
+    who: str
+    what: str
+    object: str
+    origin: str
+    detail: dict[str, Any]
+
+
+def key_shown(key: ApiKey) -> KeyShown:
+    """A key."""
+    return KeyShown(key.id, key.flow, key.name, key.created_by, iso(key.created_at), iso(key.expires_at))
+
+
+def key_made(made: NewKey) -> KeyMade:
+    """A new key with its text."""
+    return KeyMade(key=made.text, **msgspec.structs.asdict(key_shown(made.key)))
+
+
+def change(record: AuditRecord) -> Change:
+    """An entry of the audit log."""
+    entry = record.entry
+    return Change(record.id, iso(record.at), entry.who, entry.what, entry.object, entry.origin, entry.detail)

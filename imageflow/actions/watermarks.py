@@ -1,0 +1,63 @@
+"""The watermark: the instant since which an inbound flow asks for changes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from imageflow.actions.actor import Actor
+from imageflow.actions.runs import inbound
+from imageflow.clock import iso
+from imageflow.errors import RequestError
+from imageflow.model.flow import Flow
+from imageflow.read import request
+from imageflow.store import Store
+
+FIRST_YEAR = 1970
+
+
+class Standing(NamedTuple):
+    """A flow's watermark. `asks_since`: the overlap before it, or the flow's initial_since; None: everything.
+
+    `reading` are the ids of active runs that move it when their read is complete.
+    """
+
+    flow: str
+    watermark: datetime | None
+    asks_since: datetime | None
+    reading: list[str]
+
+
+async def show(store: Store, name: str) -> Standing:
+    """The watermark of a flow. Raises NotFoundError, NotRunnable for an outbound flow."""
+    return await _standing(store, inbound(await store.flow(name)))
+
+
+async def set_to(store: Store, name: str, since: str | None, actor: Actor) -> Standing:
+    """Set the watermark to an ISO date (without an offset: in the flow's timezone) or None, backwards too.
+
+    Raises NotFoundError, NotRunnable for an outbound flow, RequestError for what is no such date.
+    """
+    flow = inbound(await store.flow(name))
+    instant = None if since is None else _instant(since, flow.definition.timezone)
+    before = await store.watermark(name)
+    entry = actor.entry("watermark.set", f"flow {name}", since=iso(instant), before=iso(before))
+    await store.set_watermark(name, instant, audit=entry)
+    return await _standing(store, flow)
+
+
+def _instant(text: str, timezone: str) -> datetime:
+    try:
+        instant = request.instant(text, timezone)
+    except ValueError as error:
+        raise RequestError(f"since: not an ISO date: {text!r}") from error
+    if instant.year < FIRST_YEAR:
+        raise RequestError(f"since: a watermark before {FIRST_YEAR} is none")
+    return instant
+
+
+async def _standing(store: Store, flow: Flow) -> Standing:
+    watermark = await store.watermark(flow.name)
+    active = await store.runs(flow.name, active=True)
+    reading = [run.run_id for run in active if not run.read_complete]
+    return Standing(flow.name, watermark, request.since(flow.definition, watermark), reading)

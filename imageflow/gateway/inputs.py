@@ -1,0 +1,178 @@
+"""What requests hold, as types: paths, queries and bodies. They validate, and the OpenAPI document is made from them.
+
+Bodies and queries refuse unknown fields. What the API answers is in actions/shapes.py.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from imageflow.actions import keys, users
+from imageflow.actions.actor import Role
+from imageflow.model.flow import NAME_PATTERN
+from imageflow.model.row import StageName, State
+from imageflow.model.run import Status
+
+JSON = "application/json"
+YAML = "application/yaml"
+
+MAX_IDENTIFIERS = 10_000
+MAX_NUMBER = (1 << 31) - 1
+
+Number = Annotated[int, msgspec.Meta(ge=1, le=MAX_NUMBER)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
+Identifier = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[^,\s\x00-\x1f](?:[^,\x00-\x1f]*[^,\s\x00-\x1f])?$",
+        max_length=255,
+        description="A product's; without commas.",
+    ),
+]
+Fingerprint = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$", description="An error group, see errors.")]
+Limit = Annotated[int, msgspec.Meta(ge=1, le=1000, description="At most so many.")]
+Cursor = Annotated[
+    str, msgspec.Meta(max_length=400, pattern="^[A-Za-z0-9_-]+$", description="The `next` of the page before.")
+]
+
+
+class _Taken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of a request: unknown fields are refused."""
+
+
+# bodies ---------------------------------------------------------------------------------------------------------------
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """Who logs in."""
+
+    username: str
+    password: str
+
+
+class Since(_Taken, frozen=True):
+    """A watermark to set: an ISO date, without an offset in the flow's timezone; null: ask for everything."""
+
+    since: Annotated[str, msgspec.Meta(max_length=64)] | None
+
+
+class Start(_Taken, frozen=True):
+    """A run to start: of everything since the watermark, or of these products only."""
+
+    identifiers: Annotated[list[Identifier], msgspec.Meta(min_length=1, max_length=MAX_IDENTIFIERS)] | None = None
+
+
+class Retry(_Taken, frozen=True):
+    """Which failed rows are written again: all that can be, one row, or one error group."""
+
+    row: Number | None = None
+    group: Fingerprint | None = None
+
+
+class NewUser(_Taken, frozen=True):
+    """A user to add, or whose password and role to change."""
+
+    password: Annotated[str, msgspec.Meta(min_length=users.MIN_PASSWORD_CHARS, max_length=users.MAX_PASSWORD_CHARS)]
+    role: Role
+
+
+class NewRole(_Taken, frozen=True):
+    """Another role."""
+
+    role: Role
+
+
+class NewKey(_Taken, frozen=True):
+    """A key to make: what it is called, and for how many days it is good; null: until it is revoked."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=keys.MAX_NAME_CHARS)]
+    days: Annotated[int, msgspec.Meta(ge=1, le=keys.MAX_DAYS)] | None = None
+
+
+# paths ----------------------------------------------------------------------------------------------------------------
+
+
+class FlowPath(msgspec.Struct, frozen=True):
+    flow: Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, description="A flow's name.")]
+
+
+class VersionPath(FlowPath, frozen=True):
+    version: Annotated[int, msgspec.Meta(ge=1, le=MAX_NUMBER, description="A version's number.")]
+
+
+class RunPath(msgspec.Struct, frozen=True):
+    run: Annotated[str, msgspec.Meta(min_length=1, max_length=100, description="A run's id.")]
+
+
+class RowPath(RunPath, frozen=True):
+    row: Annotated[int, msgspec.Meta(ge=1, le=MAX_NUMBER, description="A row's number within the run.")]
+
+
+class PagePath(RunPath, frozen=True):
+    page: Annotated[int, msgspec.Meta(ge=1, le=MAX_NUMBER, description="A page's number within the run.")]
+
+
+class UserPath(msgspec.Struct, frozen=True):
+    user: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._@+-]{1,150}$", description="A user's name.")]
+
+
+class MessagePath(msgspec.Struct, frozen=True):
+    message: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{12}$", description="A parked message's id.")]
+
+
+class KeyPath(msgspec.Struct, frozen=True):
+    key: Annotated[str, msgspec.Meta(min_length=1, max_length=100, description="A key's id.")]
+
+
+# queries --------------------------------------------------------------------------------------------------------------
+
+
+class Paged(_Taken, frozen=True):
+    """What every list takes. What is not given is UNSET, which is false: a query cannot say null."""
+
+    cursor: Cursor | UnsetType = UNSET
+    limit: Limit = 100
+
+
+class RunQuery(Paged, frozen=True):
+    flow: Annotated[Name, msgspec.Meta(description="Runs of this flow.")] | UnsetType = UNSET
+    status: Annotated[Status, msgspec.Meta(description="Runs of this status.")] | UnsetType = UNSET
+    active: Annotated[bool, msgspec.Meta(description="Only runs that have not ended.")] = False
+
+
+class RowQuery(Paged, frozen=True):
+    state: State | UnsetType = UNSET
+    stage: StageName | UnsetType = UNSET
+    product: Annotated[Name, msgspec.Meta(description="Rows of this SKU or base code.")] | UnsetType = UNSET
+    group: Fingerprint | UnsetType = UNSET
+
+
+class TraceQuery(_Taken, frozen=True):
+    product: Annotated[Name, msgspec.Meta(description="A SKU or base code.")]
+    limit: Limit = 100
+
+
+class StoryQuery(_Taken, frozen=True):
+    product: Annotated[Name, msgspec.Meta(description="A SKU or base code.")]
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100, description="At most so many rows.")] = 20
+
+
+class LimitQuery(_Taken, frozen=True):
+    limit: Limit = 100
+
+
+class AlarmQuery(Paged, frozen=True):
+    flow: Annotated[Name, msgspec.Meta(description="Alarms of this flow.")] | UnsetType = UNSET
+    state: Literal["open", "closed"] | UnsetType = UNSET
+
+
+class AuditQuery(Paged, frozen=True):
+    who: Annotated[Name, msgspec.Meta(description="Changes by this user.")] | UnsetType = UNSET
+    what: Annotated[Name, msgspec.Meta(description="Changes of this kind, as in flow.save.")] | UnsetType = UNSET
+
+
+class VersionQuery(_Taken, frozen=True):
+    version: Annotated[Number, msgspec.Meta(description="The newest unless given.")] | UnsetType = UNSET
