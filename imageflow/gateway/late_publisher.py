@@ -27,7 +27,7 @@ class LatePublisher(OutboxPublisher):
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 await super().send(unsent, page=page)
-        except Exception as error:  # even a fault of ours: what is stored is accepted, and the answer has to say so
+        except Exception as error:  # noqa: BLE001 - even after a fault of ours, what is stored is accepted
             log.warning("messages left to the outbox", messages=len(unsent), error=str(error) or repr(error), **about)
             return error
         return None
