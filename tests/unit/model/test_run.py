@@ -5,12 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageflow.model.run import FINAL, Counts, Run, Trigger, final_status, new_run_id, summary
+from imageflow.model.run import FINAL, Counts, Run, Trigger, final_status, new_run_id
 
 NOW = datetime(2026, 11, 24, 3, 43, 12, tzinfo=UTC)
 
@@ -83,19 +82,3 @@ def test_what_has_ended():
     """Only final states have ended."""
     assert [run(status=status).ended for status in ("queued", "reading", "draining")] == [False] * 3
     assert all(run(status=status).ended for status in FINAL)
-
-
-def test_summary():
-    """What commands and API show of a run is JSON."""
-    shown = summary(run(warnings=("w",), counts=Counts(total=1, written=1), pages=2), NOW)
-    assert shown == {
-        "run_id": "r1",
-        "flow": "winter",
-        "status": "draining",
-        "error": None,
-        "pages": 2,
-        "rows": {"total": 1, "written": 1, "unchanged": 0, "superseded": 0, "failed": 0},
-        "watermark": "2026-11-24T03:43:12.000000Z",
-        "warnings": ["w"],
-    }
-    assert msgspec.json.decode(msgspec.json.encode(shown)) == shown

@@ -1,0 +1,194 @@
+"""What `--json` prints and the API answers."""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from imageflow.actions import shapes
+from imageflow.actions.dead_letters import Parked
+from imageflow.actions.flows import FlowSeen
+from imageflow.actions.keys import NewKey
+from imageflow.actions.runs import Seen
+from imageflow.actions.watermarks import Standing
+from imageflow.errors import Problem
+from imageflow.flows import file as flow_file
+from imageflow.model.flow import Flow
+from imageflow.model.imageset import Image
+from imageflow.model.row import RowLog
+from imageflow.model.run import Counts, Run, Trigger
+from imageflow.store import Alarm, ApiKey, AuditEntry, AuditRecord, FlowVersion, HeldDomain, OpenError, User
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+TEXT = "2026-01-01T00:00:00.000000Z"
+DOCUMENT = {
+    "name": "winter",
+    "direction": "inbound",
+    "omnitron": {"domain_url": "https://brand.example.com", "username": "u", "password": {"env": "P"}},
+    "erp": {"endpoint_url": "https://erp.example.com/"},
+}
+RUN = Run(
+    run_id="r1",
+    flow="winter",
+    version=3,
+    trigger=Trigger("person", "ada", ("A",)),
+    status="partial",
+    created_at=NOW,
+    pages=2,
+    counts=Counts(total=3, written=1, failed=1),
+    warnings=("w",),
+)
+ROW = RowLog(
+    run_id="r1",
+    row=7,
+    product="A",
+    state="failed",
+    reason="why",
+    http_status=400,
+    attempts=2,
+    images=(Image("https://x/a.jpg"),),
+    payload={"sku": "A"},
+)
+
+
+def written(value):
+    """The JSON of a value."""
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+def flow(**fields):
+    document = {**DOCUMENT, **fields}
+    return Flow("winter", 3, flow_file.parse(document), document)
+
+
+def test_a_run_has_the_fields_that_are_promised():
+    """The object of a run: what `run --wait --json` prints, and beside that the bounds, the trigger and the times."""
+    shown = written(shapes.run_shown(Seen(RUN, NOW)))
+    assert shown == {
+        "run_id": "r1",
+        "flow": "winter",
+        "status": "partial",
+        "error": None,
+        "pages": 2,
+        "rows": {"total": 3, "written": 1, "unchanged": 0, "superseded": 0, "failed": 1},
+        "watermark": TEXT,
+        "warnings": ["w"],
+        "version": 3,
+        "trigger": {"kind": "person", "by": "ada", "identifiers": ["A"]},
+        "created_at": TEXT,
+        "started_at": None,
+        "finished_at": None,
+        "since": None,
+        "until": None,
+        "read_complete": False,
+        "error_stage": None,
+    }
+
+
+def test_no_run_is_shown_as_an_empty_one():
+    """Where nothing is missing, the object has the eight fields that every run has."""
+    none = written(shapes.NoRun("winter", None, ["nothing is missing"]))
+    run = written(shapes.run_shown(Seen(RUN, NOW)))
+    assert none.keys() == set(list(run)[:8])
+    assert (none["run_id"], none["status"], none["rows"]["total"]) == (None, "empty", 0)
+
+
+def test_a_row_has_the_fields_that_are_promised():
+    """The object of a row, in order; its detail has what failed beside it."""
+    row, detail = written(shapes.row_shown(ROW)), written(shapes.row_detail(ROW))
+    assert row == {
+        "run_id": "r1",
+        "row": 7,
+        "product": "A",
+        "state": "failed",
+        "stage": "write",
+        "reason": "why",
+        "http_status": 400,
+        "attempts": 2,
+        "images": [{"url": "https://x/a.jpg", "order": 0, "image_type": "default"}],
+    }
+    assert detail == {**row, "page": None, "retryable": False, "payload": {"sku": "A"}}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "text"),
+    [
+        (None, None),
+        ({"cron": "*/5 * * * *"}, "cron */5 * * * * (UTC)"),
+        ({"every": "90s"}, "every 90s"),
+        ({"after": "other"}, "after other"),
+    ],
+)
+def test_a_schedule_in_a_few_words(schedule, text):
+    """A flow's line says when it runs."""
+    assert shapes.flow_line(flow(**({"schedule": schedule} if schedule else {}))).schedule == text
+
+
+def test_a_flow_is_shown_under_both_names_of_its_document():
+    """`document` and its older name `definition` hold what the flow file says."""
+    shown = written(shapes.flow_shown(FlowSeen(flow(), [NOW], NOW, [RUN])))
+    assert shown["document"] == shown["definition"] == DOCUMENT
+    assert (shown["next_fires"], shown["watermark"], shown["runs"][0]["run_id"]) == ([TEXT], TEXT, "r1")
+
+
+def test_versions_and_watermarks():
+    """A version says who saved it and when; a watermark since when the next run asks."""
+    assert written(shapes.version_line(FlowVersion(2, "ada", NOW))) == {"version": 2, "author": "ada", "saved_at": TEXT}
+    assert shapes.version_shown(flow()).document == DOCUMENT
+    standing = Standing("winter", NOW, NOW - timedelta(minutes=5), ["r1"])
+    assert written(shapes.watermark(standing)) == {
+        "flow": "winter",
+        "watermark": TEXT,
+        "asks_since": "2025-12-31T23:55:00.000000Z",
+        "reading": ["r1"],
+    }
+
+
+def test_problems_of_a_flow():
+    """Each problem is a path and a message; a flow without any is one that can be saved."""
+    assert written(shapes.checked([Problem("erp", "is missing")])) == {
+        "problems": [{"path": "erp", "message": "is missing"}]
+    }
+    assert shapes.checked([]).problems == []
+
+
+def test_a_key_is_shown_whole_this_once():
+    """A new key has its text beside all that a key in a list has."""
+    key = ApiKey("k1", "winter", "erp", "ada", NOW, None)
+    shown = written(shapes.key_shown(key))
+    assert written(shapes.key_made(NewKey(key, "ifk.x"))) == {"key": "ifk.x", **shown}
+
+
+def test_no_user_is_shown_with_a_password():
+    """Of a user there is a name and a role."""
+    assert written(shapes.me(User("ada", "hash", "admin"))) == {"name": "ada", "role": "admin"}
+
+
+def test_an_error_that_is_open():
+    """A cause over all runs of a flow, since when it is open."""
+    error = OpenError("f" * 16, "write", 400, "why", 3, 2, NOW, "r1", 7, "A")
+    assert written(shapes.open_error(error)) == {**msgspec.structs.asdict(error), "since": TEXT}
+
+
+def test_what_operators_see():
+    """Alarms, holds, parked messages and changes, with instants as texts."""
+    alarm = Alarm(1, "winter", "silence", "no rows", NOW, None, None)
+    assert written(shapes.alarm_shown(alarm))["opened_at"] == TEXT
+    assert written(shapes.hold_shown(HeldDomain("https://x", "away", NOW, 2))) == {
+        "domain": "https://x",
+        "reason": "away",
+        "since": TEXT,
+        "writers": 2,
+    }
+    parked = Parked("a" * 12, "q", "winter", "no good", TEXT, 3, {}, "one")
+    assert written(shapes.parked_shown(parked, b"one\xff"))["body"] == "one\ufffd"
+    change = AuditRecord(1, NOW, AuditEntry("ada", "flow.save", "flow winter", "::1", {"a": 1}))
+    assert written(shapes.change(change)) == {
+        "id": 1,
+        "at": TEXT,
+        "who": "ada",
+        "what": "flow.save",
+        "object": "flow winter",
+        "origin": "::1",
+        "detail": {"a": 1},
+    }
