@@ -760,16 +760,74 @@ async def test_cancelled_pages_leave_nothing_behind(sandbox: Sandbox) -> None:
     assert await sandbox.run("f", program, b"[]") == Ran([])
 
 
-async def test_a_worker_killed_by_the_system_is_replaced(sandbox: Sandbox) -> None:
-    """When the system kills a worker, its page is done again in a new one."""
-    program = Program("import time\ndef process(r):\n    time.sleep(0.5)\n    return r", timeout=5.0)
+BOTH_LOOPS = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
+SLOW = Program("import time\ndef process(r):\n    time.sleep(0.3)\n    return r", timeout=10.0)
+
+
+async def worker_in(sandbox: Sandbox, flow: str, other_than: int = 0) -> int:
+    """The pid of the flow's worker once a page is in it."""
+    while True:
+        slot = sandbox._slots.get((flow, SLOW))
+        if slot is not None and slot.worker is not None and slot.worker._process.pid != other_than:
+            return slot.worker._process.pid
+        await asyncio.sleep(0.01)
+
+
+@BOTH_LOOPS
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+async def test_a_worker_killed_by_the_system_is_replaced(sandbox: Sandbox, how: signal.Signals) -> None:
+    """When the system kills a worker, its page is done again in a new one, time after time."""
+    for round_ in range(3):
+        flow = f"f{round_}"
+        async with asyncio.TaskGroup() as group:
+            page = group.create_task(sandbox.run(flow, SLOW, PAGE))
+            os.kill(await worker_in(sandbox, flow), how)
+        assert page.result() == Ran([{"sku": "A"}])
+
+
+@BOTH_LOOPS
+async def test_a_worker_killed_in_its_handshake_is_replaced(sandbox: Sandbox) -> None:
+    """A kill before the worker has said anything is not the page's fault either."""
+    this = psutil.Process()
+    for round_ in range(3):
+        before = {child.pid for child in this.children()}
+        async with asyncio.TaskGroup() as group:
+            page = group.create_task(sandbox.run(f"f{round_}", SLOW, PAGE))
+            while not (new := {child.pid for child in this.children()} - before):
+                await asyncio.sleep(0.001)
+            os.kill(new.pop(), signal.SIGKILL)
+        assert page.result() == Ran([{"sku": "A"}])
+
+
+@BOTH_LOOPS
+async def test_a_worker_that_the_system_kills_twice(sandbox: Sandbox) -> None:
+    """The page fails then, and the reason names the system, not the script."""
     async with asyncio.TaskGroup() as group:
-        page = group.create_task(sandbox.run("f", program, PAGE))
-        while not sandbox.live:
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.2)
+        page = group.create_task(sandbox.run("f", SLOW, PAGE))
+        first = await worker_in(sandbox, "f")
+        os.kill(first, signal.SIGKILL)
+        os.kill(await worker_in(sandbox, "f", other_than=first), signal.SIGKILL)
+    assert reason(page.result()) == "the process of the script was killed by the system (SIGKILL)"
+
+
+@BOTH_LOOPS
+async def test_a_worker_that_the_supervisor_ends_is_replaced(sandbox: Sandbox) -> None:
+    """A worker that is killed from within the service while a page is in it is replaced as well, whatever exit status the
+    event loop reports.
+    """
+    async with asyncio.TaskGroup() as group:
+        page = group.create_task(sandbox.run("f", SLOW, PAGE))
+        await worker_in(sandbox, "f")
         next(iter(sandbox._workers)).kill()
     assert page.result() == Ran([{"sku": "A"}])
+
+
+async def test_a_late_mapping_is_not_taken_for_the_script(sandbox: Sandbox) -> None:
+    """Of a program with both, the stage that did not end is named."""
+    spec, page = SPEC_ATTACKS["a catastrophic split"]
+    program = Program("def process(r): return r", msgspec.json.encode(spec), timeout=1.0)
+    outcome = await sandbox.run("f", program, msgspec.json.encode(page))
+    assert (reason(outcome), outcome.stage) == ("the mapping ran longer than 1s", "mapping")
 
 
 # checks ------------------------------------------------------------------------------------------------------------------
