@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import os
 import re
 import signal
@@ -24,6 +25,7 @@ from imageflow.sandbox import check, supervisor
 from imageflow.sandbox.check import check_mapping, check_script, layers
 from imageflow.sandbox.outcome import Broken, Outcome, Program, Ran
 from imageflow.sandbox.supervisor import Sandbox
+from tests.unit.sandbox import golden
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the wall is seccomp")
 pytestmark = linux
@@ -542,6 +544,55 @@ async def test_hostile_mappings_end_as_failed_pages(sandbox: Sandbox, name: str)
     assert isinstance(outcome, Broken), outcome
     assert outcome.stage == "mapping"
     assert await sandbox.run("good", Program("def process(r): return r"), PAGE) == Ran([{"sku": "A"}])
+
+
+GOLDEN = """
+jolt = os["sys"].modules["imageflow.sandbox.jolt"]
+def attack(cases):
+    return [answer(case) for case in cases[1:]]
+def answer(case):
+    chain, problems = jolt.compile_chain(case["spec"])
+    if problems:
+        return "spec"
+    try:
+        return json.dumps(jolt.apply(chain, case["input"]), sort_keys=True)
+    except Exception:
+        return "transform"
+"""
+"""A script that applies many specs in the worker, with the worker's own functions: a worker for each would take minutes."""
+
+
+async def test_golden_mappings_give_the_same_in_a_worker(sandbox: Sandbox) -> None:
+    """A locked-down worker can load nothing any more; all golden cases come out as they do outside."""
+    program = Program(PRELUDE + GOLDEN, b'[{"operation":"shift","spec":{"*":"[]"}}]', timeout=60.0)
+    cases = [{"spec": golden.spec_of(case), "input": case["input"]} for case in golden.CASES]
+    outcome = await sandbox.run("f", program, json.dumps([{"attack": True}, *cases]).encode())
+    assert isinstance(outcome, Ran), outcome
+    phases = (golden.run(case) for case in golden.CASES)
+    outside = [json.dumps(result, sort_keys=True) if phase == "ok" else phase for phase, result in phases]
+    different = [
+        case["id"] for case, there, here in zip(golden.CASES, outcome.result, outside, strict=True) if there != here
+    ]
+    assert different == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "page", "rows"),
+    [
+        ([{"operation": "sort"}], [{"b": 1, "a": 2}], [{"a": 2, "b": 1}]),
+        (
+            [{"operation": "modify-overwrite-beta", "spec": {"*": {"tags": "=sort(@(1,tags))"}}}],
+            [{"tags": ["b", "ä", "a"]}],
+            [{"tags": ["a", "b", "ä"]}],
+        ),
+    ],
+)
+async def test_sort_works_in_a_worker(sandbox: Sandbox, spec: Any, page: Any, rows: Any) -> None:
+    """jolt-py sorts by a codec, which must be loaded before the worker locks itself down."""
+    outcome = await sandbox.run("f", Program(mapping=msgspec.json.encode(spec)), msgspec.json.encode(page))
+    assert outcome == Ran(rows)
+    assert isinstance(outcome, Ran)
+    assert [[*row] for row in outcome.result] == [[*row] for row in rows]
 
 
 # the walls themselves ----------------------------------------------------------------------------------------------------
