@@ -1,7 +1,7 @@
 """Everything that happened to one product: the ERP's row, what the flow made of it, each try, what is on Omnitron.
 
 What is kept is read: row logs with their tries, the ledger, the pages as long as they are kept. What lies between page
-and row is not kept: it is run again, in the jail, with the version of the flow that the run was pinned to. `lineage.py`
+and row is not kept: it is run again, in the sandbox, with the version of the flow that the run was pinned to. `lineage.py`
 decides what to run.
 """
 

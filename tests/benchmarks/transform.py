@@ -1,8 +1,8 @@
-"""What the jail costs: `python -m tests.benchmarks.transform [--seconds S]`.
+"""What the sandbox costs: `python -m tests.benchmarks.transform [--seconds S]`.
 
-The same pages go through the jail (as the transformer sends them: bytes in, an outcome out) and through the same functions
+The same pages go through the sandbox (as the transformer sends them: bytes in, an outcome out) and through the same functions
 called in this process, which parse, run and encode alike and are as unsafe as they look. Each is measured in turn, several
-times, and the best is shown: rows/s, and the jail's rate as a part of the other.
+times, and the best is shown: rows/s, and the sandbox's rate as a part of the other.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def page(rows: int) -> bytes:
 
 
 def in_process(name: str) -> Callable[[bytes], bytes]:
-    """The program as a function, compiled once: what an engineer would write without a jail."""
+    """The program as a function, compiled once: what an engineer would write without a sandbox."""
     if name == "mapping":
         chain, problems = jolt.compile_chain(CHAIN)
         assert not problems
@@ -71,32 +71,32 @@ async def rate(once: Callable[[], Awaitable[object]], rows: int, seconds: float)
 
 
 async def compare(sandbox: Sandbox, name: str, rows: int, seconds: float) -> tuple[float, float]:
-    """The best rate in this process, and through the jail. The results must be the same."""
+    """The best rate in this process, and through the sandbox. The results must be the same."""
     body, function = page(rows), in_process(name)
 
     async def here() -> bytes:
-        return msgspec.json.decode(function(body))  # the jail's answer is decoded, too
+        return msgspec.json.decode(function(body))  # the sandbox's answer is decoded, too
 
-    async def jailed() -> Ran:
+    async def sandboxed() -> Ran:
         outcome = await sandbox.run("bench", PROGRAMS[name], body)
         assert isinstance(outcome, Ran), outcome
         return outcome
 
-    assert (await jailed()).result == await here()
+    assert (await sandboxed()).result == await here()
     best = [0.0, 0.0]
     for _ in range(TRIES):
-        for index, once in enumerate((here, jailed)):
+        for index, once in enumerate((here, sandboxed)):
             best[index] = max(best[index], await rate(once, rows, seconds))
     return best[0], best[1]
 
 
 async def bench(seconds: float) -> None:
-    print(f"{'program':10} {'rows/page':>10} {'in process':>12} {'jail':>12} {'ratio':>7}   (rows/s)")
+    print(f"{'program':10} {'rows/page':>10} {'in process':>12} {'sandbox':>12} {'ratio':>7}   (rows/s)")
     async with Sandbox() as sandbox:
         for name in PROGRAMS:
             for rows in (100, 1000):
-                free, jailed = await compare(sandbox, name, rows, seconds)
-                print(f"{name:10} {rows:10,} {free:12,.0f} {jailed:12,.0f} {jailed / free:7.2f}", flush=True)
+                free, sandboxed = await compare(sandbox, name, rows, seconds)
+                print(f"{name:10} {rows:10,} {free:12,.0f} {sandboxed:12,.0f} {sandboxed / free:7.2f}", flush=True)
 
 
 def main() -> None:
