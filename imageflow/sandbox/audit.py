@@ -26,9 +26,7 @@ def install(looker: types.CodeType) -> None:  # noqa: C901 - closures: a script 
     """Refuse what scripts may not do, for good. `looker`: the code of the only function that may look at frames."""
     forbidden, frames, refused = tuple(FORBIDDEN_EVENTS), FRAMES, RefusedError
     get_frame = sys._getframe  # noqa: SLF001 - the only way to a caller's frame
-    modules = [vars(module) for module in sys.modules.values()]
-    classes = [value for names in modules for value in names.values() if isinstance(value, type)]
-    fixed = {id(value): value for value in (*modules, *classes)}
+    fixed = _loaded()
     looking = False
 
     def allowed(event: str, arguments: tuple[Any, ...]) -> bool:
@@ -60,3 +58,10 @@ def install(looker: types.CodeType) -> None:  # noqa: C901 - closures: a script 
             raise refused(f"a script may not use {arguments[1] if event.startswith('object.') else event}")
 
     sys.addaudithook(refuse)
+
+
+def _loaded() -> dict[int, object]:
+    """The names of all modules and their classes, by id: what exists before a script runs."""
+    modules = [vars(module) for module in sys.modules.values()]
+    classes = [value for names in modules for value in names.values() if isinstance(value, type)]
+    return {id(value): value for value in (*modules, *classes)}

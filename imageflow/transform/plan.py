@@ -1,4 +1,4 @@
-"""What is to be registered and sent on for a page, or for a part of a run's join. Pure."""
+"""What to register and to send on for a page, or for a part of a run's join. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from imageflow.transform.rows import Draft, ImageSet, Joined, Superseded, held_i
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """`total` rows have numbers, by their index: those `ready` to be written, and those settled here and now."""
+    """A page has `total` rows, each with its index: rows `ready` to be written, and rows that are settled now. `held`: rows
+    that wait for the run's join; they have no index.
+    """
 
     total: int
     ready: tuple[tuple[int, Row], ...] = ()
@@ -28,13 +30,15 @@ class Plan(msgspec.Struct, frozen=True):
     held: tuple[HeldRow, ...] = ()
 
     def numbered(self, numbers: Sequence[int]) -> list[Row]:
-        """The rows to write, with the numbers that the store gave (a row without one has been lost: there is none)."""
+        """The rows to write, with the numbers that the store gave. A row without a number is left out: the script gave fewer rows
+        when the page was registered.
+        """
         known = len(numbers)
         return [msgspec.structs.replace(row, row=numbers[index]) for index, row in self.ready if index < known]
 
 
 def plan_page(message: PageRead, definition: Definition, body: bytes, outcome: Outcome) -> Plan:
-    """What a page's outcome comes to."""
+    """The plan of a page, by its outcome."""
     if isinstance(outcome, Broken):
         return broken_page(message, definition.rows_path, body, outcome.stage, outcome.reason)
     drafts = to_rows(outcome.result, definition)
@@ -54,7 +58,7 @@ def plan_page(message: PageRead, definition: Definition, body: bytes, outcome: O
 
 
 def _row(version: int, one: ImageSet | Joined) -> Row:
-    """A row that has no number yet. The digest is taken here, where it keeps no writer from writing."""
+    """A row without a number yet. The digest is computed here: it costs time that a writer does not have."""
     return Row(0, version, one.product, one.images, one.key, digest=digest(one.images))
 
 
@@ -66,7 +70,7 @@ def broken_page(message: PageRead, rows_path: str, body: bytes, stage: StageName
 
 
 def _held_back(message: PageRead, drafts: Sequence[Draft], failed: Sequence[FailedRow]) -> Plan:
-    """Of a run that joins across pages: only what cannot be written is settled, and counted, now."""
+    """The plan of a page whose run joins across pages: only rows that cannot be written are settled and counted now."""
     wrong = [draft for draft in drafts if not isinstance(draft, ImageSet)]
     logs = [_draft_log(message, place, draft) for place, draft in enumerate(wrong)]
     logs += [_failed_log(message, len(wrong) + place, row) for place, row in enumerate(failed)]
@@ -79,7 +83,7 @@ def _held_back(message: PageRead, drafts: Sequence[Draft], failed: Sequence[Fail
 
 
 def plan_part(run_id: str, joined: Sequence[Joined], give_up: str | None = None) -> Plan:
-    """A part of a run's join; with `give_up`, the reason why none of it is to be written."""
+    """The plan of a part of a run's join. `give_up`: the reason why none of its rows is to be written."""
     ready: list[tuple[int, Row]] = []
     settled: list[RowLog] = []
     for index, one in enumerate(joined):
@@ -131,8 +135,32 @@ def _log(
     )
 
 
+def first_stage(definition: Definition) -> StageName:
+    """The stage that a page of the flow meets first: it is blamed where a page is given up."""
+    return "script" if definition.script else "mapping" if definition.mapping else "rows"
+
+
+def given_up(
+    message: PageRead, numbers: Sequence[int], settled: set[int], stage: StageName, reason: str
+) -> list[RowLog]:
+    """The failures of the rows of a page that have a number and are not settled."""
+    return [
+        RowLog(
+            run_id=message.run_id,
+            row=number,
+            product=None,
+            state="failed",
+            stage=stage,
+            reason=reason,
+            page=message.page,
+        )
+        for number in numbers
+        if number not in settled
+    ]
+
+
 class Sightings:
-    """Which products were on which page of a run, as far as this process saw it, to find those on two. Bounded."""
+    """On which page of a run this process saw a product, to find products on two pages. Bounded."""
 
     def __init__(self, runs: int = 16, products: int = 200_000) -> None:
         self._products = products
@@ -140,7 +168,7 @@ class Sightings:
         self._warned: Recent[str, bool] = Recent(runs * 64)
 
     def repeated(self, run_id: str, page: int, products: Sequence[str]) -> bool:
-        """Whether one of the products was on another page of the run; said once per run."""
+        """Whether one of the products was on another page of the run. True once per run."""
         if run_id in self._warned:
             return False
         seen = self._pages.get(run_id)
@@ -156,14 +184,14 @@ class Sightings:
 
 
 class Printed:
-    """How much of what scripts print goes to the log: of each run so many characters, as far as this process sees it."""
+    """Limits what scripts print to the log: each run has `chars` characters in this process."""
 
     def __init__(self, chars: int = 1_000_000, runs: int = 256) -> None:
         self._chars = chars
         self._left: Recent[str, int] = Recent(runs)
 
     def of(self, run_id: str, text: str) -> str:
-        """What is to be logged of a page's prints; nothing once the run's share is used up, which is said once."""
+        """The part of a page's prints to log. Once the run's share is used up, the log says so once, and then nothing."""
         left = self._left.get(run_id, self._chars)
         self._left.put(run_id, left - len(text) if left > 0 else 0)
         if len(text) < left:

@@ -1,7 +1,7 @@
-"""From what script and mapping gave to rows. Pure: every JSON value becomes drafts, and no element is lost.
+"""Rows out of the result of script and mapping. Pure: every JSON value becomes drafts, and no element is lost.
 
-A draft is what one row of the page will be: an image set to write, one that a later one of the page makes obsolete, or
-one that cannot be written, with the reason. Its place in the list is the row's index within the page.
+A draft is one row of the page: an image set to write, an image set that a later one of the page replaces, or a row that
+cannot be written, with the reason. Its place in the list is the row's index within the page.
 
     [{"sku": "A1", "images": ["https://…/1.jpg", {"url": …, "order": 1, "image_type": "swatch"}]}]     image sets
     [{"sku": "A1", "url": "https://…/1.jpg", "order": 0}, {"sku": "A1", "url": …}]                      flat rows
@@ -29,10 +29,10 @@ from imageflow.store import HeldRow
 MAX_PRODUCT_CHARS = 255
 MAX_URL_CHARS = 4096
 MAX_SET_BYTES = 800_000
-"""An image set has to fit into a message."""
+"""An image set must fit into a message."""
 MAX_ORDER = 2**31 - 1
 NO_ORDER: Final = -(2**31)
-"""The order of a held image that has none: its place is known only when all images of its product are."""
+"""The order of a held image without one: the join gives it its place among all images of the product."""
 
 FIELDS: dict[Key, tuple[str, ...]] = {"sku": ("sku", "product_sku"), "base_code": ("base_code",)}
 """The fields of a row that name the product."""
@@ -44,7 +44,7 @@ _UNFIT_FOR_PRODUCT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class ImageSet(msgspec.Struct, frozen=True):
-    """A row to write: images by order. `ordered`: which of them have their order from the data, not by their place."""
+    """A row to write: images by order. `ordered`: for each image, whether its order comes from the data or from its place."""
 
     product: str
     key: Key
@@ -62,7 +62,7 @@ class Superseded(msgspec.Struct, frozen=True):
 
 
 class Invalid(msgspec.Struct, frozen=True):
-    """A row that cannot be written, and why. `payload`: the element, or elements, it was made of."""
+    """A row that cannot be written, and why. `payload`: its element or elements."""
 
     reason: str
     payload: Any
@@ -94,7 +94,7 @@ class _Entry(NamedTuple):
 
 
 class _Group:
-    """What will be one image set, while its elements are being collected. `flat`: of rows with one image each."""
+    """The elements of one image set while they are collected. `flat`: rows with one image each."""
 
     def __init__(self, product: str, entries: list[_Entry], elements: list[Any], *, flat: bool) -> None:
         self.product = product
@@ -134,7 +134,7 @@ def join(held: Iterable[HeldRow]) -> list[Joined]:
 
 
 def held_images(row: ImageSet) -> tuple[Image, ...]:
-    """The images of a row that is held back: an order that is only a place within this page is left open."""
+    """The images of a row that is held back, with NO_ORDER where the order is only the place within this page."""
     pairs = zip(row.images, row.ordered, strict=True)
     return tuple(image if ordered else Image(image.url, NO_ORDER, image.image_type) for image, ordered in pairs)
 
@@ -196,7 +196,7 @@ def _by_file(elements: Sequence[Any], template: Template) -> list[_Group | Inval
 
 
 def _images_of(element: Any) -> list[tuple[Any, str]]:
-    """The images of an element, each with its place where there are several. Without any: the element, to be refused."""
+    """The images of an element, each with its place if there are several. An element without images: itself, which fails."""
     images = element.get("images") if isinstance(element, dict) else None
     if isinstance(images, list) and images:
         return [(image, f"images[{index}]: " if len(images) > 1 else "") for index, image in enumerate(images)]
@@ -238,7 +238,7 @@ def _guess_product(element: Any, template: Template) -> str | None:
 
 
 def _text(value: Any, field: str) -> str:
-    """A product's name; numbers become text as they would be read aloud: 12.0 is 12."""
+    """A product's name. Numbers become text without a fraction of zero: 12.0 is "12"."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise _WrongError(f"no product: {field} must be a text, this is {describe(value)}")
     number = value if isinstance(value, str) else _whole(value)

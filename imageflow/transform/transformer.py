@@ -1,7 +1,7 @@
-"""The transformer: takes pages, has script and mapping make rows of them, registers the rows and sends them on.
+"""The transformer: puts pages through script and mapping, registers their rows and sends them on.
 
-Everything it does may be repeated after a crash: numbers stay the same, and writers recognise rows they have seen. What
-a page comes to is decided in `plan.py` and `rows.py`.
+Everything may be repeated after a crash: numbers stay the same, and writers recognise rows that they have seen. `plan.py` and
+`rows.py` decide what a page becomes.
 """
 
 from __future__ import annotations
@@ -17,29 +17,43 @@ from imageflow.errors import NotFoundError, Postponed, QueueFullError
 from imageflow.model.flow import Definition
 from imageflow.model.messages import PageRead, RowsReady, RunRead, chunked, encode, write_queue
 from imageflow.model.row import Row, RowLog, StageName
+from imageflow.runtime.bounded import Recent
 from imageflow.runtime.flow_cache import FlowCache
 from imageflow.runtime.outbox_publisher import OutboxPublisher
 from imageflow.sandbox.outcome import Program
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.store import Registered, Store
 from imageflow.telemetry import message_headers, metrics
-from imageflow.transform.plan import WARNING, Plan, Printed, Sightings, broken_page, plan_page, plan_part
+from imageflow.transform.plan import (
+    WARNING,
+    Plan,
+    Printed,
+    Sightings,
+    broken_page,
+    first_stage,
+    given_up,
+    plan_page,
+    plan_part,
+)
 from imageflow.transform.rows import Joined, join
 
 log = structlog.get_logger()
 
 ENOUGH_MESSAGES = 2000
-"""With so many chunks of a flow waiting to be written, its pages wait."""
+"""A flow's pages wait while more chunks than this wait to be written."""
 PAUSE_SECONDS = 1.0
-JOIN_PATIENCE_SECONDS = 300.0
-"""A join waits so long for room with the message in hand; then it comes back later, to where it was."""
+JOIN_ROOM_SECONDS = 300.0
+"""How long a join waits for room with its message unacknowledged. After that the message is redelivered, and the join goes on
+where it was.
+"""
+JOINS_REMEMBERED = 1000
 PRODUCTS_PER_PART = 500
 LARGE_BODY_BYTES = 256 * 1024
-"""Pages above it are taken apart in a thread: the other messages need the event loop."""
+"""Larger pages are planned in a thread: other messages need the event loop."""
 
 
 class Transformer:
-    """Handles PageRead and RunRead. Raises Postponed where the writers are behind."""
+    """Handles PageRead and RunRead. Raises Postponed while the flow's writers are behind."""
 
     def __init__(
         self, store: Store, broker: Broker, publisher: OutboxPublisher, clock: Clock, sandbox: Sandbox
@@ -52,7 +66,7 @@ class Transformer:
         self._flows = FlowCache(store)
         self._sightings = Sightings()
         self._printed = Printed()
-        self._progress: dict[str, tuple[str, int]] = {}
+        self._progress: Recent[str, tuple[str, int]] = Recent(JOINS_REMEMBERED)
 
     async def handle(self, message: PageRead | RunRead) -> None:
         """Returns when all that follows from the message is durable."""
@@ -63,7 +77,7 @@ class Transformer:
             await self._page(message, definition)
 
     async def give_up(self, message: PageRead | RunRead, reason: str) -> None:
-        """Settle as failed, with the reason, whatever of the message is not on its way already."""
+        """Settle as failed, with the reason, all rows of the message that were not sent on before."""
         if isinstance(message, RunRead):
             await self._join(message, give_up=reason)
         else:
@@ -115,7 +129,7 @@ class Transformer:
         metrics.rows_settled(message.flow, states, self._clock.now(), message_headers.read_at())
 
     async def _warn(self, message: PageRead, plan: Plan) -> None:
-        """A product on two pages is likely to be a list of images that wants `group: run`."""
+        """Warn of a product on two pages: most likely its images need `group: run`."""
         if plan.ready and self._sightings.repeated(
             message.run_id, message.page, [row.product for _, row in plan.ready]
         ):
@@ -127,8 +141,8 @@ class Transformer:
     # the join of a run -----------------------------------------------------------------------------------------------
 
     async def _join(self, message: RunRead, *, give_up: str | None = None) -> None:
-        """Send on what was held back, a part at a time. What was published is remembered for when the message comes
-        back, so that waiting for the writers does not send everything anew; after a crash it does, which is harmless.
+        """Send on the rows that were held back, a part at a time. The place is remembered for a redelivery, so that waiting
+        for the writers does not send everything again; after a crash it is sent again, which is harmless.
         """
         after, part = self._progress.get(message.run_id, (None, 0))
         while held := await self._store.held_rows(message.run_id, after, PRODUCTS_PER_PART):
@@ -136,21 +150,21 @@ class Transformer:
                 await self._wait_for_room(message.flow)
             await self._part(message, part + 1, join(held), give_up)
             after, part = held[-1].product, part + 1
-            self._progress[message.run_id] = after, part
+            self._progress.put(message.run_id, (after, part))
         await self._store.end_join(message.run_id)
-        self._progress.pop(message.run_id, None)
+        self._progress.forget(message.run_id)
 
     async def _part(self, message: RunRead, part: int, joined: Sequence[Joined], give_up: str | None) -> None:
         plan = plan_part(message.run_id, joined, give_up)
         registered = await self._register(message, -part, plan)
         if give_up is not None and not registered.first_time:
-            # It was registered to be written, and nobody knows whether it was sent: sending twice harms nobody.
+            # It was registered to be written before, and sent or not: sending twice is harmless.
             await self._publish(message, plan_part(message.run_id, joined).numbered(registered.numbers))
 
     async def _wait_for_room(self, flow: str) -> None:
         try:
-            async with asyncio.timeout(JOIN_PATIENCE_SECONDS):
-                while not await self._has_room(flow):  # noqa: ASYNC110 - nobody tells when a queue drains
+            async with asyncio.timeout(JOIN_ROOM_SECONDS):
+                while not await self._has_room(flow):  # noqa: ASYNC110 - brokers do not announce that a queue drains
                     await asyncio.sleep(PAUSE_SECONDS)
         except TimeoutError as error:
             raise Postponed(PAUSE_SECONDS, "the writers of the flow are behind") from error
@@ -169,35 +183,20 @@ class Transformer:
             await self._fail_in_flight(message, registered.numbers, stage, reason)
 
     async def _where(self, message: PageRead) -> tuple[str, StageName]:
-        """The flow's rows_path, and the stage that is to blame."""
+        """The flow's rows_path, and the stage to blame."""
         try:
             definition = await self._flows.definition(message.flow, message.version)
         except NotFoundError:
             return "", "rows"
-        stage: StageName = "script" if definition.script else "mapping" if definition.mapping else "rows"
-        return definition.rows_path, stage
+        return definition.rows_path, first_stage(definition)
 
     async def _fail_in_flight(self, message: PageRead, numbers: Sequence[int], stage: StageName, reason: str) -> None:
-        """The page was registered before, and perhaps never sent: what of it is not settled yet fails now. A writer that
-        has a row of it all the same finds it settled.
+        """Fail the rows of a page that was registered before and perhaps never sent. A writer that has one of them all the
+        same finds it settled.
         """
         if not numbers:
             return
         first, last = min(numbers), max(numbers)
         known = await self._store.rows(message.run_id, after=first - 1, limit=last - first + 1)
-        settled = {entry.row for entry in known}
-        logs = [
-            RowLog(
-                run_id=message.run_id,
-                row=number,
-                product=None,
-                state="failed",
-                stage=stage,
-                reason=reason,
-                page=message.page,
-            )
-            for number in numbers
-            if number not in settled
-        ]
-        if logs:
+        if logs := given_up(message, numbers, {entry.row for entry in known}, stage, reason):
             await self._store.settle(f"give-up/{message.run_id}/{message.page}", logs)

@@ -352,7 +352,7 @@ async def test_the_join_waits_for_writers(line: Line, monkeypatch: pytest.Monkey
     monkeypatch.setattr(module, "PRODUCTS_PER_PART", 1)
     monkeypatch.setattr(module, "ENOUGH_MESSAGES", 1)
     monkeypatch.setattr(module, "PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(module, "JOIN_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(module, "JOIN_ROOM_SECONDS", 0.1)
     skus = [f"S{n}" for n in range(5)]
     _, message = await joined_run(line, sets(*skus))
     sent: list[str] = []

@@ -10,7 +10,7 @@ from imageflow.model.imageset import Image
 from imageflow.model.messages import PageRead
 from imageflow.model.page import row_version
 from imageflow.sandbox.outcome import Broken, FailedRow, Ran
-from imageflow.transform.plan import Printed, Sightings, broken_page, plan_page, plan_part
+from imageflow.transform.plan import Printed, Sightings, broken_page, first_stage, given_up, plan_page, plan_part
 from imageflow.transform.rows import NO_ORDER, Joined
 from tests.unit.transform.flows import definition
 
@@ -116,3 +116,26 @@ def test_prints_of_a_run_are_bounded() -> None:
     assert printed.of("r1", "h") == ""
     assert printed.of("r3", "x") == "x"
     assert len(printed._left) == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "stage"),
+    [
+        ({"script": "def process(r): return r", "mapping": [{"operation": "sort"}]}, "script"),
+        ({"mapping": [{"operation": "sort"}]}, "mapping"),
+        ({}, "rows"),
+    ],
+)
+def test_blames_the_first_stage(fields: dict[str, Any], stage: str) -> None:
+    """A page that is given up failed at the first stage that its flow has."""
+    assert first_stage(definition(**fields)) == stage
+
+
+def test_gives_up_what_is_not_settled() -> None:
+    """Of a page that was registered before, each row fails once: settled ones stay as they are."""
+    logs = given_up(PAGE, [7, 8, 9], {8}, "mapping", "too often")
+    assert [(log.row, log.state, log.stage, log.reason, log.page) for log in logs] == [
+        (7, "failed", "mapping", "too often", 3),
+        (9, "failed", "mapping", "too often", 3),
+    ]
+    assert given_up(PAGE, [7], {7}, "rows", "too often") == []
