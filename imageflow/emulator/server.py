@@ -152,7 +152,7 @@ class Raw(web.StreamResponse):
         self._keep_alive = False
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        if isinstance(request.transport, asyncio.Transport):
+        if request.transport is not None:  # uvloop's transports are no instances of asyncio.Transport
             await self._write(request.transport)
         return None
 

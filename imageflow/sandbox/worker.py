@@ -310,7 +310,7 @@ class _Before:
         self._left = RAW_BYTES
 
     def element(self, index: int) -> Any:
-        """None where it is not to be had, or where too much was sent back already."""
+        """The element, or None if the rows are no JSON or RAW_BYTES are used up."""
         if self._data is None:
             return None
         if self._rows is None:

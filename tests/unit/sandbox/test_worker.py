@@ -28,7 +28,7 @@ def test_failures_name_the_scripts_line() -> None:
 
 
 def test_failures_that_cannot_be_shown() -> None:
-    """An exception whose text raises is told by its type."""
+    """An exception whose text raises is shown by its type."""
 
     class SilentError(Exception):
         def __str__(self) -> str:
