@@ -315,7 +315,7 @@ async def _send(channel: aiormq.Channel, parcel: _Parcel, outcomes: list[Excepti
                 mandatory=True,
                 wait=len(parcel.body) > DRAIN_BYTES,
             )
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - one failure must not end the wait of the others
         outcomes[position] = error
     else:
         outcomes[position] = None

@@ -235,7 +235,7 @@ class Link:
         while not session.lost.is_set():
             try:
                 blocked = await session.blocked()
-            except Exception:  # a connection that cannot say whether it is blocked is at its end
+            except Exception:  # noqa: BLE001 - a connection that cannot say whether it is blocked is at its end
                 return
             self._set_problem(f"{self._where} takes no messages: it is short of memory or disk" if blocked else None)
             with contextlib.suppress(TimeoutError):

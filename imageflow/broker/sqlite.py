@@ -443,9 +443,7 @@ class _File:
             self._sql.execute("BEGIN IMMEDIATE")
             outcomes = [self._outcome(job) for job in jobs]
             self._sql.execute("COMMIT")
-        except (
-            Exception
-        ) as error:  # whatever a job raises, nothing of the transaction was done, and its callers learn why
+        except Exception as error:  # noqa: BLE001 - the transaction is undone whatever a job raises, and its callers learn why
             self._roll_back(jobs, error)
             return
         self.problem = None
