@@ -14,7 +14,7 @@ from imageflow.store.tables import rows
 from imageflow.store.text import clean, from_json, to_json
 
 _KINDS = {Text: "text", BigInteger: "bigint", Integer: "bigint", Boolean: "boolean"}
-LOG_COLUMNS = {column.name: _KINDS[type(column.type)] for column in rows.columns if column.name != "settled_at"}
+LOG_COLUMNS = {str(column.name): _KINDS[type(column.type)] for column in rows.columns if column.name != "settled_at"}
 """The columns of a row's log in a batch, with their SQL types there, in the order of the table."""
 LOGGED_ALIKE = frozenset(LOG_COLUMNS) - {"number", "product", "images", "version"}
 """Columns that are the same in all rows of a chunk where every row went well."""

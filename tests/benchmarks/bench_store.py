@@ -1,4 +1,4 @@
-"""How many rows a second one writer claims and settles, 100 at a time: `python -m tests.benchmarks.bench_store`."""
+"""How many rows a second one writer claims and settles, and skips as unchanged, 100 at a time: `python -m tests.benchmarks.bench_store`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 
 from imageflow.clock import SystemClock
 from imageflow.model.imageset import Image
-from imageflow.model.row import RowLog
+from imageflow.model.row import Row, RowLog, digest_of
 from imageflow.model.run import Run, Trigger, new_run_id
 from imageflow.secret import Secret
 from imageflow.store import LedgerEntry, Store, Wanted
@@ -23,6 +23,7 @@ FLOW = {
     "omnitron": {"domain_url": DOMAIN, "username": "bot", "password": {"env": "OMNITRON_PASSWORD"}},
 }
 IMAGES = tuple(Image(f"https://cdn.example.com/images/winter/{i:08}.jpg", i) for i in range(4))
+DIGEST = digest_of(Row(1, 1, "sku", IMAGES))
 
 
 async def measure(url: str, total: int) -> None:
@@ -40,15 +41,29 @@ async def measure(url: str, total: int) -> None:
             await store.settle(
                 f"t{start}",
                 [_log(run_id, number) for number in numbers],
-                written=[LedgerEntry(DOMAIN, _sku(number), number, "0" * 32, run_id, number) for number in numbers],
+                written=[LedgerEntry(DOMAIN, _sku(number), number, DIGEST, run_id, number) for number in numbers],
             )
             claiming += claimed - began
             settling += time.perf_counter() - claimed
-        rate = total / (claiming + settling)
+        skipping = await _skip(store, total)
         each = 100_000 / total
         print(
-            f"{url.partition(':')[0]}: {rate:,.0f} rows/s; per 100 rows: claim {claiming * each:.1f} ms, settle {settling * each:.1f} ms"
+            f"{url.partition(':')[0]}: {total / (claiming + settling):,.0f} rows/s written, {total / skipping:,.0f} unchanged; per 100 "
+            f"rows: claim {claiming * each:.1f} ms, settle {settling * each:.1f} ms, skip {skipping * each:.1f} ms"
         )
+
+
+async def _skip(store: Store, total: int) -> float:
+    """The seconds that it takes to skip as many rows with the image sets that are written."""
+    run_id = await _run(store, total)
+    seconds = 0.0
+    for start in range(1, total + 1, 100):
+        rows = [Row(number, total + number, _sku(number), IMAGES) for number in range(start, start + 100)]
+        began = time.perf_counter()
+        skipped = await store.skip(DOMAIN, run_id, rows)
+        seconds += time.perf_counter() - began
+        assert len(skipped.rows) == len(rows)
+    return seconds
 
 
 async def _run(store: Store, total: int) -> str:
