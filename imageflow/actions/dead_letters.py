@@ -140,7 +140,9 @@ def _origin(delivery: Delivery) -> str:
     """The queue that a message came from. Raises NotReplayable."""
     queue = delivery.headers.get("queue", "")
     if not queue.startswith(OWN_QUEUES) or queue == PARKED_QUEUE:
-        raise NotReplayable(f"nobody knows where the message {describe(delivery).id} came from; it can only be dropped")
+        raise NotReplayable(
+            f"message {describe(delivery).id} does not say which queue it came from: it can only be dropped (`imageflow parked drop`)"
+        )
     return queue
 
 

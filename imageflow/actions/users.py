@@ -69,4 +69,4 @@ def may(user: User, role: Role) -> bool:
 def _check_not_own(actor: Actor, name: str, role: str | None) -> None:
     """`role`: the user's after the change; None: there is no user any more."""
     if actor.role is not None and actor.who == name and actor.role != role:
-        raise OwnUserError("nobody removes themselves or changes their own role: so one admin stays")
+        raise OwnUserError("you cannot remove yourself or change your own role: this keeps at least one admin")

@@ -96,7 +96,7 @@ async def translated() -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def uncancelled() -> AsyncIterator[None]:
-    """Turns a CancelledError into a LostError where nobody cancelled the task: that is how what waits on a channel learns
+    """Turns a CancelledError into a LostError where the task was not cancelled: that is how what waits on a channel learns
     that the channel was closed.
     """
     try:

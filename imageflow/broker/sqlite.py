@@ -62,7 +62,7 @@ FETCH_BYTES = 4 << 20
 """Bodies that one fetch brings into memory, about."""
 
 BATCH = 1000
-"""Operations in one transaction, at most: nobody waits long for the others'."""
+"""Operations in one transaction, at most: so that no caller waits long for the others'."""
 
 RECOUNT_SECONDS = 1.0
 LONGEST_DELAY = retry_ladder.LADDER[-1]

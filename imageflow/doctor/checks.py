@@ -38,7 +38,7 @@ HARM = {
     "max-length-bytes": "the queue may be full long before its limit of messages",
     "message-ttl": "messages expire before their time",
     "delivery-limit": "messages that come back often end in imageflow.parked",
-    "expires": "RabbitMQ deletes the queue when nobody uses it, with all that is in it",
+    "expires": "RabbitMQ deletes an unused queue with all that is in it",
     "dead-letter-exchange": "messages leave for elsewhere",
     "dead-letter-routing-key": "messages leave for elsewhere",
     "dead-letter-strategy": "a dead-lettered message may be lost",

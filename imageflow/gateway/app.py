@@ -177,7 +177,7 @@ async def _problems_of(ready: Ready) -> list[str]:
 
 @web.middleware
 async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Whatever goes wrong becomes a problem body; what nobody foresaw is logged."""
+    """Turn every error into a problem body; log the unforeseen ones."""
     try:
         async with asyncio.timeout(REQUEST_SECONDS):
             return await handler(request)

@@ -67,7 +67,7 @@ def published(delivery: Delivery) -> Published:
 
 
 def _folded(headers: Mapping[str, str]) -> dict[str, str]:
-    """Headers by their names as HTTP would take them: whoever has no properties to set writes `Message-Id`."""
+    """Headers by their names as HTTP would take them: a sender that cannot set properties writes `Message-Id`."""
     return {name.lower().replace("_", "-"): value for name, value in headers.items()}
 
 

@@ -1,7 +1,7 @@
 """Everything that happened to one product: the ERP's row, what the flow made of it, each try, what is on Omnitron.
 
 What is kept is read: row logs with their tries, the ledger, the pages as long as they are kept. What lies between page
-and row is not kept: it is run again, in the sandbox, with the version of the flow that the run was pinned to. `lineage.py`
+and row is not kept: it is run again, in the sandbox, with the version of the flow that the run was pinned to. `row_origin.py`
 decides what to run.
 """
 
@@ -238,7 +238,7 @@ def _at(elements: Sequence[Any], places: Places) -> dict[int, Any]:
 
 
 def _small(one: Trial, places: Places) -> Trial | None:
-    """A trial of few elements; of many, nobody could find the row in it."""
+    """A trial of few elements; among many the row could not be found."""
     return one if len(places) <= ELEMENTS_LIMIT else None
 
 
