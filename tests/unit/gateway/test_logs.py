@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from imageflow.gateway.logs import Query, envelope, main_log, sub_logs
+from imageflow.gateway.logs import Query, asked, envelope, line_log, main_log, sub_logs
 from imageflow.gateway.problem_details import Refusal
+from imageflow.model.row import RowLog
 from imageflow.model.run import Run, Trigger
 from tests.unit.gateway.test_parse import definition
 
@@ -68,3 +69,27 @@ def test_envelope():
     with pytest.raises(Refusal) as refusal:
         envelope(Query(1, 2, 3, None, None), 3, [])
     assert refusal.value.status == 404
+
+
+def test_a_query_has_defaults():
+    """Without parameters: the newest 25 main logs; a run is named by either of its parameters."""
+    assert asked({}) == Query(1, 25, 1, None, None)
+    full = asked({"log_type": "3", "limit": "100", "page": "4", "flowId": "f", "original_filename_uuid": "r"})
+    assert full == Query(3, 100, 4, "f", "r")
+    assert full.start == 300
+    assert asked({"filename_uuid": "r"}).run_id == "r"
+
+
+@pytest.mark.parametrize("query", [{"limit": "101"}, {"limit": "0"}, {"page": "-1"}, {"log_type": "4"}, {"page": "x"}])
+def test_a_wrong_number_is_refused(query):
+    """The refusal names the parameter and what it may be."""
+    with pytest.raises(Refusal) as refusal:
+        asked(query)
+    assert refusal.value.status == 400
+    assert str(refusal.value).startswith(f"{next(iter(query))} must be a number from 1 to ")
+
+
+def test_a_line_log_is_a_row():
+    """It names run, row and product, and is finished."""
+    log = line_log(RowLog(run_id="r", row=7, product="SKU", state="written"), "f")
+    assert (log["id"], log["flow_id"], log["log_type"], log["identifier"]) == ("r-7", "f", 3, "SKU")

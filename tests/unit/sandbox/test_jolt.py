@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +83,23 @@ def test_says_which_operation_fails() -> None:
     )
     spec = [{"operation": "default", "spec": {}}, *spec_of(fails)]
     assert jolt.failing_operation(spec, fails["input"]) == f"mapping[1] ({fails['kind']})"
+
+
+def test_preloads_what_a_mapping_needs() -> None:
+    """jolt-py and its codec are loaded before the worker closes the import path."""
+    jolt.preload()
+    assert {"pyjolt", "encodings.utf_16_be"} <= set(sys.modules)
+
+
+def test_says_what_is_nested_too_deeply() -> None:
+    """A spec that exhausts the stack is a problem of its operation."""
+    deep: Any = "a"
+    for _ in range(5000):
+        deep = {"a": deep}
+    _, (problem,) = jolt.compile_chain([{"operation": "shift", "spec": deep}])
+    assert (problem.path, problem.message) == ("mapping[0]", "shift: nested too deeply")
+
+
+def test_an_error_that_does_not_come_again_is_of_no_operation() -> None:
+    """If every operation works on the value after all, the mapping as a whole is named."""
+    assert jolt.failing_operation([{"operation": "sort"}], {"b": 1, "a": 2}) == "mapping"

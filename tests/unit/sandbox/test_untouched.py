@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import decimal
+import html.entities
 import json
 import sys
+import urllib.parse
 
 from imageflow.sandbox.script import LAZY_MODULES, MODULES
 from imageflow.sandbox.untouched import Untouched
@@ -24,3 +27,20 @@ def test_puts_modules_and_classes_back() -> None:
     assert json.JSONEncoder.encode is encode
     assert not hasattr(json.JSONEncoder, "extra")
     assert len("ab") == 2
+
+
+def test_puts_contents_and_settings_back() -> None:
+    """Lists and tables in a module, a decimal context and the depth of recursion are as before the page."""
+    for name in (*MODULES, *LAZY_MODULES):
+        __import__(name)
+    untouched = Untouched()
+    names, entity, depth = list(urllib.parse.uses_netloc), html.entities.html5["amp;"], sys.getrecursionlimit()
+    urllib.parse.uses_netloc.clear()
+    html.entities.html5["amp;"] = "poison"
+    decimal.DefaultContext.prec = 3
+    sys.setrecursionlimit(depth + 7)
+    untouched.restore()
+    assert urllib.parse.uses_netloc == names
+    assert html.entities.html5["amp;"] == entity
+    assert decimal.DefaultContext.prec == 28
+    assert sys.getrecursionlimit() == depth

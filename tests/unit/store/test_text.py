@@ -49,3 +49,29 @@ def test_any_value_becomes_json(value: object) -> None:
     assert "\0" not in text
     assert text.encode()
     assert msgspec.json.encode(from_json(text))
+
+
+def nested(depth: int) -> object:
+    value: object = "x"
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        ({"a\ud800": ["b\udc00", ("c", 1)]}, {"a\ufffd": ["b\ufffd", ["c", 1]]}),
+        (object(), {"not_json": "object"}),
+        (nested(100_000), {"not_json": "list"}),
+    ],
+    ids=["half of a character", "no JSON", "too deep"],
+)
+def test_what_does_not_fit_is_replaced(value: object, stored: object) -> None:
+    """Half characters become U+FFFD wherever they stand; what cannot be written at all is named by its type."""
+    assert from_json(to_json(value)) == stored
+
+
+def test_what_was_stored_too_deep_is_said_to_be() -> None:
+    """A text that another version wrote may be nested deeper than can be read here."""
+    assert from_json("[" * 100_000 + "]" * 100_000) == {"not_json": "nested too deeply"}
