@@ -85,6 +85,14 @@ def test_a_run_has_the_fields_that_are_promised():
     }
 
 
+@pytest.mark.parametrize("field", ["created_at", "started_at", "finished_at", "since", "until"])
+def test_an_instant_of_a_run_has_one_field(field):
+    """Each instant of a run is shown under its own name and no other."""
+    run = msgspec.structs.replace(RUN, **{field: NOW + timedelta(seconds=1)})
+    shown = written(shapes.run_shown(Seen(run, NOW)))
+    assert [name for name, value in shown.items() if value == "2026-01-01T00:00:01.000000Z"] == [field]
+
+
 def test_no_run_is_shown_as_an_empty_one():
     """Where nothing is missing, the object has the eight fields that every run has."""
     none = written(shapes.NoRun("winter", None, ["nothing is missing"]))
