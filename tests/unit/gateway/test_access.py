@@ -51,10 +51,13 @@ class Users:
     async def save_token(self, digest, user, expires_at):
         self.tokens[digest] = (user, expires_at)
 
+    async def revoke_token(self, digest):
+        self.tokens.pop(digest, None)
+
     async def token_user(self, digest, now):
         self.lookups += 1
         user, expires_at = self.tokens.get(digest, (None, now))
-        return self.users[user] if expires_at > now else None
+        return self.users[user] if user is not None and expires_at > now else None
 
 
 @pytest.fixture
@@ -123,6 +126,15 @@ async def test_tokens_are_cached_briefly(access, users, clock):
     await users.save_user(User(name="erp@brand.com", password_hash="", role="viewer"))
     clock.seconds = 10
     assert (await access.user([f"Bearer {token}"])).role == "viewer"
+
+
+async def test_a_token_opens_nothing_after_the_logout(access, users, clock):
+    """A logout ends a token at once, even one that this gateway has in its cache."""
+    token = await add_token(users, b"key", "erp@brand.com", clock, 3600)
+    await access.user([f"Bearer {token}"])
+    await access.logout([f"Bearer {token}"])
+    with pytest.raises(AuthenticationError):
+        await access.user([f"Bearer {token}"])
 
 
 async def test_guessing_is_slowed_down(access, clock):

@@ -106,9 +106,12 @@ def test_transient_refusals(status: int):
     assert (caught.value.transient, caught.value.retry_after) == (True, 7.0)
 
 
-@pytest.mark.parametrize(("status", "kind"), [(400, ReadError), (404, ReadError), (304, ReadError), (401, LoginError)])
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(400, ReadError), (403, ReadError), (404, ReadError), (304, ReadError), (401, LoginError), (407, LoginError)],
+)
 def test_permanent_refusals(status: int, kind: type[Exception]):
-    """These do not; the answer's excerpt is in the text; 401 is the login's."""
+    """These do not; the answer's excerpt is in the text; 401 and 407 are the login's."""
     with pytest.raises(kind, match=f"{status}: no such thing") as caught:
         answer.refuse(given(b"no such\nthing", status=status), "https://erp", None)
     assert not caught.value.transient  # type: ignore[attr-defined]

@@ -95,11 +95,13 @@ def test_error_rate_says_how_many():
         ([run(took=1), run(90, took=600)], None),
         ([run(None, took=11)], "run rNone has been going on for more than 10m"),
         ([run(None, took=9)], None),
+        ([run(took=9, created_at=NOW - timedelta(hours=2))], None),
+        ([run(None, took=9, created_at=NOW - timedelta(hours=2))], None),
         ([run(None, took=11, started_at=None, status="queued")], "run rNone has been going on for more than 10m"),
     ],
 )
 def test_average_flow_time(runs, text):
-    """The average of what ended lately; a run that goes on counts once it takes too long."""
+    """The average of what ended lately; a run that goes on counts once it takes too long. Waiting to begin does not count."""
     assert kinds(runs, average_flow_time="10m") == ({} if text is None else {"average_flow_time": text})
 
 

@@ -279,6 +279,14 @@ def test_join_takes_the_later_of_a_url_that_comes_twice() -> None:
     assert joined.images == (Image(U + "x", 1), Image(U, 5, "swatch"))
 
 
+def test_join_places_a_url_that_comes_twice_where_it_came_last() -> None:
+    """Without orders, an image that a later page has again stands where that page has it."""
+    pages = [("1", "2"), ("3", "1"), ("4",)]
+    rows = [held("A", n, *(Image(U + name, NO_ORDER) for name in names)) for n, names in enumerate(pages)]
+    (joined,) = join(rows)
+    assert joined.images == tuple(Image(U + name, place) for place, name in enumerate("2314"))
+
+
 def test_join_refuses_what_no_request_holds() -> None:
     """A set that is too large for a request is refused with that reason."""
     rows = [held("A", page, *(Image(f"{U}{page}/{n}/{'x' * 4000}") for n in range(100))) for page in (1, 2, 3)]

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from imageflow.clock import SystemClock
+from imageflow.write.circuit_breaker import UNREACHED_LIMIT
 from imageflow.write.domain_queue import DomainQueue
 from imageflow.write.outcome import Unavailable, Written
 
@@ -192,6 +193,22 @@ async def test_a_burst_of_429_does_not_open_the_circuit():
             queue.record(f"p{n}", Unavailable("slower", 429, slow_down=True), 0.5)
         assert not queue.breaker.open
         assert queue.limiter.limit == 16
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Unavailable("busy", 503, slow_down=True, unreached=True),
+        Unavailable("late", slow_down=True, unreached=True),
+    ],
+)
+async def test_a_burst_of_503_or_time_outs_opens_the_circuit(outcome):
+    """Requests that did not reach Omnitron count one by one, although the limit is lowered only once for all of them."""
+    async with queues(32) as queue:
+        for n in range(UNREACHED_LIMIT):
+            assert not queue.breaker.open
+            queue.record(f"p{n}", outcome, 0.5)
+        assert queue.breaker.open
 
 
 async def test_nothing_but_429_opens_the_circuit():
