@@ -254,4 +254,5 @@ def test_types_that_no_question_is_for(monkeypatch: pytest.MonkeyPatch):
         pass
 
     monkeypatch.setattr(pagination, "TYPES", (*pagination.TYPES, LaterPagination))
-    assert "not tried: later" in ask(lambda _: {"rows": ROWS}).lines
+    [named] = [line for line in ask(lambda _: {"rows": ROWS}).lines if line.startswith("not tried: ")]
+    assert "later" in named.removeprefix("not tried: ").split(", ")

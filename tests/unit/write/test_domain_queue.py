@@ -61,7 +61,7 @@ async def test_rows_do_not_wait_without_end(monkeypatch):
             group.create_task(queue.send_all("slow", chunk, recorder(order, 0.2), cap=100, rate=1.0))
         group.create_task(queue.send_all("quick", "xyz", recorder(order), cap=100))
     assert sorted(order) == ["a", "x", "y", "z"]
-    assert 0.2 <= asyncio.get_running_loop().time() - begun < 1.0
+    assert 0.19 <= asyncio.get_running_loop().time() - begun < 1.0  # a timer may be early by a tick of the clock
     assert queue.in_flight == 0
 
 
