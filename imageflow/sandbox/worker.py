@@ -70,6 +70,8 @@ class PageError(Exception):
 
 def _take_pipes() -> tuple[int, int]:
     """Move the pipes away from where `print` and C code write; /dev/null takes their place. Returns (in, out)."""
+    # On uvloop a child inherits each descriptor that the service inherited itself: libuv closes none.
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     pipes = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)

@@ -20,6 +20,8 @@ from imageflow.store.database import Tx
 from imageflow.store.row_record import unchanged_values
 from tests.postgres_server import Postgres
 
+pytestmark = pytest.mark.asyncio(loop_factories=["uvloop"])  # a plan does not depend on the loop
+
 SKIPPING = pytest.mark.parametrize(
     "statement", [settling._SKIP_AND_LOG, settling._SKIP_AND_LOG_NEW], ids=["logged before", "new"]
 )

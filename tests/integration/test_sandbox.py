@@ -245,8 +245,11 @@ async def test_there_is_no_environment(sandbox: Sandbox, monkeypatch: pytest.Mon
     assert all(Path(argument).is_dir() for argument in arguments)
 
 
+@pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 async def test_nothing_is_open_but_the_pipes(sandbox: Sandbox) -> None:
-    """No file, socket or folder of the service is open in a worker: only /dev/null, twice, and three pipes."""
+    """No file, socket or folder of the service is open in a worker: only /dev/null, twice, and three pipes. That holds for
+    descriptors, too, which the service itself inherited.
+    """
     body = """
 found = {}
 for fd in range(256):
@@ -255,7 +258,14 @@ for fd in range(256):
         if error.errno != 9: found[fd] = error.errno
 return [sorted(found.values())]
 """
-    assert await sandbox.run("evil", attacking(body, 5), ATTACK) == Ran([[0, 0, *[errno.ESPIPE] * 3]])
+    inherited = os.pipe()
+    try:
+        for fd in inherited:
+            os.set_inheritable(fd, True)
+        assert await sandbox.run("evil", attacking(body, 5), ATTACK) == Ran([[0, 0, *[errno.ESPIPE] * 3]])
+    finally:
+        for fd in inherited:
+            os.close(fd)
 
 
 async def test_one_page_does_not_poison_the_next(sandbox: Sandbox) -> None:
