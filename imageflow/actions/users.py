@@ -61,11 +61,6 @@ async def listed(store: Store) -> list[User]:
     return sorted(await store.users(), key=lambda user: user.name)
 
 
-def may(user: User, role: Role) -> bool:
-    """Whether the user's role is that one or above."""
-    return ROLES.index(user.role) >= ROLES.index(role)
-
-
 def _check_not_own(actor: Actor, name: str, role: str | None) -> None:
     """`role`: the user's after the change; None: there is no user any more."""
     if actor.role is not None and actor.who == name and actor.role != role:

@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 import click
 
 from imageflow import settings as settings_
+from imageflow.actions import alarms as alarm_actions
 from imageflow.actions import dead_letters, shapes
 from imageflow.actions import migrate_data as migration
 from imageflow.broker import Outgoing
@@ -35,7 +36,7 @@ def alarms(settings: Settings, flow_name: str | None, every: bool, limit: int, a
     async def work(store: Store) -> list[Alarm]:
         if flow_name is not None:
             await store.flow(flow_name)
-        return await store.alarms(flow_name, is_open=None if every else True, limit=limit)
+        return await alarm_actions.listed(store, flow_name, is_open=None if every else True, limit=limit)
 
     found = [shapes.alarm_shown(item) for item in with_store(settings, work)]
     if as_json:
@@ -53,7 +54,7 @@ def alarms(settings: Settings, flow_name: str | None, every: bool, limit: int, a
 @click.pass_obj
 def holds(settings: Settings, as_json: bool) -> None:
     """List the Omnitron domains that writers hold back from, because they are away."""
-    found = [shapes.hold_shown(item) for item in with_store(settings, lambda store: store.holds())]
+    found = [shapes.hold_shown(item) for item in with_store(settings, alarm_actions.holds)]
     if as_json:
         print_json(found)
         return

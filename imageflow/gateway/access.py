@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from imageflow.actions import credentials, users
+from imageflow.actions.actor import Role
 from imageflow.clock import Clock
 from imageflow.errors import RequestError, ThrottledError
 from imageflow.runtime.bounded import Recent
@@ -54,6 +55,11 @@ async def add_token(store: Store, secret_key: bytes, user: str, clock: Clock, se
     token = credentials.new_token()
     await store.save_token(credentials.digest(secret_key, token), user, clock.now() + timedelta(seconds=seconds))
     return token
+
+
+def may(user: User, role: Role) -> bool:
+    """Whether the user's role is that one or above."""
+    return users.ROLES.index(user.role) >= users.ROLES.index(role)
 
 
 class Failures:
@@ -155,7 +161,7 @@ class Access:
             if known.flow != flow:
                 raise PermissionDenied("this key is of another flow")
             return f"key {known.name}"
-        if not users.may(known, "operator"):
+        if not may(known, "operator"):
             raise PermissionDenied("a viewer may not post rows; it takes the role operator or admin")
         return known.name
 

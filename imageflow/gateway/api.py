@@ -11,9 +11,8 @@ import msgspec
 from aiohttp import web
 
 from imageflow.actions.actor import Actor
-from imageflow.actions.users import may
 from imageflow.gateway import docs, openapi
-from imageflow.gateway.access import PermissionDenied
+from imageflow.gateway.access import PermissionDenied, may
 from imageflow.gateway.deps import Call, Deps
 from imageflow.gateway.endpoints import ENDPOINTS, Endpoint
 from imageflow.gateway.inputs import JSON

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from imageflow.actions import dead_letters, shapes
+from imageflow.actions import alarms, audit, dead_letters, shapes
 from imageflow.actions.dead_letters import Parked
 from imageflow.gateway.deps import Call, Deps
 from imageflow.gateway.inputs import AlarmQuery, AuditQuery, LimitQuery, MessagePath
@@ -19,7 +19,8 @@ async def list_alarms(deps: Deps, call: Call[None, AlarmQuery, None]) -> Page[sh
     """The alarms before the cursor, newest first."""
     query = call.query
     before = position(query.cursor, tuple[_Id])
-    found = await deps.store.alarms(
+    found = await alarms.listed(
+        deps.store,
         query.flow or None,
         is_open=query.state == "open" if query.state else None,
         before=before[0] if before else None,
@@ -30,7 +31,7 @@ async def list_alarms(deps: Deps, call: Call[None, AlarmQuery, None]) -> Page[sh
 
 async def list_holds(deps: Deps, _call: Call[None, None, None]) -> Page[shapes.Hold]:
     """The domains that writers hold."""
-    return Page([shapes.hold_shown(held) for held in await deps.store.holds()])
+    return Page([shapes.hold_shown(held) for held in await alarms.holds(deps.store)])
 
 
 async def list_parked(deps: Deps, call: Call[None, LimitQuery, None]) -> Page[Parked]:
@@ -57,7 +58,11 @@ async def list_changes(deps: Deps, call: Call[None, AuditQuery, None]) -> Page[s
     """The entries before the cursor, newest first."""
     query = call.query
     before = position(query.cursor, tuple[_Id])
-    found = await deps.store.audit(
-        before=before[0] if before else None, who=query.who or None, what=query.what or None, limit=query.limit + 1
+    found = await audit.listed(
+        deps.store,
+        who=query.who or None,
+        what=query.what or None,
+        before=before[0] if before else None,
+        limit=query.limit + 1,
     )
     return page(found, query.limit, shapes.change, lambda entry: cursor(entry.id))

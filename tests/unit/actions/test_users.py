@@ -92,9 +92,3 @@ async def test_the_command_line_is_no_user(store):
     await users.save(store, "ada", "correct horse", "viewer", SHELL)
     await users.remove(store, "ada", SHELL)
     assert not store.users
-
-
-def test_roles_grow():
-    """Each role may do what those before it may."""
-    user = User("a", "", "operator")
-    assert [users.may(user, role) for role in users.ROLES] == [True, True, False]

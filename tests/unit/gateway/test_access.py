@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from imageflow.actions.credentials import digest, hash_password
+from imageflow.actions.users import ROLES
 from imageflow.errors import ThrottledError
 from imageflow.gateway.access import (
     LOGIN_FAILURES,
@@ -16,6 +17,7 @@ from imageflow.gateway.access import (
     Failures,
     add_token,
     bearer,
+    may,
 )
 from imageflow.gateway.problem_details import refusal
 from imageflow.store import User
@@ -170,3 +172,9 @@ def test_failures_are_bounded():
     for number in range(20):
         failures.add(("user", str(number)), 0.0)
     assert sum(failures.wait(("user", str(number)), 1.0) is not None for number in range(20)) == 5
+
+
+def test_roles_grow():
+    """Each role may do what those before it may."""
+    user = User("a", "", "operator")
+    assert [may(user, role) for role in ROLES] == [True, True, False]

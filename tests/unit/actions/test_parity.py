@@ -1,0 +1,216 @@
+"""The command line and the API offer the same actions, and every action that changes something is audited.
+
+Derived from the sources: a command's callback and an endpoint's handler are followed through the functions of their own
+module to the functions of `imageflow.actions` that they use.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+import imageflow
+from imageflow.cli import cli
+from imageflow.gateway.endpoints import ENDPOINTS
+
+PACKAGE = Path(imageflow.__path__[0])
+NO_USE_CASES = {"actor", "credentials", "shapes"}
+"""Modules of actions/ that hold no use cases."""
+MODULES = sorted(
+    f"imageflow.actions.{path.stem}" for path in (PACKAGE / "actions").glob("[!_]*.py") if path.stem not in NO_USE_CASES
+)
+
+ONE_SIDED = {
+    # commands only
+    "actions.flows.check_secrets": "whether this process, which runs the services itself, can read them",
+    "actions.flows.checked": "reads a file of the machine",
+    "actions.flows.checked_all": "reads files of the machine",
+    "actions.flows.checked_dir": "reads files of the machine",
+    "actions.flows.save_all": "the files of one command; a request of the API holds one flow",
+    "actions.flows.webhook_key": "shows a secret, which no answer of the API does",
+    "actions.migrate_data.move": "no service may run meanwhile",
+    "actions.migrate_data.origin": "no service may run meanwhile",
+    "actions.rows.every": "prints rows as they are read; the API gives them by pages",
+    "actions.rows.open_errors": "no endpoint yet",
+    "actions.run_watch.until_ended": "a client of the API asks for the run again",
+    "actions.runs.resume_all": "a client of the API lists the active runs",
+    # endpoints only
+    "actions.audit.listed": "no command yet",
+    "actions.flows.checked_text": "a request holds a flow, and no file",
+    "actions.flows.enable": "no command yet: `flow apply` of a file that says so",
+    "actions.flows.save_as": "an address names the flow, a file names it itself",
+    "actions.flows.versions": "no command yet",
+    "actions.rows.of_product": "`trace` tells more of the same rows",
+    "actions.rows.page": "no command yet: `try --from-run` shows what becomes of a page",
+    "actions.rows.show": "no command yet: `rows --json` prints all rows",
+    "actions.users.set_role": "`user add` sets the role together with the password",
+}
+"""Actions that only commands or only endpoints offer, with the reason."""
+
+WITHOUT_ACTION = {
+    "db upgrade": "every command that opens the store upgrades it",
+    "doctor": "looks at the machine itself",
+    "emulate": "runs an emulator",
+    "flow schema": "shows what is in the package",
+    "flow test": "runs cases, and saves nothing",
+    "probe": "asks an ERP, and saves nothing",
+    "publish": "takes the part of an ERP",
+    "trace": "see inspect/product_history.py",
+    "try": "see inspect/flow_cases.py",
+    "log_in": "a session of the gateway",
+    "log_out": "a session of the gateway",
+    "show_me": "a session of the gateway",
+    "show_flow_schema": "shows what is in the package",
+    "trace_product": "see inspect/product_history.py",
+    "post_rows": "the door of an ERP, see gateway/outbound.py",
+}
+"""Commands and endpoints that use no action, with the reason."""
+
+
+# the sources ----------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def parsed(module: str) -> ast.Module:
+    return ast.parse(inspect.getsource(importlib.import_module(module)))
+
+
+@functools.cache
+def imported(module: str) -> dict[str, str]:
+    """What a module's names from elsewhere are, whole."""
+    return {
+        alias.asname or alias.name: f"{node.module}.{alias.name}"
+        for node in ast.walk(parsed(module))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+@functools.cache
+def functions(module: str) -> dict[str, ast.AST]:
+    """The functions of a module, by name."""
+    return {node.name: node for node in parsed(module).body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def used(module: str, name: str, seen: frozenset[str] = frozenset()) -> Iterator[str]:
+    """What a function uses, itself or through functions of its module: whole names, or `.method` of anything."""
+    for node in ast.walk(functions(module)[name]):
+        if isinstance(node, ast.Attribute):
+            owner = imported(module).get(node.value.id) if isinstance(node.value, ast.Name) else None
+            yield f"{owner}.{node.attr}" if owner is not None else f".{node.attr}"
+        elif isinstance(node, ast.Name) and node.id in functions(module) and node.id not in seen | {name}:
+            yield from used(module, node.id, seen | {name})
+        elif isinstance(node, ast.Name) and node.id in imported(module):
+            yield imported(module)[node.id]
+
+
+def actions_of(function: Callable[..., object]) -> set[str]:
+    """The actions that a command's callback or a handler uses, and the actions that these are made of."""
+    function = inspect.unwrap(function)
+    found: set[str] = set()
+    queue = list(used(function.__module__, function.__name__))
+    while queue:
+        module, _, name = queue.pop().rpartition(".")
+        if module in MODULES and name in functions(module) and f"{module}.{name}" not in found:
+            found.add(f"{module}.{name}")
+            queue += used(module, name)
+            queue += [f"{module}.{inner}" for inner in called_beside(module, name)]
+    return {name.removeprefix("imageflow.") for name in found if not name.rpartition(".")[2].startswith("_")}
+
+
+def called_beside(module: str, name: str) -> Iterator[str]:
+    """The functions of its own module that a function uses."""
+    for node in ast.walk(functions(module)[name]):
+        if isinstance(node, ast.Name) and node.id in functions(module):
+            yield node.id
+
+
+def leaves(command: click.Command, context: click.Context, path: str = "") -> Iterator[tuple[str, click.Command]]:
+    if not isinstance(command, click.Group):
+        yield path, command
+        return
+    for name in command.list_commands(context):
+        yield from leaves(command.get_command(context, name), context, f"{path} {name}".strip())
+
+
+BY_COMMAND = {name: actions_of(leaf.callback) for name, leaf in leaves(cli, click.Context(cli))}
+BY_ENDPOINT = {one.name: actions_of(one.handler) if one.handler is not None else set() for one in ENDPOINTS}
+
+
+# parity ---------------------------------------------------------------------------------------------------------------
+
+
+def test_commands_and_endpoints_offer_the_same_actions():
+    """Each action that commands offer is offered by endpoints too, and the other way round, unless there is a reason."""
+    commands, endpoints = set().union(*BY_COMMAND.values()), set().union(*BY_ENDPOINT.values())
+    assert commands ^ endpoints == ONE_SIDED.keys()
+
+
+def test_commands_and_endpoints_use_actions():
+    """A command or an endpoint that uses no action has a reason."""
+    without = {name for name, actions in {**BY_COMMAND, **BY_ENDPOINT}.items() if not actions}
+    assert without == WITHOUT_ACTION.keys()
+
+
+def test_every_action_is_offered():
+    """No public function of actions/ is left that neither commands nor endpoints use."""
+    offered = set().union(*BY_COMMAND.values(), *BY_ENDPOINT.values())
+    there = {f"{module}.{name}".removeprefix("imageflow.") for module, name in ACTIONS}
+    assert there <= offered
+
+
+# audit ----------------------------------------------------------------------------------------------------------------
+
+
+def methods_that_write() -> set[str]:
+    """The store's methods that change what it holds: those that `@writes` decorates."""
+    return {
+        node.name
+        for path in (PACKAGE / "store").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.AsyncFunctionDef)
+        and any(isinstance(one, ast.Name) and one.id == "writes" for one in node.decorator_list)
+    }
+
+
+CHANGES = {f".{name}" for name in methods_that_write()} | {".publish", ".ack", ".ask_now"}
+ACTIONS = [(module, name) for module in MODULES for name in functions(module) if not name.startswith("_")]
+
+
+def test_what_changes_something_is_known():
+    """The methods that write are found, and those that read are not among them."""
+    assert {".save_flow", ".create_run", ".revoke_key", ".record"} <= CHANGES
+    assert not {".flow", ".runs", ".rows", ".audit"} & CHANGES
+
+
+@pytest.mark.parametrize(("module", "name"), ACTIONS, ids=lambda value: value.rpartition(".")[2])
+def test_an_action_that_changes_something_is_audited(module, name):
+    """A public function of actions/ that uses a method that writes makes an audit entry of its actor."""
+    uses = set(used(module, name))
+    if uses & CHANGES:
+        assert ".entry" in uses, f"{module}.{name} changes something: {uses & CHANGES}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted([*(PACKAGE / "commands").glob("*.py"), *(PACKAGE / "gateway").glob("handlers_*.py")]),
+    ids=lambda path: path.stem,
+)
+def test_commands_and_handlers_change_nothing_themselves(path):
+    """What renders an action calls no method of the store that writes."""
+    writes = methods_that_write()
+    called = {
+        node.func.attr
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and ast.unparse(node.func.value).rpartition(".")[2] == "store"
+    }
+    assert not called & writes
