@@ -19,9 +19,12 @@ from imageflow.actions.keys import NewKey
 from imageflow.actions.runs import Seen
 from imageflow.clock import iso
 from imageflow.errors import Problem
+from imageflow.inspect.dry_run import DryRow, DryRun, StepError, StepName
+from imageflow.inspect.product_history import Sent, Source, Standing, Trace, TracedRow, sent, sku_of
+from imageflow.model.filename_template import Key
 from imageflow.model.flow import Definition, Flow
 from imageflow.model.imageset import Image
-from imageflow.model.row import RowLog, StageName, State
+from imageflow.model.row import RowLog, StageName, State, history, when
 from imageflow.model.run import Counts, Status, TriggerKind
 from imageflow.store import Alarm, ApiKey, AuditRecord, FlowVersion, HeldDomain, OpenError, User
 
@@ -434,3 +437,183 @@ def change(record: AuditRecord) -> Change:
     """An entry of the audit log."""
     entry = record.entry
     return Change(record.id, iso(record.at), entry.who, entry.what, entry.object, entry.origin, entry.detail)
+
+
+# dry runs and histories -----------------------------------------------------------------------------------------------
+
+
+class ElementError(msgspec.Struct, frozen=True):
+    """An element of the page, by its index, that the script failed for."""
+
+    index: int
+    reason: str
+    line: int | None
+
+
+class StepShown(msgspec.Struct, frozen=True):
+    """What a step gave and printed, or why it failed."""
+
+    step: StepName
+    output: Any
+    prints: str
+    error: StepError | None
+    row_errors: list[ElementError]
+
+
+class DryRunShown(msgspec.Struct, frozen=True):
+    """A page's way through a flow. `ok`: it passed, and every row of it can be written."""
+
+    flow: str
+    steps: list[StepShown]
+    rows: tuple[DryRow, ...]
+    ok: bool
+
+
+class InFlight(msgspec.Struct, frozen=True):
+    """The row that a writer has in hand, and the page that it is of."""
+
+    version: int
+    run_id: str | None
+    page: int | None
+
+
+class OnOmnitron(msgspec.Struct, frozen=True):
+    """What is on Omnitron for a product, by which row, since when."""
+
+    domain: str
+    product: str
+    version: int | None
+    digest: str | None
+    run_id: str | None
+    row: int | None
+    since: Instant | None
+    images: list[Image] | None
+    in_flight: InFlight | None
+
+
+class Element(msgspec.Struct, frozen=True):
+    """An element of a page, by its index."""
+
+    index: int
+    element: Any
+
+
+class SourceShown(msgspec.Struct, frozen=True):
+    """A page that a row came from. `certain`: the row comes out of these elements alone. `note`: what is not known."""
+
+    page: int | None
+    elements: list[Element]
+    certain: bool
+    note: str | None
+    steps: list[StepShown]
+    rows: tuple[DryRow, ...]
+
+
+class TryShown(msgspec.Struct, frozen=True):
+    """One try to write a row, and its answer."""
+
+    at: Instant
+    http_status: int | None
+    reason: str | None
+    sku: str | None
+
+
+class HistoryRun(msgspec.Struct, frozen=True):
+    """The run that a row is of."""
+
+    status: Status
+    trigger: TriggerKind
+    by: str
+    created_at: Instant
+
+
+class HistoryRow(RowShown, frozen=True):
+    """A row with what led to it and what was sent."""
+
+    key: Key
+    version: int
+    settled_at: Instant | None
+    flow: str | None
+    flow_version: int | None
+    run: HistoryRun | None
+    payload: Any
+    sources: list[SourceShown]
+    request: Sent | None
+    tries: list[TryShown]
+
+
+class ProductHistory(msgspec.Struct, frozen=True):
+    """Everything that happened to a product, newest row first; `more`: there are older rows."""
+
+    product: str
+    ledger: list[OnOmnitron]
+    rows: list[HistoryRow]
+    more: bool
+
+
+def dry_run(dry: DryRun) -> DryRunShown:
+    """A page's way through a flow."""
+    return DryRunShown(dry.flow, _steps(dry), dry.rows, dry.ok)
+
+
+def product_history(trace: Trace) -> ProductHistory:
+    """Everything that happened to a product."""
+    ledger, rows = [_on_omnitron(one) for one in trace.ledger], [_history_row(row) for row in trace.rows]
+    return ProductHistory(trace.product, ledger, rows, trace.more)
+
+
+def _steps(dry: DryRun) -> list[StepShown]:
+    return [
+        StepShown(
+            step.step,
+            step.output,
+            step.prints,
+            step.error,
+            [ElementError(index, error.reason, error.line) for index, error in step.row_errors.items()],
+        )
+        for step in dry.steps
+    ]
+
+
+def _on_omnitron(standing: Standing) -> OnOmnitron:
+    state, log = standing.state, standing.log
+    return OnOmnitron(
+        domain=state.domain,
+        product=state.product,
+        version=state.version if state.version > 0 else None,
+        digest=state.digest,
+        run_id=state.run_id,
+        row=state.row,
+        since=iso(log.settled_at) if log is not None else None,
+        images=list(log.images) if log is not None else None,
+        in_flight=None if state.in_flight is None else InFlight(state.in_flight, *(standing.in_flight or (None, None))),
+    )
+
+
+def _history_row(row: TracedRow) -> HistoryRow:
+    log, run = row.log, row.run
+    return HistoryRow(
+        **_row(log),
+        key=log.key,
+        version=log.version,
+        settled_at=iso(log.settled_at),
+        flow=run.flow if run is not None else None,
+        flow_version=run.version if run is not None else None,
+        run=HistoryRun(run.status, run.trigger.kind, run.trigger.by, iso(run.created_at)) if run is not None else None,
+        payload=log.payload,
+        sources=[_source(source) for source in row.sources],
+        request=sent(row),
+        tries=[TryShown(iso(when(one)), one.status, one.reason, one.sku or sku_of(log)) for one in history(log)],
+    )
+
+
+def _source(source: Source) -> SourceShown:
+    dry = source.dry
+    return SourceShown(
+        page=source.page,
+        elements=[Element(place, element) for place, element in source.elements.items()],
+        certain=source.certain,
+        note=source.note,
+        steps=_steps(dry) if dry is not None else [],
+        rows=dry.rows if dry is not None else (),
+    )

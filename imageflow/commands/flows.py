@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -12,10 +12,12 @@ from imageflow.actions import flows as flow_actions
 from imageflow.actions import shapes, watermarks
 from imageflow.clock import SystemClock
 from imageflow.commands.shell import FILE, JSON_OPTION, actor, print_json, run_async, sandbox_of, with_store
-from imageflow.commands.texts import run_text
+from imageflow.commands.texts import counted, printable_text, run_text
 from imageflow.errors import FlowFileError, ImageFlowError, Problem
 from imageflow.flows import file as flow_file
 from imageflow.inspect import flow_cases
+from imageflow.inspect.flow_cases import Suite
+from imageflow.sandbox.supervisor import Sandbox
 from imageflow.settings import Settings
 
 
@@ -71,7 +73,7 @@ def _pass_cases(settings: Settings, files: Sequence[Path]) -> None:
     """Raises ImageFlowError where a flow file fails the cases beside it, and says which on stderr."""
     found = [suite for suite in flow_cases.suites(files) if suite.cases]
     lines: list[str] = []
-    if found and not run_async(flow_cases.run_cases(sandbox_of(settings), found, lines.append)):
+    if found and not run_async(run_cases(sandbox_of(settings), found, lines.append)):
         click.echo("\n".join(lines), err=True)
         raise ImageFlowError("nothing is saved: a flow fails its cases (--force saves it all the same)")
 
@@ -85,8 +87,18 @@ def test_flows(settings: Settings, files: tuple[Path, ...]) -> None:
     if not any(suite.cases for suite in found):
         names = ", ".join(f"{suite.path.stem}.test.yaml" for suite in found)
         raise click.UsageError(f"there are no cases: {names} would hold them")
-    if not run_async(flow_cases.run_cases(sandbox_of(settings), found, click.echo)):
+    if not run_async(run_cases(sandbox_of(settings), found, click.echo)):
         raise click.exceptions.Exit(1)
+
+
+async def run_cases(sandbox: Sandbox, found: Sequence[Suite], say: Callable[[str], None]) -> bool:
+    """Say of each case whether it passes, with a diff where it fails; whether all pass."""
+    passed = failed = 0
+    async for name, difference in flow_cases.verdicts(sandbox, found):
+        say(printable_text("\n    ".join([f"{name} ... {'FAILED' if difference else 'ok'}", *difference])))
+        passed, failed = passed + (not difference), failed + bool(difference)
+    say(f"{counted(passed + failed, 'case')}: {passed} passed, {failed} failed")
+    return not failed
 
 
 @flow.command("list")

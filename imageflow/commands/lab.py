@@ -6,14 +6,24 @@ from pathlib import Path
 
 import click
 
-from imageflow.commands.shell import FILE_OR_STDIN, JSON_OPTION, content_of, run_async, sandbox_of, with_store
+from imageflow.actions import rows, shapes
+from imageflow.commands import dry_run_text
+from imageflow.commands.shell import (
+    FILE_OR_STDIN,
+    JSON_OPTION,
+    content_of,
+    print_json,
+    run_async,
+    sandbox_of,
+    with_store,
+)
 from imageflow.emulator.erp import FakeErp
 from imageflow.emulator.omnitron import FakeOmnitron
 from imageflow.emulator.server import Emulator, serve_forever
 from imageflow.flows import file as flow_file
 from imageflow.http.client import Transport, exact_origin
-from imageflow.inspect import flow_cases
 from imageflow.inspect import probe as probing
+from imageflow.inspect.dry_run import DryRun, dry_run
 from imageflow.model.flow import Definition
 from imageflow.runtime.process import stop_on_signals
 from imageflow.settings import Settings
@@ -49,16 +59,18 @@ def try_flow(
         wanted = definition or (await store.flow(name)).definition
         if body is not None or run_id is None:
             return wanted, body or b""
-        await store.run(run_id)
-        return wanted, (await store.page(run_id, page or 1)).body
+        return wanted, (await rows.page(store, run_id, page or 1)).body
 
-    async def work(wanted: Definition, answer: bytes) -> flow_cases.Trial:
+    async def work(wanted: Definition, answer: bytes) -> DryRun:
         async with sandbox_of(settings) as sandbox:
-            return await flow_cases.attempt(sandbox, wanted, answer)
+            return await dry_run(sandbox, wanted, answer)
 
     needed = (definition, body) if definition is not None and body is not None else with_store(settings, fetch)
     result = run_async(work(*needed))
-    click.echo(flow_cases.as_json(result) if as_json else flow_cases.report(result))
+    if as_json:
+        print_json(shapes.dry_run(result))
+    else:
+        click.echo(dry_run_text.report(result))
     if not result.ok:
         raise click.exceptions.Exit(1)
 

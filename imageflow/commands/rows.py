@@ -12,10 +12,10 @@ from imageflow.actions import rows as row_actions
 from imageflow.actions import runs as run_actions
 from imageflow.actions import shapes
 from imageflow.actions.runs import Seen
+from imageflow.commands import history_text
 from imageflow.commands.shell import JSON_OPTION, print_json, sandbox_of, with_store
-from imageflow.commands.texts import error_text, row_text, run_text
+from imageflow.commands.texts import error_text, printable_text, row_text, run_text
 from imageflow.inspect import product_history
-from imageflow.inspect.flow_cases import printable_text
 from imageflow.model.row import STATES, State
 from imageflow.settings import Settings
 from imageflow.store import ErrorGroup, Store
@@ -106,4 +106,7 @@ def trace(settings: Settings, product: str, limit: int, as_json: bool) -> None:
             return await product_history.trace(store, sandbox, product, limit=limit)
 
     found = with_store(settings, work)
-    click.echo(product_history.as_json(found) if as_json else product_history.report(found))
+    if as_json:
+        print_json(shapes.product_history(found))
+    else:
+        click.echo(history_text.report(found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from imageflow.actions.shapes import KeyShown, NoRun, OpenErrorShown, RunShown
 from imageflow.model.row import STATES, RowLog
+from imageflow.sandbox.outcome import printable_lines
 from imageflow.store import ErrorGroup
 
 
@@ -45,3 +46,8 @@ def key_validity(key: KeyShown, now: str) -> str:
 def counted(number: int, noun: str) -> str:
     """`1 row`, `2 rows`."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def printable_text(text: str) -> str:
+    """Without what would steer a terminal."""
+    return "\n".join(printable_lines(line) for line in text.split("\n"))

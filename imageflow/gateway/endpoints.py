@@ -418,7 +418,7 @@ ENDPOINTS: tuple[Endpoint[Any, Any, Any, Any], ...] = (
         about="Script and mapping are tried on the pages that its rows are of; nothing is written.",
         role="operator",
         query=inputs.StoryQuery,
-        answer=msgspec.Raw,
+        answer=shapes.ProductHistory,
         refusals=(404,),
     ),
     # outbound

@@ -123,8 +123,8 @@ async def list_product_rows(deps: Deps, call: Call[None, TraceQuery, None]) -> P
     return Page([shapes.row_shown(log) for log in logs])
 
 
-async def trace_product(deps: Deps, call: Call[None, StoryQuery, None]) -> msgspec.Raw:
+async def trace_product(deps: Deps, call: Call[None, StoryQuery, None]) -> shapes.ProductHistory:
     """Everything that happened to a product."""
     query = call.query
     found = await product_history.trace(deps.store, deps.tools.sandbox, query.product, limit=query.limit)
-    return msgspec.Raw(product_history.as_json(found))
+    return shapes.product_history(found)

@@ -1,31 +1,28 @@
 """Everything that happened to one product: the ERP's row, what the flow made of it, each try, what is on Omnitron.
 
-What is kept is read: row logs with their tries, the ledger, the pages as long as they are kept. What lies between page
-and row is not kept: it is run again, in the sandbox, with the version of the flow that the run was pinned to. `row_origin.py`
-decides what to run.
+The store has row logs with their tries, the ledger, and the pages for as long as they are kept. It does not have what
+lies between page and row: that is run again, in the sandbox, with the version of the flow that the run is pinned to.
+`row_origin.py` decides what to run.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from imageflow.clock import iso
 from imageflow.errors import ImageFlowError, NotFoundError
-from imageflow.inspect import flow_cases, row_origin
-from imageflow.inspect.flow_cases import Trial, TriedRow
+from imageflow.inspect import row_origin
+from imageflow.inspect.dry_run import DryRun, dry_run
 from imageflow.inspect.row_origin import Document, Places
 from imageflow.model.flow import Definition
 from imageflow.model.imageset import Image
 from imageflow.model.page import ROWS_PER_PAGE_LIMIT, Page
-from imageflow.model.row import RowLog, history, shown, when
+from imageflow.model.row import RowLog
 from imageflow.model.run import Run
-from imageflow.pointer import describe
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.store import LedgerState, Store
 
@@ -39,14 +36,14 @@ SHOWN_CHARS = 300
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A page that a row came from. `elements` of it by their index; `certain`: the row comes out of them alone. `trial`:
+    """A page that a row came from. `elements` of it by their index; `certain`: the row comes out of them alone. `dry`:
     how they go through the flow; of the whole page, where that fails as a whole. `note`: what is not known, and why.
     """
 
     page: int | None
     elements: dict[int, Any] = {}
     certain: bool = False
-    trial: Trial | None = None
+    dry: DryRun | None = None
     note: str | None = None
 
 
@@ -57,6 +54,14 @@ class TracedRow(msgspec.Struct, frozen=True):
     run: Run | None
     definition: Definition | None
     sources: tuple[Source, ...] = ()
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """A request to Omnitron."""
+
+    method: str
+    url: str
+    body: dict[str, Any]
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -188,22 +193,22 @@ async def _source(sandbox: Sandbox, definition: Definition, log: RowLog, page: P
         guess = _guess(document, log)
         if not guess and _joined(definition, log) and page.seq != log.version // ROWS_PER_PAGE_LIMIT:
             return None
-        found, trials = await _narrowed(sandbox, definition, log, page, document, guess)
+        found, dry_runs = await _narrowed(sandbox, definition, log, page, document, guess)
     except (ValueError, ImageFlowError) as error:
         return Source(page.page, note=f"it cannot be run again: {error}")
     if found is None and _joined(definition, log):
         return None
-    return _judged(page, document, guess, found, trials)
+    return _judged(page, document, guess, found, dry_runs)
 
 
 async def _narrowed(
     sandbox: Sandbox, definition: Definition, log: RowLog, page: Page, document: Document, guess: Places
-) -> tuple[Places | None, dict[Places, Trial]]:
-    """The fewest elements that the row comes out of, and all trials that were made to find them."""
-    trials: dict[Places, Trial] = {}
+) -> tuple[Places | None, dict[Places, DryRun]]:
+    """The fewest elements that the row comes out of, and all dry_runs that were made to find them."""
+    dry_runs: dict[Places, DryRun] = {}
     images = log.images
     if _joined(definition, log):
-        whole = await flow_cases.attempt(sandbox, definition, page.body)
+        whole = await dry_run(sandbox, definition, page.body)
         images = next((row.images for row in whole.rows if row.product == log.product and row.state == "ready"), ())
     came: list[Places] = []
     steps = row_origin.narrow(len(document.elements), guess)
@@ -212,34 +217,36 @@ async def _narrowed(
         places = next(steps)
         while True:
             body = page.body if len(places) == len(document.elements) else document.only(places)
-            trials[places] = await flow_cases.attempt(sandbox, definition, body)
-            if is_it := _came(trials[places], log, images):
+            dry_runs[places] = await dry_run(sandbox, definition, body)
+            if is_it := _came(dry_runs[places], log, images):
                 came.append(places)
             if time.monotonic() > until:
                 break
             places = steps.send(is_it)
-    return (came[-1] if came else None), trials
+    return (came[-1] if came else None), dry_runs
 
 
-def _judged(page: Page, document: Document, guess: Places, found: Places | None, trials: dict[Places, Trial]) -> Source:
+def _judged(
+    page: Page, document: Document, guess: Places, found: Places | None, dry_runs: dict[Places, DryRun]
+) -> Source:
     elements = document.elements
     if found is None:
         note = "run again, it does not come to the same: the script is not deterministic, or it has been answered for"
-        return Source(page.page, _at(elements, guess), trial=trials.get(guess), note=note)
+        return Source(page.page, _at(elements, guess), dry=dry_runs.get(guess), note=note)
     if guess and not set(guess) & set(found):
         note = f"the page fails as a whole, because of what is at {', '.join(map(str, found[:ELEMENTS_LIMIT]))}"
-        return Source(page.page, _at(elements, guess), certain=True, trial=_small(trials[found], found), note=note)
+        return Source(page.page, _at(elements, guess), certain=True, dry=_small(dry_runs[found], found), note=note)
     note_ = f"it takes {len(found)} elements of the page together" if len(found) > ELEMENTS_LIMIT else None
-    return Source(page.page, _at(elements, found), certain=True, trial=_small(trials[found], found), note=note_)
+    return Source(page.page, _at(elements, found), certain=True, dry=_small(dry_runs[found], found), note=note_)
 
 
 def _at(elements: Sequence[Any], places: Places) -> dict[int, Any]:
     return {place: elements[place] for place in places[:ELEMENTS_LIMIT]}
 
 
-def _small(one: Trial, places: Places) -> Trial | None:
-    """A trial of few elements; among many the row could not be found."""
-    return one if len(places) <= ELEMENTS_LIMIT else None
+def _small(dry: DryRun, places: Places) -> DryRun | None:
+    """A dry run of few elements; among many, the row could not be found."""
+    return dry if len(places) <= ELEMENTS_LIMIT else None
 
 
 def _joined(definition: Definition, log: RowLog) -> bool:
@@ -254,184 +261,27 @@ def _guess(document: Document, log: RowLog) -> Places:
     return row_origin.candidates(document.elements, log.product)
 
 
-def _came(one: Trial, log: RowLog, images: tuple[Image, ...]) -> bool:
-    """Whether a trial's rows hold this row as its log has it, with these images."""
-    mine = [row for row in one.rows if log.product is None or row.product == log.product]
+def _came(dry: DryRun, log: RowLog, images: tuple[Image, ...]) -> bool:
+    """Whether a dry's rows hold this row as its log has it, with these images."""
+    mine = [row for row in dry.rows if log.product is None or row.product == log.product]
     if log.stage in ("script", "mapping", "rows") and log.state == "failed":
         return any(row.state == "failed" and row.reason == log.reason for row in mine)
     state = "superseded" if log.page is not None else "ready"
     return any(row.state == state and row.key == log.key and row.images == images for row in mine)
 
 
-# how a trace is shown ----------------------------------------------------------------------------------------------------
+# what was sent -----------------------------------------------------------------------------------------------------------
 
 
-def as_json(found: Trace) -> bytes:
-    """The whole trace as one line of JSON. By msgspec: numbers of any length stay what they are."""
-    return msgspec.json.encode(
-        {
-            "product": found.product,
-            "ledger": [_standing(one) for one in found.ledger],
-            "rows": [_row_object(row) for row in found.rows],
-            "more": found.more,
-        }
-    )
-
-
-def _standing(one: Standing) -> dict[str, Any]:
-    state, log = one.state, one.log
-    return {
-        "domain": state.domain,
-        "product": state.product,
-        "version": state.version if state.version > 0 else None,
-        "digest": state.digest,
-        "run_id": state.run_id,
-        "row": state.row,
-        "since": iso(log.settled_at) if log is not None else None,
-        "images": msgspec.to_builtins(log.images) if log is not None else None,
-        "in_flight": None
-        if state.in_flight is None
-        else {"version": state.in_flight, **dict(zip(("run_id", "page"), one.in_flight or (None, None), strict=True))},
-    }
-
-
-def _row_object(row: TracedRow) -> dict[str, Any]:
-    run = row.run
-    return {
-        **shown(row.log),
-        "key": row.log.key,
-        "version": row.log.version,
-        "settled_at": iso(row.log.settled_at),
-        "flow": run.flow if run is not None else None,
-        "flow_version": run.version if run is not None else None,
-        "run": None
-        if run is None
-        else {
-            "status": run.status,
-            "trigger": run.trigger.kind,
-            "by": run.trigger.by,
-            "created_at": iso(run.created_at),
-        },
-        "payload": row.log.payload,
-        "sources": [_source_object(source) for source in row.sources],
-        "request": _request(row),
-        "tries": [
-            {"at": iso(when(one)), "http_status": one.status, "reason": one.reason, "sku": one.sku or _sku(row.log)}
-            for one in history(row.log)
-        ],
-    }
-
-
-def _source_object(source: Source) -> dict[str, Any]:
-    return {
-        "page": source.page,
-        "elements": [{"index": place, "element": element} for place, element in source.elements.items()],
-        "certain": source.certain,
-        "note": source.note,
-        "steps": flow_cases.shown_steps(source.trial) if source.trial is not None else [],
-        "rows": source.trial.rows if source.trial is not None else (),
-    }
-
-
-def _sku(log: RowLog) -> str | None:
-    return log.product if log.key == "sku" else None
-
-
-def _request(row: TracedRow) -> dict[str, Any] | None:
-    """What was sent, if anything was."""
+def sent(row: TracedRow) -> Sent | None:
+    """The request that wrote the row, if it was sent at all."""
     log, definition = row.log, row.definition
     if not log.attempts or definition is None:
         return None
     url = definition.omnitron.domain + definition.omnitron.images_path
-    return {
-        "method": "POST",
-        "url": url,
-        "body": {"product_sku": _sku(log), "images": msgspec.to_builtins(log.images)},
-    }
+    return Sent("POST", url, {"product_sku": sku_of(log), "images": list(log.images)})
 
 
-def report(found: Trace) -> str:
-    """The trace for people: one row after the other, newest first, long values shortened."""
-    lines = [found.product, *_standing_lines(found)]
-    for row in found.rows:
-        lines += ["", *_row_lines(row)]
-    if found.more:
-        lines += ["", "… and older rows (--limit shows more)"]
-    return flow_cases.printable_text("\n".join(lines))
-
-
-def _standing_lines(found: Trace) -> Iterator[str]:
-    if not found.ledger:
-        yield "  nothing was written to Omnitron"
-    for one in found.ledger:
-        state = one.state
-        where = f"{state.product} on {state.domain}"
-        if state.run_id is None:
-            yield f"  {where}: nothing was written"
-        else:
-            since = f"since {iso(one.log.settled_at)}, {_images(one.log.images)}, " if one.log is not None else ""
-            yield f"  {where}: {since}by row {state.row} of run {state.run_id}"
-        if state.in_flight is not None:
-            of = f" of page {one.in_flight[1]} of run {one.in_flight[0]}" if one.in_flight is not None else ""
-            yield f"  {where}: a row{of} is in flight"
-
-
-def _row_lines(row: TracedRow) -> Iterator[str]:
-    log, run = row.log, row.run
-    about = (
-        f"{run.flow} version {run.version}, {run.trigger.kind}" if run is not None else "the run is not kept any more"
-    )
-    yield f"row {log.row} of run {log.run_id} ({about}): {log.state}"
-    for source in row.sources:
-        yield from _source_lines(source, row)
-    if not row.sources and log.payload is not None:
-        yield f"  kept    {_short(log.payload)}"
-    if (request := _request(row)) is not None:
-        yield f"  write   POST {request['url']} {log.product}: {_images(log.images)}"
-    for one in history(log):
-        sku = f" {one.sku}" if one.sku else ""
-        yield f"          {iso(when(one))}{sku} {one.status or 'no answer'}  {one.reason or ''}".rstrip()
-    why = f"  {log.stage}: {log.reason}" if log.reason else ""
-    yield f"  {log.state:10}{iso(log.settled_at) or ''}{why}".rstrip()
-
-
-def _source_lines(source: Source, row: TracedRow) -> Iterator[str]:
-    if source.page is not None:
-        yield f"  read    page {source.page}, {_elements(source)}"
-    for place, element in source.elements.items():
-        yield f"          [{place}] {_short(element)}"
-    if source.note is not None:
-        yield f"          {source.note}"
-    for step in source.trial.steps if source.trial is not None else ():
-        if step.step in ("script", "mapping"):
-            said = f"FAILED: {step.error.reason}" if step.error is not None else _short(step.output)
-            yield f"  {step.step:8}{said}"
-            yield from (f"          FAILED for element {place}: {one.reason}" for place, one in step.row_errors.items())
-    yield from (f"  rows    {_outcome(tried)}" for tried in _rows_of(source, row.log))
-
-
-def _rows_of(source: Source, log: RowLog) -> list[TriedRow]:
-    rows = source.trial.rows if source.trial is not None else ()
-    return [row for row in rows if log.product is None or row.product in (None, log.product)]
-
-
-def _outcome(row: TriedRow) -> str:
-    return f"{row.product or '-'}: {row.why if row.state == 'failed' else _images(row.images)}"
-
-
-def _elements(source: Source) -> str:
-    if not source.elements:
-        return "in which the product is not found"
-    count = len(source.elements)
-    return f"{'' if source.certain else 'probably '}{count} element{'' if count == 1 else 's'}"
-
-
-def _images(images: Sequence[Image]) -> str:
-    return f"{len(images)} image{'' if len(images) == 1 else 's'} {' '.join(image.url for image in images)}"[
-        :SHOWN_CHARS
-    ]
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}… ({describe(value)})"
+def sku_of(log: RowLog) -> str | None:
+    """The row's SKU; None where its product is a base code, or not known."""
+    return log.product if log.key == "sku" else None

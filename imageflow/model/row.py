@@ -107,23 +107,3 @@ def fingerprint(log: RowLog) -> str:
     reason = re.sub(r"https?://\S+|'[^']*'|\"[^\"]*\"|\b[0-9a-f-]*\d[0-9a-f-]*\b|\d+", "…", reason)
     reason = re.sub(r"…(?:[\s,]*…)*", "…", reason)
     return hashlib.blake2b(f"{log.stage}\0{log.http_status}\0{reason}".encode(), digest_size=8).hexdigest()
-
-
-def fields(log: RowLog) -> dict[str, Any]:
-    """The fields of a row's log that commands and the API show, in their order."""
-    return {
-        "run_id": log.run_id,
-        "row": log.row,
-        "product": log.product,
-        "state": log.state,
-        "stage": log.stage,
-        "reason": log.reason,
-        "http_status": log.http_status,
-        "attempts": log.attempts,
-        "images": log.images,
-    }
-
-
-def shown(log: RowLog) -> dict[str, Any]:
-    """The JSON object of a row in `rows --json` and in the API."""
-    return {**fields(log), "images": msgspec.to_builtins(log.images)}

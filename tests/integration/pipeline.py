@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 
 from imageflow import bootstrap, settings
-from imageflow.actions import runs
+from imageflow.actions import runs, shapes
 from imageflow.actions.actor import Actor
 from imageflow.actions.run_watch import until_ended
+from imageflow.commands import history_text
 from imageflow.emulator.erp import FakeErp
 from imageflow.emulator.omnitron import FakeOmnitron
 from imageflow.inspect import product_history
@@ -95,8 +96,8 @@ class Pipeline:
         """A trace as its JSON says."""
         async with Sandbox() as sandbox:
             found = await product_history.trace(self.store, sandbox, product, **options)
-        assert product_history.report(found).startswith(product)
-        return msgspec.json.decode(product_history.as_json(found))
+        assert history_text.report(found).startswith(product)
+        return msgspec.json.decode(msgspec.json.encode(shapes.product_history(found)))
 
 
 @asynccontextmanager

@@ -48,7 +48,6 @@ ONE_SIDED = {
     "actions.flows.save_as": "an address names the flow, a file names it itself",
     "actions.flows.versions": "no command yet",
     "actions.rows.of_product": "`trace` tells more of the same rows",
-    "actions.rows.page": "no command yet: `try --from-run` shows what becomes of a page",
     "actions.rows.show": "no command yet: `rows --json` prints all rows",
     "actions.users.set_role": "`user add` sets the role together with the password",
 }
@@ -63,7 +62,6 @@ WITHOUT_ACTION = {
     "probe": "asks an ERP, and saves nothing",
     "publish": "takes the part of an ERP",
     "trace": "see inspect/product_history.py",
-    "try": "see inspect/flow_cases.py",
     "log_in": "a session of the gateway",
     "log_out": "a session of the gateway",
     "show_me": "a session of the gateway",

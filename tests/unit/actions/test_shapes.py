@@ -17,7 +17,9 @@ from imageflow.model.flow import Flow
 from imageflow.model.imageset import Image
 from imageflow.model.row import RowLog
 from imageflow.model.run import Counts, Run, Trigger
+from imageflow.sandbox.outcome import Ran
 from imageflow.store import Alarm, ApiKey, AuditEntry, AuditRecord, FlowVersion, HeldDomain, OpenError, User
+from tests.unit.inspect.test_dry_run import result_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TEXT = "2026-01-01T00:00:00.000000Z"
@@ -200,3 +202,9 @@ def test_what_operators_see():
         "origin": "::1",
         "detail": {"a": 1},
     }
+
+
+def test_numbers_of_any_length_are_shown():
+    """A number that no 64 bits hold is written as it came."""
+    dry = result_of(Ran([]), [123456789012345678901234567890])
+    assert b"123456789012345678901234567890" in msgspec.json.encode(shapes.dry_run(dry))

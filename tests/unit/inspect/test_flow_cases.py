@@ -1,4 +1,4 @@
-"""Trials and cases: what is shown of a page's way, and what a case says of it."""
+"""DryRuns and cases: what is shown of a page's way, and what a case says of it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import msgspec
 import pytest
 import yaml
 
+from imageflow.commands.flows import run_cases
 from imageflow.errors import FlowFileError
 from imageflow.inspect import flow_cases
-from imageflow.inspect.flow_cases import Trial, judge, suites, tried
+from imageflow.inspect.dry_run import DryRun, Step, StepError, dry_run_of
+from imageflow.inspect.flow_cases import judge, suites
 from imageflow.sandbox.outcome import Broken, FailedRow, Outcome, Ran
 from imageflow.sandbox.supervisor import Sandbox
 from tests.unit.transform.flows import definition
@@ -30,144 +32,13 @@ FLOW = {
 }
 
 
-def result_of(outcome: Outcome, document: Any = None, **changes: Any) -> Trial:
-    """The trial of a page with this outcome."""
-    return tried(definition(**changes), document, msgspec.json.encode(document), outcome)
+def result_of(outcome: Outcome, document: Any = None, **changes: Any) -> DryRun:
+    """The dry run of a page with this outcome."""
+    return dry_run_of(definition(**changes), document, msgspec.json.encode(document), outcome)
 
 
 def image_set(sku: str, *urls: str) -> dict[str, Any]:
     return {"sku": sku, "images": list(urls)}
-
-
-# a trial -----------------------------------------------------------------------------------------------------------------
-
-
-async def test_all_steps_of_a_page() -> None:
-    """Each step with what it was given and gave, the prints, the element that failed with its line, and the rows."""
-    body = json.dumps({"results": [{"sku": "A", "p": [U + "1"]}, {"sku": "B"}]}).encode()
-    async with Sandbox() as sandbox:
-        found = await flow_cases.attempt(sandbox, definition(script=SCRIPT, mapping=SHIFT, erp=FLOW["erp"]), body)
-    between, images = [{"sku": "A", "pics": [U + "1"]}], [image_set("A", U + "1")]
-    steps = [(step.step, step.given, step.output) for step in found.steps]
-    assert steps[:3] == [
-        ("input", None, json.loads(body)),
-        ("script", json.loads(body), between),
-        ("mapping", between, images),
-    ]
-    assert found.steps[3].output == [{"sku": "A", "images": [{"url": U + "1", "order": 0, "image_type": "default"}]}]
-    assert found.steps[1].prints == "A\nB\n"
-    assert found.steps[1].row_errors[1].line == 3
-    assert [(row.product, row.state) for row in found.rows] == [("A", "ready"), (None, "failed")]
-    assert not found.ok
-
-
-async def test_what_the_script_gave_is_shown_where_the_mapping_fails() -> None:
-    """A mapping that fails, or crashes its process, leaves the script's output to be seen."""
-    script = "def process(r):\n    print('hi')\n    return [{'n': 1}]\n"
-    spec = [{"operation": "shift", "spec": {"*": {"n": "[99999999999999999999]"}}}]
-    async with Sandbox() as sandbox:
-        found = await flow_cases.attempt(sandbox, definition(script=script, mapping=spec), b"[]")
-    assert [(step.step, step.output, step.prints) for step in found.steps[:2]] == [
-        ("input", [], ""),
-        ("script", [{"n": 1}], "hi\n"),
-    ]
-    assert found.steps[2].step == "mapping"
-    assert found.steps[2].given == [{"n": 1}]
-    assert found.steps[2].error is not None
-    assert len(found.steps) == 3
-
-
-async def test_a_trace_changes_no_outcome() -> None:
-    """What the mapping was given may be no JSON, or change while it is mapped: the outcome is that of a run."""
-    script = "import decimal\ndef process(r):\n    return [{'sku': 'A', 'pics': ['" + U + "'], 1: 2, 'd': {1, 2}}]\n"
-    flow = definition(script=script, mapping=SHIFT)
-    async with Sandbox() as sandbox:
-        run = await sandbox.run("winter", flow_cases.Program.of(flow), b"[]")
-        found = await flow_cases.attempt(sandbox, flow, b"[]")
-    if isinstance(run, Ran):
-        assert found.steps[2].output == run.result
-    else:
-        assert found.steps[-1].error is not None
-        assert found.steps[-1].error.reason == run.reason
-
-
-async def test_what_is_not_json_stops_at_the_input() -> None:
-    """No process is started for it, and the trial says so."""
-    async with Sandbox() as sandbox:
-        found = await flow_cases.attempt(sandbox, definition(script=SCRIPT), b"<html>")
-        assert sandbox.live == 0
-    assert [step.step for step in found.steps] == ["input"]
-    assert "not JSON" in (found.steps[0].error or flow_cases.StepError("")).reason
-    assert not found.ok
-
-
-def test_a_failed_script_ends_the_steps() -> None:
-    """The steps after it are not shown; all elements are failed rows, with the line."""
-    found = result_of(
-        Broken("script", "line 7: KeyError: 'x'", line=7), [{"a": 1}, {"a": 2}], script=SCRIPT, mapping=SHIFT
-    )
-    assert [step.step for step in found.steps] == ["input", "script"]
-    assert found.steps[1].error == flow_cases.StepError("line 7: KeyError: 'x'", 7)
-    assert [(row.state, row.stage, row.payload) for row in found.rows] == [
-        ("failed", "script", {"a": 1}),
-        ("failed", "script", {"a": 2}),
-    ]
-
-
-def test_a_flow_without_script_and_mapping() -> None:
-    """There are no steps but input and rows; a missing list is an error of the rows."""
-    assert result_of(Ran([image_set("A", U)]), [image_set("A", U)]).ok
-    found = result_of(Broken("rows", "no list at 'x'"), {})
-    assert [(step.step, step.error is None) for step in found.steps] == [("input", True), ("rows", False)]
-
-
-def test_superseded_rows_fail_nothing() -> None:
-    """A later row of the product wins; the trial is ok."""
-    found = result_of(Ran([image_set("A", U + "1"), image_set("A", U + "2")]))
-    assert [row.state for row in found.rows] == ["superseded", "ready"]
-    assert found.ok
-
-
-def test_rows_that_are_joined_across_pages() -> None:
-    """With `group: run` the page is shown as if it were the whole run."""
-    rows = [image_set("B", U + "1"), image_set("A", U + "2"), image_set("B", U + "3"), {"sku": "C"}]
-    found = result_of(Ran(rows), group="run")
-    assert [(row.product, row.state, len(row.images)) for row in found.rows] == [
-        ("C", "failed", 0),
-        ("A", "ready", 1),
-        ("B", "ready", 2),
-    ]
-
-
-def test_the_line_of_a_failure_is_a_number() -> None:
-    """The script's line is a number of its own in JSON, of the page's failure and of an element's."""
-    found = result_of(Broken("script", "the script ran longer than 10s (line 12)", line=12), [{}], script=SCRIPT)
-    assert [step.error.line for step in found.steps if step.error] == [12]
-    found = result_of(Ran([], (FailedRow(0, "line 4: KeyError: 'a'", {}, 4),)), [{}], script=SCRIPT)
-    assert [error.line for step in found.steps for error in step.row_errors.values()] == [4]
-
-
-def test_json_holds_all_and_text_is_bounded() -> None:
-    """A large page is whole in JSON; for people it is shortened, and nothing in it steers the terminal."""
-    rows = [image_set(f"A{n}", f"{U}{n}\x1b[2J") for n in range(500)]
-    found = result_of(Ran(rows, (FailedRow(3, "line 1: X", {"n": 1}),), "\x1b[31mred\n" * 1000), rows, script=SCRIPT)
-    decoded = json.loads(flow_cases.as_json(found))
-    assert [len(decoded["rows"]), len(decoded["steps"][0]["output"])] == [501, 500]
-    assert set(decoded) == {"flow", "steps", "rows", "ok"}
-    assert {"step", "output", "prints", "error"} <= set(decoded["steps"][1])
-    assert {"product", "images", "state", "reason"} <= set(decoded["rows"][0])
-    text = flow_cases.report(found)
-    assert "\x1b" not in text
-    assert len(text.splitlines()) < 200
-    assert "line 1: X" in text
-
-
-def test_numbers_of_any_length_are_shown() -> None:
-    """A number that no 64 bits hold is written as it came."""
-    assert b"123456789012345678901234567890" in flow_cases.as_json(result_of(Ran([]), [123456789012345678901234567890]))
-
-
-# cases -------------------------------------------------------------------------------------------------------------------
 
 
 def files(folder: Path, cases: Any, suffix: str = ".yaml", **changes: Any) -> Path:
@@ -192,7 +63,7 @@ async def test_cases_run_through_the_sandbox(tmp_path: Path) -> None:
         {"name": "wrong", "input": answer, "expect": [image_set("A", U + "2", U + "1")]},
     ]
     said: list[str] = []
-    assert not await flow_cases.run_cases(Sandbox(), suites([files(tmp_path, cases)]), said.append)
+    assert not await run_cases(Sandbox(), suites([files(tmp_path, cases)]), said.append)
     assert said[:2] == ["winter.test.yaml: right ... ok", "winter.test.yaml: page ... ok"]
     assert said[2].startswith("winter.test.yaml: wrong ... FAILED")
     assert f"-    0  {U}2" in said[2]
@@ -228,7 +99,7 @@ def test_nothing_expected_and_nothing_there(tmp_path: Path) -> None:
     nothing = case(tmp_path, expect=[])
     assert judge(nothing, result_of(Ran([]))) == []
     assert judge(nothing, result_of(Broken("script", "no"), []))
-    assert judge(nothing, Trial("winter", (flow_cases.Step("input", error=flow_cases.StepError("no")),)))
+    assert judge(nothing, DryRun("winter", (Step("input", error=StepError("no")),)))
 
 
 def test_expected_failures(tmp_path: Path) -> None:

@@ -1,0 +1,162 @@
+"""A dry run: a page's way through a flow, without writing anything. It shows what each step was given and gave.
+
+It takes the way of the transformer: the same sandbox, the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from imageflow.model.filename_template import Key
+from imageflow.model.flow import Definition
+from imageflow.model.imageset import Image
+from imageflow.model.messages import PageRead
+from imageflow.model.row import Row, RowLog
+from imageflow.sandbox.outcome import Broken, FailedRow, Outcome, Program, Ran, printable
+from imageflow.sandbox.supervisor import Sandbox
+from imageflow.transform.plan import plan_page, plan_part
+from imageflow.transform.rows import join
+
+StepName = Literal["input", "script", "mapping", "rows"]
+
+
+class StepError(msgspec.Struct, frozen=True):
+    """Why a step failed for the page, or for one element; `line`: the script's."""
+
+    reason: str
+    line: int | None = None
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What a step was given and gave. `error`: it failed for the page as a whole. `row_errors`: elements, by their index,
+    that process_row failed for.
+    """
+
+    step: StepName
+    given: Any = None
+    output: Any = None
+    prints: str = ""
+    error: StepError | None = None
+    row_errors: dict[int, StepError] = {}
+
+
+class DryRow(msgspec.Struct, frozen=True):
+    """What a row of the page would be: ready to be written, superseded by a later one, or failed."""
+
+    product: str | None
+    images: tuple[Image, ...]
+    state: Literal["ready", "superseded", "failed"]
+    reason: str | None = None
+    stage: str = "rows"
+    key: Key = "sku"
+    payload: Any = None
+
+    @property
+    def why(self) -> str:
+        """Stage and reason of a failure."""
+        return f"{self.stage}: {self.reason}"
+
+
+class DryRun(msgspec.Struct, frozen=True):
+    """A page's way through a flow, up to the step that failed."""
+
+    flow: str
+    steps: tuple[Step, ...]
+    rows: tuple[DryRow, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether the page passed, and every row of it can be written."""
+        return all(step.error is None for step in self.steps) and all(row.state != "failed" for row in self.rows)
+
+
+# a dry -----------------------------------------------------------------------------------------------------------------
+
+
+async def dry_run(sandbox: Sandbox, definition: Definition, body: bytes) -> DryRun:
+    """Put an answer through script, mapping and rows. Needs no secret, writes nothing. Raises SandboxError."""
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        wrong = StepError(f"the input is not JSON: {printable(str(error))}")
+        return DryRun(definition.name, (Step("input", error=wrong),))
+    program = msgspec.structs.replace(Program.of(definition), trace=True)
+    return dry_run_of(definition, document, body, await _outcome(sandbox, definition.name, program, body))
+
+
+async def _outcome(sandbox: Sandbox, flow: str, program: Program, body: bytes) -> Outcome:
+    """The outcome. A mapping that took its process with it left no trace: the script is asked again, alone."""
+    outcome = await sandbox.run(flow, program, body)
+    if isinstance(outcome, Ran) or outcome.stage != "mapping" or outcome.between is not None or program.script is None:
+        return outcome
+    alone = await sandbox.run(flow, msgspec.structs.replace(program, mapping=None), body)
+    if isinstance(alone, Broken):
+        return outcome
+    return msgspec.structs.replace(outcome, between=alone.result, prints=alone.prints)
+
+
+def dry_run_of(definition: Definition, document: Any, body: bytes, outcome: Outcome) -> DryRun:
+    """What an outcome says about each step, and which rows it comes to."""
+    rows = tuple(_rows(definition, body, outcome))
+    return DryRun(definition.name, tuple(_steps(Program.of(definition), document, outcome, rows)), rows)
+
+
+def _steps(program: Program, document: Any, outcome: Outcome, rows: Sequence[DryRow]) -> Iterator[Step]:
+    yield Step("input", output=document)
+    given = document
+    for step in _ran(program):
+        error = _error(outcome) if isinstance(outcome, Broken) and outcome.stage == step else None
+        last = step == "mapping" or program.mapping is None
+        output = outcome.between if not last else outcome.result if isinstance(outcome, Ran) else None
+        if step == "mapping" and outcome.between is not None:
+            given = outcome.between
+        mine = step == "script"
+        failed = {row.index: _error(row) for row in outcome.failed} if mine and isinstance(outcome, Ran) else {}
+        yield Step(step, given, None if error else output, outcome.prints if mine else "", error, failed)
+        if error is not None:
+            return
+        given = output
+    error = _error(outcome) if isinstance(outcome, Broken) else None
+    yield Step("rows", given, [_image_set(row) for row in rows if row.state == "ready"], error=error)
+
+
+def _ran(program: Program) -> list[StepName]:
+    steps: list[StepName] = []
+    if program.script is not None:
+        steps.append("script")
+    if program.mapping is not None:
+        steps.append("mapping")
+    return steps
+
+
+def _error(failed: Broken | FailedRow) -> StepError:
+    return StepError(failed.reason, failed.line)
+
+
+def _image_set(row: DryRow) -> dict[str, Any]:
+    return {row.key: row.product, "images": msgspec.to_builtins(list(row.images))}
+
+
+def _rows(definition: Definition, body: bytes, outcome: Outcome) -> list[DryRow]:
+    """The rows in the page's order; of a flow that joins across pages, what the page alone would be joined to."""
+    page = PageRead(run_id="", flow=definition.name, version=0, page=1, seq=0)
+    plan = plan_page(page, definition, body, outcome)
+    rows = _in_order(plan.ready, plan.settled)
+    if plan.held:
+        part = plan_part("", join(sorted(plan.held, key=lambda row: (row.product, row.version))))
+        rows += _in_order(part.ready, part.settled)
+    return rows
+
+
+def _in_order(ready: Iterable[tuple[int, Row]], settled: Iterable[RowLog]) -> list[DryRow]:
+    found = [(index, DryRow(row.product, row.images, "ready", key=row.key)) for index, row in ready]
+    found += [(log.row, _settled(log)) for log in settled]
+    return [row for _, row in sorted(found, key=lambda pair: pair[0])]
+
+
+def _settled(log: RowLog) -> DryRow:
+    state: Literal["superseded", "failed"] = "superseded" if log.state == "superseded" else "failed"
+    return DryRow(log.product, log.images, state, log.reason, log.stage, log.key, log.payload)
