@@ -8,7 +8,7 @@ demo: .venv/ready
 	$(BIN)/imageflow demo
 
 test: .venv/ready
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(PART)
 
 # schemathesis' plugin takes two seconds to import in each process, and no unit test uses it
 UNIT := -m pytest tests/unit -p no:schemathesis --numprocesses 2 --dist worksteal
