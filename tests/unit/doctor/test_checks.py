@@ -117,7 +117,7 @@ ILLNESSES = {
     "operator policy": (
         with_queue("imageflow.read", policy={"expires": 1000}, policies=("operator:gone",)),
         "wrong",
-        "deletes the queue",
+        "deletes an unused queue",
         "rabbitmqctl clear_operator_policy -p images gone",
     ),
     "queue that a restart deletes": (
