@@ -55,6 +55,31 @@ def test_values_that_are_right(owner: type, field: str, value: Any):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "fits"),
+    [
+        ("a", True),
+        ("a, /", True),
+        ("a, b=1", True),
+        ("*a", True),
+        ("a, *, b=1", True),
+        ("a, *, b=None, **c", True),
+        ("", False),
+        ("a, b", False),
+        ("a, /, b", False),
+        ("*, a", False),
+        ("a, *, b", False),
+        ("a, *, b=1, c", False),
+        ("*a, b", False),
+        ("**a", False),
+    ],
+)
+def test_a_function_takes_one_argument(arguments: str, fits: bool):
+    """A function fits if it can be called with one argument by place and nothing else."""
+    source = f"def process({arguments}): pass"
+    assert (list(meaning.complaints(flow.Definition, "script", source)) == []) is fits
+
+
+@pytest.mark.parametrize(
     ("value", "plain", "said"),
     [
         ({"env": "A"}, False, None),

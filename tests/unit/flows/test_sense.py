@@ -71,6 +71,22 @@ def test_contradictions(document: dict[str, Any], path: str):
             endpoint_url="https://erp/{now}/{now:%Y}/{sku}/{c}", query_settings={**SKU, "c": {"key": "c", "value": "1"}}
         ),
         inbound(endpoint_url="https://erp/{modified_date}", initial_since="2025-01-01"),
+        inbound(
+            endpoint_url="https://erp/{d}",
+            query_settings={"d": {"key": "k", "type": "datetime"}},
+            initial_since="2025-01-01",
+        ),
+        inbound(
+            endpoint_url="https://erp/{modified_date__gt}",
+            query_settings={"modified_date__gt": {"key": "k"}},
+            initial_since="2025-01-01",
+        ),
+        inbound(
+            endpoint_url="https://erp/{d}",
+            query_settings={"d": {"key": "k"}},
+            modified_date_key="k",
+            initial_since="2025-01-01",
+        ),
         {"erp": 5, "schedule": "x", "fetch_missing": []},
         {"direction": "inbound", "erp": {"endpoint_url": 5, "query_settings": {"a": 5}}},
     ],
