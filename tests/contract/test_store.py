@@ -480,6 +480,16 @@ async def test_a_watermark_set_by_hand_stays(store: Store, clock: FakeClock, sin
     assert await store.watermark("winter") == later.until
 
 
+async def test_a_run_that_was_read_keeps_its_bound(store: Store, clock: FakeClock) -> None:
+    """Setting the watermark by hand takes the upper bound from a run that is being read, not from one that was read."""
+    read = await reading(store, clock)
+    await store.save_page(read.run_id, 1, b"[]", cursor=None, last=True)
+    going = await reading(store, clock)
+    await store.set_watermark("winter", NOW - timedelta(days=9))
+    assert (await store.run(read.run_id)).until == read.until is not None
+    assert (await store.run(going.run_id)).until is None
+
+
 async def test_when_the_watermark_stays(store: Store, clock: FakeClock) -> None:
     """A run that may not move it, and a read that failed, leave the watermark alone; a read without pages may move it."""
     run = await reading(store, clock)
