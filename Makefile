@@ -13,7 +13,7 @@ test: .venv/ready
 # schemathesis' plugin takes two seconds to import in each process, and no unit test uses it
 UNIT := -m pytest tests/unit -p no:schemathesis --numprocesses 2 --dist worksteal
 unit: .venv/ready
-	$(BIN)/python $(UNIT) -m "not slow"
+	$(BIN)/python $(UNIT) -m "not slow" --hypothesis-profile few
 
 coverage: .venv/ready
 	$(BIN)/python $(UNIT) --cov --cov-report=

@@ -11,8 +11,10 @@ import pytest
 import uvloop
 
 # a test must not fail because the machine is busy
-hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.load_profile("busy")
+PROFILE = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("all", **PROFILE)
+hypothesis.settings.register_profile("few", **PROFILE, max_examples=15)  # `make unit`
+hypothesis.settings.load_profile("all")
 
 pytest_plugins = ["tests.rabbitmq_server", "tests.postgres_server"]
 
