@@ -131,7 +131,7 @@ class _Parts:
         return parts
 
     async def _look(self) -> None:
-        """Keep the metric of readiness, for ever."""
+        """Keep the metric of readiness up to date, until cancelled."""
         while True:
             metrics.READY.set(not await self.problems())
             await asyncio.sleep(LOOK_SECONDS)

@@ -1,6 +1,6 @@
 """Dead letters: what lies in `imageflow.parked`, with the reason. People look at messages, replay or drop them.
 
-A parked message is known by a digest of what it is: the same for everybody who looks, over either broker.
+The id of a parked message is a digest of its headers and body, so it is the same over either broker.
 """
 
 from __future__ import annotations

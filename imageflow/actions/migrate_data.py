@@ -1,4 +1,4 @@
-"""The move from one site to another: checks that the old one is at rest, then moves what its store holds."""
+"""Data migration: check that the source is at rest, then copy what its store holds."""
 
 from __future__ import annotations
 
@@ -36,8 +36,11 @@ def origin(text: str) -> Origin:
     return Origin(Secret(f"sqlite:///{folder / 'store.db'}"), folder)
 
 
-async def move(source: Origin, settings: Settings) -> list[Moved]:
-    """Move everything to the store of `settings`. Raises NotReadyError, which says what to do, StoreError."""
+async def migrate(source: Origin, settings: Settings) -> list[Moved]:
+    """Copy everything to the store of `settings`; how many rows of each table.
+
+    Raises NotReadyError, which says what to do, and StoreError.
+    """
     with _at_rest(source.folder):
         return await transfer(source.store, settings.store_url, SystemClock())
 

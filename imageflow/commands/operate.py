@@ -198,7 +198,7 @@ def migrate_data(settings: Settings, source: str | None, from_env: str | None, a
     text = source if from_env is None else os.environ.get(from_env)
     if not text:
         raise click.UsageError(f"--from-env: the variable {from_env} is not set")
-    moved = run_async(migration.move(migration.origin(text), settings))
+    moved = run_async(migration.migrate(migration.origin(text), settings))
     if as_json:
         print_json({item.table: item.rows for item in moved})
         return

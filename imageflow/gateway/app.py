@@ -33,9 +33,9 @@ REQUEST_SECONDS = 120.0
 READY_SECONDS = 5.0
 CHECKS_AT_ONCE = 2
 IDLE_SECONDS = 75.0
-"""A connection that is idle, or has not sent its headers, for so long is closed."""
+"""A connection that is idle, or has not sent its headers, is closed after this time."""
 LINGER_SECONDS = 5.0
-"""For so long a refused body is still read (and thrown away), so that the other side sees the answer."""
+"""A refused body is read (and thrown away) for this time, so that the other side sees the answer."""
 MAX_LINE_BYTES = 8_190
 MAX_HEADERS = 100
 

@@ -118,7 +118,9 @@ def _json(text: bytes, where: str) -> Any:
 def _count(value: Any, definition: Definition) -> int:
     """How many rows there are before script and mapping. A flow that has either may take elements of any kind."""
     if not isinstance(value, dict | list):
-        raise PostError(f"the body is {_named(value)}; post a JSON object, a list of objects, or NDJSON")
+        raise PostError(
+            f"the body is {pointer.describe(value, fields=False)}; post a JSON object, a list of objects, or NDJSON"
+        )
     elements = value if isinstance(value, list) else _at(value, definition)
     if elements is None:
         return 1
@@ -146,14 +148,7 @@ def _check_elements(elements: list[Any], *, strings: bool) -> None:
     for number, element in enumerate(elements, 1):
         if not isinstance(element, dict) and not (strings and isinstance(element, str)):
             wanted = "an object or an image's URL" if strings else "an object"
-            raise PostError(f"element {number} of the list is {_named(element)}, not {wanted}")
-
-
-def _named(value: Any) -> str:
-    if value is None:
-        return "null"
-    kinds = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list", dict: "an object"}
-    return kinds[type(value)]
+            raise PostError(f"element {number} of the list is {pointer.describe(element, fields=False)}, not {wanted}")
 
 
 def check_key(values: list[str]) -> str | None:

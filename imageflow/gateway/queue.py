@@ -30,7 +30,7 @@ PUBLISHER = "queue"
 
 AWAY_PAUSE_SECONDS = 2.0
 AWAY_TRIES = 60
-"""A message is held for so long while the database is away, because those behind it must not overtake it; RabbitMQ takes
+"""A message waits this many pauses while the database is away, because the next ones must not overtake it; RabbitMQ takes
 back what is held for 30 minutes."""
 
 log = structlog.get_logger("imageflow.gateway")

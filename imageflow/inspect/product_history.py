@@ -31,7 +31,7 @@ PAGES_LIMIT = 50
 """Of a run that joins across pages, so many are searched for the product."""
 ELEMENTS_LIMIT = 20
 NARROW_SECONDS = 10.0
-"""So long, at most, the flow is run again and again to find a row's elements."""
+"""The time in which dry runs look for a row's elements."""
 SHOWN_CHARS = 300
 
 
@@ -165,7 +165,7 @@ async def _traced(store: Store, sandbox: Sandbox, log: RowLog) -> TracedRow:
 
 
 async def _pages(store: Store, run: Run, definition: Definition, log: RowLog) -> list[Page | Source]:
-    """The pages that a row may come from; of one that is gone, what is to be said of it."""
+    """The pages that a row may come from; a note in place of each page that is gone."""
     if _joined(definition, log):
         numbers = range(1, min(run.pages, PAGES_LIMIT) + 1)
         pages = [await _page(store, run.run_id, number) for number in numbers]

@@ -191,12 +191,12 @@ async def test_a_folder_that_is_in_use_or_has_messages(tmp_path: Path) -> None:
         await broker.publish(Outgoing("imageflow.parked", b"x"), Outgoing("imageflow.read", b"{}", delay=60))
     source = migrate_data.origin(str(folder))
     with pytest.raises(NotReadyError, match=r"imageflow\.read: 1"):
-        await migrate_data.move(source, new)
+        await migrate_data.migrate(source, new)
     with (
         data_dir_lock(settings_.load({"IMAGEFLOW_DATA_DIR": str(folder)})),
         pytest.raises(DataDirBusy),
     ):
-        await migrate_data.move(source, new)
+        await migrate_data.migrate(source, new)
 
 
 async def test_the_command(postgres: Postgres, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ ONE_SIDED = {
     "actions.flows.checked_dir": "reads files of the machine",
     "actions.flows.save_all": "the files of one command; a request of the API holds one flow",
     "actions.flows.webhook_key": "shows a secret, which no answer of the API does",
-    "actions.migrate_data.move": "no service may run meanwhile",
+    "actions.migrate_data.migrate": "no service may run meanwhile",
     "actions.migrate_data.origin": "no service may run meanwhile",
     "actions.rows.every": "prints rows as they are read; the API gives them by pages",
     "actions.rows.open_errors": "no endpoint yet",
