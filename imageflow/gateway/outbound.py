@@ -195,7 +195,7 @@ class Outbound:
         return flow
 
     async def check_room(self, flow: str) -> None:
-        """Raises ThrottledError while too much of the flow waits to be transformed. A broker that is away is no reason to refuse.
+        """Raises ThrottledError while too much of the flow waits to be transformed, but not because the broker is away.
 
         Of many posts at once one asks the broker, and the others go by what was known before.
         """
