@@ -16,7 +16,7 @@ SHOWN_CHARS = 160
 
 
 def report(dry: DryRun) -> str:
-    """The dry for people: inputs and outputs shortened, errors whole."""
+    """The dry run for people: inputs and outputs shortened, errors whole."""
     lines: list[str] = []
     before = Step("input")
     for step in dry.steps:

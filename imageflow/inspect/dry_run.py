@@ -73,7 +73,7 @@ class DryRun(msgspec.Struct, frozen=True):
         return all(step.error is None for step in self.steps) and all(row.state != "failed" for row in self.rows)
 
 
-# a dry -----------------------------------------------------------------------------------------------------------------
+# a run -----------------------------------------------------------------------------------------------------------------
 
 
 async def dry_run(sandbox: Sandbox, definition: Definition, body: bytes) -> DryRun:

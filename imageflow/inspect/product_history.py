@@ -262,7 +262,7 @@ def _guess(document: Document, log: RowLog) -> Places:
 
 
 def _came(dry: DryRun, log: RowLog, images: tuple[Image, ...]) -> bool:
-    """Whether a dry's rows hold this row as its log has it, with these images."""
+    """Whether a dry run's rows hold this row as its log has it, with these images."""
     mine = [row for row in dry.rows if log.product is None or row.product == log.product]
     if log.stage in ("script", "mapping", "rows") and log.state == "failed":
         return any(row.state == "failed" and row.reason == log.reason for row in mine)

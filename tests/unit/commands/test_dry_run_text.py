@@ -6,6 +6,7 @@ import msgspec
 
 from imageflow.actions import shapes
 from imageflow.commands.dry_run_text import report
+from imageflow.inspect.dry_run import DryRun, Step, StepError
 from imageflow.sandbox.outcome import FailedRow, Ran
 from tests.unit.inspect.test_dry_run import SCRIPT, U, image_set, result_of
 
@@ -23,3 +24,23 @@ def test_json_holds_all_and_text_is_bounded() -> None:
     assert "\x1b" not in text
     assert len(text.splitlines()) < 200
     assert "line 1: X" in text
+
+
+def test_a_step_that_failed_ends_the_report() -> None:
+    """What a script printed and why it failed are shown, and nothing is said of an output that there is not."""
+    steps = (Step("input", output=[1]), Step("script", given=[1], prints="seen\n", error=StepError("line 2: oops")))
+    assert report(DryRun("winter", steps)).splitlines() == [
+        "== input",
+        "gave a list of 1:",
+        "  [",
+        "    1",
+        "  ]",
+        "",
+        "== script",
+        "given a list of 1, as input gave it",
+        "printed:",
+        "  | seen",
+        "FAILED: line 2: oops",
+        "",
+        "FAILED: 0 rows",
+    ]
