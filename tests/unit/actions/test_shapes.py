@@ -19,7 +19,7 @@ from imageflow.model.row import RowLog
 from imageflow.model.run import Counts, Run, Trigger
 from imageflow.sandbox.outcome import Ran
 from imageflow.store import Alarm, ApiKey, AuditEntry, AuditRecord, FlowVersion, HeldDomain, OpenError, User
-from tests.unit.inspect.test_dry_run import result_of
+from tests.unit.inspect.pages import result_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TEXT = "2026-01-01T00:00:00.000000Z"

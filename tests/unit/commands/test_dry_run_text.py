@@ -8,7 +8,7 @@ from imageflow.actions import shapes
 from imageflow.commands.dry_run_text import report
 from imageflow.inspect.dry_run import DryRun, Step, StepError
 from imageflow.sandbox.outcome import FailedRow, Ran
-from tests.unit.inspect.test_dry_run import SCRIPT, U, image_set, result_of
+from tests.unit.inspect.pages import SCRIPT, U, image_set, result_of
 
 
 def test_json_holds_all_and_text_is_bounded() -> None:

@@ -10,7 +10,7 @@ from imageflow.model.run import Run, Trigger
 from imageflow.sandbox.outcome import FailedRow, Ran
 from imageflow.store import LedgerState
 from tests.unit.actions.test_shapes import flow
-from tests.unit.inspect.test_dry_run import SCRIPT, U, image_set, result_of
+from tests.unit.inspect.pages import SCRIPT, U, image_set, result_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RUN = Run(run_id="r1", flow="winter", version=3, trigger=Trigger("person"), status="partial", created_at=NOW)

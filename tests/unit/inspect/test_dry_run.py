@@ -3,35 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
-import msgspec
-
-from imageflow.inspect.dry_run import DryRun, StepError, dry_run, dry_run_of
-from imageflow.sandbox.outcome import Broken, FailedRow, Outcome, Program, Ran
+from imageflow.inspect.dry_run import StepError, dry_run
+from imageflow.sandbox.outcome import Broken, FailedRow, Program, Ran
 from imageflow.sandbox.supervisor import Sandbox
+from tests.unit.inspect.pages import FLOW, SCRIPT, SHIFT, U, image_set, result_of
 from tests.unit.transform.flows import definition
-
-U = "https://c.example/"
-SHIFT = [{"operation": "shift", "spec": {"*": {"sku": "[&1].sku", "pics": {"*": "[&2].images[]"}}}}]
-SCRIPT = "def process_row(row):\n    print(row['sku'])\n    return {'sku': row['sku'], 'pics': row['p']}\n"
-FLOW = {
-    "name": "winter",
-    "direction": "inbound",
-    "omnitron": {"domain_url": "https://o.example", "username": "u", "password": {"env": "NOT_SET"}},
-    "erp": {"endpoint_url": "https://erp.example/images", "rows_path": "results"},
-    "script": SCRIPT,
-    "mapping": SHIFT,
-}
-
-
-def result_of(outcome: Outcome, document: Any = None, **changes: Any) -> DryRun:
-    """The dry run of a page with this outcome."""
-    return dry_run_of(definition(**changes), document, msgspec.json.encode(document), outcome)
-
-
-def image_set(sku: str, *urls: str) -> dict[str, Any]:
-    return {"sku": sku, "images": list(urls)}
 
 
 async def test_all_steps_of_a_page() -> None:

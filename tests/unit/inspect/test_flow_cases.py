@@ -1,4 +1,4 @@
-"""DryRuns and cases: what is shown of a page's way, and what a case says of it."""
+"""Cases of a flow: what they say of a page's way, and which files hold them."""
 
 from __future__ import annotations
 
@@ -6,39 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import yaml
 
 from imageflow.commands.flows import run_cases
 from imageflow.errors import FlowFileError
 from imageflow.inspect import flow_cases
-from imageflow.inspect.dry_run import DryRun, Step, StepError, dry_run_of
+from imageflow.inspect.dry_run import DryRun, Step, StepError
 from imageflow.inspect.flow_cases import judge, suites
-from imageflow.sandbox.outcome import Broken, FailedRow, Outcome, Ran
+from imageflow.sandbox.outcome import Broken, FailedRow, Ran
 from imageflow.sandbox.supervisor import Sandbox
-from tests.unit.transform.flows import definition
-
-U = "https://c.example/"
-SHIFT = [{"operation": "shift", "spec": {"*": {"sku": "[&1].sku", "pics": {"*": "[&2].images[]"}}}}]
-SCRIPT = "def process_row(row):\n    print(row['sku'])\n    return {'sku': row['sku'], 'pics': row['p']}\n"
-FLOW = {
-    "name": "winter",
-    "direction": "inbound",
-    "omnitron": {"domain_url": "https://o.example", "username": "u", "password": {"env": "NOT_SET"}},
-    "erp": {"endpoint_url": "https://erp.example/images", "rows_path": "results"},
-    "script": SCRIPT,
-    "mapping": SHIFT,
-}
-
-
-def result_of(outcome: Outcome, document: Any = None, **changes: Any) -> DryRun:
-    """The dry run of a page with this outcome."""
-    return dry_run_of(definition(**changes), document, msgspec.json.encode(document), outcome)
-
-
-def image_set(sku: str, *urls: str) -> dict[str, Any]:
-    return {"sku": sku, "images": list(urls)}
+from tests.unit.inspect.pages import FLOW, U, image_set, result_of
 
 
 def files(folder: Path, cases: Any, suffix: str = ".yaml", **changes: Any) -> Path:
