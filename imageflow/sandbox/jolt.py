@@ -6,6 +6,9 @@ a hostile spec or row may take all memory or never end. `check.check_mapping` st
 
 from __future__ import annotations
 
+import difflib
+import re
+import warnings
 from typing import Any
 
 from imageflow.errors import Problem
@@ -31,6 +34,13 @@ JAVA_NAMES = {
     "com.bazaarvoice.jolt.Modifier$Definr": "modify-define-beta",
 }
 
+FUNCTIONS = (  # noqa: SIM905 - words in lines read better
+    "abs avg concat divide divideAndRound doubleSubtract doubleSum elementAt firstElement intSubtract intSum isNull isPresent "
+    "join lastElement leftPad longSubtract longSum max min noop notNull recursivelySquashNulls rightPad size sort split "
+    "squashDuplicates squashNulls substring toBoolean toDouble toInteger toList toLong toLower toString toUpper trim"
+).split()
+"""The functions of the modify operations."""
+
 
 def problems(spec: Any) -> list[Problem]:
     """What is wrong with the outline of a spec: no list, an unknown operation, an operation without its spec."""
@@ -55,10 +65,21 @@ def _outline(entry: Any) -> str | None:
 
 
 def preload() -> None:
-    """Import jolt-py, and the codec that it sorts by, while files can still be opened."""
-    import encodings.utf_16_be  # noqa: F401, PLC0415 - jolt-py encodes by name, and the codec would be found too late
+    """Load all that a mapping needs while files can still be opened: use every operation and every function once.
 
-    import pyjolt  # noqa: F401, PLC0415 - only flows with a mapping pay for it
+    Much is loaded only when it is used first, the codec for example that `sort` needs; later it would not be found.
+    """
+    from pyjolt import Chainr  # noqa: PLC0415 - only flows with a mapping pay for it
+
+    calls = {name: f"={name}(@(1,value),2)" for name in FUNCTIONS}
+    specs: dict[str, Any] = {
+        "shift": {"*": "&"},
+        "default": {"*": 1},
+        "remove": {"*-x": ""},
+        "cardinality": {"list": "MANY"},
+    }
+    chain = [{"operation": name, "spec": specs.get(name, {**calls, "sorted": "=sort"})} for name in OPERATIONS]
+    Chainr.from_spec(chain).apply({"value": "é", "list": ["b", "é", "a"], "sorted": ["b", "é", "a"], "b-x": 1.5})
 
 
 def compile_chain(spec: Any) -> tuple[Any, list[Problem]]:
@@ -75,12 +96,26 @@ def _refusal(index: int, entry: dict[str, Any]) -> Problem | None:
     from pyjolt import Chainr  # noqa: PLC0415 - only flows with a mapping pay for it
 
     try:
-        Chainr.from_spec([entry])
+        with warnings.catch_warnings(record=True) as unheard:
+            warnings.simplefilter("always")
+            Chainr.from_spec([entry])
     except RecursionError:
         return Problem(f"mapping[{index}]", f"{entry['operation']}: nested too deeply")
     except Exception as error:  # noqa: BLE001 - jolt-py raises more than its own errors
         return Problem(f"mapping[{index}]", f"{entry['operation']}: {text_of(error)}")
+    if unheard:
+        return Problem(f"mapping[{index}]", f"{entry['operation']}: {_unheard(str(unheard[0].message))}")
     return None
+
+
+def _unheard(warning: str) -> str:
+    """What jolt-py only warns of: a function that does not exist, with the nearest that does."""
+    names = re.search(r"""function '([^']*)' in ['"](.*)['"]""", warning)
+    if names is None:
+        return warning
+    near = difflib.get_close_matches(names[1], FUNCTIONS, 1)
+    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(FUNCTIONS)}"
+    return f"there is no function {names[1]!r} ({names[2]}); {hint}"
 
 
 def apply(chain: Any, value: Any) -> Any:

@@ -86,7 +86,7 @@ def test_says_which_operation_fails() -> None:
 
 
 def test_preloads_what_a_mapping_needs() -> None:
-    """jolt-py and its codec are loaded before the worker closes the import path."""
+    """What operations and functions load when they are used is loaded before the worker closes the import path."""
     jolt.preload()
     assert {"pyjolt", "encodings.utf_16_be"} <= set(sys.modules)
 
@@ -103,3 +103,18 @@ def test_says_what_is_nested_too_deeply() -> None:
 def test_an_error_that_does_not_come_again_is_of_no_operation() -> None:
     """If every operation works on the value after all, the mapping as a whole is named."""
     assert jolt.failing_operation([{"operation": "sort"}], {"b": 1, "a": 2}) == "mapping"
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ("=trimm(@(1,sku))", "there is no function 'trimm' (=trimm(@(1,sku))); did you mean trim?"),
+        ("=xyz", "there is no function 'xyz' (=xyz); there are: abs"),
+        ("=replace('a','b')", "there is no function 'replace'"),
+    ],
+)
+def test_refuses_functions_that_do_not_exist(call: str, words: str) -> None:
+    """A misspelt function would do nothing, without a word; it is a problem, with the nearest that exists."""
+    _, (problem,) = jolt.compile_chain([{"operation": "modify-overwrite-beta", "spec": {"*": {"sku": call}}}])
+    assert problem.path == "mapping[0]"
+    assert words in problem.message
