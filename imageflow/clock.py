@@ -8,11 +8,16 @@ from typing import Protocol, overload
 
 
 class Clock(Protocol):
-    """What time it is. `now` is aware and in UTC; `monotonic` counts seconds for deadlines."""
+    """What time it is. `now` is aware and in UTC; `monotonic` counts seconds for deadlines, and runs on while the process
+    is frozen or the machine sleeps."""
 
     def now(self) -> datetime: ...
 
     def monotonic(self) -> float: ...
+
+
+STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Linux stops CLOCK_MONOTONIC while the machine sleeps, and other processes' leases run on."""
 
 
 class SystemClock:
@@ -22,7 +27,7 @@ class SystemClock:
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        return time.monotonic()
+        return time.clock_gettime(STEADY)
 
 
 @overload

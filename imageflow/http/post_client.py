@@ -12,6 +12,7 @@ import collections
 import functools
 import ssl
 import zlib
+from collections.abc import Callable
 from typing import Any, cast
 
 import httptools
@@ -24,6 +25,10 @@ IDLE_SECONDS = 15.0
 """A connection that was not used for that long is closed: servers close theirs, and a request may cross with that."""
 SWEEP_SECONDS = 0.25
 NOTHING: dict[str, str] = {}
+
+
+class NotSentError(Exception):
+    """The request was not sent: the caller said that it must not be any more."""
 
 
 class _StaleError(Exception):
@@ -173,8 +178,13 @@ class PostClient:
         self._asking: set[Connection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
 
-    async def post(self, authorization: str, body: bytes, timeout: float) -> Answer:
+    async def post(
+        self, authorization: str, body: bytes, timeout: float, *, may_send: Callable[[], bool] = lambda: True
+    ) -> Answer:
         """Send `body` (JSON) and read the whole answer within `timeout` seconds.
+
+        `may_send` is asked directly before the request goes out on a connection, also when it is repeated; NotSentError is
+        raised where it says no.
 
         Raises TransportError when there is no answer (`transient`), and when it is larger than `max_bytes` (then not).
         A kept connection that the server had closed meanwhile is replaced once: the server has not begun to answer,
@@ -187,15 +197,21 @@ class PostClient:
             body,
         )
         deadline = self.loop.time() + timeout
+        closed = TransportError(f"the connection to {self.origin} failed: closed without an answer")
+        stale = False
         if (kept := self._kept()) is not None:
             try:
-                return await self._ask(kept, request, deadline)
+                return await self._ask(kept, request, deadline, may_send)
             except _StaleError:
-                pass
+                stale = True
         try:
-            return await self._ask(await self._connect(deadline), request, deadline)
+            return await self._ask(await self._connect(deadline), request, deadline, may_send)
         except _StaleError as error:
-            raise TransportError(f"the connection to {self.origin} failed: closed without an answer") from error
+            raise closed from error
+        except NotSentError as error:
+            if stale:  # the first one may have been taken
+                raise closed from error
+            raise
 
     def close(self) -> None:
         """Close all connections; requests under way fail."""
@@ -233,8 +249,13 @@ class PostClient:
                 return connection
         return None
 
-    async def _ask(self, connection: Connection, request: bytes, deadline: float) -> Answer:
+    async def _ask(
+        self, connection: Connection, request: bytes, deadline: float, may_send: Callable[[], bool]
+    ) -> Answer:
         connection.deadline = deadline
+        if not may_send():  # no await from here to the write: whatever time it took to come here has passed
+            connection.close()
+            raise NotSentError
         self._asking.add(connection)
         if self._sweeper is None:
             self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep)

@@ -6,18 +6,22 @@ from collections.abc import Sequence
 
 from imageflow.model.flow import Definition
 from imageflow.model.messages import RowsReady
+from imageflow.write.lease import Lease
 from imageflow.write.row_work import RowWork, State
 
 
 class Chunk:
-    """`works` holds the state of each row; each step of a row puts its new state in place of the old one. `token` is what
-    the chunk's claims are asked for with."""
+    """`works` holds the state of each row; each step of a row puts its new state in place of the old one. `token` and
+    `lease` are what the chunk's claims are asked for with."""
 
-    __slots__ = ("definition", "message", "token", "works")
+    __slots__ = ("definition", "lease", "message", "token", "works")
 
-    def __init__(self, message: RowsReady, definition: Definition, token: str, works: Sequence[RowWork]) -> None:
+    def __init__(
+        self, message: RowsReady, definition: Definition, lease: Lease, token: str, works: Sequence[RowWork]
+    ) -> None:
         self.message = message
         self.definition = definition
+        self.lease = lease
         self.token = token
         self.works = list(works)
 

@@ -12,8 +12,9 @@ is there.
 Who may send is decided when a row is taken, in one step without an await: `_take` looks at the limit and counts the row as
 in flight. So the limit is never exceeded, however many senders run at once.
 
-A batch ends when each of its rows is sent or rejected. Rows are rejected, all at once, when the circuit opens and when this
-process stops; the rows of a single batch are rejected after QUEUE_SECONDS. Rows in flight are never rejected.
+A batch ends when each of its rows is sent or rejected. Rows are rejected, all at once, when the circuit opens, when a lease
+ends, and when this process stops; the rows of a single batch are rejected after QUEUE_SECONDS. Rows in flight are never
+rejected.
 """
 
 from __future__ import annotations
@@ -86,7 +87,14 @@ class DomainQueue(Generic[T]):
     def close(self) -> None:
         """Begin no more requests: all rows in the queue are rejected."""
         self.closed = True
-        self._reject_all()
+        self.reject_all()
+
+    def reject_all(self) -> None:
+        """Hand back all rows in the queue."""
+        queued, self._queued = self._queued, {}
+        for batches in queued.values():
+            for batch in batches:
+                batch.reject()
 
     async def send_all(
         self, flow: str, rows: Sequence[T], send: Callable[[T], Awaitable[None]], *, cap: int, rate: float | None = None
@@ -126,7 +134,7 @@ class DomainQueue(Generic[T]):
         self.breaker.bad(product, outcome.reason, now, unreached=outcome.unreached)
         if self.breaker.open:
             self.limiter.restart()
-            self._reject_all()
+            self.reject_all()
         self._give_verdict()
 
     async def verdict(self) -> None:
@@ -206,9 +214,3 @@ class DomainQueue(Generic[T]):
     def _wake(self) -> None:
         self._timer = None
         self._fill()
-
-    def _reject_all(self) -> None:
-        queued, self._queued = self._queued, {}
-        for batches in queued.values():
-            for batch in batches:
-                batch.reject()

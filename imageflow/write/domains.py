@@ -38,6 +38,11 @@ class Domains:
         for queue in self._queues.values():
             queue.close()
 
+    def reject_all(self) -> None:
+        """Hand back the rows in all queues."""
+        for queue in self._queues.values():
+            queue.reject_all()
+
     @property
     def open_circuits(self) -> dict[str, str]:
         """The domains whose circuit is open, and why."""

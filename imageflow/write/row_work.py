@@ -16,7 +16,7 @@ it) and `releases_claims` (whether its claims end). RULES is the table; the ledg
     repeated      this row is written already: its message came twice
     busy          another row of the product is in flight, or there was no time to look at the images
     waiting       to be sent; also what the queue rejected, because the circuit is open or this process stops
-    lease_ending  not sent (further): this process's lease might end before the answer comes
+    lease_ending  not sent (further): the lease of its claims might end before the answer comes
     sending       a request is in flight
     written       2xx for each SKU
     refused       permanent: 400, 404, 409, 413, 422, bad credentials

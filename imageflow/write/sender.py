@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -11,12 +12,11 @@ import structlog
 from imageflow.clock import Clock
 from imageflow.errors import SecretError, StageError, TransportError
 from imageflow.http.omnitron import Access, OmnitronSessions
-from imageflow.http.post_client import PostClient
+from imageflow.http.post_client import NotSentError, PostClient
 from imageflow.model.imageset import Image
 from imageflow.write import row_work
 from imageflow.write.chunk import Chunk
 from imageflow.write.domain_queue import DomainQueue
-from imageflow.write.lease import Lease
 from imageflow.write.outcome import Outcome, Unauthorized, Unavailable, judge, no_answer
 
 _log = structlog.get_logger()
@@ -38,6 +38,8 @@ class Destination(NamedTuple):
     access: Access
     queue: DomainQueue[int]
     timeout: float
+    may_send: Callable[[], bool]
+    """Asked before each single request: see Lease.may_send."""
 
 
 _encode = msgspec.json.Encoder().encode
@@ -46,10 +48,9 @@ _encode = msgspec.json.Encoder().encode
 class Sender:
     """Keeps the connections of a process. `close` ends them."""
 
-    def __init__(self, clock: Clock, omnitron: OmnitronSessions, lease: Lease) -> None:
+    def __init__(self, clock: Clock, omnitron: OmnitronSessions) -> None:
         self._clock = clock
         self._omnitron = omnitron
-        self._lease = lease
         self._clients: dict[str, PostClient] = {}
 
     def close(self) -> None:
@@ -84,7 +85,7 @@ class Sender:
         access = self._omnitron.access(definition)
         if (client := self._clients.get(url)) is None:
             client = self._clients[url] = PostClient(url)
-        return Destination(client, access, queue, definition.write.timeout)
+        return Destination(client, access, queue, definition.write.timeout, chunk.lease.may_send)
 
     async def _send(self, destination: Destination, chunk: Chunk, place: int) -> None:
         """Write a row to each of its SKUs in turn, until one fails.
@@ -95,18 +96,29 @@ class Sender:
         work = row_work.begun(work, self._clock.now().timestamp(), self._clock.monotonic())
         chunk.works[place] = work
         for sku in filter(row_work.to_be_sent, work.skus):
-            if destination.queue.closed or self._lease.ending:
-                work = row_work.stopped(work, "waiting" if destination.queue.closed else "lease_ending")
+            if destination.queue.closed:
+                work = row_work.stopped(work, "waiting")
                 break
-            work = row_work.answered(work, sku, await self._ask_safely(destination, sku.product, work.row.images))
+            try:
+                outcome = await self._ask_safely(destination, sku.product, work.row.images)
+            except NotSentError:
+                work = row_work.stopped(work, "lease_ending")
+                destination.queue.reject_all()
+                break
+            work = row_work.answered(work, sku, outcome)
             if work.state != "sending":
                 break
         chunk.works[place] = work
 
     async def _ask_safely(self, destination: Destination, product: str, images: tuple[Image, ...]) -> Outcome:
-        """One write. Any error is an outcome: raised here, it would end the sender's task, and all others with it."""
+        """One write. Any error is an outcome: raised here, it would end the sender's task, and all others with it.
+
+        Raises NotSentError where the lease does not outlast the request: Omnitron has taken nothing then.
+        """
         try:
             return await self._ask(destination, product, images)
+        except NotSentError:
+            raise
         except Exception as error:  # noqa: BLE001 - see above
             _log.exception("unexpected error in a write")
             return Unavailable(f"unexpected error: {type(error).__name__}: {error}")
@@ -127,7 +139,9 @@ class Sender:
     async def _post(self, destination: Destination, body: bytes) -> Outcome | Unauthorized:
         try:
             token = await destination.access.token()
-            answer = await destination.client.post(f"Token {token}", body, destination.timeout)
+            answer = await destination.client.post(
+                f"Token {token}", body, destination.timeout, may_send=destination.may_send
+            )
         except (StageError, TransportError, SecretError) as error:
             return no_answer(error)
         if answer.status == 401:

@@ -30,7 +30,7 @@ from imageflow.write.domain_queue import DomainQueue
 from imageflow.write.domains import Domains
 from imageflow.write.image_check import ImageCheck
 from imageflow.write.image_probe import ImageProbe
-from imageflow.write.lease import Lease
+from imageflow.write.lease import Leases
 from imageflow.write.outcome import Refused, Unavailable, no_answer
 from imageflow.write.row_work import RowWork
 from imageflow.write.sender import Sender
@@ -53,11 +53,11 @@ class Writer:
         self._store = store
         self._clock = clock
         self._flows = FlowCache(store)
-        self._lease = Lease(store, clock)
+        self._leases = Leases(store, clock)
         self._domains = Domains(clock)
         self._sku_lookup = SkuLookup(omnitron, clock)
         self._image_check = ImageCheck(store, image_probe) if image_probe is not None else None
-        self._sender = Sender(clock, omnitron, self._lease)
+        self._sender = Sender(clock, omnitron)
         self._settler = Settler(store, broker, clock)
         self._has_unchanged: dict[str, bool] = {}
         """By flow, whether the last chunk held rows that are on Omnitron already."""
@@ -75,17 +75,23 @@ class Writer:
             self._running.set()
             tasks.create_task(self._settler.run())
             while True:
-                with contextlib.suppress(StoreError):
-                    await self._lease.renew()
-                    await self._domains.announce(self._store, self._lease.owner)
+                await self._renew()
                 await asyncio.sleep(lease.HEARTBEAT_SECONDS)
+
+    async def _renew(self) -> None:
+        """Renew the leases; without the database nothing more is sent, and rows in the queues are handed back."""
+        try:
+            await self._leases.renew()
+            await self._domains.announce(self._store, self._leases.process)
+        except StoreError:
+            self._domains.reject_all()
 
     async def close(self) -> None:
         """End this process's connections and claims now."""
         self._sender.close()
         with contextlib.suppress(StoreError):
-            await self._lease.end()
-            await self._domains.withdraw(self._store, self._lease.owner)
+            await self._leases.end()
+            await self._domains.withdraw(self._store, self._leases.process)
 
     def wind_up(self) -> None:
         """Send no more rows: chunks in hand are settled with what is written, and their other rows are published again."""
@@ -121,7 +127,7 @@ class Writer:
         at = self._clock.now().timestamp()
         works = [row_work.untargeted(row, Refused(reason), at) for row in message.rows]
         logs = [entry for work in works if (entry := row_work.log(message.run_id, work)) is not None]
-        await self._store.settle(f"{self._lease.owner}/give-up", logs)
+        await self._store.settle(f"{self._leases.process}/give-up", logs)
 
     def _admitted_as_probe(self, definition: Definition, queue: DomainQueue[int]) -> bool:
         """Whether a chunk is the probe of an open circuit. Raises Postponed if it is not."""
@@ -135,11 +141,11 @@ class Writer:
     async def _begin(self, definition: Definition, message: RowsReady) -> Chunk:
         """Settle what is unchanged, and find the SKUs of the other rows. Raises StoreError."""
         self._chunks += 1
-        token = f"{self._lease.owner}/{self._chunks}"
+        token = f"{self._leases.process}/{self._chunks}"
         at = self._clock.now().timestamp()
         works = [await self._targeted(definition, row, at) for row in await self._changed(definition, message)]
-        await self._lease.require()
-        return Chunk(message, definition, token, works)
+        lease = await self._leases.lease(definition.write.timeout)  # look-ups may have taken long
+        return Chunk(message, definition, lease, token, works)
 
     async def _targeted(self, definition: Definition, row: Row, at: float) -> RowWork:
         if row.key == "sku":
@@ -165,7 +171,7 @@ class Writer:
     async def _claim(self, chunk: Chunk) -> None:
         """Claim the products of all rows, and decide what to do with each. Raises StoreError."""
         if wanted := row_work.wanted(chunk.works):
-            claims = await self._store.claim(chunk.domain, self._lease.owner, chunk.token, wanted)
+            claims = await self._store.claim(chunk.domain, chunk.lease.owner, chunk.token, wanted)
             skip_unchanged = chunk.definition.write.skip_unchanged
             chunk.works = row_work.decided(chunk.works, claims, skip_unchanged=skip_unchanged)
         skipped = len(chunk.works) < len(chunk.message.rows)
@@ -174,7 +180,6 @@ class Writer:
     async def _preflight(self, chunk: Chunk) -> None:
         if chunk.definition.write.preflight != "off" and self._image_check is not None:
             await self._image_check.check(chunk)
-            await self._lease.require()  # image servers may have taken long
 
     async def _weigh(self, chunk: Chunk, queue: DomainQueue[int]) -> None:
         """Decide of each failure whether it is the row's or an outage's. Settling and publishing must agree on that, so it is

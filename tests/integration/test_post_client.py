@@ -12,7 +12,7 @@ import pytest
 import uvloop
 
 from imageflow.errors import TransportError
-from imageflow.http.post_client import PostClient
+from imageflow.http.post_client import NotSentError, PostClient
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}"
@@ -158,6 +158,29 @@ async def test_a_kept_connection_that_the_server_closed():
         await client.post("t", b"1", 5)
         assert (await client.post("t", b"2", 5)).status == 201
         assert server.connections == 2
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["kept connection", "new connection"])
+async def test_a_request_that_must_not_be_sent(kept: bool):
+    """Whoever may not send any more when the connection is there sends nothing, and the client goes on."""
+    async with wired(OK, OK) as (server, client):
+        if kept:
+            await client.post("t", b"1", 5)
+        with pytest.raises(NotSentError):
+            await client.post("t", b"2", 5, may_send=lambda: False)
+        assert (await client.post("t", b"3", 5)).status == 201
+        assert [asked[-1:] for asked in server.asked] == ([b"1", b"3"] if kept else [b"3"])
+
+
+async def test_a_request_that_must_not_be_repeated():
+    """A kept connection closes without an answer and the request must not go out again: it may have been taken."""
+    allowed = [True, False]
+    async with wired(OK, None, OK) as (server, client):
+        await client.post("t", b"1", 5)
+        with pytest.raises(TransportError, match="without an answer") as caught:
+            await client.post("t", b"2", 5, may_send=lambda: allowed.pop(0))
+        assert caught.value.transient
+        assert len(server.asked) == 2
 
 
 async def test_an_answer_too_large():

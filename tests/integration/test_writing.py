@@ -116,7 +116,7 @@ async def test_retry_after_is_honoured(here: Pipeline, status: int, kept: bool) 
 async def test_nothing_is_sent_without_a_lease(here: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     """A writer that alone loses the database sends no more rows once its claims may be taken over. It goes on when the
     database is back."""
-    monkeypatch.setattr("imageflow.write.lease.LEASE_SECONDS", 0.6)
+    monkeypatch.setattr("imageflow.write.lease.MARGIN_SECONDS", 0.6)
     monkeypatch.setattr("imageflow.write.lease.HEARTBEAT_SECONDS", 0.1)
     monkeypatch.setattr("imageflow.write.row_work.HELD_SECONDS", 1.0)
     await here.save("posted", direction="outbound", write={"rate_limit": "20/s"})

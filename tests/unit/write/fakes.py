@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from imageflow.clock import SystemClock
 from imageflow.errors import StoreError
 from imageflow.model.flow import Definition, decode_custom
 from imageflow.model.imageset import Image
@@ -15,6 +16,7 @@ from imageflow.model.row import Row
 from imageflow.store import Claim
 from imageflow.write import row_work
 from imageflow.write.chunk import Chunk
+from imageflow.write.lease import Lease
 
 DOMAIN = "https://omnitron.example"
 IMAGES = (Image("https://images.example/a.jpg"),)
@@ -71,4 +73,5 @@ def chunk(products: Sequence[str], **write: Any) -> Chunk:
     works = [row_work.targeted(row, [row.product], 1.0) for row in rows]
     claims = [Claim(product, True, False, -1, None) for product in products]
     works = row_work.decided(works, claims, skip_unchanged=True)
-    return Chunk(RowsReady("r", "f", 1, rows), definition(**write), "t", works)
+    lease = Lease(SystemClock(), "owner", 30.0)
+    return Chunk(RowsReady("r", "f", 1, rows), definition(**write), lease, "t", works)

@@ -1,11 +1,15 @@
-"""The lease of a writer process: when it must be renewed, and when nothing may be begun any more."""
+"""The leases of a writer process: when a request may go out, and what a lapsed lease is good for."""
+
+import asyncio
 
 import pytest
 
 from imageflow.errors import StoreError
-from imageflow.write.lease import HEARTBEAT_SECONDS, LEASE_SECONDS, Lease
+from imageflow.write.lease import HEARTBEAT_SECONDS, MARGIN_SECONDS, Leases
 
 from .fakes import ManualClock, RecordingStore
+
+TIMEOUT = 30.0
 
 
 @pytest.fixture
@@ -19,69 +23,121 @@ def clock():
 
 
 @pytest.fixture
-def lease(store, clock):
-    return Lease(store, clock)
+def leases(store, clock):
+    return Leases(store, clock)
 
 
-def test_a_process_begins_without_a_lease(lease):
-    """Nothing may be sent before the first renewal."""
-    assert lease.ending
+@pytest.mark.parametrize(
+    ("passed", "may"), [(0.0, True), (MARGIN_SECONDS, True), (MARGIN_SECONDS + 0.1, False), (1000.0, False)]
+)
+async def test_a_lease_outlasts_the_request(leases, clock, passed, may):
+    """Nothing is sent once less of the lease is left than the request may take."""
+    lease = await leases.lease(TIMEOUT)
+    clock.time += passed
+    assert lease.may_send() is may
 
 
-@pytest.mark.parametrize(("share", "ending"), [(0.0, False), (0.66, False), (0.67, True), (1.5, True)])
-async def test_nothing_is_begun_in_the_last_third(lease, clock, share, ending):
-    """A request that begins then may be answered after another writer took the claim over."""
-    await lease.renew()
-    clock.time += share * LEASE_SECONDS
-    assert lease.ending is ending
+async def test_a_process_that_wakes_sends_nothing_old(leases, store, clock):
+    """What was claimed with a lease that lapsed is never sent, though the process has a lease again."""
+    old = await leases.lease(TIMEOUT)
+    clock.time += 46.0
+    assert not old.may_send()
+    await leases.renew()
+    new = await leases.lease(TIMEOUT)
+    assert new.may_send()
+    assert not old.may_send()
+    assert [call[:2] for call in store.calls] == [("alive", old.owner), ("alive", new.owner)]
+    assert old.owner != new.owner
 
 
-@pytest.mark.parametrize(("share", "renewals"), [(0.0, 1), (0.49, 1), (0.51, 2)])
-async def test_claims_need_half_a_lease(lease, store, clock, share, renewals):
-    """An older lease is renewed before products are claimed."""
-    await lease.renew()
-    clock.time += share * LEASE_SECONDS
-    await lease.require()
-    assert store.calls == [("alive", lease.owner, LEASE_SECONDS)] * renewals
-
-
-async def test_without_the_database_there_is_no_lease(lease, store, clock):
-    """A renewal that fails leaves the lease as it was, and `require` says so once it is short."""
-    await lease.renew()
-    store.away = True
-    clock.time += LEASE_SECONDS * 0.4
-    with pytest.raises(StoreError):
-        await lease.renew()
-    await lease.require()
-    clock.time += LEASE_SECONDS * 0.4
-    assert lease.ending
-    with pytest.raises(StoreError):
-        await lease.require()
-
-
-async def test_the_lease_runs_from_when_it_was_asked_for(lease, store, clock):
-    """What the database takes for its answer shortens the lease: the others reckon from an earlier moment than we know."""
+@pytest.mark.parametrize("ask", ["lease", "renew"])
+async def test_an_answer_that_comes_too_late(leases, store, clock, ask):
+    """A renewal that is answered after the lease ended counts for nothing: others may have taken the claims over."""
+    old = await leases.lease(TIMEOUT)
+    clock.time += MARGIN_SECONDS
+    alive = store.alive
 
     async def slowly(owner: str, seconds: float) -> None:
-        clock.time += LEASE_SECONDS * 0.6
+        clock.time += TIMEOUT + 0.1
+        await alive(owner, seconds)
 
     store.alive = slowly
-    await lease.renew()
-    clock.time += LEASE_SECONDS * 0.1
-    assert lease.ending
+    await (leases.renew() if ask == "renew" else leases.lease(TIMEOUT))
+    store.alive = alive
+    assert not old.may_send()
+    assert (await leases.lease(TIMEOUT)).owner != old.owner
 
 
-async def test_renewals_come_often_enough():
-    """Two renewals may fail before new claims have to ask for one."""
-    assert HEARTBEAT_SECONDS * 2 < LEASE_SECONDS / 2
+async def test_a_failed_renewal_stops_sending_at_once(leases, store, clock):
+    """Without the database nothing is sent, however long the lease lasts; once it is back, the lease runs on."""
+    lease = await leases.lease(TIMEOUT)
+    store.away = True
+    with pytest.raises(StoreError):
+        await leases.renew()
+    assert not lease.may_send()
+    with pytest.raises(StoreError):
+        await leases.lease(TIMEOUT)
+    store.away = False
+    clock.time += HEARTBEAT_SECONDS
+    await leases.renew()
+    assert lease.may_send()
 
 
-async def test_the_end(lease, store):
-    """All claims of the process end with its lease."""
-    await lease.end()
-    assert store.calls == [("gone", lease.owner)]
+async def test_a_renewal_under_way_stops_nothing(leases, store):
+    """Rows are sent while the database answers a renewal."""
+    lease = await leases.lease(TIMEOUT)
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def alive(owner: str, seconds: float) -> None:
+        asked.set()
+        await answer.wait()
+
+    store.alive = alive
+    renewing = asyncio.create_task(leases.renew())
+    await asyncio.wait_for(asked.wait(), 5)
+    assert lease.may_send()
+    assert await leases.lease(TIMEOUT) is lease
+    answer.set()
+    await renewing
+
+
+@pytest.mark.parametrize(("passed", "renewals"), [(0.0, 1), (MARGIN_SECONDS * 0.4, 1), (MARGIN_SECONDS * 0.6, 2)])
+async def test_claims_need_a_lease_that_lasts(leases, store, clock, passed, renewals):
+    """A lease that is short is renewed before products are claimed."""
+    first = await leases.lease(TIMEOUT)
+    clock.time += passed
+    assert await leases.lease(TIMEOUT) is first
+    assert store.calls == [("alive", first.owner, TIMEOUT + MARGIN_SECONDS)] * renewals
+
+
+async def test_one_lease_for_all_who_ask_at_once(leases, store):
+    """Chunks that begin together share a lease, and one question to the database."""
+    given = await asyncio.gather(*(leases.lease(TIMEOUT) for _ in range(5)))
+    assert len(set(given)) == len(store.calls) == 1
+
+
+async def test_a_lease_for_each_time_out(leases, store, clock):
+    """The claims of a flow with short requests do not wait for those of another with long ones."""
+    short, long = await leases.lease(6.0), await leases.lease(60.0)
+    assert [call[2] for call in store.calls] == [6.0 + MARGIN_SECONDS, 60.0 + MARGIN_SECONDS]
+    clock.time += MARGIN_SECONDS + 7.0
+    await leases.renew()
+    assert (short.may_send(), long.may_send()) == (False, True)
+    assert store.calls[2:] == [("alive", long.owner, 60.0 + MARGIN_SECONDS)]
+
+
+def test_renewals_come_often_enough():
+    """Two renewals may be late before nothing is sent."""
+    assert HEARTBEAT_SECONDS * 2 < MARGIN_SECONDS
+
+
+async def test_the_end(leases, store):
+    """All claims of the process end with its leases."""
+    owners = [(await leases.lease(timeout)).owner for timeout in (5.0, 6.0)]
+    await leases.end()
+    assert store.calls[2:] == [("gone", owner) for owner in owners]
 
 
 def test_processes_have_different_names(store, clock):
     """Two processes never share a lease."""
-    assert Lease(store, clock).owner != Lease(store, clock).owner
+    assert Leases(store, clock).process != Leases(store, clock).process
