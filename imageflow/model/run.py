@@ -56,7 +56,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     `pages` counts pages that are durably queued, `pages_done` those whose rows are known. `cursor` (opaque to all but
     the reader) asks for page `pages + 1`. `until` is the watermark's upper bound, fixed before the first page.
-    `joining`: a run with `group: run` whose joined rows have not all been sent on yet.
+    `joining`: a run with `group: run` whose joined rows have not all been sent on yet. `incomplete`: the read ended, and
+    the ERP has rows that did not come, as far as its answers say. `moves_watermark`: whether the watermark moves to
+    `until` once every page is done; None: not decided yet.
     """
 
     run_id: str
@@ -74,6 +76,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     pages_done: int = 0
     read_complete: bool = False
     joining: bool = False
+    incomplete: bool = False
+    moves_watermark: bool | None = None
     error: str | None = None
     error_stage: str | None = None
     counts: Counts = Counts()
@@ -87,13 +91,14 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 def final_status(run: Run) -> Status | None:
     """The status a run ends with, or None while something is still to come.
 
-    `failed`: login or read failed, or every row failed; `partial`: some rows failed; `empty`: no rows.
+    `failed`: login or read failed, or every row failed; `partial`: some rows failed, or the read is incomplete; `empty`:
+    no rows.
     """
     if not run.read_complete or run.pages_done < run.pages or run.joining or run.counts.in_flight:
         return None
     counts = run.counts
     if run.error is not None or (counts.total and counts.failed == counts.total):
         return "failed"
-    if not counts.total:
-        return "empty"
-    return "partial" if counts.failed else "success"
+    if counts.failed or run.incomplete:
+        return "partial"
+    return "success" if counts.total else "empty"

@@ -178,7 +178,8 @@ class Reader:
             body,
             cursor=cursors.dump(self._paced(page.run.flow, following)) if following else None,
             last=following is None,
-            moves_watermark=not page.run.trigger.ids and (isinstance(turn, More) or turn.complete),
+            moves_watermark=not page.run.trigger.ids,
+            incomplete=not isinstance(turn, More) and not turn.complete,
         )
         if saved is None:
             return

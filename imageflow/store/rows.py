@@ -16,7 +16,7 @@ from imageflow.store.database import Tx
 from imageflow.store.failures import FAILED, SHOWN_FAILED
 from imageflow.store.outbox import Unsent
 from imageflow.store.row_record import to_log
-from imageflow.store.run_progress import advance, change, load
+from imageflow.store.run_progress import advance, change, load, move_if_read
 from imageflow.store.settling import settle
 from imageflow.store.tables import held_rows, registered_pages, rows
 from imageflow.store.text import clean, keyed, to_json
@@ -71,10 +71,12 @@ class RowsSql(Sql):
         settled: Sequence[RowLog],
         *,
         held: Sequence[HeldRow] = (),
+        broken: bool = False,
     ) -> Registered:
         """The page's transformation gave `total` rows: number them, count them on the run, and log those that are
         settled already (invalid, superseded; their `row` is the index within the page, from 0). `held` are kept for the
-        join of `group: run` and are not counted in `total`. Pages below 0 are parts of the join.
+        join of `group: run` and are not counted in `total`. Pages below 0 are parts of the join. `broken`: the page failed
+        as a whole, so it counts as not read: the flow's watermark stays.
 
         Repeating it changes nothing. If a script that is not deterministic gives another number of rows the second
         time, additional rows get additional numbers, and missing ones are logged as failed with that reason.
@@ -83,7 +85,10 @@ class RowsSql(Sql):
         known = await _known_ranges(tx, run_id, page)
         ranges = grown(known or [], total, run.counts.total)
         numbers = [number for first, count in ranges for number in range(first, first + count)]
-        await _store_ranges(tx, run, page, known, ranges)
+        run = await _store_ranges(tx, run, page, known, ranges)
+        if broken:
+            run = await change(tx, run, moves_watermark=False)
+        await move_if_read(tx, run)
         if known is None and held:
             await _hold(tx, run_id, held)
         logs = [_numbered(log, run_id, page, numbers) for log in settled] + _missing(run_id, page, numbers[total:])
@@ -161,10 +166,10 @@ async def _known_ranges(tx: Tx, run_id: str, page: int) -> Ranges | None:
     return None if text is None else _decode_ranges(text)
 
 
-async def _store_ranges(tx: Tx, run: Run, page: int, known: Ranges | None, ranges: Ranges) -> None:
+async def _store_ranges(tx: Tx, run: Run, page: int, known: Ranges | None, ranges: Ranges) -> Run:
     """Store a page's numbers and count its new rows on the run. A run that had ended goes on if there are any."""
     if known is not None and len(known) == len(ranges):
-        return
+        return run
     values = {"numbers": to_json(ranges)}
     statement = tx.insert(registered_pages).values(run_id=run.run_id, page=page, **values)
     await tx.execute(statement.on_conflict_do_update(index_elements=["run_id", "page"], set_=values))
@@ -174,7 +179,7 @@ async def _store_ranges(tx: Tx, run: Run, page: int, known: Ranges | None, range
         changes["pages_done"] = run.pages_done + 1
     if run.ended and added:
         changes |= {"status": "draining", "finished_at": None}
-    await change(tx, run, **changes)
+    return await change(tx, run, **changes)
 
 
 async def _hold(tx: Tx, run_id: str, held: Sequence[HeldRow]) -> None:

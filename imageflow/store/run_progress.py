@@ -19,6 +19,7 @@ from imageflow.store.outbox import Unsent, post
 from imageflow.store.run_record import to_run
 from imageflow.store.tables import held_rows, runs
 from imageflow.store.text import clean
+from imageflow.store.watermarks import move_watermark
 from imageflow.telemetry import metrics
 
 
@@ -48,12 +49,22 @@ async def finish(tx: Tx, run: Run) -> Run | None:
     return await change(tx, run, status=status, finished_at=tx.now)
 
 
+async def move_if_read(tx: Tx, run: Run) -> None:
+    """Move the flow's watermark to the bound of a locked run that is read, once it is known of every page that it did
+    not fail as a whole. Moving it again changes nothing.
+    """
+    known = run.read_complete and run.pages_done >= run.pages and not run.ended
+    if run.moves_watermark and known and run.until is not None:
+        await move_watermark(tx, run.flow, run.until)
+
+
 async def advance(tx: Tx, run: Run) -> tuple[Run, tuple[Unsent, ...]]:
     """Take a locked run as far as it goes: once everything is read and registered, held rows are to be joined (their
     message comes once), else the run may end.
     """
     if run.ended or not run.read_complete or run.pages_done < run.pages:
         return run, ()
+    await move_if_read(tx, run)
     if not run.joining:
         return await finish(tx, run) or run, ()
     if await tx.value(select(held_rows.c.id).where(held_rows.c.run_id == run.run_id).limit(1)) is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import and_, func, or_, select, update
@@ -21,7 +21,6 @@ from imageflow.store.run_record import ACTIVE, WAITING, run_values, to_run
 from imageflow.store.tables import fires, flows, ledger, runs
 from imageflow.store.text import clean, to_json
 from imageflow.store.transaction import Sql, reads, writes
-from imageflow.store.watermarks import move_watermark
 
 MAX_WARNINGS = 20
 _FORGOTTEN_AT_ONCE = 500
@@ -130,20 +129,30 @@ class RunsSql(Sql):
         return await change(tx, run, status="reading", since=since, until=until, started_at=tx.now)
 
     async def save_page(
-        self, run_id: str, page: int, body: bytes, *, cursor: str | None, last: bool, moves_watermark: bool = True
+        self,
+        run_id: str,
+        page: int,
+        body: bytes,
+        *,
+        cursor: str | None,
+        last: bool,
+        moves_watermark: bool = True,
+        incomplete: bool = False,
     ) -> SavedPage | None:
         """Store page `page` of a run that is `reading`, its messages and the cursor of the next page; None if that page
         is stored already or the run has ended its read (another reader was faster).
 
-        `last`: the read is complete: the run becomes `draining` (or ends), and where `moves_watermark` and the run has
-        an `until`, the flow's watermark moves to it, never backwards.
+        `last`: nothing more is read: the run becomes `draining` (or ends). Where `moves_watermark` and the run has an
+        `until`, the flow's watermark moves to it, never backwards, once every page is registered and none of them failed
+        as a whole. `incomplete`: rows did not come, so the run ends `partial` and the watermark stays.
         """
         packed = await compress(body)
-        return await self._save_page(run_id, page, packed, clean(cursor), last=last, moves_watermark=moves_watermark)
+        ends = {"incomplete": incomplete, "moves_watermark": moves_watermark} if last else None
+        return await self._save_page(run_id, page, packed, clean(cursor), ends)
 
     @writes
     async def _save_page(
-        self, tx: Tx, run_id: str, page: int, packed: bytes, cursor: str | None, *, last: bool, moves_watermark: bool
+        self, tx: Tx, run_id: str, page: int, packed: bytes, cursor: str | None, ends: dict[str, bool] | None
     ) -> SavedPage | None:
         run = await load(tx, run_id, lock=True)
         if run.status != "reading" or run.read_complete or page <= run.pages:
@@ -152,27 +161,32 @@ class RunsSql(Sql):
             raise ValueError(f"page {page} of run {run_id} cannot follow page {run.pages}")
         seq = await insert_page(tx, run_id, page, packed)
         outbox = [await post(tx, PageRead(run_id, run.flow, run.version, page, seq))]
-        if not last:
+        if ends is None:
             outbox.append(await post(tx, ReadPage(run_id, run.flow, run.version, page + 1)))
             return SavedPage(seq, tuple(outbox), await change(tx, run, pages=page, cursor=cursor))
-        if moves_watermark and run.until is not None:
-            await move_watermark(tx, run.flow, run.until)
-        read = await change(tx, run, pages=page, cursor=cursor, read_complete=True, status="draining")
+        read = await change(tx, run, pages=page, cursor=cursor, **_read(run, **ends))
         run, more = await advance(tx, read)
         return SavedPage(seq, (*outbox, *more), run)
 
     @writes
     async def end_read(
-        self, tx: Tx, run_id: str, *, error: str | None, stage: str | None = None, moves_watermark: bool = False
+        self,
+        tx: Tx,
+        run_id: str,
+        *,
+        error: str | None,
+        stage: str | None = None,
+        moves_watermark: bool = False,
+        incomplete: bool = False,
     ) -> Run:
-        """End the read without another page: with `error` the run will end `failed` (the watermark does not move)."""
+        """End the read without another page: with `error` the run will end `failed` (the watermark does not move). The
+        rest is as in `save_page`.
+        """
         run = await load(tx, run_id, lock=True)
         if run.read_complete or run.ended:
             return run
-        if error is None and moves_watermark and run.until is not None:
-            await move_watermark(tx, run.flow, run.until)
-        ended = {"read_complete": True, "status": "draining", "error": clean(error), "error_stage": stage}
-        run, _ = await advance(tx, await change(tx, run, **ended))
+        ends = _read(run, incomplete=incomplete, moves_watermark=moves_watermark and error is None)
+        run, _ = await advance(tx, await change(tx, run, error=clean(error), error_stage=stage, **ends))
         return run
 
     @writes
@@ -182,6 +196,12 @@ class RunsSql(Sql):
         text = clean(text)
         if text not in run.warnings and len(run.warnings) < MAX_WARNINGS:
             await change(tx, run, warnings=to_json((*run.warnings, text)))
+
+
+def _read(run: Run, *, incomplete: bool, moves_watermark: bool) -> dict[str, Any]:
+    """What changes on a run whose read ends. A page that failed, or a person, may have decided that the watermark stays."""
+    moves = moves_watermark and not incomplete and run.moves_watermark is None
+    return {"read_complete": True, "status": "draining", "incomplete": incomplete, "moves_watermark": moves}
 
 
 async def _fire(tx: Tx, flow: str, fire_time: datetime, run_id: str | None) -> bool:

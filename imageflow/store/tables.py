@@ -107,6 +107,8 @@ runs = Table(
     Column("warnings", Text, nullable=False),
     Column("released", Boolean, nullable=False),
     Column("join_sent", Boolean, nullable=False),
+    Column("incomplete", Boolean),
+    Column("moves_watermark", Boolean),
     Index("runs_by_flow", "flow", "created_at"),
     Index("runs_by_time", "created_at"),
     Index(

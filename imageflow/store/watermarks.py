@@ -26,13 +26,14 @@ class WatermarksSql(Sql):
     async def set_watermark(
         self, tx: Tx, flow: str, since: datetime | None, *, audit: AuditEntry | None = None
     ) -> None:
-        """Set (or clear) by hand, backwards too. Runs that are being read do not move it any more: they lose their
-        `until`.
+        """Set (or clear) by hand, backwards too. Runs that are active do not move it any more; those that are being read
+        lose their `until`.
         """
         await record(tx, audit)
         # A read that is going on began at the old one: without its bound it does not move the new one when it ends.
         reading = (runs.c.flow == clean(flow), ACTIVE, runs.c.read_complete.is_(False))
         await tx.execute(update(runs).where(*reading).values(until=None))
+        await tx.execute(update(runs).where(runs.c.flow == clean(flow), ACTIVE).values(moves_watermark=False))
         if since is None:
             await tx.execute(watermarks.delete().where(watermarks.c.flow == flow))
             return

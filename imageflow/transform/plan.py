@@ -21,13 +21,14 @@ from imageflow.transform.rows import Draft, ImageSet, Joined, Superseded, held_i
 
 class Plan(msgspec.Struct, frozen=True):
     """A page has `total` rows, each with its index: rows `ready` to be written, and rows that are settled now. `held`: rows
-    that wait for the run's join; they have no index.
+    that wait for the run's join; they have no index. `broken`: the page failed as a whole, so it counts as not read.
     """
 
     total: int
     ready: tuple[tuple[int, Row], ...] = ()
     settled: tuple[RowLog, ...] = ()
     held: tuple[HeldRow, ...] = ()
+    broken: bool = False
 
     def numbered(self, numbers: Sequence[int]) -> list[Row]:
         """The rows to write, with the numbers that the store gave. A row without a number is left out: the script gave fewer rows
@@ -66,7 +67,7 @@ def broken_page(message: PageRead, rows_path: str, body: bytes, stage: StageName
     """A page that failed as a whole: one failed row per element of the answer."""
     found = elements(body, rows_path)[:ROWS_PER_PAGE_LIMIT]
     logs = (_log(message, index, stage=stage, reason=reason, payload=element) for index, element in enumerate(found))
-    return Plan(len(found), settled=tuple(logs))
+    return Plan(len(found), settled=tuple(logs), broken=True)
 
 
 def _held_back(message: PageRead, drafts: Sequence[Draft], failed: Sequence[FailedRow]) -> Plan:

@@ -105,7 +105,9 @@ class Transformer:
         return (await self._store.page(message.run_id, message.page)).body
 
     async def _register(self, message: PageRead | RunRead, page: int, plan: Plan) -> Registered:
-        registered = await self._store.register_page(message.run_id, page, plan.total, plan.settled, held=plan.held)
+        registered = await self._store.register_page(
+            message.run_id, page, plan.total, plan.settled, held=plan.held, broken=plan.broken
+        )
         await self._publish(message, plan.numbered(registered.numbers))
         await self._publisher.send(registered.outbox)
         if registered.first_time:

@@ -447,18 +447,22 @@ async def test_page_numbers_grow_over_all_runs(store: Store, other: Store, clock
 
 
 async def test_the_last_page_moves_the_watermark(store: Store, clock: FakeClock) -> None:
-    """The watermark moves with the last page only, forward only; by hand it goes anywhere."""
+    """The watermark moves once the last page is read and every page is registered, forward only; by hand it goes anywhere."""
     run = await reading(store, clock)
     await store.save_page(run.run_id, 1, b"[]", cursor=None, last=False)
     assert await store.watermark("winter") is None
     saved = await store.save_page(run.run_id, 2, b"[]", cursor=None, last=True)
     assert saved is not None
     assert (saved.run.status, saved.run.read_complete) == ("draining", True)
+    await store.register_page(run.run_id, 1, 0, [])
+    assert await store.watermark("winter") is None
+    await store.register_page(run.run_id, 2, 1, [])
     assert await store.watermark("winter") == run.until
 
     await store.set_watermark("winter", NOW + timedelta(days=9))
     later = await reading(store, clock)
     await store.save_page(later.run_id, 1, b"[]", cursor=None, last=True)
+    await store.register_page(later.run_id, 1, 0, [])
     assert await store.watermark("winter") == NOW + timedelta(days=9)
     await store.set_watermark("winter", NOW - timedelta(days=9))
     assert await store.watermark("winter") == NOW - timedelta(days=9)
@@ -474,9 +478,11 @@ async def test_a_watermark_set_by_hand_stays(store: Store, clock: FakeClock, sin
     run = await reading(store, clock)
     await store.set_watermark("winter", since)
     await store.save_page(run.run_id, 1, b"[]", cursor=None, last=True)
+    await store.register_page(run.run_id, 1, 0, [])
     assert await store.watermark("winter") == since
     later = await reading(store, clock)
     await store.save_page(later.run_id, 1, b"[]", cursor=None, last=True)
+    await store.register_page(later.run_id, 1, 0, [])
     assert await store.watermark("winter") == later.until
 
 
@@ -488,18 +494,58 @@ async def test_a_run_that_was_read_keeps_its_bound(store: Store, clock: FakeCloc
     await store.set_watermark("winter", NOW - timedelta(days=9))
     assert (await store.run(read.run_id)).until == read.until is not None
     assert (await store.run(going.run_id)).until is None
+    await store.register_page(read.run_id, 1, 0, [])
+    assert await store.watermark("winter") == NOW - timedelta(days=9)
 
 
 async def test_when_the_watermark_stays(store: Store, clock: FakeClock) -> None:
     """A run that may not move it, and a read that failed, leave the watermark alone; a read without pages may move it."""
     run = await reading(store, clock)
     await store.save_page(run.run_id, 1, b"[]", cursor=None, last=True, moves_watermark=False)
+    await store.register_page(run.run_id, 1, 0, [])
     failed = await reading(store, clock)
     await store.end_read(failed.run_id, error="the ERP is away", stage="read", moves_watermark=True)
     assert await store.watermark("winter") is None
     empty = await reading(store, clock)
     await store.end_read(empty.run_id, error=None, moves_watermark=True)
     assert await store.watermark("winter") == empty.until
+
+
+@pytest.mark.parametrize("count", [0, 2])
+async def test_an_incomplete_read(store: Store, clock: FakeClock, count: int) -> None:
+    """Rows that came are written; the run ends `partial`, and the watermark stays."""
+    run = await reading(store, clock)
+    await store.save_page(run.run_id, 1, b"[]", cursor=None, last=True, incomplete=True)
+    await store.register_page(run.run_id, 1, count, [])
+    await store.settle("t", [log(run.run_id, number) for number in range(1, count + 1)])
+    assert ((await store.run(run.run_id)).status, await store.watermark("winter")) == ("partial", None)
+    ended = await store.end_read(
+        (await reading(store, clock)).run_id, error=None, moves_watermark=True, incomplete=True
+    )
+    assert (ended.status, await store.watermark("winter")) == ("partial", None)
+
+
+@pytest.mark.parametrize("broken", [1, 2])
+async def test_a_page_that_failed_as_a_whole(store: Store, clock: FakeClock, broken: int) -> None:
+    """It counts as not read, whether it is registered before the read ends or after: the watermark stays."""
+    run = await reading(store, clock)
+    await store.save_page(run.run_id, 1, b"[]", cursor=None, last=False)
+    await store.register_page(run.run_id, 1, 1, [], broken=broken == 1)
+    await store.save_page(run.run_id, 2, b"[]", cursor=None, last=True)
+    await store.register_page(run.run_id, 2, 1, [], broken=broken == 2)
+    await store.settle("t", [log(run.run_id, 1), log(run.run_id, 2)])
+    assert ((await store.run(run.run_id)).status, await store.watermark("winter")) == ("success", None)
+
+
+async def test_a_page_that_is_registered_again(store: Store, clock: FakeClock) -> None:
+    """After the run has ended, it does not move a watermark that a person has set."""
+    run = await reading(store, clock)
+    await store.save_page(run.run_id, 1, b"[]", cursor=None, last=True)
+    await store.register_page(run.run_id, 1, 0, [])
+    assert (await store.run(run.run_id)).status == "empty"
+    await store.set_watermark("winter", NOW - timedelta(days=9))
+    await store.register_page(run.run_id, 1, 0, [])
+    assert await store.watermark("winter") == NOW - timedelta(days=9)
 
 
 async def test_a_failed_read(store: Store, clock: FakeClock) -> None:

@@ -615,6 +615,7 @@ async def test_a_crash_between_any_two_steps(at: Bench, world: Any, seam: str, m
     assert done.read_complete
     assert skus(await at.rows(done)) == list(here.erp.skus())
     assert {message.page for message in await at.sent(done)} == set(range(1, done.pages + 1))
+    await at.transformed(done)
     assert done.until == await at.store.watermark("winter")
 
 

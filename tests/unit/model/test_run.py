@@ -35,12 +35,16 @@ def run(**fields: Any) -> Run:
         ({"counts": Counts(total=2, superseded=2)}, "success"),
         ({"counts": Counts(total=2, written=1, failed=1)}, "partial"),
         ({"counts": Counts(total=2, failed=2)}, "failed"),
+        ({"incomplete": True}, "partial"),
+        ({"incomplete": True, "counts": Counts(total=2, written=2)}, "partial"),
+        ({"incomplete": True, "counts": Counts(total=2, failed=2)}, "failed"),
+        ({"incomplete": True, "error": "the ERP answered 500"}, "failed"),
         ({"error": "the ERP answered 500"}, "failed"),
         ({"error": "the ERP answered 500", "counts": Counts(total=2, written=2)}, "failed"),
     ],
 )
 def test_how_a_run_ends(fields: dict[str, Any], status: str):
-    """A failed read fails the run whatever was written; else the rows decide."""
+    """A failed read fails the run whatever was written; else the rows decide, and whether all of them came."""
     assert final_status(run(**fields)) == status
 
 
