@@ -343,7 +343,7 @@ def judged(result: dict[str, Any], rows: int) -> list[str]:
         f"the run is {run['status']}, not success": run["status"] != "success",
         f"the run has {counts['total']} rows, not {rows}": counts["total"] != rows,
         "the run does not balance": counts["total"]
-        != sum(counts[state] for state in ("written", "unchanged", "superseded", "failed")),
+        != sum(counts[state] for state in ("written", "unchanged", "superseded", "failed", "cancelled")),
         f"{counts['failed']} rows failed": counts["failed"] > 0,
         "Omnitron does not hold what the ERP has": bool(
             products["missing"] or products["unexpected"] or products["different"]

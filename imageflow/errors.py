@@ -12,6 +12,7 @@ take these facts; nothing changes an error afterwards, and nothing is decided by
     ├── RequestError           what a person asked for cannot be done; exit 2
     │   ├── NotFoundError      there is no such flow, run, page or row
     │   ├── NotRunnable        the flow or the run cannot be started by hand
+    │   ├── ConflictError      what was asked for comes too late, or contradicts what was done; exit 1
     │   ├── UserError          a user or a key cannot be added like this
     │   ├── OwnUserError       a user may not remove themselves or change their own role
     │   ├── AuthenticationError  the gateway does not know who asks
@@ -103,6 +104,12 @@ class RequestError(ImageFlowError):
 
 class NotFoundError(RequestError):
     """There is no such thing."""
+
+
+class ConflictError(RequestError):
+    """It comes too late, or contradicts what was done meanwhile."""
+
+    exit_status = 1
 
 
 PostKind = Literal["malformed", "too large", "encoding", "conflict"]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from imageflow.actions.actor import Actor
 from imageflow.broker import Broker, Outgoing
-from imageflow.errors import NotFoundError, RequestError
+from imageflow.errors import ConflictError, NotFoundError, RequestError
 from imageflow.model import messages
 from imageflow.model.flow import Flow
 from imageflow.model.run import Run, Status, Trigger, new_run_id
@@ -119,6 +119,21 @@ async def retry(
         what = " and ".join(f"{name} {value}" for name, value in named.items())
         raise NotFoundError(f"run {run_id} has no failed {what} that can be written again")
     return count
+
+
+async def cancel(store: Store, run_id: str, actor: Actor) -> Seen:
+    """Cancel a run that has not ended: it reads no more, what is in flight is settled, and rows that were not sent end
+    `cancelled`. Cancelling it again does what was left undone.
+
+    Raises NotFoundError, and ConflictError where the run has ended.
+    """
+    run = await store.cancel_run(run_id, audit=actor.entry("run.cancel", f"run {run_id}"))
+    if run.cancelled_at is None:
+        raise ConflictError(f"run {run_id} has ended as {run.status}: there is nothing to cancel")
+    done: int | None = 0
+    while done is not None:
+        done = await store.cancel_rows(run_id, after=done)
+    return await show(store, run_id)
 
 
 async def resume(store: Store, broker: Broker, run_id: str, actor: Actor) -> int:

@@ -24,7 +24,7 @@ from imageflow.inspect.product_history import Sent, Source, Standing, Trace, Tra
 from imageflow.model.filename_template import Key
 from imageflow.model.flow import Definition, Flow
 from imageflow.model.imageset import Image
-from imageflow.model.row import RowLog, StageName, State, history, when
+from imageflow.model.row import STATES, RowLog, StageName, State, history, when
 from imageflow.model.run import Counts, Status, TriggerKind
 from imageflow.store import Alarm, ApiKey, AuditRecord, FlowVersion, HeldDomain, OpenError, User
 
@@ -170,13 +170,14 @@ def version_shown(flow: Flow) -> VersionShown:
 
 
 class RowCounts(msgspec.Struct, frozen=True):
-    """total = written + unchanged + superseded + failed + in flight."""
+    """total = written + unchanged + superseded + failed + cancelled + in flight."""
 
     total: int
     written: int
     unchanged: int
     superseded: int
     failed: int
+    cancelled: int
 
 
 class TriggerShown(msgspec.Struct, frozen=True):
@@ -219,7 +220,7 @@ class NoRun(msgspec.Struct, frozen=True):
     status: Status = "empty"
     error: str | None = None
     pages: int = 0
-    rows: RowCounts = RowCounts(0, 0, 0, 0, 0)
+    rows: RowCounts = RowCounts(0, 0, 0, 0, 0, 0)
 
 
 class MissingRuns(msgspec.Struct, frozen=True):
@@ -276,7 +277,7 @@ def run_shown(seen: Seen) -> RunShown:
 
 def row_counts(counts: Counts) -> RowCounts:
     """The rows of a run by state."""
-    return RowCounts(counts.total, counts.written, counts.unchanged, counts.superseded, counts.failed)
+    return RowCounts(counts.total, *(getattr(counts, state) for state in STATES))
 
 
 # rows -----------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import click
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "alarms": ("operate:alarms", "List open alarms, newest first."),
+    "cancel": ("runs:cancel", "End a run: nothing more is read or sent."),
     "db": ("operate:db", "The database."),
     "demo": ("demo:demo", "Fake ERP, fake Omnitron and all services: run the main job and check the result."),
     "doctor": (

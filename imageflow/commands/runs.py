@@ -18,7 +18,7 @@ from imageflow.actions.run_watch import until_ended
 from imageflow.actions.shapes import NoRun, RunShown
 from imageflow.clock import iso
 from imageflow.commands.hosting import open_working, progress_line, running_services
-from imageflow.commands.shell import FILE, FLOWS_DIR, JSON_OPTION, actor, print_json, run_async
+from imageflow.commands.shell import FILE, FLOWS_DIR, JSON_OPTION, actor, print_json, run_async, with_store
 from imageflow.commands.texts import run_text
 from imageflow.runtime.substrate import Substrate, open_substrate
 from imageflow.settings import Settings
@@ -138,6 +138,18 @@ def retry(settings: Settings, run_id: str, row: int | None, group: str | None, w
             return await _shown(substrate, run_id, own=own, wait=wait)
 
     _print([run_async(work())], wait=wait, as_json=as_json)
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@JSON_OPTION
+@click.pass_obj
+def cancel(settings: Settings, run_id: str, as_json: bool) -> None:
+    """End a run: nothing more is read or sent.
+
+    What is in flight is settled. `retry` puts the other rows through after all."""
+    found = with_store(settings, lambda store: run_actions.cancel(store, run_id, actor()))
+    _print([shapes.run_shown(found)], wait=False, as_json=as_json)
 
 
 @click.command()

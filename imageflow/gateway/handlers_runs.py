@@ -79,6 +79,11 @@ async def retry_run(deps: Deps, call: Call[RunPath, None, Retry]) -> shapes.Retr
     return shapes.Retried(run_id, count)
 
 
+async def cancel_run(deps: Deps, call: Call[RunPath, None, None]) -> shapes.RunShown:
+    """The run, which ends once what is in flight is settled."""
+    return shapes.run_shown(await runs.cancel(deps.store, call.path.run, call.actor))
+
+
 async def resume_run(deps: Deps, call: Call[RunPath, None, None]) -> shapes.Resumed:
     """How many messages were published."""
     run_id = call.path.run

@@ -20,8 +20,8 @@ from imageflow.model.run import Run
 
 MAIN, SUB, LINE = 1, 2, 3
 START, IN_PROGRESS, FINISHED = 1, 2, 3
-STATUS = {"success": 2, "partial": 3, "failed": 3, "empty": 4}
-"""A run of which some rows failed is shown as failed: somebody has to look."""
+STATUS = {"success": 2, "partial": 3, "failed": 3, "empty": 4, "cancelled": 3}
+"""A run of which some rows failed or were cancelled is shown as failed: somebody has to look."""
 UNDER_WAY, SUCCESS, FAILED = 1, 2, 3
 DEFAULT_LIMIT, MAX_LIMIT = 25, 100
 MAX_PAGE = 1_000_000
@@ -125,7 +125,7 @@ def line_log(row: RowLog, flow: str) -> dict[str, Any]:
         "original_filename_uuid": row.run_id,
         "identifier": row.product,
         "state": FINISHED,
-        "status": FAILED if row.state == "failed" else SUCCESS,
+        "status": FAILED if row.state in ("failed", "cancelled") else SUCCESS,
         "result": row.state,
         "step": row.stage,
         "message": row.reason or "",

@@ -12,7 +12,15 @@ from imageflow.actions.dead_letters import NotReplayable
 from imageflow.actions.runs import NotRunnable
 from imageflow.actions.shapes import FieldProblem
 from imageflow.actions.users import OwnUserError
-from imageflow.errors import FlowFileError, ImageFlowError, NotFoundError, PostError, RequestError, ThrottledError
+from imageflow.errors import (
+    ConflictError,
+    FlowFileError,
+    ImageFlowError,
+    NotFoundError,
+    PostError,
+    RequestError,
+    ThrottledError,
+)
 from imageflow.gateway.access import AuthenticationError, PermissionDenied
 
 CONTENT_TYPE = "application/problem+json"
@@ -21,6 +29,7 @@ STATUSES: Mapping[type[ImageFlowError], int] = {
     PermissionDenied: 403,
     NotFoundError: 404,
     NotRunnable: 409,
+    ConflictError: 409,
     OwnUserError: 409,
     NotReplayable: 409,
     FlowFileError: 422,

@@ -12,11 +12,13 @@ import msgspec
 
 from imageflow.model.imageset import Image, digest
 
-State = Literal["written", "unchanged", "superseded", "failed"]
-STATES: tuple[State, ...] = ("written", "unchanged", "superseded", "failed")
+State = Literal["written", "unchanged", "superseded", "failed", "cancelled"]
+STATES: tuple[State, ...] = ("written", "unchanged", "superseded", "failed", "cancelled")
 StageName = Literal["login", "read", "script", "mapping", "rows", "write"]
 
 
+CANCELLED = "the run was cancelled before the row was sent"
+"""The reason of a cancelled row."""
 MAX_TRIES = 20
 MAX_TRY_CHARS = 200
 

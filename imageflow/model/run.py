@@ -1,10 +1,11 @@
 """A run: one execution of a flow, pinned to one version.
 
-    queued ──> reading ──> draining ──> success | partial | failed | empty
+    queued ──> reading ──> draining ──> success | partial | failed | empty | cancelled
        └──────────┴──(login or read failed: what was read is still written)──> draining
 
 Outbound runs have nothing to read: they start in `draining`. A run ends by itself, in the transaction that settles its
-last row: that transaction asks `final_status`.
+last row: that transaction asks `final_status`. A run that a person cancels goes to `draining` at once, until what is in
+flight is settled.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from typing import Literal
 
 import msgspec
 
-Status = Literal["queued", "reading", "draining", "success", "partial", "failed", "empty"]
+Status = Literal["queued", "reading", "draining", "success", "partial", "failed", "empty", "cancelled"]
 TriggerKind = Literal["schedule", "person", "flow", "fetch_missing", "outbound"]
-FINAL: frozenset[str] = frozenset(("success", "partial", "failed", "empty"))
+FINAL: frozenset[str] = frozenset(("success", "partial", "failed", "empty", "cancelled"))
 
 
 def new_run_id(now: datetime) -> str:
@@ -34,17 +35,18 @@ class Trigger(msgspec.Struct, frozen=True):
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """A run's counts: total = written + unchanged + superseded + failed + in flight."""
+    """A run's counts: total = written + unchanged + superseded + failed + cancelled + in flight."""
 
     total: int = 0
     written: int = 0
     unchanged: int = 0
     superseded: int = 0
     failed: int = 0
+    cancelled: int = 0
 
     @property
     def settled(self) -> int:
-        return self.written + self.unchanged + self.superseded + self.failed
+        return self.written + self.unchanged + self.superseded + self.failed + self.cancelled
 
     @property
     def in_flight(self) -> int:
@@ -58,7 +60,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     the reader) asks for page `pages + 1`. `until` is the watermark's upper bound, fixed before the first page.
     `joining`: a run with `group: run` whose joined rows have not all been sent on yet. `incomplete`: the read ended, and
     the ERP has rows that did not come, as far as its answers say. `moves_watermark`: whether the watermark moves to
-    `until` once every page is done; None: not decided yet.
+    `until` once every page is done; None: not decided yet. `window`: it reads between `since` and
+    `until`, which a person gave, whatever the watermark is. `cancelled_at`: a person cancelled it.
     """
 
     run_id: str
@@ -78,6 +81,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     joining: bool = False
     incomplete: bool = False
     moves_watermark: bool | None = None
+    window: bool = False
+    cancelled_at: datetime | None = None
     error: str | None = None
     error_stage: str | None = None
     counts: Counts = Counts()
@@ -92,11 +97,13 @@ def final_status(run: Run) -> Status | None:
     """The status a run ends with, or None while something is still to come.
 
     `failed`: login or read failed, or every row failed; `partial`: some rows failed, or the read is incomplete; `empty`:
-    no rows.
+    no rows; `cancelled`: a person cancelled it, and not all of its rows were put through since.
     """
     if not run.read_complete or run.pages_done < run.pages or run.joining or run.counts.in_flight:
         return None
     counts = run.counts
+    if run.cancelled_at is not None or counts.cancelled:
+        return "cancelled"
     if run.error is not None or (counts.total and counts.failed == counts.total):
         return "failed"
     if counts.failed or run.incomplete:

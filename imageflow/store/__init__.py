@@ -20,6 +20,7 @@ from sqlalchemy import literal, select
 
 from imageflow.store.alarms import Alarm, AlarmsSql, HeldDomain, Notice
 from imageflow.store.audit import AuditEntry, AuditRecord, AuditSql
+from imageflow.store.cancels import CancelsSql
 from imageflow.store.claims import Claim, ClaimsSql, Wanted
 from imageflow.store.database import Tx
 from imageflow.store.failures import ErrorGroup, FailuresSql, OpenError
@@ -70,6 +71,7 @@ class Store(
     PostsSql,
     RowsSql,
     FailuresSql,
+    CancelsSql,
     ClaimsSql,
     SettlingSql,
     LedgerSql,

@@ -28,12 +28,14 @@ COUNTED = (
     runs.c.read_complete,
     runs.c.joining,
     runs.c.incomplete,
+    runs.c.cancelled_at,
     runs.c.error,
     runs.c.total,
     runs.c.written,
     runs.c.unchanged,
     runs.c.superseded,
     runs.c.failed,
+    runs.c.cancelled,
 )
 """What `final_status` and the metrics of a run's end need. Settling, the hot path, reads no more: a run's trigger may list
 thousands of identifiers."""
@@ -62,6 +64,8 @@ def run_values(run: Run) -> dict[str, Any]:
         "joining": run.joining,
         "incomplete": run.incomplete,
         "moves_watermark": run.moves_watermark,
+        "window": run.window,
+        "cancelled_at": run.cancelled_at,
         "error": clean(run.error),
         "error_stage": run.error_stage,
         "total": run.counts.total,
@@ -90,6 +94,8 @@ def to_run(row: SqlRow[Any]) -> Run:
         joining=row.joining,
         incomplete=bool(row.incomplete),
         moves_watermark=row.moves_watermark,
+        window=bool(row.window),
+        cancelled_at=row.cancelled_at,
         error=row.error,
         error_stage=row.error_stage,
         counts=_counts(row),
@@ -111,10 +117,11 @@ def counted_run(row: SqlRow[Any]) -> Run:
         read_complete=row.read_complete,
         joining=row.joining,
         incomplete=bool(row.incomplete),
+        cancelled_at=row.cancelled_at,
         error=row.error,
         counts=_counts(row),
     )
 
 
 def _counts(row: SqlRow[Any]) -> Counts:
-    return Counts(row.total, row.written, row.unchanged, row.superseded, row.failed)
+    return Counts(row.total, row.written, row.unchanged, row.superseded, row.failed, row.cancelled)

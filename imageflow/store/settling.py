@@ -53,6 +53,14 @@ _ENTRIES = Batch(
 _LOGS = Batch("logs", alike=LOGGED_ALIKE, **LOG_COLUMNS)
 _UNCHANGED = Batch("logs", alike=LOGGED_ALIKE, **LOG_COLUMNS, digest="text")
 
+_UNDO_CANCELLED = BatchStatement(
+    """
+    UPDATE rows SET state = 'retrying' FROM {settled}
+    WHERE rows.run_id = settled.run_id AND rows.number = settled.number AND rows.state = 'cancelled'
+    RETURNING rows.run_id
+    """,
+    Batch("settled", alike=("run_id",), run_id="text", number="bigint"),
+)
 _LOG_AGAIN = f"""
     ON CONFLICT (run_id, number) DO UPDATE SET
         {", ".join(f"{c} = excluded.{c}" for c in [*list(LOG_COLUMNS)[2:], "settled_at"])}
@@ -251,7 +259,21 @@ class SettlingSql(Sql):
         *,
         new: bool,
     ) -> list[Run]:
-        return await settle(tx, token, logs, written, release, new=new)
+        undone = {} if new and tx.postgresql else await _undo_cancelled(tx, logs)
+        ended = await settle(tx, token, logs, written, release, new=new)
+        for run_id, count in undone.items():
+            ended += await _finish(tx, await _count(tx, run_id, cancelled=-count))
+        return ended
+
+
+async def _undo_cancelled(tx: Tx, logs: Sequence[RowLog]) -> Counter[str]:
+    """Make rows that the cancel of their run settled ready for another log: their request was in flight, and what came of it
+    is the truth. Returns how many, by run; their counts are corrected once the new logs are counted.
+    """
+    numbers = sorted({(log.run_id, log.row) for log in logs if log.state != "cancelled"})
+    if not numbers:
+        return Counter()
+    return Counter(row.run_id for row in await tx.all(*_UNDO_CANCELLED.bind(tx, numbers)))
 
 
 async def _new_first(logs: Sequence[Row | RowLog], work: Callable[..., Awaitable[T]]) -> T:

@@ -104,11 +104,14 @@ runs = Table(
     Column("unchanged", BigInteger, nullable=False),
     Column("superseded", BigInteger, nullable=False),
     Column("failed", BigInteger, nullable=False),
+    Column("cancelled", BigInteger, nullable=False, server_default=text("0")),
     Column("warnings", Text, nullable=False),
     Column("released", Boolean, nullable=False),
     Column("join_sent", Boolean, nullable=False),
     Column("incomplete", Boolean),
     Column("moves_watermark", Boolean),
+    Column("window", Boolean),
+    Column("cancelled_at", Instant),
     Index("runs_by_flow", "flow", "created_at"),
     Index("runs_by_time", "created_at"),
     Index(
@@ -138,6 +141,7 @@ registered_pages = Table(
     Column("run_id", Key, nullable=False),
     Column("page", Integer, nullable=False),
     Column("numbers", Text, nullable=False),
+    Column("version", Integer),
     PrimaryKeyConstraint("run_id", "page"),
 )
 

@@ -167,7 +167,9 @@ RUNS = _counter("runs_ended_total", "Runs that ended, by their status.", "flow",
 RUN_SECONDS = Timings("run_seconds", "From a run's creation to its end.", "flow", bounds=RUN_BOUNDS)
 PAGES_READ = _counter("pages_read_total", "Pages read from the ERP and stored.", "flow")
 PAGES_TRANSFORMED = _counter("pages_transformed_total", "Pages whose rows are registered.", "flow")
-ROWS = _counter("rows_settled_total", "Rows settled: written, unchanged, superseded or failed.", "flow", "state")
+ROWS = _counter(
+    "rows_settled_total", "Rows settled: written, unchanged, superseded, failed or cancelled.", "flow", "state"
+)
 ROW_SECONDS = Timings(
     "row_seconds", "From the read (or post) of a row's page until the row is settled.", "flow", bounds=ROW_BOUNDS
 )

@@ -11,7 +11,7 @@ from imageflow.model.flow import Definition
 from imageflow.model.imageset import digest
 from imageflow.model.messages import PageRead
 from imageflow.model.page import ROWS_PER_PAGE_LIMIT, row_version
-from imageflow.model.row import Row, RowLog, StageName
+from imageflow.model.row import CANCELLED, Row, RowLog, StageName
 from imageflow.runtime.bounded import Recent
 from imageflow.sandbox.answer import elements
 from imageflow.sandbox.outcome import Broken, FailedRow, Outcome
@@ -68,6 +68,12 @@ def broken_page(message: PageRead, rows_path: str, body: bytes, stage: StageName
     found = elements(body, rows_path)[:ROWS_PER_PAGE_LIMIT]
     logs = (_log(message, index, stage=stage, reason=reason, payload=element) for index, element in enumerate(found))
     return Plan(len(found), settled=tuple(logs), broken=True)
+
+
+def cancelled_page(message: PageRead, rows_path: str, body: bytes) -> Plan:
+    """A page of a run that was cancelled before it was transformed: one cancelled row per element of the answer."""
+    plan = broken_page(message, rows_path, body, "rows", CANCELLED)
+    return Plan(plan.total, settled=tuple(msgspec.structs.replace(log, state="cancelled") for log in plan.settled))
 
 
 def _held_back(message: PageRead, drafts: Sequence[Draft], failed: Sequence[FailedRow]) -> Plan:

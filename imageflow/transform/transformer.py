@@ -30,6 +30,7 @@ from imageflow.transform.plan import (
     Printed,
     Sightings,
     broken_page,
+    cancelled_page,
     first_stage,
     given_up,
     plan_page,
@@ -86,6 +87,10 @@ class Transformer:
     # a page ----------------------------------------------------------------------------------------------------------
 
     async def _page(self, message: PageRead, definition: Definition) -> None:
+        if await self._store.cancelled([message.run_id]):
+            plan = cancelled_page(message, definition.rows_path, await self._body(message))
+            await self._register(message, message.page, plan)
+            return
         if definition.group == "page" and not await self._has_room(message.flow):
             raise Postponed(PAUSE_SECONDS, "the writers of the flow are behind")
         body = await self._body(message)

@@ -39,6 +39,11 @@ QUEUE_SECONDS = 600.0
 T = TypeVar("T")
 
 
+def _ignoring(call: Callable[[], None]) -> Callable[[object], None]:
+    """The call as a callback that ignores its argument."""
+    return lambda _: call()
+
+
 class Batch(Generic[T]):
     """Rows of one flow in the queue. `left` counts those that are neither sent nor rejected; `done` ends with the last."""
 
@@ -97,11 +102,19 @@ class DomainQueue(Generic[T]):
                 batch.reject()
 
     async def send_all(
-        self, flow: str, rows: Sequence[T], send: Callable[[T], Awaitable[None]], *, cap: int, rate: float | None = None
+        self,
+        flow: str,
+        rows: Sequence[T],
+        send: Callable[[T], Awaitable[None]],
+        *,
+        cap: int,
+        rate: float | None = None,
+        until: asyncio.Future[None] | None = None,
     ) -> None:
         """Run `send` for each row; returns when all have run or were rejected.
 
-        At most `cap` of the flow's rows run at once, and at most `rate` begin per second. `send` must not raise.
+        At most `cap` of the flow's rows run at once, and at most `rate` begin per second. `send` must not raise. Once
+        `until` is done, no more are sent.
         """
         if not rows or self.breaker.open or self.closed:
             return
@@ -111,10 +124,15 @@ class DomainQueue(Generic[T]):
         self._queued.setdefault(flow, deque()).append(batch)
         self._fill()
         late = asyncio.get_running_loop().call_later(QUEUE_SECONDS, batch.reject)
+        withdraw = _ignoring(batch.reject)
+        if until is not None:
+            until.add_done_callback(withdraw)
         try:
             await batch.done
         finally:
             late.cancel()
+            if until is not None:
+                until.remove_done_callback(withdraw)
             batch.waiting.clear()  # the caller was cancelled: its rows must not go out any more
 
     def record(self, product: str, outcome: Outcome, seconds: float) -> None:

@@ -24,6 +24,7 @@ it) and `releases_claims` (whether its claims end). RULES is the table; the ledg
     doubtful      timeout, lost answer, 5xx: Omnitron may have taken it, the result is unknown
     outage        not_taken or doubtful while the circuit was open: no fault of the row
     exhausted     not_taken or doubtful, and it was the last attempt
+    cancelled     a person cancelled its run before it was sent, or before it came again
 
 A row of several SKUs combines what the ledger says of them: busy > send > repeated > unchanged > superseded. It is sent to
 one SKU after the other until one fails, and comes again as a whole; SKUs that are written by then are `repeated`.
@@ -37,7 +38,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from imageflow.model import retry_ladder
-from imageflow.model.row import Row, RowLog, StageName, Try, digest_of, tried
+from imageflow.model.row import CANCELLED, Row, RowLog, StageName, Try, digest_of, tried
 from imageflow.model.row import State as LogState
 from imageflow.store import Claim, LedgerEntry, Wanted
 from imageflow.write.claim_decision import Decision, combine, decide
@@ -63,6 +64,7 @@ State = Literal[
     "doubtful",
     "outage",
     "exhausted",
+    "cancelled",
 ]
 
 
@@ -94,6 +96,7 @@ RULES: Mapping[State, Rule] = {
     "doubtful":     Rule(None,         "ladder", 1),
     "outage":       Rule(None,         "held",   0),
     "exhausted":    Rule("failed",     None,     1),
+    "cancelled":    Rule("cancelled",  None,     0),
 }
 # fmt: on
 """`targeted` and `sending` are left only by a chunk that broke off: the delivery brings its rows again. A request in flight
@@ -249,6 +252,13 @@ def weighed(work: RowWork, *, outage: bool, max_attempts: int) -> RowWork:
     return work
 
 
+def cancelled(work: RowWork) -> RowWork:
+    """A row of a cancelled run: it does not come again. What is settled or in flight is left as it is."""
+    if RULES[work.state].again is None and work.state != "targeted":
+        return work
+    return msgspec.structs.replace(work, state="cancelled")
+
+
 # what follows from a state -----------------------------------------------------------------------------------------------
 
 
@@ -327,6 +337,8 @@ def _stage(work: RowWork) -> StageName:
 def _reason(work: RowWork, attempts: int) -> str | None:
     if work.state == "superseded":
         return "a newer row of the product was written first"
+    if work.state == "cancelled":
+        return CANCELLED
     if work.answer is None or isinstance(work.answer, Written):
         return work.images
     given_up = f" (given up after {attempts} attempts)" if work.state == "exhausted" else ""

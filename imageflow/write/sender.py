@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -57,9 +58,11 @@ class Sender:
         for client in self._clients.values():
             client.close()
 
-    async def send_all(self, chunk: Chunk, queue: DomainQueue[int], *, probe: bool) -> None:
+    async def send_all(
+        self, chunk: Chunk, queue: DomainQueue[int], *, probe: bool, until: asyncio.Future[None] | None = None
+    ) -> None:
         """Send the rows that are `waiting`; those that the queue rejects stay so. `probe`: the first goes out although the
-        circuit is open, and the others if it closes the circuit."""
+        circuit is open, and the others if it closes the circuit. Once `until` is done, no more are sent."""
         ready = chunk.places("waiting")
         if not ready:
             if probe:
@@ -76,7 +79,7 @@ class Sender:
             await send(ready.pop(0))
         write = chunk.definition.write
         cap = UNCAPPED if write.concurrency == "auto" else write.concurrency
-        await queue.send_all(chunk.definition.name, ready, send, cap=cap, rate=write.rate_limit)
+        await queue.send_all(chunk.definition.name, ready, send, cap=cap, rate=write.rate_limit, until=until)
 
     def _destination(self, chunk: Chunk, queue: DomainQueue[int]) -> Destination:
         """Raises SecretError, and TransportError for a URL that cannot be asked."""

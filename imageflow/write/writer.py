@@ -14,6 +14,8 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 
+import msgspec
+
 from imageflow.broker import Broker
 from imageflow.clock import Clock
 from imageflow.errors import Postponed, SecretError, StageError, StoreError, TransportError
@@ -25,6 +27,7 @@ from imageflow.model.row import Row
 from imageflow.runtime.flow_cache import FlowCache
 from imageflow.store import Store
 from imageflow.write import lease, row_work
+from imageflow.write.cancels import Cancels
 from imageflow.write.chunk import Chunk
 from imageflow.write.domain_queue import DomainQueue
 from imageflow.write.domains import Domains
@@ -58,6 +61,7 @@ class Writer:
         self._sku_lookup = SkuLookup(omnitron, clock)
         self._image_check = ImageCheck(store, image_probe) if image_probe is not None else None
         self._sender = Sender(clock, omnitron)
+        self._cancels = Cancels(store)
         self._settler = Settler(store, broker, clock)
         self._has_unchanged: dict[str, bool] = {}
         """By flow, whether the last chunk held rows that are on Omnitron already."""
@@ -74,6 +78,7 @@ class Writer:
             self._unchanged_batcher = UnchangedBatcher(self._store, tasks, log_ended)
             self._running.set()
             tasks.create_task(self._settler.run())
+            tasks.create_task(self._cancels.run())
             while True:
                 await self._renew()
                 await asyncio.sleep(lease.HEARTBEAT_SECONDS)
@@ -109,18 +114,21 @@ class Writer:
         await self._running.wait()
         definition = await self._flows.definition(message.flow, message.version)
         queue = self._domains.queue(definition.omnitron.domain)
-        probe = self._admitted_as_probe(definition, queue)
-        chunk = await self._begin(definition, message)
-        try:
-            await self._claim(chunk)
-            await self._preflight(chunk)
-            await self._sender.send_all(chunk, queue, probe=probe)
-            await self._weigh(chunk, queue)
-            await self._settler.settle(chunk)
-        except BaseException:  # cancellation, too: claims must not outlive their chunk
-            await self._settler.break_off(chunk)
-            raise
-        await self._settler.publish_again(chunk)
+        with self._cancels.watching(message.run_id) as cancelled:
+            probe = not await self._cancels.look(message.run_id) and self._admitted_as_probe(definition, queue)
+            chunk = await self._begin(definition, message, look_up=not cancelled.done())
+            try:
+                await self._claim(chunk)
+                _drop(chunk, cancelled)
+                await self._preflight(chunk)
+                await self._sender.send_all(chunk, queue, probe=probe, until=cancelled)
+                await self._weigh(chunk, queue)
+                _drop(chunk, cancelled)
+                await self._settler.settle(chunk)
+            except BaseException:  # cancellation, too: claims must not outlive their chunk
+                await self._settler.break_off(chunk)
+                raise
+            await self._publish_again(chunk)
 
     async def give_up(self, message: RowsReady, reason: str) -> None:
         """Settle a chunk that cannot be handled: its rows fail with the reason. Raises StoreError."""
@@ -138,17 +146,18 @@ class Writer:
         why = f"{definition.omnitron.domain} is held: {queue.breaker.reason}"
         raise Postponed(row_work.HELD_SECONDS, why)
 
-    async def _begin(self, definition: Definition, message: RowsReady) -> Chunk:
+    async def _begin(self, definition: Definition, message: RowsReady, *, look_up: bool) -> Chunk:
         """Settle what is unchanged, and find the SKUs of the other rows. Raises StoreError."""
         self._chunks += 1
         token = f"{self._leases.process}/{self._chunks}"
         at = self._clock.now().timestamp()
-        works = [await self._targeted(definition, row, at) for row in await self._changed(definition, message)]
+        rows = await self._changed(definition, message)
+        works = [await self._targeted(definition, row, at, look_up=look_up) for row in rows]
         lease = await self._leases.lease(definition.write.timeout)  # look-ups may have taken long
         return Chunk(message, definition, lease, token, works)
 
-    async def _targeted(self, definition: Definition, row: Row, at: float) -> RowWork:
-        if row.key == "sku":
+    async def _targeted(self, definition: Definition, row: Row, at: float, *, look_up: bool) -> RowWork:
+        if row.key == "sku" or not look_up:
             return row_work.targeted(row, [row.product], at)
         try:
             return row_work.targeted(row, await self._sku_lookup.skus(definition, row.product), at)
@@ -191,6 +200,22 @@ class Writer:
             row_work.weighed(work, outage=queue.breaker.is_outage(work.begun), max_attempts=most)
             for work in chunk.works
         ]
+
+    async def _publish_again(self, chunk: Chunk) -> None:
+        """Publish the rows that come again, unless the run is cancelled. That is asked once their claims have ended: the cancel
+        leaves to this process what it has claimed, and nothing else."""
+        left = [work for work in chunk.works if row_work.again(work) is not None]
+        if left and await self._cancels.look(chunk.message.run_id):
+            dropped = [row_work.cancelled(msgspec.structs.replace(work, skus=())) for work in left]
+            await self._settler.settle(Chunk(chunk.message, chunk.definition, chunk.lease, chunk.token, dropped))
+        elif left:
+            await self._settler.publish_again(chunk)
+
+
+def _drop(chunk: Chunk, cancelled: asyncio.Future[None]) -> None:
+    """If the run is cancelled, its rows that are neither settled nor in flight are not sent."""
+    if cancelled.done():
+        chunk.works = [row_work.cancelled(work) for work in chunk.works]
 
 
 def queues(flows: Sequence[Flow]) -> list[str]:

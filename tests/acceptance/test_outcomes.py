@@ -37,7 +37,14 @@ def test_refused_row_fails_alone_and_can_be_retried(tmp_path):
         get(f"{here.omnitron}/_emulator/faults", data=b"[]", headers={"Content-Type": "application/json"})
         mended = here.json("retry", result["run_id"], "--wait")
         assert mended["status"] == "success"
-        assert mended["rows"] == {"total": 20, "written": 20, "unchanged": 0, "superseded": 0, "failed": 0}
+        assert mended["rows"] == {
+            "total": 20,
+            "written": 20,
+            "unchanged": 0,
+            "superseded": 0,
+            "failed": 0,
+            "cancelled": 0,
+        }
 
 
 def test_transient_errors_are_retried(tmp_path):

@@ -29,7 +29,7 @@ def test_a_base_code_reaches_all_its_skus(tmp_path):
         images = here.images()
     assert run["status"] == "success"
     assert run["pages"] == 4
-    assert run["rows"] == {"total": 2, "written": 2, "unchanged": 0, "superseded": 0, "failed": 0}
+    assert run["rows"] == {"total": 2, "written": 2, "unchanged": 0, "superseded": 0, "failed": 0, "cancelled": 0}
     assert sorted(images) == [f"SKU-{n:06}" for n in range(1, 9)]
     assert images["SKU-000001"] == images["SKU-000004"] != images["SKU-000005"]
 

@@ -34,7 +34,7 @@ from imageflow.clock import SystemClock
 from imageflow.model import messages
 from imageflow.model.imageset import digest
 from imageflow.model.page import row_version
-from imageflow.model.row import Row
+from imageflow.model.row import STATES, Row
 from imageflow.model.run import Run, Trigger, new_run_id
 from imageflow.secret import Secret
 from imageflow.store.connect import connect as connect_store
@@ -211,7 +211,7 @@ async def ended_run(environ: dict[str, str], run_id: str, seconds: float = SETTL
 
 def require_balance(run: Run, **expected: int) -> None:
     """Raises SystemExit unless the run succeeded with exactly these counts and no others."""
-    counts = {state: getattr(run.counts, state) for state in ("written", "unchanged", "superseded", "failed")}
+    counts = {state: getattr(run.counts, state) for state in STATES}
     if run.status != "success" or any(counts[state] != expected.get(state, 0) for state in counts):
         raise SystemExit(f"the run does not balance: {run.status}, {counts}, but expected were {expected}")
 

@@ -72,7 +72,7 @@ def test_a_run_has_the_fields_that_are_promised():
         "status": "partial",
         "error": None,
         "pages": 2,
-        "rows": {"total": 3, "written": 1, "unchanged": 0, "superseded": 0, "failed": 1},
+        "rows": {"total": 3, "written": 1, "unchanged": 0, "superseded": 0, "failed": 1, "cancelled": 0},
         "watermark": TEXT,
         "warnings": ["w"],
         "version": 3,

@@ -103,7 +103,16 @@ WAYS: dict[str, tuple[State, Callable[[Case], RowWork]]] = {
     "last 429": ("exhausted", lambda case: case.exhausted(429)),
     "last 500": ("exhausted", lambda case: case.exhausted(500)),
     "last timeout": ("exhausted", lambda case: case.exhausted(None)),
+    "cancelled before it was sent": ("cancelled", lambda case: row_work.cancelled(case._claimed().decided())),
+    "cancelled before it comes again": (
+        "cancelled",
+        lambda case: row_work.cancelled(case._replace(attempts=min(case.attempts, 1)).failed(500)),
+    ),
+    "cancelled when it is taken": ("cancelled", lambda case: row_work.cancelled(case.targeted())),
+    "cancelled and written": ("written", lambda case: row_work.cancelled(case.ended(Written(200)))),
+    "cancelled and in flight": ("sending", lambda case: row_work.cancelled(case.sending())),
 }
+SENT = ("refused", "429", "500", "timeout", "cancelled before it comes again")
 COSTS = {"written", "refused", "not_taken", "doubtful", "exhausted"}
 """The states in which an attempt was made that counts."""
 
@@ -206,7 +215,7 @@ def test_what_is_on_omnitron_is_entered():
         if state in ("written", "unchanged"):
             products = list(case.skus)
         else:
-            sent = name in ("refused", "429", "500", "timeout") or state in ("outage", "exhausted")
+            sent = name in SENT or state in ("outage", "exhausted")
             products = list(case.skus[:-1]) if sent else []
         assert entered == [LedgerEntry(DOMAIN, sku, VERSION, DIGEST, RUN, case.row.row) for sku in products], (
             name,
