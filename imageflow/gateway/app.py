@@ -23,7 +23,7 @@ from imageflow.gateway.api import Api
 from imageflow.gateway.deps import Deps, Tools
 from imageflow.gateway.inputs import Credentials
 from imageflow.gateway.late_publisher import LatePublisher
-from imageflow.gateway.outbound import NDJSON_TYPES, QUEUE_LIMIT, Outbound, check_key, parse
+from imageflow.gateway.outbound import NDJSON_TYPES, QUEUE_LIMIT, Outbound, Posted, check_key
 from imageflow.gateway.problem_details import CONTENT_TYPE, Refusal, refusal
 from imageflow.gateway.request_body import MAX_FORM_BYTES, BodyReader
 from imageflow.store import AcceptedPost, Store
@@ -129,8 +129,7 @@ class Gateway:
         key = check_key(request.headers.getall("Idempotency-Key", []))
         await self._outbound.check_room(flow.name)
         async with self._reader.read(request) as body:
-            post = parse(body, flow.definition, ndjson=request.content_type in NDJSON_TYPES)
-            return await self._outbound.accept(flow, post, key=key, by=by)
+            return await self._outbound.accept(flow, Posted(body, request.content_type in NDJSON_TYPES, key, by))
 
 
 def application(routes: Iterable[web.AbstractRouteDef]) -> web.Application:

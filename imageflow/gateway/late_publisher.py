@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from imageflow.runtime.outbox_publisher import OutboxPublisher
-from imageflow.store import Unsent
+from imageflow.runtime.outbox_publisher import OutboxPublisher, Parcel
 
 SEND_SECONDS = 5.0
 
@@ -18,16 +17,16 @@ log = structlog.get_logger("imageflow.gateway")
 class LatePublisher(OutboxPublisher):
     """Publishes within SEND_SECONDS, or leaves the messages to the sweep of the outbox."""
 
-    async def send(self, unsent: Sequence[Unsent], *, page: bytes | None = None) -> None:
+    async def send_parcels(self, parcels: Sequence[Parcel]) -> None:
         """See `send_soon`."""
-        await self.send_soon(unsent, page=page)
+        await self.send_soon(parcels)
 
-    async def send_soon(self, unsent: Sequence[Unsent], *, page: bytes | None = None, **about: str) -> Exception | None:
-        """As `OutboxPublisher.send`, but returns what prevented it. `about`: what the log says beside."""
+    async def send_soon(self, parcels: Sequence[Parcel]) -> Exception | None:
+        """As `OutboxPublisher.send_parcels`, but returns what prevented it."""
         try:
             async with asyncio.timeout(SEND_SECONDS):
-                await super().send(unsent, page=page)
+                await super().send_parcels(parcels)
         except Exception as error:  # noqa: BLE001 - even after a fault of ours, what is stored is accepted
-            log.warning("messages left to the outbox", messages=len(unsent), error=str(error) or repr(error), **about)
+            log.warning("messages left to the outbox", messages=len(parcels), error=str(error) or repr(error))
             return error
         return None

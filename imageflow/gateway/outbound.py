@@ -1,13 +1,15 @@
 """The outbound door: what an ERP posts becomes a run with one page, durable before it is answered.
 
 `parse` decides, without I/O, what a post holds and why it is refused. `Outbound` does the rest, for HTTP and (the same
-rules) for the queue `imageflow.outbound`.
+rules) for the queue `imageflow.outbound`. Posts that come together are stored and published together (group_commit.py);
+each remains a run of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,14 +19,16 @@ from imageflow import pointer
 from imageflow.broker import Broker
 from imageflow.clock import Clock
 from imageflow.errors import BrokerError, NotFoundError, PostError, QueueFullError, ThrottledError
+from imageflow.gateway.group_commit import GroupCommit
 from imageflow.gateway.late_publisher import LatePublisher
 from imageflow.model.flow import NAME_PATTERN, Definition, Flow
 from imageflow.model.messages import transform_queue
 from imageflow.model.page import ROWS_PER_PAGE_LIMIT
 from imageflow.model.run import Run, Trigger, new_run_id
 from imageflow.runtime.bounded import Recent
-from imageflow.store import AcceptedPost, Store
-from imageflow.telemetry import tracing
+from imageflow.runtime.outbox_publisher import Parcel
+from imageflow.store import AcceptedPost, NewPost, Store
+from imageflow.telemetry import message_headers, tracing
 
 QUEUE_LIMIT = 10_000
 """Posts of one flow that may wait to be transformed; after that, 429."""
@@ -32,6 +36,9 @@ FULL_RETRY_SECONDS = 10.0
 DEPTH_SECONDS = 2.0
 DEPTH_CACHE_SECONDS = 0.5
 FLOWS_REMEMBERED = 1000
+FLOW_SECONDS = 60.0
+"""How long a flow is remembered. That it has not changed is checked where a post is stored, and where one is refused."""
+OUTDATED_TRIES = 3
 NDJSON_TYPES = frozenset(
     (
         "application/x-ndjson",
@@ -61,6 +68,22 @@ class Post(NamedTuple):
 
     text: bytes
     rows: int
+
+
+class Posted(NamedTuple):
+    """A post as it came: its bytes, whether it says that it is NDJSON, its Idempotency-Key, and who posts."""
+
+    content: bytes
+    ndjson: bool
+    key: str | None
+    by: str
+
+
+class _Coming(NamedTuple):
+    """A post to be stored, and the headers of its message."""
+
+    post: NewPost
+    headers: Mapping[str, str]
 
 
 def parse(body: bytes, definition: Definition, *, ndjson: bool = False) -> Post:
@@ -177,11 +200,17 @@ class Outbound:
         self._publisher = publisher
         self._clock = clock
         self._queue_limit = queue_limit
+        self._flows: Recent[str, Flow] = Recent(FLOWS_REMEMBERED, FLOW_SECONDS, clock.monotonic)
         self._full: Recent[str, tuple[float, bool]] = Recent(FLOWS_REMEMBERED)
         self._asking: set[str] = set()
+        self._commits = GroupCommit(self._commit)
 
     async def flow(self, name: str) -> Flow:
         """The outbound flow of that name. Raises NotFoundError where there is none that takes posts."""
+        return self._flows.get(name) or await self._newest(name)
+
+    async def _newest(self, name: str) -> Flow:
+        self._flows.forget(name)
         if not re.fullmatch(NAME_PATTERN, name):
             raise NotFoundError("there is no such flow")
         try:
@@ -192,7 +221,7 @@ class Outbound:
             raise NotFoundError(f"the flow {name!r} is inbound: it reads from the ERP and takes no posts")
         if not flow.definition.enabled:
             raise NotFoundError(f"the flow {name!r} is disabled")
-        return flow
+        return self._flows.put(name, flow)
 
     async def check_room(self, flow: str) -> None:
         """Raises ThrottledError while too much of the flow waits to be transformed, but not because the broker is away.
@@ -220,18 +249,38 @@ class Outbound:
     def _remember(self, flow: str, *, full: bool) -> None:
         self._full.put(flow, (self._clock.monotonic() + DEPTH_CACHE_SECONDS, full))
 
-    async def accept(self, flow: Flow, post: Post, *, key: str | None, by: str) -> AcceptedPost:
+    async def accept(self, flow: Flow, body: Posted) -> AcceptedPost:
         """Store the post as a run and tell the transformer. Once this returns nothing can be lost.
 
-        Raises KeyReused, and StoreError when the database is away: then nothing was accepted, or the same key finds it.
+        Raises PostError where the body cannot be used, KeyReused, NotFoundError where the flow takes no posts any more, and
+        StoreError when the database is away: then nothing was accepted, or the same key finds it.
         """
-        run = self._run(flow, by)
-        with tracing.span("gateway", run.run_id, flow.name, {}, rows=post.rows):
-            accepted = await self._store.accept_post(run, post.text, rows=post.rows, key=key)
+        for _ in range(OUTDATED_TRIES):
+            flow, post = await self._understood(flow, body)
+            accepted = await self._store_post(flow, post, body)
             if accepted.conflict:
                 raise KeyReused(accepted.run_id)
-            await self._announce(flow.name, accepted, post)
-        return accepted
+            if not accepted.outdated:
+                return accepted
+            flow = await self._newest(flow.name)
+        raise ThrottledError(f"the flow {flow.name!r} is being changed; try again", 1.0, overload=True)
+
+    async def _understood(self, flow: Flow, body: Posted) -> tuple[Flow, Post]:
+        """What the body holds, and the version of the flow that understands it: a refusal is the newest version's."""
+        try:
+            return flow, parse(body.content, flow.definition, ndjson=body.ndjson)
+        except PostError:
+            newest = await self._newest(flow.name)
+            if newest.version == flow.version:
+                raise
+        return newest, parse(body.content, newest.definition, ndjson=body.ndjson)
+
+    async def _store_post(self, flow: Flow, post: Post, body: Posted) -> AcceptedPost:
+        run = self._run(flow, body.by)
+        with tracing.span("gateway", run.run_id, flow.name, {}, rows=post.rows):
+            coming = _Coming(NewPost(run, post.text, post.rows, body.key), message_headers.following())
+            same = None if body.key is None else (flow.name, body.key)
+            return await self._commits.add(coming, size=len(post.text), key=same)
 
     def _run(self, flow: Flow, by: str) -> Run:
         now = self._clock.now()
@@ -247,8 +296,16 @@ class Outbound:
             read_complete=True,
         )
 
-    async def _announce(self, flow: str, accepted: AcceptedPost, post: Post) -> None:
-        """Publish what the outbox has of the post, or leave it to the sweep of the outbox."""
-        prevented = await self._publisher.send_soon(accepted.outbox, page=post.text, flow=flow, run_id=accepted.run_id)
+    async def _commit(self, coming: Sequence[_Coming]) -> list[AcceptedPost]:
+        """Store the posts, and publish what the outbox has of them or leave it to the sweep of the outbox."""
+        accepted = await self._store.accept_posts([one.post for one in coming])
+        parcels = [
+            Parcel(item, one.headers, one.post.body)
+            for one, result in zip(coming, accepted, strict=True)
+            for item in result.outbox
+        ]
+        prevented = await self._publisher.send_soon(parcels)
         if isinstance(prevented, QueueFullError):
-            self._remember(flow, full=True)
+            for flow in {one.post.run.flow for one in coming}:
+                self._remember(flow, full=True)
+        return accepted

@@ -17,7 +17,7 @@ import structlog
 
 from imageflow.broker import Delivery
 from imageflow.errors import MessageError, Postponed, RequestError, StoreError, ThrottledError
-from imageflow.gateway.outbound import FULL_RETRY_SECONDS, NDJSON_TYPES, KeyReused, Outbound, parse
+from imageflow.gateway.outbound import FULL_RETRY_SECONDS, NDJSON_TYPES, KeyReused, Outbound, Posted
 from imageflow.gateway.problem_details import refusal
 from imageflow.gateway.request_body import MAX_BODY_BYTES, Body
 from imageflow.model.messages import OUTBOUND_QUEUE
@@ -125,8 +125,7 @@ class OutboundQueue:
             await self._outbound.check_room(known)
             body = Body(message.encoding)
             body.feed(message.body)
-            post = parse(body.end(), flow.definition, ndjson=message.ndjson)
-            await self._outbound.accept(flow, post, key=message.key, by=PUBLISHER)
+            await self._outbound.accept(flow, Posted(body.end(), message.ndjson, message.key, PUBLISHER))
         except RequestError as why:
             metrics.POSTS.labels(known, refusal(why).status).inc()
             raise _answer(why) from why

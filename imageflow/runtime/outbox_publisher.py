@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -22,6 +23,14 @@ SWEEP_AGE_SECONDS = 10.0
 """A message that is still unsent after that long was left by a crash, or by a broker that was away."""
 
 
+class Parcel(NamedTuple):
+    """A message of the outbox as it is published: with its headers, and the body of its page where it is a PageRead."""
+
+    item: Unsent
+    headers: Mapping[str, str]
+    page: bytes | None = None
+
+
 class OutboxPublisher:
     """Publishes outbox messages. Publishing one twice is harmless: consumers recognise what they have seen."""
 
@@ -33,20 +42,19 @@ class OutboxPublisher:
         """Publish the messages, then delete them. A PageRead among them carries `page`, the body of its page, if the
         body is small enough.
         """
-        if not unsent:
-            return
         following, beside = message_headers.following(), message_headers.beside()
-        await self._broker.publish(
-            *(
-                Outgoing(
-                    item.queue,
-                    inlined(item.body, page),
-                    headers=beside if item.queue == READ_QUEUE else following,
-                )
-                for item in unsent
-            )
+        await self.send_parcels(
+            [Parcel(item, beside if item.queue == READ_QUEUE else following, page) for item in unsent]
         )
-        await self._store.sent([item.id for item in unsent])
+
+    async def send_parcels(self, parcels: Sequence[Parcel]) -> None:
+        """Publish the messages, each with its own headers and page, then delete them."""
+        if not parcels:
+            return
+        await self._broker.publish(
+            *(Outgoing(item.queue, inlined(item.body, page), headers=headers) for item, headers, page in parcels)
+        )
+        await self._store.sent([parcel.item.id for parcel in parcels])
 
     async def sweep(self, older_than: float = SWEEP_AGE_SECONDS) -> int:
         """Publish what was left behind; returns how many messages."""

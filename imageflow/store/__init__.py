@@ -28,7 +28,7 @@ from imageflow.store.flows import FlowsSql, FlowVersion
 from imageflow.store.ledger import LedgerEntry, LedgerSql, LedgerState
 from imageflow.store.outbox import OutboxSql, Unsent
 from imageflow.store.pages import PagesSql
-from imageflow.store.posts import AcceptedPost, PostsSql
+from imageflow.store.posts import AcceptedPost, NewPost, PostsSql
 from imageflow.store.retention import OldRun, RetentionSql
 from imageflow.store.rows import HeldRow, Registered, RowsSql
 from imageflow.store.runs import RunsSql, SavedPage
@@ -50,6 +50,7 @@ __all__ = [
     "HeldRow",
     "LedgerEntry",
     "LedgerState",
+    "NewPost",
     "Notice",
     "OldRun",
     "OpenError",

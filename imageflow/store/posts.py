@@ -1,84 +1,210 @@
-"""Outbound posts: a run of one page, and the idempotency key that makes a repeat harmless."""
+"""Outbound posts: a run of one page each, and the idempotency key that makes a repeat harmless.
+
+Posts are stored many at a time: five statements and one commit, however many there are. A post of one row costs little
+more than that row.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+import msgspec
 from sqlalchemy import Row as SqlRow
-from sqlalchemy import and_, delete, select
+from sqlalchemy import and_, delete, select, tuple_
 
+from imageflow.model import messages
 from imageflow.model.messages import PageRead, transform_queue
 from imageflow.model.run import Run
 from imageflow.store.database import Tx
-from imageflow.store.outbox import Unsent, post
-from imageflow.store.pages import compress, insert_page
-from imageflow.store.runs import insert_run
-from imageflow.store.tables import outbox, pages, post_keys
+from imageflow.store.flows import group_of
+from imageflow.store.outbox import Unsent
+from imageflow.store.pages import compress
+from imageflow.store.run_record import run_values
+from imageflow.store.tables import flows, outbox, pages, post_keys, runs
 from imageflow.store.text import keyed
 from imageflow.store.transaction import Sql, writes
 
 KEY_LIFE = timedelta(hours=24)
 
 
+class NewPost(NamedTuple):
+    """A post to be stored: its run (given as `draining`, read complete, one page), its JSON text, its number of rows and
+    its idempotency key.
+    """
+
+    run: Run
+    body: bytes
+    rows: int
+    key: str | None = None
+
+
 class AcceptedPost(NamedTuple):
     """An outbound post is stored as page 1 of `run_id`. `repeated`: the idempotency key was known, nothing was added;
-    `conflict`: it was known with another body.
+    `conflict`: it was known with another body; `outdated`: the flow has another version by now, nothing was added.
     """
 
     run_id: str
     rows: int
-    seq: int
-    outbox: tuple[Unsent, ...]
+    seq: int = 0
+    outbox: tuple[Unsent, ...] = ()
     repeated: bool = False
     conflict: bool = False
+    outdated: bool = False
+
+
+class _Packed(NamedTuple):
+    """A post as it is stored. `key` and `digest` (of the body) are those of the table `post_keys`."""
+
+    run: Run
+    rows: int
+    key: str | None
+    digest: str
+    body: bytes
 
 
 class PostsSql(Sql):
     """The method of the store about outbound posts."""
 
-    async def accept_post(self, run: Run, body: bytes, *, rows: int, key: str | None) -> AcceptedPost:
-        """Store an outbound post: its run (given as `draining`, read complete, one page), page 1 and the PageRead
-        message. A `key` that the flow has seen within the last 24 hours returns the first post's run instead.
+    async def accept_posts(self, posts: Sequence[NewPost]) -> list[AcceptedPost]:
+        """Store outbound posts, all or none: their runs, their pages, and the PageRead messages. Pages are numbered in the
+        order of the posts. What became of each is returned in the same order.
+
+        A key that the flow has seen within the last 24 hours gives the first post's run instead. No key may occur twice
+        among the posts of a flow.
         """
-        digest = hashlib.blake2b(body, digest_size=16).hexdigest()
-        packed = await compress(body)
-        return await self._accept_post(run, packed, rows=rows, key=None if key is None else keyed(key), digest=digest)
+        return await self._accept_posts([await _pack(post) for post in posts])
 
     @writes
-    async def _accept_post(
-        self, tx: Tx, run: Run, packed: bytes, *, rows: int, key: str | None, digest: str
-    ) -> AcceptedPost:
-        first = None if key is None else await _first_post(tx, run, rows, key, digest)
-        if first is not None:
-            again = await _accepted(tx, first.run_id, run.flow, first.rows)
-            return again._replace(repeated=True, conflict=first.digest != digest)
-        if not await insert_run(tx, run, released=True):
-            return (await _accepted(tx, run.run_id, run.flow, rows))._replace(repeated=True)
-        seq = await insert_page(tx, run.run_id, 1, packed)
-        message = await post(tx, PageRead(run.run_id, run.flow, run.version, 1, seq))
-        return AcceptedPost(run.run_id, rows, seq, (message,))
+    async def _accept_posts(self, tx: Tx, posts: Sequence[_Packed]) -> list[AcceptedPost]:
+        joining = await _joining(tx, posts)
+        current = [post for post in posts if (post.run.flow, post.run.version) in joining]
+        first = await _first_posts(tx, current)
+        wanted = [post for post in current if (post.run.flow, post.key) not in first]
+        added = await _insert_runs(tx, wanted, joining)
+        unsent = await _insert_pages(tx, [post for post in wanted if post.run.run_id in added])
+        return [await _outcome(tx, post, joining, first, unsent) for post in posts]
 
 
-async def _first_post(tx: Tx, run: Run, rows: int, key: str, digest: str) -> SqlRow[Any] | None:
-    """The post that used the key before; None where the key is this run's now."""
+async def _pack(post: NewPost) -> _Packed:
+    digest = hashlib.blake2b(post.body, digest_size=16).hexdigest()
+    key = None if post.key is None else keyed(post.key)
+    return _Packed(post.run, post.rows, key, digest, await compress(post.body))
+
+
+async def _joining(tx: Tx, posts: Sequence[_Packed]) -> dict[tuple[str, int], bool]:
+    """The versions that are their flow's newest, and whether they join rows over the run (`group: run`)."""
+    given = {(post.run.flow, post.run.version) for post in posts}
+    newest = select(flows.c.name, flows.c.version).where(flows.c.name.in_({name for name, _ in given}))
+    current = sorted(given & {(row.name, row.version) for row in await tx.all(newest)})
+    return {version: await group_of(tx, *version) == "run" for version in current}
+
+
+async def _first_posts(tx: Tx, posts: Sequence[_Packed]) -> dict[tuple[str, str | None], SqlRow[Any]]:
+    """The posts that used a key before, by flow and key. A key that is free belongs to the run of its post now."""
+    keyed_posts = sorted((post for post in posts if post.key is not None), key=lambda post: (post.run.flow, post.key))
+    if not keyed_posts:
+        return {}
     await _forget_old_keys(tx)
-    values = {"digest": digest, "run_id": run.run_id, "rows": rows, "posted_at": tx.now}
-    statement = tx.insert(post_keys).values(flow=run.flow, key=key, **values)
+    taken = await _take_keys(tx, keyed_posts)
+    known = [(post.run.flow, post.key) for post in keyed_posts if (post.run.flow, post.key) not in taken]
+    if not known:
+        return {}
+    found = await tx.all(select(post_keys).where(tuple_(post_keys.c.flow, post_keys.c.key).in_(known)))
+    return {(row.flow, row.key): row for row in found}
+
+
+async def _take_keys(tx: Tx, posts: Sequence[_Packed]) -> set[tuple[str, str]]:
+    """The keys, with their flow, that were free or had expired. In order, so that two transactions do not deadlock."""
+    statement = tx.insert(post_keys)
+    fresh = {name: statement.excluded[name] for name in ("digest", "run_id", "rows", "posted_at")}
     old = post_keys.c.posted_at <= tx.now - KEY_LIFE
-    if await tx.count(statement.on_conflict_do_update(index_elements=["flow", "key"], set_=values, where=old)):
-        return None
-    return await tx.first(select(post_keys).where(post_keys.c.flow == run.flow, post_keys.c.key == key))
+    statement = statement.on_conflict_do_update(index_elements=["flow", "key"], set_=fresh, where=old)
+    taken = await tx.all(
+        statement.returning(post_keys.c.flow, post_keys.c.key),
+        [
+            {
+                "flow": post.run.flow,
+                "key": post.key,
+                "digest": post.digest,
+                "run_id": post.run.run_id,
+                "rows": post.rows,
+                "posted_at": tx.now,
+            }
+            for post in posts
+        ],
+    )
+    return {(row.flow, row.key) for row in taken}
 
 
 async def _forget_old_keys(tx: Tx) -> None:
-    """Delete a few expired keys with each post that makes one, so that their number is bounded without a job of its own. SKIP
-    LOCKED leaves those that another post deletes at this moment.
+    """Delete a few expired keys with each batch that makes some, so that their number is bounded without a job of its own.
+    SKIP LOCKED leaves those that another batch deletes at this moment.
     """
     old = select(post_keys.c.flow, post_keys.c.key).where(post_keys.c.posted_at <= tx.now - KEY_LIFE)
     for row in await tx.all(old.order_by(post_keys.c.posted_at).limit(3).with_for_update(skip_locked=True)):
         await tx.execute(delete(post_keys).where(and_(post_keys.c.flow == row.flow, post_keys.c.key == row.key)))
+
+
+async def _insert_runs(tx: Tx, posts: Sequence[_Packed], joining: dict[tuple[str, int], bool]) -> set[str]:
+    """Add the runs that are not there yet; returns their ids."""
+    if not posts:
+        return set()
+    values = [
+        run_values(msgspec.structs.replace(post.run, joining=joining[post.run.flow, post.run.version]))
+        | {"released": True}
+        for post in posts
+    ]
+    added = await tx.all(tx.insert(runs).on_conflict_do_nothing().returning(runs.c.run_id), values)
+    return {row.run_id for row in added}
+
+
+async def _insert_pages(tx: Tx, posts: Sequence[_Packed]) -> dict[str, AcceptedPost]:
+    """Add the page of each run, numbered in the order of the posts, and its message to the outbox."""
+    if not posts:
+        return {}
+    bodies = [{"run_id": post.run.run_id, "page": 1, "body": post.body} for post in posts]
+    stored = await tx.all(tx.insert(pages).returning(pages.c.run_id, pages.c.seq), bodies)
+    seqs = {row.run_id: row.seq for row in stored}
+    left = await _outbox(tx, [_page_read(post.run, seqs[post.run.run_id]) for post in posts])
+    return {
+        run.run_id: AcceptedPost(run.run_id, rows, seqs[run.run_id], (left[run.run_id],)) for run, rows, *_ in posts
+    }
+
+
+def _page_read(run: Run, seq: int) -> PageRead:
+    return PageRead(run.run_id, run.flow, run.version, 1, seq)
+
+
+async def _outbox(tx: Tx, read: Sequence[PageRead]) -> dict[str, Unsent]:
+    """Put the messages into the outbox; returns them by run."""
+    posted = {message.run_id: (messages.queue_of(message), messages.encode(message)) for message in read}
+    values = [
+        {"queue": queue, "body": body, "run_id": run_id, "stored_at": tx.now}
+        for run_id, (queue, body) in posted.items()
+    ]
+    stored = await tx.all(tx.insert(outbox).returning(outbox.c.run_id, outbox.c.id), values)
+    return {row.run_id: Unsent(row.id, *posted[row.run_id]) for row in stored}
+
+
+async def _outcome(
+    tx: Tx,
+    post: _Packed,
+    joining: dict[tuple[str, int], bool],
+    first: dict[tuple[str, str | None], SqlRow[Any]],
+    added: dict[str, AcceptedPost],
+) -> AcceptedPost:
+    if post.run.run_id in added:
+        return added[post.run.run_id]
+    if (post.run.flow, post.run.version) not in joining:
+        return AcceptedPost(post.run.run_id, post.rows, outdated=True)
+    before = first.get((post.run.flow, post.key))
+    if before is None:  # the same run again: its transaction was repeated
+        return await _accepted(tx, post.run.run_id, post.run.flow, post.rows)
+    again = await _accepted(tx, before.run_id, post.run.flow, before.rows)
+    return again._replace(conflict=before.digest != post.digest)
 
 
 async def _accepted(tx: Tx, run_id: str, flow: str, rows: int) -> AcceptedPost:
@@ -86,4 +212,6 @@ async def _accepted(tx: Tx, run_id: str, flow: str, rows: int) -> AcceptedPost:
     seq = await tx.value(select(pages.c.seq).where(pages.c.run_id == run_id, pages.c.page == 1))
     page_read = select(outbox).where(outbox.c.run_id == run_id, outbox.c.queue == transform_queue(flow))
     unsent = await tx.all(page_read.order_by(outbox.c.id))
-    return AcceptedPost(run_id, rows, seq or 0, tuple(Unsent(row.id, row.queue, row.body) for row in unsent))
+    return AcceptedPost(
+        run_id, rows, seq or 0, tuple(Unsent(row.id, row.queue, row.body) for row in unsent), repeated=True
+    )

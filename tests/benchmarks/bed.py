@@ -41,6 +41,7 @@ from imageflow.store.connect import connect as connect_store
 from tests import postgres_server, rabbitmq_server
 from tests.benchmarks.catalogue import PAGE, images
 from tests.benchmarks.samples import Sample
+from tests.posting import accept_post
 
 STALLED_SECONDS = 60.0
 SETTLE_SECONDS = 60.0
@@ -170,7 +171,7 @@ async def queue_run(
             pages=1,
             read_complete=True,
         )
-        accepted = await store.accept_post(run, b"[]", rows=total, key=None)
+        accepted = await accept_post(store, run, b"[]", rows=total, key=None)
         await store.sent([item.id for item in accepted.outbox])
         registered = await store.register_page(run.run_id, 1, total, [])
         made = [

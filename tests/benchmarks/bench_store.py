@@ -15,6 +15,7 @@ from imageflow.secret import Secret
 from imageflow.store import LedgerEntry, Store, Wanted
 from imageflow.store.connect import connect
 from tests.postgres_server import open_server
+from tests.posting import accept_post
 
 DOMAIN = "https://brand.omnitron.net"
 FLOW = {
@@ -78,7 +79,7 @@ async def _run(store: Store, total: int) -> str:
         read_complete=True,
         pages=1,
     )
-    await store.accept_post(run, b"[]", rows=total, key=None)
+    await accept_post(store, run, b"[]", rows=total, key=None)
     await store.register_page(run.run_id, 1, total, [])
     return run.run_id
 

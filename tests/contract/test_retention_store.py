@@ -26,6 +26,7 @@ from tests.contract.test_store import (  # noqa: F401 - fixtures
     store,
     url,
 )
+from tests.posting import accept_post
 
 DAY = 86_400.0
 
@@ -186,7 +187,7 @@ async def test_the_rest(store: Store, clock: FakeClock) -> None:
         for day in range(3):
             await store.note_fire(flow, start + timedelta(days=day))
     run = post_run(clock)
-    await store.accept_post(run, b"[]", rows=1, key="k")
+    await accept_post(store, run, b"[]", rows=1, key="k")
     await store.save_user(User("ada", "hash", "operator"))
     await store.save_token("t", "ada", clock.now() + timedelta(hours=1))
     await store.alive("writer", 10)

@@ -31,6 +31,7 @@ from imageflow.store.sqlite import SqliteDatabase
 from imageflow.store.tables import metadata
 from tests import schemas
 from tests.postgres_server import PrivatePostgres
+from tests.posting import accept_post
 
 NOW = datetime(2026, 3, 29, 0, 59, 59, 123457, tzinfo=UTC)
 DOMAIN = "https://brand.omnitron.net"
@@ -384,7 +385,7 @@ async def test_two_schedulers_release_one_run(store: Store, other: Store, clock:
 async def test_posts_wait_for_nobody(store: Store, clock: FakeClock) -> None:
     """An outbound run is under way at once, beside others of its flow."""
     for _ in range(2):
-        await store.accept_post(post_run(clock), b"[]", rows=0, key=None)
+        await accept_post(store, post_run(clock), b"[]", rows=0, key=None)
     assert await store.release_runs() == []
     assert len(await store.runs(active=True)) == 2
 
@@ -591,40 +592,40 @@ async def test_warnings(store: Store, other: Store, clock: FakeClock) -> None:
 async def test_a_post(store: Store, clock: FakeClock) -> None:
     """A post is a run with one page and its message."""
     run = post_run(clock)
-    post = await store.accept_post(run, b'{"sku": "A"}', rows=1, key=None)
+    post = await accept_post(store, run, b'{"sku": "A"}', rows=1, key=None)
     assert (post.run_id, post.rows, post.repeated, post.conflict) == (run.run_id, 1, False, False)
     assert [messages.decode(message.body) for message in post.outbox] == [
         messages.PageRead(run.run_id, "winter", 1, 1, post.seq)
     ]
     assert (await store.page(run.run_id, 1)).body == b'{"sku": "A"}'
     assert await store.run(run.run_id) == run
-    again = await store.accept_post(run, b'{"sku": "A"}', rows=1, key=None)
+    again = await accept_post(store, run, b'{"sku": "A"}', rows=1, key=None)
     assert (again.run_id, again.seq, again.outbox, again.repeated) == (run.run_id, post.seq, post.outbox, True)
 
 
 async def test_idempotency_keys(store: Store, clock: FakeClock) -> None:
     """The same key again adds nothing and gives the first run, with its message until that is sent."""
-    first = await store.accept_post(post_run(clock), b"[1]", rows=1, key="k\0ey" * 1000)
-    again = await store.accept_post(post_run(clock), b"[1]", rows=1, key="k\0ey" * 1000)
+    first = await accept_post(store, post_run(clock), b"[1]", rows=1, key="k\0ey" * 1000)
+    again = await accept_post(store, post_run(clock), b"[1]", rows=1, key="k\0ey" * 1000)
     assert again == first._replace(repeated=True)
     await store.sent([message.id for message in first.outbox])
-    again = await store.accept_post(post_run(clock), b"[1]", rows=1, key="k\0ey" * 1000)
+    again = await accept_post(store, post_run(clock), b"[1]", rows=1, key="k\0ey" * 1000)
     assert (again.repeated, again.conflict, again.outbox) == (True, False, ())
-    other = await store.accept_post(post_run(clock), b"[2]", rows=1, key="k\0ey" * 1000)
+    other = await accept_post(store, post_run(clock), b"[2]", rows=1, key="k\0ey" * 1000)
     assert (other.run_id, other.conflict) == (first.run_id, True)
     await store.save_flow(flow_document("other"))
-    elsewhere = await store.accept_post(post_run(clock, "other"), b"[2]", rows=1, key="k\0ey" * 1000)
+    elsewhere = await accept_post(store, post_run(clock, "other"), b"[2]", rows=1, key="k\0ey" * 1000)
     assert not elsewhere.repeated
     assert len(await store.runs()) == 2
 
 
 async def test_idempotency_keys_expire(store: Store, clock: FakeClock) -> None:
     """After 24 hours a key is new again."""
-    first = await store.accept_post(post_run(clock), b"[1]", rows=1, key="key")
+    first = await accept_post(store, post_run(clock), b"[1]", rows=1, key="key")
     clock.move(23 * 3600)
-    assert (await store.accept_post(post_run(clock), b"[1]", rows=1, key="key")).run_id == first.run_id
+    assert (await accept_post(store, post_run(clock), b"[1]", rows=1, key="key")).run_id == first.run_id
     clock.move(3700)
-    fresh = await store.accept_post(post_run(clock), b"[2]", rows=1, key="key")
+    fresh = await accept_post(store, post_run(clock), b"[2]", rows=1, key="key")
     assert (fresh.repeated, fresh.run_id != first.run_id) == (False, True)
 
 
@@ -632,7 +633,7 @@ async def test_the_same_post_at_once(store: Store, other: Store, clock: FakeCloc
     """Of posts with the same key that arrive at the same moment one is stored."""
     runs = [post_run(clock) for _ in range(6)]
     posts = await asyncio.gather(
-        *((store, other)[i % 2].accept_post(run, b"[1]", rows=1, key="key") for i, run in enumerate(runs))
+        *(accept_post((store, other)[i % 2], run, b"[1]", rows=1, key="key") for i, run in enumerate(runs))
     )
     assert sum(not post.repeated for post in posts) == 1
     assert len({post.run_id for post in posts}) == 1
@@ -786,7 +787,7 @@ async def test_nothing_held_needs_no_join(store: Store, clock: FakeClock) -> Non
     await store.save_page(run.run_id, 1, b"[]", cursor=None, last=True)
     assert (await store.register_page(run.run_id, 1, 0, [])).outbox == ()
     assert (await store.run(run.run_id)).status == "empty"
-    post = await store.accept_post(post_run(clock, "grouped"), b"[]", rows=0, key=None)
+    post = await accept_post(store, post_run(clock, "grouped"), b"[]", rows=0, key=None)
     registered = await store.register_page(post.run_id, 1, 0, [], held=[held("x" * 5000, 1)])
     assert len(registered.outbox) == 1
     [row] = await store.held_rows(post.run_id, None, 5)
@@ -1438,7 +1439,7 @@ async def test_reopened_at_once(store: Store, other: Store, clock: FakeClock) ->
 async def test_the_outbox(store: Store, other: Store, clock: FakeClock) -> None:
     """Messages are found once they are old enough, until they are marked as sent, by anybody, any number of times."""
     for _ in range(3):
-        await store.accept_post(post_run(clock), b"[]", rows=0, key=None)
+        await accept_post(store, post_run(clock), b"[]", rows=0, key=None)
     assert await store.unsent(10) == []
     clock.move(10)
     unsent = await other.unsent(9)

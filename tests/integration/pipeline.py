@@ -22,6 +22,7 @@ from imageflow.model.run import Run, Trigger, new_run_id
 from imageflow.runtime.substrate import Substrate, open_substrate
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.store import Store
+from tests.posting import accept_post
 
 ACTOR = Actor("ada", "test")
 SERVICES = ("scheduler", "reader", "transformer", "writer")
@@ -80,7 +81,7 @@ class Pipeline:
             read_complete=True,
             pages=1,
         )
-        accepted = await s.store.accept_post(run, msgspec.json.encode(rows), rows=len(rows), key=None)
+        accepted = await accept_post(s.store, run, msgspec.json.encode(rows), rows=len(rows), key=None)
         await s.publisher.send(accepted.outbox)
         return await self.follow(run.run_id)
 

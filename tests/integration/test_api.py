@@ -28,6 +28,7 @@ from imageflow.schedule.fetch import Begun
 from imageflow.secret import Secret
 from imageflow.store import User
 from imageflow.store.connect import connect
+from tests.posting import accept_post
 
 KEY = b"a secret key"
 CLOCK = SystemClock()
@@ -140,7 +141,7 @@ async def failed_run(store, *, rows=3):
         pages=1,
         read_complete=True,
     )
-    await store.accept_post(run, b'[{"sku": "A"}]', rows=rows, key=None)
+    await accept_post(store, run, b'[{"sku": "A"}]', rows=rows, key=None)
     await store.register_page(run.run_id, 1, rows, [])
     logs = [
         RowLog(

@@ -426,8 +426,8 @@ async def test_broker_without_depth(tmp_path):
     [
         (StoreError("db.internal:5432 is away"), "token_user", 503),
         (StoreError("db.internal:5432 is away"), "flow", 503),
-        (StoreError("db.internal:5432 is away"), "accept_post", 503),
-        (KeyError("a bug at db.internal"), "accept_post", 500),
+        (StoreError("db.internal:5432 is away"), "accept_posts", 503),
+        (KeyError("a bug at db.internal"), "accept_posts", 500),
     ],
 )
 async def test_store_away(tmp_path, error, method, status):

@@ -30,6 +30,7 @@ from imageflow.store.data_dir import DataDirBusy, data_dir_lock
 from imageflow.store.tables import metadata
 from imageflow.store.transfer import NotReadyError, transfer
 from tests.postgres_server import Postgres
+from tests.posting import accept_post
 
 NOW = datetime(2026, 3, 29, 0, 59, 59, 123457, tzinfo=UTC)
 DOMAIN = "https://brand.omnitron.net"
@@ -58,7 +59,7 @@ async def posted(store: Store, rows: int) -> tuple[Run, int]:
         pages=1,
         read_complete=True,
     )
-    accepted = await store.accept_post(run, b'[{"sku": "\xc3\xa7"}]', rows=rows, key=f"key-{run.run_id}")
+    accepted = await accept_post(store, run, b'[{"sku": "\xc3\xa7"}]', rows=rows, key=f"key-{run.run_id}")
     await store.sent([item.id for item in accepted.outbox])
     return run, accepted.seq
 

@@ -188,11 +188,11 @@ class AwayTwice:
     def __getattr__(self, name):
         return getattr(self._real, name)
 
-    async def accept_post(self, *args, **options):
+    async def accept_posts(self, *args, **options):
         if self.left:
             self.left -= 1
             raise StoreError("away")
-        return await self._real.accept_post(*args, **options)
+        return await self._real.accept_posts(*args, **options)
 
 
 async def test_the_order_outlasts_an_absent_database(tmp_path, monkeypatch):

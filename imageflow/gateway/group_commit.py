@@ -1,0 +1,96 @@
+"""Group commit: many callers' items are handled together, by one transaction and one publish.
+
+While a batch is under way, the next one gathers. So an idle door answers at once, and a busy one pays the price of a
+commit once for all that came meanwhile. Nothing waits for a timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+from imageflow.errors import ImageFlowError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+BATCHES_AT_ONCE = 2
+"""One is on its way to the database while the other waits for its answer. More would make them smaller."""
+MAX_ITEMS = 200
+MAX_BYTES = 4 * 1024 * 1024
+"""A batch of more is cut: a transaction must not keep its locks for long."""
+
+
+class _Waiting(NamedTuple, Generic[T, R]):
+    item: T
+    size: int
+    key: Hashable | None
+    result: asyncio.Future[R]
+
+
+class GroupCommit(Generic[T, R]):
+    """Hands items in batches to `commit`, which returns a result for each, in their order."""
+
+    def __init__(self, commit: Callable[[Sequence[T]], Awaitable[Sequence[R]]]) -> None:
+        self._commit = commit
+        self._waiting: deque[_Waiting[T, R]] = deque()
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    async def add(self, item: T, *, size: int, key: Hashable | None = None) -> R:
+        """The item's result, or what its commit raised. `size` in bytes. No batch holds two items of one `key`.
+
+        A caller that is cancelled does not take its item back: it may be committed.
+        """
+        result: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(item, size, key, result))
+        self._begin()
+        return await result
+
+    def _begin(self) -> None:
+        if self._waiting and len(self._under_way) < BATCHES_AT_ONCE:
+            task = asyncio.create_task(self._work())
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+
+    async def _work(self) -> None:
+        while self._waiting:
+            await self._settle(self._next())
+
+    def _next(self) -> list[_Waiting[T, R]]:
+        """The items that waited for longest, as many as make a batch."""
+        batch: list[_Waiting[T, R]] = []
+        keys: set[Hashable] = set()
+        size = 0
+        while self._waiting and len(batch) < MAX_ITEMS:
+            first = self._waiting[0]
+            size += first.size
+            if batch and (size > MAX_BYTES or first.key in keys):
+                break
+            if first.key is not None:
+                keys.add(first.key)
+            batch.append(self._waiting.popleft())
+        return batch
+
+    async def _settle(self, batch: list[_Waiting[T, R]]) -> None:
+        try:
+            results = await self._commit([one.item for one in batch])
+        except ImageFlowError as error:
+            _fail(batch, error)
+        except Exception as error:  # noqa: BLE001 - a fault of one item must not fail the others
+            if len(batch) == 1:
+                _fail(batch, error)
+                return
+            for one in batch:
+                await self._settle([one])
+        else:
+            for one, result in zip(batch, results, strict=True):
+                if not one.result.done():
+                    one.result.set_result(result)
+
+
+def _fail(batch: Sequence[_Waiting[T, R]], error: Exception) -> None:
+    for one in batch:
+        if not one.result.done():
+            one.result.set_exception(error)
