@@ -1,4 +1,4 @@
-"""Group commit: many callers' items are handled together, by one transaction and one publish.
+"""Group commit: what many callers bring is handled together, in one transaction or one publish.
 
 While a batch is under way, the next one gathers. So an idle door answers at once, and a busy one pays the price of a
 commit once for all that came meanwhile. Nothing waits for a timer.
@@ -16,8 +16,6 @@ from imageflow.errors import ImageFlowError
 T = TypeVar("T")
 R = TypeVar("R")
 
-BATCHES_AT_ONCE = 2
-"""One is on its way to the database while the other waits for its answer. More would make them smaller."""
 MAX_ITEMS = 200
 MAX_BYTES = 4 * 1024 * 1024
 """A batch of more is cut: a transaction must not keep its locks for long."""
@@ -31,12 +29,12 @@ class _Waiting(NamedTuple, Generic[T, R]):
 
 
 class GroupCommit(Generic[T, R]):
-    """Hands items in batches to `commit`, which returns a result for each, in their order."""
+    """Hands items in batches to `commit`, one batch at a time; it returns a result for each, in their order."""
 
     def __init__(self, commit: Callable[[Sequence[T]], Awaitable[Sequence[R]]]) -> None:
         self._commit = commit
         self._waiting: deque[_Waiting[T, R]] = deque()
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._working: asyncio.Task[None] | None = None
 
     async def add(self, item: T, *, size: int, key: Hashable | None = None) -> R:
         """The item's result, or what its commit raised. `size` in bytes. No batch holds two items of one `key`.
@@ -45,14 +43,9 @@ class GroupCommit(Generic[T, R]):
         """
         result: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(item, size, key, result))
-        self._begin()
+        if self._working is None or self._working.done():
+            self._working = asyncio.create_task(self._work())
         return await result
-
-    def _begin(self) -> None:
-        if self._waiting and len(self._under_way) < BATCHES_AT_ONCE:
-            task = asyncio.create_task(self._work())
-            self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
 
     async def _work(self) -> None:
         while self._waiting:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -77,13 +77,6 @@ class Posted(NamedTuple):
     ndjson: bool
     key: str | None
     by: str
-
-
-class _Coming(NamedTuple):
-    """A post to be stored, and the headers of its message."""
-
-    post: NewPost
-    headers: Mapping[str, str]
 
 
 def parse(body: bytes, definition: Definition, *, ndjson: bool = False) -> Post:
@@ -203,7 +196,8 @@ class Outbound:
         self._flows: Recent[str, Flow] = Recent(FLOWS_REMEMBERED, FLOW_SECONDS, clock.monotonic)
         self._full: Recent[str, tuple[float, bool]] = Recent(FLOWS_REMEMBERED)
         self._asking: set[str] = set()
-        self._commits = GroupCommit(self._commit)
+        self._storing = GroupCommit(self._store_all)
+        self._publishing = GroupCommit(self._publish_all)
 
     async def flow(self, name: str) -> Flow:
         """The outbound flow of that name. Raises NotFoundError where there is none that takes posts."""
@@ -276,11 +270,17 @@ class Outbound:
         return newest, parse(body.content, newest.definition, ndjson=body.ndjson)
 
     async def _store_post(self, flow: Flow, post: Post, body: Posted) -> AcceptedPost:
+        """Store the post, then publish what the outbox has of it or leave it to the sweep of the outbox."""
         run = self._run(flow, body.by)
         with tracing.span("gateway", run.run_id, flow.name, {}, rows=post.rows):
-            coming = _Coming(NewPost(run, post.text, post.rows, body.key), message_headers.following())
             same = None if body.key is None else (flow.name, body.key)
-            return await self._commits.add(coming, size=len(post.text), key=same)
+            new = NewPost(run, post.text, post.rows, body.key)
+            accepted = await self._storing.add(new, size=len(post.text), key=same)
+            headers = message_headers.following()
+            parcels = [Parcel(item, headers, post.text) for item in accepted.outbox]
+            if parcels and isinstance(await self._publishing.add(parcels, size=len(post.text)), QueueFullError):
+                self._remember(flow.name, full=True)
+        return accepted
 
     def _run(self, flow: Flow, by: str) -> Run:
         now = self._clock.now()
@@ -294,18 +294,13 @@ class Outbound:
             started_at=now,
             pages=1,
             read_complete=True,
+            joining=flow.definition.group == "run",
         )
 
-    async def _commit(self, coming: Sequence[_Coming]) -> list[AcceptedPost]:
-        """Store the posts, and publish what the outbox has of them or leave it to the sweep of the outbox."""
-        accepted = await self._store.accept_posts([one.post for one in coming])
-        parcels = [
-            Parcel(item, one.headers, one.post.body)
-            for one, result in zip(coming, accepted, strict=True)
-            for item in result.outbox
-        ]
-        prevented = await self._publisher.send_soon(parcels)
-        if isinstance(prevented, QueueFullError):
-            for flow in {one.post.run.flow for one in coming}:
-                self._remember(flow, full=True)
-        return accepted
+    async def _store_all(self, posts: Sequence[NewPost]) -> list[AcceptedPost]:
+        return await self._store.accept_posts(posts)
+
+    async def _publish_all(self, posts: Sequence[Sequence[Parcel]]) -> list[Exception | None]:
+        """What prevented the publishing, for each post: None where nothing did."""
+        prevented = await self._publisher.send_soon([parcel for post in posts for parcel in post])
+        return [prevented] * len(posts)

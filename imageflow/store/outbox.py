@@ -14,10 +14,14 @@ from imageflow.store.database import Tx
 from imageflow.store.tables import outbox
 from imageflow.store.transaction import Sql, reads, writes
 
-_SENT = BatchStatement(
-    "DELETE FROM outbox WHERE id IN (SELECT id FROM {messages})",
-    Batch("messages", id="bigint"),
+_MESSAGES = Batch("messages", id="bigint")
+_SENT = BatchStatement("DELETE FROM outbox WHERE id IN (SELECT id FROM {messages})", _MESSAGES)
+_SENT_IN_ORDER = BatchStatement(
+    "WITH locked AS MATERIALIZED (SELECT outbox.id FROM outbox WHERE id IN (SELECT id FROM {messages})"
+    " ORDER BY outbox.id FOR UPDATE) DELETE FROM outbox WHERE id IN (SELECT id FROM locked)",
+    _MESSAGES,
 )
+"""For PostgreSQL: two processes that delete the same messages, one of them sweeping, wait for each other in one order."""
 
 
 class Unsent(NamedTuple):
@@ -43,10 +47,8 @@ class OutboxSql(Sql):
         wanted = sorted(set(ids))
         if not wanted:
             return
-        if tx.postgresql:
-            in_order = select(outbox.c.id).where(outbox.c.id.in_(wanted)).order_by(outbox.c.id).with_for_update()
-            await tx.execute(in_order)
-        await tx.execute(*_SENT.bind(tx, [(item,) for item in wanted]))
+        delete = _SENT_IN_ORDER if tx.postgresql else _SENT
+        await tx.execute(*delete.bind(tx, [(item,) for item in wanted]))
 
 
 async def post(

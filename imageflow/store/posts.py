@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-import msgspec
 from sqlalchemy import Row as SqlRow
 from sqlalchemy import and_, delete, select, tuple_
 
@@ -19,7 +18,6 @@ from imageflow.model import messages
 from imageflow.model.messages import PageRead, transform_queue
 from imageflow.model.run import Run
 from imageflow.store.database import Tx
-from imageflow.store.flows import group_of
 from imageflow.store.outbox import Unsent
 from imageflow.store.pages import compress
 from imageflow.store.run_record import run_values
@@ -31,8 +29,8 @@ KEY_LIFE = timedelta(hours=24)
 
 
 class NewPost(NamedTuple):
-    """A post to be stored: its run (given as `draining`, read complete, one page), its JSON text, its number of rows and
-    its idempotency key.
+    """A post to be stored: its run (`draining`, read complete, one page, `joining` as its flow says), its JSON text,
+    its number of rows and its idempotency key.
     """
 
     run: Run
@@ -79,13 +77,13 @@ class PostsSql(Sql):
 
     @writes
     async def _accept_posts(self, tx: Tx, posts: Sequence[_Packed]) -> list[AcceptedPost]:
-        joining = await _joining(tx, posts)
-        current = [post for post in posts if (post.run.flow, post.run.version) in joining]
+        newest = await _newest(tx, posts)
+        current = [post for post in posts if (post.run.flow, post.run.version) in newest]
         first = await _first_posts(tx, current)
         wanted = [post for post in current if (post.run.flow, post.key) not in first]
-        added = await _insert_runs(tx, wanted, joining)
+        added = await _insert_runs(tx, wanted)
         unsent = await _insert_pages(tx, [post for post in wanted if post.run.run_id in added])
-        return [await _outcome(tx, post, joining, first, unsent) for post in posts]
+        return [await _outcome(tx, post, newest, first, unsent) for post in posts]
 
 
 async def _pack(post: NewPost) -> _Packed:
@@ -94,12 +92,11 @@ async def _pack(post: NewPost) -> _Packed:
     return _Packed(post.run, post.rows, key, digest, await compress(post.body))
 
 
-async def _joining(tx: Tx, posts: Sequence[_Packed]) -> dict[tuple[str, int], bool]:
-    """The versions that are their flow's newest, and whether they join rows over the run (`group: run`)."""
-    given = {(post.run.flow, post.run.version) for post in posts}
-    newest = select(flows.c.name, flows.c.version).where(flows.c.name.in_({name for name, _ in given}))
-    current = sorted(given & {(row.name, row.version) for row in await tx.all(newest)})
-    return {version: await group_of(tx, *version) == "run" for version in current}
+async def _newest(tx: Tx, posts: Sequence[_Packed]) -> set[tuple[str, int]]:
+    """The newest version of each of the posts' flows."""
+    names = {post.run.flow for post in posts}
+    found = await tx.all(select(flows.c.name, flows.c.version).where(flows.c.name.in_(names)))
+    return {(row.name, row.version) for row in found}
 
 
 async def _first_posts(tx: Tx, posts: Sequence[_Packed]) -> dict[tuple[str, str | None], SqlRow[Any]]:
@@ -148,15 +145,11 @@ async def _forget_old_keys(tx: Tx) -> None:
         await tx.execute(delete(post_keys).where(and_(post_keys.c.flow == row.flow, post_keys.c.key == row.key)))
 
 
-async def _insert_runs(tx: Tx, posts: Sequence[_Packed], joining: dict[tuple[str, int], bool]) -> set[str]:
+async def _insert_runs(tx: Tx, posts: Sequence[_Packed]) -> set[str]:
     """Add the runs that are not there yet; returns their ids."""
     if not posts:
         return set()
-    values = [
-        run_values(msgspec.structs.replace(post.run, joining=joining[post.run.flow, post.run.version]))
-        | {"released": True}
-        for post in posts
-    ]
+    values = [run_values(post.run) | {"released": True} for post in posts]
     added = await tx.all(tx.insert(runs).on_conflict_do_nothing().returning(runs.c.run_id), values)
     return {row.run_id for row in added}
 
@@ -192,13 +185,13 @@ async def _outbox(tx: Tx, read: Sequence[PageRead]) -> dict[str, Unsent]:
 async def _outcome(
     tx: Tx,
     post: _Packed,
-    joining: dict[tuple[str, int], bool],
+    newest: set[tuple[str, int]],
     first: dict[tuple[str, str | None], SqlRow[Any]],
     added: dict[str, AcceptedPost],
 ) -> AcceptedPost:
     if post.run.run_id in added:
         return added[post.run.run_id]
-    if (post.run.flow, post.run.version) not in joining:
+    if (post.run.flow, post.run.version) not in newest:
         return AcceptedPost(post.run.run_id, post.rows, outdated=True)
     before = first.get((post.run.flow, post.key))
     if before is None:  # the same run again: its transaction was repeated

@@ -25,7 +25,7 @@ from imageflow.model.page import row_version
 from imageflow.model.row import Row, RowLog, Try, fingerprint
 from imageflow.model.run import Counts, Run, Trigger, new_run_id
 from imageflow.secret import Secret
-from imageflow.store import Claim, HeldRow, LedgerEntry, Store, User, Wanted
+from imageflow.store import Claim, HeldRow, LedgerEntry, NewPost, Store, User, Wanted
 from imageflow.store.connect import connect
 from imageflow.store.sqlite import SqliteDatabase
 from imageflow.store.tables import metadata
@@ -601,6 +601,34 @@ async def test_a_post(store: Store, clock: FakeClock) -> None:
     assert await store.run(run.run_id) == run
     again = await accept_post(store, run, b'{"sku": "A"}', rows=1, key=None)
     assert (again.run_id, again.seq, again.outbox, again.repeated) == (run.run_id, post.seq, post.outbox, True)
+
+
+async def test_posts_together(store: Store, clock: FakeClock) -> None:
+    """Posts that are stored together are numbered in their order; each has what became of it."""
+    await store.save_flow(flow_document("other"))
+    before = await accept_post(store, post_run(clock), b"[0]", rows=1, key="known")
+    runs = [post_run(clock) for _ in range(4)] + [post_run(clock, "other")]
+    old = msgspec.structs.replace(post_run(clock), version=7)
+    gone = post_run(clock, "nobodys")
+    bodies = [b"[1]", b"[2]", b"[0]", b"[3]", b"[4]", b"[5]", b"[6]"]
+    keys = ["new", None, "known", "known-too", "known", None, None]
+    await accept_post(store, post_run(clock), b"[9]", rows=9, key="known-too")
+    posts = [NewPost(run, body, 1, key) for run, body, key in zip([*runs, old, gone], bodies, keys, strict=True)]
+    first, second, again, conflict, elsewhere, outdated, deleted = await store.accept_posts(posts)
+    assert before.seq < first.seq < second.seq < elsewhere.seq
+    for accepted, run, body in ((first, runs[0], b"[1]"), (second, runs[1], b"[2]"), (elsewhere, runs[4], b"[4]")):
+        assert (accepted.run_id, accepted.repeated, accepted.conflict, accepted.outdated) == (run.run_id, *[False] * 3)
+        assert (await store.page(run.run_id, 1)).body == body
+        assert [messages.decode(message.body).run_id for message in accepted.outbox] == [run.run_id]
+    assert again == before._replace(repeated=True)
+    assert (conflict.rows, conflict.repeated, conflict.conflict) == (9, True, True)
+    assert (outdated.outdated, deleted.outdated) == (True, True)
+    assert len(await store.runs()) == 5
+
+
+async def test_no_posts(store: Store) -> None:
+    """Nothing to store is stored."""
+    assert await store.accept_posts([]) == []
 
 
 async def test_idempotency_keys(store: Store, clock: FakeClock) -> None:
