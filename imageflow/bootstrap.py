@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
 
 import structlog
 
@@ -22,6 +21,7 @@ from imageflow.http.omnitron import OmnitronSessions
 from imageflow.model import messages
 from imageflow.read.reader import Reader
 from imageflow.runtime import service
+from imageflow.runtime.kept import KeptJobs
 from imageflow.runtime.service import M, Service, Stage
 from imageflow.runtime.substrate import Substrate
 from imageflow.sandbox.supervisor import Sandbox
@@ -59,25 +59,29 @@ async def run_services(
     host: str = "0.0.0.0",  # noqa: S104 a service in a container is reached from outside
     port: int | None = None,
     started: Callable[[int | None], None] | None = None,
+    ending: Callable[[], None] = lambda: None,
 ) -> None:
     """Run services until `stop` is set, then stop them in order: the gateway and scheduler first, the writer last.
 
     `port`: where the gateway listens (0: any free port); `started` is told which it became. Services without a gateway
-    show /health, /ready and /metrics on METRICS_PORT.
+    show /health, /ready and /metrics on METRICS_PORT. `ending` is called when they begin to stop, for whatever reason.
     """
     wanted = [name for name in SERVICES if name in set(names)]
     async with AsyncExitStack() as stack:
         stack.push_async_callback(tracing.finish, tracing.start(substrate.environ))
         parts = await _Parts.build(substrate, wanted, stack)
-        await stack.enter_async_context(service.background(parts.jobs))
+        await stack.enter_async_context(service.background(parts.jobs, parts.kept))
         bound = await _listen(substrate, parts, stack, host, port if "gateway" in wanted else None)
         if started is not None:
             started(bound)
         log.info("started", services=",".join(wanted), port=bound)
         async with asyncio.TaskGroup() as group:
-            for run in parts.runs:
-                group.create_task(run(stop, substrate.settings.stop_seconds))
-            await stop.wait()
+            for name, run in parts.runs.items():
+                group.create_task(parts.kept.keep(name, functools.partial(run, stop)), name=name)
+            try:
+                await stop.wait()
+            finally:
+                ending()
         log.info("stopped", services=",".join(wanted))
 
 
@@ -108,11 +112,13 @@ class _Parts:
 
     def __init__(self, substrate: Substrate) -> None:
         self.substrate = substrate
-        self.runs: list[Callable[[asyncio.Event, float], Coroutine[Any, Any, None]]] = []
-        self.jobs: list[Callable[[], Awaitable[None]]] = [
-            functools.partial(service.sweep, substrate.publisher),
-            self._look,
-        ]
+        self.kept = KeptJobs()
+        self.runs: dict[str, Callable[[asyncio.Event], Awaitable[None]]] = {}
+        """What ends when the process is asked to stop, by name; `jobs` go on until then."""
+        self.jobs: dict[str, Callable[[], Awaitable[None]]] = {
+            "the outbox sweep": functools.partial(service.sweep, substrate.publisher),
+            "the look at readiness": self._look,
+        }
         self.gateway: Gateway | None = None
         self.writer: Writer | None = None
 
@@ -138,7 +144,7 @@ class _Parts:
 
     async def problems(self) -> list[str]:
         """Why this process is not ready; empty when it is."""
-        found = []
+        found = self.kept.problems
         if (wrong := self.substrate.broker.healthy) is not None:
             found.append(wrong)
         try:
@@ -153,16 +159,16 @@ class _Parts:
     async def _scheduler(self, stack: AsyncExitStack) -> None:
         s = self.substrate
         scheduler = Scheduler(s.store, s.publisher, s.clock)
-        self.runs.append(lambda stop, _: scheduler.run(stop))
-        self.jobs.append(QueueMetrics(s.store, s.broker, s.clock).run)
+        self.runs["the scheduler"] = scheduler.run
+        self.jobs["the metrics of queues"] = QueueMetrics(s.store, s.broker, s.clock).run
         fetcher = await stack.enter_async_context(missing_fetcher(s))
-        self.runs.append(lambda stop, _: fetcher.run(stop))
+        self.runs["fetch missing"] = fetcher.run
         webhooks = await stack.enter_async_context(Transport(connections=WEBHOOK_CONNECTIONS))
         watcher = AlarmWatcher(s.store, s.clock, s.environ, webhooks, settings_.secret_key(s.settings))
-        self.runs.append(lambda stop, _: watcher.run(stop))
+        self.runs["the watch for alarms"] = watcher.run
         if s.settings.retention_days:
             retention = Retention(s.store, s.clock, s.settings.retention_days)
-            self.runs.append(lambda stop, _: retention.run(stop))
+            self.runs["retention"] = retention.run
 
     async def _reader(self, stack: AsyncExitStack) -> None:
         s = self.substrate
@@ -202,7 +208,7 @@ class _Parts:
         writer = Writer(s.store, s.broker, s.clock, OmnitronSessions(transport, s.environ, s.clock), image_probe)
         stack.push_async_callback(writer.close)
         self.writer = writer
-        self.jobs.append(writer.run)
+        self.jobs["the writer's lease"] = writer.run
         self._stage(
             Stage(
                 "writer",
@@ -224,4 +230,7 @@ class _Parts:
         self._stage(OutboundQueue(Outbound(s.store, s.broker, LatePublisher(s.store, s.broker), s.clock)).stage)
 
     def _stage(self, stage: Stage[M]) -> None:
-        self.runs.append(Service(stage, self.substrate.store, self.substrate.broker).run)
+        one = Service(stage, self.substrate.store, self.substrate.broker, self.kept)
+        self.runs[f"the service {stage.name}"] = functools.partial(
+            one.run, stop_seconds=self.substrate.settings.stop_seconds
+        )

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Self
 import aiormq
 import aiormq.abc
 import pamqp.commands as amqp
+import structlog
 from aiormq.exceptions import ChannelNotFoundEntity, DeliveryError, PublishError
 
 from imageflow.broker import PUBLISH_SECONDS, QUEUE_LIMIT, Depth, Outgoing, parked, retried
@@ -51,6 +52,8 @@ APP_ID = "imageflow"
 
 KEPT_PROPERTIES = ("message_id", "content_type", "content_encoding")
 """Properties of a stranger's message that say what it holds: they become headers, and stay with it from then on."""
+
+_log = structlog.get_logger()
 
 BROKERS_OWN_HEADERS = ("x-death", "x-delivery-count", "x-acquired-count")
 BROKERS_OWN_PREFIXES = ("x-first-death-", "x-last-death-", "x-opt-")
@@ -130,10 +133,10 @@ class RabbitBroker:
             for consumer in list(self._consumers):
                 await consumer.stop()
         finally:
-            for task in self._maintaining:
-                task.cancel()
             self._group = None
             try:
+                for task in self._maintaining:
+                    await _end(task)
                 await self._stack.aclose()
             finally:
                 await self._parts.channels.close()
@@ -488,6 +491,13 @@ class _Delivery:
             raise
 
 
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it ends: the library under it may take one cancellation for its own."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=CLOSE_SECONDS)
+
+
 def _count(value: Any) -> int:
     return value if isinstance(value, int) else 0
 
@@ -545,8 +555,7 @@ class _Consumer:
         if self._ended is not None:
             self._ended.set()
             await asyncio.wait({task}, timeout=CLOSE_SECONDS)
-        task.cancel()
-        await asyncio.wait({task})
+        await _end(task)
 
     async def _run(self) -> None:
         tries = 0
@@ -557,6 +566,9 @@ class _Consumer:
                     tries = 0
             except BrokerError as error:
                 self.problem = f"the consumer of {self._queue} is not running: {error}"
+            except Exception as error:  # noqa: BLE001 - nothing else would consume the queue again
+                _log.exception("unexpected error of a consumer", queue=self._queue)
+                self.problem = f"the consumer of {self._queue} is not running: {type(error).__name__}: {error}"
             if not self._stopped:
                 await asyncio.sleep(backoff(tries))
                 tries += 1
@@ -585,7 +597,7 @@ class _Consumer:
 
     async def _watch(self, session: Session, ended: asyncio.Event) -> None:
         """Returns when the subscription has ended, or when RabbitMQ knows of none."""
-        while not ended.is_set():
+        while not (ended.is_set() or self._stopped):
             received = self._received
             try:
                 async with asyncio.timeout(WATCH_SECONDS):

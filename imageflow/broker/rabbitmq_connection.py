@@ -31,6 +31,7 @@ from aiormq.exceptions import (
 )
 from yarl import URL
 
+from imageflow.cancellation import cancellation_kept
 from imageflow.errors import BrokerError, ImageFlowError, LostError, MissingError
 from imageflow.secret import Secret
 
@@ -84,8 +85,9 @@ def unreachable(error: Exception, where: str) -> BrokerError:
 async def translated() -> AsyncIterator[None]:
     """Turns what the library raises into a BrokerError; errors of ours pass."""
     try:
-        async with uncancelled():
-            yield
+        with cancellation_kept():
+            async with uncancelled():
+                yield
     except ImageFlowError:
         raise
     except (
@@ -119,7 +121,8 @@ async def close_connection(connection: AbstractConnection) -> None:
     # in whatever thread that happens.
     with contextlib.suppress(Exception):
         async with asyncio.timeout(CLOSE_SECONDS):
-            await connection.close()
+            with cancellation_kept():
+                await connection.close()
 
 
 class Session:
@@ -273,8 +276,10 @@ class Link:
     async def _connect(self) -> Session:
         connection = aio_pika.Connection(self._url, client_properties={"connection_name": self._name})
         try:
-            async with uncancelled(), asyncio.timeout(CONNECT_SECONDS):
-                await connection.connect()
+            async with asyncio.timeout(CONNECT_SECONDS):
+                with cancellation_kept():
+                    async with uncancelled():
+                        await connection.connect()
         except Exception as error:  # see `translated`
             await close_connection(connection)
             raise unreachable(error, self._where) from error

@@ -14,7 +14,7 @@ from imageflow import bootstrap
 from imageflow import settings as settings_
 from imageflow.actions import flows as flow_actions
 from imageflow.commands.shell import FLOWS_DIR, actor, run_async
-from imageflow.runtime.process import stop_on_signals
+from imageflow.runtime.process import MARGIN_SECONDS, Watchdog, stop_on_signals
 from imageflow.runtime.substrate import open_substrate
 from imageflow.settings import Settings
 from imageflow.store.data_dir import data_dir_lock
@@ -84,6 +84,7 @@ def up(settings: Settings, flows: Path | None, port: int) -> None:
 async def _serve(
     settings: Settings, names: Sequence[str], port: int | None, documents: Sequence[dict[str, Any]]
 ) -> None:
+    watchdog = Watchdog(settings.stop_seconds + MARGIN_SECONDS)
     with data_dir_lock(settings):
         async with (
             stop_on_signals() as stop,
@@ -92,4 +93,4 @@ async def _serve(
             await flow_actions.save_all(substrate.store, documents, actor())
             gc.freeze()  # what is loaded by now stays: the collector need not look at it again and again
             gc.set_threshold(*GC_THRESHOLDS)
-            await bootstrap.run_services(substrate, names, stop, port=port)
+            await bootstrap.run_services(substrate, names, stop, port=port, ending=watchdog.begin)

@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from imageflow.model.bounds import SignedLong
+
 IMAGE_TYPES = ("default", "swatch")
 
 
@@ -14,7 +16,7 @@ class Image(msgspec.Struct, frozen=True, gc=False, omit_defaults=False):
     """One image as Omnitron takes it: `url`, `order` and `image_type`."""
 
     url: str
-    order: int = 0
+    order: SignedLong = 0
     image_type: Literal["default", "swatch"] = "default"
 
 

@@ -4,16 +4,21 @@
        ^          │          │ (after the last page of a run that joins across pages: RunRead)
        └──────────┘ the next page
 
-Messages are JSON objects with a `type`. Unknown fields are ignored: an older service may meet a newer one.
+Messages are JSON objects with a `type`. Unknown fields are ignored: an older service may meet a newer one. Numbers are
+within what the store takes: a queue may hold what others wrote.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from imageflow.errors import MessageError
+from imageflow.model.bounds import Count, Instant, Name
+from imageflow.model.page import MAX_SEQ
 from imageflow.model.row import Row
 
 READ_QUEUE = "imageflow.read"
@@ -46,40 +51,40 @@ class ReadPage(msgspec.Struct, frozen=True, tag="read_page"):
     After `failures` failed tries, the first at `failing_since`, the next is not before `not_before` (Unix time).
     """
 
-    run_id: str
-    flow: str
-    version: int
-    page: int
-    failures: int = 0
-    failing_since: float = 0.0
-    not_before: float = 0.0
+    run_id: Name
+    flow: Name
+    version: Count
+    page: Count
+    failures: Count = 0
+    failing_since: Instant = 0.0
+    not_before: Instant = 0.0
 
 
 class PageRead(msgspec.Struct, frozen=True, tag="page_read"):
     """A page is stored and wants to be transformed. `body` is its JSON text, or None: then the store has it."""
 
-    run_id: str
-    flow: str
-    version: int
-    page: int
-    seq: int
+    run_id: Name
+    flow: Name
+    version: Count
+    page: Count
+    seq: Annotated[int, Meta(ge=0, le=MAX_SEQ)]
     body: str | None = None
 
 
 class RunRead(msgspec.Struct, frozen=True, tag="run_read"):
     """All pages of a run with `group: run` are in: join and send them."""
 
-    run_id: str
-    flow: str
-    version: int
+    run_id: Name
+    flow: Name
+    version: Count
 
 
 class RowsReady(msgspec.Struct, frozen=True, tag="rows_ready"):
     """A chunk of rows to write."""
 
-    run_id: str
-    flow: str
-    version: int
+    run_id: Name
+    flow: Name
+    version: Count
     rows: tuple[Row, ...]
 
 

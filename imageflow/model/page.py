@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 
 ROWS_PER_PAGE_LIMIT = 1 << 20
+MAX_SEQ = (1 << 43) - 1
+"""The last page whose rows' versions are BIGINTs."""
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from imageflow.model.bounds import Count, Hex, Instant, Long
 from imageflow.model.imageset import Image, digest
 
 State = Literal["written", "unchanged", "superseded", "failed", "cancelled"]
@@ -28,8 +29,8 @@ class Try(msgspec.Struct, frozen=True, gc=False, array_like=True):
     words. `sku`: of a row with a base code, the SKU that was answered so.
     """
 
-    at: float
-    status: int | None = None
+    at: Instant
+    status: Count | None = None
     reason: str | None = None
     sku: str | None = None
 
@@ -43,14 +44,14 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     images, or empty before it is computed.
     """
 
-    row: int
-    version: int
+    row: Long
+    version: Long
     product: str
     images: tuple[Image, ...]
     key: Literal["sku", "base_code"] = "sku"
-    attempts: int = 0
+    attempts: Count = 0
     tries: tuple[Try, ...] = ()
-    digest: str = ""
+    digest: Hex = ""
 
 
 class RowLog(msgspec.Struct, frozen=True, gc=False, kw_only=True):

@@ -1,16 +1,69 @@
-"""How a process that runs services ends: by a signal, and what waits with it."""
+"""How a process that runs services ends: by a signal, within a bound, and what waits with it."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import structlog
 
 log = structlog.get_logger()
+
+MARGIN_SECONDS = 10.0
+"""What closing connections may take beyond STOP_SECONDS."""
+TASKS_NAMED = 20
+
+
+class Watchdog:
+    """Ends the process once it has been going down for `seconds`, whatever its tasks do: one that ignores its cancellation
+    must not keep a process that does no work any more. The broker redelivers what it had in hand.
+
+    A thread, because the event loop itself may be what hangs; it goes on while the interpreter ends.
+    """
+
+    def __init__(self, seconds: float, *, end: Callable[[int], Any] = os._exit) -> None:
+        self._seconds = seconds
+        self._end = end
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: threading.Timer | None = None
+
+    def begin(self) -> None:
+        """The process is going down; the first call counts. To be called on the event loop."""
+        if self._timer is None:
+            self._loop = asyncio.get_running_loop()
+            self._timer = threading.Timer(self._seconds, self._bite)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _bite(self) -> None:
+        assert self._loop is not None
+        log.error(
+            "did not end in time: the process is ended; what it had in hand comes again",
+            seconds=self._seconds,
+            tasks=names_of(self._loop),
+        )
+        self._end(1)
+
+
+def names_of(loop: asyncio.AbstractEventLoop) -> list[str]:
+    """The tasks that are not done, with the place in the code where each waits."""
+    try:
+        tasks = [task for task in asyncio.all_tasks(loop) if not task.done()]
+    except RuntimeError:  # the loop works on them all the while
+        return ["unknown"]
+    return sorted(f"{task.get_name()}: {_place(task)}" for task in tasks)[:TASKS_NAMED]
+
+
+def _place(task: asyncio.Task[Any]) -> str:
+    coroutine, frame = task.get_coro(), None
+    while coroutine is not None and getattr(coroutine, "cr_frame", None) is not None:
+        frame, coroutine = coroutine.cr_frame, coroutine.cr_await  # type: ignore[union-attr]
+    return f"{frame.f_code.co_qualname} line {frame.f_lineno}" if frame is not None else "?"
 
 
 @asynccontextmanager

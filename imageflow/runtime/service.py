@@ -1,23 +1,25 @@
 """A service: consumes its stage's queues, has the stage handle each message, and settles the delivery.
 
-What becomes of a delivery is decided in settlement.py. Nothing that a stage raises ends the service.
+What becomes of a delivery is decided in settlement.py. Nothing that a stage, a message or the broker raises ends the service.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import structlog
 
 from imageflow.broker import Broker, Delivery, attempts
-from imageflow.errors import BrokerError, ImageFlowError, MessageError, Postponed, StoreError
+from imageflow.errors import BrokerError, MessageError, NotFoundError, Postponed, StoreError
 from imageflow.model import messages
 from imageflow.model.flow import Flow
+from imageflow.runtime.kept import KeptJobs
 from imageflow.runtime.outbox_publisher import OutboxPublisher
 from imageflow.runtime.settlement import (
     AWAY_PAUSE_SECONDS,
@@ -74,11 +76,11 @@ class Stage(NamedTuple, Generic[M]):
 
 
 def decoder(*kinds: type[M]) -> Callable[[Delivery], M]:
-    """Reads a delivery as a message of one of these kinds. Raises MessageError for anything else."""
+    """Reads a delivery as a message of one of these kinds that is in its own queue. Raises MessageError for anything else."""
 
     def decode(delivery: Delivery) -> M:
         message = messages.decode(delivery.body)
-        if not isinstance(message, kinds):
+        if not isinstance(message, kinds) or messages.queue_of(message) != delivery.queue:
             raise MessageError(f"a message {type(message).__name__} does not belong in the queue {delivery.queue}")
         return message
 
@@ -86,12 +88,13 @@ def decoder(*kinds: type[M]) -> Callable[[Delivery], M]:
 
 
 class Service(Generic[M]):
-    """Runs one stage until it is asked to stop."""
+    """Runs one stage until it is asked to stop. `jobs` keeps its consumers running and knows what is wrong with them."""
 
-    def __init__(self, stage: Stage[M], store: Store, broker: Broker) -> None:
+    def __init__(self, stage: Stage[M], store: Store, broker: Broker, jobs: KeptJobs | None = None) -> None:
         self._stage = stage
         self._store = store
         self._broker = broker
+        self._jobs = jobs or KeptJobs()
         self._log = log.bind(service=stage.name)
         self._handlers: set[asyncio.Task[None]] = set()
         self._consumers: dict[str, asyncio.Task[None]] = {}
@@ -100,9 +103,13 @@ class Service(Generic[M]):
         """Work until `stop` is set; then take no more deliveries and finish those that were taken. After half of
         `stop_seconds` the stage is asked to wind up; after three quarters the rest is requeued.
         """
+        self._consumers.clear()  # of a run that failed
         async with asyncio.TaskGroup() as handlers:
             async with asyncio.TaskGroup() as consumers:
-                discovery = consumers.create_task(self._discover(consumers, handlers))
+                discover = functools.partial(self._discover, consumers, handlers)
+                discovery = consumers.create_task(
+                    self._jobs.keep(f"the search for queues of {self._stage.name}", discover)
+                )
                 await stop.wait()
                 discovery.cancel()
                 for consumer in list(self._consumers.values()):
@@ -115,7 +122,10 @@ class Service(Generic[M]):
             with contextlib.suppress(StoreError):
                 for queue in self._stage.queues(await self._store.flows()):
                     if queue not in self._consumers:
-                        self._consumers[queue] = consumers.create_task(self._consume(queue, handlers), name=queue)
+                        consume = self._jobs.keep(
+                            f"the consumer of {queue}", functools.partial(self._consume, queue, handlers)
+                        )
+                        self._consumers[queue] = consumers.create_task(consume, name=queue)
             await asyncio.sleep(DISCOVERY_SECONDS)
 
     async def _consume(self, queue: str, handlers: asyncio.TaskGroup) -> None:
@@ -145,11 +155,19 @@ class Service(Generic[M]):
         flow = messages.flow_of(delivery.queue)
         with message_headers.handling(origin), metrics.IN_HAND.handling(self._stage.name, flow, origin.published):
             try:
-                outcome, flow = await self._read(delivery, flow)
+                outcome, flow = await self._read_safely(delivery, flow)
             except asyncio.CancelledError:
                 await _quietly(delivery.requeue())
                 raise
             metrics.DELIVERIES.labels(self._stage.name, flow, outcome).inc()
+
+    async def _read_safely(self, delivery: Delivery, flow: str) -> tuple[str, str]:
+        """What `_read` returns. An error that gets here, from settling or from telemetry, ends nothing but this try."""
+        try:
+            return await self._read(delivery, flow)
+        except Exception:  # noqa: BLE001 - it must not get out of this task
+            self._log.exception("a delivery could not be settled", queue=delivery.queue)
+            return await self._put_back(delivery), flow
 
     async def _read(self, delivery: Delivery, flow: str) -> tuple[str, str]:
         """Returns the outcome, and the flow: that of the queue, or else of the message."""
@@ -192,7 +210,7 @@ class Service(Generic[M]):
         self, delivery: Delivery, error: Exception | None, decision: Settlement | GiveUp, failures: int
     ) -> None:
         """Log an error of the stage, as what was decided on it."""
-        if error is None or isinstance(error, (Postponed, MessageError)):
+        if error is None or isinstance(error, (Postponed, MessageError, NotFoundError)):
             return
         match decision:
             case Requeue():
@@ -209,8 +227,13 @@ class Service(Generic[M]):
             await self._settled(delivery, how)
         except BrokerError as error:
             self._log.warning("queue away", queue=delivery.queue, error=str(error))
-            how = Requeue(AWAY_PAUSE_SECONDS)
-            await self._settled(delivery, how)
+            return await self._put_back(delivery)
+        return how.outcome
+
+    async def _put_back(self, delivery: Delivery) -> str:
+        """Requeue after a pause. RabbitMQ counts that; after CRASH_LIMIT times the message is given up."""
+        how = Requeue(AWAY_PAUSE_SECONDS)
+        await self._settled(delivery, how)
         return how.outcome
 
     async def _settled(self, delivery: Delivery, how: Settlement) -> None:
@@ -262,10 +285,10 @@ async def sweep(publisher: OutboxPublisher) -> None:
 
 
 @asynccontextmanager
-async def background(jobs: Sequence[Callable[[], Awaitable[None]]]) -> AsyncIterator[None]:
-    """Run jobs that never end beside the body, and end them with it."""
+async def background(jobs: Mapping[str, Callable[[], Awaitable[None]]], kept: KeptJobs) -> AsyncIterator[None]:
+    """Run jobs that never end beside the body, by their names, and end them with it."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_job(job)) for job in jobs]
+        tasks = [group.create_task(kept.keep(name, job), name=name) for name, job in jobs.items()]
         try:
             yield
         finally:
@@ -273,11 +296,7 @@ async def background(jobs: Sequence[Callable[[], Awaitable[None]]]) -> AsyncIter
                 task.cancel()
 
 
-async def _job(job: Callable[[], Awaitable[None]]) -> None:
-    await job()
-
-
 async def _quietly(settling: Awaitable[None]) -> None:
     """Settle a delivery that RabbitMQ may have taken back already: then it is redelivered anyway."""
-    with contextlib.suppress(ImageFlowError):
+    with contextlib.suppress(Exception):
         await settling

@@ -5,6 +5,7 @@
     the database is away, or the queue is full         redeliver soon; no attempt is counted
     the queue is away                                  requeue after a pause: nothing can be published now
     MessageError                                       park with the reason: the message cannot be used
+    NotFoundError                                      give up: what the message speaks of is not there
     any other error                                    retry on the ladder; after FAILURE_LIMIT attempts give up
     delivered CRASH_LIMIT times and never settled      give up unhandled: it takes workers down
 
@@ -18,7 +19,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 import msgspec
 
-from imageflow.errors import BrokerError, MessageError, Postponed, QueueFullError, StoreError
+from imageflow.errors import BrokerError, MessageError, NotFoundError, Postponed, QueueFullError, StoreError
 from imageflow.model import retry_ladder
 
 FAILURE_LIMIT = 6
@@ -90,6 +91,8 @@ def decide(error: Exception | None, facts: Facts) -> Settlement | GiveUp:
     foreseen = _foreseen(error)
     if foreseen is not None:
         return foreseen
+    if isinstance(error, NotFoundError):  # all that a message speaks of is stored before it is published
+        return GiveUp(str(error))
     if facts.failures + 1 >= FAILURE_LIMIT:
         return GiveUp(_unexpected(error))
     return Retry(float(retry_ladder.delay(facts.failures + 1)), counts=True)

@@ -20,6 +20,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from imageflow.cancellation import cancellation_kept
 from imageflow.clock import Clock
 from imageflow.store import schema
 from imageflow.store.driver_errors import LostTransaction, translated
@@ -105,7 +106,7 @@ class Database(ABC):
 
     async def once(self, work: Callable[[Tx], Awaitable[T]], *, writing: bool) -> T:
         """One try of `transact`."""
-        with translated(self.is_outdated) as committing:
+        with cancellation_kept(), translated(self.is_outdated) as committing:
             async with self.connection(writing=writing) as connection, connection.begin() as transaction:
                 tx = Tx(connection, self._clock.now())
                 result = await work(tx)

@@ -16,12 +16,14 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import asyncpg
+from asyncpg.pgproto.pgproto import BufferError as PgBufferError
 from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from imageflow.errors import SettingsError, StoreError
 
-_OF_DRIVERS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, sqlite3.Error)
+_CUT_OFF = (asyncpg.InternalClientError, PgBufferError)
+_OF_DRIVERS = (asyncpg.PostgresError, asyncpg.InterfaceError, *_CUT_OFF, sqlite3.Error)
 DRIVER_ERRORS = (SQLAlchemyError, OSError, *_OF_DRIVERS)
 """What a statement, a commit or a connection of the pool may raise. OSError includes TimeoutError and ConnectionError."""
 
@@ -29,8 +31,8 @@ _CONFLICTS = ("40001", "40P01", "57P01")
 """Serialisation, deadlock, and a backend that was told to stop: the transaction was not committed."""
 _NO_SCHEMA = ("42P01", "3F000")
 """No such table, no such schema."""
-_IMPATIENT = ("25006", "25P03", "25P04")
-"""Of the class of wrong transaction states, those that we do not cause: read only (a standby), and two time-outs."""
+_NOT_OURS = ("25006", "25P03", "25P04", "42501")
+"""Of the classes of our mistakes, those that we do not cause: read only (a standby), two time-outs, rights taken away."""
 _OURS = tuple(
     "02 03 07 09 0A 0B 0F 0L 0P 0Z 10 20 21 22 23 24 25 26 27 2B 2D 2F 34 38 39 3B 3F 42 44 54 HV P0".split()  # noqa: SIM905
 )
@@ -141,7 +143,7 @@ def _of_driver(cause: BaseException) -> Away | None:
     # of asyncpg's InterfaceErrors, the class itself says that the connection was closed; its subclasses are mistakes
     if type(cause) is asyncpg.InterfaceError:
         return Away(_broken(cause), lost=True)
-    if isinstance(cause, (asyncpg.InternalClientError, DisconnectionError)):
+    if isinstance(cause, (*_CUT_OFF, DisconnectionError)):
         return Away(_broken(cause))
     return None
 
@@ -163,7 +165,7 @@ def _postgresql(error: asyncpg.PostgresError) -> Away | None:
     code = error.sqlstate or ""
     if code in _NO_SCHEMA:
         return OUTDATED
-    if code.startswith(_OURS) and code not in _IMPATIENT:
+    if code.startswith(_OURS) and code not in _NOT_OURS:
         return None
     reason = f"the database is away: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
     return Away(reason, lost=code in _CONFLICTS)

@@ -15,6 +15,7 @@ import contextlib
 from collections.abc import Sequence
 
 import msgspec
+import structlog
 
 from imageflow.broker import Broker
 from imageflow.clock import Clock
@@ -40,6 +41,8 @@ from imageflow.write.sender import Sender
 from imageflow.write.settler import Settler, log_ended
 from imageflow.write.sku_lookup import SkuLookup
 from imageflow.write.unchanged_batcher import UnchangedBatcher
+
+_log = structlog.get_logger()
 
 
 class Writer:
@@ -89,6 +92,9 @@ class Writer:
             await self._leases.renew()
             await self._domains.announce(self._store, self._leases.process)
         except StoreError:
+            self._domains.reject_all()
+        except Exception:  # noqa: BLE001 - it must not end the tasks beside it, which send rows
+            _log.exception("the leases could not be renewed")
             self._domains.reject_all()
 
     async def close(self) -> None:

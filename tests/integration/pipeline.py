@@ -102,7 +102,9 @@ class Pipeline:
 
 
 @asynccontextmanager
-async def pipeline(folder: Path, rows: int = 0, **environ: str) -> AsyncIterator[Pipeline]:
+async def pipeline(
+    folder: Path, rows: int = 0, services: Iterable[str] = SERVICES, **environ: str
+) -> AsyncIterator[Pipeline]:
     """Services that run while the context lasts; `rows` in the ERP."""
     loaded = settings.load({"IMAGEFLOW_DATA_DIR": str(folder), **environ})
     erp, omnitron = FakeErp(rows=rows), FakeOmnitron()
@@ -113,7 +115,7 @@ async def pipeline(folder: Path, rows: int = 0, **environ: str) -> AsyncIterator
         asyncio.TaskGroup() as group,
     ):
         stop = asyncio.Event()
-        group.create_task(bootstrap.run_services(substrate, SERVICES, stop))
+        group.create_task(bootstrap.run_services(substrate, services, stop, host="127.0.0.1"))
         try:
             yield Pipeline(substrate, erp, omnitron)
         finally:

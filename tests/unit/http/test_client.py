@@ -16,6 +16,7 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
 from imageflow.http.client import FOREIGN, Answer, exact_origin, origin, retry_after, translated
+from tests.library_errors import errors_of
 
 KEY = ConnectionKey("h", 80, False, True, None, None, None)
 LIBRARIES = (aiohttp.client_exceptions, aiohttp.http_exceptions)
@@ -39,6 +40,11 @@ KINDS: dict[str, set[str]] = {
     },
 }
 OF_WEB_SOCKETS = {"WSMessageTypeError"}
+NOT_OF_THE_CLIENT = {
+    *("WSHandshakeError", "WebSocketError", "TooManyMembersError", "LookupError", "EofStream", "CleanupError"),
+    *("PayloadAccessError", "RequestPayloadError", "GracefulExit"),
+}
+"""Of the server and of websockets, or caught within aiohttp; the HTTP answers of its server beside them."""
 
 
 def classes(module: ModuleType) -> list[type[Exception]]:
@@ -183,3 +189,11 @@ def test_excerpt():
     """An excerpt is one line of bounded length, whatever the bytes."""
     assert Answer(500, {}, b"a\n\xff b").excerpt() == "a \ufffd b"
     assert len(Answer(500, {}, b"x" * 100_000).excerpt()) == 501
+
+
+def test_all_classes_of_aiohttp_are_known() -> None:
+    """A new version of aiohttp with a new error fails here: decide what it means, and put it into its set."""
+    found = {
+        kind.__name__ for name, kind in errors_of("aiohttp").items() if not name.startswith("aiohttp.web_exceptions.")
+    }
+    assert found == set().union(*KINDS.values()) | OF_WEB_SOCKETS | NOT_OF_THE_CLIENT

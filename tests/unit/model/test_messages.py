@@ -15,16 +15,24 @@ from imageflow.model.row import Row
 
 # what JSON can hold: no surrogates
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
-WHOLE = st.integers(0, 2**62)
+NAME = st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=8)
+LONG = st.integers(0, 2**63 - 1)
+COUNT = st.integers(0, 2**31 - 1)
 SECONDS = st.floats(0, 2e9)
 IMAGE = st.builds(Image, TEXT, st.integers(-5, 5), st.sampled_from(["default", "swatch"]))
 ROW = st.builds(
-    Row, WHOLE, WHOLE, TEXT, st.lists(IMAGE, max_size=3).map(tuple), attempts=st.integers(0, 9), digest=TEXT
+    Row,
+    LONG,
+    LONG,
+    TEXT,
+    st.lists(IMAGE, max_size=3).map(tuple),
+    attempts=st.integers(0, 9),
+    digest=st.text("0123456789abcdef", max_size=32),
 )
-RUN = (TEXT, TEXT, WHOLE)
+RUN = (NAME, NAME, COUNT)
 MESSAGE = st.one_of(
-    st.builds(ReadPage, *RUN, WHOLE, st.integers(0, 9), SECONDS, SECONDS),
-    st.builds(PageRead, *RUN, WHOLE, WHOLE, st.none() | TEXT),
+    st.builds(ReadPage, *RUN, COUNT, st.integers(0, 9), SECONDS, SECONDS),
+    st.builds(PageRead, *RUN, COUNT, st.integers(0, 2**43 - 1), st.none() | TEXT),
     st.builds(RunRead, *RUN),
     st.builds(RowsReady, *RUN, st.lists(ROW, max_size=3).map(tuple)),
 )

@@ -259,6 +259,39 @@ async def test_a_queue_that_is_away_requeues(bench: Bench, error: Exception | No
     assert outcomes("handed_back") == before + 1
 
 
+@pytest.mark.parametrize(
+    "wrong", [UnicodeEncodeError("utf-8", "\ud800", 0, 1, "no"), KeyError("x"), StopAsyncIteration()]
+)
+async def test_a_delivery_that_cannot_be_settled_goes_back(bench: Bench, wrong: Exception) -> None:
+    """Whatever settling raises, it ends nothing but the delivery, which is put back."""
+    assert await bench.settle(Delivered(wrong=wrong)) == ("requeue",)
+    assert await bench.settle(Delivered()) == ("ack",)
+
+
+async def test_nothing_that_the_store_raises_ends_the_service(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list of flows that cannot be read is asked for again, and meanwhile consumers go on."""
+    monkeypatch.setattr(services, "DISCOVERY_SECONDS", 0.0)
+    asked = asyncio.Event()
+
+    async def flows() -> list[Any]:
+        asked.set()
+        raise ValueError("a flow of a version to come")
+
+    assert await bench.settle(Delivered()) == ("ack",)
+    monkeypatch.setattr(bench.service._store, "flows", flows)
+    async with asyncio.timeout(5):
+        await asked.wait()
+    assert await bench.settle(Delivered()) == ("ack",)
+
+
+async def test_a_message_in_another_queue_does_not_belong() -> None:
+    """A message of the right type for another flow, or another stage, is refused too."""
+    delivery = Delivered()
+    delivery.queue = "imageflow.write.winter"
+    with pytest.raises(MessageError, match=r"does not belong in the queue imageflow\.write\.winter"):
+        decoder(ReadPage)(cast("Any", delivery))
+
+
 async def test_stopping_finishes_what_was_taken(bench: Bench) -> None:
     """What is being handled when the service is asked to stop is finished; nothing more is taken."""
     started, release = asyncio.Event(), asyncio.Event()

@@ -52,7 +52,6 @@ UNFORESEEN = [
     LoginError("no"),
     ReadError("no", transient=True),
     TransportError("reset"),
-    NotFoundError("gone"),
     ImageFlowError("what"),
     ValueError("a bug"),
     TimeoutError(),
@@ -85,6 +84,12 @@ def test_other_errors_count(error: Exception) -> None:
     given_up = decide(error, LAST)
     assert isinstance(given_up, GiveUp)
     assert given_up.reason == f"unexpected error: {type(error).__name__}: {error}"
+
+
+@pytest.mark.parametrize("facts", [FIRST, LAST])
+def test_what_is_not_there_is_given_up_at_once(facts: Facts) -> None:
+    """A run, a page or a flow's version that a message speaks of is stored before the message: waiting does not help."""
+    assert decide(NotFoundError("there is no run 'x'"), facts) == GiveUp("there is no run 'x'")
 
 
 def test_a_permanent_queue_error_is_not_taken_for_an_absence() -> None:

@@ -16,10 +16,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from imageflow.errors import SettingsError, StoreError
 from imageflow.store.driver_errors import DRIVER_ERRORS, LostTransaction, connecting, translated, verdict
+from tests.library_errors import errors_of
 
 SERVER_CLASSES = {"08", "28", "3D", "40", "53", "55", "57", "58", "72", "F0", "XX"}
 """SQLSTATE classes that are not about our statement or our values."""
-SERVER_CODES = {"25006", "25P03", "25P04", "42P01", "3F000"}
+SERVER_CODES = {"25006", "25P03", "25P04", "42501", "42P01", "3F000"}
 REPEATED = {"40001", "40P01", "57P01"}
 CLIENT_MISTAKES = {
     "ClientConfigurationError",
@@ -60,6 +61,13 @@ SQLALCHEMY_MISTAKES = {
     "UnreflectableTableError",
     "UnsupportedCompilationError",
 }
+OTHERS_OF_ASYNCPG = {
+    "asyncpg.cluster.ClusterError",  # of a part that starts servers
+    "asyncpg.connect_utils._NextHostSignal",  # caught within asyncpg
+    "asyncpg.connect_utils._RetryConnectSignal",
+    "asyncpg.pgproto.pgproto.BufferError",
+}
+UNUSED_OF_SQLALCHEMY = ("sqlalchemy.orm.", "sqlalchemy.ext.asyncio.exc.", "sqlalchemy.util.queue.")
 SQLITE_MISTAKES = {"ERROR", "TOOBIG", "CONSTRAINT", "MISMATCH", "MISUSE", "AUTH", "RANGE"}
 SQLITE_AWAY = {
     *(
@@ -264,3 +272,22 @@ def test_a_cancelled_connection_attempt() -> None:
     """Cancellation is not translated."""
     with pytest.raises(asyncio.CancelledError), connecting():
         raise asyncio.CancelledError
+
+
+def test_all_classes_of_the_drivers_are_known() -> None:
+    """Each class that a driver defines is below one of those that are enumerated above, or named here; a new kind fails."""
+    roots = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+    assert {name for name, kind in errors_of("asyncpg").items() if not issubclass(kind, roots)} == OTHERS_OF_ASYNCPG
+    enumerated = set(below(sqlalchemy.exc.SQLAlchemyError, "sqlalchemy"))
+    others = {name for name, kind in errors_of("sqlalchemy").items() if kind not in enumerated}
+    assert {name for name in others if not name.startswith(UNUSED_OF_SQLALCHEMY)} == {
+        "sqlalchemy.exc.EmulatedDBAPIException",  # what asyncpg raised is its cause
+        "sqlalchemy.connectors.asyncio.AsyncAdapt_Error",
+    }
+
+
+def test_an_answer_that_is_none() -> None:
+    """What asyncpg raises for a message that breaks off within is an outage too."""
+    found = caught(errors_of("asyncpg")["asyncpg.pgproto.pgproto.BufferError"]("cut"))  # type: ignore[arg-type]
+    assert isinstance(found, StoreError)
+    assert found.transient
