@@ -1,7 +1,7 @@
 """The outbound door: what an ERP posts becomes a run with one page, durable before it is answered.
 
-`parse` decides, without I/O, what a post holds and why it is refused. `Outbound` does the rest, for HTTP and (the same
-rules) for the queue `imageflow.outbound`. Posts that come together are stored and published together (group_commit.py);
+What a post holds, and why it is refused, post_body.py decides. `Outbound` does the rest, for HTTP and (the same rules) for
+the queue `imageflow.outbound`. Posts that come together are stored and published together (group_commit.py);
 each remains a run of its own.
 """
 
@@ -10,20 +10,18 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import msgspec
 import structlog
 
-from imageflow import pointer
 from imageflow.broker import Broker
 from imageflow.clock import Clock
 from imageflow.errors import BrokerError, NotFoundError, PostError, QueueFullError, ThrottledError
 from imageflow.gateway.group_commit import GroupCommit
 from imageflow.gateway.late_publisher import LatePublisher
+from imageflow.gateway.post_body import STEP_BYTES, Post, finished, steps
 from imageflow.model.flow import NAME_PATTERN, Definition, Flow
 from imageflow.model.messages import transform_queue
-from imageflow.model.page import ROWS_PER_PAGE_LIMIT
 from imageflow.model.run import Run, Trigger, new_run_id
 from imageflow.runtime.bounded import Recent
 from imageflow.runtime.outbox_publisher import Parcel
@@ -48,9 +46,7 @@ NDJSON_TYPES = frozenset(
         "application/json-seq",
     )
 )
-_BOM = b"\xef\xbb\xbf"
 _KEY = re.compile(r"[!-~]{1,255}")
-_LONG_NAME = re.compile(r"\s*\{(sku|base_code)\}\s*")
 
 log = structlog.get_logger("imageflow.gateway")
 
@@ -63,13 +59,6 @@ class KeyReused(PostError):
         self.run_id = run_id
 
 
-class Post(NamedTuple):
-    """A post that is accepted: its JSON text (an object or a list) and how many rows it holds."""
-
-    text: bytes
-    rows: int
-
-
 class Posted(NamedTuple):
     """A post as it came: its bytes, whether it says that it is NDJSON, its Idempotency-Key, and who posts."""
 
@@ -77,94 +66,6 @@ class Posted(NamedTuple):
     ndjson: bool
     key: str | None
     by: str
-
-
-def parse(body: bytes, definition: Definition, *, ndjson: bool = False) -> Post:
-    """What a post holds: one object, a list, or NDJSON (which becomes a list).
-
-    The text is written anew from what was understood, so that whatever reads it later understands the same: of repeated
-    keys the last counts. Raises PostError that says what is wrong and where.
-    """
-    value = _value(body.removeprefix(_BOM), ndjson)
-    rows = _count(value, definition)
-    if rows > ROWS_PER_PAGE_LIMIT:
-        raise PostError(f"the body holds {rows:,} rows; one post takes {ROWS_PER_PAGE_LIMIT:,}", "too large")
-    return Post(msgspec.json.encode(value), rows)
-
-
-def _value(body: bytes, ndjson: bool) -> Any:
-    if not body.strip():
-        raise PostError("the body is empty; post a JSON object, a list of objects, or NDJSON")
-    if ndjson:
-        return _lines(body)
-    try:
-        return _json(body, "the body")
-    except PostError:
-        if not _is_ndjson(body):
-            raise
-    return _lines(body)
-
-
-def _is_ndjson(body: bytes) -> bool:
-    """Whether there are several lines and the first is JSON by itself: then what is wrong is wrong with a line."""
-    first, _, others = body.strip().partition(b"\n")
-    try:
-        msgspec.json.decode(first)
-    except (ValueError, RecursionError):
-        return False
-    return bool(others)
-
-
-def _lines(body: bytes) -> list[Any]:
-    lines = ((number, line.strip(b" \t\r\x1e")) for number, line in enumerate(body.split(b"\n"), 1))
-    return [_json(line, f"line {number}") for number, line in lines if line]
-
-
-def _json(text: bytes, where: str) -> Any:
-    try:
-        return msgspec.json.decode(text)
-    except UnicodeDecodeError as error:
-        raise PostError(f"{where} is not UTF-8 text") from error
-    except RecursionError as error:
-        raise PostError(f"{where} is nested too deeply") from error
-    except msgspec.MsgspecError as error:
-        raise PostError(f"{where} is not JSON: {error}") from error
-
-
-def _count(value: Any, definition: Definition) -> int:
-    """How many rows there are before script and mapping. A flow that has either may take elements of any kind."""
-    if not isinstance(value, dict | list):
-        raise PostError(
-            f"the body is {pointer.describe(value, fields=False)}; post a JSON object, a list of objects, or NDJSON"
-        )
-    elements = value if isinstance(value, list) else _at(value, definition)
-    if elements is None:
-        return 1
-    if not elements:
-        raise PostError("the body holds no rows: the list is empty")
-    if definition.script is None and definition.mapping is None:
-        _check_elements(elements, strings=not _LONG_NAME.fullmatch(definition.filename_template))
-    return len(elements)
-
-
-def _at(value: dict[str, Any], definition: Definition) -> list[Any] | None:
-    """The list at the flow's rows_path; None where the object itself is the row, or a script will make rows of it."""
-    path = definition.rows_path
-    if not path:
-        return None
-    found = pointer.find(value, path)
-    if isinstance(found, list):
-        return found
-    if definition.script is not None:
-        return None
-    raise PostError(f"the body has no list at {path!r}, where this flow's rows are (rows_path)")
-
-
-def _check_elements(elements: list[Any], *, strings: bool) -> None:
-    for number, element in enumerate(elements, 1):
-        if not isinstance(element, dict) and not (strings and isinstance(element, str)):
-            wanted = "an object or an image's URL" if strings else "an object"
-            raise PostError(f"element {number} of the list is {pointer.describe(element, fields=False)}, not {wanted}")
 
 
 def check_key(values: list[str]) -> str | None:
@@ -196,6 +97,7 @@ class Outbound:
         self._flows: Recent[str, Flow] = Recent(FLOWS_REMEMBERED, FLOW_SECONDS, clock.monotonic)
         self._full: Recent[str, tuple[float, bool]] = Recent(FLOWS_REMEMBERED)
         self._asking: set[str] = set()
+        self._parsing = asyncio.Semaphore(1)
         self._storing = GroupCommit(self._store_all)
         self._publishing = GroupCommit(self._publish_all)
 
@@ -262,12 +164,26 @@ class Outbound:
     async def _understood(self, flow: Flow, body: Posted) -> tuple[Flow, Post]:
         """What the body holds, and the version of the flow that understands it: a refusal is the newest version's."""
         try:
-            return flow, parse(body.content, flow.definition, ndjson=body.ndjson)
+            return flow, await self._parsed(body, flow.definition)
         except PostError:
             newest = await self._newest(flow.name)
             if newest.version == flow.version:
                 raise
-        return newest, parse(body.content, newest.definition, ndjson=body.ndjson)
+        return newest, await self._parsed(body, newest.definition)
+
+    async def _parsed(self, body: Posted, definition: Definition) -> Post:
+        """A large body in steps, one such body at a time: others get their turn, and memory has a bound."""
+        parsing = steps(body.content, definition, ndjson=body.ndjson)
+        if len(body.content) <= STEP_BYTES:
+            return finished(parsing)
+        async with self._parsing:
+            while True:
+                try:
+                    next(parsing)
+                except StopIteration as done:
+                    post: Post = done.value
+                    return post
+                await asyncio.sleep(0)
 
     async def _store_post(self, flow: Flow, post: Post, body: Posted) -> AcceptedPost:
         """Store the post, then publish what the outbox has of it or leave it to the sweep of the outbox."""

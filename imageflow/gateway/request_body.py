@@ -15,6 +15,8 @@ from imageflow.gateway.problem_details import Refusal
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 MAX_FORM_BYTES = 16 * 1024
+MAX_GZIP_MEMBERS = 1_000
+"""A gzip file may consist of several; each costs time, however little it holds."""
 BODY_SECONDS = 60.0
 MAX_BYTES_IN_HAND = 256 * 1024 * 1024
 
@@ -29,6 +31,7 @@ class Body:
         self._gzip = zlib.decompressobj(wbits=31) if encoding.endswith("gzip") else None
         self._limit = limit
         self._received = 0
+        self._members = 1
         self._parts: list[bytes] = []
         self.size = 0
 
@@ -64,6 +67,9 @@ class Body:
         assert self._gzip is not None
         rest = self._gzip.unused_data
         if rest:
+            self._members += 1
+            if self._members > MAX_GZIP_MEMBERS:
+                raise PostError(f"the gzip body has more than {MAX_GZIP_MEMBERS:,} members; compress it as one", "too large")
             self._gzip = zlib.decompressobj(wbits=31)
         return rest
 

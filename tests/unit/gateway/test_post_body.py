@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imageflow.errors import PostError
-from imageflow.gateway.outbound import check_key, parse
+from imageflow.gateway import post_body
+from imageflow.gateway.outbound import check_key
+from imageflow.gateway.post_body import STEP_BYTES, parse, steps
 from imageflow.gateway.problem_details import refusal
 from imageflow.model.flow import Definition, decode_custom
-from imageflow.model.page import ROWS_PER_PAGE_LIMIT
 
 
 def definition(**fields):
@@ -109,11 +110,87 @@ def test_refused(body, flow, says):
     assert says in str(error.value)
 
 
-def test_too_many_rows():
-    """A post cannot hold more rows than a page can number."""
-    with pytest.raises(PostError) as error:
-        parse(b"[" + b"{}," * ROWS_PER_PAGE_LIMIT + b"{}]", PLAIN)
-    assert refusal(error.value).status == 413
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"{}\n" * 3_400_000, "3,400,000 objects and lists"),
+        (b"1\n" * 5_000_000, "5,000,001 lines"),
+        (b"\n" * 9_000_000 + b"{}", "9,000,001 lines"),
+        (b"[" + b"[]," * 3_000_000 + b"[]]", "3,000,001 values"),
+        (b"[" + b"1," * 5_000_000 + b"1]", "5,000,001 values"),
+        (b"{" + b",".join(b'"%d":1' % n for n in range(700_000)) + b"}", "700,000 values"),
+        (b"[" * 300_001, "300,001 objects and lists"),
+    ],
+)
+def test_too_much(body, says):
+    """What would become too many objects is refused before it is decoded, whatever its form."""
+    for ndjson in (False, True):
+        with pytest.raises(PostError) as error:
+            parse(body, PLAIN, ndjson=ndjson)
+        assert refusal(error.value).status == 413
+        assert says in str(error.value)
+
+
+ROW = {
+    "sku": "SKU-1",
+    "images": ["https://e.com/%C3%A7.jpg"],
+    "note": 'a "quoted" \u015e, [text]',
+    "n": [1.5, None, {}],
+}
+LARGE_TEXT = "x" * (STEP_BYTES + 1)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [ROW] * 2_000,
+        {"data": {"items": [ROW] * 2_000}, "meta": {"count": 2_000}},
+        {str(n): ROW for n in range(2_000)},
+        [LARGE_TEXT, ROW, [LARGE_TEXT]],
+        {"a": {"b": {"c": [LARGE_TEXT]}}, LARGE_TEXT: 1},
+    ],
+)
+def test_a_large_body_is_the_same_in_steps(value):
+    """A body that is decoded in steps gives the text that decoding it at once gives."""
+    for body in (json.dumps(value).encode(), json.dumps(value, indent=1).encode()):
+        assert parse(body, SCRIPTED).text == msgspec.json.encode(value)
+
+
+def test_steps_are_small():
+    """Between two pauses no more than about two steps of a body are decoded."""
+    body = json.dumps([ROW] * 10_000).encode()
+    pauses = sum(1 for _ in steps(body, PLAIN))
+    assert pauses >= len(body) / STEP_BYTES / 2
+    lines = b"\n".join([json.dumps(ROW).encode()] * 10_000)
+    assert sum(1 for _ in steps(lines, PLAIN)) >= len(lines) / STEP_BYTES / 2
+
+
+def test_repeated_names_in_a_large_object():
+    """Of repeated keys the last counts, in a large object too."""
+    body = b'{"sku": "A", "x": "' + LARGE_TEXT.encode() + b'", "sku": "B"}'
+    assert json.loads(parse(body, PLAIN).text) == {"sku": "B", "x": LARGE_TEXT}
+
+
+def test_deep_and_large():
+    """Large lists within each other are refused at a depth, because each level is read again."""
+    deep = b"[" * (post_body.MAX_SPLITS + 2) + b'"' + LARGE_TEXT.encode() + b'"' + b"]" * (post_body.MAX_SPLITS + 2)
+    with pytest.raises(PostError, match="nested too deeply"):
+        parse(deep, SCRIPTED)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b'[{"a": "' + b"x" * STEP_BYTES + b'"}, {"b": nul}]', "the body is not JSON"),
+        (b'[{"a": "' + b"x" * STEP_BYTES + b'"}', "the body is not JSON"),
+        (b'{"a": "' + b"x" * STEP_BYTES + b'"}\n{"b": nul}', "line 2 is not JSON"),
+        (b'[{"a": "' + b"x" * STEP_BYTES + b'"}, {"b": "\xff"}]', "not UTF-8"),
+    ],
+)
+def test_mistakes_in_large_bodies(body, says):
+    """A mistake in a large body is found and named like one in a small body."""
+    with pytest.raises(PostError, match=says):
+        parse(body, PLAIN)
 
 
 _json = st.recursive(

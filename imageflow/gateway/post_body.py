@@ -1,0 +1,212 @@
+"""What a post holds: JSON or NDJSON, within bounds, in steps.
+
+The body is a stranger's. How many values it holds is counted before anything is decoded, because ten megabytes of brackets
+become a gigabyte of objects. A large body is then decoded in steps of about STEP_BYTES, so that the event loop can turn to
+others between them: the outermost lists and objects are split into the texts of their elements first, and those are
+decoded one after the other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from imageflow import pointer
+from imageflow.errors import PostError
+from imageflow.model.flow import Definition
+
+STEP_BYTES = 64 * 1024
+MAX_VALUES = 600_000
+MAX_CONTAINERS = 300_000
+"""Values, and objects and lists, that a body of 10 MiB may hold: more than image sets of that size have, and fewer than a
+page can number rows."""
+MAX_LINES = 300_000
+MAX_SPLITS = 16
+"""Lists and objects larger than a step that lie within each other."""
+_BOM = b"\xef\xbb\xbf"
+_NAMES_PRODUCT = re.compile(r"\s*\{(sku|base_code)\}\s*")
+
+T = TypeVar("T")
+Steps = Generator[None, None, T]
+"""A computation that pauses between its steps, and returns its result."""
+
+
+class Post(NamedTuple):
+    """A post that is accepted: its JSON text (an object or a list) and how many rows it holds."""
+
+    text: bytes
+    rows: int
+
+
+class _Decoded(NamedTuple):
+    """A value, and its JSON written anew."""
+
+    value: Any
+    text: bytes
+
+
+def parse(body: bytes, definition: Definition, *, ndjson: bool = False) -> Post:
+    """As `steps`, without a pause."""
+    return finished(steps(body, definition, ndjson=ndjson))
+
+
+def finished(computation: Steps[T]) -> T:
+    """Run all steps; returns the result."""
+    while True:
+        try:
+            next(computation)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+
+def steps(body: bytes, definition: Definition, *, ndjson: bool = False) -> Steps[Post]:
+    """What a post holds: one object, a list, or NDJSON (which becomes a list).
+
+    The text is written anew from what was understood, so that whatever reads it later understands the same: of repeated
+    keys the last counts. Raises PostError that says what is wrong and where.
+    """
+    body = body.removeprefix(_BOM)
+    if not body.strip():
+        raise PostError("the body is empty; post a JSON object, a list of objects, or NDJSON")
+    _check_bounds(body)
+    decoded = yield from _document(body, ndjson)
+    return Post(decoded.text, _count(decoded.value, definition))
+
+
+def _check_bounds(body: bytes) -> None:
+    """Counts what may be in texts too, so it may only count too much."""
+    if (values := body.count(b",") + 1) > MAX_VALUES:
+        raise _too_large(f"about {values:,} values", MAX_VALUES)
+    if (containers := body.count(b"{") + body.count(b"[")) > MAX_CONTAINERS:
+        raise _too_large(f"about {containers:,} objects and lists", MAX_CONTAINERS)
+    if (lines := body.count(b"\n") + 1) > MAX_LINES:
+        raise _too_large(f"{lines:,} lines", MAX_LINES)
+
+
+def _too_large(holds: str, limit: int) -> PostError:
+    return PostError(f"the body holds {holds}; one post takes {limit:,}: post it in parts", "too large")
+
+
+# decoding ---------------------------------------------------------------------------------------------------------------
+
+
+def _document(body: bytes, ndjson: bool) -> Steps[_Decoded]:
+    if ndjson:
+        return (yield from _lines(body))
+    try:
+        return (yield from _value(body.strip(b" \t\r\n"), "the body"))
+    except PostError:
+        if not _is_ndjson(body):
+            raise
+    return (yield from _lines(body))
+
+
+def _is_ndjson(body: bytes) -> bool:
+    """Whether there are several lines and the first is JSON by itself: then what is wrong is wrong with a line."""
+    first, _, others = body.strip().partition(b"\n")
+    try:
+        msgspec.json.decode(first, type=msgspec.Raw)
+    except (ValueError, RecursionError):
+        return False
+    return bool(others)
+
+
+def _lines(body: bytes) -> Steps[_Decoded]:
+    lines = ((number, line.strip(b" \t\r\x1e")) for number, line in enumerate(body.split(b"\n"), 1))
+    items = yield from _each([(f"line {number}", line) for number, line in lines if line], 0)
+    return _list(items)
+
+
+def _value(text: bytes, where: str, splits: int = 0) -> Steps[_Decoded]:
+    """One value; a large list or object element by element."""
+    kind = text[:1]
+    if len(text) <= STEP_BYTES or kind not in (b"[", b"{"):
+        value = _json(text, where, Any)
+        return _Decoded(value, msgspec.json.encode(value))
+    if splits >= MAX_SPLITS:
+        raise PostError(f"{where} is nested too deeply")
+    if kind == b"[":
+        elements = _json(text, where, list[msgspec.Raw])
+        yield
+        return _list((yield from _each([(where, bytes(element)) for element in elements], splits + 1)))
+    members = _json(text, where, dict[str, msgspec.Raw])
+    yield
+    items = yield from _each([(where, bytes(member)) for member in members.values()], splits + 1)
+    return _object(list(members), items)
+
+
+def _each(parts: Sequence[tuple[str, bytes]], splits: int) -> Steps[list[_Decoded]]:
+    """The values of several texts, each with a word for where it stands."""
+    items = []
+    done = 0
+    for where, text in parts:
+        items.append((yield from _value(text, where, splits)))
+        done += len(text)
+        if done > STEP_BYTES:
+            yield
+            done = 0
+    return items
+
+
+def _list(items: Sequence[_Decoded]) -> _Decoded:
+    return _Decoded([item.value for item in items], b"[" + b",".join([item.text for item in items]) + b"]")
+
+
+def _object(names: Sequence[str], items: Sequence[_Decoded]) -> _Decoded:
+    members = zip(names, items, strict=True)
+    text = b",".join([msgspec.json.encode(name) + b":" + item.text for name, item in members])
+    return _Decoded(dict(zip(names, (item.value for item in items), strict=True)), b"{" + text + b"}")
+
+
+def _json(text: bytes, where: str, kind: Any) -> Any:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except UnicodeDecodeError as error:
+        raise PostError(f"{where} is not UTF-8 text") from error
+    except RecursionError as error:
+        raise PostError(f"{where} is nested too deeply") from error
+    except msgspec.MsgspecError as error:
+        raise PostError(f"{where} is not JSON: {error}") from error
+
+
+# rows -------------------------------------------------------------------------------------------------------------------
+
+
+def _count(value: Any, definition: Definition) -> int:
+    """How many rows there are before script and mapping. A flow that has either may take elements of any kind."""
+    if not isinstance(value, dict | list):
+        raise PostError(
+            f"the body is {pointer.describe(value, fields=False)}; post a JSON object, a list of objects, or NDJSON"
+        )
+    elements = value if isinstance(value, list) else _at(value, definition)
+    if elements is None:
+        return 1
+    if not elements:
+        raise PostError("the body holds no rows: the list is empty")
+    if definition.script is None and definition.mapping is None:
+        _check_elements(elements, strings=not _NAMES_PRODUCT.fullmatch(definition.filename_template))
+    return len(elements)
+
+
+def _at(value: dict[str, Any], definition: Definition) -> list[Any] | None:
+    """The list at the flow's rows_path; None where the object itself is the row, or a script will make rows of it."""
+    path = definition.rows_path
+    if not path:
+        return None
+    found = pointer.find(value, path)
+    if isinstance(found, list):
+        return found
+    if definition.script is not None:
+        return None
+    raise PostError(f"the body has no list at {path!r}, where this flow's rows are (rows_path)")
+
+
+def _check_elements(elements: list[Any], *, strings: bool) -> None:
+    for number, element in enumerate(elements, 1):
+        if not isinstance(element, dict) and not (strings and isinstance(element, str)):
+            wanted = "an object or an image's URL" if strings else "an object"
+            raise PostError(f"element {number} of the list is {pointer.describe(element, fields=False)}, not {wanted}")
