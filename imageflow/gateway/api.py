@@ -59,7 +59,7 @@ class Api:
             return None
         if request.body_exists and request.content_type not in wanted.accepts:
             raise Refusal(415, f"the body must be {' or '.join(wanted.accepts)}, not {request.content_type[:100]}")
-        async with self._reader.read(request, wanted.limit) as body:
+        async with self._reader.form(request, wanted.limit) as body:
             if not body and wanted.required:
                 raise Refusal(400, "a body is required")
             return body if wanted.type is bytes else decoded(body or b"{}", wanted.type)

@@ -98,7 +98,7 @@ class Gateway:
         )
 
     async def _login(self, request: web.Request) -> web.Response:
-        async with self._reader.read(request, MAX_FORM_BYTES) as body:
+        async with self._reader.form(request, MAX_FORM_BYTES) as body:
             try:
                 wanted = msgspec.json.decode(body, type=Credentials)
             except (ValueError, RecursionError) as error:
@@ -128,7 +128,7 @@ class Gateway:
         known.append(flow.name)
         key = check_key(request.headers.getall("Idempotency-Key", []))
         await self._outbound.check_room(flow.name)
-        async with self._reader.read(request) as body:
+        async with self._reader.post(request, by) as body:
             return await self._outbound.accept(flow, Posted(body, request.content_type in NDJSON_TYPES, key, by))
 
 

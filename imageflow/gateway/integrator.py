@@ -113,7 +113,7 @@ class Integrator:
         ]
 
     async def _login(self, request: web.Request) -> web.Response:
-        async with self._reader.read(request, MAX_FORM_BYTES) as body:
+        async with self._reader.form(request, MAX_FORM_BYTES) as body:
             given = credentials(body)
         if given is None:
             raise Refusal(400, NO_CREDENTIALS)

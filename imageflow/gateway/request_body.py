@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import aiohttp
 from aiohttp import web
 
-from imageflow.errors import PostError, ThrottledError
+from imageflow.errors import PostError
+from imageflow.gateway.body_budget import BodyBudget
 from imageflow.gateway.problem_details import Refusal
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
@@ -18,7 +19,13 @@ MAX_FORM_BYTES = 16 * 1024
 MAX_GZIP_MEMBERS = 1_000
 """A gzip file may consist of several; each costs time, however little it holds."""
 BODY_SECONDS = 60.0
-MAX_BYTES_IN_HAND = 256 * 1024 * 1024
+POST_BYTES = 64 * 1024 * 1024
+POST_SHARE = 32 * 1024 * 1024
+"""Of outbound posts, for all senders together and for each user or key. With what is made of them, they fit into the 512 MB
+that our deployments give a gateway."""
+FORM_BYTES = 16 * 1024 * 1024
+FORM_SHARE = 4 * 1024 * 1024
+"""Of logins and the API's bodies, for each address: who may post nothing can take no room from posts, nor posts from them."""
 
 
 class Body:
@@ -69,52 +76,74 @@ class Body:
         if rest:
             self._members += 1
             if self._members > MAX_GZIP_MEMBERS:
-                raise PostError(f"the gzip body has more than {MAX_GZIP_MEMBERS:,} members; compress it as one", "too large")
+                raise PostError(
+                    f"the gzip body has more than {MAX_GZIP_MEMBERS:,} members; compress it as one", "too large"
+                )
             self._gzip = zlib.decompressobj(wbits=31)
         return rest
 
 
 class BodyReader:
-    """Reads bodies, and no more of them at once than `in_hand` bytes: many large posts together take turns."""
+    """Reads bodies, and holds no more of them at once than their budget allows: many large posts together take turns."""
 
-    def __init__(self, *, seconds: float = BODY_SECONDS, in_hand: int = MAX_BYTES_IN_HAND) -> None:
+    def __init__(
+        self, *, seconds: float = BODY_SECONDS, posts: BodyBudget | None = None, forms: BodyBudget | None = None
+    ) -> None:
         self._seconds = seconds
-        self._room = in_hand
+        self._posts = posts or BodyBudget(POST_BYTES, POST_SHARE)
+        self._forms = forms or BodyBudget(FORM_BYTES, FORM_SHARE)
+
+    def post(self, request: web.Request, sender: str) -> AbstractAsyncContextManager[bytes]:
+        """The body of an outbound post, from a user or key. See `_read`."""
+        return self._read(request, MAX_BODY_BYTES, self._posts, sender)
+
+    def form(self, request: web.Request, limit: int) -> AbstractAsyncContextManager[bytes]:
+        """The body of a login or an API call. See `_read`."""
+        return self._read(request, limit, self._forms, request.remote or "")
 
     @asynccontextmanager
-    async def read(self, request: web.Request, limit: int = MAX_BODY_BYTES) -> AsyncIterator[bytes]:
-        """The whole body; its bytes count as in hand until the block is left.
+    async def _read(self, request: web.Request, limit: int, budget: BodyBudget, sender: str) -> AsyncIterator[bytes]:
+        """The whole body; its bytes count as held until the block is left.
 
         Raises PostError when it is too large (from its Content-Length already), breaks off, or has an encoding other
-        than gzip; Refusal 408 when it does not arrive in time; ThrottledError while there is too much in hand.
+        than gzip; Refusal 408 when it does not arrive in time; ThrottledError while too much is held.
         """
         body = Body(request.headers.get("Content-Encoding", ""), limit)
         if (request.content_length or 0) > limit:
             raise _too_large(limit)
+        held = _Held(budget, sender)
         try:
-            yield await self._whole(request, body)
+            yield await self._whole(request, body, held)
         finally:
-            self._room += body.size
+            held.give_back()
 
-    async def _whole(self, request: web.Request, body: Body) -> bytes:
+    async def _whole(self, request: web.Request, body: Body, held: _Held) -> bytes:
         try:
             async with asyncio.timeout(self._seconds):
                 async for data in request.content.iter_any():
-                    self._feed(body, data)
+                    body.feed(data)
+                    held.grow_to(body.size)
         except TimeoutError as error:
             raise Refusal(408, f"the body did not arrive within {self._seconds:g} seconds") from error
         except (aiohttp.ClientPayloadError, web.RequestPayloadError, ConnectionError) as error:
             raise PostError("the body breaks off") from error
         return body.end()
 
-    def _feed(self, body: Body, data: bytes) -> None:
-        before = body.size
-        try:
-            body.feed(data)
-        finally:
-            self._room -= body.size - before
-        if self._room < 0:
-            raise ThrottledError("too much is being posted at once; try again", 1.0, overload=True)
+
+class _Held:
+    """What one request holds of a budget."""
+
+    def __init__(self, budget: BodyBudget, sender: str) -> None:
+        self._budget = budget
+        self._sender = sender
+        self._size = 0
+
+    def grow_to(self, size: int) -> None:
+        more, self._size = size - self._size, size
+        self._budget.take(self._sender, more)
+
+    def give_back(self) -> None:
+        self._budget.give_back(self._sender, self._size)
 
 
 def _too_large(limit: int) -> PostError:

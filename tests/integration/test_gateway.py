@@ -18,6 +18,7 @@ from imageflow.clock import SystemClock
 from imageflow.errors import BrokerError, QueueFullError, SettingsError, StoreError
 from imageflow.gateway.access import add_token
 from imageflow.gateway.app import Gateway, application, monitoring, serve
+from imageflow.gateway.body_budget import BodyBudget
 from imageflow.gateway.request_body import BodyReader
 from imageflow.model.messages import PageRead, decode, transform_queue
 from imageflow.model.row import RowLog
@@ -705,9 +706,38 @@ async def test_a_port_that_is_taken():
                 pass
 
 
+async def test_a_sender_that_holds_back_leaves_room(tmp_path):
+    """A sender that never ends its bodies gets 429 for its next; another sender, a login and the API have room."""
+    arrived, held = asyncio.Event(), asyncio.Event()
+
+    class Budget(BodyBudget):
+        def take(self, sender, size):
+            super().take(sender, size)
+            self.arrived = getattr(self, "arrived", 0) + size
+            if self.arrived > 190_000:
+                arrived.set()
+
+    async with opened(tmp_path, reader=BodyReader(posts=Budget(1_000_000, 200_000))) as door:
+
+        async def endless():
+            yield b"[" + b" " * 190_000
+            await held.wait()
+            yield b"1]"
+
+        headers = {"Authorization": f"Bearer {door.tokens['erp']}"}
+        async with asyncio.TaskGroup() as tasks:
+            slow = tasks.create_task(door.request("POST", "/api/outbound/posts", data=endless(), headers=headers))
+            await arrived.wait()
+            assert (await door.post([ROW] * 300))[0] == 429
+            assert (await door.post([ROW] * 300, user="boss"))[0] == 202
+            held.set()
+        assert slow.result()[0] == 400
+        assert (await door.post([ROW] * 300))[0] == 202
+
+
 async def test_too_much_in_hand(tmp_path):
     """Bodies beyond what may be in memory at once are asked to come again; the room is free again afterwards."""
-    async with opened(tmp_path, reader=BodyReader(in_hand=50_000)) as door:
+    async with opened(tmp_path, reader=BodyReader(posts=BodyBudget(50_000, 500_000))) as door:
         assert (await door.post([ROW] * 2_000))[0] == 503
         for _ in range(5):
             assert (await door.post([ROW] * 300))[0] == 202

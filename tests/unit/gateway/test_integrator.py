@@ -4,7 +4,7 @@ import pytest
 
 from imageflow.gateway.integrator import credentials, listed, quartz
 from imageflow.model.flow import Flow, Schedule
-from tests.unit.gateway.test_parse import definition
+from tests.unit.gateway.test_post_body import definition
 
 
 @pytest.mark.parametrize(

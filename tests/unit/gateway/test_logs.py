@@ -8,7 +8,7 @@ from imageflow.gateway.logs import Query, asked, envelope, line_log, main_log, s
 from imageflow.gateway.problem_details import Refusal
 from imageflow.model.row import RowLog
 from imageflow.model.run import Run, Trigger
-from tests.unit.gateway.test_parse import definition
+from tests.unit.gateway.test_post_body import definition
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 INBOUND = definition(direction="inbound", erp={"endpoint_url": "https://erp.example.com/"}, script="x = 1")
