@@ -12,6 +12,7 @@ from imageflow.broker import Broker, Outgoing
 from imageflow.errors import ConflictError, NotFoundError, RequestError
 from imageflow.model import messages
 from imageflow.model.flow import Flow
+from imageflow.model.identifiers import distinct, with_separator
 from imageflow.model.run import Run, Status, Trigger, new_run_id
 from imageflow.runtime.outbox_publisher import OutboxPublisher
 from imageflow.store import Store
@@ -62,10 +63,15 @@ async def start(
 ) -> Seen:
     """Add a person's run of an inbound flow, limited to `ids` if there are any; it begins once no older one is active.
 
-    Raises NotFoundError, NotRunnable for an outbound flow.
+    Raises NotFoundError, NotRunnable for an outbound flow, or where an identifier holds a comma.
     """
     flow = inbound(await store.flow(name))
-    wanted = identifiers(ids)
+    wanted = distinct(ids)
+    if commas := with_separator(wanted):
+        raise NotRunnable(
+            f"the ERP gets identifiers joined by commas, so it would take {commas[0]!r} for two; leave out what holds a "
+            "comma, or let the ERP know these products by another identifier"
+        )
     run = Run(
         run_id=new_run_id(now),
         flow=flow.name,
@@ -78,11 +84,6 @@ async def start(
     await store.create_run(run, audit=entry)
     await publisher.send(await store.release_runs())
     return await show(store, run.run_id)
-
-
-def identifiers(texts: Iterable[str]) -> tuple[str, ...]:
-    """Identifiers in their order, without blanks and repetitions."""
-    return tuple(dict.fromkeys(text for item in texts if (text := item.strip())))
 
 
 def inbound(flow: Flow) -> Flow:

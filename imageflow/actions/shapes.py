@@ -25,7 +25,7 @@ from imageflow.model.filename_template import Key
 from imageflow.model.flow import Definition, Flow
 from imageflow.model.imageset import Image
 from imageflow.model.row import STATES, RowLog, StageName, State, history, when
-from imageflow.model.run import Counts, Status, TriggerKind
+from imageflow.model.run import Counts, Status, TriggerKind, warnings_of
 from imageflow.store import Alarm, ApiKey, AuditRecord, FlowVersion, HeldDomain, OpenError, User
 
 Instant = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
@@ -262,7 +262,7 @@ def run_shown(seen: Seen) -> RunShown:
         pages=run.pages,
         rows=row_counts(run.counts),
         watermark=iso(seen.watermark),
-        warnings=list(run.warnings),
+        warnings=warnings_of(run),
         version=run.version,
         trigger=TriggerShown(run.trigger.kind, run.trigger.by, list(run.trigger.ids)),
         created_at=iso(run.created_at),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from imageflow.clock import iso
 from imageflow.commands.hosting import open_working, progress_line, running_services
 from imageflow.commands.shell import FILE, FLOWS_DIR, JSON_OPTION, actor, print_json, run_async, with_store
 from imageflow.commands.texts import run_text
+from imageflow.model.identifiers import SEPARATOR, distinct, first_column
 from imageflow.runtime.substrate import Substrate, open_substrate
 from imageflow.settings import Settings
 
@@ -69,16 +69,18 @@ def _identifiers(ids: str | None, ids_file: Path | None) -> tuple[str, ...]:
         return ()
     if ids is not None and ids_file is not None:
         raise click.UsageError("--ids and --ids-file cannot be used together")
-    found = run_actions.identifiers(ids.split(",") if ids is not None else _column(ids_file))
+    found = distinct(ids.split(SEPARATOR)) if ids is not None else _column(ids_file)
     if not found:
         raise click.UsageError("there are no identifiers")
     return found
 
 
-def _column(path: Path | None) -> list[str]:
+def _column(path: Path | None) -> tuple[str, ...]:
     assert path is not None
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        return [line[0] for line in csv.reader(file) if line]
+    try:
+        return first_column(path.read_bytes())
+    except ValueError as error:
+        raise click.UsageError(f"{path} {error}") from error
 
 
 async def _start(substrate: Substrate, name: str, ids: Sequence[str], *, own: bool, wait: bool) -> RunShown:

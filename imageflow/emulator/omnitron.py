@@ -80,7 +80,7 @@ class Written(msgspec.Struct, frozen=True):
 
 
 _decode = msgspec.json.Decoder(ImageWrite).decode
-_URL = re.compile(r"https?://[^\s/?#]+[^\s]*").fullmatch
+_URL = re.compile(r"https?://[^\s/?#]+[^\s]*", re.IGNORECASE).fullmatch
 
 
 class FakeOmnitron(Emulator):

@@ -37,8 +37,11 @@ class Template(NamedTuple):
         return self.literals == ("", "")
 
     def read(self, url: str) -> Named | None:
-        """Product and order out of a URL's file name; None where it does not fit."""
-        values = self._values(file_name(url))
+        """Product and order out of a URL's file name; None where it does not fit, or is not UTF-8."""
+        try:
+            values = self._values(unquote(_last_part(url), errors="strict"))
+        except UnicodeDecodeError:
+            return None
         if values is None or not all(values.values()):
             return None
         order = values.get(ORDER)
@@ -68,8 +71,11 @@ def _same(one: str, other: str) -> bool:
 
 def file_name(url: str) -> str:
     """The last part of a URL's path, without query and fragment, percent-decoded."""
-    path = re.split(r"[?#]", url, maxsplit=1)[0]
-    return unquote(path.rpartition("/")[2])
+    return unquote(_last_part(url))
+
+
+def _last_part(url: str) -> str:
+    return re.split(r"[?#]", url, maxsplit=1)[0].rpartition("/")[2]
 
 
 @lru_cache(maxsize=256)

@@ -61,7 +61,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     `joining`: a run with `group: run` whose joined rows have not all been sent on yet. `incomplete`: the read ended, and
     the ERP has rows that did not come, as far as its answers say. `moves_watermark`: whether the watermark moves to
     `until` once every page is done; None: not decided yet. `window`: it reads between `since` and
-    `until`, which a person gave, whatever the watermark is. `cancelled_at`: a person cancelled it.
+    `until`, which a person gave, whatever the watermark is. `cancelled_at`: a person cancelled it. `encoded_urls`: how
+    many image URLs had to be percent-encoded.
     """
 
     run_id: str
@@ -87,10 +88,19 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     error_stage: str | None = None
     counts: Counts = Counts()
     warnings: tuple[str, ...] = ()
+    encoded_urls: int = 0
 
     @property
     def ended(self) -> bool:
         return self.status in FINAL
+
+
+def warnings_of(run: Run) -> list[str]:
+    """All that the run warns of: what was noted, and what was counted."""
+    if not run.encoded_urls:
+        return list(run.warnings)
+    many = "1 image URL has" if run.encoded_urls == 1 else f"{run.encoded_urls} image URLs have"
+    return [*run.warnings, f"{many} blanks or letters beyond ASCII: sent percent-encoded, as a browser asks for them"]
 
 
 def final_status(run: Run) -> Status | None:

@@ -18,6 +18,7 @@ from imageflow import pointer
 from imageflow.errors import ImageFlowError
 from imageflow.model import cron
 from imageflow.model.flow import Definition, FetchMissing, Flow, Schedule
+from imageflow.model.numbers import whole
 from imageflow.model.row import RowLog
 from imageflow.model.run import Run, Trigger, new_run_id
 
@@ -137,9 +138,7 @@ def _text(value: Any) -> str | None:
 
 def _identifier(value: Any) -> str | None:
     """Identifiers travel joined by commas: one that holds a comma would be taken for two."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    text = _text(value)
+    text = _text(whole(value) if isinstance(value, float) else value)
     return text if text is not None and "," not in text and len(text) <= MAX_IDENTIFIER_CHARS else None
 
 

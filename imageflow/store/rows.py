@@ -72,11 +72,13 @@ class RowsSql(Sql):
         *,
         held: Sequence[HeldRow] = (),
         broken: bool = False,
+        encoded_urls: int = 0,
     ) -> Registered:
         """The page's transformation gave `total` rows: number them, count them on the run, and log those that are
         settled already (invalid, superseded; their `row` is the index within the page, from 0). `held` are kept for the
         join of `group: run` and are not counted in `total`. Pages below 0 are parts of the join. `broken`: the page failed
-        as a whole, so it counts as not read: the flow's watermark stays.
+        as a whole, so it counts as not read: the flow's watermark stays. `encoded_urls`: how many URLs of the page had to
+        be percent-encoded.
 
         Repeating it changes nothing. If a script that is not deterministic gives another number of rows the second
         time, additional rows get additional numbers, and missing ones are logged as failed with that reason.
@@ -91,6 +93,8 @@ class RowsSql(Sql):
         await move_if_read(tx, run)
         if known is None and held:
             await _hold(tx, run_id, held)
+        if known is None and encoded_urls:
+            await change(tx, run, encoded_urls=run.encoded_urls + encoded_urls)
         logs = [_numbered(log, run_id, page, numbers) for log in settled] + _missing(run_id, page, numbers[total:])
         ended = await settle(tx, "", logs) if logs else []
         outbox = () if ended else (await advance(tx, await load(tx, run_id)))[1]

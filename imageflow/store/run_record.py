@@ -71,6 +71,7 @@ def run_values(run: Run) -> dict[str, Any]:
         "total": run.counts.total,
         "warnings": to_json(run.warnings),
         "join_sent": False,
+        "encoded_urls": run.encoded_urls,
         **{state: getattr(run.counts, state) for state in STATES},
     }
 
@@ -100,6 +101,7 @@ def to_run(row: SqlRow[Any]) -> Run:
         error_stage=row.error_stage,
         counts=_counts(row),
         warnings=_decode_warnings(row.warnings),
+        encoded_urls=row.encoded_urls or 0,
     )
 
 

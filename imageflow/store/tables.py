@@ -112,6 +112,7 @@ runs = Table(
     Column("moves_watermark", Boolean),
     Column("window", Boolean),
     Column("cancelled_at", Instant),
+    Column("encoded_urls", BigInteger),
     Index("runs_by_flow", "flow", "created_at"),
     Index("runs_by_time", "created_at"),
     Index(

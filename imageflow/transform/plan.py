@@ -22,6 +22,7 @@ from imageflow.transform.rows import Draft, ImageSet, Joined, Superseded, held_i
 class Plan(msgspec.Struct, frozen=True):
     """A page has `total` rows, each with its index: rows `ready` to be written, and rows that are settled now. `held`: rows
     that wait for the run's join; they have no index. `broken`: the page failed as a whole, so it counts as not read.
+    `encoded_urls`: how many URLs of its rows had to be percent-encoded.
     """
 
     total: int
@@ -29,6 +30,7 @@ class Plan(msgspec.Struct, frozen=True):
     settled: tuple[RowLog, ...] = ()
     held: tuple[HeldRow, ...] = ()
     broken: bool = False
+    encoded_urls: int = 0
 
     def numbered(self, numbers: Sequence[int]) -> list[Row]:
         """The rows to write, with the numbers that the store gave. A row without a number is left out: the script gave fewer rows
@@ -55,7 +57,7 @@ def plan_page(message: PageRead, definition: Definition, body: bytes, outcome: O
         for index, draft in enumerate(drafts)
         if isinstance(draft, ImageSet)
     )
-    return Plan(len(drafts) + len(failed), ready, (*logs, *failed))
+    return Plan(len(drafts) + len(failed), ready, (*logs, *failed), encoded_urls=_encoded(drafts))
 
 
 def _row(version: int, one: ImageSet | Joined) -> Row:
@@ -86,7 +88,11 @@ def _held_back(message: PageRead, drafts: Sequence[Draft], failed: Sequence[Fail
         for index, draft in enumerate(drafts)
         if isinstance(draft, ImageSet)
     )
-    return Plan(len(logs), settled=tuple(logs), held=held)
+    return Plan(len(logs), settled=tuple(logs), held=held, encoded_urls=_encoded(drafts))
+
+
+def _encoded(drafts: Sequence[Draft]) -> int:
+    return sum(draft.encoded for draft in drafts if isinstance(draft, ImageSet))
 
 
 def plan_part(run_id: str, joined: Sequence[Joined], give_up: str | None = None) -> Plan:

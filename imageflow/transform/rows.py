@@ -23,11 +23,12 @@ import msgspec
 from imageflow.model.filename_template import Key, Template, file_name, parse
 from imageflow.model.flow import Definition
 from imageflow.model.imageset import IMAGE_TYPES, Image
+from imageflow.model.numbers import EXACT_BELOW, whole
 from imageflow.pointer import describe
 from imageflow.store import HeldRow
+from imageflow.transform.image_url import ImageUrl, image_url
 
 MAX_PRODUCT_CHARS = 255
-MAX_URL_CHARS = 4096
 MAX_SET_BYTES = 800_000
 """An image set must fit into a message."""
 MAX_ORDER = 2**31 - 1
@@ -38,18 +39,19 @@ FIELDS: dict[Key, tuple[str, ...]] = {"sku": ("sku", "product_sku"), "base_code"
 """The fields of a row that name the product."""
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]{1,9})?")
-_URL = re.compile(r"https?://[^\s/?#\\@:]", re.IGNORECASE)
-_UNFIT_FOR_URL = re.compile(r"[\s\x00-\x20\x7f-\xa0\ud800-\udfff]")
 _UNFIT_FOR_PRODUCT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class ImageSet(msgspec.Struct, frozen=True):
-    """A row to write: images by order. `ordered`: for each image, whether its order comes from the data or from its place."""
+    """A row to write: images by order. `ordered`: for each image, whether its order comes from the data or from its place.
+    `encoded`: how many URLs had to be percent-encoded.
+    """
 
     product: str
     key: Key
     images: tuple[Image, ...]
     ordered: tuple[bool, ...] = ()
+    encoded: int = 0
 
 
 class Superseded(msgspec.Struct, frozen=True):
@@ -91,6 +93,14 @@ class _Entry(NamedTuple):
 
     given: Any
     order: int | None = None
+
+
+class _Placed(NamedTuple):
+    """An image; whether its order comes from the data, and whether its URL had to be percent-encoded."""
+
+    image: Image
+    ordered: bool
+    encoded: bool
 
 
 class _Group:
@@ -205,7 +215,7 @@ def _images_of(element: Any) -> list[tuple[Any, str]]:
 
 def _assigned(image: Any, template: Template) -> tuple[str, int | None]:
     """The product that an image's file name says, and the order."""
-    url = _url(image)
+    url = _url(image).text
     named = template.read(url)
     if named is None:
         raise _WrongError(f"the file name {_shown(file_name(url))} does not fit the filename template {template.text}")
@@ -241,7 +251,11 @@ def _text(value: Any, field: str) -> str:
     """A product's name. Numbers become text without a fraction of zero: 12.0 is "12"."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise _WrongError(f"no product: {field} must be a text, this is {describe(value)}")
-    number = value if isinstance(value, str) else _whole(value)
+    number = value if isinstance(value, str) else whole(value)
+    if number is None and isinstance(value, float) and abs(value) >= EXACT_BELOW:
+        raise _WrongError(
+            f"no product: {field} is {_shown(value)}, and a number of this form may have lost digits: it must be a text"
+        )
     if number is None or (isinstance(number, int) and abs(number) >= 10**MAX_PRODUCT_CHARS):
         raise _WrongError(f"no product: {field} is {_shown(value)}, not a text")
     text = str(number).strip()
@@ -254,14 +268,7 @@ def _text(value: Any, field: str) -> str:
     return text
 
 
-def _whole(value: float) -> int | None:
-    """A number as an integer, if it is one."""
-    if isinstance(value, float):
-        return int(value) if value.is_integer() else None
-    return value
-
-
-def _url(image: Any) -> str:
+def _url(image: Any) -> ImageUrl:
     url = image.get("url") if isinstance(image, dict) else image
     if isinstance(image, dict) and not _given(url):
         raise _WrongError("no url")
@@ -269,13 +276,10 @@ def _url(image: Any) -> str:
         raise _WrongError(f"an image must be a URL or an object with `url`, this is {describe(url)}")
     if not url.strip():
         raise _WrongError("no url")
-    if not _URL.match(url):
-        raise _WrongError(f"{_shown(url)} is not an http(s) URL")
-    if _UNFIT_FOR_URL.search(url):
-        raise _WrongError(f"the URL {_shown(url)} has spaces or control characters in it")
-    if len(url) > MAX_URL_CHARS:
-        raise _WrongError(f"the URL {_shown(url)} is longer than {MAX_URL_CHARS} characters")
-    return url
+    try:
+        return image_url(url)
+    except ValueError as error:
+        raise _WrongError(f"{_shown(url)} {error}") from error
 
 
 def _order(value: Any) -> int | None:
@@ -285,10 +289,10 @@ def _order(value: Any) -> int | None:
     number: Any = value
     if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
         number = float(value)
-    whole = _whole(number) if isinstance(number, (int, float)) and not isinstance(number, bool) else None
-    if whole is None or abs(whole) > MAX_ORDER:
+    count = whole(number) if isinstance(number, (int, float)) and not isinstance(number, bool) else None
+    if count is None or abs(count) > MAX_ORDER:
         raise _WrongError(f"order {_shown(value)} is not a whole number")
-    return whole
+    return count
 
 
 def _image_type(value: Any) -> Literal["default", "swatch"]:
@@ -316,38 +320,38 @@ def _draft(group: _Group | Invalid, key: Key, definition: Definition) -> Draft:
     if isinstance(group, Invalid):
         return group
     try:
-        images, ordered = _image_set(group.entries, twice_is_wrong=definition.group == "page" or not group.flat)
+        placed = _image_set(group.entries, twice_is_wrong=definition.group == "page" or not group.flat)
     except _WrongError as error:
         return Invalid(str(error), group.payload, group.product)
-    return ImageSet(group.product, key, images, ordered)
+    images, ordered = tuple(one.image for one in placed), tuple(one.ordered for one in placed)
+    return ImageSet(group.product, key, images, ordered, encoded=sum(one.encoded for one in placed))
 
 
-def _image_set(entries: Sequence[_Entry], *, twice_is_wrong: bool) -> tuple[tuple[Image, ...], tuple[bool, ...]]:
-    """The images by order, and which have one of their own. Raises _WrongError naming the image."""
-    found: dict[str, tuple[Image, bool]] = {}
+def _image_set(entries: Sequence[_Entry], *, twice_is_wrong: bool) -> list[_Placed]:
+    """The images by order. Raises _WrongError naming the image."""
+    found: dict[str, _Placed] = {}
     places: dict[str, int] = {}
     for index, entry in enumerate(entries):
         try:
-            image, ordered = _image(entry, index)
+            placed = _image(entry, index)
         except _WrongError as error:
             raise _WrongError(f"images[{index}]: {error}") from error
-        if twice_is_wrong and image.url in found:
-            raise _WrongError(f"images[{index}]: the same URL as images[{places[image.url]}]: {_shown(image.url)}")
-        found.pop(image.url, None)
-        found[image.url] = image, ordered
-        places[image.url] = index
-    pairs = sorted(found.values(), key=lambda pair: pair[0].order)
-    _check_size([image for image, _ in pairs])
-    return tuple(image for image, _ in pairs), tuple(ordered for _, ordered in pairs)
+        url = placed.image.url
+        if twice_is_wrong and url in found:
+            raise _WrongError(f"images[{index}]: the same URL as images[{places[url]}]: {_shown(url)}")
+        found.pop(url, None)
+        found[url] = placed
+        places[url] = index
+    _check_size([placed.image for placed in found.values()])
+    return sorted(found.values(), key=lambda placed: placed.image.order)
 
 
-def _image(entry: _Entry, place: int) -> tuple[Image, bool]:
-    given = entry.given
-    url = _url(given)
-    if not isinstance(given, dict):
-        return Image(url, place if entry.order is None else entry.order), entry.order is not None
-    order = entry.order if entry.order is not None else _order(given.get("order"))
-    return Image(url, place if order is None else order, _image_type(given.get("image_type"))), order is not None
+def _image(entry: _Entry, place: int) -> _Placed:
+    url = _url(entry.given)
+    fields = entry.given if isinstance(entry.given, dict) else {}
+    order = entry.order if entry.order is not None else _order(fields.get("order"))
+    image = Image(url.text, place if order is None else order, _image_type(fields.get("image_type")))
+    return _Placed(image, order is not None, url.encoded)
 
 
 def _check_size(images: Sequence[Image]) -> None:

@@ -111,7 +111,13 @@ class Transformer:
 
     async def _register(self, message: PageRead | RunRead, page: int, plan: Plan) -> Registered:
         registered = await self._store.register_page(
-            message.run_id, page, plan.total, plan.settled, held=plan.held, broken=plan.broken
+            message.run_id,
+            page,
+            plan.total,
+            plan.settled,
+            held=plan.held,
+            broken=plan.broken,
+            encoded_urls=plan.encoded_urls,
         )
         await self._publish(message, plan.numbered(registered.numbers))
         await self._publisher.send(registered.outbox)

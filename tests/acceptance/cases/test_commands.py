@@ -13,7 +13,7 @@ import yaml
 
 from imageflow.cli import main
 from tests.acceptance.cases.erp import DATA
-from tests.acceptance.cases.site import SECRETS, Site, Stage, not_yet
+from tests.acceptance.cases.site import SECRETS, Site, Stage
 
 
 class Shell:
@@ -41,7 +41,6 @@ def shell(tmp_path, monkeypatch, capsys) -> Shell:
 
 
 IDS: dict[str, dict[str, Any]] = json.loads((DATA / "ids_csv" / "expected.json").read_text("utf-8"))
-GOOD_FILES = ("comma.csv", "bom.csv", "old_mac.csv", "header.csv")
 REFUSED = {"cp1254.csv": ["UTF-8"], "comma_in_sku.csv": ["BL,18", "comma"]}
 ASKED = {"header.csv": ["sku", "A-1"], "utf16.csv": ["A-1", "A-2"]}
 
@@ -51,13 +50,7 @@ def asked_of(stage: Stage) -> list[str]:
     return [name for asked in stage.erp.asked for name in (asked.of("sku") or "").split(",")]
 
 
-@pytest.mark.parametrize(
-    "file",
-    [
-        pytest.param(file, marks=() if file in GOOD_FILES else not_yet("cases", "the forms of an identifiers' file"))
-        for file in IDS
-    ],
-)
+@pytest.mark.parametrize("file", list(IDS))
 def test_ids_csv(site: Site, shell: Shell, file: str):
     """woocommerce/woocommerce#33481, oroinc/crm#96, medusajs/medusa#6461: files of identifiers as Excel saves them."""
     flows = shell.folder / "flows"

@@ -1,0 +1,41 @@
+"""The URL of an image, as it is sent: what a browser would ask for. Pure.
+
+Blanks around it are cut off. Blanks in it and what is not ASCII are percent-encoded as UTF-8; nothing else changes: what is
+encoded already stays, letters are not composed anew, and the host is left to whoever looks it up (`görsel.example`).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from urllib.parse import quote
+
+MAX_CHARS = 4096
+
+_URL = re.compile(r"(https?://)([^/?#\\]*)(.*)", re.IGNORECASE | re.DOTALL)
+_NO_HOST = re.compile(r"[@:]|$")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_ENCODE = re.compile(r"[^\x21-\x7e]+")
+
+
+class ImageUrl(NamedTuple):
+    """A URL as it is sent. `encoded`: whether something in it had to be percent-encoded."""
+
+    text: str
+    encoded: bool
+
+
+def image_url(given: str) -> ImageUrl:
+    """The URL as it is sent. Raises ValueError that says what is wrong with it; it does not name the URL."""
+    text = given.strip()
+    parts = _URL.fullmatch(text)
+    if parts is None or _NO_HOST.match(parts[2]):
+        raise ValueError("is not an http(s) URL")
+    if _CONTROL.search(text):
+        raise ValueError("has control characters in it")
+    if re.search(r"\s", parts[2]):
+        raise ValueError("has a blank in its host")
+    sent = parts[1] + parts[2] + _ENCODE.sub(lambda found: quote(found[0], safe=""), parts[3])
+    if len(sent) > MAX_CHARS:
+        raise ValueError(f"is longer than {MAX_CHARS} characters")
+    return ImageUrl(sent, sent != text)
