@@ -210,7 +210,6 @@ class Outbound:
             started_at=now,
             pages=1,
             read_complete=True,
-            joining=flow.definition.group == "run",
         )
 
     async def _store_all(self, posts: Sequence[NewPost]) -> list[AcceptedPost]:

@@ -58,7 +58,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     `pages` counts pages that are durably queued, `pages_done` those whose rows are known. `cursor` (opaque to all but
     the reader) asks for page `pages + 1`. `until` is the watermark's upper bound, fixed before the first page.
-    `joining`: a run with `group: run` whose joined rows have not all been sent on yet. `incomplete`: the read ended, and
+    `joining`: rows are held back, and have not all been joined and sent on yet. `incomplete`: the read ended, and
     the ERP has rows that did not come, as far as its answers say. `moves_watermark`: whether the watermark moves to
     `until` once every page is done; None: not decided yet. `window`: it reads between `since` and
     `until`, which a person gave, whatever the watermark is. `cancelled_at`: a person cancelled it. `encoded_urls`: how

@@ -84,11 +84,6 @@ async def _version(tx: Tx, name: str, version: int | None) -> Flow:
     raise NotFoundError(f"there is no flow {name!r}; there are: {', '.join(names) or 'none'}")
 
 
-async def group_of(tx: Tx, name: str, version: int) -> str:
-    """How the flow's version joins rows: page or run. Raises NotFoundError."""
-    return (await _version(tx, name, version)).definition.group
-
-
 def _decoded(row: SqlRow[Any]) -> Flow:
     return _flow(row.document, row.version)
 

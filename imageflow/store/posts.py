@@ -29,7 +29,7 @@ KEY_LIFE = timedelta(hours=24)
 
 
 class NewPost(NamedTuple):
-    """A post to be stored: its run (`draining`, read complete, one page, `joining` as its flow says), its JSON text,
+    """A post to be stored: its run (`draining`, read complete, one page), its JSON text,
     its number of rows and its idempotency key.
     """
 

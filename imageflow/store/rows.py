@@ -92,7 +92,7 @@ class RowsSql(Sql):
             run = await change(tx, run, moves_watermark=False)
         await move_if_read(tx, run)
         if known is None and held:
-            await _hold(tx, run_id, held)
+            run = await _hold(tx, run, held)
         if known is None and encoded_urls:
             await change(tx, run, encoded_urls=run.encoded_urls + encoded_urls)
         logs = [_numbered(log, run_id, page, numbers) for log in settled] + _missing(run_id, page, numbers[total:])
@@ -186,9 +186,11 @@ async def _store_ranges(tx: Tx, run: Run, page: int, known: Ranges | None, range
     return await change(tx, run, **changes)
 
 
-async def _hold(tx: Tx, run_id: str, held: Sequence[HeldRow]) -> None:
+async def _hold(tx: Tx, run: Run, held: Sequence[HeldRow]) -> Run:
+    """Hold rows back: the run does not end until they are joined."""
     batch = [(keyed(row.product), row.version, to_json(row)) for row in held]
-    await tx.execute(*_HOLD.bind(tx, batch, run_id=run_id))
+    await tx.execute(*_HOLD.bind(tx, batch, run_id=run.run_id))
+    return run if run.joining else await change(tx, run, joining=True)
 
 
 def _numbered(log: RowLog, run_id: str, page: int, numbers: Sequence[int]) -> RowLog:

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-import msgspec
 from sqlalchemy import and_, func, or_, select, update
 
 from imageflow.model.messages import PageRead, ReadPage
 from imageflow.model.run import Run
 from imageflow.store.audit import AuditEntry, record
 from imageflow.store.database import Tx
-from imageflow.store.flows import group_of
 from imageflow.store.outbox import Unsent, post
 from imageflow.store.pages import compress, insert_page
 from imageflow.store.run_progress import advance, change, load
@@ -222,9 +220,8 @@ async def _forget_images(tx: Tx, domain: str, products: Sequence[str]) -> None:
 
 
 async def insert_run(tx: Tx, run: Run, *, released: bool) -> bool:
-    """Add a run unless it is there already; with `group: run`, its held rows will have to be joined."""
-    joining = await group_of(tx, run.flow, run.version) == "run"
-    values = run_values(msgspec.structs.replace(run, joining=joining)) | {"released": released}
+    """Add a run unless it is there already."""
+    values = run_values(run) | {"released": released}
     return await tx.count(tx.insert(runs).values(**values).on_conflict_do_nothing()) == 1
 
 

@@ -766,10 +766,11 @@ async def test_held_rows_are_joined_once(store: Store, other: Store, clock: Fake
     """With `group: run`, the join is asked for once, after the last page; the run ends after it."""
     await store.save_flow(flow_document("grouped", group="run"))
     run = await reading(store, clock, "grouped")
-    assert run.joining
+    assert not run.joining
     for page in (1, 2):
         await store.save_page(run.run_id, page, b"[]", cursor=None, last=page == 2)
     await store.register_page(run.run_id, 1, 1, [failure("", 0)], held=[held("B", 3), held("A\0", 1)])
+    assert (await store.run(run.run_id)).joining
     pages = [(store, other)[i % 2].register_page(run.run_id, 2, 0, [], held=[held("B", 2)]) for i in range(4)]
     outboxes = [message for got in await asyncio.gather(*pages) for message in got.outbox]
     assert [messages.decode(message.body) for message in outboxes] == [messages.RunRead(run.run_id, "grouped", 1)]
