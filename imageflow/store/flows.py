@@ -84,6 +84,11 @@ async def _version(tx: Tx, name: str, version: int | None) -> Flow:
     raise NotFoundError(f"there is no flow {name!r}; there are: {', '.join(names) or 'none'}")
 
 
+async def require(tx: Tx, name: str, version: int) -> None:
+    """Raises NotFoundError where the flow has no such version."""
+    await _version(tx, name, version)
+
+
 def _decoded(row: SqlRow[Any]) -> Flow:
     return _flow(row.document, row.version)
 

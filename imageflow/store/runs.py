@@ -12,6 +12,7 @@ from imageflow.model.messages import PageRead, ReadPage
 from imageflow.model.run import Run
 from imageflow.store.audit import AuditEntry, record
 from imageflow.store.database import Tx
+from imageflow.store.flows import require
 from imageflow.store.outbox import Unsent, post
 from imageflow.store.pages import compress, insert_page
 from imageflow.store.run_progress import advance, change, load
@@ -220,7 +221,8 @@ async def _forget_images(tx: Tx, domain: str, products: Sequence[str]) -> None:
 
 
 async def insert_run(tx: Tx, run: Run, *, released: bool) -> bool:
-    """Add a run unless it is there already."""
+    """Add a run unless it is there already. Raises NotFoundError where its flow has no such version."""
+    await require(tx, run.flow, run.version)
     values = run_values(run) | {"released": released}
     return await tx.count(tx.insert(runs).values(**values).on_conflict_do_nothing()) == 1
 
