@@ -6,6 +6,7 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import structlog
 
@@ -119,6 +120,7 @@ class _Parts:
             "the outbox sweep": functools.partial(service.sweep, substrate.publisher),
             "the look at readiness": self._look,
         }
+        self.services: list[Service[Any]] = []
         self.gateway: Gateway | None = None
         self.writer: Writer | None = None
 
@@ -145,6 +147,7 @@ class _Parts:
     async def problems(self) -> list[str]:
         """Why this process is not ready; empty when it is."""
         found = self.kept.problems
+        found += [problem for one in self.services if (problem := one.problem) is not None]
         if (wrong := self.substrate.broker.healthy) is not None:
             found.append(wrong)
         try:
@@ -231,6 +234,7 @@ class _Parts:
 
     def _stage(self, stage: Stage[M]) -> None:
         one = Service(stage, self.substrate.store, self.substrate.broker, self.kept)
+        self.services.append(one)
         self.runs[f"the service {stage.name}"] = functools.partial(
             one.run, stop_seconds=self.substrate.settings.stop_seconds
         )

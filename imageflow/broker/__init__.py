@@ -132,9 +132,13 @@ class Broker(Protocol):
         """What is in the queue now (of RabbitMQ: as of its last statistics)."""
         ...
 
+    def consuming(self, queue: str) -> bool:
+        """Whether a consumer of this process runs on the queue now: then the queue is there, too."""
+        ...
+
     @property
     def healthy(self) -> str | None:
-        """None while connected and every consumer that should run does; else what is wrong."""
+        """None while connected and every consumer that should run does, or has only just begun; else what is wrong."""
         ...
 
 

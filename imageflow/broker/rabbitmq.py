@@ -41,6 +41,9 @@ from imageflow.model import retry_ladder
 from imageflow.model.messages import OUTBOUND_QUEUE, PARKED_QUEUE
 from imageflow.secret import Secret
 
+START_SECONDS = 10.0
+"""How long a new consumer may take until it counts as missing."""
+
 WATCH_SECONDS = 15.0
 """How often it is checked that a consumer is one in RabbitMQ's eyes too."""
 
@@ -64,11 +67,12 @@ def text_headers(queue: str, raw: Mapping[str, Any] | None) -> dict[str, str]:
     may be taken for a cycle and dropped. A message that RabbitMQ itself parked says why, like one that we parked.
     """
     headers = {name: _text(value) for name, value in (raw or {}).items() if not _brokers_own(name)}
-    if queue == PARKED_QUEUE and raw and "x-first-death-reason" in raw:
-        headers.setdefault("reason", f"RabbitMQ gave it up: {_text(raw['x-first-death-reason'])}")
-        headers.setdefault("queue", _text(raw.get("x-first-death-queue", "")))
-        if (when := _died_at(raw)) is not None:
-            headers.setdefault("parked_at", when)
+    if queue == PARKED_QUEUE and (death := _last_death(raw)) is not None:
+        headers["reason"] = f"RabbitMQ gave it up: {_text(death.get('reason', ''))}"
+        headers["queue"] = _text(death.get("queue", ""))
+        when = death.get("time")
+        if isinstance(when, datetime):
+            headers["parked_at"] = when.astimezone(UTC).isoformat(timespec="seconds")
     return headers
 
 
@@ -82,12 +86,13 @@ def property_headers(properties: amqp.Basic.Properties) -> dict[str, str]:
     return {name: _text(value) for name, value in kept.items() if value}
 
 
-def _died_at(raw: Mapping[str, Any]) -> str | None:
-    """When RabbitMQ put a message aside."""
-    deaths = raw.get("x-death")
+def _last_death(raw: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """How RabbitMQ put a message aside last: it writes that in front of whatever stands there. `x-first-death-*` may be the
+    publisher's: RabbitMQ leaves what it finds.
+    """
+    deaths = (raw or {}).get("x-death")
     death = deaths[0] if isinstance(deaths, list) and deaths else None
-    when = death.get("time") if isinstance(death, dict) else None
-    return when.astimezone(UTC).isoformat(timespec="seconds") if isinstance(when, datetime) else None
+    return death if isinstance(death, dict) else None
 
 
 def _brokers_own(name: str) -> bool:
@@ -189,6 +194,9 @@ class RabbitBroker:
         except MissingError:
             return Depth(0, 0)
         return Depth(state.message_count or 0, state.consumer_count or 0)
+
+    def consuming(self, queue: str) -> bool:
+        return any(consumer.queue == queue and consumer.running for consumer in self._consumers)
 
     @property
     def healthy(self) -> str | None:
@@ -445,7 +453,7 @@ class _Delivery:
         self.queue = channel.queue
         self.body = message.body
         self.headers: Mapping[str, str] = property_headers(properties) | text_headers(channel.queue, raw)
-        self.deliveries = _count((raw or {}).get("x-delivery-count"))
+        self.deliveries = delivery_count(message)
 
     async def ack(self) -> None:
         async with self._settling() as proceed:
@@ -498,8 +506,14 @@ async def _end(task: asyncio.Task[None]) -> None:
         await asyncio.wait({task}, timeout=CLOSE_SECONDS)
 
 
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) else 0
+def delivery_count(message: aiormq.abc.DeliveredMessage) -> int:
+    """How often a quorum queue delivered a message before. It writes the header only when it delivers again: what stands
+    there the first time is the publisher's.
+    """
+    if not getattr(message.delivery, "redelivered", False):
+        return 0
+    count = (message.header.properties.headers or {}).get("x-delivery-count")
+    return count if isinstance(count, int) else 0
 
 
 class _Parts(NamedTuple):
@@ -516,7 +530,7 @@ class _Consumer:
 
     def __init__(self, parts: _Parts, queue: str, prefetch: int) -> None:
         self._parts = parts
-        self._queue = queue
+        self.queue = queue
         self._prefetch = prefetch
         self._fetched: deque[_Delivery] = deque()
         self._news = asyncio.Event()
@@ -524,10 +538,19 @@ class _Consumer:
         self._ended: asyncio.Event | None = None
         self._received = 0
         self._task: asyncio.Task[None] | None = None
-        self.problem: str | None = f"the consumer of {queue} is not running yet"
+        self._problem: str | None = None
+        self._begun = time.monotonic()
+        self.running = False
+
+    @property
+    def problem(self) -> str | None:
+        """Why it does not run. One that has only just begun has none."""
+        if self._problem is None and not self.running and time.monotonic() - self._begun > START_SECONDS:
+            return f"the consumer of {self.queue} is not running yet"
+        return self._problem
 
     def start(self, group: asyncio.TaskGroup) -> None:
-        self._task = group.create_task(self._run(), name=f"consume {self._queue}")
+        self._task = group.create_task(self._run(), name=f"consume {self.queue}")
 
     def __aiter__(self) -> Self:
         return self
@@ -565,27 +588,29 @@ class _Consumer:
                     await self._subscribe(session)
                     tries = 0
             except BrokerError as error:
-                self.problem = f"the consumer of {self._queue} is not running: {error}"
+                self._problem = f"the consumer of {self.queue} is not running: {error}"
             except Exception as error:  # noqa: BLE001 - nothing else would consume the queue again
-                _log.exception("unexpected error of a consumer", queue=self._queue)
-                self.problem = f"the consumer of {self._queue} is not running: {type(error).__name__}: {error}"
+                _log.exception("unexpected error of a consumer", queue=self.queue)
+                self._problem = f"the consumer of {self.queue} is not running: {type(error).__name__}: {error}"
             if not self._stopped:
                 await asyncio.sleep(backoff(tries))
                 tries += 1
 
     async def _subscribe(self, session: Session) -> None:
         """Consume until the subscription ends, for whatever reason."""
-        await self._parts.topology.declare(session, self._queue)
-        channel = _Channel(self._queue, await session.channel())
+        await self._parts.topology.declare(session, self.queue)
+        channel = _Channel(self.queue, await session.channel())
         self._parts.channels.add(channel)
         try:
             self._ended = channel.ended
             tag = await channel.consume(self._prefetch, lambda message: self._deliver(channel, message))
-            self.problem = None
+            self._problem = None
+            self.running = True
             await self._watch(session, channel.ended)
             if self._stopped and not channel.gone:
                 await self._cancel(channel, tag)
         finally:
+            self.running = False
             self._ended = None
             self._fetched.clear()
             await self._parts.channels.drop(channel)
@@ -606,25 +631,25 @@ class _Consumer:
                 if await self._is_dead(session, idle=received == self._received):
                     break
         if not self._stopped:
-            self.problem = f"the consumer of {self._queue} was ended by RabbitMQ and starts again"
+            self._problem = f"the consumer of {self.queue} was ended by RabbitMQ and starts again"
 
     async def _is_dead(self, session: Session, *, idle: bool) -> bool:
         """Whether RabbitMQ has no consumer on the queue, or holds messages and gives us none though we have none."""
 
         async def look(channel: aiormq.abc.AbstractChannel) -> amqp.Queue.DeclareOk:
-            return await channel.queue_declare(self._queue, passive=True)
+            return await channel.queue_declare(self.queue, passive=True)
 
         try:
             state = await session.ask(look)
         except LostError as error:
-            self.problem = f"the queue {self._queue} does not answer: {error}"
+            self._problem = f"the queue {self.queue} does not answer: {error}"
             return False
-        self.problem = None
+        self._problem = None
         if not state.consumer_count:
             return True
-        if self._queue == OUTBOUND_QUEUE:
+        if self.queue == OUTBOUND_QUEUE:
             return False  # the queue's one active consumer may be another
-        return idle and bool(state.message_count) and not self._parts.channels.unacknowledged(self._queue)
+        return idle and bool(state.message_count) and not self._parts.channels.unacknowledged(self.queue)
 
     async def _cancel(self, channel: _Channel, tag: str) -> None:
         """Stop the flow and requeue what was not taken."""

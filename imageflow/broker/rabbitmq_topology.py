@@ -13,13 +13,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import aiormq.abc
+import structlog
 from aiormq.exceptions import ChannelPreconditionFailed
 
 from imageflow.broker import DELIVERY_LIMIT, QUEUE_LIMIT
+from imageflow.broker.foreign_queue import FOREIGN_NOTE, only_arguments_differ
 from imageflow.broker.rabbitmq_connection import Session
 from imageflow.errors import BrokerError
 from imageflow.model import retry_ladder
 from imageflow.model.messages import OUTBOUND_QUEUE, PARKED_QUEUE
+
+log = structlog.get_logger()
 
 EXCHANGE = "imageflow"
 NO_LIMIT = 2**31 - 1
@@ -63,11 +67,26 @@ def delay_arguments(seconds: int) -> dict[str, Any]:
     }
 
 
+class OtherSettings(BrokerError):
+    """A queue exists with other settings than ours. `durable`: it outlives the server all the same."""
+
+    def __init__(self, queue: str, said: str) -> None:
+        super().__init__(
+            f"the queue {queue} exists with other settings than ImageFlow needs ({said}); let it run empty, "
+            f"delete it, and it is made anew; or use another virtual host",
+            transient=False,
+        )
+        self.said = said
+        self.durable = only_arguments_differ(said)
+
+
 class Topology:
     """Declares exchanges and queues, once per session."""
 
     def __init__(self, queue_limit: int) -> None:
         self._queue_limit = queue_limit
+        self._foreign: set[str] = set()
+        """Queues of other programs that are used as they are."""
 
     async def declare_shared(self, session: Session) -> None:
         """The exchanges, the parked queue and the ladder."""
@@ -96,20 +115,34 @@ class Topology:
             session.declared.add(queue)
 
     async def _declare(self, session: Session, queue: str, arguments: Mapping[str, Any], exchange: str) -> None:
-        async def both(channel: aiormq.abc.AbstractChannel) -> None:
+        async def make_and_bind(channel: aiormq.abc.AbstractChannel) -> None:
             try:
                 await channel.queue_declare(queue, durable=True, arguments=dict(arguments))
             except ChannelPreconditionFailed as error:
-                raise BrokerError(
-                    f"the queue {queue} exists with other settings than ImageFlow needs ({error}); let it run empty, "
-                    f"delete it, and it is made anew; or use another virtual host",
-                    transient=False,
-                ) from error
+                raise OtherSettings(queue, str(error)) from error
+            await bind(channel)
+
+        async def bind(channel: aiormq.abc.AbstractChannel) -> None:
             await channel.queue_bind(queue, exchange, routing_key=queue)
-            if (
-                queue == OUTBOUND_QUEUE
-            ):  # also by an exchange that leads nowhere else: an ERP may get access to it alone
+            if queue == OUTBOUND_QUEUE:
+                # also by an exchange that leads nowhere else: an ERP may get access to it alone
                 await channel.exchange_declare(queue, exchange_type="fanout", durable=True)
                 await channel.queue_bind(queue, queue)
 
-        await session.ask(both)
+        try:
+            await session.ask(make_and_bind)
+        except OtherSettings as other:
+            if queue != OUTBOUND_QUEUE or not other.durable:
+                raise
+            self._use_foreign(queue, other)
+            await session.ask(bind)
+
+    def _use_foreign(self, queue: str, other: OtherSettings) -> None:
+        if queue not in self._foreign:
+            self._foreign.add(queue)
+            log.warning(
+                "a queue was made by another program, with other settings; it is used all the same",
+                queue=queue,
+                difference=other.said,
+                note=FOREIGN_NOTE,
+            )

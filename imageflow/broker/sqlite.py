@@ -134,6 +134,9 @@ class SqliteBroker:
         ready, delayed = await self._opened().run(lambda file: file.depth(queue))
         return Depth(ready, len(self._consumers.get(queue, ())), delayed)
 
+    def consuming(self, queue: str) -> bool:
+        return bool(self._consumers.get(queue))
+
     @property
     def healthy(self) -> str | None:
         return "the queue's file is closed" if self._file is None else self._file.problem

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from imageflow.broker.foreign_queue import only_arguments_differ
 from imageflow.doctor.facts import Database, Embedded, Facts, FlowFacts, Queue, Rabbit
 from imageflow.model import messages
 from imageflow.store.checkup import Checkup
@@ -200,15 +201,19 @@ def service_of(queue: str) -> str | None:
 def _queue(queue: Queue, wanted: dict[str, Any], rabbit: Rabbit) -> Iterator[Finding]:
     delete = f"rabbitmqctl delete_queue -p {shlex.quote(rabbit.vhost)} {queue.name} --if-empty"
     again = f"{delete}  # once it is empty; the services declare it again when they start"
+    usable = (
+        queue.name == messages.OUTBOUND_QUEUE and queue.durable is not False
+    )  # an ERP's program may have made it first
+    level: Level = "warning" if usable else "wrong"
     if queue.kind is not None and queue.kind != "quorum":
         text = f"{queue.name} is a {queue.kind} queue: it must be a quorum queue, or messages are lost with its node"
-        yield Finding("wrong", "queues", text, again)
+        yield Finding(level, "queues", text, again)
         return
     if queue.durable is False:
         yield Finding("wrong", "queues", f"{queue.name} is not durable: a restart of RabbitMQ deletes it", again)
     if queue.refused is not None:
         text = f"{queue.name} was declared with other settings than it needs: {queue.refused}"
-        yield Finding("wrong", "queues", text, again)
+        yield Finding(level if only_arguments_differ(queue.refused) else "wrong", "queues", text, again)
     elif queue.arguments is not None:
         for key, value in wanted.items():
             if key != "x-queue-type" and queue.arguments.get(key) != value:

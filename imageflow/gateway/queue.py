@@ -16,9 +16,10 @@ from typing import NamedTuple
 import structlog
 
 from imageflow.broker import Delivery
-from imageflow.errors import MessageError, Postponed, RequestError, StoreError, ThrottledError
+from imageflow.errors import MessageError, PostError, Postponed, RequestError, StoreError, ThrottledError
 from imageflow.gateway.outbound import FULL_RETRY_SECONDS, NDJSON_TYPES, KeyReused, Outbound, Posted
 from imageflow.gateway.problem_details import refusal
+from imageflow.gateway.published_encoding import Encoding, as_utf8, encoding_of
 from imageflow.gateway.request_body import MAX_BODY_BYTES, Body
 from imageflow.model.messages import OUTBOUND_QUEUE
 from imageflow.runtime.service import Stage
@@ -41,7 +42,7 @@ class Published(NamedTuple):
 
     flow: str
     body: bytes
-    encoding: str
+    encoding: Encoding
     ndjson: bool
     key: str | None
     run_id: str = ""
@@ -49,7 +50,7 @@ class Published(NamedTuple):
 
 
 def published(delivery: Delivery) -> Published:
-    """Raises MessageError where it does not say for whom it is, or is too large."""
+    """Raises MessageError where it does not say for whom it is, is too large, or is packed in a way that is not understood."""
     headers = _folded(delivery.headers)
     flow = headers.get("flow", "").strip()
     if not flow:
@@ -57,10 +58,14 @@ def published(delivery: Delivery) -> Published:
     if len(delivery.body) > MAX_BODY_BYTES:
         raise MessageError(f"the body is larger than {MAX_BODY_BYTES:,} bytes; publish it in parts")
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    try:
+        encoding = encoding_of(headers)
+    except PostError as why:
+        raise MessageError(str(why)) from why
     return Published(
         flow=flow,
         body=delivery.body,
-        encoding=headers.get("content-encoding", ""),
+        encoding=encoding,
         ndjson=kind in NDJSON_TYPES,
         key=headers.get("message-id") or None,
     )
@@ -123,9 +128,10 @@ class OutboundQueue:
             flow = await self._outbound.flow(message.flow)
             known = flow.name
             await self._outbound.check_room(known)
-            body = Body(message.encoding)
+            body = Body("gzip" if message.encoding.gzip else "")
             body.feed(message.body)
-            await self._outbound.accept(flow, Posted(body.end(), message.ndjson, message.key, PUBLISHER))
+            content = as_utf8(body.end(), message.encoding.charset)
+            await self._outbound.accept(flow, Posted(content, message.ndjson, message.key, PUBLISHER))
         except RequestError as why:
             metrics.POSTS.labels(known, refusal(why).status).inc()
             raise _answer(why) from why

@@ -98,6 +98,22 @@ class Service(Generic[M]):
         self._log = log.bind(service=stage.name)
         self._handlers: set[asyncio.Task[None]] = set()
         self._consumers: dict[str, asyncio.Task[None]] = {}
+        self._wanted: list[str] | None = None
+        """The queues that there were at the start, until each was consumed."""
+        self._started = False
+
+    @property
+    def problem(self) -> str | None:
+        """Why it has not started yet; None once all consumers have run. What is lost later is the broker's to tell."""
+        if self._started:
+            return None
+        if self._wanted is None:
+            return f"the service {self._stage.name} has not looked for its queues yet"
+        missing = [queue for queue in self._wanted if not self._broker.consuming(queue)]
+        if missing:
+            return f"the consumer of {missing[0]} is not running yet"
+        self._started = True
+        return None
 
     async def run(self, stop: asyncio.Event, stop_seconds: float) -> None:
         """Work until `stop` is set; then take no more deliveries and finish those that were taken. After half of
@@ -120,7 +136,9 @@ class Service(Generic[M]):
         """Start a consumer for each queue as flows appear."""
         while True:
             with contextlib.suppress(StoreError):
-                for queue in self._stage.queues(await self._store.flows()):
+                queues = self._stage.queues(await self._store.flows())
+                self._wanted = queues if self._wanted is None else self._wanted
+                for queue in queues:
                     if queue not in self._consumers:
                         consume = self._jobs.keep(
                             f"the consumer of {queue}", functools.partial(self._consume, queue, handlers)

@@ -26,7 +26,7 @@ from imageflow.broker.rabbitmq_connection import Link, unprepared
 from imageflow.broker.rabbitmq_topology import EXCHANGE, delay_arguments, delay_name, queue_arguments
 from imageflow.errors import BrokerError
 from imageflow.model import retry_ladder
-from imageflow.model.messages import PARKED_QUEUE
+from imageflow.model.messages import OUTBOUND_QUEUE, PARKED_QUEUE
 from imageflow.secret import Secret
 from tests.contract.test_broker import parked_of, ready, take, take_one, until
 from tests.rabbitmq_server import Rabbit
@@ -108,7 +108,7 @@ async def test_another_program_publishes_through_the_default_exchange(
 ) -> None:
     """A message that did not come through our exchange is lent, retried and comes back to its queue."""
     async with broker.consume(queue, prefetch=1) as deliveries:
-        await until(lambda: broker.healthy is None)
+        await until(lambda: broker.consuming(queue))
         message = aio_pika.Message(b"[]", headers={"flow": "winter"}, message_id="m-1")
         await foreign.default_exchange.publish(message, routing_key=queue)
         await (await take_one(deliveries)).retry(1)
@@ -128,6 +128,40 @@ async def test_other_arguments_are_named(
         await until(lambda: broker.healthy and queue in broker.healthy and "other settings" in broker.healthy)
     await broker.publish(Outgoing(f"{queue}.2", b"x"))
     assert broker.healthy is None
+
+
+@pytest.mark.parametrize("arguments", [{}, {"x-queue-type": "quorum"}, {"x-queue-type": "quorum", "x-max-length": 5}])
+async def test_an_outbound_queue_of_another_program(rabbitmq_vhost: str, arguments: dict[str, Any]) -> None:
+    """What an ERP's program declared first is used where it is durable: consumed, and published to by its own exchange."""
+    async with await aio_pika.connect(rabbitmq_vhost) as connection:
+        channel = await connection.channel()
+        await channel.declare_queue(OUTBOUND_QUEUE, durable=True, arguments=arguments)
+        async with (
+            RabbitBroker(Secret(rabbitmq_vhost)) as broker,
+            broker.consume(OUTBOUND_QUEUE, prefetch=1) as deliveries,
+        ):
+            await until(lambda: broker.consuming(OUTBOUND_QUEUE))
+            forged = aio_pika.Message(b"1", headers={"flow": "winter", "x-delivery-count": 10**6})
+            await channel.default_exchange.publish(forged, routing_key=OUTBOUND_QUEUE)
+            delivery = await take_one(deliveries)
+            assert (delivery.body, delivery.deliveries) == (b"1", 0)
+            if arguments:  # a classic queue does not count
+                await delivery.requeue()
+                delivery = await take_one(deliveries)
+                assert delivery.deliveries == 1
+            await delivery.ack()
+            await broker.publish(Outgoing(OUTBOUND_QUEUE, b"2"))
+            await (await take_one(deliveries)).ack()
+            assert broker.healthy is None
+
+
+async def test_an_outbound_queue_that_a_restart_deletes(rabbitmq_vhost: str) -> None:
+    """A queue that is not durable is refused in words, and /ready says so; nothing ends."""
+    async with await aio_pika.connect(rabbitmq_vhost) as connection:
+        await (await connection.channel()).declare_queue(OUTBOUND_QUEUE, durable=False)
+        async with RabbitBroker(Secret(rabbitmq_vhost)) as broker, broker.consume(OUTBOUND_QUEUE, prefetch=1):
+            await until(lambda: broker.healthy and "delete it, and it is made anew" in broker.healthy)
+            assert not broker.consuming(OUTBOUND_QUEUE)
 
 
 async def test_a_deleted_queue_is_made_anew_by_publishing(
@@ -181,7 +215,7 @@ async def test_the_watchdog_consumes_again(broker: RabbitBroker, queue: str, mon
     """A consumer that RabbitMQ does not have any more, without a word about it, is replaced."""
     monkeypatch.setattr("imageflow.broker.rabbitmq.WATCH_SECONDS", 0.3)
     async with broker.consume(queue, prefetch=2) as deliveries:
-        await until(lambda: broker.healthy is None)
+        await until(lambda: broker.consuming(queue))
         (channel,) = broker._parts.channels._open
         (tag,) = channel._channel.consumers
         await channel._channel.basic_cancel(tag)

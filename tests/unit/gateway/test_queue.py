@@ -5,6 +5,7 @@ import pytest
 from imageflow.actions.dead_letters import identity, own
 from imageflow.broker import MAX_HEADERS_BYTES, attempts, bounded, parked, retried
 from imageflow.errors import MessageError
+from imageflow.gateway.published_encoding import Encoding
 from imageflow.gateway.queue import Published, published
 from imageflow.gateway.request_body import MAX_BODY_BYTES
 
@@ -19,9 +20,9 @@ class Delivery:
 
 def test_what_a_publisher_says():
     """Flow, id, encoding and type are taken from headers, whatever their case."""
-    assert published(Delivery(flow="f")) == Published("f", b"[]", "", False, None)
+    assert published(Delivery(flow="f")) == Published("f", b"[]", Encoding(False, None), False, None)
     full = Delivery(Flow=" f ", Message_Id="m 1", Content_Encoding="gzip", content_type="application/x-ndjson; a=b")
-    assert published(full) == Published("f", b"[]", "gzip", True, "m 1")
+    assert published(full) == Published("f", b"[]", Encoding(True, None), True, "m 1")
     assert published(Delivery(flow="f", message_id="")).key is None
 
 
@@ -30,6 +31,12 @@ def test_for_nobody(headers):
     """A message that does not name its flow cannot be used."""
     with pytest.raises(MessageError, match="header `flow` is missing"):
         published(Delivery(**headers))
+
+
+def test_packed_in_another_way():
+    """What cannot be unpacked is parked with the reason, before the flow is looked up."""
+    with pytest.raises(MessageError, match="'deflate' is neither"):
+        published(Delivery(flow="f", content_encoding="deflate"))
 
 
 def test_too_large():
