@@ -260,3 +260,62 @@ async def test_one_gateway_after_the_other(tmp_path, rabbitmq_vhost):
         runs = await other.runs(40)
         bodies = [json.loads((await other.store.page(run.run_id, 1)).body) for run in runs]
         assert bodies == [[{"sku": str(number)}] for number in range(40)]
+
+
+ENCODED = [
+    ({"content_type": "application/json", "content_encoding": "utf-8"}, {}, "utf-8"),  # kombu
+    (
+        {"content_type": "application/json", "content_encoding": "UTF-8"},
+        {"__TypeId__": "java.util.List"},
+        "utf-8",
+    ),  # Spring
+    ({"content_type": "application/json; charset=utf-8", "content_encoding": ""}, {}, "utf-8"),
+    ({"content_type": "application/json", "content_encoding": "binary", "delivery_mode": 2}, {}, "utf-8"),
+    ({"content_encoding": "iso-8859-9"}, {}, "iso-8859-9"),
+    ({"content_encoding": "windows-1254"}, {}, "cp1254"),
+    ({"content_type": "application/json;charset=ISO-8859-9"}, {}, "iso-8859-9"),
+    ({"content_encoding": "utf-16"}, {}, "utf-16"),
+    ({"content_encoding": "gzip:UTF-8"}, {}, "gzip"),  # Spring, with a GZipPostProcessor
+    ({"content_encoding": "utf-8"}, {"compression": "application/x-gzip"}, "gzip"),  # kombu, compressed
+    ({}, {}, "utf-8"),  # pika, amqplib
+    ({"priority": 9, "expiration": 60, "type": "x", "app_id": "erp"}, {}, "utf-8"),
+]
+UNREADABLE = [
+    ({"content_encoding": "us-ascii"}, "utf-8", "not ascii text"),
+    ({"content_encoding": "deflate"}, "utf-8", "'deflate' is neither a compression"),
+    ({}, "iso-8859-9", "not UTF-8"),
+]
+
+
+async def test_what_clients_say_of_a_body(tmp_path, rabbitmq_vhost):
+    """Each body is read as its client wrote it; what cannot be read is parked with the reason, and so again when replayed."""
+    async with opened(tmp_path, rabbitmq_vhost) as place, await aio_pika.connect(rabbitmq_vhost) as connection:
+        await place.until(lambda: waiting_consumer(place.broker))
+        exchange = (await connection.channel()).default_exchange
+
+        async def publish(properties, headers, charset, sku):
+            text = json.dumps([{"sku": sku, "images": ["https://c.example/1.jpg"]}], ensure_ascii=False)
+            body = gzip.compress(text.encode()) if charset == "gzip" else text.encode(charset)
+            message = aio_pika.Message(body, headers={"flow": "posts"} | headers, **properties)
+            await exchange.publish(message, routing_key=OUTBOUND_QUEUE, mandatory=True)
+
+        for number, (properties, headers, charset) in enumerate(ENCODED):
+            await publish(properties, headers, charset, f"ŞIK-ğüİı {number}")
+        runs = await place.runs(len(ENCODED))
+        bodies = [json.loads((await place.store.page(run.run_id, 1)).body) for run in runs]
+        assert [body[0]["sku"] for body in bodies] == [f"ŞIK-ğüİı {number}" for number in range(len(ENCODED))]
+        for properties, charset, _ in UNREADABLE:
+            await publish(properties, {}, charset, "ŞIK")
+        for _ in range(2):
+            reasons = [letter.reason for letter in await place.parked(len(UNREADABLE))]
+            assert all(any(said in reason for reason in reasons) for _, _, said in UNREADABLE), reasons
+            await dead_letters.replay(place.store, place.broker, None, ACTOR)
+
+
+async def test_a_message_parked_by_an_older_version_is_accepted_when_replayed(tmp_path):
+    """Its property is a header by then: `content-encoding: utf-8`."""
+    async with opened(tmp_path) as place:
+        headers = {"flow": "posts", "content-encoding": "utf-8", "queue": OUTBOUND_QUEUE, "reason": "not understood"}
+        await place.broker.publish(Outgoing(PARKED_QUEUE, json.dumps([ROW]).encode(), headers=headers))
+        await dead_letters.replay(place.store, place.broker, None, ACTOR)
+        assert len(await place.runs(1)) == 1

@@ -14,7 +14,7 @@ import pytest
 from imageflow.actions import dead_letters
 from imageflow.model.messages import OUTBOUND_QUEUE
 from tests.acceptance.cases.erp import DATA
-from tests.acceptance.cases.site import Site, not_yet, services
+from tests.acceptance.cases.site import Site, services
 
 CASE = "amqp_content_encoding"
 MESSAGES: list[dict[str, Any]] = json.loads((DATA / CASE / "messages.json").read_text("utf-8"))
@@ -66,7 +66,6 @@ def rabbit_site(tmp_path, rabbitmq_vhost):
         yield site
 
 
-@not_yet("stayup", "a content_encoding that names a charset")
 def test_amqp_content_encoding(rabbit_site: Site, rabbitmq_vhost: str):
     """smallrye-reactive-messaging#3370, celery/kombu#649: a content_encoding that names a charset is no compression."""
     with rabbit_site.stage(CASE, answers=[]) as stage:
