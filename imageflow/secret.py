@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -84,7 +86,7 @@ def resolve(ref: SecretRef | str, environ: Mapping[str, str] | None = None) -> S
 def from_file(path: Path) -> Secret:
     """The content of a file, without one newline at its end. Raises SecretError."""
     try:
-        data = path.read_bytes()[: MAX_SECRET_BYTES + 1]
+        data = _read(path)
         text = data.decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
@@ -92,6 +94,17 @@ def from_file(path: Path) -> Secret:
     if len(data) > MAX_SECRET_BYTES or not text.strip():
         raise SecretError(f"the file {path} is {'empty' if not text.strip() else 'too large for a secret'}")
     return Secret(text.removesuffix("\n").removesuffix("\r"))
+
+
+def _read(path: Path) -> bytes:
+    """The first bytes of a regular file: a pipe would keep us waiting, a huge file would fill the memory."""
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        return os.read(file, MAX_SECRET_BYTES + 1)
+    finally:
+        os.close(file)
 
 
 def _is_own(file: str, environ: Mapping[str, str]) -> bool:

@@ -14,6 +14,7 @@ import msgspec
 
 from imageflow import secret
 from imageflow.errors import SecretError, SettingsError
+from imageflow.private_files import FILE_MODE, private_directory
 from imageflow.secret import Secret
 
 PREFIX = secret.OWN_PREFIX
@@ -104,7 +105,7 @@ def secret_key(settings: Settings) -> bytes:
 
 def _own_key(data_dir: Path) -> bytes:
     path = data_dir / secret.KEY_FILE
-    data_dir.mkdir(parents=True, exist_ok=True)
+    private_directory(data_dir)
     if not path.exists():
         fresh = path.with_suffix(f".{secrets.token_hex(4)}")
         with open(fresh, "x", opener=_private) as file:
@@ -116,7 +117,7 @@ def _own_key(data_dir: Path) -> bytes:
 
 
 def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+    return os.open(path, flags, FILE_MODE)
 
 
 def _content(given: Mapping[str, str], name: str, path: Path) -> str:

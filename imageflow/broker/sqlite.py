@@ -30,6 +30,7 @@ from imageflow.broker import PUBLISH_SECONDS, QUEUE_LIMIT, Depth, Outgoing, park
 from imageflow.errors import BrokerError, QueueFullError
 from imageflow.model import retry_ladder
 from imageflow.model.messages import PARKED_QUEUE
+from imageflow.private_files import private_file
 
 SCHEMA_VERSION = 1
 SCHEMA = """
@@ -392,7 +393,7 @@ class _File:
             self._on_loop(_resolve, self._over, None)
 
     def _open(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        private_file(self.path)
         self._sql = sqlite3.connect(self.path, timeout=PUBLISH_SECONDS / 2, isolation_level=None)
         self._sql.execute("PRAGMA journal_mode = WAL")
         self._sql.execute("PRAGMA synchronous = FULL")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from imageflow.errors import SettingsError
+from imageflow.private_files import private_file
 from imageflow.settings import Settings
 
 
@@ -30,7 +31,7 @@ def data_dir_lock(settings: Settings) -> Iterator[None]:
 
 def _lock_file(data_dir: Path) -> IO[str]:
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        private_file(data_dir / "lock")
         return (data_dir / "lock").open("a+")
     except OSError as error:
         raise SettingsError(f"IMAGEFLOW_DATA_DIR: {data_dir} cannot be written to: {error.strerror}") from error

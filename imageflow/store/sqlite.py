@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -16,6 +15,7 @@ from sqlalchemy import URL, Connection, event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from imageflow.clock import Clock
+from imageflow.private_files import private_file
 from imageflow.store import schema
 from imageflow.store.database import Database, Tx
 from imageflow.store.driver_errors import translated
@@ -117,8 +117,7 @@ def _prepare(path: Path) -> None:
 
     Changing the mode fails at once while another process has the file open, whatever the busy time-out is: try again.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    private_file(path)
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS)

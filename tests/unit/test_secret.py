@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
@@ -83,3 +84,20 @@ def test_a_variable_that_is_not_set() -> None:
     for environ in ({}, {"PASSWORD": ""}):
         with pytest.raises(SecretError, match="environment variable PASSWORD is not set"):
             resolve(SecretRef(env="PASSWORD"), environ)
+
+
+def test_a_pipe_is_no_secret(tmp_path: Path) -> None:
+    """A pipe, on which nobody writes, is refused at once instead of being waited for; so is a folder."""
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", "."):
+        with pytest.raises(SecretError, match=r"not a regular file|directory"):
+            resolve(SecretRef(file=str(tmp_path / name)), {})
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    """A file of any size is refused after its first bytes."""
+    path = tmp_path / "huge"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(SecretError, match=r"empty|too large"):
+        resolve(SecretRef(file=str(path)), {})
