@@ -198,7 +198,7 @@ class _Parts:
                 "transformer",
                 TRANSFORM_PREFETCH,
                 lambda flows: [messages.transform_queue(flow.name) for flow in flows],
-                service.decoder(messages.PageRead, messages.RunRead),
+                service.decoder(messages.PageRead, messages.RunRead, messages.ReplayPage),
                 transformer.handle,
                 transformer.give_up,
             )

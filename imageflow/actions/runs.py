@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from imageflow.model.flow import Flow
 from imageflow.model.identifiers import distinct, with_separator
 from imageflow.model.run import Run, Status, Trigger, new_run_id
 from imageflow.runtime.outbox_publisher import OutboxPublisher
-from imageflow.store import Store
+from imageflow.store import Left, Store, Taken
 from imageflow.telemetry import message_headers
 
 ROWS_AT_ONCE = 10_000
@@ -24,6 +24,22 @@ MANY_RUNS = 10_000
 
 class NotRunnable(RequestError):
     """The flow or the run cannot be started by hand."""
+
+
+class Retried(NamedTuple):
+    """What a retry did with a run: so many `rows` are in flight again, from their pages through `version` of the flow. `left`:
+    rows that were not taken. `same`: rows that failed with that very version.
+    """
+
+    run: Run
+    version: int
+    rows: int
+    left: Mapping[Left, int]
+    same: int
+
+    def plus(self, taken: Taken) -> Retried:
+        left = {why: self.left.get(why, 0) + taken.left.get(why, 0) for why in {**self.left, **taken.left}}
+        return self._replace(rows=self.rows + taken.rows, left=left, same=self.same + taken.same)
 
 
 class Seen(NamedTuple):
@@ -101,25 +117,52 @@ async def retry(
     *,
     row: int | None = None,
     group: str | None = None,
-) -> int:
-    """Write failed rows of a run again: all, one, or those of one error group; how many rows are in flight again.
+    only_open: bool = False,
+) -> Retried:
+    """Put rows of a run that failed or were cancelled through again: all, one, or those of one error group; or all whose
+    failure is open. Those that were ready to be written go to Omnitron as they are; the others go through the newest version
+    of the flow, from their stored page.
 
-    Raises NotFoundError where a row or group is named and nothing of it can be written again.
+    Raises NotFoundError where a row or group is named and nothing of it failed, ConflictError while the run is cancelled.
     """
-    failed = (await store.run(run_id)).counts.failed
+    run = await store.run(run_id)
+    if run.cancelled_at is not None and not run.ended:
+        raise ConflictError(f"run {run_id} is being cancelled: retry it once it has ended")
+    flow = await store.flow(run.flow)
     named = {name: value for name, value in (("row", row), ("group", group)) if value is not None}
-    entry = actor.entry("run.retry", f"run {run_id}", **named)
-    count = 0
-    for _ in range(failed // ROWS_AT_ONCE + 1):
-        taken, unsent = await store.reopen(run_id, row=row, group=group, limit=ROWS_AT_ONCE, audit=entry)
-        count += taken
-        await publisher.send(unsent)
-        if taken < ROWS_AT_ONCE:
-            break
-    if named and not count:
+    entry = actor.entry("run.retry", f"run {run_id}", **named, version=flow.version)
+    retried = Retried(run, flow.version, 0, {}, 0)
+    after: int | None = 0
+    while after is not None:
+        taken = await store.reopen(
+            run_id,
+            flow.version,
+            joins=flow.definition.group == "run",
+            row=row,
+            group=group,
+            only_open=only_open,
+            after=after,
+            limit=ROWS_AT_ONCE,
+            audit=entry,
+        )
+        await publisher.send(taken.outbox)
+        retried = retried.plus(taken)
+        after = taken.last
+    if named and not retried.rows and not retried.left:
         what = " and ".join(f"{name} {value}" for name, value in named.items())
-        raise NotFoundError(f"run {run_id} has no failed {what} that can be written again")
-    return count
+        raise NotFoundError(f"run {run_id} has no {what} that failed or was cancelled")
+    return retried
+
+
+async def retry_flow(
+    store: Store, publisher: OutboxPublisher, name: str, actor: Actor, *, group: str | None = None
+) -> list[Retried]:
+    """Put all rows of a flow whose failure is open through again, over all of its runs, the oldest first; or those of one error
+    group. Raises NotFoundError.
+    """
+    await store.flow(name)
+    found = await store.failed_runs(name, group)
+    return [await retry(store, publisher, run_id, actor, group=group, only_open=True) for run_id in found]
 
 
 async def cancel(store: Store, run_id: str, actor: Actor) -> Seen:
@@ -172,12 +215,16 @@ async def active(store: Store, flow: str | None = None) -> list[Run]:
 
 
 async def _waited_for(store: Store, run: Run) -> AsyncIterator[messages.Message]:
-    """The next page; then every page that was read, because the missing rows may be of any; then the join."""
+    """The next page; then every page that was read, because the missing rows may be of any; then rows that are being retried;
+    then the join.
+    """
     if not run.read_complete:
         yield messages.ReadPage(run.run_id, run.flow, run.version, run.pages + 1)
     if run.counts.in_flight or run.pages_done < run.pages:
         for number in range(1, run.pages + 1):
             page = await store.page(run.run_id, number)
             yield messages.PageRead(run.run_id, run.flow, run.version, number, page.seq)
+    for message in await store.retried(run.run_id, (await store.flow(run.flow)).version):
+        yield message
     if run.joining and run.read_complete and run.pages_done == run.pages:
         yield messages.RunRead(run.run_id, run.flow, run.version)

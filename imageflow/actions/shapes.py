@@ -16,7 +16,9 @@ from imageflow.actions.actor import Role
 from imageflow.actions.dead_letters import Parked
 from imageflow.actions.flows import FlowSeen
 from imageflow.actions.keys import NewKey
+from imageflow.actions.runs import Retried as RetriedRows
 from imageflow.actions.runs import Seen
+from imageflow.actions.ways_out import LEFT, about, command
 from imageflow.clock import iso
 from imageflow.errors import Problem
 from imageflow.inspect.dry_run import DryRow, DryRun, StepError, StepName
@@ -230,11 +232,39 @@ class MissingRuns(msgspec.Struct, frozen=True):
     warnings: list[str]
 
 
+class LeftShown(msgspec.Struct, frozen=True):
+    """So many rows that a retry did not take, why, and what to do."""
+
+    rows: int
+    reason: str
+    why: str
+    do: str
+
+
 class Retried(msgspec.Struct, frozen=True):
-    """How many rows of the run are in flight again."""
+    """So many rows of the run are in flight again, through this version of the flow where they had failed before they were
+    written. `note`: what else there is to know.
+    """
 
     run_id: str
     rows: int
+    version: int
+    left: list[LeftShown]
+    note: str | None
+
+
+class RetriedRun(RunShown, frozen=True):
+    """A run, and what a retry did with it."""
+
+    retry: Retried
+
+
+class FlowRetried(msgspec.Struct, frozen=True):
+    """So many rows of a flow are in flight again, over these runs."""
+
+    flow: str
+    rows: int
+    runs: list[Retried]
 
 
 class Resumed(msgspec.Struct, frozen=True):
@@ -273,6 +303,33 @@ def run_shown(seen: Seen) -> RunShown:
         read_complete=run.read_complete,
         error_stage=run.error_stage,
     )
+
+
+def retried(done: RetriedRows) -> Retried:
+    """What a retry did with a run."""
+    run = done.run
+    ways = ((why, rows, LEFT[why]) for why, rows in done.left.items())
+    left = [LeftShown(rows, why, way.why, command(way, about(run))) for why, rows, way in ways if rows]
+    return Retried(run.run_id, done.rows, done.version, left, _note(done))
+
+
+def _note(done: RetriedRows) -> str | None:
+    if done.same:
+        return (
+            f"{done.same:,} of them failed with version {done.version} of {done.run.flow}, which is the newest: if it is not "
+            f"mended they fail again; mend its file, then: imageflow flow apply FILE && imageflow retry {done.run.run_id}"
+        )
+    return None if done.rows or any(done.left.values()) else "no row of it failed or was cancelled"
+
+
+def retried_run(seen: Seen, done: RetriedRows) -> RetriedRun:
+    """A run, and what a retry did with it."""
+    return RetriedRun(**msgspec.structs.asdict(run_shown(seen)), retry=retried(done))
+
+
+def flow_retried(name: str, done: Sequence[RetriedRows]) -> FlowRetried:
+    """What a retry did with the runs of a flow."""
+    return FlowRetried(name, sum(one.rows for one in done), [retried(one) for one in done])
 
 
 def row_counts(counts: Counts) -> RowCounts:
@@ -318,6 +375,7 @@ class OpenErrorShown(msgspec.Struct, frozen=True):
     run_id: str
     row: int
     product: str | None
+    retryable: int
 
 
 def row_shown(log: RowLog) -> RowShown:

@@ -48,7 +48,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "runs:resume",
         "Publish anew what runs wait for, after the queues were lost; harmless if they were not.",
     ),
-    "retry": ("runs:retry", "Write a run's failed rows again: all, one, or those of one cause."),
+    "retry": ("runs:retry", "Put failed and cancelled rows through again: a run's, one, or those of one cause."),
     "rows": ("rows:rows", "List the rows of a run."),
     "run": ("runs:run", "Run a flow now."),
     "runs": ("rows:runs", "List runs, newest first."),

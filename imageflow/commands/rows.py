@@ -51,15 +51,18 @@ def rows(settings: Settings, run_id: str, state: State | None, as_json: bool) ->
     """List the rows of a run."""
 
     async def work(store: Store) -> None:
-        separator = "["
+        separator, bad = "[", 0
         async for row in row_actions.every(store, run_id, state=state):
             if as_json:
                 sys.stdout.write(separator + msgspec.json.encode(shapes.row_shown(row)).decode())
                 separator = ",\n "
             else:
                 click.echo(row_text(row))
+                bad += row.state in ("failed", "cancelled")
         if as_json:
             sys.stdout.write("[]\n" if separator == "[" else "]\n")
+        elif bad:
+            click.echo(f"{bad:,} rows were not written: imageflow errors {run_id}; then: imageflow retry {run_id}")
 
     with_store(settings, work)
 
@@ -85,6 +88,9 @@ def errors(settings: Settings, run_id: str | None, flow_name: str | None, as_jso
         return
     for error in found:
         click.echo(printable_text(error_text(error)))
+    if found:
+        what = run_id or f"--flow {flow_name}"
+        click.echo(f"mend the cause (imageflow flow apply FILE), then: imageflow retry {what} [--group CAUSE] [--wait]")
 
 
 @click.command("trace")

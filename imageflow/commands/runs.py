@@ -14,11 +14,11 @@ from imageflow.actions import missing as missing_actions
 from imageflow.actions import runs as run_actions
 from imageflow.actions import shapes
 from imageflow.actions.run_watch import until_ended
-from imageflow.actions.shapes import NoRun, RunShown
+from imageflow.actions.shapes import NoRun, RetriedRun, RunShown
 from imageflow.clock import iso
 from imageflow.commands.hosting import open_working, progress_line, running_services
 from imageflow.commands.shell import FILE, FLOWS_DIR, JSON_OPTION, actor, print_json, run_async, with_store
-from imageflow.commands.texts import run_text
+from imageflow.commands.texts import retry_text, run_text, way_out_text
 from imageflow.model.identifiers import SEPARATOR, distinct, first_column
 from imageflow.runtime.substrate import Substrate, open_substrate
 from imageflow.settings import Settings
@@ -119,27 +119,58 @@ def _print(found: Sequence[RunShown | NoRun], *, wait: bool, as_json: bool) -> N
             print_json(item)
         else:
             click.echo(run_text(item))
+            if text := way_out_text(item):
+                click.echo(f"    next: {text}")
     if wait and any(item.status not in GOOD for item in found):
         raise click.exceptions.Exit(1)
 
 
 @click.command("retry")
-@click.argument("run_id", metavar="RUN")
+@click.argument("run_id", metavar="[RUN]", required=False)
+@click.option(
+    "--flow", "flow_name", metavar="FLOW", help="All rows of a flow whose failure is open, over all of its runs."
+)
 @click.option("--row", type=int, help="Only this row.")
 @click.option("--group", metavar="FINGERPRINT", help="Only rows that failed of one cause, see `imageflow errors`.")
-@click.option("--wait", is_flag=True, help="Wait until the run has ended.")
+@click.option("--wait", is_flag=True, help="Wait until the runs have ended.")
 @JSON_OPTION
 @click.pass_obj
-def retry(settings: Settings, run_id: str, row: int | None, group: str | None, wait: bool, as_json: bool) -> None:
-    """Write a run's failed rows again: all, one, or those of one cause."""
+def retry(
+    settings: Settings,
+    run_id: str | None,
+    flow_name: str | None,
+    row: int | None,
+    group: str | None,
+    wait: bool,
+    as_json: bool,
+) -> None:
+    """Put failed and cancelled rows through again: a run's, one, or those of one cause.
 
-    async def work() -> RunShown:
+    Rows that failed before they were written go through the newest version of the flow, from their stored page: mend the
+    flow and apply it first. The ERP is not asked.
+    """
+    if (run_id is None) == (flow_name is None) or (flow_name is not None and row is not None):
+        raise click.UsageError("give either RUN, perhaps with --row, or --flow FLOW")
+
+    async def work() -> list[RetriedRun]:
         async with open_working(settings, alone=wait) as (substrate, own):
             store, publisher = substrate.store, substrate.publisher
-            await run_actions.retry(store, publisher, run_id, actor(), row=row, group=group)
-            return await _shown(substrate, run_id, own=own, wait=wait)
+            if run_id is not None:
+                done = [await run_actions.retry(store, publisher, run_id, actor(), row=row, group=group)]
+            else:
+                done = await run_actions.retry_flow(store, publisher, flow_name or "", actor(), group=group)
+            if not as_json:
+                click.echo("\n".join(retry_text(shapes.retried(one)) for one in done))
+            async with running_services(substrate, enabled=own and wait):
+                return [await _retried(substrate, one, wait=wait) for one in done]
 
-    _print([run_async(work())], wait=wait, as_json=as_json)
+    _print(run_async(work()), wait=wait, as_json=as_json)
+
+
+async def _retried(substrate: Substrate, done: run_actions.Retried, *, wait: bool) -> RetriedRun:
+    if wait:
+        await until_ended(substrate.store, done.run.run_id, progress_line())
+    return shapes.retried_run(await run_actions.show(substrate.store, done.run.run_id), done)
 
 
 @click.command()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from imageflow.actions.shapes import KeyShown, NoRun, OpenErrorShown, RunShown
+from imageflow.actions.shapes import KeyShown, NoRun, OpenErrorShown, Retried, RunShown
+from imageflow.actions.ways_out import RUNS, About, command
 from imageflow.model.row import STATES, RowLog
 from imageflow.sandbox.outcome import printable_lines
 from imageflow.store import ErrorGroup
@@ -18,6 +19,22 @@ def run_text(run: RunShown | NoRun) -> str:
     return "\n    warning: ".join([text, *run.warnings])
 
 
+def way_out_text(run: RunShown | NoRun) -> str:
+    """What leads out of the state of a run; empty where nothing is to be done."""
+    if isinstance(run, NoRun):
+        return ""
+    ids = bool(run.trigger.identifiers)
+    return command(RUNS[run.status], About(run.run_id, run.flow, run.trigger.kind, ids, run.since))
+
+
+def retry_text(done: Retried) -> str:
+    """What a retry took and, of the other rows, why not and what to do."""
+    total = done.rows + sum(left.rows for left in done.left)
+    lines = [f"{done.rows:,} of {counted(total, 'row')} of run {done.run_id} are put through again"]
+    lines += [f"{counted(left.rows, 'row')} {left.why}: {left.do}" for left in done.left]
+    return "\n    ".join([*lines, done.note] if done.note else lines)
+
+
 def row_text(row: RowLog) -> str:
     """A row and why it failed."""
     text = f"{row.row:8}  {row.product or '-':30}  {row.state:10}"
@@ -27,11 +44,11 @@ def row_text(row: RowLog) -> str:
 def error_text(error: ErrorGroup | OpenErrorShown) -> str:
     """A cause of failures, with an example."""
     cause = f"{error.stage}: {error.reason}"
+    again = "" if error.retryable == error.rows else f", {error.retryable} can be retried"
     if isinstance(error, OpenErrorShown):
         newest = f"newest: run {error.run_id}, row {error.row}, {error.product or 'no product'}"
         counts = f"{counted(error.rows, 'row')} in {counted(error.runs, 'run')}"
-        return f"{error.group}  {counts} since {error.since}  {cause} ({newest})"
-    again = "" if error.retryable == error.rows else f", {error.retryable} can be written again"
+        return f"{error.group}  {counts}{again} since {error.since}  {cause} ({newest})"
     example = f"e.g. row {error.example_row}, {error.example_product or 'no product'}"
     return f"{error.group}  {counted(error.rows, 'row')}{again}  {cause} ({example})"
 

@@ -16,6 +16,7 @@ from imageflow.gateway.inputs import (
     LimitQuery,
     PagePath,
     Retry,
+    RetryFlow,
     RowPath,
     RowQuery,
     RunPath,
@@ -73,10 +74,22 @@ async def show_run(deps: Deps, call: Call[RunPath, None, None]) -> shapes.RunSho
 
 
 async def retry_run(deps: Deps, call: Call[RunPath, None, Retry]) -> shapes.Retried:
-    """How many rows are in flight again."""
+    """What was taken, and what was left."""
     run_id, wanted = call.path.run, call.body
-    count = await runs.retry(deps.store, deps.publisher, run_id, call.actor, row=wanted.row, group=wanted.group)
-    return shapes.Retried(run_id, count)
+    done = await runs.retry(deps.store, deps.publisher, run_id, call.actor, row=wanted.row, group=wanted.group)
+    return shapes.retried(done)
+
+
+async def retry_flow(deps: Deps, call: Call[FlowPath, None, RetryFlow]) -> shapes.FlowRetried:
+    """What was taken of each run, and what was left."""
+    name = call.path.flow
+    done = await runs.retry_flow(deps.store, deps.publisher, name, call.actor, group=call.body.group)
+    return shapes.flow_retried(name, done)
+
+
+async def list_open_errors(deps: Deps, call: Call[FlowPath, None, None]) -> Page[shapes.OpenErrorShown]:
+    """The causes that are open, the most frequent first."""
+    return Page([shapes.open_error(error) for error in await rows.open_errors(deps.store, call.path.flow)])
 
 
 async def cancel_run(deps: Deps, call: Call[RunPath, None, None]) -> shapes.RunShown:

@@ -66,9 +66,15 @@ class Start(_Taken, frozen=True):
 
 
 class Retry(_Taken, frozen=True):
-    """Which failed rows are written again: all that can be, one row, or one error group."""
+    """Which rows that failed or were cancelled are retried: all, one row, or one error group."""
 
     row: Number | None = None
+    group: Fingerprint | None = None
+
+
+class RetryFlow(_Taken, frozen=True):
+    """Which open failures are retried: all, or one error group."""
+
     group: Fingerprint | None = None
 
 

@@ -79,6 +79,16 @@ class RunRead(msgspec.Struct, frozen=True, tag="run_read"):
     version: Count
 
 
+class ReplayPage(msgspec.Struct, frozen=True, tag="replay_page"):
+    """Rows of a page that were not written go through this version of the flow again, from the stored page."""
+
+    run_id: str
+    flow: str
+    version: int
+    page: int
+    seq: int
+
+
 class RowsReady(msgspec.Struct, frozen=True, tag="rows_ready"):
     """A chunk of rows to write."""
 
@@ -88,7 +98,7 @@ class RowsReady(msgspec.Struct, frozen=True, tag="rows_ready"):
     rows: tuple[Row, ...]
 
 
-Message = ReadPage | PageRead | RunRead | RowsReady
+Message = ReadPage | PageRead | RunRead | ReplayPage | RowsReady
 
 _encode = msgspec.json.Encoder().encode
 _decode: Callable[[bytes], Message] = msgspec.json.Decoder(Message).decode

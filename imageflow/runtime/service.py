@@ -286,7 +286,11 @@ def _details(message: Message) -> dict[str, int]:
     """What a span says of a message."""
     if isinstance(message, messages.RowsReady):
         return {"rows": len(message.rows)}
-    return {"page": message.page} if isinstance(message, (messages.ReadPage, messages.PageRead)) else {}
+    return (
+        {"page": message.page}
+        if isinstance(message, (messages.ReadPage, messages.PageRead, messages.ReplayPage))
+        else {}
+    )
 
 
 async def _late(tasks: Collection[asyncio.Task[None]], seconds: float) -> set[asyncio.Task[None]]:

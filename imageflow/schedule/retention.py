@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import secrets
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -19,6 +20,8 @@ log = structlog.get_logger()
 EVERY_SECONDS = 3600.0
 LEASE_SECONDS = 120.0
 BATCH = 1000
+PAGES_KEPT = 3
+"""Pages whose rows failed and are open are kept for so many times the retention, so that they can be retried."""
 PAUSE_SECONDS = 0.05
 """Between two batches, for other writes."""
 
@@ -59,7 +62,9 @@ class Retention:
         return deleted
 
     async def _delete_run(self, run: OldRun, before: datetime) -> int:
-        return await self._batches(lambda: self._store.forget_run(run.run_id, before, limit=BATCH))
+        pages_before = before - (PAGES_KEPT - 1) * timedelta(days=self._days)
+        forget = functools.partial(self._store.forget_run, run.run_id, before, pages_before=pages_before, limit=BATCH)
+        return await self._batches(forget)
 
     async def _batches(self, forget: Callable[[], Awaitable[int]]) -> int:
         """Call `forget` until it deletes nothing. Returns how much it deleted."""

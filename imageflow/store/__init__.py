@@ -29,6 +29,7 @@ from imageflow.store.ledger import LedgerEntry, LedgerSql, LedgerState
 from imageflow.store.outbox import OutboxSql, Unsent
 from imageflow.store.pages import PagesSql
 from imageflow.store.posts import AcceptedPost, NewPost, PostsSql
+from imageflow.store.replays import Left, Replayed, ReplaysSql, Taken
 from imageflow.store.retention import OldRun, RetentionSql
 from imageflow.store.rows import HeldRow, Registered, RowsSql
 from imageflow.store.runs import RunsSql, SavedPage
@@ -50,14 +51,17 @@ __all__ = [
     "HeldRow",
     "LedgerEntry",
     "LedgerState",
+    "Left",
     "NewPost",
     "Notice",
     "OldRun",
     "OpenError",
     "Registered",
+    "Replayed",
     "SavedPage",
     "Skipped",
     "Store",
+    "Taken",
     "Unsent",
     "User",
     "Wanted",
@@ -72,6 +76,7 @@ class Store(
     PostsSql,
     RowsSql,
     FailuresSql,
+    ReplaysSql,
     CancelsSql,
     ClaimsSql,
     SettlingSql,

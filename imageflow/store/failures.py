@@ -1,4 +1,4 @@
-"""Rows that failed: by cause, those that are still open, and back into flight."""
+"""Rows that failed: by cause, and those that are still open."""
 
 from __future__ import annotations
 
@@ -9,57 +9,56 @@ import msgspec
 from sqlalchemy import Boolean, ColumnElement, and_, case, exists, func, literal_column, or_, select, text
 from sqlalchemy import Row as SqlRow
 
-from imageflow.model.messages import RowsReady, chunked
-from imageflow.model.row import Row, RowLog, history
-from imageflow.store.audit import AuditEntry, record
-from imageflow.store.batch import Batch, BatchStatement
+from imageflow.model.row import RowLog
 from imageflow.store.database import Tx
-from imageflow.store.outbox import Unsent, post
 from imageflow.store.row_record import to_log
-from imageflow.store.run_progress import change, load
-from imageflow.store.tables import rows, runs
+from imageflow.store.tables import pages, rows, runs
 from imageflow.store.text import clean, to_json
-from imageflow.store.transaction import Sql, reads, writes
+from imageflow.store.transaction import Sql, reads
 
-_NUMBERS = Batch("numbers", number="bigint")
-_REOPEN = BatchStatement(
-    """
-    UPDATE rows SET state = 'retrying' WHERE run_id = :run_id AND number IN (SELECT number FROM {numbers})
-    """,
-    _NUMBERS,
-)
 SHOWN_FAILED: ColumnElement[bool] = literal_column("state IN ('failed', 'retrying')", Boolean())
 """The row failed, perhaps it is in flight again. The words are those of the index `rows_failed`: a planner proves that it
 may use a partial index by comparing them, and proves nothing from parameters.
 """
 FAILED = and_(SHOWN_FAILED, rows.c.state == "failed")
-REOPENABLE = and_(rows.c.stage.in_(("login", "write")), rows.c.product.is_not(None), rows.c.images != "[]")
-"""A failed row can be written again: it has a product and an image set."""
+SENDABLE = and_(rows.c.stage.in_(("login", "write")), rows.c.product.is_not(None), rows.c.images != "[]")
+"""A row that was not written can be sent as it is: it has a product and an image set."""
+HAS_PAGE = exists().where(pages.c.run_id == rows.c.run_id, pages.c.page == rows.c.page)
+RETRYABLE = or_(SENDABLE, HAS_PAGE)
+"""It can be retried: as it is, or from its page."""
 
 
 def is_open(flow: str) -> ColumnElement[bool]:
-    """Whether a row of the flow failed and the failure is still open. The error lists and retention share this rule.
+    """Whether a row of the flow failed and the failure is still open.
 
     A newer row of the product in the flow closes it; if that one failed too, it is the open one. A superseded row closes
-    nothing, for it was not written. A failure without a product is closed by the next run of the flow that has rows.
+    nothing, for it was not written. A failure without a product stays open until it is retried, or too old to be kept.
     """
-    newer, its_run, run = rows.alias("newer"), runs.alias("newer_run"), runs.alias("last_run")
-    overtaken = exists().where(
+    return and_(FAILED, or_(rows.c.product.is_(None), ~_overtaken(flow)))
+
+
+def is_kept(flow: str) -> ColumnElement[bool]:
+    """Whether retention keeps a failed row that is old: it is open, and if it has no product, of the last run with rows."""
+    run = runs.alias("last_run")
+    with_rows = select(run.c.run_id).where(run.c.flow == clean(flow), run.c.total > 0)
+    last_run = with_rows.order_by(run.c.created_at.desc(), run.c.run_id.desc()).limit(1).scalar_subquery()
+    return and_(is_open(flow), or_(rows.c.product.is_not(None), rows.c.run_id == last_run))
+
+
+def _overtaken(flow: str) -> ColumnElement[bool]:
+    newer, its_run = rows.alias("newer"), runs.alias("newer_run")
+    return exists().where(
         newer.c.product == rows.c.product,
         newer.c.version > rows.c.version,
         newer.c.state != "superseded",
         its_run.c.run_id == newer.c.run_id,
         its_run.c.flow == clean(flow),
     )
-    with_rows = select(run.c.run_id).where(run.c.flow == clean(flow), run.c.total > 0)
-    last_run = with_rows.order_by(run.c.created_at.desc(), run.c.run_id.desc()).limit(1).scalar_subquery()
-    named = and_(rows.c.product.is_not(None), ~overtaken)
-    return and_(FAILED, or_(named, and_(rows.c.product.is_(None), rows.c.run_id == last_run)))
 
 
 class ErrorGroup(msgspec.Struct, frozen=True):
     """Failed rows of a run that have one cause. `group` is their fingerprint; `reason` that of row `example_row`;
-    `retryable` how many of them could be written again.
+    `retryable` how many of them can be retried.
     """
 
     group: str
@@ -74,7 +73,8 @@ class ErrorGroup(msgspec.Struct, frozen=True):
 
 class OpenError(msgspec.Struct, frozen=True):
     """A cause for which products of a flow have failed and have not come through since: in how many `rows` of how many
-    `runs`, the first of which was created at `since`. `run_id`, `row`, `product` and `reason` are of the newest.
+    `runs`, the first of which was created at `since`; `retryable` how many can be retried. `run_id`, `row`, `product` and `reason`
+    are of the newest.
     """
 
     group: str
@@ -87,6 +87,7 @@ class OpenError(msgspec.Struct, frozen=True):
     run_id: str
     row: int
     product: str | None
+    retryable: int
 
 
 class FailuresSql(Sql):
@@ -96,7 +97,7 @@ class FailuresSql(Sql):
     async def errors(self, tx: Tx, run_id: str, limit: int = 100) -> list[ErrorGroup]:
         """The failed rows of a run by cause, the largest groups first."""
         mine = (rows.c.run_id == clean(run_id), FAILED)
-        again = case((REOPENABLE, 1), else_=0)
+        again = case((RETRYABLE, 1), else_=0)
         numbers = (
             func.count().label("rows"),
             func.sum(again).label("retryable"),
@@ -116,6 +117,7 @@ class FailuresSql(Sql):
             func.count().label("rows"),
             func.count(rows.c.run_id.distinct()).label("runs"),
             func.min(runs.c.created_at).label("since"),
+            func.sum(case((RETRYABLE, 1), else_=0)).label("retryable"),
         )
         groups = select(rows.c.fingerprint, *numbers).where(*mine).group_by(rows.c.fingerprint)
         found = await tx.all(groups.order_by(text("rows DESC"), text("since"), rows.c.fingerprint).limit(limit))
@@ -137,41 +139,6 @@ class FailuresSql(Sql):
         newest = found.order_by(rows.c.version.desc(), rows.c.run_id.desc(), rows.c.number)
         return [to_log(row) for row in await tx.all(newest.limit(limit))]
 
-    @writes
-    async def reopen(
-        self,
-        tx: Tx,
-        run_id: str,
-        *,
-        row: int | None = None,
-        group: str | None = None,
-        limit: int = 10_000,
-        audit: AuditEntry | None = None,
-    ) -> tuple[int, list[Unsent]]:
-        """Take failed rows that have an image set (stages login and write; of a run, one row or one error group) back
-        into flight: attempts from 0, the run `draining` again. Returns how many, and their RowsReady messages.
-        """
-        run = await load(tx, run_id, lock=True)
-        statement = select(rows).where(rows.c.run_id == run.run_id, FAILED, REOPENABLE)
-        if row is not None:
-            statement = statement.where(rows.c.number == row)
-        if group is not None:
-            statement = statement.where(rows.c.fingerprint == group)
-        failed = await tx.all(statement.order_by(rows.c.number).limit(limit).with_for_update())
-        if not failed:
-            return 0, []
-        await record(tx, audit, rows=len(failed))
-        numbers = [(found.number,) for found in failed]
-        await tx.execute(*_REOPEN.bind(tx, numbers, run_id=run.run_id))
-        draining = {"status": "draining", "finished_at": None} if run.read_complete else {}
-        await change(tx, run, failed=runs.c.failed - len(failed), **draining)
-        again = [
-            Row(log.row, log.version, found.product, log.images, log.key, tries=history(log))
-            for found, log in ((found, to_log(found)) for found in failed)
-        ]
-        messages = [RowsReady(run.run_id, run.flow, run.version, chunk) for chunk in chunked(again)]
-        return len(failed), [await post(tx, message) for message in messages]
-
 
 def _open_error(group: SqlRow[Any], example: SqlRow[Any]) -> OpenError:
     return OpenError(
@@ -185,6 +152,7 @@ def _open_error(group: SqlRow[Any], example: SqlRow[Any]) -> OpenError:
         run_id=example.run_id,
         row=example.number,
         product=example.product,
+        retryable=group.retryable,
     )
 
 

@@ -52,7 +52,8 @@ class OutboxSql(Sql):
 
 
 async def post(
-    tx: Tx, message: messages.ReadPage | messages.PageRead | messages.RunRead | messages.RowsReady
+    tx: Tx,
+    message: messages.ReadPage | messages.PageRead | messages.RunRead | messages.ReplayPage | messages.RowsReady,
 ) -> Unsent:
     """Put a message in the outbox."""
     queue, body = messages.queue_of(message), messages.encode(message)

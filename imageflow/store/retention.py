@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Table, and_, delete, func, not_, or_, select, tuple_
+from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, not_, or_, select, tuple_
 
 from imageflow.model.run import Run
 from imageflow.store.database import Tx
-from imageflow.store.failures import REOPENABLE, is_open
+from imageflow.store.failures import RETRYABLE, SENDABLE, is_kept
 from imageflow.store.posts import KEY_LIFE
 from imageflow.store.run_record import to_run
 from imageflow.store.tables import (
@@ -59,17 +59,20 @@ class RetentionSql(Sql):
         return [OldRun(row.created_at, row.run_id) for row in found]
 
     @writes
-    async def forget_run(self, tx: Tx, run_id: str, before: datetime, *, limit: int = 1000) -> int:
+    async def forget_run(
+        self, tx: Tx, run_id: str, before: datetime, *, pages_before: datetime | None = None, limit: int = 1000
+    ) -> int:
         # The same lock as in `reopen`: a retry comes before the deletion, or after it and finds nothing.
         """Delete up to `limit` records of a run that ended before `before`: first pages, then rows, at last the run itself.
         Returns how many; 0: nothing is left to delete. Leaves an active run alone.
 
-        Rows whose failure is open (see `failures.is_open`) and that can be written again stay, and so does their run.
+        Failed rows that are open (see `failures.is_kept`) and can be retried stay, and so do their run and their pages; pages
+        only of a run that ended after `pages_before`.
         """
         old = await tx.first(select(runs).where(runs.c.run_id == run_id, _ended(before)).with_for_update())
         if old is None:
             return 0
-        deleted = await _forget_parts(tx, to_run(old), limit)
+        deleted = await _forget_parts(tx, to_run(old), pages_before or before, limit)
         if deleted or await tx.value(select(rows.c.number).where(rows.c.run_id == run_id).limit(1)) is not None:
             return deleted
         for table in (registered_pages, held_rows, outbox):
@@ -100,12 +103,16 @@ def _ended(before: datetime) -> ColumnElement[bool]:
     return runs.c.finished_at < before
 
 
-async def _forget_parts(tx: Tx, run: Run, limit: int) -> int:
+async def _forget_parts(tx: Tx, run: Run, pages_before: datetime, limit: int) -> int:
     """Delete pages, a few at a time because they are large, then rows."""
-    count = await _forget(tx, pages, pages.c.run_id == run.run_id, max(1, limit // 100))
+    unneeded = pages.c.run_id == run.run_id
+    if run.finished_at is not None and run.finished_at >= pages_before:
+        mine = and_(rows.c.run_id == pages.c.run_id, rows.c.page == pages.c.page)
+        unneeded = and_(unneeded, ~exists().where(mine, is_kept(run.flow), ~SENDABLE))
+    count = await _forget(tx, pages, unneeded, max(1, limit // 100))
     if count:
         return count
-    return await _forget(tx, rows, and_(rows.c.run_id == run.run_id, not_(and_(is_open(run.flow), REOPENABLE))), limit)
+    return await _forget(tx, rows, and_(rows.c.run_id == run.run_id, not_(and_(is_kept(run.flow), RETRYABLE))), limit)
 
 
 async def _forget(tx: Tx, table: Table, where: ColumnElement[bool], limit: int) -> int:

@@ -38,7 +38,7 @@ Ranges = list[tuple[int, int]]
 
 class Registered(NamedTuple):
     """The numbers that a page's rows have: the row at index i of the page has `numbers[i]`. They stay the same however
-    often the page is registered.
+    often the page is registered; 0: the row has a log already, so that it is settled, or is being retried.
     """
 
     numbers: tuple[int, ...]
@@ -96,9 +96,11 @@ class RowsSql(Sql):
         if known is None and encoded_urls:
             await change(tx, run, encoded_urls=run.encoded_urls + encoded_urls)
         logs = [_numbered(log, run_id, page, numbers) for log in settled] + _missing(run_id, page, numbers[total:])
+        logged = frozenset() if known is None else await _logged(tx, run_id, numbers)
+        logs = [log for log in logs if log.row not in logged]
         ended = await settle(tx, "", logs) if logs else []
         outbox = () if ended else (await advance(tx, await load(tx, run_id)))[1]
-        return Registered(tuple(numbers[:total]), outbox, known is None)
+        return Registered(tuple(0 if n in logged else n for n in numbers[:total]), outbox, known is None)
 
     @reads
     async def held_rows(self, tx: Tx, run_id: str, after: str | None, products: int) -> list[HeldRow]:
@@ -168,6 +170,13 @@ async def _known_ranges(tx: Tx, run_id: str, page: int) -> Ranges | None:
     mine = (registered_pages.c.run_id == run_id, registered_pages.c.page == page)
     text = await tx.value(select(registered_pages.c.numbers).where(*mine))
     return None if text is None else _decode_ranges(text)
+
+
+async def _logged(tx: Tx, run_id: str, numbers: Sequence[int]) -> frozenset[int]:
+    if not numbers:
+        return frozenset()
+    within = rows.c.number.between(min(numbers), max(numbers))
+    return frozenset(row.number for row in await tx.all(select(rows.c.number).where(rows.c.run_id == run_id, within)))
 
 
 async def _store_ranges(tx: Tx, run: Run, page: int, known: Ranges | None, ranges: Ranges) -> Run:

@@ -31,7 +31,7 @@ from imageflow.store.batch import Batch, BatchStatement
 from imageflow.store.claims import NOW
 from imageflow.store.database import Tx
 from imageflow.store.ledger import LedgerEntry
-from imageflow.store.row_record import LOG_COLUMNS, LOGGED_ALIKE, log_values, unchanged_values
+from imageflow.store.row_record import LOG_COLUMNS, LOGGED_ALIKE, RETRYING, log_values, unchanged_values
 from imageflow.store.run_progress import finish
 from imageflow.store.run_record import COUNTED, counted_run
 from imageflow.store.tables import runs
@@ -318,6 +318,13 @@ async def _finish(tx: Tx, changed: Sequence[SqlRow[Any]]) -> list[Run]:
     return [run for run in ended if run is not None]
 
 
+async def log_rows(tx: Tx, values: Sequence[tuple[Any, ...]]) -> list[Run]:
+    """Log rows of a locked run, given as `log_values` gives them: new ones, and those that are being retried. Counts those that
+    are settled with it. Returns the run if it ended.
+    """
+    return await _finish(tx, await _log_stepwise(tx, sorted(values, key=lambda row: row[:2])))
+
+
 async def _settle_stepwise(
     tx: Tx, token: str, rows: list[tuple[Any, ...]], entries: list[tuple[Any, ...]]
 ) -> list[SqlRow[Any]]:
@@ -331,7 +338,8 @@ async def _log_stepwise(tx: Tx, rows: list[tuple[Any, ...]]) -> list[SqlRow[Any]
     """Log rows and count them on their runs; the runs as they are then."""
     counts: dict[str, Counter[str]] = {}
     for row in await tx.all(*_LOG_ALONE.bind(tx, rows, now=tx.now)) if rows else ():
-        counts.setdefault(row.run_id, Counter())[row.state] += 1
+        if row.state != RETRYING:
+            counts.setdefault(row.run_id, Counter())[row.state] += 1
     changed: list[SqlRow[Any]] = []
     for run_id, moved in counts.items():
         changed += await _count(tx, run_id, **moved)

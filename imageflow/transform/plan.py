@@ -34,10 +34,11 @@ class Plan(msgspec.Struct, frozen=True):
 
     def numbered(self, numbers: Sequence[int]) -> list[Row]:
         """The rows to write, with the numbers that the store gave. A row without a number is left out: the script gave fewer rows
-        when the page was registered.
+        when the page was registered, or the row has a log.
         """
         known = len(numbers)
-        return [msgspec.structs.replace(row, row=numbers[index]) for index, row in self.ready if index < known]
+        with_number = ((index, row) for index, row in self.ready if index < known and numbers[index])
+        return [msgspec.structs.replace(row, row=numbers[index]) for index, row in with_number]
 
 
 def plan_page(message: PageRead, definition: Definition, body: bytes, outcome: Outcome) -> Plan:

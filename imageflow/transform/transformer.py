@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import msgspec
 import structlog
 
 from imageflow.broker import Broker, Outgoing
 from imageflow.clock import Clock
 from imageflow.errors import NotFoundError, Postponed, QueueFullError
 from imageflow.model.flow import Definition
-from imageflow.model.messages import PageRead, RowsReady, RunRead, chunked, encode, write_queue
-from imageflow.model.row import Row, RowLog, StageName
+from imageflow.model.messages import PageRead, ReplayPage, RowsReady, RunRead, chunked, encode, write_queue
+from imageflow.model.row import CANCELLED, Row, RowLog, StageName
 from imageflow.runtime.bounded import Recent
 from imageflow.runtime.flow_cache import FlowCache
 from imageflow.runtime.outbox_publisher import OutboxPublisher
@@ -24,6 +25,7 @@ from imageflow.sandbox.outcome import Program
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.store import Registered, Store
 from imageflow.telemetry import message_headers, metrics
+from imageflow.transform import replay
 from imageflow.transform.plan import (
     WARNING,
     Plan,
@@ -54,7 +56,7 @@ LARGE_BODY_BYTES = 256 * 1024
 
 
 class Transformer:
-    """Handles PageRead and RunRead. Raises Postponed while the flow's writers are behind."""
+    """Handles PageRead, RunRead and ReplayPage. Raises Postponed while the flow's writers are behind."""
 
     def __init__(
         self, store: Store, broker: Broker, publisher: OutboxPublisher, clock: Clock, sandbox: Sandbox
@@ -69,18 +71,23 @@ class Transformer:
         self._printed = Printed()
         self._progress: Recent[str, tuple[str, int]] = Recent(JOINS_REMEMBERED)
 
-    async def handle(self, message: PageRead | RunRead) -> None:
+    async def handle(self, message: PageRead | RunRead | ReplayPage) -> None:
         """Returns when all that follows from the message is durable."""
         definition = await self._flows.definition(message.flow, message.version)
         if isinstance(message, RunRead):
             await self._join(message)
+        elif isinstance(message, ReplayPage):
+            await self._replay(message, definition)
         else:
             await self._page(message, definition)
 
-    async def give_up(self, message: PageRead | RunRead, reason: str) -> None:
+    async def give_up(self, message: PageRead | RunRead | ReplayPage, reason: str) -> None:
         """Settle as failed, with the reason, all rows of the message that were not sent on before."""
         if isinstance(message, RunRead):
             await self._join(message, give_up=reason)
+        elif isinstance(message, ReplayPage):
+            chosen = (await self._store.replayed(message.run_id, message.page)).chosen
+            await self._replace(message, chosen, replay.failed_again(message, chosen, reason))
         else:
             await self._give_up_page(message, reason)
 
@@ -93,16 +100,18 @@ class Transformer:
             return
         if definition.group == "page" and not await self._has_room(message.flow):
             raise Postponed(PAUSE_SECONDS, "the writers of the flow are behind")
-        body = await self._body(message)
+        plan = await self._plan(message, definition, await self._body(message))
+        await self._register(message, message.page, plan)
+        await self._warn(message, plan)
+
+    async def _plan(self, message: PageRead, definition: Definition, body: bytes) -> Plan:
+        """What becomes of the page, by script and mapping."""
         outcome = await self._sandbox.run(message.flow, Program.of(definition), body)
         if text := self._printed.of(message.run_id, outcome.prints):
             log.info("script printed", run=message.run_id, flow=message.flow, page=message.page, text=text)
         if len(body) > LARGE_BODY_BYTES:
-            plan = await asyncio.to_thread(plan_page, message, definition, body, outcome)
-        else:
-            plan = plan_page(message, definition, body, outcome)
-        await self._register(message, message.page, plan)
-        await self._warn(message, plan)
+            return await asyncio.to_thread(plan_page, message, definition, body, outcome)
+        return plan_page(message, definition, body, outcome)
 
     async def _body(self, message: PageRead) -> bytes:
         if message.body is not None:
@@ -135,7 +144,7 @@ class Transformer:
         except QueueFullError as error:
             raise Postponed(PAUSE_SECONDS, str(error)) from error
 
-    def _count(self, message: PageRead | RunRead, page: int, settled: Sequence[RowLog]) -> None:
+    def _count(self, message: PageRead | RunRead | ReplayPage, page: int, settled: Sequence[RowLog]) -> None:
         if page > 0:
             metrics.PAGES_TRANSFORMED.labels(message.flow).inc()
         states = (entry.state for entry in settled)
@@ -182,6 +191,43 @@ class Transformer:
         except TimeoutError as error:
             raise Postponed(PAUSE_SECONDS, "the writers of the flow are behind") from error
 
+    # a replay --------------------------------------------------------------------------------------------------------
+
+    async def _replay(self, message: ReplayPage, definition: Definition) -> None:
+        """Put a page through this version, for the rows of it that were not written. It waits until the page's other rows have
+        a log, for only then it is known which products have a row.
+        """
+        page = await self._store.replayed(message.run_id, message.page)
+        if not page.chosen:
+            return
+        if page.run.cancelled_at is not None:
+            await self._store.settle(
+                "", [msgspec.structs.replace(one, state="cancelled", reason=CANCELLED) for one in page.chosen]
+            )
+            return
+        if page.waits:
+            raise Postponed(PAUSE_SECONDS, "rows of the page are in flight")
+        try:
+            body = (await self._store.page(message.run_id, message.page)).body
+        except NotFoundError as error:
+            await self._replace(message, page.chosen, replay.failed_again(message, page.chosen, str(error)))
+            return
+        read = PageRead(message.run_id, message.flow, message.version, message.page, message.seq)
+        plan = await self._plan(read, definition, body)
+        if plan.held and page.run.pages > 1:
+            replaced = replay.failed_again(message, page.chosen, replay.JOINED)
+        else:
+            replaced = replay.replacement(message, plan, page.chosen, page.others)
+        await self._replace(message, page.chosen, replaced)
+
+    async def _replace(self, message: ReplayPage, chosen: Sequence[RowLog], replaced: replay.Replacement) -> None:
+        numbers = [one.row for one in chosen]
+        unsent = await self._store.replace_rows(message, numbers, replaced.rows, replaced.logs)
+        if unsent is None:
+            return
+        await self._publisher.send(unsent)
+        self._count(message, 0, replaced.logs)
+
     # giving up -------------------------------------------------------------------------------------------------------
 
     async def _give_up_page(self, message: PageRead, reason: str) -> None:
@@ -207,6 +253,7 @@ class Transformer:
         """Fail the rows of a page that was registered before and perhaps never sent. A writer that has one of them all the
         same finds it settled.
         """
+        numbers = [number for number in numbers if number]
         if not numbers:
             return
         first, last = min(numbers), max(numbers)

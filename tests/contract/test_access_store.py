@@ -127,7 +127,7 @@ async def test_what_changes_nothing_is_not_noted(store: Store, clock: FakeClock)
     run = new_run(clock)
     await store.create_run(run)
     await store.create_run(run, audit=entry())
-    assert await store.reopen(run.run_id, audit=entry()) == (0, [])
+    assert (await store.reopen(run.run_id, audit=entry()))[:2] == (0, [])
     for missing in (store.remove_user("bob", audit=entry()), store.revoke_key("x", audit=entry())):
         with pytest.raises(NotFoundError):
             await missing
@@ -178,7 +178,7 @@ async def test_runs_in_pages(store: Store, clock: FakeClock) -> None:
 
 
 async def test_rows_by_filter_and_groups_of_errors(store: Store, clock: FakeClock) -> None:
-    """Rows are found by product, stage and error group; groups count rows and those that can be written again."""
+    """Rows are found by product, stage and error group; groups count rows and those that can be retried."""
     run_id = await draining(store, clock, 6)
     script = failure(run_id, 5, stage="script", reason="line 2: KeyError: 'a'", http_status=None, images=())
     logs = [log(run_id, 1), *(failure(run_id, row) for row in (2, 3, 4)), script, log(run_id, 6, "unchanged")]
@@ -186,7 +186,7 @@ async def test_rows_by_filter_and_groups_of_errors(store: Store, clock: FakeCloc
     groups = await store.errors(run_id)
     assert [(group.stage, group.rows, group.retryable, group.example_row) for group in groups] == [
         ("write", 3, 3, 2),
-        ("script", 1, 0, 5),
+        ("script", 1, 1, 5),
     ]
     assert (groups[0].http_status, groups[0].reason, groups[0].example_product) == (400, "no such image 2", "sku-2")
     assert [row.row for row in await store.rows(run_id, group=groups[0].group)] == [2, 3, 4]

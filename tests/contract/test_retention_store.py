@@ -6,8 +6,10 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import func, select
 
+from imageflow.errors import NotFoundError
 from imageflow.schedule.retention import Retention
 from imageflow.store import LedgerEntry, OldRun, Store, User, Wanted
 from imageflow.store.tables import metadata
@@ -75,6 +77,18 @@ async def test_old_runs_are_forgotten_whole(store: Store, clock: FakeClock) -> N
     }
 
 
+async def test_pages_of_open_errors_are_bounded(store: Store, clock: FakeClock) -> None:
+    """A page whose rows failed and are open is kept for three times the retention, and its rows go with it."""
+    lost = await ended(store, clock, "failed", stage="script", images=(), product=None)
+    clock.move(89 * DAY)
+    await sweep(store, clock)
+    assert (await store.page(lost, 1)).body == b"[]"
+    clock.move(2 * DAY)
+    await sweep(store, clock)
+    assert await store.runs() == []
+    assert (await sizes(store))["pages"] == 0
+
+
 async def test_what_is_never_forgotten(store: Store, clock: FakeClock) -> None:
     """Runs that go on, the ledger, watermarks, flows, users and the audit log stay, however old they are."""
     going = await draining(store, clock, 2)
@@ -101,17 +115,20 @@ async def test_what_is_never_forgotten(store: Store, clock: FakeClock) -> None:
 
 async def test_open_errors_stay_until_they_are_closed(store: Store, clock: FakeClock) -> None:
     """A failed row that can be written again stays with its images; it goes once it was written again, or a newer row of
-    its product came in the same flow. Failures that nobody can write again go with their run.
+    its product came in the same flow. One that has no product stays with its page until the flow has other rows.
     """
     await store.save_flow(flow_document("other"))
     run_id = await ended(store, clock, "written", "failed", "failed")
     lost = await ended(store, clock, "failed", stage="script", images=(), product=None)
     clock.move(40 * DAY)
     await sweep(store, clock)
-    assert [run.run_id for run in await store.runs()] == [run_id]
+    assert [run.run_id for run in await store.runs()] == [lost, run_id]
+    assert (await store.page(lost, 1)).body == b"[]"
     kept = await store.rows(run_id)
     assert [(row.row, row.state, len(row.images)) for row in kept] == [(2, "failed", 2), (3, "failed", 2)]
-    assert await store.rows(lost) == []
+    assert [row.row for row in await store.rows(lost)] == [1]
+    with pytest.raises(NotFoundError):
+        await store.page(run_id, 1)
 
     newer = await draining(store, clock, 1)
     await store.settle("", [log(newer, 1, product="sku-2", version=99)])
@@ -119,6 +136,7 @@ async def test_open_errors_stay_until_they_are_closed(store: Store, clock: FakeC
     await store.settle("", [log(elsewhere, 1, product="sku-3", version=99)])
     await sweep(store, clock)
     assert [row.row for row in await store.rows(run_id)] == [3]
+    assert await store.rows(lost) == []
 
     assert (await store.reopen(run_id))[0] == 1
     await sweep(store, clock)
@@ -209,7 +227,7 @@ async def test_sweeping_beside_others(store: Store, other: Store, clock: FakeClo
     clock.move(31 * DAY)
     before = clock.now() - timedelta(days=30)
     sweeps = (opened.forget_run(run_id, before, limit=20) for opened in (store, other) for _ in range(4))
-    (count, _), *_ = await asyncio.gather(store.reopen(run_id), *sweeps)
+    (count, *_), *_ = await asyncio.gather(store.reopen(run_id), *sweeps)
     assert count == 1
     await store.settle("", [log(run_id, 51)])
     await sweep(store, clock)

@@ -21,7 +21,7 @@ from imageflow.cli import cli
 from imageflow.gateway.endpoints import ENDPOINTS
 
 PACKAGE = Path(imageflow.__path__[0])
-NO_USE_CASES = {"actor", "credentials", "shapes"}
+NO_USE_CASES = {"actor", "credentials", "shapes", "ways_out"}
 """Modules of actions/ that hold no use cases."""
 MODULES = sorted(
     f"imageflow.actions.{path.stem}" for path in (PACKAGE / "actions").glob("[!_]*.py") if path.stem not in NO_USE_CASES
@@ -38,7 +38,6 @@ ONE_SIDED = {
     "actions.migrate_data.migrate": "no service may run meanwhile",
     "actions.migrate_data.origin": "no service may run meanwhile",
     "actions.rows.every": "prints rows as they are read; the API gives them by pages",
-    "actions.rows.open_errors": "no endpoint yet",
     "actions.run_watch.until_ended": "a client of the API asks for the run again",
     "actions.runs.resume_all": "a client of the API lists the active runs",
     # endpoints only

@@ -9,6 +9,7 @@ from imageflow.actions import runs
 from imageflow.actions.actor import Actor
 from imageflow.actions.runs import NotRunnable
 from imageflow.model import messages
+from imageflow.model.flow import Flow
 from imageflow.model.page import Page
 from imageflow.model.run import Counts, Run, Trigger
 
@@ -28,6 +29,7 @@ class Place:
         self.known = {run.run_id: run for run in known}
         self.entries = []
         self.published = []
+        self.retrying = []
 
     async def run(self, run_id):
         return self.known[run_id]
@@ -38,6 +40,12 @@ class Place:
 
     async def page(self, run_id, number):
         return Page(run_id, number, 40 + number, b"[]")
+
+    async def retried(self, run_id, version):
+        return self.retrying
+
+    async def flow(self, name):
+        return Flow(name, 7, None, {})
 
     async def record(self, entry):
         self.entries.append(entry)

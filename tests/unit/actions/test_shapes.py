@@ -176,7 +176,7 @@ def test_no_user_is_shown_with_a_password():
 
 def test_an_error_that_is_open():
     """A cause over all runs of a flow, since when it is open."""
-    error = OpenError("f" * 16, "write", 400, "why", 3, 2, NOW, "r1", 7, "A")
+    error = OpenError("f" * 16, "write", 400, "why", 3, 2, NOW, "r1", 7, "A", 3)
     assert written(shapes.open_error(error)) == {**msgspec.structs.asdict(error), "since": TEXT}
 
 

@@ -60,10 +60,10 @@ def test_a_row_and_why_it_failed():
 def test_causes_of_failures():
     """A run's cause says how many rows can be written again, if not all; an open one since when, and the newest row."""
     group = ErrorGroup("f", "write", 400, "why", 2, 1, 7, None)
-    assert error_text(group) == "f  2 rows, 1 can be written again  write: why (e.g. row 7, no product)"
+    assert error_text(group) == "f  2 rows, 1 can be retried  write: why (e.g. row 7, no product)"
     all_again = ErrorGroup("f", "write", 400, "why", 1, 1, 7, "A")
     assert error_text(all_again) == "f  1 row  write: why (e.g. row 7, A)"
-    still_open = OpenErrorShown("f", "write", 400, "why", 1, 1, NOW, "r1", 7, "A")
+    still_open = OpenErrorShown("f", "write", 400, "why", 1, 1, NOW, "r1", 7, "A", 1)
     assert error_text(still_open) == f"f  1 row in 1 run since {NOW}  write: why (newest: run r1, row 7, A)"
 
 

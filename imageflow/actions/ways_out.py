@@ -1,0 +1,86 @@
+"""The command that leads out of each state that a run or a row can be in. Pure.
+
+Texts of errors, runs and rows are made from these tables; the README shows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from imageflow.clock import iso
+from imageflow.model.row import State
+from imageflow.model.run import Run, Status, TriggerKind
+from imageflow.store import Left
+
+
+class WayOut(NamedTuple):
+    """What a state means, and what leads out of it: commands with {run}, {flow} and {again} (see `again`); "": nothing is to
+    be done.
+    """
+
+    why: str
+    do: str
+
+
+RUNS: Mapping[Status, WayOut] = {
+    "queued": WayOut("an older run of the flow is not done, or no services run", "imageflow cancel {run}"),
+    "reading": WayOut("the ERP is asked for its pages", "imageflow cancel {run}"),
+    "draining": WayOut(
+        "rows are on their way", "imageflow cancel {run}; after a loss of the queues: imageflow resume {run}"
+    ),
+    "success": WayOut("all rows are done", ""),
+    "empty": WayOut("there were no rows", ""),
+    "partial": WayOut(
+        "rows failed, or the read is incomplete",
+        "imageflow errors {run}; mend what it names, then: imageflow retry {run}; what was not read: {again}",
+    ),
+    "failed": WayOut(
+        "login or read failed, or every row failed",
+        "imageflow errors {run}; mend what it names, then: imageflow retry {run}; what was not read: {again}",
+    ),
+    "cancelled": WayOut("a person ended it", "imageflow retry {run}; what was not read: {again}"),
+}
+
+ROWS: Mapping[State, WayOut] = {
+    "written": WayOut("Omnitron has it", ""),
+    "unchanged": WayOut("Omnitron had the same images, nothing was sent", ""),
+    "superseded": WayOut("a newer row of the product came first", ""),
+    "failed": WayOut("its reason says why", "mend what the reason names, then: imageflow retry {run}"),
+    "cancelled": WayOut("its run was cancelled before it was sent", "imageflow retry {run}"),
+}
+
+LEFT: Mapping[Left, WayOut] = {
+    "in flight": WayOut("are being retried already", "imageflow runs {flow}"),
+    "page gone": WayOut("came from a page that is not stored any more", "{again}"),
+    "joined": WayOut("were to be joined with other pages of their run", "{again}"),
+}
+"""Rows that a retry leaves."""
+
+
+class About(NamedTuple):
+    """The run that a state is of. `since`: the instant that it asked from, as text."""
+
+    run_id: str
+    flow: str
+    kind: TriggerKind
+    ids: bool
+    since: str | None
+
+
+def about(run: Run) -> About:
+    return About(run.run_id, run.flow, run.trigger.kind, bool(run.trigger.ids), iso(run.since))
+
+
+def again(run: About) -> str:
+    """How the rows of a run are got from the ERP once more."""
+    if run.kind == "outbound":
+        return "post the rows again"
+    if run.ids:
+        return f"imageflow run {run.flow} --ids …"
+    return f"imageflow run {run.flow}" + (f" --since {run.since}" if run.since else "")
+
+
+def command(way: WayOut, run: About) -> str:
+    """What leads out of a state of this run."""
+    return way.do.format(run=run.run_id, flow=run.flow, again=again(run))

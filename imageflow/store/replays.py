@@ -1,0 +1,301 @@
+"""Rows that were not written, back into flight: as they are to the writers, or from their stored page through the flow.
+
+A row that is retried is `retrying` until it is settled again. Where its stage is login or write, a RowsReady is on its way;
+at any other stage, a ReplayPage of its page. What becomes of such a row is stored in one transaction, with the RowsReady of
+what is to be written: so the message may come any number of times.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+from sqlalchemy import ColumnElement, and_, func, or_, select
+
+from imageflow.model.messages import ReplayPage, RowsReady, chunked
+from imageflow.model.page import ROWS_PER_PAGE_LIMIT
+from imageflow.model.row import Row, RowLog, history
+from imageflow.model.run import Run
+from imageflow.store.audit import AuditEntry, record
+from imageflow.store.batch import Batch, BatchStatement
+from imageflow.store.database import Tx
+from imageflow.store.failures import FAILED, is_open
+from imageflow.store.outbox import Unsent, post
+from imageflow.store.row_record import RETRYING, log_values, to_log
+from imageflow.store.run_progress import advance, change, load
+from imageflow.store.settling import log_rows
+from imageflow.store.tables import pages, registered_pages, rows, runs
+from imageflow.store.text import clean, from_json, to_json
+from imageflow.store.transaction import Sql, reads, writes
+
+WRITTEN_AT = ("login", "write")
+"""The stages of rows that have an image set to be sent."""
+Left = Literal["in flight", "page gone", "joined"]
+"""Why a row that was not written cannot be retried: it is being retried; its page is not stored any more; its images were to
+be joined with those of other pages."""
+
+_REOPEN = BatchStatement(
+    """
+    UPDATE rows SET state = 'retrying', stage = taken.stage, page = taken.page FROM {taken}
+    WHERE rows.run_id = :run_id AND rows.number = taken.number
+    """,
+    Batch("taken", number="bigint", stage="text", page="bigint"),
+)
+
+
+class Taken(NamedTuple):
+    """What one step of a retry did: `rows` are in flight again, and their messages in the outbox; `left`: rows that cannot
+    be. `same`: rows that go through the version that they failed with. `last`: the number to go on after, None at the end.
+    """
+
+    rows: int
+    outbox: list[Unsent]
+    left: Mapping[Left, int]
+    same: int
+    last: int | None
+
+
+class Replayed(NamedTuple):
+    """A page whose `chosen` rows go through the flow again, and its `others`. `waits`: some of these have no log yet."""
+
+    run: Run
+    chosen: tuple[RowLog, ...]
+    others: tuple[RowLog, ...]
+    waits: bool
+
+
+class _Stored(NamedTuple):
+    """The pages of a run that are stored: their sequence numbers, and the versions that they went through last."""
+
+    run: Run
+    seqs: Mapping[int, int]
+    by_seq: Mapping[int, int]
+    versions: Mapping[int, int]
+
+    def page_of(self, log: RowLog) -> int | None:
+        """The page that a row came from, as far as it can be told."""
+        if log.page is not None and log.page > 0:
+            return log.page
+        if self.run.pages == 1:
+            return 1
+        return self.by_seq.get(log.version // ROWS_PER_PAGE_LIMIT) if log.page is None else None
+
+    def version_of(self, log: RowLog) -> int:
+        return self.versions.get(self.page_of(log) or 0, self.run.version)
+
+
+class ReplaysSql(Sql):
+    """The methods of the store about rows that are put through again."""
+
+    @writes
+    async def reopen(
+        self,
+        tx: Tx,
+        run_id: str,
+        version: int | None = None,
+        *,
+        joins: bool = False,
+        row: int | None = None,
+        group: str | None = None,
+        only_open: bool = False,
+        after: int = 0,
+        limit: int = 10_000,
+        audit: AuditEntry | None = None,
+    ) -> Taken:
+        """Take rows that failed or were cancelled back into flight: of a run, one row or one error group; with `only_open`,
+        those whose failure is open. Those with an image set go to the writers as they are; the others go through `version`
+        of the flow (None: the run's), page by page. `joins`: that version joins rows across pages. Looks at `limit` rows above
+        `after`.
+        """
+        run = await load(tx, run_id, lock=True)
+        version = run.version if version is None else version
+        mine = and_(rows.c.run_id == run.run_id, rows.c.number > after, *_asked(row, group))
+        retriable = is_open(run.flow) if only_open else or_(FAILED, rows.c.state == "cancelled")
+        statement = select(rows).where(mine, retriable).order_by(rows.c.number).limit(limit)
+        found = [to_log(row) for row in await tx.all(statement.with_for_update(of=rows))]
+        stored = await _stored(tx, run)
+        why_not = {log.row: _why_not(log, stored, joins=joins) for log in found}
+        left: Counter[Left] = Counter(why for why in why_not.values() if why is not None)
+        if not after:
+            left["in flight"] += await tx.value(select(func.count()).where(mine, rows.c.state == RETRYING))
+        logs = [log for log in found if why_not[log.row] is None]
+        outbox: list[Unsent] = []
+        if logs:
+            await record(tx, audit, rows=len(logs))
+            await _reopen(tx, stored, logs)
+            outbox = [await post(tx, message) for message in _messages(stored, logs, version)]
+        same = sum(stored.version_of(log) == version for log in logs if not sendable(log))
+        return Taken(len(logs), outbox, +left, same, found[-1].row if len(found) == limit else None)
+
+    @reads
+    async def retried(self, tx: Tx, run_id: str, version: int) -> list[RowsReady | ReplayPage]:
+        """The messages of all rows of a run that are being retried, anew; pages go through `version`."""
+        run = await load(tx, run_id)
+        statement = select(rows).where(rows.c.run_id == run.run_id, rows.c.state == RETRYING)
+        logs = [to_log(row) for row in await tx.all(statement.order_by(rows.c.number))]
+        return _messages(await _stored(tx, run), logs, version) if logs else []
+
+    @reads
+    async def failed_runs(self, tx: Tx, flow: str, group: str | None = None) -> list[str]:
+        """The runs of a flow with failed rows that are open, the oldest first; if a group is given, with rows of it."""
+        mine = and_(rows.c.run_id == runs.c.run_id, runs.c.flow == clean(flow), is_open(flow))
+        if group is not None:
+            mine = and_(mine, rows.c.fingerprint == group)
+        found = select(runs.c.run_id, runs.c.created_at).where(mine).distinct()
+        return [row.run_id for row in await tx.all(found.order_by(runs.c.created_at, runs.c.run_id))]
+
+    @reads
+    async def replayed(self, tx: Tx, run_id: str, page: int) -> Replayed:
+        """A page of which rows go through the flow again, with the logs of all its rows. Raises NotFoundError."""
+        run = await load(tx, run_id)
+        numbers = await _numbers(tx, run, page)
+        if not numbers:
+            return Replayed(run, (), (), False)
+        within = (rows.c.run_id == run_id, rows.c.number.between(min(numbers), max(numbers)))
+        mine = set(numbers)
+        found = [row for row in await tx.all(select(rows).where(*within).order_by(rows.c.number)) if row.number in mine]
+        chosen = {row.number for row in found if row.state == RETRYING and row.stage not in WRITTEN_AT}
+        logs = [(row, to_log(row)) for row in found]
+        others = [_shown(row, log) for row, log in logs if row.number not in chosen]
+        return Replayed(
+            run, tuple(log for _, log in logs if log.row in chosen), tuple(others), waits=len(found) < len(mine)
+        )
+
+    @writes
+    async def replace_rows(
+        self, tx: Tx, message: ReplayPage, chosen: Sequence[int], ready: Sequence[Row], settled: Sequence[RowLog]
+    ) -> tuple[Unsent, ...] | None:
+        """Put rows in the places of the `chosen` ones of a page: those to be written, whose messages are in the outbox then,
+        and those that are settled. Numbers of 0 become new ones. None: another delivery of the message was faster.
+        """
+        run = await load(tx, message.run_id, lock=True)
+        waiting = (rows.c.state == RETRYING, rows.c.stage.not_in(WRITTEN_AT), rows.c.run_id == run.run_id)
+        numbers = await _numbers(tx, run, message.page)
+        first, last = min(numbers, default=0), max(numbers, default=0)
+        there = await tx.all(select(rows.c.number).where(*waiting, rows.c.number.between(first, last)))
+        if not set(chosen) <= {row.number for row in there}:
+            return None
+        fresh = itertools.count(run.counts.total + 1)
+        sent = [row if row.row else msgspec.structs.replace(row, row=next(fresh)) for row in ready]
+        logs = [log if log.row else msgspec.structs.replace(log, row=next(fresh)) for log in settled]
+        await _grow(tx, run, message, next(fresh) - 1)
+        ended = await log_rows(tx, [*(_retrying(message, row) for row in sent), *map(log_values, logs)])
+        outbox = [await post(tx, RowsReady(run.run_id, run.flow, message.version, chunk)) for chunk in chunked(sent)]
+        if not ended:
+            await advance(tx, await load(tx, run.run_id))
+        return tuple(outbox)
+
+
+def sendable(log: RowLog) -> bool:
+    """Whether the row can go to the writers as it is."""
+    return log.stage in WRITTEN_AT and log.product is not None and bool(log.images)
+
+
+def _asked(row: int | None, group: str | None) -> list[ColumnElement[bool]]:
+    by_row = [] if row is None else [rows.c.number == row]
+    return by_row if group is None else [*by_row, rows.c.fingerprint == clean(group)]
+
+
+def _why_not(log: RowLog, stored: _Stored, *, joins: bool) -> Left | None:
+    if sendable(log):
+        return None
+    if joins and stored.run.pages > 1:
+        return "joined"
+    page = stored.page_of(log)
+    if page is None:
+        return "joined"
+    return None if page in stored.seqs else "page gone"
+
+
+async def _stored(tx: Tx, run: Run) -> _Stored:
+    found = await tx.all(select(pages.c.page, pages.c.seq).where(pages.c.run_id == run.run_id))
+    mine = (registered_pages.c.run_id == run.run_id, registered_pages.c.version.is_not(None))
+    again = await tx.all(select(registered_pages.c.page, registered_pages.c.version).where(*mine))
+    seqs = {row.page: row.seq for row in found}
+    return _Stored(run, seqs, {seq: page for page, seq in seqs.items()}, {row.page: row.version for row in again})
+
+
+async def _reopen(tx: Tx, stored: _Stored, logs: Sequence[RowLog]) -> None:
+    """Mark the rows as being retried, and let the run go on."""
+    run = stored.run
+    batch = [
+        (log.row, log.stage if sendable(log) or log.stage not in WRITTEN_AT else "rows", _page(stored, log))
+        for log in logs
+    ]
+    await tx.execute(*_REOPEN.bind(tx, batch, run_id=run.run_id))
+    states = Counter(log.state for log in logs)
+    changes: dict[str, Any] = {
+        "failed": runs.c.failed - states["failed"],
+        "cancelled": runs.c.cancelled - states["cancelled"],
+        "cancelled_at": None,
+    }
+    if run.read_complete:
+        changes |= {"status": "draining", "finished_at": None}
+    await change(tx, run, **changes)
+
+
+def _page(stored: _Stored, log: RowLog) -> int | None:
+    return log.page if sendable(log) else stored.page_of(log)
+
+
+def _messages(stored: _Stored, logs: Sequence[RowLog], version: int) -> list[RowsReady | ReplayPage]:
+    """The messages that bring rows through: those that can be written as they are, by version; and a page each."""
+    run = stored.run
+    by_version: dict[int, list[Row]] = {}
+    for log in logs:
+        if sendable(log):
+            row = Row(log.row, log.version, log.product or "", log.images, log.key, tries=history(log))
+            by_version.setdefault(stored.version_of(log), []).append(row)
+    messages: list[RowsReady | ReplayPage] = [
+        RowsReady(run.run_id, run.flow, one, chunk) for one, again in by_version.items() for chunk in chunked(again)
+    ]
+    from_pages = {page for log in logs if not sendable(log) and (page := stored.page_of(log)) is not None}
+    messages += [
+        ReplayPage(run.run_id, run.flow, version, page, stored.seqs.get(page, 0)) for page in sorted(from_pages)
+    ]
+    return messages
+
+
+async def _numbers(tx: Tx, run: Run, page: int) -> list[int]:
+    """The row numbers of a page; of a run of one page, those of its join too."""
+    mine = registered_pages.c.page == page if run.pages != 1 else registered_pages.c.page <= 1
+    found = select(registered_pages.c.numbers).where(registered_pages.c.run_id == run.run_id, mine)
+    ranges = [one for row in await tx.all(found) for one in from_json(row.numbers)]
+    return [number for first, count in ranges for number in range(first, first + count)]
+
+
+def _shown(record_: Any, log: RowLog) -> RowLog:
+    """The log of another row of the page; one that a writer has in hand counts as written."""
+    return msgspec.structs.replace(log, state="written") if record_.state == RETRYING else log
+
+
+def _retrying(message: ReplayPage, row: Row) -> tuple[Any, ...]:
+    """The record of a row that goes to the writers: it has its product and images, and is in flight."""
+    log = RowLog(
+        run_id=message.run_id,
+        row=row.row,
+        product=row.product,
+        state="failed",
+        images=row.images,
+        page=message.page,
+        version=row.version,
+        key=row.key,
+    )
+    values = log_values(log)
+    return (*values[:3], RETRYING, *values[4:])
+
+
+async def _grow(tx: Tx, run: Run, message: ReplayPage, highest: int) -> None:
+    """The version that the page went through, and the numbers of its additional rows, which the run counts."""
+    mine = (registered_pages.c.run_id == run.run_id, registered_pages.c.page == message.page)
+    known = await tx.value(select(registered_pages.c.numbers).where(*mine))
+    ranges = from_json(known) if known is not None else []
+    if highest > run.counts.total:
+        ranges.append((run.counts.total + 1, highest - run.counts.total))
+        await change(tx, run, total=highest)
+    values = {"numbers": to_json(ranges), "version": message.version}
+    statement = tx.insert(registered_pages).values(run_id=run.run_id, page=message.page, **values)
+    await tx.execute(statement.on_conflict_do_update(index_elements=["run_id", "page"], set_=values))
