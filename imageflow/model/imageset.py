@@ -9,6 +9,9 @@ import msgspec
 
 from imageflow.model.bounds import SignedLong
 
+NOT_CLEARED = "no images: an empty set deletes all images of the product, and write.allow_clear is not set"
+"""Why an image set without images is refused, by the transformer and once more by the writer."""
+
 IMAGE_TYPES = ("default", "swatch")
 
 

@@ -25,6 +25,7 @@ from imageflow.store.claims import Claim, ClaimsSql, Wanted
 from imageflow.store.database import Tx
 from imageflow.store.failures import ErrorGroup, FailuresSql, OpenError
 from imageflow.store.flows import FlowsSql, FlowVersion
+from imageflow.store.in_flight import InFlight, InFlightSql
 from imageflow.store.ledger import LedgerEntry, LedgerSql, LedgerState
 from imageflow.store.outbox import OutboxSql, Unsent
 from imageflow.store.pages import PagesSql
@@ -49,6 +50,7 @@ __all__ = [
     "FlowVersion",
     "HeldDomain",
     "HeldRow",
+    "InFlight",
     "LedgerEntry",
     "LedgerState",
     "Left",
@@ -79,6 +81,7 @@ class Store(
     ReplaysSql,
     CancelsSql,
     ClaimsSql,
+    InFlightSql,
     SettlingSql,
     LedgerSql,
     OutboxSql,

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 from sqlalchemy import delete, select
 
+from imageflow.errors import NotFoundError
 from imageflow.model.imageset import Image
 from imageflow.model.row import RowLog
 from imageflow.model.run import Run
@@ -81,11 +82,16 @@ class RowsSql(Sql):
         be percent-encoded.
 
         Repeating it changes nothing. If a script that is not deterministic gives another number of rows the second
-        time, additional rows get additional numbers, and missing ones are logged as failed with that reason.
+        time, additional rows get additional numbers, and missing ones are logged as failed with that reason. Raises
+        NotFoundError for a page that was not stored, and for more rows of a run that has ended.
         """
         run = await load(tx, run_id, lock=True)
         known = await _known_ranges(tx, run_id, page)
+        if known is None and page > run.pages:
+            raise NotFoundError(f"run {run_id} has no page {page}")
         ranges = grown(known or [], total, run.counts.total)
+        if run.ended and ranges != (known or []):
+            raise NotFoundError(f"run {run_id} has ended: page {page} gives it no more rows")
         numbers = [number for first, count in ranges for number in range(first, first + count)]
         run = await _store_ranges(tx, run, page, known, ranges)
         if broken:

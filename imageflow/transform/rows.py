@@ -22,7 +22,7 @@ import msgspec
 
 from imageflow.model.filename_template import Key, Template, file_name, parse
 from imageflow.model.flow import Definition
-from imageflow.model.imageset import IMAGE_TYPES, Image
+from imageflow.model.imageset import IMAGE_TYPES, NOT_CLEARED, Image
 from imageflow.model.numbers import EXACT_BELOW, whole
 from imageflow.pointer import describe
 from imageflow.store import HeldRow
@@ -184,7 +184,7 @@ def _read_element(element: Any, template: Template, definition: Definition) -> t
     if not isinstance(images, list):
         raise _WrongError(f"`images` must be a list, this is {describe(images)}")
     if not images and not definition.write.allow_clear:
-        raise _WrongError("no images: an empty set deletes all images of the product, and write.allow_clear is not set")
+        raise _WrongError(NOT_CLEARED)
     return product, images
 
 

@@ -43,10 +43,14 @@ class Cancels:
         """Ask the store for these runs now; whether one of them is cancelled. Raises StoreError."""
         found = await self._store.cancelled(run_ids)
         for run_id in found:
-            watched = self._watched.get(run_id)
-            if watched is not None and not watched.cancelled.done():
-                watched.cancelled.set_result(None)
+            self.note(run_id)
         return bool(found)
+
+    def note(self, run_id: str) -> None:
+        """The run is cancelled."""
+        watched = self._watched.get(run_id)
+        if watched is not None and not watched.cancelled.done():
+            watched.cancelled.set_result(None)
 
     async def run(self) -> None:
         """Look once a second at all runs in hand, until cancelled."""

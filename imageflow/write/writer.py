@@ -23,6 +23,7 @@ from imageflow.errors import Postponed, SecretError, StageError, StoreError, Tra
 from imageflow.http.omnitron import OmnitronSessions
 from imageflow.model import messages
 from imageflow.model.flow import Definition, Flow
+from imageflow.model.imageset import NOT_CLEARED
 from imageflow.model.messages import RowsReady
 from imageflow.model.row import Row
 from imageflow.runtime.flow_cache import FlowCache
@@ -121,7 +122,10 @@ class Writer:
         definition = await self._flows.definition(message.flow, message.version)
         queue = self._domains.queue(definition.omnitron.domain)
         with self._cancels.watching(message.run_id) as cancelled:
-            probe = not await self._cancels.look(message.run_id) and self._admitted_as_probe(definition, queue)
+            message = await self._in_flight(message)
+            if not message.rows:
+                return
+            probe = not cancelled.done() and self._admitted_as_probe(definition, queue)
             chunk = await self._begin(definition, message, look_up=not cancelled.done())
             try:
                 await self._claim(chunk)
@@ -137,11 +141,26 @@ class Writer:
             await self._publish_again(chunk)
 
     async def give_up(self, message: RowsReady, reason: str) -> None:
-        """Settle a chunk that cannot be handled: its rows fail with the reason. Raises StoreError."""
+        """Settle a chunk that cannot be handled: its rows fail with the reason. Raises StoreError, and NotFoundError where
+        there is no such run."""
         at = self._clock.now().timestamp()
-        works = [row_work.untargeted(row, Refused(reason), at) for row in message.rows]
+        rows = (await self._in_flight(message)).rows
+        works = [row_work.untargeted(row, Refused(reason), at) for row in rows]
         logs = [entry for work in works if (entry := row_work.log(message.run_id, work)) is not None]
         await self._store.settle(f"{self._leases.process}/give-up", logs)
+
+    async def _in_flight(self, message: RowsReady) -> RowsReady:
+        """The message with the rows that the store knows to be in flight: a queue may hold what came twice, or what nobody
+        registered. Raises NotFoundError where there is no such run."""
+        found = await self._store.in_flight(message.run_id, [row.row for row in message.rows])
+        if found.cancelled:
+            self._cancels.note(message.run_id)
+        rows = {row.row: row for row in reversed(message.rows) if row.row in found.rows}
+        if len(rows) == len(message.rows):
+            return message
+        dropped = len(message.rows) - len(rows)
+        _log.warning("rows that are not in flight are not written", run=message.run_id, flow=message.flow, rows=dropped)
+        return msgspec.structs.replace(message, rows=tuple(rows[number] for number in sorted(rows)))
 
     def _admitted_as_probe(self, definition: Definition, queue: DomainQueue[int]) -> bool:
         """Whether a chunk is the probe of an open circuit. Raises Postponed if it is not."""
@@ -163,6 +182,8 @@ class Writer:
         return Chunk(message, definition, lease, token, works)
 
     async def _targeted(self, definition: Definition, row: Row, at: float, *, look_up: bool) -> RowWork:
+        if not row.images and not definition.write.allow_clear:
+            return row_work.untargeted(row, Refused(NOT_CLEARED), at)
         if row.key == "sku" or not look_up:
             return row_work.targeted(row, [row.product], at)
         try:

@@ -723,14 +723,29 @@ async def test_a_page_that_has_fewer_rows_the_second_time(store: Store, clock: F
     assert (ended.status, ended.counts) == ("partial", Counts(total=3, written=1, failed=2))
 
 
-async def test_more_rows_after_the_end(store: Store, clock: FakeClock) -> None:
-    """A run that had ended goes on when a page turns out to have more rows, and ends again."""
+async def test_no_more_rows_after_the_end(store: Store, clock: FakeClock) -> None:
+    """A page that comes again after the run has ended gives it no more rows, and a page that was never stored none at all."""
     run_id = await draining(store, clock, 1)
+    with pytest.raises(NotFoundError, match="has no page 2"):
+        await store.register_page(run_id, 2, 1, [])
     await store.settle("t", [log(run_id, 1)])
-    assert (await store.register_page(run_id, 1, 2, [])).numbers == (1, 2)
-    assert (await store.run(run_id)).status == "draining"
-    [ended] = await store.settle("t", [log(run_id, 2)])
-    assert (ended.status, ended.counts.written) == ("success", 2)
+    assert (await store.register_page(run_id, 1, 1, [])).numbers == (1,)
+    with pytest.raises(NotFoundError, match="has ended"):
+        await store.register_page(run_id, 1, 2, [])
+    ended = await store.run(run_id)
+    assert (ended.status, ended.counts.total) == ("success", 1)
+
+
+async def test_which_rows_are_in_flight(store: Store, clock: FakeClock) -> None:
+    """Those that are registered and have no log, or are being retried; none of a run that has ended or does not exist."""
+    run_id = await draining(store, clock, 3)
+    await store.settle("t", [log(run_id, 2, "failed")])
+    assert await store.in_flight(run_id, [0, 1, 2, 3, 4, 2**40]) == ({1, 3}, False)
+    assert await store.in_flight(run_id, []) == (set(), False)
+    await store.settle("t", [log(run_id, 1), log(run_id, 3)])
+    assert await store.in_flight(run_id, [1, 2, 3]) == (set(), False)
+    with pytest.raises(NotFoundError, match="there is no run"):
+        await store.in_flight("20261128-000000-none", [1])
 
 
 @pytest.mark.parametrize(

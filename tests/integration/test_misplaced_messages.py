@@ -23,12 +23,14 @@ from imageflow.broker import Outgoing
 from imageflow.clock import SystemClock
 from imageflow.errors import MessageError
 from imageflow.model import messages
-from imageflow.model.imageset import Image
+from imageflow.model.imageset import NOT_CLEARED, Image
 from imageflow.model.messages import OUTBOUND_QUEUE, READ_QUEUE, PageRead, ReadPage, RowsReady, RunRead
 from imageflow.model.row import Row, Try
+from imageflow.model.run import Run, Trigger
 from imageflow.secret import Secret
 from imageflow.store.connect import connect as connect_store
 from tests.integration.pipeline import pipeline
+from tests.posting import accept_post
 
 FLOW, RUN = "posted", "20261128-000000-aaaaaaaaaa"
 ROW = Row(1, 1, "A", (Image("https://c.example/1.jpg"),), attempts=1, tries=(Try(1.0, 500, "no"),), digest="d")
@@ -93,7 +95,7 @@ def misplaced() -> Iterator[tuple[str, bytes]]:
 
 def unknown() -> Iterator[tuple[str, bytes]]:
     """Well-formed messages of a flow version, or a run, that does not exist."""
-    for message in WHOLE[1:3]:
+    for message in WHOLE[1:]:
         for version in (2, 2**31 - 1):
             yield messages.queue_of(message), messages.encode(msgspec.structs.replace(message, version=version))
 
@@ -146,6 +148,71 @@ async def test_what_does_not_belong_is_parked(tmp_path: Path, substrate: dict[st
         assert (await running.post([{"sku": "Z", "images": ["https://c.example/1.jpg"]}], FLOW)).counts.written == 1
         assert sorted(running.omnitron.images) == ["S0", "S1", "S2", "Z"]
         assert not await running.store.rows(RUN)
+
+
+@pytest.mark.timeout(300)
+async def test_what_nobody_registered_is_not_written(tmp_path: Path, substrate: dict[str, str]) -> None:
+    """Rows of a run that has ended, rows that no page gave, an image set that would clear a product, a page that was never
+    stored: nothing of that reaches Omnitron, and the run stays as it ended.
+    """
+    async with pipeline(tmp_path, **substrate) as running:
+        await running.save(FLOW, direction="outbound")
+        ended = await running.post([{"sku": "A", "images": ["https://c.example/1.jpg"]}], FLOW)
+        published = running.omnitron.writes.copy()
+        row = Row(1, 2**62, "A", ())
+        forged = [
+            RowsReady(ended.run_id, FLOW, 1, (row,)),
+            RowsReady(ended.run_id, FLOW, 1, (msgspec.structs.replace(ROW, row=2, product="B", version=2**62),)),
+            PageRead(ended.run_id, FLOW, 1, 2, 99, '[{"sku": "C", "images": ["https://c.example/1.jpg"]}]'),
+            PageRead(
+                ended.run_id,
+                FLOW,
+                1,
+                1,
+                1,
+                json.dumps([{"sku": s, "images": ["https://c.example/1.jpg"]} for s in "AD"]),
+            ),
+            RowsReady(RUN, FLOW, 1, (ROW,)),
+            RunRead(ended.run_id, FLOW, 1),
+        ]
+        for message in forged:
+            await running.substrate.broker.publish(Outgoing(messages.queue_of(message), messages.encode(message)))
+        found = await parked(running, 3)
+        assert {letter.reason.split(";")[0] for letter in found} == {
+            f"run {ended.run_id} has no page 2",
+            f"run {ended.run_id} has ended: page 1 gives it no more rows",
+            f"there is no run {RUN!r}",
+        }
+        assert (await running.post([{"sku": "Z", "images": ["https://c.example/1.jpg"]}], FLOW)).counts.written == 1
+        assert running.omnitron.writes - published == {"Z": 1}
+        assert await running.store.run(ended.run_id) == ended
+        assert len(await running.store.rows(ended.run_id)) == 1
+
+
+async def test_nothing_is_cleared_without_leave(tmp_path: Path) -> None:
+    """The writer repeats the rule of `write.allow_clear`: an image set without images fails its row."""
+    async with pipeline(tmp_path) as running:
+        await running.save(FLOW, direction="outbound")
+        now = running.substrate.clock.now()
+        run = Run(
+            run_id=RUN,
+            flow=FLOW,
+            version=1,
+            trigger=Trigger("outbound"),
+            status="draining",
+            created_at=now,
+            started_at=now,
+            read_complete=True,
+            pages=1,
+        )
+        await accept_post(running.store, run, b"[]", rows=1)
+        await running.store.register_page(RUN, 1, 1, [])
+        cleared = RowsReady(RUN, FLOW, 1, (Row(1, 1, "A", ()),))
+        await running.substrate.broker.publish(Outgoing(messages.write_queue(FLOW), messages.encode(cleared)))
+        assert (await running.follow(RUN)).counts.failed == 1
+        [log] = await running.store.rows(RUN)
+        assert log.reason == NOT_CLEARED
+        assert not running.omnitron.writes
 
 
 async def parked(running: Any, count: int) -> list[Any]:
