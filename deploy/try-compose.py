@@ -215,7 +215,7 @@ class Compose:
             "IMAGEFLOW_IMAGE": IMAGE,
             "IMAGEFLOW_BASE": BASE,
             "IMAGEFLOW_SECRETS": str(secrets),
-            "IMAGEFLOW_LISTEN": "127.0.0.1:18080",
+            "GATEWAY_LISTEN": "127.0.0.1:18080",
             "RABBITMQ_CONSOLE_PORT": "25673",
             **{f"{name.upper()}_IMAGE": tag for name, tag in STAND_INS.items()},
         }

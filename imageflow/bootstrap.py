@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -57,7 +57,6 @@ async def run_services(
     names: Iterable[str],
     stop: asyncio.Event,
     *,
-    host: str = "0.0.0.0",  # noqa: S104 a service in a container is reached from outside
     port: int | None = None,
     started: Callable[[int | None], None] | None = None,
     ending: Callable[[], None] = lambda: None,
@@ -72,6 +71,7 @@ async def run_services(
         stack.push_async_callback(tracing.finish, tracing.start(substrate.environ))
         parts = await _Parts.build(substrate, wanted, stack)
         await stack.enter_async_context(service.background(parts.jobs, parts.kept))
+        host = listen_host(substrate.settings, wanted)
         bound = await _listen(substrate, parts, stack, host, port if "gateway" in wanted else None)
         if started is not None:
             started(bound)
@@ -98,6 +98,15 @@ async def _listen(
             serve(monitoring(parts.problems), host, settings.metrics_port, settings.stop_seconds)
         )
     return bound
+
+
+def listen_host(settings: settings_.Settings, names: Collection[str]) -> str:
+    """Where a process listens: as LISTEN says; else only this machine reaches a process that runs all services, and a service
+    of its own, which mostly runs in a container, is reached from outside.
+    """
+    if settings.listen is not None:
+        return settings.listen
+    return "127.0.0.1" if set(names) == set(SERVICES) else "0.0.0.0"  # noqa: S104 - see above
 
 
 @asynccontextmanager
@@ -229,7 +238,9 @@ class _Parts:
         key = settings_.secret_key(s.settings)
         sandbox = await stack.enter_async_context(Sandbox())
         tools = Tools(sandbox, await stack.enter_async_context(missing_fetcher(s)))
-        self.gateway = Gateway(s.store, s.broker, s.clock, key, ready=self.problems, tools=tools)
+        self.gateway = Gateway(
+            s.store, s.broker, s.clock, key, ready=self.problems, tools=tools, trusted=s.settings.trusted_proxies
+        )
         self._stage(OutboundQueue(Outbound(s.store, s.broker, LatePublisher(s.store, s.broker), s.clock)).stage)
 
     def _stage(self, stage: Stage[M]) -> None:

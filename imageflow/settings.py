@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Literal, cast
 
@@ -30,6 +31,10 @@ DOCS = {
     "DATA_DIR": "folder of the default queue and database files (default: ./imageflow-data)",
     "SECRET_KEY": "key of access tokens and webhook signatures; the same for all services (default: generated in DATA_DIR)",
     "LOG_FORMAT": "text or json; logs go to stderr (default: text)",
+    "LISTEN": "address on which the gateway (and METRICS_PORT) listens (default: 127.0.0.1 where all services run in one "
+    "process, 0.0.0.0 else)",
+    "TRUSTED_PROXIES": "addresses or networks of proxies whose X-Forwarded-For is believed: ADDRESS,NETWORK/BITS,… "
+    "(default: none)",
     "METRICS_PORT": "port of a service's /metrics, /health and /ready (default: none; the gateway serves them on its own)",
     "RETENTION_DAYS": "days to keep runs, rows and pages; rows with an open error stay longer; 0 keeps all (default: 30)",
     "PREFLIGHT_ALLOW_PRIVATE": "image hosts in private networks that preflight may ask: HOST,HOST,… or true for all "
@@ -54,6 +59,8 @@ class Settings(msgspec.Struct, frozen=True):
     stop_seconds: float
     retention_days: int = 30
     preflight_allow_private: tuple[str, ...] = ()
+    listen: str | None = None
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     jail: Literal["strict", "best-effort"] = "strict"
 
     @property
@@ -84,6 +91,8 @@ def load(environ: Mapping[str, str]) -> Settings:
         stop_seconds=_seconds(given),
         retention_days=_days(given),
         preflight_allow_private=_hosts(given, "PREFLIGHT_ALLOW_PRIVATE"),
+        listen=_listen(given),
+        trusted_proxies=_networks(given, "TRUSTED_PROXIES"),
         jail=cast(Literal["strict", "best-effort"], _choice(given, "JAIL", JAIL_MODES)),
     )
 
@@ -171,6 +180,27 @@ def _hosts(given: Mapping[str, str], name: str) -> tuple[str, ...]:
         if not re.fullmatch(r"[a-z0-9._-]+|\[?[0-9a-f:.]+\]?", host):
             raise SettingsError(f"{PREFIX}{name}: must be host names with commas between them, or true, not {host!r}")
     return hosts
+
+
+def _listen(given: Mapping[str, str]) -> str | None:
+    address = given.get("LISTEN")
+    if not address:
+        return None
+    try:
+        return str(ip_address(address.strip("[]")))
+    except ValueError as error:
+        raise SettingsError(
+            f"{PREFIX}LISTEN: must be an address such as 127.0.0.1, 0.0.0.0 or ::1, not {address!r}"
+        ) from error
+
+
+def _networks(given: Mapping[str, str], name: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ip_network(text.strip()) for text in given.get(name, "").split(",") if text.strip())
+    except ValueError as error:
+        raise SettingsError(
+            f"{PREFIX}{name}: must be addresses or networks with commas between them: {error}"
+        ) from error
 
 
 def _seconds(given: Mapping[str, str]) -> float:

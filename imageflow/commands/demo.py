@@ -144,7 +144,6 @@ async def _running(settings: Settings) -> AsyncIterator[tuple[Substrate, int, as
                     substrate,
                     bootstrap.SERVICES,
                     stop,
-                    host="127.0.0.1",
                     port=0,
                     started=lambda bound: port.set_result(bound or 0),
                 )

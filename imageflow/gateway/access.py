@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -11,19 +12,21 @@ from imageflow.actions import credentials, users
 from imageflow.actions.actor import Role
 from imageflow.clock import Clock
 from imageflow.errors import RequestError, ThrottledError
+from imageflow.gateway import login_pace
 from imageflow.runtime.bounded import Recent
 from imageflow.store import ApiKey, Store, User
+from imageflow.store.logins import FAMILIAR, FAMILIAR_FOR
 from imageflow.telemetry import metrics
 
 MAX_TOKEN_CHARS = 512
 TOKEN_SECONDS = 12 * 3600.0
 CACHE_SECONDS = 10.0
 CACHE_TOKENS = 1_000
-LOGIN_FAILURES = 10
-LOGIN_WINDOW_SECONDS = 300.0
-LOGIN_KEYS = 10_000
-HASHES_AT_ONCE = 2
 LOGINS_AT_ONCE = 100
+STRANGERS_AT_ONCE = 20
+"""Logins in hand, of names that exist and of others. Each of the two is a line of its own with one password hashed at a
+time: names that do not exist cannot keep users from logging in.
+"""
 
 
 class AuthenticationError(RequestError):
@@ -62,36 +65,6 @@ def may(user: User, role: Role) -> bool:
     return users.ROLES.index(user.role) >= users.ROLES.index(role)
 
 
-class Failures:
-    """Failed logins per key (user and address) within a window: what slows a guesser down. Remembers `keys` keys."""
-
-    def __init__(
-        self, limit: int = LOGIN_FAILURES, window: float = LOGIN_WINDOW_SECONDS, keys: int = LOGIN_KEYS
-    ) -> None:
-        self._limit = limit
-        self._window = window
-        self._failures: Recent[tuple[str, str], deque[float]] = Recent(keys)
-
-    def wait(self, key: tuple[str, str], now: float) -> float | None:
-        """Seconds until the next try is allowed; None: it is now."""
-        times = self._failures.get(key)
-        while times and times[0] <= now - self._window:
-            times.popleft()
-        if not times:
-            self._failures.forget(key)
-            return None
-        return times[0] + self._window - now if len(times) >= self._limit else None
-
-    def add(self, key: tuple[str, str], now: float) -> None:
-        times = self._failures.get(key)
-        if times is None:
-            times = self._failures.put(key, deque(maxlen=self._limit))
-        times.append(now)
-
-    def forget(self, key: tuple[str, str]) -> None:
-        self._failures.forget(key)
-
-
 Known = User | ApiKey
 """Whose a credential is."""
 
@@ -104,22 +77,17 @@ class Access:
         self._store = store
         self._secret_key = secret_key
         self._clock = clock
-        self._failures = Failures()
         self._cache: Recent[str, Known] = Recent(CACHE_TOKENS, CACHE_SECONDS, clock.monotonic)
-        self._hashing = asyncio.Semaphore(HASHES_AT_ONCE)
-        self._logins = 0
+        self._users = _Line(LOGINS_AT_ONCE)
+        self._strangers = _Line(STRANGERS_AT_ONCE)
 
     async def login(self, name: str, password: str, address: str) -> Token | None:
-        """A fresh token, or None: no such user or another password. Raises
-        ThrottledError after too many failures or while too many log in at once, StoreError when the database is away.
+        """A fresh token, or None: no such user or another password.
+
+        Raises ThrottledError after too many failures (login_pace.py) or while too many log in at once, StoreError when the
+        database is away.
         """
-        if self._logins >= LOGINS_AT_ONCE:
-            raise ThrottledError("too many logins at once", 1.0, overload=True)
-        self._logins += 1
-        try:
-            user = await self._known(name[:200], password[: users.MAX_PASSWORD_CHARS], address)
-        finally:
-            self._logins -= 1
+        user = await self._known(name[:200], password[: users.MAX_PASSWORD_CHARS], address)
         metrics.LOGINS.labels("gateway", "refused" if user is None else "ok").inc()
         if user is None:
             return None
@@ -127,21 +95,30 @@ class Access:
         return Token(await add_token(self._store, self._secret_key, user.name, self._clock, TOKEN_SECONDS), expires_at)
 
     async def _known(self, name: str, password: str, address: str) -> User | None:
-        key = (name, address)
-        self._check_failures(key)
-        async with self._hashing:
+        keys = self._keys(name, address)
+        await self._check_pace(keys)
+        user = await self._store.user(name)
+        line = self._strangers if user is None else self._users
+        async with line.turn():
             # Again: of many tries that waited here together, no more get through than of as many one by one.
-            self._check_failures(key)
-            user = await self._store.user(name)
+            await self._check_pace(keys)
             if not await asyncio.to_thread(credentials.verify, user.password_hash if user else None, password):
-                self._failures.add(key, self._clock.monotonic())
+                await self._store.count_login(keys, forget_after=login_pace.FORGET_AFTER)
                 return None
-        self._failures.forget(key)
+        await self._store.forget_login("pair", keys["pair"])
+        await self._store.count_login({FAMILIAR: keys["pair"]}, forget_after=FAMILIAR_FOR)
         return user
 
-    def _check_failures(self, key: tuple[str, str]) -> None:
-        wait = self._failures.wait(key, self._clock.monotonic())
-        if wait is not None:
+    def _keys(self, name: str, address: str) -> dict[str, str]:
+        """What failures are counted by: digests, so that a database does not list who was asked for from where."""
+        texts = {"pair": f"{name}\n{address}", "address": address, "name": name}
+        return {kind: credentials.digest(self._secret_key, f"{kind} {text}") for kind, text in texts.items()}
+
+    async def _check_pace(self, keys: Mapping[str, str]) -> None:
+        counts = await self._store.login_counts({**keys, FAMILIAR: keys["pair"]})
+        failures = {kind: login_pace.Failures(*counts[kind]) for kind in login_pace.PACES if kind in counts}
+        wait = login_pace.wait(failures, self._clock.now(), familiar=FAMILIAR in counts)
+        if wait > 0:
             metrics.LOGINS.labels("gateway", "slowed").inc()
             raise ThrottledError("too many failed logins; try again later", wait)
 
@@ -197,3 +174,24 @@ class Access:
     def forget(self) -> None:
         """Users or keys have changed: ask the store again."""
         self._cache.clear()
+
+
+class _Line:
+    """Where logins wait for their password to be hashed: one after the other, at most `limit` of them."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._waiting = 0
+        self._hashing = asyncio.Lock()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Raises ThrottledError where the line is full."""
+        if self._waiting >= self._limit:
+            raise ThrottledError("too many logins at once", 1.0, overload=True)
+        self._waiting += 1
+        try:
+            async with self._hashing:
+                yield
+        finally:
+            self._waiting -= 1

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any
 
+import aiohttp.typedefs
 import aiohttp.web_response
 import msgspec
 import structlog
@@ -20,6 +21,7 @@ from imageflow.errors import ImageFlowError, RequestError, SettingsError
 from imageflow.gateway import integrator
 from imageflow.gateway.access import Access, AuthenticationError
 from imageflow.gateway.api import Api
+from imageflow.gateway.client_address import Network, client_address
 from imageflow.gateway.deps import Deps, Tools
 from imageflow.gateway.inputs import Credentials
 from imageflow.gateway.late_publisher import LatePublisher
@@ -72,6 +74,7 @@ class Gateway:
         queue_limit: int = QUEUE_LIMIT,
         reader: BodyReader | None = None,
         tools: Tools | None = None,
+        trusted: Sequence[Network] = (),
     ) -> None:
         self._access = Access(store, secret_key, clock)
         publisher = LatePublisher(store, broker)
@@ -84,6 +87,7 @@ class Gateway:
             deps = Deps(store, broker, publisher, clock, self._access, secret_key, tools, checking)
             self._api = Api(deps, self._reader).routes()
         self._ready = ready
+        self._trusted = trusted
 
     def app(self) -> web.Application:
         """The web application; `serve` runs it."""
@@ -94,7 +98,8 @@ class Gateway:
                 web.post("/api/login", self._login),
                 web.post("/api/outbound/{flow}", self._post),
                 *self._api,
-            ]
+            ],
+            self._trusted,
         )
 
     async def _login(self, request: web.Request) -> web.Response:
@@ -132,9 +137,12 @@ class Gateway:
             return await self._outbound.accept(flow, Posted(body, request.content_type in NDJSON_TYPES, key, by))
 
 
-def application(routes: Iterable[web.AbstractRouteDef]) -> web.Application:
-    """An application whose every answer is ours: problem bodies for errors, no tracebacks, safe headers."""
-    app = web.Application(middlewares=[_problems], client_max_size=MAX_FORM_BYTES)
+def application(routes: Iterable[web.AbstractRouteDef], trusted: Sequence[Network] = ()) -> web.Application:
+    """An application whose every answer is ours: problem bodies for errors, no tracebacks, safe headers. Behind `trusted`
+    proxies, a request's `remote` is the address that they say.
+    """
+    middlewares = [_behind(trusted), _problems] if trusted else [_problems]
+    app = web.Application(middlewares=middlewares, client_max_size=MAX_FORM_BYTES)
     app.add_routes(routes)
     app.on_response_prepare.append(_safe_headers)
     return app
@@ -172,6 +180,15 @@ async def _problems_of(ready: Ready) -> list[str]:
     except Exception:
         log.exception("readiness check failed")
         return ["the readiness check itself failed; the log has it"]
+
+
+def _behind(trusted: Sequence[Network]) -> aiohttp.typedefs.Middleware:
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        forwarded = request.headers.getall("X-Forwarded-For", [])
+        return await handler(request.clone(remote=client_address(request.remote, forwarded, trusted)))
+
+    return middleware
 
 
 @web.middleware

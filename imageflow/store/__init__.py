@@ -27,6 +27,7 @@ from imageflow.store.failures import ErrorGroup, FailuresSql, OpenError
 from imageflow.store.flows import FlowsSql, FlowVersion
 from imageflow.store.in_flight import InFlight, InFlightSql
 from imageflow.store.ledger import LedgerEntry, LedgerSql, LedgerState
+from imageflow.store.logins import LoginCount, LoginsSql
 from imageflow.store.outbox import OutboxSql, Unsent
 from imageflow.store.pages import PagesSql
 from imageflow.store.posts import AcceptedPost, NewPost, PostsSql
@@ -54,6 +55,7 @@ __all__ = [
     "LedgerEntry",
     "LedgerState",
     "Left",
+    "LoginCount",
     "NewPost",
     "Notice",
     "OldRun",
@@ -86,6 +88,7 @@ class Store(
     LedgerSql,
     OutboxSql,
     UsersSql,
+    LoginsSql,
     AuditSql,
     AlarmsSql,
     RetentionSql,

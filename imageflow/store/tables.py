@@ -253,6 +253,17 @@ post_keys = Table(
     Index("post_keys_by_time", "posted_at"),
 )
 
+logins = Table(
+    "logins",
+    metadata,
+    Column("kind", Text, nullable=False),
+    Column("key", Key, nullable=False),
+    Column("times", BigInteger, nullable=False),
+    Column("last_at", Instant, nullable=False),
+    PrimaryKeyConstraint("kind", "key"),
+    Index("logins_by_time", "last_at"),
+)
+
 users = Table(
     "users",
     metadata,

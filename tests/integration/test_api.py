@@ -16,10 +16,11 @@ from imageflow.broker import Outgoing
 from imageflow.broker.sqlite import SqliteBroker
 from imageflow.clock import SystemClock
 from imageflow.errors import BrokerError
-from imageflow.gateway.access import LOGIN_FAILURES, add_token
+from imageflow.gateway.access import add_token
 from imageflow.gateway.app import Gateway, serve
 from imageflow.gateway.deps import Tools
 from imageflow.gateway.endpoints import ENDPOINTS
+from imageflow.gateway.login_pace import PACES
 from imageflow.model.imageset import Image
 from imageflow.model.row import RowLog
 from imageflow.model.run import Run, Trigger
@@ -571,7 +572,7 @@ async def test_brute_force(api):
     for name in ("eve", "bob"):
         await users.save(api.store, name, "correct horse", "viewer", Actor("ada", "test"))
     right, wrong = ({"username": "eve", "password": password} for password in ("correct horse", "guess"))
-    for _ in range(LOGIN_FAILURES):
+    for _ in range(PACES["pair"].free):
         await api.refused(401, "POST", "/api/login", wrong, token=None)
     for guess in (wrong, right):
         await api.refused(429, "POST", "/api/login", guess, token=None)

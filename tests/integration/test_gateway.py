@@ -7,6 +7,7 @@ import json
 import sqlite3
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from ipaddress import ip_network
 
 import aiohttp
 import pytest
@@ -19,6 +20,7 @@ from imageflow.errors import BrokerError, QueueFullError, SettingsError, StoreEr
 from imageflow.gateway.access import add_token
 from imageflow.gateway.app import Gateway, application, monitoring, serve
 from imageflow.gateway.body_budget import BodyBudget
+from imageflow.gateway.login_pace import PACES
 from imageflow.gateway.request_body import BodyReader
 from imageflow.model.messages import PageRead, decode, transform_queue
 from imageflow.model.row import RowLog
@@ -733,6 +735,27 @@ async def test_a_sender_that_holds_back_leaves_room(tmp_path):
             held.set()
         assert slow.result()[0] == 400
         assert (await door.post([ROW] * 300))[0] == 202
+
+
+@pytest.mark.parametrize("trusted", [(), (ip_network("127.0.0.0/8"),)])
+async def test_guesses_behind_a_proxy(tmp_path, trusted):
+    """Behind a trusted proxy, guesses count for the address that it names; else they count for the connection's."""
+    async with opened(tmp_path, trusted=trusted) as door:
+
+        async def login(password, address):
+            return (
+                await door.request(
+                    "POST",
+                    "/api/login",
+                    json={"username": "boss", "password": password},
+                    headers={"X-Forwarded-For": f"10.9.9.9, {address}"},
+                )
+            )[0]
+
+        for _ in range(PACES["pair"].free):
+            assert await login("guess-guess", "1.2.3.4") == 401
+        assert await login("correct horse", "1.2.3.4") == 429
+        assert await login("correct horse", "5.6.7.8") == (200 if trusted else 429)
 
 
 async def test_too_much_in_hand(tmp_path):

@@ -91,6 +91,26 @@ def test_what_is_no_host_is_refused():
             settings.load({"IMAGEFLOW_PREFLIGHT_ALLOW_PRIVATE": wrong})
 
 
+def test_where_to_listen():
+    """An address, plain or in brackets; none by default; a name or a port is refused."""
+    assert settings.load({}).listen is None
+    assert settings.load({"IMAGEFLOW_LISTEN": "127.0.0.1"}).listen == "127.0.0.1"
+    assert settings.load({"IMAGEFLOW_LISTEN": "[::1]"}).listen == "::1"
+    for wrong in ("localhost", "127.0.0.1:8080", "*"):
+        with pytest.raises(SettingsError, match="LISTEN"):
+            settings.load({"IMAGEFLOW_LISTEN": wrong})
+
+
+def test_trusted_proxies():
+    """Addresses and networks; none by default."""
+    assert settings.load({}).trusted_proxies == ()
+    found = settings.load({"IMAGEFLOW_TRUSTED_PROXIES": "10.0.0.0/8, 192.168.1.1,"}).trusted_proxies
+    assert [str(network) for network in found] == ["10.0.0.0/8", "192.168.1.1/32"]
+    for wrong in ("proxy.example", "10.0.0.1/8", "true"):
+        with pytest.raises(SettingsError, match="TRUSTED_PROXIES"):
+            settings.load({"IMAGEFLOW_TRUSTED_PROXIES": wrong})
+
+
 def test_the_jail_is_strict_unless_told_otherwise() -> None:
     """Best effort is what an operator has to ask for, by its name."""
     assert settings.load({}).jail == "strict"

@@ -9,18 +9,17 @@ from imageflow.actions.credentials import digest, hash_password
 from imageflow.actions.users import ROLES
 from imageflow.errors import ThrottledError
 from imageflow.gateway.access import (
-    LOGIN_FAILURES,
-    LOGIN_WINDOW_SECONDS,
+    STRANGERS_AT_ONCE,
     TOKEN_SECONDS,
     Access,
     AuthenticationError,
-    Failures,
     add_token,
     bearer,
     may,
 )
+from imageflow.gateway.login_pace import FORGET_AFTER, PACES
 from imageflow.gateway.problem_details import refusal
-from imageflow.store import User
+from imageflow.store import LoginCount, User
 
 
 class HandClock:
@@ -37,12 +36,26 @@ class HandClock:
 
 
 class Users:
-    """The store's users and tokens, in memory."""
+    """The store's users, tokens and counts of logins, in memory."""
 
-    def __init__(self):
+    def __init__(self, clock):
         self.users = {}
         self.tokens = {}
+        self.counts = {}
         self.lookups = 0
+        self.clock = clock
+
+    async def login_counts(self, keys):
+        return {kind: self.counts[kind, key] for kind, key in keys.items() if (kind, key) in self.counts}
+
+    async def count_login(self, keys, *, forget_after):
+        for kind, key in keys.items():
+            before = self.counts.get((kind, key), LoginCount(0, self.clock.now()))
+            times = before.times if self.clock.now() - before.last_at < forget_after else 0
+            self.counts[kind, key] = LoginCount(times + 1, self.clock.now())
+
+    async def forget_login(self, kind, key):
+        self.counts.pop((kind, key), None)
 
     async def save_user(self, user, *, audit=None):
         self.users[user.name] = user
@@ -63,8 +76,8 @@ class Users:
 
 
 @pytest.fixture
-async def users():
-    store = Users()
+async def users(clock):
+    store = Users(clock)
     await store.save_user(User("erp@brand.com", hash_password("correct horse"), "operator"))
     return store
 
@@ -139,25 +152,58 @@ async def test_a_token_opens_nothing_after_the_logout(access, users, clock):
         await access.user([f"Bearer {token}"])
 
 
+async def guess(access, times, name="erp@brand.com", address="1.2.3.4"):
+    """Wrong passwords, one after the other: how many were looked at."""
+    tried = 0
+    for number in range(times):
+        try:
+            assert await access.login(name, "guess-guess", address.format(number)) is None
+        except ThrottledError:
+            continue
+        tried += 1
+    return tried
+
+
 async def test_guessing_is_slowed_down(access, clock):
-    """After ten failures even the right password is refused with 429, until the window has passed."""
-    for _ in range(LOGIN_FAILURES):
-        assert await access.login("erp@brand.com", "guess-guess", "1.2.3.4") is None
+    """After ten failures even the right password is refused with 429, for a time that doubles with each failure."""
+    assert await guess(access, 30) == PACES["pair"].free
     with pytest.raises(ThrottledError) as error:
         await access.login("erp@brand.com", "correct horse", "1.2.3.4")
-    assert refusal(error.value).status == 429
-    assert refusal(error.value).headers["Retry-After"] == str(int(LOGIN_WINDOW_SECONDS))
-    assert await access.login("erp@brand.com", "correct horse", "5.6.7.8")
-    clock.seconds = LOGIN_WINDOW_SECONDS
+    assert (refusal(error.value).status, refusal(error.value).headers["Retry-After"]) == (429, "1")
+    clock.seconds += 1
+    assert await guess(access, 5) == 1
+    with pytest.raises(ThrottledError) as error:
+        await access.login("erp@brand.com", "correct horse", "1.2.3.4")
+    assert error.value.retry_after == 2
+    clock.seconds += 2
     assert await access.login("erp@brand.com", "correct horse", "1.2.3.4")
+    assert await guess(access, 30) == PACES["pair"].free
+
+
+async def test_guessing_from_many_addresses_is_slowed_down(access, clock):
+    """A guesser with many addresses meets the count of the name; the user does not, where they have logged in before."""
+    assert await access.login("erp@brand.com", "correct horse", "10.0.0.1")
+    assert await guess(access, 100, address="1.2.3.{}") == PACES["name"].free
+    clock.seconds += FORGET_AFTER.total_seconds() - 1
+    assert await guess(access, 100, address="1.2.4.{}") == 1
+    assert await access.login("erp@brand.com", "correct horse", "10.0.0.1")
+    with pytest.raises(ThrottledError) as error:
+        await access.login("erp@brand.com", "correct horse", "10.0.0.2")
+    assert error.value.retry_after <= PACES["name"].longest
+
+
+async def test_one_address_that_tries_many_names_is_slowed_down(access):
+    """Sixty names from one address meet the count of the address."""
+    tried = [await guess(access, 1, name=f"user-{number}") for number in range(PACES["address"].free + 10)]
+    assert sum(tried) == PACES["address"].free
 
 
 async def test_guessing_in_parallel_is_slowed_down_as_well(access):
-    """Thirty guesses at once get no more tries than thirty one after another."""
+    """Forty guesses at once get no more tries than forty one after another."""
     answers = await asyncio.gather(
-        *(access.login("nobody", "guess-guess", "1.2.3.4") for _ in range(30)), return_exceptions=True
+        *(access.login("erp@brand.com", "guess-guess", "1.2.3.4") for _ in range(40)), return_exceptions=True
     )
-    assert sum(answer is None for answer in answers) <= LOGIN_FAILURES + 1
+    assert sum(answer is None for answer in answers) == PACES["pair"].free
 
 
 async def test_many_right_logins_at_once(access):
@@ -166,12 +212,18 @@ async def test_many_right_logins_at_once(access):
     assert len({token.text for token in tokens}) == 20
 
 
-def test_failures_are_bounded():
-    """However many users and addresses fail, only so many are remembered."""
-    failures = Failures(limit=1, keys=5)
-    for number in range(20):
-        failures.add(("user", str(number)), 0.0)
-    assert sum(failures.wait(("user", str(number)), 1.0) is not None for number in range(20)) == 5
+async def test_names_that_do_not_exist_shut_nobody_out(access):
+    """While a crowd tries names that do not exist, and some of it is refused for the crowd, a user logs in."""
+    crowd = [
+        asyncio.create_task(access.login(f"nobody-{number}", "guess-guess", f"1.2.3.{number}"))
+        for number in range(STRANGERS_AT_ONCE * 3)
+    ]
+    await asyncio.sleep(0)
+    assert await access.login("erp@brand.com", "correct horse", "10.0.0.1")
+    answers = await asyncio.gather(*crowd, return_exceptions=True)
+    refused = [answer for answer in answers if answer is not None]
+    assert len(refused) >= STRANGERS_AT_ONCE
+    assert {refusal(answer).status for answer in refused} == {503}
 
 
 def test_roles_grow():

@@ -1,0 +1,37 @@
+"""The address of who asks: that of the connection, or what a trusted proxy says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+Network = IPv4Network | IPv6Network
+Address = IPv4Address | IPv6Address
+
+
+def client_address(peer: str | None, forwarded: Sequence[str], trusted: Sequence[Network]) -> str:
+    """The address nearest to the client that a trusted proxy has written: of `X-Forwarded-For`, read from its end, the first
+    that is no trusted proxy's. What a client writes there itself stands further to the left, and is not believed.
+    """
+    address = peer or ""
+    hops = [hop.strip() for value in forwarded for hop in value.split(",")]
+    while hops and _is_in(address, trusted):
+        before = hops.pop()
+        if _parsed(before) is None:
+            break
+        address = before
+    return address
+
+
+def _is_in(address: str, networks: Sequence[Network]) -> bool:
+    parsed = _parsed(address)
+    return parsed is not None and any(parsed in network for network in networks)
+
+
+def _parsed(address: str) -> Address | None:
+    """The address; one of IPv4 that is written as one of IPv6 as what it is."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return None
+    return found.ipv4_mapped or found if isinstance(found, IPv6Address) else found
