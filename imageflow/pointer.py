@@ -34,6 +34,25 @@ def find(document: Any, path: str) -> Any:
     return _walk(document, path.split("."), joint=".")
 
 
+def way(document: Any, path: str) -> list[Any]:
+    """The values on the way from the document to what is at `path`, with both ends; as far as it leads."""
+    values = [document]
+    if path.startswith("/"):
+        parts, joint = [part.replace("~1", "/").replace("~0", "~") for part in path[1:].split("/")], None
+    else:
+        parts, joint = path.split(".") if path else [], "."
+    for index, part in enumerate(parts):
+        here, rest = values[-1], ".".join(parts[index:])
+        whole = joint is not None and isinstance(here, dict) and rest in here
+        value = here[rest] if whole else _step(here, part)
+        if value is MISSING:
+            break
+        values.append(value)
+        if whole:
+            break
+    return values
+
+
 def find_identifier(document: Any, path: str) -> Any:
     """Like `find`, and `attributes__erp_code` is understood as `attributes.erp_code` where no field is called that."""
     value = find(document, path)

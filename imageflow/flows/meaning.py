@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from imageflow.flows import words
 from imageflow.http.client import exact_origin
-from imageflow.model import filename_template, flow, pagination
+from imageflow.model import charset, filename_template, flow, pagination
 from imageflow.model.cron import parse_cron
 from imageflow.model.field_types import Complaints, Duration, Meaning, json_path
 from imageflow.sandbox import jolt
@@ -148,6 +148,13 @@ def _not_empty(text: str) -> Complaints:
         yield "", "must not be empty"
 
 
+def _charset(name: str) -> Complaints:
+    try:
+        charset.codec(name)
+    except ValueError as error:
+        yield "", f"{error}; it is written like windows-1254, iso-8859-9 or utf-8"
+
+
 def _above_zero(seconds: object) -> Complaints:
     if Duration.parse(seconds) <= 0:
         yield "", "must be longer than 0s"
@@ -279,6 +286,8 @@ _MEANINGS: dict[tuple[type, str], Meaning] = {
     (flow.Erp, "initial_since"): _iso_date,
     (flow.Erp, "rows_path"): json_path,
     (flow.Erp, "timeout"): _above_zero,
+    (flow.Erp, "charset"): _charset,
+    (flow.Success, "path"): json_path,
     (flow.FetchMissing, "identifier_path"): json_path,
     (flow.FetchMissing, "productization_date_limit_days"): _days,
     (flow.FetchMissing, "every"): _rare,

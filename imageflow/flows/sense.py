@@ -22,6 +22,7 @@ def problems(document: dict[str, Any]) -> Iterator[Problem]:
     yield from _identifiers(document)
     yield from _placeholders(document)
     yield from _constants(document)
+    yield from _nested_names(document)
 
 
 def _part(document: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -95,6 +96,24 @@ def _is_number(value: str | float) -> bool:
         return math.isfinite(float(value))
     except (ValueError, OverflowError):
         return False
+
+
+def _nested_names(document: dict[str, Any]) -> Iterator[Problem]:
+    """Names of parameters nest at their dots in a POST body."""
+    erp = _part(document, "erp")
+    if erp.get("method") != "POST":
+        return
+    names = [("modified_date_key", erp.get("modified_date_key"))]
+    names += [(words.join("extra_params", name), name) for name in _part(erp, "extra_params")]
+    names += [(words.join("query_settings", at) + ".key", one.get("key")) for at, one in _settings(document).items()]
+    fields = _part(erp, "pagination").items()
+    names += [(f"pagination.{field}", value) for field, value in fields if field.endswith("param")]
+    for path, name in names:
+        if isinstance(name, str) and name and not all(re.split(r"(?<!\\)\.", name)):
+            yield Problem(
+                f"erp.{path}",
+                "has an empty part: in a POST body a dot nests (paging.page); a dot in a name is written \\.",
+            )
 
 
 def _placeholders(document: dict[str, Any]) -> Iterator[Problem]:

@@ -1,6 +1,6 @@
 """A dry run: a page's way through a flow, without writing anything. It shows what each step was given and gave.
 
-It takes the way of the transformer: the same sandbox, the same rows.
+It takes the way of a run: the reader's own check of the answer, the same sandbox, the same rows.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from typing import Any, Literal
 
 import msgspec
 
+from imageflow.errors import ReadError
 from imageflow.model.filename_template import Key
 from imageflow.model.flow import Definition
 from imageflow.model.imageset import Image
 from imageflow.model.messages import PageRead
 from imageflow.model.row import Row, RowLog
+from imageflow.read.rows import rows_of
 from imageflow.sandbox.outcome import Broken, FailedRow, Outcome, Program, Ran, printable
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.transform.plan import plan_page, plan_part
@@ -83,6 +85,13 @@ async def dry_run(sandbox: Sandbox, definition: Definition, body: bytes) -> DryR
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         wrong = StepError(f"the input is not JSON: {printable(str(error))}")
         return DryRun(definition.name, (Step("input", error=wrong),))
+    if definition.inbound:
+        try:
+            rows = rows_of(definition, document)
+        except ReadError as error:
+            return DryRun(definition.name, (Step("input", output=document, error=StepError(str(error))),))
+        if rows.none:
+            return DryRun(definition.name, (Step("input", output=document), Step("rows", given=[], output=[])))
     program = msgspec.structs.replace(Program.of(definition), trace=True)
     return dry_run_of(definition, document, body, await _outcome(sandbox, definition.name, program, body))
 

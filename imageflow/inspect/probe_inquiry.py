@@ -18,7 +18,8 @@ from imageflow.http.client import Answer, exact_origin, origin
 from imageflow.inspect import probe_facts as facts
 from imageflow.inspect.probe_facts import Seen
 from imageflow.model import pagination
-from imageflow.model.pagination.next import NextPagination, next_target
+from imageflow.model.link_header import next_target
+from imageflow.model.pagination.next import NextPagination
 from imageflow.model.pagination.none import NonePagination
 from imageflow.model.pagination.offset import OffsetPagination
 from imageflow.model.pagination.page import PagePagination
@@ -353,10 +354,11 @@ class Inquiry:
         if not answer.ok:
             return None
         try:
-            decoded, rows = answers.read(answer, self._path)
+            document = answers.decode(answer).document
         except ReadError:
             return None
-        return Seen(decoded.document, rows, answer.headers.get("link", ""))
+        rows = pointer.find(document, self._path)
+        return Seen(document, rows, answer.headers.get("link", "")) if isinstance(rows, list) else None
 
     def _send(self, url: str, params: Mapping[str, Any]) -> Asking[Answer]:
         if self._method == "POST":

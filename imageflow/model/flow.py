@@ -7,6 +7,8 @@ inlined), so that a version always means the same.
 
 from __future__ import annotations
 
+import ast
+import functools
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -85,6 +87,20 @@ class QuerySetting(_Part, frozen=True):
     value: str | int | float | bool | None = None
 
 
+class Success(_Part, frozen=True):
+    """What a good answer says of itself: `value` stands at `path`."""
+
+    path: Text
+    value: str | int | float | bool | None = True
+
+
+class NoRows(_Part, frozen=True):
+    """Answers that mean that nothing changed: HTTP statuses, and null in the place of the list."""
+
+    statuses: tuple[Annotated[int, msgspec.Meta(ge=200, le=499)], ...] = ()
+    null_list: bool = False
+
+
 class Erp(_Part, frozen=True):
     """Where and how the ERP is asked."""
 
@@ -100,6 +116,9 @@ class Erp(_Part, frozen=True):
     overlap: Duration = Duration(300)
     rows_path: str = ""
     pagination: AnyPagination = NonePagination()
+    success: Success | None = None
+    no_rows: NoRows = NoRows()
+    charset: Text | None = None
     timeout: Duration = Duration(30)
     rate_limit: Rate | None = None
     max_answer_bytes: Count = 64 * 1024 * 1024
@@ -163,6 +182,11 @@ class Definition(_Part, frozen=True):
         return self.direction == "inbound"
 
     @property
+    def has_process(self) -> bool:
+        """Whether the script has `process`, which makes rows of a whole answer."""
+        return self.script is not None and _defines_process(self.script)
+
+    @property
     def rows_path(self) -> str:
         """Where the list is inside an answer or a post; empty: the answer itself."""
         return self.erp.rows_path if self.erp is not None else ""
@@ -175,6 +199,24 @@ class Flow(msgspec.Struct, frozen=True):
     version: int
     definition: Definition
     document: dict[str, Any]
+
+
+@functools.lru_cache(maxsize=256)
+def _defines_process(script: str) -> bool:
+    try:
+        tree = ast.parse(script)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return any(_name(node) == "process" for node in ast.walk(tree))
+
+
+def _name(node: ast.AST) -> str | None:
+    """The name that a function, an assignment or an import gives something."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return node.name
+    if isinstance(node, ast.alias):
+        return node.asname or node.name
+    return node.id if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else None
 
 
 def decode_custom(kind: type, value: object) -> Any:

@@ -1,4 +1,4 @@
-"""The ERP's answer: from bytes to a document, and from the document to its rows. Nothing is ever taken for an empty list."""
+"""The ERP's answer: from bytes to a document. `rows.py` finds the rows in it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from imageflow import pointer
 from imageflow.errors import LoginError, ReadError
 from imageflow.http.client import Answer, origin
+from imageflow.model import charset as charsets
 from imageflow.model.flow import Erp
-from imageflow.model.page import ROWS_PER_PAGE_LIMIT
 from imageflow.read import paging
 
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
@@ -24,8 +23,9 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_NOT_FOR_ANSWERS = frozenset(
-    ("unicode-escape", "unicode_escape", "raw-unicode-escape", "idna", "punycode", "undefined", "utf-7")
+_FOREIGN_LOGIN = (
+    "if both are the same ERP, set erp.endpoint_url to that origin, let the ERP build its links with the name that it is "
+    "asked by, or page without links (type offset, page)"
 )
 
 
@@ -36,12 +36,16 @@ class Decoded(NamedTuple):
     document: Any
 
 
-def refuse(answer: Answer, where: str, wait: float | None) -> None:
-    """Raises ReadError or LoginError for an answer that is not a 2xx; `transient` where asking again may help."""
+def refuse(answer: Answer, where: str, wait: float | None, *, own: bool = True) -> None:
+    """Raises ReadError or LoginError for an answer that is not a 2xx; `transient` where asking again may help. Not `own`:
+    it is of a host in pagination.allow_hosts, to which no login goes.
+    """
     if answer.ok:
         return
     kind = LoginError if answer.status in (401, 407) else ReadError
     text = f"the ERP ({where}) answered {answer.status}: {answer.excerpt()}".rstrip(": ")
+    if not own and answer.status in (401, 403, 407):
+        text += f". The login is not sent to {where}, as erp.endpoint_url has another origin: {_FOREIGN_LOGIN}"
     raise kind(text, transient=answer.transient, retry_after=wait)
 
 
@@ -60,18 +64,9 @@ def redirect(erp: Erp, method: str, url: str, answer: Answer) -> str | None:
     return to
 
 
-def read(answer: Answer, path: str) -> tuple[Decoded, list[Any]]:
-    """An answer's JSON and its rows. A 202 without them says that they are being prepared: asking again may help."""
-    try:
-        decoded = decode(answer)
-        return decoded, rows(decoded.document, path)
-    except ReadError as error:
-        raise ReadError(str(error), transient=answer.status == 202) from error
-
-
-def decode(answer: Answer) -> Decoded:
-    """The JSON of a 2xx answer. Raises ReadError that names what came instead."""
-    text = _utf8(answer)
+def decode(answer: Answer, charset: str | None = None) -> Decoded:
+    """The JSON of a 2xx answer; `charset`: of an answer that declares none. Raises ReadError that names what came instead."""
+    text = _utf8(answer, charset or "utf-8")
     if not text.strip():
         raise ReadError(f"the answer ({answer.status}) is empty where JSON was expected")
     try:
@@ -82,66 +77,31 @@ def decode(answer: Answer) -> Decoded:
         raise ReadError(_not_json(answer, text, error)) from error
 
 
-def rows(document: Any, path: str) -> list[Any]:
-    """The list at `path` (empty: the answer itself). Raises ReadError that names what is there instead."""
-    found = pointer.find(document, path)
-    if not isinstance(found, list):
-        raise ReadError(_no_list(document, path, found))
-    if len(found) > ROWS_PER_PAGE_LIMIT:
-        raise ReadError(
-            f"the answer has {len(found):,} rows; one page may have {ROWS_PER_PAGE_LIMIT:,}: use pagination"
-        )
-    return found
-
-
-def _no_list(document: Any, path: str, found: Any) -> str:
-    if not path:
-        return f"the answer is {pointer.describe(document)}, not a list: set erp.rows_path to where the list is"
-    if found is pointer.MISSING:
-        return f"the answer has nothing at rows_path {path!r}: it is {pointer.describe(document)}{_said(document)}"
-    return f"the answer has {pointer.describe(found)}, not a list, at rows_path {path!r}{_said(document)}"
-
-
-def _said(document: Any) -> str:
-    """The message of an error that came with status 200."""
-    if isinstance(document, dict):
-        for name in ("error", "message", "detail", "errors"):
-            value = document.get(name)
-            if value and not isinstance(value, bool):
-                return f"; {name}: {_short(msgspec.json.encode(value))}"
-    return ""
-
-
-def _utf8(answer: Answer) -> bytes:
+def _utf8(answer: Answer, default: str) -> bytes:
     for bom, charset in _BOMS:
         if answer.body.startswith(bom):
             return _recode(answer.body[len(bom) :], charset)
-    return _recode(answer.body, _declared(answer))
+    return _recode(answer.body, _declared(answer) or default)
 
 
-def _declared(answer: Answer) -> str:
+def _declared(answer: Answer) -> str | None:
     match = re.search(r"charset\s*=\s*[\"']?([^\s;\"',]+)", answer.headers.get("content-type", ""), re.IGNORECASE)
-    return match[1] if match else "utf-8"
+    return match[1] if match else None
 
 
 def _recode(body: bytes, charset: str) -> bytes:
-    codec = _codec(charset)
+    try:
+        codec = charsets.codec(charset)
+    except ValueError as error:
+        raise ReadError(f"the answer's charset {error}") from error
     try:
         text = body.decode(codec)
     except UnicodeDecodeError as error:
-        raise ReadError(f"the answer is not {charset} text (byte {error.start})") from error
+        raise ReadError(
+            f"the answer is not {charset} text (byte {error.start}): erp.charset says what an ERP writes that does not "
+            "declare it"
+        ) from error
     return body if codec == "utf-8" else text.encode("utf-8", "surrogatepass")
-
-
-def _codec(charset: str) -> str:
-    try:
-        codec = codecs.lookup(charset)
-        "".encode(codec.name)  # a codec that is not of text (zip, hex) raises LookupError
-    except (LookupError, ValueError) as error:
-        raise ReadError(f"the answer's charset {charset[:40]!r} is not known") from error
-    if codec.name in _NOT_FOR_ANSWERS:
-        raise ReadError(f"the answer's charset {charset[:40]!r} is not one for JSON")
-    return "utf-8" if codec.name == "ascii" else codec.name
 
 
 def _not_json(answer: Answer, text: bytes, error: Exception) -> str:

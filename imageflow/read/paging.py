@@ -3,30 +3,37 @@
 Every read ends: at the page that the rules of its type call the last, at a page, marker or URL that came before (an
 error), or after `max_pages` (an error).
 
-Not every ERP that ends has given everything. What in its answers speaks of rows that did not come (its own count, a
-total that falls, markers that several rows share) becomes a warning on the run and leaves the read incomplete: the
-watermark stays, and the next run asks for the same again.
+Not every ERP that ends has given everything. What in its answers speaks of rows that did not come (a total, a next link,
+a total that falls, markers that several rows share) becomes a warning on the run and leaves the read incomplete: the run
+ends `partial`, the watermark stays, and the next run asks for the same again. The other way round, what would be an error
+in the middle of a read (a page, token or link that came before, a 404) ends it well once the ERP has said that all rows
+came. `model/envelope.py` knows how ERPs say these things.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 from urllib.parse import urljoin
 
 import msgspec
 
 from imageflow.errors import ReadError
 from imageflow.http.client import exact_origin, origin
+from imageflow.model import envelope
+from imageflow.model.envelope import Came, Signal
 from imageflow.model.flow import Erp
 from imageflow.model.pagination.contract import STAYS, Got, Last, More, Pagination, Turn
-from imageflow.model.pagination.counted import CAP_HINT, whole_number
+from imageflow.model.pagination.counted import CAP_HINT
 from imageflow.model.pagination.cursor import Cursor, digest
 from imageflow.model.pagination.next import MAX_TOKEN_CHARS
 
 CEILINGS = frozenset((10_000, 50_000, 100_000, 1_000_000))
 """Row counts at which many APIs stop without saying so."""
 
-_SETTINGS_HINT = "do erp.pagination and its limit fit the ERP?"
+PAST_THE_END = frozenset((400, 404, 410, 416, 422))
+"""How ERPs refuse a page that is past the last one."""
+
+_HINT = "do erp.pagination and its limit fit the ERP?"
 
 _encode = msgspec.json.Encoder().encode
 
@@ -34,39 +41,95 @@ _encode = msgspec.json.Encoder().encode
 def turn(erp: Erp, cursor: Cursor, got: Got) -> Turn:
     """What comes after the page that `cursor` asked for. Raises ReadError when the ERP goes in circles or astray."""
     pagination = erp.pagination
-    cursor = _counted(pagination, cursor, got)
+    signals = envelope.signals(
+        got.document, got.rows if got.place is None else got.place, erp.rows_path, got.headers, pagination.ignore
+    )
+    if got.rows and cursor.seen_pages.has(_mark(got)):
+        return _again(cursor, got, signals)
+    cursor = _counted(pagination, cursor, got, signals)
+    owed = envelope.owed(signals, _came(cursor, got), pagination.judged())
+    onward = digest(_encode([signal.value for signal in signals if signal.kind == "next"]))
+    if not got.rows and onward == cursor.onward:  # an empty page that repeats what led to it names no further page
+        owed = tuple(signal for signal in owed if signal.kind != "next")
+    got = got._replace(more=bool(owed), ended=not owed and envelope.ended(signals, _came(cursor, got)))
     result = pagination.turn(cursor, got)
     if isinstance(result, More):
         result = _linked(erp, cursor, result, got)
-        if cursor.pages >= pagination.most_pages():
-            raise ReadError(f"there are more than {pagination.most_pages():,} pages (pagination.max_pages)")
-        return result
-    unasked = _unasked(pagination, cursor, got)
-    return Last((*result.warnings, *unasked, *_ceiling(cursor, got)), result.complete and not unasked)
+    if isinstance(result, More):
+        return _going_on(pagination, result, got, owed, onward)
+    left = _left(cursor, owed) if result.complete else ()
+    return Last((*result.warnings, *left, *_ceiling(cursor)), result.complete and not left)
 
 
-def _counted(pagination: Pagination, cursor: Cursor, got: Got) -> Cursor:
-    """The cursor with this page counted; a page with rows that came before is an error."""
-    said = [total for total in (cursor.stated, _stated_total(got.document)) if total is not None]
-    rows = cursor.rows + pagination.count(got.rows)
-    counted = cursor.but(pages=cursor.pages + 1, rows=rows, stated=min(said) if said else None)
-    if not got.rows:
-        return counted
-    mark = digest(_encode(got.rows))
-    if cursor.seen_pages.has(mark):
-        raise ReadError(
-            f"page {counted.pages} is a repeated page: the same {len(got.rows)} rows came before; "
-            "the ERP does not advance (does it know the pagination parameters?)"
-        )
-    return counted.but(seen_pages=cursor.seen_pages.then(mark))
+def refused(cursor: Cursor, status: int) -> Last | None:
+    """What it means that the ERP refuses the cursor's page: the end of the read, where the answer before said that all
+    rows came, or where only the answer's own word of more rows led to the page. None: it is an error.
+    """
+    if status not in PAST_THE_END or not cursor.pages:
+        return None
+    if cursor.ended:
+        return Last(kept=False)
+    if cursor.owed:
+        return Last((f"{cursor.owed}, but the ERP answered {status} to the page after it. {STAYS}",), False, kept=False)
+    return None
 
 
-def _linked(erp: Erp, cursor: Cursor, more: More, got: Got) -> More:
+def none_came(cursor: Cursor) -> Last:
+    """The end of a read whose last answer is no page, but says that there are no rows (`erp.no_rows`)."""
+    total = max((*cursor.totals.values(), cursor.total or 0))
+    if not cursor.ended and total > cursor.rows:
+        text = f"the read ended after {cursor.rows:,} rows, though the ERP spoke of {total:,} before: {_HINT} {STAYS}"
+        return Last((text,), complete=False, kept=False)
+    return Last(complete=not cursor.lacking, kept=False)
+
+
+def _mark(got: Got) -> str:
+    return digest(_encode(got.rows))
+
+
+def _again(cursor: Cursor, got: Got, signals: Sequence[Signal]) -> Last:
+    """A page with rows that came before: the end, where all rows came; else an error."""
+    before = _came(cursor, got)
+    if cursor.ended or (cursor.rows == cursor.total) or envelope.ended(signals, before):
+        return Last(complete=not cursor.lacking, kept=False)
+    raise ReadError(
+        f"page {cursor.pages + 1} is a repeated page: the same {len(got.rows)} rows came before; "
+        "the ERP does not advance (does it know the pagination parameters?)"
+    )
+
+
+def _counted(pagination: Pagination, cursor: Cursor, got: Got, signals: Sequence[Signal]) -> Cursor:
+    """The cursor with this page counted."""
+    counted = cursor.but(
+        pages=cursor.pages + 1,
+        rows=cursor.rows + pagination.count(got.rows),
+        totals=envelope.smallest(cursor.totals, signals),
+        uncounted=cursor.uncounted or not got.counted,
+    )
+    return counted.but(seen_pages=cursor.seen_pages.then(_mark(got))) if got.rows else counted
+
+
+def _came(cursor: Cursor, got: Got) -> Came:
+    rows = None if cursor.uncounted else cursor.rows
+    return Came(rows, cursor.pages, len(got.rows), cursor.totals, cursor.rows_move)
+
+
+def _going_on(pagination: Pagination, more: More, got: Got, owed: Sequence[Signal], onward: str) -> More:
+    cursor = more.cursor
+    if cursor.pages >= pagination.most_pages():
+        raise ReadError(f"there are more than {pagination.most_pages():,} pages (pagination.max_pages)")
+    led = _said(cursor, owed) if owed and pagination.ends_at(got.rows) else ""
+    return More(cursor.but(ended=got.ended, owed=led, onward=onward), more.warnings)
+
+
+def _linked(erp: Erp, cursor: Cursor, more: More, got: Got) -> Turn:
     """Where the next page has a URL: resolved, of the ERP or an allowed host, and not one that came before."""
     if more.cursor.url is None:
         return more
     url = allowed(erp, more.cursor.url, got.url, "the next page")
     if cursor.has_seen(url.encode()) or url in (cursor.url, got.url):
+        if got.ended or (not got.rows and url in (cursor.url, got.url)):
+            return Last(more.warnings)
         raise ReadError(f"page {cursor.pages} names a repeated URL as the next one: the ERP goes in circles")
     return More(more.cursor.then(url.encode(), url=url), more.warnings)
 
@@ -74,34 +137,25 @@ def _linked(erp: Erp, cursor: Cursor, more: More, got: Got) -> More:
 # what the end of a read leaves open ----------------------------------------------------------------------------------
 
 
-def _ceiling(cursor: Cursor, got: Got) -> tuple[str, ...]:
-    if cursor.rows not in CEILINGS or cursor.rows in (cursor.total, _stated_total(got.document)):
+def _ceiling(cursor: Cursor) -> tuple[str, ...]:
+    if cursor.rows not in CEILINGS or cursor.rows in (cursor.total, *cursor.totals.values()):
         return ()
     if cursor.total is not None and cursor.rows < cursor.total:
         return ()  # said already
     return (f"the read ended at exactly {cursor.rows:,} rows: {CAP_HINT}",)
 
 
-def _unasked(pagination: Pagination, cursor: Cursor, got: Got) -> tuple[str, ...]:
-    """A warning where the last answer speaks of more rows in a way that the flow does not look at."""
-    document, judged = got.document, pagination.judged()
-    if not isinstance(document, dict):
+def _left(cursor: Cursor, owed: Sequence[Signal]) -> tuple[str, ...]:
+    """A warning where the last answer speaks of rows that did not come."""
+    if not owed:
         return ()
-    ended = f"the read ended after {cursor.rows:,} rows, though the answer"
-    if "total" not in judged and cursor.stated is not None and cursor.stated > cursor.rows:
-        return (f"{ended} counts {cursor.stated:,}: {_SETTINGS_HINT} {STAYS}",)
-    following = None if "next" in judged else document.get("next")
-    more = "has_more" not in judged and document.get("has_more") is True
-    if got.rows and (more or (isinstance(following, str) and following)):
-        return (f"{ended} says there are more: {_SETTINGS_HINT} {STAYS}",)
-    return ()
+    ignored = owed[0].path if owed[0].path != "Link" else "Link"
+    return (f"{_said(cursor, owed)}. {_HINT} If that means something else: pagination.ignore: [{ignored}]. {STAYS}",)
 
 
-def _stated_total(document: Any) -> int | None:
-    """The total as answers usually call it, where the flow does not say; only to judge warnings by."""
-    if not isinstance(document, dict):
-        return None
-    return next((total for name in ("count", "total") if (total := whole_number(document.get(name))) is not None), None)
+def _said(cursor: Cursor, owed: Sequence[Signal]) -> str:
+    said = ", ".join(str(signal) for signal in owed[:4])
+    return f"the read ended after {cursor.rows:,} rows, though the answer says that there are more: {said}"
 
 
 # where a URL may lead ------------------------------------------------------------------------------------------------
@@ -116,8 +170,11 @@ def allowed(erp: Erp, target: str, base: str, what: str) -> str:
     url = _absolute(target.strip(), base, what)
     if not is_own(erp, url) and not _is_listed(erp, url):
         raise ReadError(
-            f"{what} is at another origin, {origin(url)[:200]}, not {origin(erp.endpoint_url or '')}; "
-            "name the host in pagination.allow_hosts if that is right"
+            f"{what} is at another origin, {origin(url)[:200]}, not {origin(erp.endpoint_url or '')}. "
+            "If both are the same ERP (it may not know the name that its proxy has), let it build its links with the name "
+            "that it is asked by, or set erp.endpoint_url to the other name, or page without links (type offset, page). "
+            "If the other host is right and asks for no login, name it in pagination.allow_hosts: the login and "
+            "extra_headers are not sent there"
         )
     return url
 

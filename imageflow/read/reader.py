@@ -34,13 +34,14 @@ from imageflow.model import messages
 from imageflow.model.flow import Definition, Erp
 from imageflow.model.messages import ReadPage
 from imageflow.model.pagination import cursor as cursors
-from imageflow.model.pagination.contract import Got, More, Turn
+from imageflow.model.pagination.contract import Got, Last, More, Turn
 from imageflow.model.pagination.cursor import Cursor
 from imageflow.model.run import Run
 from imageflow.read import answer as answers
-from imageflow.read import paging, request, retry_policy
+from imageflow.read import paging, request, retry_policy, staleness
 from imageflow.read.login import ErpLogins, Login
 from imageflow.read.request import Question
+from imageflow.read.rows import Rows, rows_of
 from imageflow.runtime.bounded import Recent
 from imageflow.runtime.flow_cache import FlowCache
 from imageflow.runtime.outbox_publisher import OutboxPublisher
@@ -67,6 +68,13 @@ class _Page(NamedTuple):
     definition: Definition
     erp: Erp
     cursor: Cursor
+
+
+class _Read(NamedTuple):
+    """What came of asking for a page: its body as it is stored (None: there is none), and what follows."""
+
+    body: bytes | None
+    turn: Turn
 
 
 class _Failures(NamedTuple):
@@ -142,7 +150,7 @@ class Reader:
         await self._wait(self._wait_for_rate(page), "the flow's rate_limit")
         got = await self._with_retries(page)
         if got is not None:
-            await self._keep(page, *got)
+            await self._keep(page, got)
 
     async def _begun(self, run: Run, definition: Definition) -> Run:
         """The run with its bounds, which are fixed before anything is asked, and only once."""
@@ -166,16 +174,19 @@ class Reader:
             if not error.transient:
                 raise
 
-    async def _keep(self, page: _Page, body: bytes, got: Got) -> None:
+    async def _keep(self, page: _Page, got: _Read) -> None:
         """Store the page together with the messages that follow from it, then send these."""
-        turn = _turn(page, got)
+        turn = _with_batches(page, got.turn)
         for warning in turn.warnings:
             await self._store.warn(page.run.run_id, warning)
         following = turn.cursor if isinstance(turn, More) else None
+        if got.body is None or (isinstance(got.turn, Last) and not got.turn.kept):
+            await self._go_on_without(page, turn)
+            return
         saved = await self._store.save_page(
             page.run.run_id,
             page.run.pages + 1,
-            body,
+            got.body,
             cursor=cursors.dump(self._paced(page.run.flow, following)) if following else None,
             last=following is None,
             moves_watermark=not page.run.trigger.ids,
@@ -186,7 +197,20 @@ class Reader:
         metrics.PAGES_READ.labels(page.run.flow).inc()
         if following is None:
             log.info("read complete", run=page.run.run_id, flow=page.run.flow, pages=page.run.pages + 1)
-        await self._publisher.send(saved.outbox, page=body)
+        await self._publisher.send(saved.outbox, page=got.body)
+
+    async def _go_on_without(self, page: _Page, turn: Turn) -> None:
+        """The answer is no page: end the read, or go on with the next batch of identifiers."""
+        run = page.run
+        if isinstance(turn, More):
+            following = cursors.dump(self._paced(run.flow, turn.cursor))
+            await self._publisher.send(await self._store.skip_page(run.run_id, run.cursor, following))
+            return
+        await self._store.end_read(
+            run.run_id, error=None, moves_watermark=not run.trigger.ids, incomplete=not turn.complete
+        )
+        log.info("read complete", run=run.run_id, flow=run.flow, pages=run.pages)
+        await self._send_left(run.run_id, 0.0)
 
     async def _fail(self, run: Run, error: ImageFlowError) -> None:
         stage = _stage_of(error)
@@ -197,7 +221,7 @@ class Reader:
 
     # asking ---------------------------------------------------------------------------------------------------------
 
-    async def _with_retries(self, page: _Page) -> tuple[bytes, Got] | None:
+    async def _with_retries(self, page: _Page) -> _Read | None:
         """The page. Asks again after transient errors; raises the error when the policy ends that.
 
         None: the next try is too far off to wait for here, and the broker has a message for it.
@@ -237,7 +261,7 @@ class Reader:
         delay, headers = retry_policy.rung(seconds), message_headers.beside()
         await self._broker.publish(Outgoing(messages.READ_QUEUE, messages.encode(again), delay, headers))
 
-    async def _ask(self, page: _Page) -> tuple[bytes, Got]:
+    async def _ask(self, page: _Page) -> _Read:
         """Ask once (twice where the token was no longer good). Raises what went wrong, transient or not."""
         login = await self._logins.login(page.erp)
         question = request.build(page.definition, page.run, page.cursor)
@@ -246,14 +270,23 @@ class Reader:
             login = await self._logins.login(page.erp)
             answer, url = await self._fetch(page, question, login)
         try:
-            return self._understood(page, answer, url)
+            body, turn = self._understood(page, answer, url)
+            return _Read(body, turn._replace(warnings=tuple(redact(text, login.secrets) for text in turn.warnings)))
         except StageError as error:
             raise _without(error, login.secrets) from error
 
-    def _understood(self, page: _Page, answer: Answer, url: str) -> tuple[bytes, Got]:
-        answers.refuse(answer, origin(url), retry_after(answer.headers, self._clock.now()))
-        decoded, rows = answers.read(answer, page.erp.rows_path)
-        return decoded.text, Got(decoded.document, rows, answer.headers.get("link", ""), url)
+    def _understood(self, page: _Page, answer: Answer, url: str) -> _Read:
+        if answer.status in page.erp.no_rows.statuses:
+            return _Read(None, paging.none_came(page.cursor))
+        if (last := paging.refused(page.cursor, answer.status)) is not None:
+            return _Read(None, last)
+        own = paging.is_own(page.erp, url)
+        answers.refuse(answer, origin(url), retry_after(answer.headers, self._clock.now()), own=own)
+        try:
+            return _page(page, answer, url)
+        except ReadError as error:
+            # A 202 without rows says that they are being prepared: asking again may help.
+            raise ReadError(str(error), transient=answer.status == 202) from error
 
     async def _fetch(self, page: _Page, question: Question, login: Login) -> tuple[Answer, str]:
         """The answer and the URL that gave it, after redirects that stay where the flow may go."""
@@ -330,13 +363,32 @@ def _cursor(run: Run, definition: Definition) -> Cursor:
     return cursors.load(run.cursor) or request.erp_of(definition).pagination.first()
 
 
-def _turn(page: _Page, got: Got) -> Turn:
-    """What follows: within the batch of identifiers as paging says, then the next batch."""
+def _page(page: _Page, answer: Answer, url: str) -> _Read:
+    """A good answer's body, and what follows from it."""
+    text, document = answers.decode(answer, page.erp.charset)
+    rows = rows_of(page.definition, document)
+    got = Got(document, rows.rows, answer.headers.get("link", ""), url, answer.headers, rows.place, rows.counted)
     turn = paging.turn(page.erp, page.cursor, got)
-    batch = page.cursor.batch + 1
-    if isinstance(turn, More) or batch >= len(request.batches(page.definition, page.run.trigger.ids)):
+    turn = turn._replace(warnings=(*turn.warnings, *staleness.warnings(page.definition, page.run, rows.rows)))
+    return _Read(_body(page, text, rows, turn), turn)
+
+
+def _body(page: _Page, text: bytes, rows: Rows, turn: Turn) -> bytes | None:
+    """What is stored of an answer. Null that means no rows is no page; if more follows, the page is an empty list."""
+    if not rows.none:
+        return text
+    return None if isinstance(turn, Last) else text if page.definition.has_process else b"[]"
+
+
+def _with_batches(page: _Page, turn: Turn) -> Turn:
+    """What follows: within the batch of identifiers as paging says, then the next batch."""
+    if isinstance(turn, More):
         return turn
-    return More(page.erp.pagination.first().but(batch=batch), turn.warnings)
+    short = page.cursor.short or not turn.complete
+    batch = page.cursor.batch + 1
+    if batch >= len(request.batches(page.definition, page.run.trigger.ids)):
+        return turn._replace(complete=not short)
+    return More(page.erp.pagination.first().but(batch=batch, short=short), turn.warnings)
 
 
 def _stage_of(error: ImageFlowError) -> str:

@@ -1,7 +1,8 @@
 """Requests to the ERP: what a run asks for, as URL, query and body. Pure.
 
 Parameters in this order, a later one of the same name wins: watermark, constants (`custom`), identifiers,
-`extra_params`, pagination. GET: the query string, added to what `endpoint_url` has. POST: one JSON object.
+`extra_params`, pagination. GET: the query string, added to what `endpoint_url` has. POST: one JSON object, in which names
+with dots nest.
 """
 
 from __future__ import annotations
@@ -155,8 +156,30 @@ def build(definition: Definition, run: Run, cursor: Cursor) -> Question:
     url, used = _substituted(asked)
     values = _parameters(asked, used)
     if erp.method == "POST":
-        return Question("POST", cursor.url or url, msgspec.json.encode(values))
+        return Question("POST", cursor.url or url, msgspec.json.encode(nested(values)))
     return Question("GET", cursor.url or with_query(url, values), None)
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters as a POST body has them: a name with dots leads into objects, a backslash makes a dot part of a name.
+    Objects are merged; what comes later wins.
+    """
+    body: dict[str, Any] = {}
+    for name, value in values.items():
+        *outer, last = (part.replace("\\.", ".") for part in re.split(r"(?<!\\)\.", name))
+        inner: Any = value if not isinstance(value, dict) else dict(value)
+        for part in (last, *reversed(outer)):
+            inner = {part: inner}
+        body = _merged(body, inner)
+    return body
+
+
+def _merged(one: dict[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(one)
+    for name, value in other.items():
+        known = merged.get(name)
+        merged[name] = _merged(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def headers(erp: Erp, url: str, login: Mapping[str, str]) -> dict[str, str]:

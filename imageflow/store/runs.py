@@ -168,6 +168,17 @@ class RunsSql(Sql):
         return SavedPage(seq, (*outbox, *more), run)
 
     @writes
+    async def skip_page(self, tx: Tx, run_id: str, known: str | None, cursor: str) -> tuple[Unsent, ...]:
+        """Go on with `cursor` although the answer that `known` asked for is no page. Returns the message for the page, none
+        where the run's cursor is another by now or its read has ended.
+        """
+        run = await load(tx, run_id, lock=True)
+        if run.status != "reading" or run.read_complete or run.cursor != known:
+            return ()
+        await change(tx, run, cursor=clean(cursor))
+        return (await post(tx, ReadPage(run_id, run.flow, run.version, run.pages + 1)),)
+
+    @writes
     async def end_read(
         self,
         tx: Tx,

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 
-from imageflow.model.field_types import Meaning
+from imageflow.model.field_types import Complaints, Meaning, Text, json_path
 from imageflow.model.pagination.cursor import Cursor
 
 MAX_PAGES = 100_000
@@ -16,12 +16,23 @@ STAYS = "The watermark stays where it is"
 
 
 class Got(NamedTuple):
-    """A page as it came: the whole answer, its rows, its Link header, and the URL that gave it (after redirects)."""
+    """A page as it came: the whole answer, its rows, its Link header, and the URL that gave it (after redirects).
+
+    `headers` by lower-case names. `place`: the object or list that holds the rows, where `rows` is made of it. `counted`:
+    `rows` are the rows; else nobody knows yet how many there are (a text that a script takes apart).
+
+    What the answer says of itself (`model/envelope.py`): `more`: that rows follow; `ended`: that none do.
+    """
 
     document: Any
     rows: list[Any]
     link: str
     url: str
+    headers: Mapping[str, str] = {}
+    place: Any = None
+    counted: bool = True
+    more: bool = False
+    ended: bool = False
 
 
 class More(NamedTuple):
@@ -32,25 +43,37 @@ class More(NamedTuple):
 
 
 class Last(NamedTuple):
-    """That was the last page. Not `complete`: the ERP itself says that there are rows which it did not give."""
+    """That was the last page. Not `complete`: the ERP itself says that there are rows which it did not give.
+    Not `kept`: it is no page of its own (one that came before, or an error past the end), so it is not stored.
+    """
 
     warnings: tuple[str, ...] = ()
     complete: bool = True
+    kept: bool = True
 
 
 Turn = More | Last
 
 
-class Pagination(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+def json_paths(paths: list[str]) -> Complaints:
+    """Paths into JSON, each written as one."""
+    for index, path in enumerate(paths):
+        yield from ((f"[{index}]", message) for _, message in json_path(path))
+
+
+class Pagination(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A way to get from one page to the next. A type gives `turn`, and of the rest what differs from here.
 
-    The reader (`read/paging.py`) does for all types what does not depend on the type: it counts pages and rows before
-    it asks `turn`, refuses a page that came before, makes a URL absolute and refuses one that leads to a foreign host,
+    The reader (`read/paging.py`) does for all types what does not depend on the type: it counts pages and rows and
+    reads the envelope before it asks `turn`, refuses a page that came before, makes a URL absolute and refuses one that leads to a foreign host,
     and ends the read with an error after `max_pages`.
     """
 
-    meanings: ClassVar[Mapping[str, Meaning]] = {}
+    meanings: ClassVar[Mapping[str, Meaning]] = {"ignore": json_paths}
     """Checks of single fields, by the field's name, for what its type cannot say; `flow lint` runs them."""
+    counts: ClassVar[bool] = True
+    """Whether the type counts rows, or looks at the last one: then every answer must hold them as a list."""
+    ignore: tuple[Text, ...] = ()
 
     def first(self) -> Cursor:
         """Asks for the first page."""
@@ -71,10 +94,13 @@ class Pagination(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """How many rows of a page count."""
         return len(rows)
 
-    def judged(self) -> frozenset[str]:
-        """Which of the usual hints at more rows (`total`, `has_more`, `next`) this type judges itself.
+    def ends_at(self, rows: list[Any]) -> bool:
+        """Whether a page with these rows would be the last one if its answer said nothing of more."""
+        return False
 
-        Of the others the reader says when they contradict the end of the read.
+    def judged(self) -> frozenset[str]:
+        """The paths of what this type judges itself. Of what the answer says elsewhere, the reader says when it
+        contradicts the end of the read.
         """
         return frozenset()
 

@@ -12,8 +12,9 @@ import msgspec
 
 from imageflow import pointer
 from imageflow.errors import ReadError
+from imageflow.model.envelope import whole_number
 from imageflow.model.field_types import Count, Text, json_path
-from imageflow.model.pagination.contract import MAX_PAGES, STAYS, Got, Last, More, Pagination, Turn
+from imageflow.model.pagination.contract import MAX_PAGES, STAYS, Got, Last, More, Pagination, Turn, json_paths
 from imageflow.model.pagination.cursor import Cursor, digest
 
 CAP_HINT = "does it cap how far one can page?"
@@ -25,7 +26,7 @@ _encode = msgspec.json.Encoder().encode
 class CountedPages(Pagination, frozen=True, kw_only=True):
     """Pages that are asked for by a number that grows."""
 
-    meanings: ClassVar = {"total_path": json_path}
+    meanings: ClassVar = {"total_path": json_path, "ignore": json_paths}
     limit_param: Text = "limit"
     limit: Count = 100
     start: Annotated[int, msgspec.Meta(ge=0)] = 0
@@ -40,7 +41,7 @@ class CountedPages(Pagination, frozen=True, kw_only=True):
         raise NotImplementedError
 
     def judged(self) -> frozenset[str]:
-        return frozenset() if self.total_path is None else frozenset(("total", "has_more", "next"))
+        return frozenset() if self.total_path is None else frozenset((self.total_path,))
 
     def count(self, rows: list[Any]) -> int:
         """Without the rows that stand twice in a page of more than `limit`: those took no other row's place."""
@@ -48,13 +49,16 @@ class CountedPages(Pagination, frozen=True, kw_only=True):
             return len(rows)
         return max(self.limit, len({_encode(row) for row in rows}))
 
+    def ends_at(self, rows: list[Any]) -> bool:
+        return self.total_path is None and len(rows) < self.limit
+
     def turn(self, cursor: Cursor, got: Got) -> Turn:
         cursor, warnings = self._totalled(cursor, got)
         cursor, moved = _overlapped(cursor, got)
         warnings = (*warnings, *moved)
         if cursor.total and not cursor.rows:
             raise ReadError(f"the ERP speaks of {cursor.total:,} rows at {self.total_path!r} but gives none")
-        if _ends(self.limit, len(got.rows), cursor):
+        if _ends(self.limit, len(got.rows), cursor) and not _goes_on(cursor, got):
             short = cursor.total is not None and cursor.rows < cursor.total
             return Last((*warnings, *_short(cursor)), complete=not short and not cursor.lacking)
         return More(cursor.but(position=(cursor.position or 0) + self.advance(got)), warnings)
@@ -82,6 +86,13 @@ def _ends(limit: int, count: int, cursor: Cursor) -> bool:
     if cursor.total is None or cursor.rows > cursor.total:
         return count < limit
     return cursor.rows == cursor.total and (count < limit or not cursor.rows_move)
+
+
+def _goes_on(cursor: Cursor, got: Got) -> bool:
+    """Whether a short page is followed by another one all the same: the answer itself says that more follows. A total
+    that the flow names decides alone.
+    """
+    return bool(got.rows) and cursor.total is None and got.more
 
 
 def _overlapped(cursor: Cursor, got: Got) -> tuple[Cursor, tuple[str, ...]]:
@@ -112,14 +123,3 @@ def _short(cursor: Cursor) -> tuple[str, ...]:
     if cursor.total is not None and cursor.rows < cursor.total:
         return (f"the ERP gave {cursor.rows:,} of {cursor.total:,} rows: {CAP_HINT} {STAYS}",)
     return ()
-
-
-def whole_number(value: Any) -> int | None:
-    """A count as answers write it: a number, or a text of digits; None for anything else."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, str) and value.isascii() and value.strip().isdigit():
-        value = int(value.strip()[:18])
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if isinstance(value, int) and value >= 0 else None

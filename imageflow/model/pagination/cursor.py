@@ -41,13 +41,15 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
     from; `token` or `url`, which the answer before named. `batch`: which part of the run's identifiers is asked for.
     `asked_at` (Unix time) paces requests.
 
-    What came so far: `pages`, `rows`, `total` (the newest that the flow's total_path gave), `stated` (the smallest
-    count that an answer gave under a usual name: rows that are added meanwhile belong to the next run), `last_row` (the
-    fingerprint of the last row of the page before), `tied` (the size of the page before if its last two rows share the
-    seek marker, else 0).
+    What came so far: `pages`, `rows`, `total` (the newest that the flow's total_path gave), `totals` (the smallest number
+    that answers gave at each place that names a total: rows that are added meanwhile belong to the next run), `last_row`
+    (the fingerprint of the last row of the page before).
 
     What was noticed: `total_changed`; `rows_move`: rows move between pages, so their number proves nothing; `lacking`: rows
-    may have been passed over.
+    may have been passed over; `shares`: rows of one page share the seek marker; `full`: a page had as many rows as it may;
+    `uncounted`: nobody knows how many rows a page had; `ended`: the answer before said that all rows came; `owed`: what
+    it said of more, where only that led on; `onward`: the fingerprint of what it named as the next page; `short`: an
+    earlier batch of identifiers is incomplete.
     """
 
     batch: int = 0
@@ -59,11 +61,17 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
     rows: int = 0
     total: int | None = None
     total_changed: bool = False
-    stated: int | None = None
+    totals: dict[str, int] = {}
     last_row: str = ""
     rows_move: bool = msgspec.field(default=False, name="moving")
     lacking: bool = False
-    tied: int = 0
+    shares: bool = False
+    full: bool = False
+    uncounted: bool = False
+    ended: bool = False
+    owed: str = ""
+    onward: str = ""
+    short: bool = False
     seen_pages: Trail = Trail()
     seen_markers: Trail = Trail()
     asked_at: float = 0.0

@@ -7,13 +7,13 @@ from typing import Any, ClassVar, Literal
 
 from imageflow import pointer
 from imageflow.errors import ReadError
+from imageflow.model.envelope import names_nothing
 from imageflow.model.field_types import Complaints, Count, Text, json_path
-from imageflow.model.pagination.contract import MAX_PAGES, Got, Last, More, Pagination, Turn
+from imageflow.model.link_header import next_target
+from imageflow.model.pagination.contract import MAX_PAGES, Got, Last, More, Pagination, Turn, json_paths
 from imageflow.model.pagination.cursor import Cursor
 
 MAX_TOKEN_CHARS = 16_384
-_LINK = re.compile(r"<([^<>]*)>((?:\s*;\s*[^\s=;,<>]+(?:\s*=\s*(?:\"(?:[^\"\\]|\\.)*\"|[^\s;,\"]*))?)*)")
-_PARAMETER = re.compile(r";\s*([^\s=;,]+)\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s;,\"]*))")
 
 
 def _field(field: str) -> Complaints:
@@ -30,7 +30,8 @@ def _hosts(hosts: list[str]) -> Complaints:
 class NextPagination(Pagination, frozen=True, tag="next"):
     """Pages by what the answer says comes next: a URL or a token."""
 
-    meanings: ClassVar = {"field": _field, "allow_hosts": _hosts}
+    meanings: ClassVar = {"field": _field, "allow_hosts": _hosts, "ignore": json_paths}
+    counts: ClassVar = False
     field: Text = "next"
     kind: Literal["url", "token"] = "url"
     param: Text | None = None
@@ -47,7 +48,7 @@ class NextPagination(Pagination, frozen=True, tag="next"):
         return {} if self.param is None or cursor.token is None else {self.param: cursor.token}
 
     def judged(self) -> frozenset[str]:
-        return frozenset(("next",))
+        return frozenset((self.field,))
 
     def hosts(self) -> tuple[str, ...]:
         return self.allow_hosts
@@ -56,7 +57,7 @@ class NextPagination(Pagination, frozen=True, tag="next"):
         named = self._named(got)
         if named is None:
             return Last()
-        return self._token(cursor, named) if self.kind == "token" else self._url(cursor, named)
+        return self._token(cursor, named, got) if self.kind == "token" else self._url(cursor, named)
 
     def _named(self, got: Got) -> Any:
         """What the answer names as the next page; None where it names none."""
@@ -64,16 +65,17 @@ class NextPagination(Pagination, frozen=True, tag="next"):
             return next_target(got.link)
         value = pointer.find(got.document, self.field)
         # 0 is how some say that there is no more: no page but the first could be called that
-        blank = isinstance(value, str) and not value.strip()
-        return None if not value or blank else value
+        return None if names_nothing(value) or value in ([], {}) else value
 
-    def _token(self, cursor: Cursor, token: Any) -> Turn:
+    def _token(self, cursor: Cursor, token: Any, got: Got) -> Turn:
         if not isinstance(token, str | int) or isinstance(token, bool):
             raise ReadError(f"the answer has {pointer.describe(token)} at {self.field!r} where a token was expected")
         text = str(token)
         if len(text) > MAX_TOKEN_CHARS:
             raise ReadError(f"the token at {self.field!r} has {len(text):,} characters")
         if cursor.has_seen(text.encode()):
+            if got.ended or (not got.rows and text == cursor.token):
+                return Last()  # it names no further page, it repeats how this one was asked for
             raise ReadError(f"page {cursor.pages} names a repeated token as the next one: the ERP goes in circles")
         return More(cursor.then(text.encode(), token=text))
 
@@ -82,12 +84,3 @@ class NextPagination(Pagination, frozen=True, tag="next"):
         if not isinstance(target, str):
             raise ReadError(f"the answer has {pointer.describe(target)} at {self.field!r} where a URL was expected")
         return More(cursor.but(url=target))
-
-
-def next_target(header: str) -> str | None:
-    """The target of the first link with `rel=next` in a Link header (RFC 8288), None where there is none."""
-    for target, parameters in _LINK.findall(header):
-        for name, quoted, bare in _PARAMETER.findall(parameters):
-            if name.lower() == "rel" and "next" in (quoted or bare).lower().split():
-                return str(target) or None
-    return None

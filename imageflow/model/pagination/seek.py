@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from imageflow import pointer
 from imageflow.errors import ReadError
 from imageflow.model.field_types import Count, Text, json_path
-from imageflow.model.pagination.contract import MAX_PAGES, STAYS, Got, Last, More, Pagination, Turn
+from imageflow.model.pagination.contract import MAX_PAGES, STAYS, Got, Last, More, Pagination, Turn, json_paths
 from imageflow.model.pagination.cursor import Cursor, Marker
 
 _encode = msgspec.json.Encoder().encode
@@ -18,7 +19,7 @@ _encode = msgspec.json.Encoder().encode
 class SeekPagination(Pagination, frozen=True, tag="seek"):
     """Pages by a marker: a value of the last row of the page before."""
 
-    meanings: ClassVar = {"value_path": json_path}
+    meanings: ClassVar = {"value_path": json_path, "ignore": json_paths}
     param: Text
     value_path: Text
     limit_param: Text = "limit"
@@ -49,16 +50,18 @@ class SeekPagination(Pagination, frozen=True, tag="seek"):
     def _passed_over(self, cursor: Cursor, got: Got) -> tuple[Cursor, tuple[str, ...]]:
         """Notes, and warns once, where markers do not lead to every row.
 
-        The rows after a marker lack those that share it and were not on its page: where the last two rows of a page
-        share it, a third row may. And where numbers go up and down, the last one is not the one to go on from.
+        The rows after a marker lack those that share it and were not on its page. So where any two rows share a marker,
+        markers are not unique, and wherever one page ended and another began, a row may have been passed over. And where
+        numbers go up and down, the last one is not the one to go on from.
         """
         markers = [pointer.find(row, self.value_path) for row in got.rows]
-        cut = cursor.tied and (got.rows or cursor.tied >= self.limit)
-        why = f"several rows share the marker at the end of page {cursor.pages - 1}" if cut else ""
+        shared = any(one == other for one, other in pairwise(markers) if isinstance(one, Marker))
+        cut = cursor.full or (cursor.pages > 1 and bool(got.rows))
+        cursor = cursor.but(shares=cursor.shares or shared, full=cursor.full or len(got.rows) >= self.limit)
+        why = "several rows share a marker" if cursor.shares and cut else ""
         numbers = [marker for marker in markers if isinstance(marker, int | float)]
         if markers and len(numbers) == len(markers) and markers[-1] not in (min(numbers), max(numbers)):
             why = f"the rows of page {cursor.pages} are not sorted by it"
-        cursor = cursor.but(tied=len(markers) if len(markers) > 1 and markers[-1] == markers[-2] else 0)
         if not why or cursor.lacking:
             return cursor, ()
         where = f"at value_path {self.value_path!r}; it must be unique and in order"

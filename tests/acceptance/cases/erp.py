@@ -77,7 +77,8 @@ class Step(msgspec.Struct):
         """A value in brackets, `since=(watermark of run 1)`, is any value."""
         loose = frozenset(text.partition("=")[0] for text in self.wanted if "=(" in text)
         found = [text.partition("=")[0] if text.partition("=")[0] in loose else text for text in asked.texts(names)]
-        wanted = [text.partition("=")[0] if "=(" in text else text for text in self.wanted]
+        told_apart = [text for text in self.wanted if text.partition("=")[0] in names]
+        wanted = [text.partition("=")[0] if "=(" in text else text for text in told_apart]
         return sorted(found) == sorted(wanted)
 
     def _same_body(self, asked: Asked) -> bool:
@@ -130,7 +131,8 @@ class Player:
         return [asked.texts() for asked in self.asked]
 
     def _chosen(self, asked: Asked) -> Step | None:
-        names = frozenset[str]().union(*(step.names for step in self._answers if step.path == asked.path))
+        here = [step for step in self._answers if step.path == asked.path]
+        names = frozenset[str]().union(*(step.names for step in here)) if len(here) > 1 else frozenset()
         fitting = [index for index, step in enumerate(self._answers) if step.fits(asked, names)]
         if not fitting:
             return None

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.cases.site import Ended, Pictures, Site, Stage, document, not_yet, page
+from tests.acceptance.cases.site import Ended, Pictures, Site, Stage, document, page
 
 
 def catalogue(count: int) -> Pictures:
@@ -29,7 +29,6 @@ def incomplete(ended: Ended, *evidence: str) -> None:
     assert any(text in ended.says for text in evidence), ended.says
 
 
-@not_yet("reads", "completeness")
 def test_laravel_short_page(site: Site):
     """airbytehq/airbyte#34883: a short page in the middle loses no row, or the run says what the answer says of more."""
     with site.stage("laravel_short_page") as stage:
@@ -42,7 +41,6 @@ def test_laravel_short_page(site: Site):
             assert stage.pictures == catalogue(len(stage.pictures))
 
 
-@not_yet("reads", "completeness")
 def test_none_but_more_pages(site: Site):
     """airbytehq/airbyte#34883, syedhussim/php-sapb1#4: with pagination none, a next link and a total beside 10 rows are heard."""
     with site.stage("none_but_more_pages") as stage:
@@ -52,7 +50,6 @@ def test_none_but_more_pages(site: Site):
         assert len(stage.erp.asked) == 1
 
 
-@not_yet("reads", "completeness")
 def test_odata_server_cap_silent(site: Site):
     """RESOStandards/reso-tools#27, microsoft/AL#6858: a server that caps pages and says so by @odata.nextLink."""
     with site.stage("odata_server_cap_silent") as stage:
@@ -63,7 +60,6 @@ def test_odata_server_cap_silent(site: Site):
             incomplete(ended, "@odata.nextLink")
 
 
-@not_yet("reads", "ties of markers within a page")
 def test_seek_offset_stamps(site: Site):
     """airbytehq/airbyte#14732, teambtcmap/btcmap.org#1189: stamps that rows share are no markers; it is said, and + arrives as +."""
     with site.stage("seek_offset_stamps") as stage:
@@ -76,9 +72,7 @@ def test_seek_offset_stamps(site: Site):
         assert not stage.erp.unplanned
 
 
-@pytest.mark.parametrize(
-    "file", ["flow.yaml", pytest.param("flow2.yaml", marks=not_yet("reads", "the text 0 ends a read"))]
-)
+@pytest.mark.parametrize("file", ["flow.yaml", "flow2.yaml"])
 def test_cursor_zero_text(site: Site, file: str):
     """bear/python-twitter#661: a cursor of 0 ends a read, as a number and as a text."""
     with site.stage("cursor_zero_text") as stage:
@@ -86,7 +80,6 @@ def test_cursor_zero_text(site: Site, file: str):
         assert stage.erp.queries == [[], ["cursor=77"]]
 
 
-@not_yet("reads", "what an answer says of the end ends the read")
 def test_graphql_endcursor_on_last_page(site: Site):
     """withcoral/coral#576, Azure/data-api-builder#2121: hasNextPage false ends a read, whatever endCursor says."""
     with site.stage("graphql_endcursor_on_last_page") as stage:
@@ -98,7 +91,7 @@ def test_graphql_endcursor_on_last_page(site: Site):
 
 @pytest.mark.parametrize(
     "file",
-    [pytest.param("flow.yaml", marks=not_yet("reads", "a page again where the total was reached")), "flow2.yaml"],
+    ["flow.yaml", "flow2.yaml"],
 )
 def test_last_page_again(site: Site, file: str):
     """magento/magento2#3787, airbytehq/airbyte#28226: past the end the last page comes again; the total says that all came."""
@@ -108,7 +101,6 @@ def test_last_page_again(site: Site, file: str):
         assert ended.shown["watermark"] is not None
 
 
-@not_yet("reads", "a page that fails as a whole is not read (reads or replay)")
 def test_success_false_script_raises(site: Site):
     """mvanhorn/cli-printing-press#3956: a page that the script refuses is not read; the next run asks since the same instant."""
     with site.stage("success_false_script_raises") as stage:
@@ -135,7 +127,6 @@ def test_next_link_wrong_origin(site: Site):
         assert {asked.host for asked in stage.erp.asked} == {stage.erp.host}
 
 
-@not_yet("reads", "the advice for next links")
 def test_next_link_wrong_origin_allowed(site: Site):
     """What the error advises leads on: with allow_hosts the login does not go to the other host, and that is said."""
     with site.stage("next_link_wrong_origin") as stage:
@@ -149,7 +140,6 @@ def test_next_link_wrong_origin_allowed(site: Site):
             assert re.search(r"login.*(not sent|does not go|never goes)", ended.says), ended.says
 
 
-@not_yet("reads", "dotted names")
 def test_post_body_nested_cursor(site: Site):
     """dlt-hub/dlt#2360, ethyca/fides#8270: a parameter's name with dots nests in the body."""
     with site.stage("post_body_nested_cursor") as stage:
@@ -246,7 +236,6 @@ def agreed(site: Site, case: str, file: str, **changes: Any) -> tuple[Ended, Pic
         return ended, stage.pictures
 
 
-@not_yet("reads", "any JSON document is a page")
 @pytest.mark.parametrize("file", ["flow.yaml", "flow2.yaml"])
 def test_json_in_string(site: Site, file: str):
     """encosia.com on ASP.NET's `.d`: with a script, JSON in a text is a page."""
@@ -254,7 +243,6 @@ def test_json_in_string(site: Site, file: str):
     assert (ended.status, pictures) == ("success", catalogue(2))
 
 
-@not_yet("reads", "any JSON document is a page")
 @pytest.mark.parametrize("file", ["flow.yaml", "flow2.yaml"])
 def test_object_keyed_by_sku(site: Site, file: str):
     """api-platform/core#2066, YOURLS/YOURLS#1448: with a mapping of the whole answer, or a script, an object is a page."""
@@ -263,7 +251,6 @@ def test_object_keyed_by_sku(site: Site, file: str):
     assert pictures == {"A-1": ["https://cdn.example.com/1.jpg"], "A-2": ["https://cdn.example.com/2.jpg"]}
 
 
-@not_yet("reads", "any JSON document is a page")
 @pytest.mark.parametrize("file", ["flow.yaml", "flow2.yaml"])
 def test_single_object(site: Site, file: str):
     """uwaterloo/OpenData#2, open-horizon/exchange-api#480: with a script, one result that is no list is a page."""
@@ -271,7 +258,6 @@ def test_single_object(site: Site, file: str):
     assert (ended.status, pictures) == ("success", catalogue(1))
 
 
-@not_yet("reads", "no_rows.null_list, any JSON document is a page")
 @pytest.mark.parametrize(
     ("file", "changes"), [("flow.yaml", {"erp__no_rows": {"null_list": True}}), ("flow2.yaml", {})]
 )

@@ -1,4 +1,4 @@
-"""Answers: what is JSON, what is a list, and what each thing that is neither is called."""
+"""Answers: what is JSON, and what each thing that is not is called."""
 
 from __future__ import annotations
 
@@ -69,35 +69,6 @@ def test_not_json(body: bytes, content_type: str, text: str):
     assert len(str(caught.value)) < 500
 
 
-@pytest.mark.parametrize(
-    ("body", "path", "text"),
-    [
-        (b'{"data": [], "x": 1}', "results", "nothing at rows_path 'results'.*fields data, x"),
-        (b'{"error": {"code": 7}}', "results", '"code":7'),
-        (b'{"results": null}', "results", "has null, not a list"),
-        (b'{"results": {"1": {}}}', "results", "has an object"),
-        (b'{"results": "[]"}', "results", "has a text"),
-        (b'{"results": false}', "results", "has a boolean"),
-        (b"null", "results", "it is null"),
-        (b"null", "", "is null, not a list"),
-        (b'{"results": []}', "", "set erp.rows_path"),
-        (b"[[]]", "0.1", "nothing at rows_path"),
-    ],
-)
-def test_no_list(body: bytes, path: str, text: str):
-    """A 200 without the list where the flow says it is, is an error that names what is there."""
-    with pytest.raises(ReadError, match=text):
-        answer.rows(msgspec.json.decode(body), path)
-
-
-@pytest.mark.parametrize(
-    ("body", "path"), [(b"[1]", ""), (b'{"a":{"b":[1]}}', "a.b"), (b'{"a":{"b":[1]}}', "/a/b"), (b'{"a.b":[1]}', "a.b")]
-)
-def test_rows(body: bytes, path: str):
-    """The list is at a dotted path, at a JSON Pointer, or is the answer itself."""
-    assert answer.rows(msgspec.json.decode(body), path) == [1]
-
-
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
 def test_transient_refusals(status: int):
     """These may go away; the wait that was asked for is kept."""
@@ -117,12 +88,25 @@ def test_permanent_refusals(status: int, kind: type[Exception]):
     assert not caught.value.transient  # type: ignore[attr-defined]
 
 
-def test_accepted_without_rows_may_come_later():
-    """A 202 without rows is worth asking again; one with rows is taken."""
+def test_a_charset_that_is_not_declared():
+    """`erp.charset` counts where the answer declares none; a byte order mark and a declared one win."""
+    text = '["ŞIK-ğüİı"]'
+    assert answer.decode(given(text.encode("cp1254")), "windows-1254").document == ["ŞIK-ğüİı"]
+    assert answer.decode(given(text.encode(), "application/json; charset=utf-8"), "windows-1254").document == [
+        "ŞIK-ğüİı"
+    ]
+    assert answer.decode(given(codecs.BOM_UTF8 + text.encode()), "windows-1254").document == ["ŞIK-ğüİı"]
+    with pytest.raises(ReadError, match=r"erp\.charset"):
+        answer.decode(given(text.encode("cp1254")))
+
+
+def test_a_host_that_gets_no_login():
+    """A 401 of an allowed host says that the login is not sent there, and what to do."""
+    with pytest.raises(LoginError, match=r"login is not sent to https://inner, .*set erp.endpoint_url"):
+        answer.refuse(given(b"who are you", status=401), "https://inner", None, own=False)
     with pytest.raises(ReadError) as caught:
-        answer.read(given(b'{"status": "preparing"}', status=202), "results")
-    assert caught.value.transient
-    assert answer.read(given(b'{"results": [1]}', status=202), "results")[1] == [1]
+        answer.refuse(given(b"", status=404), "https://inner", None, own=False)
+    assert "login" not in str(caught.value)
 
 
 def test_redirects():
