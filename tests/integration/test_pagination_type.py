@@ -96,7 +96,7 @@ def test_lint_and_schema_know_a_new_type(product: Path):
     assert "erp.pagination.parts_path: must be a dotted path" in linted(product, parts_path="$.parts")
     assert "erp.pagination.limit: unknown field" in linted(product, limit="5")
     schema = json.loads(run(product, "-m", "imageflow", "flow", "schema"))
-    assert set(schema["$defs"]["PartsPagination"]["properties"]) == {"type", "param", "parts_path"}
+    assert set(schema["$defs"]["PartsPagination"]["properties"]) == {"type", "ignore", "param", "parts_path"}
 
 
 def test_the_reader_reads_by_a_new_type(product: Path):

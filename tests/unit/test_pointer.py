@@ -67,3 +67,21 @@ def test_describe(value: Any, text: str):
 def test_describe_without_fields(value: Any, text: str):
     """Where even a field's name may be a secret, an object is only that; what is no JSON is named by its type."""
     assert pointer.describe(value, fields=False) == text
+
+
+@pytest.mark.parametrize(
+    ("path", "values"),
+    [
+        ("", []),
+        ("a", [{"b.c": [7]}]),
+        ("a.b.c", [{"b.c": [7]}, [7]]),
+        ("a.b.c.0", [{"b.c": [7]}]),
+        ("/a/b.c/0", [{"b.c": [7]}, [7], 7]),
+        ("x.y", []),
+        ("n.y", [None]),
+    ],
+)
+def test_the_way(path: str, values: list[Any]):
+    """The values that a path leads through, as far as it leads."""
+    document = {"a": {"b.c": [7]}, "n": None}
+    assert pointer.way(document, path) == [document, *values]

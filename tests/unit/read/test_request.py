@@ -287,3 +287,49 @@ def test_now_is_the_same_for_all_pages():
     """{now} is the run's beginning, so that a read over midnight does not change its mind."""
     definition = flow(endpoint="https://erp.example.com/{now:%d}/")
     assert asked(definition, run(until=NOW, started_at=NOW + timedelta(days=1))).url.endswith("/24/")
+
+
+# names with dots -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "body"),
+    [
+        ({"a": 1, "b": [2]}, {"a": 1, "b": [2]}),
+        ({"paging.page": 2, "paging.size": 10}, {"paging": {"page": 2, "size": 10}}),
+        ({"query": "q", "variables": {"first": 2}, "variables.after": "c"}, {"query": "q", "variables": {"first": 2, "after": "c"}}),
+        ({"a.b.c": 1, "a.b.d": {"e": 2}, "a.b": {"f": 3}}, {"a": {"b": {"c": 1, "d": {"e": 2}, "f": 3}}}),
+        ({r"a\.b": 1, r"a\.c.d": 2}, {"a.b": 1, "a.c": {"d": 2}}),
+        ({"a": 1, "a.b": 2}, {"a": {"b": 2}}),
+        ({"a.b": 2, "a": 1}, {"a": 1}),
+        ({"a.b": {"c.d": 1}}, {"a": {"b": {"c.d": 1}}}),
+        ({"a": {"b": 1}, "a.b": 2}, {"a": {"b": 2}}),
+    ],
+)  # fmt: skip
+def test_dots_nest_in_a_body(values: dict[str, Any], body: dict[str, Any]):
+    """A dotted name leads into objects, which are merged; a backslash makes a dot part of a name; the later one wins."""
+    before = msgspec.json.encode(values)
+    assert request.nested(values) == body
+    assert msgspec.json.encode(values) == before
+
+
+def test_dotted_names_of_all_parameters():
+    """The watermark, constants, identifiers, extra_params and the pagination nest in a POST body; a GET sends them as they are."""
+    fields: dict[str, Any] = {
+        "modified_date_key": "filter.since",
+        "query_settings": {"custom": {"key": "filter.status", "value": "active"}, "sku": {"key": "filter.skus"}},
+        "extra_params": {"options.lang": "tr", r"a\.b": 1},
+        "pagination": {"type": "page", "page_param": "paging.no", "limit_param": "paging.size", "limit": 5},
+        "date_format": "%Y",
+    }
+    first = flow(**fields).erp.pagination.first()  # type: ignore[union-attr]
+    asked = request.build(flow(method="POST", **fields), run(since=NOW), first)
+    assert msgspec.json.decode(asked.body or b"") == {
+        "filter": {"since": "2026", "status": "active"},
+        "options": {"lang": "tr"},
+        "a.b": 1,
+        "paging": {"no": 1, "size": 5},
+    }
+    asked = request.build(flow(method="POST", **fields), run(ids=("A", "B")), first)
+    assert msgspec.json.decode(asked.body or b"")["filter"] == {"status": "active", "skus": "A,B"}
+    assert "filter.since=2026" in request.build(flow(**fields), run(since=NOW), first).url
