@@ -1,7 +1,7 @@
 """How fast somebody may guess passwords. Pure: what failed so far goes in, a wait comes out.
 
 Failures are counted in three ways, by all gateways together: of a name from one address, of an address, and of a name from
-wherever. After the free tries each failure doubles the wait, up to the longest; what failed last a quarter of an hour ago is
+wherever. After the free tries there is a wait, which each failure doubles, up to the longest; what failed last a quarter of an hour ago is
 forgotten.
 
 A guesser from many addresses meets the count of the name. So that nobody can lock out a user by guessing, that wait is
@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 
 Kind = Literal["pair", "address", "name"]
 FORGET_AFTER = timedelta(minutes=15)
+FIRST_SECONDS = 15.0
 
 
 class Failures(NamedTuple):
@@ -49,4 +50,4 @@ def _wait(pace: Pace, failures: Failures, now: datetime) -> float:
     if failures.times < pace.free or passed >= FORGET_AFTER.total_seconds():
         return 0.0
     doubled = min(failures.times - pace.free, 16)
-    return max(0.0, min(2.0**doubled, pace.longest) - passed)
+    return max(0.0, min(FIRST_SECONDS * 2.0**doubled, pace.longest) - passed)

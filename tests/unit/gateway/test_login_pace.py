@@ -18,20 +18,20 @@ def failed(times, seconds_ago=0.0):
     [
         ({}, 0),
         ({"pair": failed(9)}, 0),
-        ({"pair": failed(10)}, 1),
-        ({"pair": failed(10, 1)}, 0),
-        ({"pair": failed(13)}, 8),
-        ({"pair": failed(13, 3)}, 5),
+        ({"pair": failed(10)}, 15),
+        ({"pair": failed(10, 15)}, 0),
+        ({"pair": failed(13)}, 120),
+        ({"pair": failed(13, 3)}, 117),
         ({"pair": failed(10_000)}, 300),
         ({"pair": failed(10_000, 299)}, 1),
         ({"pair": failed(10_000, FORGET_AFTER.total_seconds())}, 0),
         ({"address": failed(49)}, 0),
-        ({"address": failed(51)}, 2),
+        ({"address": failed(51)}, 30),
         ({"address": failed(1_000)}, 300),
         ({"name": failed(19)}, 0),
-        ({"name": failed(20)}, 1),
+        ({"name": failed(20)}, 15),
         ({"name": failed(1_000_000)}, 30),
-        ({"pair": failed(11), "address": failed(52), "name": failed(20)}, 4),
+        ({"pair": failed(11), "address": failed(52), "name": failed(20)}, 60),
     ],
 )
 def test_wait(failures, seconds):
@@ -42,7 +42,7 @@ def test_wait(failures, seconds):
 def test_a_familiar_address():
     """Where a user has logged in before, guesses from elsewhere do not count; those from there do."""
     assert wait({"name": failed(1_000)}, NOW, familiar=True) == 0
-    assert wait({"name": failed(1_000), "pair": failed(12)}, NOW, familiar=True) == 4
+    assert wait({"name": failed(1_000), "pair": failed(12)}, NOW, familiar=True) == 60
 
 
 def test_nobody_is_locked_out():
