@@ -1,0 +1,166 @@
+"""A chain: specs, checked and compiled, and their application to documents."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from imageflow.jolt import default, modify, patterns, runtime, shift, trees, values
+from imageflow.jolt.errors import JoltError, LimitError, Problem, SpecError
+from imageflow.jolt.functions import FUNCTIONS, Function
+from imageflow.jolt.names import OPERATIONS, nearest, operation_of
+from imageflow.jolt.source import Source
+
+Work = Callable[[Any, Any, Any], Any]
+"""`(document, context, trace)` to the result. It may change the document."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation of a chain. `spreads`: it may put one value into several places. `code`: the Python that was generated
+    for it, for those who want to read it.
+    """
+
+    index: int
+    name: str
+    source: Source
+    work: Work
+    spreads: bool = False
+    code: str = ""
+
+    def apply(self, document: Any, context: Mapping[str, Any] | None, trace: Any) -> Any:
+        """The result. Raises JoltError."""
+        result = self.work(document, context, trace)
+        if self.spreads:
+            try:
+                values.size_of(result, runtime.MAX_VALUES)
+            except LimitError as error:
+                raise JoltError(str(error), (self.index, self.name)) from None
+        return result
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A compiled chain."""
+
+    operations: tuple[Operation, ...]
+
+    def apply(self, document: Any, context: Mapping[str, Any] | None = None) -> Any:
+        """The result. It may hold parts of the document, and the document may be changed.
+
+        Raises JoltError; MemoryError and RecursionError pass.
+        """
+        for operation in self.operations:
+            document = operation.apply(document, context, None)
+        return document
+
+
+def compile_chain(
+    spec: Any, *, names: Mapping[str, Function] = FUNCTIONS, counting: bool = False
+) -> Chain | list[Problem]:
+    """The chain of a spec, or all that is wrong with it.
+
+    `names`: the functions that the modify operations know. `counting`: operations tell their trace what they do.
+    """
+    found = problems(spec)
+    operations: list[Operation] = []
+    for index, entry in enumerate([] if found else spec):
+        try:
+            operations.append(_operation(index, entry, names, counting=counting))
+        except SpecError as error:
+            found.append(
+                Problem(f"[{index}]{'.' if error.where else ''}{error.where}", f"{entry['operation']}: {error}")
+            )
+        except RecursionError:
+            found.append(Problem(f"[{index}]", f"{entry['operation']}: nested too deeply"))
+    return found or Chain(tuple(operations))
+
+
+def problems(spec: Any) -> list[Problem]:
+    """What is wrong with the outline of a spec: no list, an unknown operation, an operation without its spec."""
+    if not isinstance(spec, list):
+        return [Problem("", "must be a list of Jolt operations")]
+    found = ((index, _outline(entry)) for index, entry in enumerate(spec))
+    return [Problem(f"[{index}]", text) for index, text in found if text]
+
+
+def _outline(entry: Any) -> str | None:
+    if not isinstance(entry, dict):
+        return "must be an object with `operation` and `spec`"
+    operation = entry.get("operation")
+    if not isinstance(operation, str):
+        return "has no `operation`"
+    name = operation_of(operation)
+    if name is None:
+        return f"there is no operation {operation!r}; {nearest(operation, OPERATIONS)}"
+    if name != "sort" and not isinstance(entry.get("spec"), dict):
+        return f"{operation} needs a `spec` that is an object"
+    return None
+
+
+def _operation(index: int, entry: dict[str, Any], names: Mapping[str, Any], *, counting: bool) -> Operation:
+    name = operation_of(entry["operation"])
+    assert name is not None
+    source = Source()
+    if name in ("remove", "cardinality", "sort"):
+        return Operation(index, name, source, _walking(name, entry.get("spec"), source, counting=counting))
+    spreads = False
+    if name == "shift":
+        spreads = shift.generate(entry["spec"], source, counting=counting)
+    elif name == "default":
+        default.generate(entry["spec"], source, counting=counting)
+    else:
+        mode: Any = name.split("-")[1]
+        modify.generate(entry["spec"], mode, frozenset(names), source, counting=counting)
+    code, work = _compiled(index, name, source, names)
+    return Operation(index, name, source, work, spreads, code)
+
+
+def _compiled(index: int, name: str, source: Source, names: Mapping[str, Any]) -> tuple[str, Work]:
+    """The generated code of an operation, as text and as a function."""
+    code, places = source.text()
+    copies = runtime.Copies(runtime.MAX_VALUES)
+    scope: dict[str, Any] = {word: getattr(runtime, word) for word in dir(runtime) if not word.startswith("_")}
+    scope |= {
+        "MISSING": values.MISSING,
+        "between": patterns.between,
+        "copied": copies.copied,
+        "__builtins__": _BUILTINS,
+    }
+    scope |= {f"f_{word}": function for word, function in names.items()}
+    scope["located"] = lambda error, keys: runtime.located(error, (source.places, places), (index, name), keys)
+    exec(compile(code, f"<jolt {index}>", "exec", dont_inherit=True), scope)  # noqa: S102 - made here; texts by repr()
+    operation = scope["operation"]
+
+    def work(document: Any, context: Any, trace: Any) -> Any:
+        copies.renew()
+        return operation(document, context, trace)
+
+    return code, work
+
+
+_BUILTINS = {word: getattr(builtins, word) for word in ("Exception", "dict", "int", "len", "list", "range", "str")}
+
+
+def _walking(name: str, spec: Any, source: Source, *, counting: bool) -> Work:
+    if name == "sort":
+        return lambda document, _context, _trace: trees.sort(document)
+    if name == "remove":
+        branches = trees.remove_tree(spec, source)
+        return _in_place(lambda document, told: trees.remove(branches, document, *told), counting=counting)
+    root = trees.cardinality_tree(spec, source)
+    return _in_place(lambda document, told: trees.cardinality(root, document, *told), counting=counting)
+
+
+def _in_place(work: Callable[[Any, tuple[Any, ...]], None], *, counting: bool) -> Work:
+    def apply(document: Any, _context: Any, trace: Any) -> Any:
+        def told(place: int, parent: Any, key: Any) -> None:
+            trace.matched(place, parent, key)
+            trace.written(place)
+
+        work(document, (told,) if counting else ())
+        return document
+
+    return apply

@@ -1,0 +1,112 @@
+"""Patterns: of keys (`a*b`), and regular expressions as Java has them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from imageflow.jolt.errors import LimitError, PatternTimeout
+from imageflow.jolt.values import MISSING
+
+
+def between(text: str, around: tuple[str, ...]) -> tuple[str, ...] | None:
+    """What the stars of a pattern stand for, each as short as possible and never empty; None if it does not match."""
+    first, *middle, last = around
+    if not text.startswith(first):
+        return None
+    start = len(first)
+    parts: list[str] = []
+    for word in middle:
+        end = text.find(word, start + 1)
+        if end < 0:
+            return None
+        parts.append(text[start:end])
+        start = end + len(word)
+    end = len(text) - len(last)
+    if end <= start or not text.endswith(last):
+        return None
+    parts.append(text[start:end])
+    return tuple(parts) if len(parts) < 3 or not any(_breaks(part) for part in parts) else None
+
+
+def _breaks(text: str) -> bool:
+    """Three stars and more do not match across lines, in Java."""
+    return any(mark in text for mark in "\n\r\u0085\u2028\u2029")
+
+
+# regular expressions -----------------------------------------------------------------------------------------------------
+
+PATTERN_SECONDS = 0.3
+"""How long one regular expression may run on one text."""
+
+
+class _Watch:
+    """Whoever applies chains may set `limit`: it gives a context manager that raises PatternTimeout after some seconds."""
+
+    limit: Callable[[float], contextlib.AbstractContextManager[None]] | None = None
+
+
+watch = _Watch()
+
+_JAVA_ONLY = re.compile(r"(?<!\\)(?:\\\\)*\\[pPQEhHRXGzK]|&&|\(\?<[a-zA-Z]")
+_PLAIN = re.compile(r"[^\\.\[\](){}*+?^$|]+|\\[^a-zA-Z0-9]")
+
+
+@functools.lru_cache(maxsize=256)
+def compiled(pattern: str) -> re.Pattern[str] | None:
+    """A regular expression of Java; None if it is none, or means something that Python's cannot say."""
+    if _JAVA_ONLY.search(pattern):
+        return None
+    try:
+        return re.compile(pattern, re.ASCII)
+    except (re.error, RecursionError, OverflowError):
+        return None
+
+
+def plain(pattern: str) -> str | None:
+    """The text that a regular expression stands for, if it stands for one only."""
+    return (
+        pattern[-1]
+        if len(pattern) == 2 and _PLAIN.fullmatch(pattern) and pattern[0] == "\\"
+        else (pattern if _PLAIN.fullmatch(pattern) and "\\" not in pattern else None)
+    )
+
+
+@contextlib.contextmanager
+def watched(pattern: str, text: str) -> Iterator[None]:
+    """Where a regular expression runs on a text: it ends after PATTERN_SECONDS, if somebody keeps the clock."""
+    if watch.limit is None or len(text) < 20:
+        yield
+        return
+    try:
+        with watch.limit(PATTERN_SECONDS):
+            yield
+    except PatternTimeout:
+        raise LimitError(f"the regular expression {pattern!r} takes too long on a text of {len(text):,}") from None
+
+
+def split_by(pattern: str, text: str) -> list[str] | Any:
+    """As Java's `String.split`: without empty texts at the end. MISSING for a pattern that is none."""
+    word = plain(pattern)
+    parts = text.split(word) if word else _split(pattern, text)
+    if parts is MISSING or len(parts) == 1:
+        return parts
+    while parts and not parts[-1]:
+        parts.pop()
+    return parts
+
+
+def _split(pattern: str, text: str) -> Any:
+    expression = compiled(pattern)
+    if expression is None:
+        return MISSING
+    parts, start = [], 0
+    with watched(pattern, text):
+        for match in expression.finditer(text):
+            if match.end():
+                parts.append(text[start : match.start()])
+                start = match.end()
+    return [*parts, text[start:]]
