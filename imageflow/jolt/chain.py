@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from imageflow.jolt import default, modify, patterns, runtime, shift, trees, values
+from imageflow.jolt import default, explain, habits, modify, patterns, runtime, shift, trees, values
 from imageflow.jolt.errors import JoltError, LimitError, Problem, SpecError
 from imageflow.jolt.functions import FUNCTIONS, Function
 from imageflow.jolt.names import OPERATIONS, nearest, operation_of
@@ -43,9 +43,10 @@ class Operation:
 
 @dataclass(frozen=True)
 class Chain:
-    """A compiled chain."""
+    """A compiled chain. `warnings`: what its spec says that is allowed, and hardly what is meant."""
 
     operations: tuple[Operation, ...]
+    warnings: tuple[Problem, ...] = ()
 
     def apply(self, document: Any, context: Mapping[str, Any] | None = None) -> Any:
         """The result. It may hold parts of the document, and the document may be changed.
@@ -55,6 +56,32 @@ class Chain:
         for operation in self.operations:
             document = operation.apply(document, context, None)
         return document
+
+    def trace(
+        self, document: Any, context: Mapping[str, Any] | None = None, expected: Any = values.MISSING
+    ) -> explain.Explanation:
+        """What each operation does, of a chain that was compiled with `counting`; it ends with the one that fails.
+
+        With what is `expected`, also the first difference to it.
+        """
+        steps: list[explain.Step] = []
+        for operation in self.operations:
+            given = explain.kept(document)
+            recorder = explain.Recorder(operation.source.places, given)
+            step = explain.Step(operation.index, operation.name, values.describe(given))
+            steps.append(step)
+            try:
+                document = operation.apply(given, context, recorder)
+            except JoltError as error:
+                step.error = str(error)
+            step.lines = recorder.lines()
+            if step.error:
+                break
+            if operation.name == "shift":
+                step.unread = recorder.unread(given)
+            step.output, step.gave = explain.kept(document), values.describe(document)
+        found = None if expected is values.MISSING or steps[-1].error else explain.difference(steps, expected)
+        return explain.Explanation(steps, found)
 
 
 def compile_chain(
@@ -75,7 +102,14 @@ def compile_chain(
             )
         except RecursionError:
             found.append(Problem(f"[{index}]", f"{entry['operation']}: nested too deeply"))
-    return found or Chain(tuple(operations))
+    return found or Chain(tuple(operations), (*_noticed(operations), *habits.warnings(spec)))
+
+
+def _noticed(operations: list[Operation]) -> Iterator[Problem]:
+    """What was noticed while the operations were compiled."""
+    for entry in operations:
+        for place, text in entry.source.warnings:
+            yield Problem(f"[{entry.index}].{entry.source.places[place].where}", text)
 
 
 def problems(spec: Any) -> list[Problem]:
@@ -121,7 +155,7 @@ def _operation(index: int, entry: dict[str, Any], names: Mapping[str, Any], *, c
 def _compiled(index: int, name: str, source: Source, names: Mapping[str, Any]) -> tuple[str, Work]:
     """The generated code of an operation, as text and as a function."""
     code, places = source.text()
-    copies = runtime.Copies(runtime.MAX_VALUES)
+    copies = runtime.Copies(runtime.MAX_COPIES)
     scope: dict[str, Any] = {word: getattr(runtime, word) for word in dir(runtime) if not word.startswith("_")}
     scope |= {
         "MISSING": values.MISSING,
@@ -130,7 +164,7 @@ def _compiled(index: int, name: str, source: Source, names: Mapping[str, Any]) -
         "__builtins__": _BUILTINS,
     }
     scope |= {f"f_{word}": function for word, function in names.items()}
-    scope["located"] = lambda error, keys: runtime.located(error, (source.places, places), (index, name), keys)
+    scope["located"] = lambda error, keys: runtime.located(error, source, places, (index, name), keys)
     exec(compile(code, f"<jolt {index}>", "exec", dont_inherit=True), scope)  # noqa: S102 - made here; texts by repr()
     operation = scope["operation"]
 

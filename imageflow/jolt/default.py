@@ -57,7 +57,7 @@ def _entry(raw: str, value: Any, where: str, parent: str, source: Source, depth:
     keys: Any = [] if name == "*" else name.split("|")
     if parent == "list":
         keys = [_index(key, path) for key in keys]
-    entry = Entry(keys, source.place(path), value)
+    entry = Entry(keys, source.place(path, parent=where, leaf=not isinstance(value, dict)), value)
     if isinstance(value, dict):
         entry.kind = "list" if raw.endswith("[]") else "dict"
         entry.children = _entries(value, path, entry.kind, source, depth + 1)
@@ -98,11 +98,14 @@ class _Generator:
 
     def _children(self, entry: Entry, number: int) -> None:
         """The children of an entry, whose value is in a variable."""
+        if not entry.children:
+            return
         if number % NESTED == 0:
             self._outsourced(entry, number)
             return
-        if not entry.children:
-            return
+        self._inline(entry, number)
+
+    def _inline(self, entry: Entry, number: int) -> None:
         with self._function.block(f"if v{number}.__class__ is {entry.kind}:", entry.place):
             if entry.kind == "list" and entry.size > 0:
                 self._function.add(f"grow(v{number}, {entry.size})", entry.place)
@@ -115,12 +118,7 @@ class _Generator:
         here = self._function
         names = [f"k{place}" for place in range(number + 1, number + 1 + NESTED)]
         self._function = self._source.function(name, ["trace", f"v{number}"], names)
-        copy = Entry(entry.keys, entry.place, entry.value, entry.kind, entry.children)
-        with self._function.block(f"if v{number}.__class__ is {copy.kind}:", copy.place):
-            if copy.kind == "list" and copy.size > 0:
-                self._function.add(f"grow(v{number}, {copy.size})", copy.place)
-            for child in copy.children:
-                self._child(child, copy.kind, number)
+        self._inline(entry, number)
         self._function = here
 
     def _child(self, child: Entry, kind: str, number: int) -> None:

@@ -66,7 +66,7 @@ class IndexCode:
     never: str = ""
 
 
-def index_code(levels: Levels, of: int | Ref | Count | Lookup) -> IndexCode:
+def index_code(levels: Levels, of: int | Ref | Count | Lookup, find_key: str = "find_key") -> IndexCode:
     """Raises UnreachableError."""
     if isinstance(of, int):
         return IndexCode(f"index_of({str(of)!r})" if of > 1000 else str(of), may_fail=False)
@@ -74,7 +74,7 @@ def index_code(levels: Levels, of: int | Ref | Count | Lookup) -> IndexCode:
         count = up(levels, of.level, f"#{of.level}").count
         return IndexCode(f"{count}[0]" if count else "0", may_fail=False)
     if isinstance(of, Lookup):
-        return IndexCode(f"index_of({find_expression(levels, of, 'find_key')})", may_fail=True)
+        return IndexCode(f"index_of({find_expression(levels, of, find_key)})", may_fail=True)
     level = up(levels, of.level, f"&{of.level}")
     if of.part:
         return IndexCode(f"index_of({key_expression(levels, of)})", may_fail=True)
@@ -117,3 +117,8 @@ def _references(step: Name | Index | Lookup) -> list[int]:
     if isinstance(step.of, Lookup):
         return _references(step.of)
     return [step.of.level] if isinstance(step.of, Ref) else []
+
+
+def way_of(levels: Levels) -> tuple[tuple[str, bool], ...]:
+    """How the innermost level is reached in the input, for errors (see Source)."""
+    return tuple((level.key, level.known) for level in levels[2:])

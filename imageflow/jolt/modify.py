@@ -7,7 +7,7 @@ from typing import Any
 from imageflow.jolt.calls import Call, Constant, Context, Expression
 from imageflow.jolt.elements import Lookup, Stars
 from imageflow.jolt.functions import ASKING, IN_PLACE, MAKERS, MAKES_NEW
-from imageflow.jolt.levels import Level, Levels, UnreachableError, find_expression
+from imageflow.jolt.levels import Level, Levels, UnreachableError, find_expression, way_of
 from imageflow.jolt.modify_tree import Entries, Entry, Mode, parse
 from imageflow.jolt.source import Function, Source
 
@@ -58,8 +58,6 @@ class _Generator:
     def _inline(self, entries: Entries, levels: Levels, place: int) -> None:
         """What is done with a value whose variable is the innermost level's."""
         value, number = levels[-1].value, len(levels)
-        if self._counting:
-            self._function.add(f"trace.came({place}, {value})", place)
         if entries.kind:
             with self._function.block(f"if {value}.__class__ is {entries.kind}:", place):
                 self._of_kind(entries, levels, place)
@@ -117,6 +115,7 @@ class _Generator:
 
     def _entry(self, entry: Entry, levels: Levels, level: Level, key: str, absent: str) -> None:
         """A line of the spec for one key. `absent`: the condition that nothing was there before."""
+        self._source.ways[entry.place] = way_of((*levels, level))
         if self._counting:
             self._function.add(f"trace.matched({entry.place}, {levels[-1].value}, {key})", entry.place)
         if entry.children is None:
@@ -153,7 +152,8 @@ class _Generator:
         for place, each in enumerate(entry.alternatives or []):
             try:
                 code = self._expression(each, (*levels, level))
-            except UnreachableError:
+            except UnreachableError as error:
+                self._source.warn(entry.place, f"{error}; it never has a value")
                 code = "MISSING"
             if not place:
                 self._function.add(f"{found} = {code}", entry.place)
@@ -169,7 +169,7 @@ class _Generator:
         if self._counting:
             with self._function.block("else:", entry.place):
                 keys = ", ".join(repr(each.key) if each.known else each.key for each in levels[2:])
-                text = f"trace.dropped({entry.place}, no_value({found}), ({keys}{',' if keys else ''} {key},))"
+                text = f"trace.dropped({entry.place}, 'it gave no value' if {found} is MISSING else 'there is a value already', ({keys}{',' if keys else ''} {key},))"
                 self._function.add(text, entry.place)
 
     def _expression(self, expression: Expression, levels: Levels) -> str:

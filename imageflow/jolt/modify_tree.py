@@ -70,22 +70,20 @@ class _Parser:
             path = f"{where}.{raw}"
             try:
                 for text in raw.split("|"):
-                    self._add(made, self._entry(text, value, path, depth), seen, raw)
+                    self._add(made, self._entry(text, value, (where, path), depth), seen, raw)
             except SpecError as error:
                 raise error.at(path) from None
         made.patterns.sort(key=lambda entry: precedence(_pattern(entry)))
         return made
 
-    def _entry(self, text: str, value: Any, where: str, depth: int) -> Entry:
+    def _entry(self, text: str, value: Any, place: tuple[str, str], depth: int) -> Entry:
         mode = MARKS.get(text[:1], self._mode)
         bare = text[1:] if text[:1] in MARKS else text
         optional = bare.endswith("?")
-        entry = Entry(
-            _key(bare.removesuffix("?")),
-            mode,
-            optional,
-            self._source.place(where, value if isinstance(value, str) else ""),
-        )
+        parent, where = place
+        leaf = not (isinstance(value, dict) and value)
+        number = self._source.place(where, value if isinstance(value, str) else "", parent, leaf=leaf)
+        entry = Entry(_key(bare.removesuffix("?")), mode, optional, number)
         if isinstance(value, dict) and value:
             entry.children = self.entries(value, where, depth + 1)
         else:

@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from imageflow.jolt.errors import JoltError, LimitError
-from imageflow.jolt.source import Place
+from imageflow.jolt.source import Source
 from imageflow.jolt.values import MISSING, key_text, natural, text_of
 
 MAX_INDEX = 100_000
 """The highest index of a list that a spec or a value of the input may name."""
 MAX_VALUES = 1_000_000
 """How many values an output may have, each counted as often as it would be written out."""
+MAX_COPIES = 300_000
+"""How many values a modify operation may copy from elsewhere in the document."""
 
 
 def raised(text: str) -> None:
@@ -24,17 +26,21 @@ def raised(text: str) -> None:
 
 
 def located(
-    error: Exception, places: tuple[list[Place], list[int]], operation: tuple[int, str], keys: tuple[Any, ...]
+    error: Exception, source: Source, lines: list[int], operation: tuple[int, str], keys: dict[str, Any]
 ) -> Exception:
-    """The error with its place in spec and input. What is no fault of spec or input stays what it is."""
+    """The error with its place in spec and input. What is no fault of spec or input stays what it is.
+
+    `lines`: the place of each line of the code; `keys`: what the variables for keys hold, by their names.
+    """
     if isinstance(error, (JoltError, MemoryError, RecursionError)):
         return error
     trace = error.__traceback__
     line = trace.tb_lineno if trace is not None else 1
-    place = places[0][places[1][line - 1]]
+    number = lines[line - 1]
+    place, way = source.places[number], source.ways.get(number, [(name, False) for name in keys])
     text = str(error) if isinstance(error, LimitError) else f"{type(error).__name__}: {error}"
     where = f"{place.where} -> {place.text}" if place.text else place.where
-    return JoltError(text, operation, where, place_of(keys))
+    return JoltError(text, operation, where, place_of([key if known else keys.get(key) for key, known in way]))
 
 
 def place_of(keys: Iterable[Any]) -> str:
@@ -187,7 +193,7 @@ class Copies:
             return value
         self._left -= len(value) + 1
         if self._left < 0:
-            raise LimitError(f"the output has more than {self._limit:,} values")
+            raise LimitError(f"more than {self._limit:,} values are copied")
         if isinstance(value, list):
             return [self.copied(entry) for entry in value]
         return {key: self.copied(entry) for key, entry in value.items()}

@@ -22,6 +22,7 @@ from imageflow.jolt.levels import (
     key_expression,
     reach,
     template_expression,
+    way_of,
 )
 from imageflow.jolt.overlap import Conflicts
 from imageflow.jolt.shift_tree import Node, Write, mixed, parse
@@ -47,6 +48,7 @@ class _Generator:
         self._source = source
         self._conflicts = conflicts
         self._counting = counting
+        self._finding = "trace." if counting else ""
         self._function: Function
         self._slots: list[tuple[int, Slot]] = []
         self._cursors: dict[tuple[int, tuple[Step, ...], int, str], str] = {}
@@ -97,8 +99,6 @@ class _Generator:
     def _inline(self, node: Node, levels: Levels) -> None:
         for child in node.specials:
             self._special(child, levels)
-        if self._counting:
-            self._function.add(f"trace.came({node.place}, {levels[-1].value})", node.place)
         if not mixed(node):
             self._literals(node, levels)
             self._loop(node, node.computed, levels)
@@ -154,6 +154,7 @@ class _Generator:
                 try:
                     return f"{text} == {template_expression(levels, template)}", Level(value, key, known=False)
                 except UnreachableError as error:
+                    self._source.warn(child.place, str(error))
                     return f"raised({str(error)!r})", Level(value, key, known=False)
             case Stars(("", "")):
                 return "", Level(value, key, known=False)
@@ -188,6 +189,8 @@ class _Generator:
             self._once(child, levels)
         except UnreachableError as error:
             self._function.add(f"raised({str(error)!r})", child.place)
+            self._source.ways[child.place] = way_of(levels)
+            self._source.warn(child.place, str(error))
 
     def _once(self, child: Node, levels: Levels) -> None:
         parent, number = levels[-1], len(levels)
@@ -205,7 +208,9 @@ class _Generator:
                 level = Level(parent.value, f"k{number}", known=False)
                 self._special_writes(child, (*levels, level), f"k{number}")
             case Lookup():
-                self._function.add(f"v{number} = {find_expression(levels, child.element)}", child.place)
+                self._function.add(
+                    f"v{number} = {find_expression(levels, child.element, f'{self._finding}find')}", child.place
+                )
                 level = Level(f"v{number}", parent.key, parent.known, parent.parts, parent.count)
                 with self._function.block(f"if v{number} is not MISSING:", child.place):
                     if child.writes is None:
@@ -237,15 +242,18 @@ class _Generator:
 
     def _writes(self, child: Node, levels: Levels, value: str) -> None:
         for write in child.writes or []:
+            self._source.ways[write.place] = way_of(levels)
             try:
                 self._write(write, levels, value)
             except UnreachableError as error:
                 self._function.add(f"raised({str(error)!r})", write.place)
+                self._source.warn(write.place, str(error))
 
     def _write(self, write: Write, levels: Levels, value: str) -> None:
-        codes = [_StepCode.of(levels, step) for step in write.steps]
+        codes = [_StepCode.of(levels, step, f"{self._finding}find_key") for step in write.steps]
         never = next((code.never for code in codes if code.never), "")
         if never:
+            self._source.warn(write.place, f"{write.text}: {never}; nothing is ever written")
             self._dropped(write, repr(never), levels)
             return
         names: list[str] = []
@@ -339,15 +347,15 @@ class _StepCode:
         self.text, self.test, self.never = text, test, never
 
     @classmethod
-    def of(cls, levels: Levels, step: Step) -> _StepCode:
+    def of(cls, levels: Levels, step: Step, find_key: str) -> _StepCode:
         """Raises UnreachableError."""
         if isinstance(step, Name):
             return cls(template_expression(levels, step.template))
         if isinstance(step, Lookup):
-            return cls(find_expression(levels, step, "find_key"), "is not None")
+            return cls(find_expression(levels, step, find_key), "is not None")
         if step.of is None:
             return cls("")
-        code: IndexCode = index_code(levels, step.of)
+        code: IndexCode = index_code(levels, step.of, find_key)
         return cls(code.text, ">= 0" if code.may_fail else "", code.never)
 
 

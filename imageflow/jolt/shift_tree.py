@@ -12,7 +12,8 @@ from imageflow.jolt.errors import SpecError
 from imageflow.jolt.patterns import between
 from imageflow.jolt.source import Source
 
-MAX_DEPTH = 200
+MAX_DEPTH = 100
+"""How deep a spec may be nested."""
 
 
 @dataclass
@@ -61,20 +62,22 @@ def _fill(node: Node, spec: dict[str, Any], where: str, source: Source, depth: i
         path = f"{where}.{raw}"
         try:
             for text in raw.split("|"):
-                _add(node, _child(text, value, path, source, depth), seen, raw)
+                _add(node, _child(text, value, (where, path), source, depth), seen, raw)
         except SpecError as error:
             raise error.at(path) from None
     node.computed.sort(key=lambda child: precedence(child.element))
 
 
-def _child(text: str, value: Any, where: str, source: Source, depth: int) -> Node:
-    child = Node(elements.element(text), source.place(where, _shown(value)))
+def _child(text: str, value: Any, place: tuple[str, str], source: Source, depth: int) -> Node:
+    parent, where = place
+    leaf = not isinstance(value, dict)
+    child = Node(elements.element(text), source.place(where, _shown(value), parent, leaf=leaf))
     if isinstance(value, dict):
         if isinstance(child.element, (Here, Key)):
             raise SpecError(f"{text!r} stands for a value and can have no children", where)
         _fill(child, value, where, source, depth + 1)
     else:
-        child.writes = [_write(path, where, source) for path in _paths(value, where)]
+        child.writes = [_write(path, parent, where, source) for path in _paths(value, where)]
     return child
 
 
@@ -86,9 +89,9 @@ def _paths(value: Any, where: str) -> list[str]:
     return paths
 
 
-def _write(path: str, where: str, source: Source) -> Write:
+def _write(path: str, parent: str, where: str, source: Source) -> Write:
     try:
-        return Write(elements.path(path), path, source.place(where, path))
+        return Write(elements.path(path), path, source.place(where, path, parent, leaf=True))
     except SpecError as error:
         raise error.at(where) from None
 

@@ -9,10 +9,14 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Place:
-    """A line of a spec. `where`: its path within the operation; `text`: what stands on its right, or nothing."""
+    """A line of a spec. `where`: its path within the operation, `parent`: that of the line above; `text`: what stands on its
+    right, or nothing. `leaf`: it has no children.
+    """
 
     where: str
     text: str = ""
+    parent: str = ""
+    leaf: bool = False
 
 
 @dataclass
@@ -57,16 +61,26 @@ class Function:
 
 @dataclass
 class Source:
-    """A module that is generated for one operation: its functions, and its places by number."""
+    """A module that is generated for one operation: its functions, and its places by number.
+
+    `ways`: how a place is reached in the input, as keys: known ones, and names of the variables that hold the others.
+    """
 
     places: list[Place] = field(default_factory=list)
+    warnings: list[tuple[int, str]] = field(default_factory=list)
+    ways: dict[int, tuple[tuple[str, bool], ...]] = field(default_factory=dict)
     functions: list[Function] = field(default_factory=list)
     names: int = 0
 
-    def place(self, where: str, text: str = "") -> int:
+    def place(self, where: str, text: str = "", parent: str = "", *, leaf: bool = False) -> int:
         """The number of a place."""
-        self.places.append(Place(where, text))
+        self.places.append(Place(where, text, parent, leaf))
         return len(self.places) - 1
+
+    def warn(self, place: int, text: str) -> None:
+        """What is allowed at a place, and hardly what is meant."""
+        if (place, text) not in self.warnings:
+            self.warnings.append((place, text))
 
     def function(self, name: str, parameters: list[str], keys: list[str]) -> Function:
         made = Function(name, parameters, keys)
@@ -100,5 +114,5 @@ def _lines(function: Function) -> Iterator[tuple[str, int]]:
             yield " " * 4 * line[0] + line[1], place
     yield "        pass", 0
     yield "    except Exception as error:", 0
-    keys = ", ".join(function.keys)
-    yield f"        raise located(error, ({keys}{',' if function.keys else ''})) from None", 0
+    keys = ", ".join(f"{key!r}: {key}" for key in function.keys)
+    yield f"        raise located(error, {{{keys}}}) from None", 0

@@ -39,6 +39,8 @@ def _ignore(_place: int, _parent: Any, _key: Any) -> None:
 
 def remove_tree(spec: dict[str, Any], source: Source, where: str = "spec", depth: int = 0) -> list[Branch]:
     """The tree of a remove. Raises SpecError."""
+    if not depth:
+        source.place(where)
     if depth > MAX_DEPTH:
         raise SpecError("nested too deeply", where)
     found: list[Branch] = []
@@ -47,7 +49,10 @@ def remove_tree(spec: dict[str, Any], source: Source, where: str = "spec", depth
         if value != "" and not isinstance(value, dict):
             raise SpecError('the right side must be "" or an object', path)
         for text in raw.split("|"):
-            branch = Branch(Stars(tuple(text.split("*"))) if "*" in text else Literal(text), source.place(path))
+            branch = Branch(
+                Stars(tuple(text.split("*"))) if "*" in text else Literal(text),
+                source.place(path, parent=where, leaf=value == ""),
+            )
             if isinstance(value, dict):
                 branch.children = remove_tree(value, source, path, depth + 1)
             else:
@@ -88,24 +93,27 @@ def _keys(element: Element, value: Any) -> Iterator[Any]:
 # cardinality ---------------------------------------------------------------------------------------------------------------
 
 
-def cardinality_tree(spec: dict[str, Any], source: Source, where: str = "spec", depth: int = 0) -> Branch:
+def cardinality_tree(
+    spec: dict[str, Any], source: Source, where: str = "spec", depth: int = 0, parent: str = ""
+) -> Branch:
     """The tree of a cardinality, as the branch of its root. Raises SpecError."""
     if depth > MAX_DEPTH:
         raise SpecError("nested too deeply", where)
     if not spec:
         raise SpecError("an empty {} changes nothing", where)
-    root = Branch(Literal("root"), source.place(where))
+    root = Branch(Literal("root"), source.place(where, parent=parent))
     for raw, value in spec.items():
         path = f"{where}.{raw}"
         if raw == "@":
             root.whole = _word(value, path)
             continue
-        root.children.append(_cardinality(raw, value, source, path, depth))
+        root.children.append(_cardinality(raw, value, source, (where, path), depth))
     root.children.sort(key=_order)
     return root
 
 
-def _cardinality(text: str, value: Any, source: Source, path: str, depth: int) -> Branch:
+def _cardinality(text: str, value: Any, source: Source, place: tuple[str, str], depth: int) -> Branch:
+    parent, path = place
     try:
         element = elements.element(text)
     except SpecError as error:
@@ -113,8 +121,8 @@ def _cardinality(text: str, value: Any, source: Source, path: str, depth: int) -
     if isinstance(element, elements.Lookup):
         raise SpecError("only a single @ can stand here", path)
     if not isinstance(value, dict):
-        return Branch(element, source.place(path), _word(value, path))
-    branch = cardinality_tree(value, source, path, depth + 1)
+        return Branch(element, source.place(path, value, parent, leaf=True), _word(value, path))
+    branch = cardinality_tree(value, source, path, depth + 1, parent)
     branch.element = element
     return branch
 

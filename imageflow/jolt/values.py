@@ -63,7 +63,8 @@ def double_text(value: float) -> str:
 
 def natural(text: str) -> int:
     """The number that a text says, as an index of a list; -1 if it says none."""
-    return int(text) if _NATURAL.fullmatch(text) else -1
+    number = int(text) if _NATURAL.fullmatch(text) else -1
+    return number if number < INT else -1
 
 
 def integer(text: str) -> int | None:

@@ -35,6 +35,17 @@ def check_mapping(spec: Any) -> list[Problem]:
     return examine(Program(mapping=text))
 
 
+def mapping_warnings(spec: Any) -> list[Problem]:
+    """What a Jolt spec says that is allowed, and hardly what is meant, by line; nothing for a spec with problems."""
+    if jolt.problems(spec):
+        return []
+    try:
+        hello = _hello(Program(mapping=msgspec.json.encode(spec)))
+    except (TypeError, ValueError, RecursionError, TimeoutError, SandboxError):
+        return []
+    return [Problem(warning.path, printable(warning.message)) for warning in hello.warnings]
+
+
 def examine(program: Program) -> list[Problem]:
     """What does not compile in a program. Takes at most EXAMINE_SECONDS: hostile text may never end to compile."""
     where = "script" if program.mapping is None else "mapping"

@@ -1,4 +1,4 @@
-"""The mapping: a Jolt chain, compiled and applied by jolt-py with the semantics of Java's Jolt 0.1.x.
+"""The mapping: the Jolt engine (`imageflow.jolt`) as the sandbox uses it.
 
 `problems` looks at a spec's outline and is safe anywhere. The functions that compile or apply a spec run in a worker only:
 a hostile spec or row may take all memory or never end. `check.check_mapping` starts a worker for it.
@@ -6,136 +6,101 @@ a hostile spec or row may take all memory or never end. `check.check_mapping` st
 
 from __future__ import annotations
 
-import difflib
-import re
-import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
+from imageflow import jolt
 from imageflow.errors import Problem
+from imageflow.jolt import patterns
+from imageflow.jolt.functions import FUNCTIONS
+from imageflow.jolt.names import JAVA_NAMES, OPERATIONS
 
-OPERATIONS = (
-    "shift",
-    "default",
-    "remove",
-    "sort",
-    "cardinality",
-    "modify-overwrite-beta",
-    "modify-default-beta",
-    "modify-define-beta",
-)
-JAVA_NAMES = {
-    "com.bazaarvoice.jolt.Shiftr": "shift",
-    "com.bazaarvoice.jolt.Defaultr": "default",
-    "com.bazaarvoice.jolt.Removr": "remove",
-    "com.bazaarvoice.jolt.Sortr": "sort",
-    "com.bazaarvoice.jolt.CardinalityTransform": "cardinality",
-    "com.bazaarvoice.jolt.Modifier$Overwritr": "modify-overwrite-beta",
-    "com.bazaarvoice.jolt.Modifier$Defaultr": "modify-default-beta",
-    "com.bazaarvoice.jolt.Modifier$Definr": "modify-define-beta",
-}
-
-FUNCTIONS = (  # noqa: SIM905 - words in lines read better
-    "abs avg concat divide divideAndRound doubleSubtract doubleSum elementAt firstElement intSubtract intSum isNull isPresent "
-    "join lastElement leftPad longSubtract longSum max min noop notNull recursivelySquashNulls rightPad size sort split "
-    "squashDuplicates squashNulls substring toBoolean toDouble toInteger toList toLong toLower toString toUpper trim"
-).split()
-"""The functions of the modify operations."""
+__all__ = [
+    "JAVA_NAMES",
+    "OPERATIONS",
+    "apply",
+    "compile_chain",
+    "explain",
+    "keep_time",
+    "preload",
+    "problems",
+    "result_of",
+    "warnings",
+]
 
 
 def problems(spec: Any) -> list[Problem]:
     """What is wrong with the outline of a spec: no list, an unknown operation, an operation without its spec."""
-    if not isinstance(spec, list):
-        return [Problem("mapping", "must be a list of Jolt operations")]
-    found = ((index, _outline(entry)) for index, entry in enumerate(spec))
-    return [Problem(f"mapping[{index}]", message) for index, message in found if message]
+    return [_problem(found) for found in jolt.problems(spec)]
 
 
-def _outline(entry: Any) -> str | None:
-    if not isinstance(entry, dict):
-        return "must be an object with `operation` and `spec`"
-    operation = entry.get("operation")
-    if not isinstance(operation, str):
-        return "has no `operation`"
-    name = JAVA_NAMES.get(operation, operation)
-    if name not in OPERATIONS:
-        return f"there is no operation {operation!r}; there are: {', '.join(OPERATIONS)}"
-    if name != "sort" and not isinstance(entry.get("spec"), dict):
-        return f"{operation} needs a `spec` that is an object"
-    return None
+def _problem(found: jolt.Problem) -> Problem:
+    return Problem(f"mapping{found.where}", found.text)
 
 
 def preload() -> None:
     """Load all that a mapping needs while files can still be opened: use every operation and every function once.
 
-    Much is loaded only when it is used first, the codec for example that `sort` needs; later it would not be found.
+    Much is loaded only when it is used first, a codec for example; later it would not be found.
     """
-    from pyjolt import Chainr  # noqa: PLC0415 - only flows with a mapping pay for it
-
     calls = {name: f"={name}(@(1,value),2)" for name in FUNCTIONS}
+    dates = {"day": "=formatDate('2021-01-31','EEEE dd MMM yyyy h a X')", "month": "=dateAdd('2021-01-31',1,'MONTHS')"}
     specs: dict[str, Any] = {
-        "shift": {"*": "&"},
+        "shift": {"*": "&", "*-*-*": "x[@(1,value)]"},
         "default": {"*": 1},
         "remove": {"*-x": ""},
         "cardinality": {"list": "MANY"},
     }
-    chain = [{"operation": name, "spec": specs.get(name, {**calls, "sorted": "=sort"})} for name in OPERATIONS]
-    Chainr.from_spec(chain).apply({"value": "é", "list": ["b", "é", "a"], "sorted": ["b", "é", "a"], "b-x": 1.5})
+    modify = {**calls, **dates, "sorted": "=sort", "now": "=now('yyyy')", "words": "=split('[é,]',@(1,value))"}
+    chain = [{"operation": name, "spec": specs.get(name, modify)} for name in OPERATIONS]
+    document = {"value": "é", "list": ["b", "é", "a"], "sorted": ["b", "é", "a"], "b-x": 1.5, "b-x-y": 1}
+    for counting in (False, True):
+        compiled = jolt.compile_chain(chain, counting=counting)
+        assert isinstance(compiled, jolt.Chain), compiled
+        if counting:
+            compiled.trace(document, {})
+        else:
+            compiled.apply(document, {})
 
 
-def compile_chain(spec: Any) -> tuple[Any, list[Problem]]:
-    """The chain of a spec, or what is wrong with it, by operation. In a worker only."""
-    from pyjolt import Chainr  # noqa: PLC0415 - only flows with a mapping pay for it
-
-    found = problems(spec)
-    if not found:
-        found = [problem for index, entry in enumerate(spec) if (problem := _refusal(index, entry)) is not None]
-    return (None, found) if found else (Chainr.from_spec(spec), [])
+def keep_time(limit: Any) -> None:
+    """Regular expressions run under `limit`, which gives a context manager that raises PatternTimeout after some seconds."""
+    patterns.watch.limit = limit
 
 
-def _refusal(index: int, entry: dict[str, Any]) -> Problem | None:
-    from pyjolt import Chainr  # noqa: PLC0415 - only flows with a mapping pay for it
+def compile_chain(spec: Any, *, counting: bool = False) -> tuple[jolt.Chain | None, list[Problem]]:
+    """The chain of a spec, or what is wrong with it, by line. In a worker only."""
+    compiled = jolt.compile_chain(spec, counting=counting)
+    if isinstance(compiled, jolt.Chain):
+        return compiled, []
+    return None, [_problem(found) for found in compiled]
 
+
+def warnings(chain: jolt.Chain) -> list[Problem]:
+    """What a spec says that is allowed, and hardly what is meant."""
+    return [_problem(found) for found in chain.warnings]
+
+
+def apply(chain: jolt.Chain, value: Any, context: Mapping[str, Any] | None = None) -> Any:
+    """The result of the chain, which may hold parts of `value`; `value` may change. In a worker only.
+
+    Raises ValueError for what the mapping cannot do with the value; memory and recursion errors pass.
+    """
     try:
-        with warnings.catch_warnings(record=True) as unheard:
-            warnings.simplefilter("always")
-            Chainr.from_spec([entry])
-    except RecursionError:
-        return Problem(f"mapping[{index}]", f"{entry['operation']}: nested too deeply")
-    except Exception as error:  # noqa: BLE001 - jolt-py raises more than its own errors
-        return Problem(f"mapping[{index}]", f"{entry['operation']}: {text_of(error)}")
-    if unheard:
-        return Problem(f"mapping[{index}]", f"{entry['operation']}: {_unheard(str(unheard[0].message))}")
-    return None
+        return chain.apply(value, context)
+    except jolt.JoltError as error:
+        raise ValueError(f"mapping{error}") from error
 
 
-def _unheard(warning: str) -> str:
-    """What jolt-py only warns of: a function that does not exist, with the nearest that does."""
-    names = re.search(r"""function '([^']*)' in ['"](.*)['"]""", warning)
-    if names is None:
-        return warning
-    near = difflib.get_close_matches(names[1], FUNCTIONS, 1)
-    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(FUNCTIONS)}"
-    return f"there is no function {names[1]!r} ({names[2]}); {hint}"
+def explain(chain: jolt.Chain, value: Any, context: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What each line of a chain that was compiled with `counting` does, as data. In a worker only."""
+    return asdict(chain.trace(value, context))
 
 
-def apply(chain: Any, value: Any) -> Any:
-    """The result of the chain; `value` stays as it is. Raises any error that jolt-py raises. In a worker only."""
-    return chain.apply(value)
-
-
-def failing_operation(spec: list[dict[str, Any]], value: Any) -> str:
-    """Which operation fails on `value`, for the error's text: `mapping[1] (shift)`. In a worker only."""
-    from pyjolt import Chainr  # noqa: PLC0415 - only flows with a mapping pay for it
-
-    for index, entry in enumerate(spec):
-        try:
-            value = Chainr.from_spec([entry]).apply(value)
-        except Exception:  # noqa: BLE001 - jolt-py raises more than its own errors
-            return f"mapping[{index}] ({entry['operation']})"
-    return "mapping"
-
-
-def text_of(error: BaseException) -> str:
-    """An error in one line: jolt-py's own errors by their text, others with their type."""
-    own = type(error).__module__.startswith("pyjolt")
-    return (str(error) if own and str(error) else f"{type(error).__name__}: {error}")[:2000]
+def result_of(explanation: dict[str, Any]) -> Any:
+    """The result of a chain, from its explanation. Raises ValueError for what the mapping could not do."""
+    last = explanation["steps"][-1]
+    if last["error"]:
+        raise ValueError(f"mapping{last['error']}")
+    return last["output"]

@@ -61,14 +61,15 @@ class FailedRow(msgspec.Struct, frozen=True):
 
 
 class Ran(msgspec.Struct, frozen=True):
-    """A page went through script and mapping: the result, and the elements that failed alone. `between`: the mapping's
-    input, in a trace (None: too large to show).
+    """A page went through script and mapping: the result, and the elements that failed alone. In a trace `between` is the
+    mapping's input, `explained` what each line of it did (None: too large to show).
     """
 
     result: Any
     failed: tuple[FailedRow, ...] = ()
     prints: str = ""
     between: Any = None
+    explained: Any = None
 
 
 class Broken(msgspec.Struct, frozen=True):
@@ -79,6 +80,7 @@ class Broken(msgspec.Struct, frozen=True):
     prints: str = ""
     between: Any = None
     line: int | None = None
+    explained: Any = None
 
 
 Outcome = Ran | Broken
@@ -113,14 +115,15 @@ def outcome_of(program: Program, answer: Answer, memory: int = MEMORY_BYTES) -> 
     prints = printable_lines(answer.prints)
     if (failure := answer.failure) is not None:
         stage: Stage = "mapping" if answer.stage == "mapping" else "script"
-        return Broken(stage, failure_text(program, failure, stage, memory), prints, answer.between, failure.line)
+        reason = failure_text(program, failure, stage, memory)
+        return Broken(stage, reason, prints, answer.between, failure.line, answer.explained)
     failed = (
         FailedRow(
             error.index, failure_text(program, error.failure, "script", memory), error.element, error.failure.line
         )
         for error in answer.row_errors
     )
-    return Ran(answer.result, tuple(failed), prints, answer.between)
+    return Ran(answer.result, tuple(failed), prints, answer.between, answer.explained)
 
 
 def refused(problems: Sequence[Problem], line: int | None) -> Broken:

@@ -39,18 +39,20 @@ class Config(msgspec.Struct, frozen=True):
 
 class Hello(msgspec.Struct, frozen=True):
     """The first answer: which layers hold (name to None, or to what the kernel said), and what does not compile. `line`: the
-    script's line of the first problem, where it has one.
+    script's line of the first problem, where it has one. `warnings`: what compiles, and is hardly meant.
     """
 
     layers: dict[str, str | None]
     problems: list[Problem]
     line: int | None = None
+    warnings: list[Problem] = []
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """A page is coming, in the next frame."""
+    """A page is coming, in the next frame. `context`: what the mapping can refer to by `^`."""
 
     id: str
+    context: dict[str, Any] = {}
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -73,7 +75,7 @@ class RowError(msgspec.Struct, frozen=True):
 
 class Answer(msgspec.Struct, frozen=True):
     """What became of a page: `result`, or why the script or mapping failed as a whole. `between`: what the mapping was
-    given, if that was asked for and is not too large.
+    given, `explained`: what each of its lines did (`imageflow.jolt.explain`), both if asked for and not too large.
     """
 
     id: str
@@ -83,6 +85,7 @@ class Answer(msgspec.Struct, frozen=True):
     failure: Failure | None = None
     stage: str = ""
     between: Any = None
+    explained: Any = None
 
 
 _encode_into = msgspec.json.Encoder().encode_into

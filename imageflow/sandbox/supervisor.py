@@ -17,8 +17,9 @@ import struct
 import subprocess
 import sys
 from asyncio.subprocess import Process, SubprocessStreamProtocol
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
@@ -64,6 +65,13 @@ class _GoneError(Exception):
 
 class _ProtocolError(Exception):
     """What the worker sent is no answer to what it was asked."""
+
+
+class _Given(NamedTuple):
+    """A page: its JSON text, and what the mapping finds by `^`."""
+
+    body: bytes
+    context: dict[str, Any]
 
 
 class _Worker:
@@ -136,11 +144,11 @@ class _Worker:
         """Whether it has ended and the event loop has its status."""
         return self._process.returncode is not None
 
-    async def answer(self, body: bytes) -> Answer:
+    async def answer(self, given: _Given) -> Answer:
         """The answer to a page. Raises _FailedError, and then the worker is dead; so it is after a cancellation."""
         try:
-            async with asyncio.timeout(self._program.timeout + GRACE_SECONDS + len(body) / BYTES_PER_SECOND):
-                answer = await self._ask(body)
+            async with asyncio.timeout(self._program.timeout + GRACE_SECONDS + len(given.body) / BYTES_PER_SECOND):
+                answer = await self._ask(given)
         except TimeoutError as error:
             raise self._failed(outcome.late(self._program, await self._stop())) from error
         except _ProtocolError as error:
@@ -164,9 +172,9 @@ class _Worker:
     def _failed(self, broken: Broken, *, innocent: bool = False) -> _FailedError:
         return _FailedError(broken, suspect=innocent or self._pages > 0)
 
-    async def _ask(self, body: bytes) -> Answer:
-        ask = Ask(secrets.token_hex(16))
-        await self._send(framed(msgspec.json.encode(ask)) + framed(body))
+    async def _ask(self, given: _Given) -> Answer:
+        ask = Ask(secrets.token_hex(16), given.context)
+        await self._send(framed(msgspec.json.encode(ask)) + framed(given.body))
         data = await self._receive()
         if too_many := outcome.too_much(data):
             raise _ProtocolError(f"the result has more than {too_many}")
@@ -246,7 +254,7 @@ def _now() -> float:
 
 def command() -> list[str]:
     """How a worker is started: nothing of the environment, no site packages but where ours are, no bytecode written."""
-    found = (importlib.util.find_spec(name) for name in ("imageflow", "msgspec", "pyjolt"))
+    found = (importlib.util.find_spec(name) for name in ("imageflow", "msgspec"))
     places = {str(Path(spec.origin).parent.parent) for spec in found if spec is not None and spec.origin}
     return [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _BOOT, *sorted(places)]
 
@@ -315,9 +323,9 @@ class Sandbox:
         """How many worker processes there are."""
         return sum(worker.alive for worker in self._workers)
 
-    async def run(self, flow: str, program: Program, body: bytes) -> Outcome:
+    async def run(self, flow: str, program: Program, body: bytes, context: Mapping[str, Any] | None = None) -> Outcome:
         """Put a page through a flow's script and mapping. Once its turn has come it takes at most the flow's time-out and
-        a little. Raises SandboxError where no worker can be had.
+        a little. `context`: what the mapping finds by `^`, beside `^flow`. Raises SandboxError where no worker can be had.
 
         A page whose worker failed under suspicion gets a second attempt in a new worker.
         """
@@ -327,33 +335,33 @@ class Sandbox:
         slot.waiting += 1
         try:
             async with slot.lock, self._room:
-                return await self._run(slot, program, body)
+                return await self._run(slot, program, _Given(body, {"flow": flow, **(context or {})}))
         finally:
             slot.waiting -= 1
             self._plan_sweep()
 
-    async def _run(self, slot: _Slot, program: Program, body: bytes) -> Outcome:
+    async def _run(self, slot: _Slot, program: Program, given: _Given) -> Outcome:
         try:
-            return await self._attempt(slot, program, body)
+            return await self._attempt(slot, program, given)
         except _FailedError as failed:
             if not failed.suspect:
                 return failed.broken
         try:
-            return await self._attempt(slot, program, body)
+            return await self._attempt(slot, program, given)
         except _FailedError as failed:
             return failed.broken
 
-    async def _attempt(self, slot: _Slot, program: Program, body: bytes) -> Outcome:
+    async def _attempt(self, slot: _Slot, program: Program, given: _Given) -> Outcome:
         worker = await self._worker(slot, program)
         if worker.hello.problems:
             return outcome.refused(worker.hello.problems, worker.hello.line)
-        return outcome.outcome_of(program, await self._page(slot, worker, body), self._memory)
+        return outcome.outcome_of(program, await self._page(slot, worker, given), self._memory)
 
     @staticmethod
-    async def _page(slot: _Slot, worker: _Worker, body: bytes) -> Answer:
+    async def _page(slot: _Slot, worker: _Worker, given: _Given) -> Answer:
         worker.busy = True
         try:
-            return await worker.answer(body)
+            return await worker.answer(given)
         except _FailedError:
             metrics.SANDBOX_FAILURES.labels(slot.flow).inc()
             raise

@@ -18,7 +18,7 @@ from imageflow.sandbox.script import LAZY_MODULES, MODULES
 
 _T = TypeVar("_T")
 
-OWN_MODULES = ("builtins", "sys", "os", "gc", "contextlib", "contextvars", "imageflow", "pyjolt")
+OWN_MODULES = ("builtins", "sys", "os", "gc", "contextlib", "contextvars", "imageflow")
 OWN_SUBMODULES = ("msgspec", "msgspec.json", "msgspec.structs")
 """What the worker itself uses."""
 

@@ -26,12 +26,14 @@ import os
 import signal
 import sys
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
 import msgspec
 
 from imageflow.errors import Problem
+from imageflow.jolt import Chain
+from imageflow.jolt.errors import PatternTimeout
 from imageflow.sandbox import audit, jolt, kernel
 from imageflow.sandbox.answer import rows_at
 from imageflow.sandbox.protocol import (
@@ -110,12 +112,16 @@ class Prints(io.TextIOBase):
 
 
 class Alarm:
-    """Interrupts the script when its time is up, and again where it swallows that. Ends an orphan."""
+    """Interrupts the script when its time is up, and again where it swallows that. Ends an orphan.
+
+    A second clock, which counts the processor's time only, ends regular expressions of the mapping.
+    """
 
     def __init__(self) -> None:
         self._armed = False
         self._parent = os.getppid()
         signal.signal(signal.SIGALRM, self._ring)
+        signal.signal(signal.SIGVTALRM, self._ring_pattern)
 
     def arm(self, seconds: float) -> None:
         self._armed = True
@@ -124,6 +130,18 @@ class Alarm:
     def disarm(self) -> None:
         self._armed = False
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+    @contextlib.contextmanager
+    def pattern(self, seconds: float) -> Iterator[None]:
+        """End what runs here after so many seconds of work, by a PatternTimeout."""
+        signal.setitimer(signal.ITIMER_VIRTUAL, seconds, 0.25)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+
+    def _ring_pattern(self, _signal: int, _frame: types.FrameType | None) -> None:
+        raise PatternTimeout
 
     def _ring(self, _signal: int, _frame: types.FrameType | None) -> None:
         if os.getppid() != self._parent:
@@ -175,8 +193,8 @@ class Runner:
     def __init__(self, config: Config, source: str, spec: bytes, alarm: Alarm) -> None:
         self._config = config
         self._code, found, self.line = compile_script(source)
-        self.problems = [*found]
-        self._spec, self._chain = None, None
+        self.problems, self.warnings = [*found], list[Problem]()
+        self._chain: Chain | None = None
         self._compile_mapping(spec)
         self._prints = Prints(0)
         self._alarm = alarm
@@ -184,22 +202,27 @@ class Runner:
         self._builtins["__import__"] = guarded_import
         self._stage = ""
         self._between: msgspec.Raw | None = None
+        self._explained: msgspec.Raw | None = None
+        self._context: dict[str, Any] = {}
         sys.stdout = sys.stderr = self._silence = self._prints
         untouched = Untouched()
         self._put_back, self._put_ours_back = untouched.restore, untouched.restore_ours
 
     def _compile_mapping(self, spec: bytes) -> None:
         try:
-            self._spec = decode(spec)
+            mapping = decode(spec)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             self.problems.append(Problem("mapping", f"cannot be read: {error}"))
-        if self._spec is not None:
-            self._chain, found = jolt.compile_chain(self._spec)
+            return
+        if mapping is not None:
+            self._chain, found = jolt.compile_chain(mapping, counting=self._config.trace)
             self.problems += found
+            self.warnings = jolt.warnings(self._chain) if self._chain is not None else []
 
-    def answer(self, ask_id: str, body: bytearray) -> bytearray:
+    def answer(self, ask: Ask, body: bytearray) -> bytearray:
         """The Answer's frame; whatever the script does, short of ending the process, becomes one."""
-        self._between = None
+        ask_id, self._context = ask.id, ask.context
+        self._between = self._explained = None
         sys.stdout = sys.stderr = self._prints = Prints(self._config.max_prints)
         try:
             self._alarm.arm(self._config.timeout)
@@ -219,10 +242,10 @@ class Runner:
                 result, row_errors = contextvars.Context().run(self._page, body)
             finally:
                 self._put_ours_back()
-            answer = Answer(ask_id, result, row_errors, self._prints.take(), between=self._between)
+            answer = Answer(ask_id, result, row_errors, self._prints.take(), None, "", self._between, self._explained)
             data = frame(answer)
             if self._between is not None and len(data) > self._config.max_answer:
-                data = frame(msgspec.structs.replace(answer, between=None))
+                data = frame(msgspec.structs.replace(answer, between=None, explained=None))
             if len(data) <= self._config.max_answer:
                 return data
             failure = Failure("", f"the result is larger than {self._config.max_answer >> 20} MB")
@@ -231,7 +254,7 @@ class Runner:
                 self._alarm.disarm()
             failure = Failure("", str(error)) if isinstance(error, PageError) else failure_of(error)
         prints = self._prints.take()
-        return frame(Answer(ask_id, prints=prints, failure=failure, stage=self._stage, between=self._between))
+        return frame(Answer(ask_id, None, [], prints, failure, self._stage, self._between, self._explained))
 
     def _page(self, body: bytearray) -> tuple[Any, list[RowError]]:
         self._stage = "script" if self._code is not None else "mapping"
@@ -239,6 +262,8 @@ class Runner:
         rows, row_errors = self._run_script(document, body)
         if self._chain is None:
             return rows, row_errors
+        if self._code is not None:
+            rows = decode(frame(rows)[4:])  # plain values, none in two places: a mapping works on JSON
         self._stage = "mapping"
         if self._config.trace:
             self._between = _between(rows)
@@ -263,14 +288,23 @@ class Runner:
             namespace.clear()  # so that a __del__ runs now, on the page's own time
 
     def _map(self, rows: Any) -> Any:
+        empty = rows == []
+        assert self._chain is not None
         try:
-            result = jolt.apply(self._chain, rows)
-        except Exception as error:
-            if isinstance(error, MemoryError):
-                raise
-            where = jolt.failing_operation(self._spec or [], rows)
-            raise PageError(f"{where}: {jolt.text_of(error)}") from error
-        return [] if result is None and rows == [] else result
+            result = self._explain(rows) if self._config.trace else jolt.apply(self._chain, rows, self._context)
+        except RecursionError as error:
+            raise PageError("mapping: the rows are nested too deeply") from error
+        except ValueError as error:
+            raise PageError(str(error)) from error
+        return [] if result is None and empty else result
+
+    def _explain(self, rows: Any) -> Any:
+        """The result of the mapping, in a trace: what each line did is kept for the answer."""
+        assert self._chain is not None
+        explanation = jolt.explain(self._chain, rows, self._context)
+        data = frame(explanation)
+        self._explained = msgspec.Raw(bytes(data[4:])) if len(data) <= TRACE_BYTES else None
+        return jolt.result_of(explanation)
 
 
 def _listed(value: Any) -> Any:
@@ -357,11 +391,12 @@ def main() -> NoReturn:
     preload(source)
     sys.unraisablehook = lambda _: None
     alarm = Alarm()
+    jolt.keep_time(alarm.pattern)
     layers = kernel.lock_down(config, _audit)
     runner = Runner(config, source.decode(errors="replace"), spec, alarm)
-    send(answers, frame(Hello(layers, runner.problems, runner.line)))
+    send(answers, frame(Hello(layers, runner.problems, runner.line, runner.warnings)))
     gc.collect()
     gc.freeze()
     while True:
         ask = msgspec.json.decode(receive(asks), type=Ask)
-        send(answers, runner.answer(ask.id, receive(asks)))
+        send(answers, runner.answer(ask, receive(asks)))

@@ -106,7 +106,8 @@ class Transformer:
 
     async def _plan(self, message: PageRead, definition: Definition, body: bytes) -> Plan:
         """What becomes of the page, by script and mapping."""
-        outcome = await self._sandbox.run(message.flow, Program.of(definition), body)
+        context = {"run_id": message.run_id, "page": message.page, "now": self._clock.now().isoformat()}
+        outcome = await self._sandbox.run(message.flow, Program.of(definition), body, context)
         if text := self._printed.of(message.run_id, outcome.prints):
             log.info("script printed", run=message.run_id, flow=message.flow, page=message.page, text=text)
         if len(body) > LARGE_BODY_BYTES:

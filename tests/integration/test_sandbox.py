@@ -25,7 +25,7 @@ from imageflow.sandbox import check, supervisor
 from imageflow.sandbox.check import check_mapping, check_script, layers
 from imageflow.sandbox.outcome import Broken, Outcome, Program, Ran
 from imageflow.sandbox.supervisor import Sandbox
-from tests.unit.sandbox import golden
+from tests.unit.jolt import golden
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the wall is seccomp")
 pytestmark = linux
@@ -336,7 +336,7 @@ POISONS = {
     + "untouched._differs = untouched._restore_class = lambda *rest: False\njson.loads = len",
     "what hides frames": OURS + "audit.FRAMES = audit.FORBIDDEN_EVENTS = ()",
     "the mapping's": "os['sys'].modules['imageflow.sandbox.jolt'].apply = lambda *rest: 'poison'",
-    "jolt's": "os['sys'].modules['pyjolt'].Chainr.apply = lambda *rest: 'poison'",
+    "jolt's": "os['sys'].modules['imageflow.jolt.chain'].Chain.apply = lambda *rest: 'poison'",
     "msgspec's": "m = os['sys'].modules['msgspec.json']\nm.decode = m.encode = lambda *rest, **names: 'poison'",
     "the alarm": OURS + "a = real_import('_signal').getsignal(14).__self__\na._armed = a._seconds = 0.0",
     "what os does": "os['read'] = os['write'] = lambda *rest: 1 / 0",
@@ -565,7 +565,7 @@ def answer(case):
     if problems:
         return "spec"
     try:
-        return json.dumps(jolt.apply(chain, case["input"]), sort_keys=True)
+        return json.dumps(jolt.apply(chain, case["input"], case["context"]), sort_keys=True)
     except Exception:
         return "transform"
 """
@@ -573,16 +573,16 @@ def answer(case):
 
 
 async def test_golden_mappings_give_the_same_in_a_worker(sandbox: Sandbox) -> None:
-    """A locked-down worker can load nothing any more; all golden cases come out as they do outside."""
+    """A locked-down worker can load nothing any more; all of Java's answers come out there, too."""
     program = Program(PRELUDE + GOLDEN, b'[{"operation":"shift","spec":{"*":"[]"}}]', timeout=60.0)
-    cases = [{"spec": golden.spec_of(case), "input": case["input"]} for case in golden.CASES]
-    outcome = await sandbox.run("f", program, json.dumps([{"attack": True}, *cases]).encode())
+    cases = [case for case in golden.CASES if not case.get("java_bug")]
+    page = [{"spec": golden.spec_of(case), "input": case["input"], "context": case.get("context")} for case in cases]
+    outcome = await sandbox.run("f", program, json.dumps([{"attack": True}, *page]).encode())
     assert isinstance(outcome, Ran), outcome
-    phases = (golden.run(case) for case in golden.CASES)
-    outside = [json.dumps(result, sort_keys=True) if phase == "ok" else phase for phase, result in phases]
-    different = [
-        case["id"] for case, there, here in zip(golden.CASES, outcome.result, outside, strict=True) if there != here
+    java = [
+        json.dumps(case["expected"], sort_keys=True) if "expected" in case else case["error_phase"] for case in cases
     ]
+    different = [case["id"] for case, there, here in zip(cases, outcome.result, java, strict=True) if there != here]
     assert different == []
 
 
@@ -598,7 +598,7 @@ async def test_golden_mappings_give_the_same_in_a_worker(sandbox: Sandbox) -> No
     ],
 )
 async def test_sort_works_in_a_worker(sandbox: Sandbox, spec: Any, page: Any, rows: Any) -> None:
-    """jolt-py sorts by a codec, which must be loaded before the worker locks itself down."""
+    """Texts are sorted by a codec, which must be loaded before the worker locks itself down."""
     outcome = await sandbox.run("f", Program(mapping=msgspec.json.encode(spec)), msgspec.json.encode(page))
     assert outcome == Ran(rows)
     assert isinstance(outcome, Ran)
@@ -885,9 +885,9 @@ async def test_a_worker_that_the_supervisor_ends_is_replaced(sandbox: Sandbox) -
 
 async def test_a_late_mapping_is_not_taken_for_the_script(sandbox: Sandbox) -> None:
     """Of a program with both, the stage that did not end is named."""
-    spec, page = SPEC_ATTACKS["a catastrophic split"]
+    spec = [{"operation": "shift", "spec": {"*": {"@(1)": {"*": {"nothing": "x"}}}}}]
     program = Program("def process(r): return r", msgspec.json.encode(spec), timeout=1.0)
-    outcome = await sandbox.run("f", program, msgspec.json.encode(page))
+    outcome = await sandbox.run("f", program, msgspec.json.encode([[]] * 10_000))
     assert (reason(outcome), outcome.stage) == ("the mapping ran longer than 1s", "mapping")
 
 
@@ -926,7 +926,7 @@ def test_good_scripts_and_mappings_have_no_problems() -> None:
 def test_mappings_are_checked(spec: Any) -> None:
     """`flow lint` gets the problems of a mapping with their operation."""
     (problem,) = check_mapping(spec)
-    assert problem.path == "mapping[1]"
+    assert problem.path.startswith("mapping[1]")
 
 
 def test_hostile_specs_do_not_hang_the_check(monkeypatch: pytest.MonkeyPatch) -> None:

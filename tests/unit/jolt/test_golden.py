@@ -14,7 +14,9 @@ from tests.unit.jolt.golden import CALLS, CASES, DIFFERENT, KINDS, OBSERVED, agr
 def test_gives_what_java_gives(kind: str) -> None:
     """A result of Java's Jolt is ours, and what it refuses is refused in the same phase, but for the listed differences."""
     different = {
-        case["id"] for case in of_java(kind) if not agrees(case, *run(spec_of(case), case["input"], case.get("context")))
+        case["id"]
+        for case in of_java(kind)
+        if not agrees(case, *run(spec_of(case), case["input"], case.get("context")))
     }
     assert different == DIFFERENT & {case["id"] for case in CASES if case["kind"] == kind}
 
