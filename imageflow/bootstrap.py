@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import structlog
 
 from imageflow import settings as settings_
-from imageflow.errors import StoreError
+from imageflow.errors import Postponed, StoreError
 from imageflow.gateway.app import Gateway, monitoring, serve
 from imageflow.gateway.deps import Tools
 from imageflow.gateway.late_publisher import LatePublisher
@@ -20,6 +20,7 @@ from imageflow.gateway.queue import OutboundQueue
 from imageflow.http.client import Transport
 from imageflow.http.omnitron import OmnitronSessions
 from imageflow.model import messages
+from imageflow.model.flow import Flow
 from imageflow.read.reader import Reader
 from imageflow.runtime import service
 from imageflow.runtime.kept import KeptJobs
@@ -30,7 +31,7 @@ from imageflow.schedule.alarm_watcher import AlarmWatcher
 from imageflow.schedule.fetch import MissingFetcher
 from imageflow.schedule.queue_metrics import QueueMetrics
 from imageflow.schedule.retention import Retention
-from imageflow.schedule.scheduler import Scheduler
+from imageflow.schedule.scheduler import Scheduler, release_only
 from imageflow.telemetry import metrics, tracing
 from imageflow.transform.transformer import Transformer
 from imageflow.write import writer as writing
@@ -50,6 +51,8 @@ READ_PREFETCH = 8
 TRANSFORM_PREFETCH = 2
 WRITE_PREFETCH = 48  # chunks: what three statements of unchanged rows take, and the next ones
 LOOK_SECONDS = 5.0
+OTHER_FLOW_SECONDS = 2.0
+"""How long a message of another flow is put off where the services handle one flow alone."""
 
 
 async def run_services(
@@ -60,16 +63,18 @@ async def run_services(
     port: int | None = None,
     started: Callable[[int | None], None] | None = None,
     ending: Callable[[], None] = lambda: None,
+    only: str | None = None,
 ) -> None:
     """Run services until `stop` is set, then stop them in order: the gateway and scheduler first, the writer last.
 
     `port`: where the gateway listens (0: any free port); `started` is told which it became. Services without a gateway
     show /health, /ready and /metrics on METRICS_PORT. `ending` is called when they begin to stop, for whatever reason.
+    `only`: the services handle messages of this flow alone, and let its queued runs begin.
     """
     wanted = [name for name in SERVICES if name in set(names)]
     async with AsyncExitStack() as stack:
         stack.push_async_callback(tracing.finish, tracing.start(substrate.environ))
-        parts = await _Parts.build(substrate, wanted, stack)
+        parts = await _Parts.build(substrate, wanted, stack, only)
         await stack.enter_async_context(service.background(parts.jobs, parts.kept))
         host = listen_host(substrate.settings, wanted)
         bound = await _listen(substrate, parts, stack, host, port if "gateway" in wanted else None)
@@ -117,11 +122,26 @@ async def missing_fetcher(substrate: Substrate) -> AsyncIterator[MissingFetcher]
         yield MissingFetcher(s.store, s.publisher, s.clock, OmnitronSessions(transport, s.environ, s.clock))
 
 
+def _limited(stage: Stage[M], flow: str) -> Stage[M]:
+    """The stage for one flow. Where flows share a queue, messages of the others are put off."""
+
+    async def handle(message: M) -> None:
+        if message.flow != flow:
+            raise Postponed(OTHER_FLOW_SECONDS, f"this process handles the flow {flow} alone")
+        await stage.handle(message)
+
+    def queues(flows: Sequence[Flow]) -> list[str]:
+        return stage.queues([one for one in flows if one.name == flow])
+
+    return stage._replace(queues=queues, handle=handle)
+
+
 class _Parts:
     """The services of this process and what runs beside them."""
 
-    def __init__(self, substrate: Substrate) -> None:
+    def __init__(self, substrate: Substrate, only: str | None) -> None:
         self.substrate = substrate
+        self.only = only
         self.kept = KeptJobs()
         self.runs: dict[str, Callable[[asyncio.Event], Awaitable[None]]] = {}
         """What ends when the process is asked to stop, by name; `jobs` go on until then."""
@@ -134,8 +154,14 @@ class _Parts:
         self.writer: Writer | None = None
 
     @classmethod
-    async def build(cls, substrate: Substrate, names: list[str], stack: AsyncExitStack) -> _Parts:
-        parts = cls(substrate)
+    async def build(
+        cls, substrate: Substrate, names: list[str], stack: AsyncExitStack, only: str | None = None
+    ) -> _Parts:
+        parts = cls(substrate, only)
+        if only is not None:
+            parts.runs["the release of runs"] = functools.partial(
+                release_only, substrate.store, substrate.publisher, only
+            )
         builders: dict[str, Callable[[AsyncExitStack], Awaitable[None]]] = {
             "scheduler": parts._scheduler,
             "reader": parts._reader,
@@ -244,6 +270,8 @@ class _Parts:
         self._stage(OutboundQueue(Outbound(s.store, s.broker, LatePublisher(s.store, s.broker), s.clock)).stage)
 
     def _stage(self, stage: Stage[M]) -> None:
+        if self.only is not None:
+            stage = _limited(stage, self.only)
         one = Service(stage, self.substrate.store, self.substrate.broker, self.kept)
         self.services.append(one)
         self.runs[f"the service {stage.name}"] = functools.partial(

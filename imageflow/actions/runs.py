@@ -7,13 +7,17 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
+import msgspec
+
 from imageflow.actions.actor import Actor
 from imageflow.broker import Broker, Outgoing
+from imageflow.clock import iso
 from imageflow.errors import ConflictError, NotFoundError, RequestError
 from imageflow.model import messages
 from imageflow.model.flow import Flow
 from imageflow.model.identifiers import distinct, with_separator
 from imageflow.model.run import Run, Status, Trigger, new_run_id
+from imageflow.read import request
 from imageflow.runtime.outbox_publisher import OutboxPublisher
 from imageflow.store import Left, Store, Taken
 from imageflow.telemetry import message_headers
@@ -74,12 +78,37 @@ async def listed(
     return [Seen(run, watermarks[run.flow]) for run in found]
 
 
-async def start(
-    store: Store, publisher: OutboxPublisher, name: str, ids: Iterable[str], actor: Actor, now: datetime
-) -> Seen:
-    """Add a person's run of an inbound flow, limited to `ids` if there are any; it begins once no older one is active.
+class Window(NamedTuple):
+    """What a run reads again, whatever the watermark is: ISO dates, without an offset in the flow's timezone."""
 
-    Raises NotFoundError, NotRunnable for an outbound flow, or where an identifier holds a comma.
+    since: str
+    until: str | None = None
+
+
+def window(since: str | None, until: str | None) -> Window | None:
+    """The window between two dates, if one is given. Raises RequestError for an upper bound alone."""
+    if since is None:
+        if until is not None:
+            raise RequestError("until: needs since")
+        return None
+    return Window(since, until)
+
+
+async def start(
+    store: Store,
+    publisher: OutboxPublisher,
+    name: str,
+    ids: Iterable[str],
+    actor: Actor,
+    now: datetime,
+    *,
+    window: Window | None = None,
+) -> Seen:
+    """Add a person's run of an inbound flow, limited to `ids` or to a window, if one is given; it begins once no older one is
+    active. With a window it neither uses nor moves the watermark.
+
+    Raises NotFoundError, RequestError for what is no window, and NotRunnable for an outbound flow, where an identifier holds
+    a comma, or where the flow has no parameter for the window.
     """
     flow = inbound(await store.flow(name))
     wanted = distinct(ids)
@@ -96,10 +125,44 @@ async def start(
         status="queued",
         created_at=now,
     )
-    entry = actor.entry("run.start", f"flow {name}", run_id=run.run_id, identifiers=len(wanted))
+    bounds = {}
+    if window is not None:
+        run = _limited(run, flow, window)
+        bounds = {"since": iso(run.since), "until": iso(run.until)}
+    entry = actor.entry("run.start", f"flow {name}", run_id=run.run_id, identifiers=len(wanted), **bounds)
     await store.create_run(run, audit=entry)
     await publisher.send(await store.release_runs())
     return await show(store, run.run_id)
+
+
+def _limited(run: Run, flow: Flow, window: Window) -> Run:
+    """The run, limited to the window."""
+    if run.trigger.ids:
+        raise RequestError("a run reads identifiers or a window, not both")
+    erp = request.erp_of(flow.definition)
+    if not request.takes_since(erp):
+        raise NotRunnable(
+            f"{flow.name} has no parameter that says since when: it always asks for everything (imageflow run {flow.name}); "
+            "name one with erp.modified_date_key"
+        )
+    since = moment("since", window.since, flow)
+    until = None if window.until is None else moment("until", window.until, flow)
+    if until is not None and request.upper_setting(erp) is None:
+        raise NotRunnable(
+            f"{flow.name} has no parameter for an upper bound: leave `until` out, or add erp.query_settings."
+            "modified_date__lt: {key: the parameter's name, type: datetime}"
+        )
+    if until is not None and until <= since:
+        raise RequestError("until: must be later than since")
+    return msgspec.structs.replace(run, window=True, since=since, until=until)
+
+
+def moment(name: str, text: str, flow: Flow) -> datetime:
+    """An ISO date as an instant; without an offset it is in the flow's timezone. Raises RequestError."""
+    try:
+        return request.instant(text, flow.definition.timezone)
+    except ValueError as error:
+        raise RequestError(f"{name}: not an ISO date: {text[:60]!r}") from error
 
 
 def inbound(flow: Flow) -> Flow:

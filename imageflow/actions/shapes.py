@@ -223,6 +223,13 @@ class NoRun(msgspec.Struct, frozen=True):
     error: str | None = None
     pages: int = 0
     rows: RowCounts = RowCounts(0, 0, 0, 0, 0, 0)
+    version: None = None
+    trigger: None = None
+    created_at: None = None
+    started_at: None = None
+    finished_at: None = None
+    since: None = None
+    until: None = None
 
 
 class MissingRuns(msgspec.Struct, frozen=True):

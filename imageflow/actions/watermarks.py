@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from imageflow.actions.actor import Actor
-from imageflow.actions.runs import inbound
+from imageflow.actions.runs import inbound, moment
 from imageflow.clock import iso
 from imageflow.errors import RequestError
 from imageflow.model.flow import Flow
@@ -39,18 +39,15 @@ async def set_to(store: Store, name: str, since: str | None, actor: Actor) -> St
     Raises NotFoundError, NotRunnable for an outbound flow, RequestError for what is no such date.
     """
     flow = inbound(await store.flow(name))
-    instant = None if since is None else _instant(since, flow.definition.timezone)
+    instant = None if since is None else _instant(since, flow)
     before = await store.watermark(name)
     entry = actor.entry("watermark.set", f"flow {name}", since=iso(instant), before=iso(before))
     await store.set_watermark(name, instant, audit=entry)
     return await _standing(store, flow)
 
 
-def _instant(text: str, timezone: str) -> datetime:
-    try:
-        instant = request.instant(text, timezone)
-    except ValueError as error:
-        raise RequestError(f"since: not an ISO date: {text!r}") from error
+def _instant(text: str, flow: Flow) -> datetime:
+    instant = moment("since", text, flow)
     if instant.year < FIRST_YEAR:
         raise RequestError(f"since: a watermark before {FIRST_YEAR} is none")
     return instant

@@ -13,10 +13,9 @@ from imageflow.actions import flows as flow_actions
 from imageflow.actions import missing as missing_actions
 from imageflow.actions import runs as run_actions
 from imageflow.actions import shapes
-from imageflow.actions.run_watch import until_ended
 from imageflow.actions.shapes import NoRun, RetriedRun, RunShown
 from imageflow.clock import iso
-from imageflow.commands.hosting import open_working, progress_line, running_services
+from imageflow.commands.hosting import follow, is_free
 from imageflow.commands.shell import FILE, FLOWS_DIR, JSON_OPTION, actor, print_json, run_async, with_store
 from imageflow.commands.texts import retry_text, run_text, way_out_text
 from imageflow.model.identifiers import SEPARATOR, distinct, first_column
@@ -32,6 +31,8 @@ GOOD = ("success", "empty")
 @click.option("--ids", help="Only these identifiers: A,B.")
 @click.option("--ids-file", type=FILE, help="Only the identifiers in a CSV file's first column.")
 @click.option("--missing", is_flag=True, help="Only products that have no images on Omnitron: fetch missing, now.")
+@click.option("--since", metavar="DATE", help="Read again what changed since then (ISO; else in the flow's timezone).")
+@click.option("--until", metavar="DATE", help="With --since: up to then, if the flow has a parameter for it.")
 @click.option("--wait", is_flag=True, help="Wait until the run has ended.")
 @JSON_OPTION
 @click.pass_obj
@@ -42,25 +43,39 @@ def run(
     ids: str | None,
     ids_file: Path | None,
     missing: bool,
+    since: str | None,
+    until: str | None,
     wait: bool,
     as_json: bool,
 ) -> None:
-    """Run a flow now."""
-    if missing and (ids is not None or ids_file is not None):
-        raise click.UsageError("--missing finds the identifiers itself: it takes neither --ids nor --ids-file")
+    """Run a flow now.
+
+    With --since it reads a window again, and neither uses nor moves the watermark.
+    """
+    _check_options(missing=missing, by_ids=ids is not None or ids_file is not None, since=since, until=until)
     identifiers = _identifiers(ids, ids_file)
     documents = flow_actions.checked_dir(flows) if flows is not None else []
 
     async def work() -> Sequence[RunShown | NoRun]:
-        async with open_working(settings, alone=wait) as (substrate, own):
+        async with open_substrate(settings, os.environ, consumer=False) as substrate:
             await flow_actions.save_all(substrate.store, documents, actor())
-            if own:
+            if wait and is_free(settings):
                 flow_actions.check_secrets(await substrate.store.flow(name))
             if missing:
-                return await _missing(substrate, name, own=own, wait=wait)
-            return [await _start(substrate, name, identifiers, own=own, wait=wait)]
+                return await _missing(substrate, name, wait=wait)
+            window = run_actions.window(since, until)
+            return [await _start(substrate, name, identifiers, window, wait=wait)]
 
     _print(run_async(work()), wait=wait, as_json=as_json)
+
+
+def _check_options(*, missing: bool, by_ids: bool, since: str | None, until: str | None) -> None:
+    if missing and by_ids:
+        raise click.UsageError("--missing finds the identifiers itself: it takes neither --ids nor --ids-file")
+    if since is not None and (missing or by_ids):
+        raise click.UsageError("--since reads a window: it takes none of --ids, --ids-file and --missing")
+    if until is not None and since is None:
+        raise click.UsageError("--until needs --since")
 
 
 def _identifiers(ids: str | None, ids_file: Path | None) -> tuple[str, ...]:
@@ -83,21 +98,17 @@ def _column(path: Path | None) -> tuple[str, ...]:
         raise click.UsageError(f"{path} {error}") from error
 
 
-async def _start(substrate: Substrate, name: str, ids: Sequence[str], *, own: bool, wait: bool) -> RunShown:
-    store = substrate.store
-    begun = await run_actions.start(store, substrate.publisher, name, ids, actor(), substrate.clock.now())
-    return await _shown(substrate, begun.run.run_id, own=own, wait=wait)
-
-
-async def _shown(substrate: Substrate, run_id: str, *, own: bool, wait: bool) -> RunShown:
-    """The run; once it has ended, if that is waited for."""
+async def _start(
+    substrate: Substrate, name: str, ids: Sequence[str], window: run_actions.Window | None, *, wait: bool
+) -> RunShown:
+    s = substrate
+    begun = await run_actions.start(s.store, s.publisher, name, ids, actor(), s.clock.now(), window=window)
     if wait:
-        async with running_services(substrate, enabled=own):
-            await until_ended(substrate.store, run_id, progress_line())
-    return shapes.run_shown(await run_actions.show(substrate.store, run_id))
+        await follow(s.settings, s.store, name, [begun.run.run_id])
+    return shapes.run_shown(await run_actions.show(s.store, begun.run.run_id))
 
 
-async def _missing(substrate: Substrate, name: str, *, own: bool, wait: bool) -> Sequence[RunShown | NoRun]:
+async def _missing(substrate: Substrate, name: str, *, wait: bool) -> Sequence[RunShown | NoRun]:
     """Each run that began, in their order; one that was empty where nothing is missing."""
     store = substrate.store
     async with bootstrap.missing_fetcher(substrate) as fetcher:
@@ -106,9 +117,9 @@ async def _missing(substrate: Substrate, name: str, *, own: bool, wait: bool) ->
             return [NoRun(name, iso(await store.watermark(name)), list(begun.warnings))]
         found = begun.runs
         if wait:
-            async with running_services(substrate, enabled=own):
-                ended = [await until_ended(store, item.run_id, progress_line()) for item in found]
-            found = await fetcher.judge(await store.flow(name), ended)
+            run_ids = [item.run_id for item in found]
+            await follow(substrate.settings, store, name, run_ids)
+            found = await fetcher.judge(await store.flow(name), [await store.run(run_id) for run_id in run_ids])
     return [shapes.run_shown(await run_actions.show(store, item.run_id)) for item in found]
 
 
@@ -153,24 +164,20 @@ def retry(
         raise click.UsageError("give either RUN, perhaps with --row, or --flow FLOW")
 
     async def work() -> list[RetriedRun]:
-        async with open_working(settings, alone=wait) as (substrate, own):
+        async with open_substrate(settings, os.environ, consumer=False) as substrate:
             store, publisher = substrate.store, substrate.publisher
             if run_id is not None:
                 done = [await run_actions.retry(store, publisher, run_id, actor(), row=row, group=group)]
             else:
                 done = await run_actions.retry_flow(store, publisher, flow_name or "", actor(), group=group)
             if not as_json:
-                click.echo("\n".join(retry_text(shapes.retried(one)) for one in done))
-            async with running_services(substrate, enabled=own and wait):
-                return [await _retried(substrate, one, wait=wait) for one in done]
+                texts = [retry_text(shapes.retried(one)) for one in done]
+                click.echo("\n".join(texts) or f"no failure of {flow_name} is open")
+            if wait and done:
+                await follow(settings, store, done[0].run.flow, [one.run.run_id for one in done])
+            return [shapes.retried_run(await run_actions.show(store, one.run.run_id), one) for one in done]
 
     _print(run_async(work()), wait=wait, as_json=as_json)
-
-
-async def _retried(substrate: Substrate, done: run_actions.Retried, *, wait: bool) -> RetriedRun:
-    if wait:
-        await until_ended(substrate.store, done.run.run_id, progress_line())
-    return shapes.retried_run(await run_actions.show(substrate.store, done.run.run_id), done)
 
 
 @click.command()

@@ -56,8 +56,10 @@ def _place(seen: Seen) -> str:
 
 async def start_run(deps: Deps, call: Call[FlowPath, None, Start]) -> shapes.RunShown:
     """The run that was added."""
-    ids = call.body.identifiers or ()
-    run = await runs.start(deps.store, deps.publisher, call.path.flow, ids, call.actor, deps.clock.now())
+    asked = call.body
+    ids, window = asked.identifiers or (), runs.window(asked.since, asked.until)
+    name, now = call.path.flow, deps.clock.now()
+    run = await runs.start(deps.store, deps.publisher, name, ids, call.actor, now, window=window)
     return shapes.run_shown(run)
 
 

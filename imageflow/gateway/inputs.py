@@ -60,9 +60,13 @@ class Since(_Taken, frozen=True):
 
 
 class Start(_Taken, frozen=True):
-    """A run to start: of everything since the watermark, or of these products only."""
+    """A run to start: of everything since the watermark, of these products only, or of a window, whatever the watermark is:
+    ISO dates, without an offset in the flow's timezone.
+    """
 
     identifiers: Annotated[list[Identifier], msgspec.Meta(min_length=1, max_length=MAX_IDENTIFIERS)] | None = None
+    since: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    until: Annotated[str, msgspec.Meta(max_length=64)] | None = None
 
 
 class Retry(_Taken, frozen=True):

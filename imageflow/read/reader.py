@@ -156,6 +156,8 @@ class Reader:
         """The run with its bounds, which are fixed before anything is asked, and only once."""
         if run.started_at is not None:
             return run
+        if run.window:
+            return await self._store.start_reading(run.run_id, run.since, run.until)
         if run.trigger.ids:
             return await self._store.start_reading(run.run_id, None, None)
         until = self._clock.now()
@@ -189,7 +191,7 @@ class Reader:
             got.body,
             cursor=cursors.dump(self._paced(page.run.flow, following)) if following else None,
             last=following is None,
-            moves_watermark=not page.run.trigger.ids,
+            moves_watermark=not page.run.trigger.ids and not page.run.window,
             incomplete=not isinstance(turn, More) and not turn.complete,
         )
         if saved is None:

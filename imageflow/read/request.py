@@ -31,6 +31,8 @@ MAX_IDENTIFIER_CHARS = 6000
 
 MAX_IDENTIFIERS_POSTED = 5000
 IDENTIFIER_NAMES = ("sku", "base_code")
+UPPER_NAMES = ("modified_date__lt", "modified_date__lte")
+"""What query_settings calls the parameter that carries the upper bound of a window."""
 
 
 class Question(NamedTuple):
@@ -213,7 +215,8 @@ class _Asked:
         self.since = run.since
         self.by_ids = bool(run.trigger.ids)
         self.ids = batches(definition, run.trigger.ids)[cursor.batch]
-        self.now = run.until or run.started_at or run.created_at
+        self.until = run.until if run.window else None
+        self.now = (None if run.window else run.until) or run.started_at or run.created_at
         self.watermark = watermark_parameter(self.erp)
 
 
@@ -226,12 +229,25 @@ def watermark_parameter(erp: Erp) -> WatermarkParameter | None:
         ]
         logical, kind = named[0] if named else (None, "datetime")
         return WatermarkParameter(erp.modified_date_key, "datetime" if kind == "string" else kind, logical)
-    dated = [name for name, setting in open_settings.items() if setting.type == "datetime"]
+    dated = [name for name, setting in open_settings.items() if setting.type == "datetime" and name not in UPPER_NAMES]
     name = "modified_date__gt" if "modified_date__gt" in open_settings else dated[0] if len(dated) == 1 else None
     if name is None:
         return None
     setting = open_settings[name]
     return WatermarkParameter(setting.key, "datetime" if setting.type == "string" else setting.type, name)
+
+
+def upper_setting(erp: Erp) -> tuple[str, QuerySetting] | None:
+    """The logical name and the parameter that carry the upper bound of a window, if the flow has one."""
+    settings = erp.query_settings
+    return next(
+        ((name, settings[name]) for name in UPPER_NAMES if name in settings and settings[name].value is None), None
+    )
+
+
+def takes_since(erp: Erp) -> bool:
+    """Whether a request can say since when changes are asked for."""
+    return watermark_parameter(erp) is not None or "{modified_date}" in (erp.endpoint_url or "")
 
 
 def _parameters(asked: _Asked, used: frozenset[str]) -> dict[str, Any]:
@@ -242,6 +258,9 @@ def _parameters(asked: _Asked, used: frozenset[str]) -> dict[str, Any]:
     for name, setting in asked.erp.query_settings.items():
         if setting.value is not None and name not in used:
             values[setting.key] = typed(name, setting)
+    upper = upper_setting(asked.erp)
+    if asked.until is not None and upper is not None and upper[0] not in used:
+        values[upper[1].key] = _dated(asked.definition, asked.until, upper[1].type)
     if asked.by_ids:
         name, setting = identifier_setting(asked.definition)
         if name not in used:
@@ -329,6 +348,8 @@ def _placeholder(asked: _Asked, name: str) -> str:
     if name == "modified_date" or (mark is not None and name == mark.logical):
         return _watermark_placeholder(asked, name)
     setting = asked.erp.query_settings.get(name)
+    if setting is not None and name in UPPER_NAMES and setting.value is None:
+        return written(asked.definition, asked.until or asked.now, setting.type)
     if setting is None:
         raise ReadError(f"erp.endpoint_url: there is no {{{name}}} in erp.query_settings")
     if setting.value is not None:

@@ -22,6 +22,15 @@ TICK_SECONDS = 0.5
 UPSTREAM_RUNS = 20
 
 
+async def release_only(store: Store, publisher: OutboxPublisher, flow: str, stop: asyncio.Event) -> None:
+    """Release the queued runs of one flow until `stop` is set; no schedule fires."""
+    while not stop.is_set():
+        with contextlib.suppress(StoreError, BrokerError):
+            await publisher.send(await store.release_runs(flow))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), TICK_SECONDS)
+
+
 class Scheduler:
     """Checks all flows twice a second."""
 

@@ -76,12 +76,12 @@ class RunsSql(Sql):
         return newest
 
     @writes
-    async def release_runs(self, tx: Tx) -> list[Unsent]:
-        """Let waiting inbound runs begin: of each flow the oldest, unless another released run of the flow is active.
+    async def release_runs(self, tx: Tx, flow: str | None = None) -> list[Unsent]:
+        """Let waiting inbound runs begin: of each flow (or this one) the oldest, unless another released run of it is active.
         Returns their messages (ReadPage of page 1), which are in the outbox.
         """
         waiting = await tx.all(select(runs.c.flow).where(*WAITING).distinct())
-        names = sorted(row.flow for row in waiting)
+        names = sorted(row.flow for row in waiting if flow in (None, row.flow))
         if not names:
             return []
         await tx.execute(select(flows.c.name).where(flows.c.name.in_(names)).order_by(flows.c.name).with_for_update())

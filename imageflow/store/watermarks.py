@@ -31,7 +31,7 @@ class WatermarksSql(Sql):
         """
         await record(tx, audit)
         # A read that is going on began at the old one: without its bound it does not move the new one when it ends.
-        reading = (runs.c.flow == clean(flow), ACTIVE, runs.c.read_complete.is_(False))
+        reading = (runs.c.flow == clean(flow), ACTIVE, runs.c.read_complete.is_(False), runs.c.window.is_not(True))
         await tx.execute(update(runs).where(*reading).values(until=None))
         await tx.execute(update(runs).where(runs.c.flow == clean(flow), ACTIVE).values(moves_watermark=False))
         if since is None:

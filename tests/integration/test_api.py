@@ -377,12 +377,51 @@ async def test_rows_errors_and_retry(api):
     await api.refused(404, "GET", f"{base}/pages/2")
     assert [row["run_id"] for row in (await api.ok("GET", "/api/rows?product=SKU/1"))["items"]] == [run_id]
     retried = await api.ok("POST", f"{base}/retry", {"group": group}, status=202, token="operator")
-    assert retried == {"run_id": run_id, "rows": 2}
-    await api.refused(404, "POST", f"{base}/retry", {"row": 1})
+    assert retried == {"run_id": run_id, "rows": 2, "version": 1, "left": [], "note": None}
+    [left] = (await api.ok("POST", f"{base}/retry", {"row": 1}, status=202))["left"]
+    assert (left["rows"], left["reason"], left["do"]) == (1, "in flight", "imageflow runs posts")
+    await api.refused(404, "POST", f"{base}/retry", {"row": 4})
     assert (await api.ok("POST", f"{base}/retry", {"row": 3}, status=202))["rows"] == 1
     assert (await api.ok("POST", f"{base}/retry", status=202))["rows"] == 0
     assert (await api.ok("GET", base))["status"] == "draining"
     assert (await api.broker.depth("imageflow.write.posts")).ready == 2
+
+
+async def test_a_run_is_cancelled(api):
+    """It ends at once where nothing is in flight, and again; one that ended otherwise is a conflict."""
+    run = await api.ok("POST", "/api/flows/polled/runs", status=202)
+    for _ in range(2):
+        ended = await api.ok("POST", f"/api/runs/{run['run_id']}/cancel", status=202, token="operator")
+        assert (ended["status"], ended["rows"]["cancelled"]) == ("cancelled", 0)
+    await api.refused(403, "POST", f"/api/runs/{run['run_id']}/cancel", token="viewer")
+    await api.refused(409, "POST", f"/api/runs/{await failed_run(api.store)}/cancel")
+    await api.refused(404, "POST", "/api/runs/x/cancel")
+    assert [change["what"] for change in (await api.ok("GET", "/api/audit?what=run.cancel"))["items"]] == ["run.cancel"]
+
+
+async def test_a_flow_is_retried(api):
+    """Open failures are listed over all runs of a flow, and put through by group or all at once."""
+    run_id = await failed_run(api.store)
+    groups = (await api.ok("GET", "/api/flows/posts/errors", token="viewer"))["items"]
+    assert [(group["rows"], group["retryable"]) for group in groups] == [(2, 2), (1, 1)]
+    body = {"group": groups[0]["group"]}
+    found = await api.ok("POST", "/api/flows/posts/retry", body, status=202, token="operator")
+    assert (found["flow"], found["rows"], [run["run_id"] for run in found["runs"]]) == ("posts", 2, [run_id])
+    assert (await api.ok("POST", "/api/flows/posts/retry", status=202))["rows"] == 1
+    assert (await api.ok("POST", "/api/flows/posts/retry", status=202)) == {"flow": "posts", "rows": 0, "runs": []}
+    await api.refused(404, "POST", "/api/flows/nope/retry")
+
+
+async def test_a_window_is_read(api):
+    """A run of a window keeps its bounds; what is no window is refused."""
+    await api.refused(409, "POST", "/api/flows/polled/runs", {"since": "2026-01-02"})
+    await api.store.save_flow({**POLLED, "erp": {**POLLED["erp"], "modified_date_key": "since"}})
+    run = await api.ok("POST", "/api/flows/polled/runs", {"since": "2026-01-02T00:00Z"}, status=202, token="operator")
+    assert (run["since"], run["until"]) == ("2026-01-02T00:00:00.000000Z", None)
+    await api.refused(422, "POST", "/api/flows/polled/runs", {"since": "yesterday"})
+    await api.refused(422, "POST", "/api/flows/polled/runs", {"until": "2026-01-02"})
+    await api.refused(422, "POST", "/api/flows/polled/runs", {"since": "2026-01-02", "identifiers": ["A"]})
+    await api.refused(409, "POST", "/api/flows/polled/runs", {"since": "2026-01-02", "until": "2026-01-03"})
 
 
 async def test_missing_images_are_fetched(api):

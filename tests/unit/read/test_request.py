@@ -52,6 +52,49 @@ def test_parameters_in_order():
     ]
 
 
+UPPER = {
+    "since": {"key": "since", "type": "datetime"},
+    "modified_date__lt": {"key": "before", "type": "date"},
+}
+
+
+def test_a_window():
+    """Its upper bound is sent where it has a parameter; other runs send none; `now` stays the instant of the request."""
+    definition = flow(query_settings=UPPER, endpoint="https://erp.example.com/images/?day={now:%Y}")
+    window = run(since=SINCE, until=datetime(2025, 12, 24, tzinfo=UTC), window=True)
+    lower = ("since", "2025-12-21T12:00:30.000000")
+    assert query(definition, window) == [("day", "2026"), lower, ("before", "2025-12-24")]
+    assert query(definition) == [("day", "2026"), lower]
+    assert query(flow(query_settings=UPPER), run(since=SINCE, until=None, window=True)) == [lower]
+
+
+def test_an_upper_bound_in_the_url():
+    """The placeholder is the window's bound, and that of the run where there is no window."""
+    definition = flow(query_settings=UPPER, endpoint="https://erp.example.com/{modified_date__lt}/")
+    window = run(since=SINCE, until=datetime(2025, 12, 24, tzinfo=UTC), window=True)
+    assert urlsplit(asked(definition, window).url).path == "/2025-12-24/"
+    assert urlsplit(asked(definition).url).path == "/2026-11-24/"
+    assert "before" not in asked(definition, window).url
+
+
+@pytest.mark.parametrize(
+    ("fields", "upper", "since"),
+    [
+        ({}, None, False),
+        ({"modified_date_key": "since"}, None, True),
+        ({"query_settings": UPPER}, "modified_date__lt", True),
+        ({"endpoint": "https://erp.example.com/{modified_date}/", "initial_since": "2026-01-01"}, None, True),
+        ({"query_settings": {"modified_date__lte": {"key": "to", "type": "datetime"}}}, "modified_date__lte", False),
+        ({"query_settings": {"modified_date__lt": {"key": "to", "type": "datetime", "value": "x"}}}, None, False),
+    ],
+)
+def test_which_windows_a_flow_takes(fields, upper, since):
+    """A flow says since when it asks, and up to when, if it has parameters for that."""
+    erp = request.erp_of(flow(**fields))
+    found = request.upper_setting(erp)
+    assert (found and found[0], request.takes_since(erp)) == (upper, since)
+
+
 def test_post_body():
     """A POST carries the parameters as JSON, typed as query_settings says."""
     definition = flow(
