@@ -115,7 +115,7 @@ async def pipeline(
         asyncio.TaskGroup() as group,
     ):
         stop = asyncio.Event()
-        group.create_task(bootstrap.run_services(substrate, services, stop, host="127.0.0.1"))
+        group.create_task(bootstrap.run_services(substrate, services, stop))
         try:
             yield Pipeline(substrate, erp, omnitron)
         finally:

@@ -220,7 +220,7 @@ def services(folder: Path, broker_url: str | None = None) -> Iterator[Site]:
             Sandbox() as site.sandbox,
             asyncio.TaskGroup() as group,
         ):
-            group.create_task(bootstrap.run_services(site.substrate, names, stop, host="127.0.0.1"))
+            group.create_task(bootstrap.run_services(site.substrate, names, stop))
             found.append((site, stop))
             ready.set()
             await stop.wait()
