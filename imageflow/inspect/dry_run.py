@@ -19,8 +19,8 @@ from imageflow.model.row import Row, RowLog
 from imageflow.read.rows import rows_of
 from imageflow.sandbox.outcome import Broken, FailedRow, Outcome, Program, Ran, printable
 from imageflow.sandbox.supervisor import Sandbox
+from imageflow.transform.joining import join
 from imageflow.transform.plan import plan_page, plan_part
-from imageflow.transform.rows import join
 
 StepName = Literal["input", "script", "mapping", "rows"]
 

@@ -251,7 +251,7 @@ def _small(dry: DryRun, places: Places) -> DryRun | None:
 
 def _joined(definition: Definition, log: RowLog) -> bool:
     """Whether the row was joined across pages."""
-    return definition.group == "run" and (log.page is None or log.page < 0)
+    return definition.holds_back != "nothing" and (log.page is None or log.page < 0)
 
 
 def _guess(document: Document, log: RowLog) -> Places:

@@ -172,7 +172,7 @@ class Definition(_Part, frozen=True):
     mapping: list[dict[str, Any]] | None = None
     mapping_file: Text | None = None
     filename_template: Text = "{sku}"
-    group: Literal["page", "run"] = "page"
+    group: Literal["auto", "page", "run"] = "auto"
     fetch_missing: FetchMissing = FetchMissing()
     write: Write = Write()
     alarms: Alarms = Alarms()
@@ -185,6 +185,15 @@ class Definition(_Part, frozen=True):
     def has_process(self) -> bool:
         """Whether the script has `process`, which makes rows of a whole answer."""
         return self.script is not None and _defines_process(self.script)
+
+    @property
+    def holds_back(self) -> Literal["nothing", "flat", "all"]:
+        """Which rows wait until the read is complete, to be joined by product across pages; `flat`: rows with one image each.
+        A post is one page: its flat rows are joined at once.
+        """
+        if self.group == "auto":
+            return "flat" if self.inbound else "nothing"
+        return "all" if self.group == "run" else "nothing"
 
     @property
     def rows_path(self) -> str:

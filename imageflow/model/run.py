@@ -62,7 +62,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     the ERP has rows that did not come, as far as its answers say. `moves_watermark`: whether the watermark moves to
     `until` once every page is done; None: not decided yet. `window`: it reads between `since` and
     `until`, which a person gave, whatever the watermark is. `cancelled_at`: a person cancelled it. `encoded_urls`: how
-    many image URLs had to be percent-encoded.
+    many image URLs had to be percent-encoded. `broken_pages`: how many failed as a whole in script or mapping.
     """
 
     run_id: str
@@ -89,6 +89,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     counts: Counts = Counts()
     warnings: tuple[str, ...] = ()
     encoded_urls: int = 0
+    broken_pages: int = 0
 
     @property
     def ended(self) -> bool:

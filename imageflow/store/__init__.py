@@ -25,6 +25,7 @@ from imageflow.store.claims import Claim, ClaimsSql, Wanted
 from imageflow.store.database import Tx
 from imageflow.store.failures import ErrorGroup, FailuresSql, OpenError
 from imageflow.store.flows import FlowsSql, FlowVersion
+from imageflow.store.held import HeldRow, HeldSql
 from imageflow.store.in_flight import InFlight, InFlightSql
 from imageflow.store.ledger import LedgerEntry, LedgerSql, LedgerState
 from imageflow.store.logins import LoginCount, LoginsSql
@@ -33,7 +34,7 @@ from imageflow.store.pages import PagesSql
 from imageflow.store.posts import AcceptedPost, NewPost, PostsSql
 from imageflow.store.replays import Left, Replayed, ReplaysSql, Taken
 from imageflow.store.retention import OldRun, RetentionSql
-from imageflow.store.rows import HeldRow, Registered, RowsSql
+from imageflow.store.rows import Registered, RowsSql
 from imageflow.store.runs import RunsSql, SavedPage
 from imageflow.store.settling import SettlingSql, Skipped
 from imageflow.store.transaction import reads
@@ -79,6 +80,7 @@ class Store(
     WatermarksSql,
     PostsSql,
     RowsSql,
+    HeldSql,
     FailuresSql,
     ReplaysSql,
     CancelsSql,

@@ -28,6 +28,7 @@ from imageflow.store.tables import (
     registered_pages,
     rows,
     runs,
+    seen_products,
     tokens,
 )
 from imageflow.store.transaction import Sql, reads, writes
@@ -75,7 +76,7 @@ class RetentionSql(Sql):
         deleted = await _forget_parts(tx, to_run(old), pages_before or before, limit)
         if deleted or await tx.value(select(rows.c.number).where(rows.c.run_id == run_id).limit(1)) is not None:
             return deleted
-        for table in (registered_pages, held_rows, outbox):
+        for table in (registered_pages, held_rows, seen_products, outbox):
             await tx.execute(delete(table).where(table.c.run_id == run_id))
         return await tx.count(delete(runs).where(runs.c.run_id == run_id))
 

@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import delete, select
+from sqlalchemy import select
 
 from imageflow.errors import NotFoundError
-from imageflow.model.imageset import Image
 from imageflow.model.row import RowLog
 from imageflow.model.run import Run
-from imageflow.store.batch import Batch, BatchStatement
 from imageflow.store.database import Tx
 from imageflow.store.failures import FAILED, SHOWN_FAILED
+from imageflow.store.held import HeldRow, hold, seen_elsewhere
 from imageflow.store.outbox import Unsent
 from imageflow.store.row_record import to_log
 from imageflow.store.run_progress import advance, change, load, move_if_read
 from imageflow.store.settling import settle
-from imageflow.store.tables import held_rows, registered_pages, rows
-from imageflow.store.text import clean, keyed, to_json
+from imageflow.store.tables import registered_pages, rows
+from imageflow.store.text import clean, to_json
 from imageflow.store.transaction import Sql, reads, writes
 
-_HELD = Batch("held", product="text", version="bigint", document="text")
-_HOLD = BatchStatement(
-    """
-    INSERT INTO held_rows (run_id, product, version, document)
-    SELECT :run_id, held.product, held.version, held.document FROM {held} WHERE true
-    """,
-    _HELD,
-)
 _decode_ranges = msgspec.json.Decoder(list[tuple[int, int]]).decode
 
 Ranges = list[tuple[int, int]]
@@ -39,24 +30,14 @@ Ranges = list[tuple[int, int]]
 
 class Registered(NamedTuple):
     """The numbers that a page's rows have: the row at index i of the page has `numbers[i]`. They stay the same however
-    often the page is registered; 0: the row has a log already, so that it is settled, or is being retried.
+    often the page is registered; 0: the row has a log already, so that it is settled, or is being retried. `refused`: those
+    of the page's `parts` that failed, by their index within the page.
     """
 
     numbers: tuple[int, ...]
     outbox: tuple[Unsent, ...]
     first_time: bool
-
-
-class HeldRow(NamedTuple):
-    """A row of a run with `group: run`, held back until the read is complete. `position` orders a product's images."""
-
-    product: str
-    key: Literal["sku", "base_code"]
-    version: int
-    images: tuple[Image, ...]
-
-
-_decode_held = msgspec.json.Decoder(HeldRow).decode
+    refused: tuple[RowLog, ...] = ()
 
 
 class RowsSql(Sql):
@@ -74,12 +55,14 @@ class RowsSql(Sql):
         held: Sequence[HeldRow] = (),
         broken: bool = False,
         encoded_urls: int = 0,
+        parts: Sequence[RowLog] = (),
     ) -> Registered:
         """The page's transformation gave `total` rows: number them, count them on the run, and log those that are
         settled already (invalid, superseded; their `row` is the index within the page, from 0). `held` are kept for the
-        join of `group: run` and are not counted in `total`. Pages below 0 are parts of the join. `broken`: the page failed
+        run's join and are not counted in `total`. Pages below 0 are parts of the join. `broken`: the page failed
         as a whole, so it counts as not read: the flow's watermark stays. `encoded_urls`: how many URLs of the page had to
-        be percent-encoded.
+        be percent-encoded. `parts`: rows of the page that are parts of a product, as they fail where another page of the run
+        has a part of it.
 
         Repeating it changes nothing. If a script that is not deterministic gives another number of rows the second
         time, additional rows get additional numbers, and missing ones are logged as failed with that reason. Raises
@@ -94,43 +77,20 @@ class RowsSql(Sql):
             raise NotFoundError(f"run {run_id} has ended: page {page} gives it no more rows")
         numbers = [number for first, count in ranges for number in range(first, first + count)]
         run = await _store_ranges(tx, run, page, known, ranges)
-        if broken:
-            run = await change(tx, run, moves_watermark=False)
+        if known is None:
+            run = await _noted(tx, run, broken=broken, encoded_urls=encoded_urls)
         await move_if_read(tx, run)
         if known is None and held:
-            run = await _hold(tx, run, held)
-        if known is None and encoded_urls:
-            await change(tx, run, encoded_urls=run.encoded_urls + encoded_urls)
-        logs = [_numbered(log, run_id, page, numbers) for log in settled] + _missing(run_id, page, numbers[total:])
+            run = await hold(tx, run, held)
+        refused = await seen_elsewhere(tx, run_id, page, parts) if parts else ()
+        logs = [_numbered(log, run_id, page, numbers) for log in (*settled, *refused)]
+        logs += _missing(run_id, page, numbers[total:])
         logged = frozenset() if known is None else await _logged(tx, run_id, numbers)
         logs = [log for log in logs if log.row not in logged]
         ended = await settle(tx, "", logs) if logs else []
         outbox = () if ended else (await advance(tx, await load(tx, run_id)))[1]
-        return Registered(tuple(0 if n in logged else n for n in numbers[:total]), outbox, known is None)
-
-    @reads
-    async def held_rows(self, tx: Tx, run_id: str, after: str | None, products: int) -> list[HeldRow]:
-        """Held rows of the next `products` products after product `after`, by product, then version, complete products."""
-        mine = held_rows.c.run_id == run_id
-        following = select(held_rows.c.product).where(mine).distinct().order_by(held_rows.c.product).limit(products)
-        if after is not None:
-            following = following.where(held_rows.c.product > keyed(after))
-        chosen = [row.product for row in await tx.all(following)]
-        if not chosen:
-            return []
-        statement = select(held_rows.c.document).where(
-            mine, held_rows.c.product >= chosen[0], held_rows.c.product <= chosen[-1]
-        )
-        in_order = statement.order_by(held_rows.c.product, held_rows.c.version, held_rows.c.id)
-        return [_decode_held(row.document) for row in await tx.all(in_order)]
-
-    @writes
-    async def end_join(self, tx: Tx, run_id: str) -> None:
-        """All held rows are registered as pages below 0 and published: forget them; the run may end."""
-        run = await load(tx, run_id, lock=True)
-        await tx.execute(delete(held_rows).where(held_rows.c.run_id == run_id))
-        if run.joining:
-            await advance(tx, await change(tx, run, joining=False))
+        unsent = logged.union(numbers[log.row] for log in refused)
+        return Registered(tuple(0 if n in unsent else n for n in numbers[:total]), outbox, known is None, refused)
 
     @reads
     async def rows(
@@ -201,11 +161,14 @@ async def _store_ranges(tx: Tx, run: Run, page: int, known: Ranges | None, range
     return await change(tx, run, **changes)
 
 
-async def _hold(tx: Tx, run: Run, held: Sequence[HeldRow]) -> Run:
-    """Hold rows back: the run does not end until they are joined."""
-    batch = [(keyed(row.product), row.version, to_json(row)) for row in held]
-    await tx.execute(*_HOLD.bind(tx, batch, run_id=run.run_id))
-    return run if run.joining else await change(tx, run, joining=True)
+async def _noted(tx: Tx, run: Run, *, broken: bool, encoded_urls: int) -> Run:
+    """Count on the run what is known of a new page."""
+    changes: dict[str, Any] = {}
+    if broken:
+        changes |= {"moves_watermark": False, "broken_pages": run.broken_pages + 1}
+    if encoded_urls:
+        changes["encoded_urls"] = run.encoded_urls + encoded_urls
+    return await change(tx, run, **changes) if changes else run
 
 
 def _numbered(log: RowLog, run_id: str, page: int, numbers: Sequence[int]) -> RowLog:

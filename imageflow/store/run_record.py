@@ -72,6 +72,7 @@ def run_values(run: Run) -> dict[str, Any]:
         "warnings": to_json(run.warnings),
         "join_sent": False,
         "encoded_urls": run.encoded_urls,
+        "broken_pages": run.broken_pages,
         **{state: getattr(run.counts, state) for state in STATES},
     }
 
@@ -102,6 +103,7 @@ def to_run(row: SqlRow[Any]) -> Run:
         counts=_counts(row),
         warnings=_decode_warnings(row.warnings),
         encoded_urls=row.encoded_urls or 0,
+        broken_pages=row.broken_pages or 0,
     )
 
 

@@ -113,6 +113,7 @@ runs = Table(
     Column("window", Boolean),
     Column("cancelled_at", Instant),
     Column("encoded_urls", BigInteger),
+    Column("broken_pages", Integer),
     Index("runs_by_flow", "flow", "created_at"),
     Index("runs_by_time", "created_at"),
     Index(
@@ -144,6 +145,15 @@ registered_pages = Table(
     Column("numbers", Text, nullable=False),
     Column("version", Integer),
     PrimaryKeyConstraint("run_id", "page"),
+)
+
+seen_products = Table(
+    "seen_products",
+    metadata,
+    Column("run_id", Key, nullable=False),
+    Column("product", Key, nullable=False),
+    Column("page", Integer, nullable=False),
+    PrimaryKeyConstraint("run_id", "product"),
 )
 
 held_rows = Table(

@@ -16,13 +16,15 @@ from imageflow.runtime.bounded import Recent
 from imageflow.sandbox.answer import elements
 from imageflow.sandbox.outcome import Broken, FailedRow, Outcome
 from imageflow.store import HeldRow
-from imageflow.transform.rows import Draft, ImageSet, Joined, Superseded, held_images, to_rows
+from imageflow.transform.joining import Joined, held_row
+from imageflow.transform.rows import Draft, ImageSet, Superseded, product_of, to_rows
 
 
 class Plan(msgspec.Struct, frozen=True):
     """A page has `total` rows, each with its index: rows `ready` to be written, and rows that are settled now. `held`: rows
     that wait for the run's join; they have no index. `broken`: the page failed as a whole, so it counts as not read.
-    `encoded_urls`: how many URLs of its rows had to be percent-encoded.
+    `encoded_urls`: how many URLs of its rows had to be percent-encoded. `parts`: how rows that are ready fail, where another
+    page of the run has rows of the same product.
     """
 
     total: int
@@ -31,6 +33,7 @@ class Plan(msgspec.Struct, frozen=True):
     held: tuple[HeldRow, ...] = ()
     broken: bool = False
     encoded_urls: int = 0
+    parts: tuple[RowLog, ...] = ()
 
     def numbered(self, numbers: Sequence[int]) -> list[Row]:
         """The rows to write, with the numbers that the store gave. A row without a number is left out: the script gave fewer rows
@@ -49,16 +52,26 @@ def plan_page(message: PageRead, definition: Definition, body: bytes, outcome: O
     if len(drafts) + len(outcome.failed) > ROWS_PER_PAGE_LIMIT:
         reason = f"the page has more than {ROWS_PER_PAGE_LIMIT:,} rows"
         return broken_page(message, definition.rows_path, body, "rows", reason)
-    if definition.group == "run":
-        return _held_back(message, drafts, outcome.failed)
-    logs = [_draft_log(message, index, draft) for index, draft in enumerate(drafts) if not isinstance(draft, ImageSet)]
-    failed = [_failed_log(message, len(drafts) + place, row) for place, row in enumerate(outcome.failed)]
-    ready = tuple(
-        (index, _row(row_version(message.seq, index), draft))
-        for index, draft in enumerate(drafts)
-        if isinstance(draft, ImageSet)
+    held: list[HeldRow] = []
+    counted: list[tuple[int, Draft]] = []
+    for index, draft in enumerate(drafts):
+        version = row_version(message.seq, index)
+        if isinstance(draft, ImageSet) and draft.waits(definition):
+            held.append(held_row(draft, version))
+        else:
+            counted.append((version, draft))
+    logs = [_draft_log(message, i, draft) for i, (_, draft) in enumerate(counted) if not isinstance(draft, ImageSet)]
+    logs += [_failed_log(message, len(counted) + i, row, definition) for i, row in enumerate(outcome.failed)]
+    sets = [(index, version, draft) for index, (version, draft) in enumerate(counted) if isinstance(draft, ImageSet)]
+    parts = [_part_log(message, index, draft) for index, _, draft in sets if draft.flat and definition.inbound]
+    return Plan(
+        len(counted) + len(outcome.failed),
+        tuple((index, _row(version, draft)) for index, version, draft in sets),
+        tuple(logs),
+        tuple(held),
+        encoded_urls=sum(draft.encoded for draft in drafts if isinstance(draft, ImageSet)),
+        parts=tuple(parts),
     )
-    return Plan(len(drafts) + len(failed), ready, (*logs, *failed), encoded_urls=_encoded(drafts))
 
 
 def _row(version: int, one: ImageSet | Joined) -> Row:
@@ -79,25 +92,10 @@ def cancelled_page(message: PageRead, rows_path: str, body: bytes) -> Plan:
     return Plan(plan.total, settled=tuple(msgspec.structs.replace(log, state="cancelled") for log in plan.settled))
 
 
-def _held_back(message: PageRead, drafts: Sequence[Draft], failed: Sequence[FailedRow]) -> Plan:
-    """The plan of a page whose run joins across pages: only rows that cannot be written are settled and counted now."""
-    wrong = [draft for draft in drafts if not isinstance(draft, ImageSet)]
-    logs = [_draft_log(message, place, draft) for place, draft in enumerate(wrong)]
-    logs += [_failed_log(message, len(wrong) + place, row) for place, row in enumerate(failed)]
-    held = tuple(
-        HeldRow(draft.product, draft.key, row_version(message.seq, index), held_images(draft))
-        for index, draft in enumerate(drafts)
-        if isinstance(draft, ImageSet)
-    )
-    return Plan(len(logs), settled=tuple(logs), held=held, encoded_urls=_encoded(drafts))
-
-
-def _encoded(drafts: Sequence[Draft]) -> int:
-    return sum(draft.encoded for draft in drafts if isinstance(draft, ImageSet))
-
-
-def plan_part(run_id: str, joined: Sequence[Joined], give_up: str | None = None) -> Plan:
-    """The plan of a part of a run's join. `give_up`: the reason why none of its rows is to be written."""
+def plan_part(run_id: str, joined: Sequence[Joined], give_up: str | None = None, *, stage: StageName = "rows") -> Plan:
+    """The plan of a part of a run's join. `give_up`: the reason why none of its rows is to be written, and `stage` is where
+    that came about.
+    """
     ready: list[tuple[int, Row]] = []
     settled: list[RowLog] = []
     for index, one in enumerate(joined):
@@ -111,7 +109,7 @@ def plan_part(run_id: str, joined: Sequence[Joined], give_up: str | None = None)
                 row=index,
                 product=one.product,
                 state="failed",
-                stage="rows",
+                stage=stage,
                 reason=reason,
                 images=one.images,
                 version=one.version,
@@ -129,8 +127,16 @@ def _draft_log(message: PageRead, index: int, draft: Draft) -> RowLog:
     return _log(message, index, stage="rows", reason=draft.reason, payload=draft.payload, product=draft.product)
 
 
-def _failed_log(message: PageRead, index: int, row: FailedRow) -> RowLog:
-    return _log(message, index, stage="script", reason=row.reason, payload=row.element)
+def _part_log(message: PageRead, index: int, draft: ImageSet) -> RowLog:
+    """How a row fails where another page has rows of its product: it would take their images away."""
+    log = _log(message, index, stage="rows", reason=CONTINUED, payload=None, product=draft.product)
+    return msgspec.structs.replace(log, images=draft.images, key=draft.key)
+
+
+def _failed_log(message: PageRead, index: int, row: FailedRow, definition: Definition) -> RowLog:
+    """Where rows are joined, the product counts: without this row it must not be written."""
+    product = None if definition.holds_back == "nothing" else product_of(row.element, definition)
+    return _log(message, index, stage="script", reason=row.reason, payload=row.element, product=product)
 
 
 def _log(
@@ -216,4 +222,8 @@ class Printed:
 WARNING = (
     "some products are on more than one page of this run, and the images of the last page replace those of the others; "
     "if a product's images are meant to be joined across pages, set `group: run`"
+)
+CONTINUED = (
+    "not written: another page of this run has rows of the same product, and with `group: page` these would replace their "
+    "images; leave `group` out, or set `group: run`: then rows are joined across pages"
 )

@@ -15,8 +15,9 @@ import msgspec
 
 from imageflow.model.messages import ReplayPage
 from imageflow.model.row import Row, RowLog
+from imageflow.model.run import Run
+from imageflow.transform.joining import join, lacking
 from imageflow.transform.plan import Plan, plan_part
-from imageflow.transform.rows import join
 
 MAX_NAMES = 1000
 """So many values of a payload may name a product."""
@@ -25,6 +26,11 @@ NEW = 0
 
 
 JOINED = "the images of its product are joined across the pages of the run, so the page cannot go through alone"
+
+
+def unjoinable(run: Run) -> str | None:
+    """Why rows of a page that wait for others of their product cannot go through alone; None where the page is all of the run."""
+    return JOINED if run.pages > 1 else lacking(msgspec.structs.replace(run, broken_pages=0))
 
 
 class Replacement(NamedTuple):

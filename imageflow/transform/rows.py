@@ -7,16 +7,16 @@ cannot be written, with the reason. Its place in the list is the row's index wit
     [{"sku": "A1", "url": "https://…/1.jpg", "order": 0}, {"sku": "A1", "url": …}]                      flat rows
     ["https://…/A1_0.jpg", {"url": "https://…/A1_1.jpg"}]              with the template {sku}_{image_order}.jpg
 
-Flat rows of a product are one image set, at the place of the first. One wrong image spoils its set: Omnitron deletes
+Flat rows of a product are one image set, at the place of the first. Of an inbound flow they wait for those of other pages:
+see joining.py. One wrong image spoils its set: Omnitron deletes
 what a request lacks, so the rest of the set must not be sent without it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from itertools import groupby
-from typing import Any, Final, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -25,15 +25,12 @@ from imageflow.model.flow import Definition
 from imageflow.model.imageset import IMAGE_TYPES, NOT_CLEARED, Image
 from imageflow.model.numbers import EXACT_BELOW, whole
 from imageflow.pointer import describe
-from imageflow.store import HeldRow
 from imageflow.transform.image_url import ImageUrl, image_url
 
 MAX_PRODUCT_CHARS = 255
 MAX_SET_BYTES = 800_000
 """An image set must fit into a message."""
 MAX_ORDER = 2**31 - 1
-NO_ORDER: Final = -(2**31)
-"""The order of a held image without one: the join gives it its place among all images of the product."""
 
 FIELDS: dict[Key, tuple[str, ...]] = {"sku": ("sku", "product_sku"), "base_code": ("base_code",)}
 """The fields of a row that name the product."""
@@ -44,7 +41,7 @@ _UNFIT_FOR_PRODUCT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 class ImageSet(msgspec.Struct, frozen=True):
     """A row to write: images by order. `ordered`: for each image, whether its order comes from the data or from its place.
-    `encoded`: how many URLs had to be percent-encoded.
+    `encoded`: how many URLs had to be percent-encoded. `flat`: it was made of rows with one image each.
     """
 
     product: str
@@ -52,6 +49,11 @@ class ImageSet(msgspec.Struct, frozen=True):
     images: tuple[Image, ...]
     ordered: tuple[bool, ...] = ()
     encoded: int = 0
+    flat: bool = False
+
+    def waits(self, definition: Definition) -> bool:
+        """Whether it is held back until the read is complete."""
+        return definition.holds_back == "all" or (self.flat and definition.holds_back == "flat")
 
 
 class Superseded(msgspec.Struct, frozen=True):
@@ -72,16 +74,6 @@ class Invalid(msgspec.Struct, frozen=True):
 
 
 Draft = ImageSet | Superseded | Invalid
-
-
-class Joined(msgspec.Struct, frozen=True):
-    """The image set of a product over all pages of a run. `reason`: why it cannot be written, if so."""
-
-    product: str
-    key: Key
-    version: int
-    images: tuple[Image, ...]
-    reason: str | None = None
 
 
 class _WrongError(ValueError):
@@ -133,20 +125,13 @@ def to_rows(result: Any, definition: Definition) -> list[Draft]:
         return [Invalid("the result is null, not a list of rows (a mapping gives null where nothing matches)", None)]
     collected = _by_field(elements, template, definition) if template.by_field else _by_file(elements, template)
     drafts = [_draft(item, template.key, definition) for item in collected]
-    return drafts if definition.group == "run" else _last_one_wins(drafts)
+    return _last_one_wins(drafts, definition)
 
 
-def join(held: Iterable[HeldRow]) -> list[Joined]:
-    """Held rows (by product, then version; products complete) as one image set per product: the images of all its rows
-    in that order; of a URL that comes twice the later one counts.
-    """
-    return [_joined(list(rows)) for _, rows in groupby(held, key=lambda row: row.product)]
-
-
-def held_images(row: ImageSet) -> tuple[Image, ...]:
-    """The images of a row that is held back, with NO_ORDER where the order is only the place within this page."""
-    pairs = zip(row.images, row.ordered, strict=True)
-    return tuple(image if ordered else Image(image.url, NO_ORDER, image.image_type) for image, ordered in pairs)
+def product_of(element: Any, definition: Definition) -> str | None:
+    """The product that an element names, as far as that can be told without the script."""
+    template = parse(definition.filename_template)
+    return _guess_product(element, template) if template.by_field else None
 
 
 # elements to groups ------------------------------------------------------------------------------------------------------
@@ -320,11 +305,12 @@ def _draft(group: _Group | Invalid, key: Key, definition: Definition) -> Draft:
     if isinstance(group, Invalid):
         return group
     try:
-        placed = _image_set(group.entries, twice_is_wrong=definition.group == "page" or not group.flat)
+        placed = _image_set(group.entries, twice_is_wrong=definition.holds_back == "nothing" or not group.flat)
     except _WrongError as error:
         return Invalid(str(error), group.payload, group.product)
     images, ordered = tuple(one.image for one in placed), tuple(one.ordered for one in placed)
-    return ImageSet(group.product, key, images, ordered, encoded=sum(one.encoded for one in placed))
+    encoded = sum(one.encoded for one in placed)
+    return ImageSet(group.product, key, images, ordered, encoded=encoded, flat=group.flat)
 
 
 def _image_set(entries: Sequence[_Entry], *, twice_is_wrong: bool) -> list[_Placed]:
@@ -342,7 +328,7 @@ def _image_set(entries: Sequence[_Entry], *, twice_is_wrong: bool) -> list[_Plac
         found.pop(url, None)
         found[url] = placed
         places[url] = index
-    _check_size([placed.image for placed in found.values()])
+    check_size([placed.image for placed in found.values()])
     return sorted(found.values(), key=lambda placed: placed.image.order)
 
 
@@ -354,37 +340,20 @@ def _image(entry: _Entry, place: int) -> _Placed:
     return _Placed(image, order is not None, url.encoded)
 
 
-def _check_size(images: Sequence[Image]) -> None:
+def check_size(images: Sequence[Image]) -> None:
+    """Raises ValueError for an image set that does not fit into a message."""
     if sum(len(image.url.encode()) + 60 for image in images) > MAX_SET_BYTES:
         raise _WrongError(f"{len(images)} images with their URLs are too large for one request")
 
 
-def _last_one_wins(drafts: list[Draft]) -> list[Draft]:
+def _last_one_wins(drafts: list[Draft], definition: Definition) -> list[Draft]:
+    """Of the image sets of a product that go out at once the last one; what waits is joined."""
     seen: set[str] = set()
     result: list[Draft] = []
     for draft in reversed(drafts):
-        if isinstance(draft, ImageSet):
+        if isinstance(draft, ImageSet) and not draft.waits(definition):
             result.append(Superseded(draft.product, draft.key, draft.images) if draft.product in seen else draft)
             seen.add(draft.product)
         else:
             result.append(draft)
     return result[::-1]
-
-
-def _joined(rows: Sequence[HeldRow]) -> Joined:
-    found: dict[str, Image] = {}
-    for row in rows:
-        for image in row.images:
-            found.pop(image.url, None)
-            found[image.url] = image
-    placed = [
-        Image(image.url, place, image.image_type) if image.order == NO_ORDER else image
-        for place, image in enumerate(found.values())
-    ]
-    images = tuple(sorted(placed, key=lambda image: image.order))
-    try:
-        _check_size(images)
-        reason = None
-    except _WrongError as error:
-        reason = str(error)
-    return Joined(rows[0].product, rows[0].key, max(row.version for row in rows), images, reason)

@@ -26,7 +26,9 @@ from imageflow.sandbox.supervisor import Sandbox
 from imageflow.store import Registered, Store
 from imageflow.telemetry import message_headers, metrics
 from imageflow.transform import replay
+from imageflow.transform.joining import Joined, beside, join, lacking
 from imageflow.transform.plan import (
+    CONTINUED,
     WARNING,
     Plan,
     Printed,
@@ -38,7 +40,6 @@ from imageflow.transform.plan import (
     plan_page,
     plan_part,
 )
-from imageflow.transform.rows import Joined, join
 
 log = structlog.get_logger()
 
@@ -98,11 +99,11 @@ class Transformer:
             plan = cancelled_page(message, definition.rows_path, await self._body(message))
             await self._register(message, message.page, plan)
             return
-        if definition.group == "page" and not await self._has_room(message.flow):
+        if definition.holds_back != "all" and not await self._has_room(message.flow):
             raise Postponed(PAUSE_SECONDS, "the writers of the flow are behind")
         plan = await self._plan(message, definition, await self._body(message))
-        await self._register(message, message.page, plan)
-        await self._warn(message, plan)
+        registered = await self._register(message, message.page, plan)
+        await self._warn(message, plan, registered.refused)
 
     async def _plan(self, message: PageRead, definition: Definition, body: bytes) -> Plan:
         """What becomes of the page, by script and mapping."""
@@ -128,11 +129,12 @@ class Transformer:
             held=plan.held,
             broken=plan.broken,
             encoded_urls=plan.encoded_urls,
+            parts=plan.parts,
         )
         await self._publish(message, plan.numbered(registered.numbers))
         await self._publisher.send(registered.outbox)
         if registered.first_time:
-            self._count(message, page, plan.settled)
+            self._count(message, page, [*plan.settled, *registered.refused])
         return registered
 
     async def _publish(self, message: PageRead | RunRead, rows: Sequence[Row]) -> None:
@@ -151,9 +153,11 @@ class Transformer:
         states = (entry.state for entry in settled)
         metrics.rows_settled(message.flow, states, self._clock.now(), message_headers.read_at())
 
-    async def _warn(self, message: PageRead, plan: Plan) -> None:
+    async def _warn(self, message: PageRead, plan: Plan, refused: Sequence[RowLog]) -> None:
         """Warn of a product on two pages: most likely its images need `group: run`."""
-        if plan.ready and self._sightings.repeated(
+        if refused:
+            await self._store.warn(message.run_id, f"{refused[0].product}: {CONTINUED}")
+        elif plan.ready and self._sightings.repeated(
             message.run_id, message.page, [row.product for _, row in plan.ready]
         ):
             await self._store.warn(message.run_id, WARNING)
@@ -167,20 +171,37 @@ class Transformer:
         """Send on the rows that were held back, a part at a time. The place is remembered for a redelivery, so that waiting
         for the writers does not send everything again; after a crash it is sent again, which is harmless.
         """
+        run = await self._store.run(message.run_id)
+        if not await self._store.join_begun(message.run_id):
+            if run.counts.in_flight and give_up is None:
+                raise Postponed(PAUSE_SECONDS, "image sets of the run are still being written")
+            await self._look_beside(message.run_id)
+        missing = lacking(run)
         after, part = self._progress.get(message.run_id, (None, 0))
         while held := await self._store.held_rows(message.run_id, after, PRODUCTS_PER_PART):
             if give_up is None:
                 await self._wait_for_room(message.flow)
-            await self._part(message, part + 1, join(held), give_up)
+            await self._part(message, part + 1, join(held), give_up, missing)
             after, part = held[-1].product, part + 1
             self._progress.put(message.run_id, (after, part))
         await self._store.end_join(message.run_id)
         self._progress.forget(message.run_id)
 
-    async def _part(self, message: RunRead, part: int, joined: Sequence[Joined], give_up: str | None) -> None:
-        plan = plan_part(message.run_id, joined, give_up)
-        registered = await self._register(message, -part, plan)
-        if give_up is not None and not registered.first_time:
+    async def _look_beside(self, run_id: str) -> None:
+        """Hold with the held rows what else the run says of their products: image sets, and rows that are wrong."""
+        after = 0
+        while logs := await self._store.rows_beside(run_id, after):
+            await self._store.hold_more(run_id, [row for log in logs if (row := beside(log)) is not None])
+            after = logs[-1].row
+
+    async def _part(
+        self, message: RunRead, part: int, joined: Sequence[Joined], give_up: str | None, missing: str | None
+    ) -> None:
+        stage: StageName = "rows" if missing is None else "read"
+        registered = await self._register(
+            message, -part, plan_part(message.run_id, joined, missing or give_up, stage=stage)
+        )
+        if give_up is not None and missing is None and not registered.first_time:
             # It was registered to be written before, and sent or not: sending twice is harmless.
             await self._publish(message, plan_part(message.run_id, joined).numbered(registered.numbers))
 
@@ -215,8 +236,8 @@ class Transformer:
             return
         read = PageRead(message.run_id, message.flow, message.version, message.page, message.seq)
         plan = await self._plan(read, definition, body)
-        if plan.held and page.run.pages > 1:
-            replaced = replay.failed_again(message, page.chosen, replay.JOINED)
+        if plan.held and (reason := replay.unjoinable(page.run)) is not None:
+            replaced = replay.failed_again(message, page.chosen, reason)
         else:
             replaced = replay.replacement(message, plan, page.chosen, page.others)
         await self._replace(message, page.chosen, replaced)

@@ -839,6 +839,37 @@ async def test_nothing_held_needs_no_join(store: Store, clock: FakeClock) -> Non
     assert await store.held_rows(post.run_id, row.product, 5) == []
 
 
+async def test_what_stands_beside_held_rows(store: Store, clock: FakeClock) -> None:
+    """Logs of products that have held rows, too, are found in steps; more may be held; a reason travels with a row."""
+    run = await reading(store, clock)
+    await store.save_page(run.run_id, 1, b"[]", cursor=None, last=True)
+    logs = [msgspec.structs.replace(failure("", i), product=product) for i, product in enumerate(["A", "B", None, "A"])]
+    await store.register_page(run.run_id, 1, 4, logs, held=[held("A", 1), held("C", 2)])
+    assert [log.row for log in await store.rows_beside(run.run_id, 0)] == [1, 4]
+    assert [log.row for log in await store.rows_beside(run.run_id, 1, limit=1)] == [4]
+    more = HeldRow("A", "sku", 9, (), "spoiled")
+    await store.hold_more(run.run_id, [more])
+    assert await store.held_rows(run.run_id, None, 1) == [held("A", 1), more]
+    assert not await store.join_begun(run.run_id)
+    await store.register_page(run.run_id, -1, 1, [])
+    assert await store.join_begun(run.run_id)
+
+
+async def test_parts_of_a_product_on_two_pages(store: Store, other: Store, clock: FakeClock) -> None:
+    """Of two pages with a part of one product the first to come has it, however often they come again."""
+    run = await reading(store, clock)
+    for page in (1, 2):
+        await store.save_page(run.run_id, page, b"[]", cursor=None, last=page == 2)
+    parts = [msgspec.structs.replace(failure("", i), product=product) for i, product in enumerate(["A", "x" * 5000])]
+    for _ in range(2):
+        second = await store.register_page(run.run_id, 2, 2, [], parts=parts)
+        assert (second.refused, second.numbers) == ((), (1, 2))
+        # the index of its log is that of its row
+        first = await other.register_page(run.run_id, 1, 2, [], parts=[parts[1]])
+        assert ([log.row for log in first.refused], first.numbers) == ([1], (3, 0))
+    assert [(log.row, log.state) for log in await store.rows(run.run_id)] == [(4, "failed")]
+
+
 # claims and the ledger ------------------------------------------------------------------------------------------------
 
 

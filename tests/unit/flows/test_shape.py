@@ -15,8 +15,8 @@ SMALL = {"name": "small", "direction": "outbound", "omnitron": OMNITRON}
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"group": "pge"}, "group: must be page | run, not 'pge'; did you mean page?"),
-        ({"group": None}, "group: must be page | run, not null"),
+        ({"group": "pge"}, "group: must be auto | page | run, not 'pge'; did you mean page?"),
+        ({"group": None}, "group: must be auto | page | run, not null"),
         ({"wriet": {}}, "wriet: unknown field; did you mean write?"),
         ({"write": {"max_attempts": 0}}, "write.max_attempts: must be a whole number of at least 1"),
         ({"write": {"concurrency": 0.5}}, "write.concurrency: must be auto or a whole number, not 0.5"),

@@ -10,8 +10,8 @@ from imageflow.model.imageset import Image
 from imageflow.model.messages import PageRead
 from imageflow.model.page import row_version
 from imageflow.sandbox.outcome import Broken, FailedRow, Ran
+from imageflow.transform.joining import NO_ORDER, Joined
 from imageflow.transform.plan import Printed, Sightings, broken_page, first_stage, given_up, plan_page, plan_part
-from imageflow.transform.rows import NO_ORDER, Joined
 from tests.unit.transform.flows import definition
 
 PAGE = PageRead("r1", "winter", 1, 3, 40)
@@ -76,6 +76,29 @@ def test_group_run_holds_rows_back() -> None:
     ]
 
 
+def test_auto_holds_flat_rows_back() -> None:
+    """Image sets go at once; flat rows wait, and rows whose script failed name the product that must wait for them."""
+    flat = [{"sku": "B", "url": U + "1"}, {"sku": "C", "url": "ftp://x"}, {"sku": "B", "url": U + "ü"}]
+    failed = FailedRow(3, "x", {"sku": "B", "url": 1})
+    plan = plan_page(PAGE, definition(), b"", Ran([*flat, image_set("A", U + "1")], (failed,)))
+    assert [(index, row.product, row.version) for index, row in plan.ready] == [(1, "A", row_version(40, 2))]
+    assert [(log.row, log.product) for log in plan.settled] == [(0, "C"), (2, "B")]
+    assert [(row.product, len(row.images)) for row in plan.held] == [("B", 2)]
+    assert (plan.total, plan.encoded_urls, plan.parts) == (3, 1, ())
+
+
+def test_flat_rows_of_group_page_may_be_refused() -> None:
+    """Each says how it fails where another page has rows of its product; of a post there is no other page."""
+    result = [{"sku": "B", "url": U + "1"}, image_set("A", U + "1")]
+    plan = plan_page(PAGE, definition(group="page"), b"", Ran(result, ()))
+    (part,) = plan.parts
+    assert (part.row, part.product, part.state, len(part.images)) == (0, "B", "failed", 1)
+    assert "group: run" in (part.reason or "")
+    assert [row.product for row in plan.numbered([1, 2])] == ["B", "A"]
+    assert [row.product for row in plan.numbered([0, 2])] == ["A"]
+    assert plan_page(PAGE, definition(direction="outbound", erp=None, group="page"), b"", Ran(result, ())).parts == ()
+
+
 def test_parts_of_a_join() -> None:
     """A joined product is a row; one that cannot be written is settled; giving up settles all."""
     joined = [Joined("A", "sku", 5, (Image(U),)), Joined("B", "sku", 6, (Image(U),), "too large")]
@@ -83,6 +106,7 @@ def test_parts_of_a_join() -> None:
     assert [(index, row.product, row.version) for index, row in plan.ready] == [(0, "A", 5)]
     assert [(log.row, log.reason) for log in plan.settled] == [(1, "too large")]
     assert [log.reason for log in plan_part("r1", joined, "gave up").settled] == ["gave up", "gave up"]
+    assert [log.stage for log in plan_part("r1", joined, "no", stage="read").settled] == ["read", "read"]
 
 
 def test_sightings_tell_once() -> None:

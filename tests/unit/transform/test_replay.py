@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,9 +11,10 @@ from imageflow.model.imageset import Image
 from imageflow.model.messages import ReplayPage
 from imageflow.model.page import row_version
 from imageflow.model.row import Row, RowLog
+from imageflow.model.run import Run, Trigger
 from imageflow.store import HeldRow
 from imageflow.transform.plan import Plan
-from imageflow.transform.replay import NEW, Replacement, failed_again, replacement
+from imageflow.transform.replay import NEW, Replacement, failed_again, replacement, unjoinable
 
 SEQ = 7
 MESSAGE = ReplayPage("r", "f", 2, 3, SEQ)
@@ -179,3 +181,21 @@ def test_a_page_that_is_given_up() -> None:
     found = failed_again(MESSAGE, [failed(1, "x"), failed(2, state="cancelled")], "why")
     assert shown(found) == ({}, {1: ("failed", "why"), 2: ("failed", "why")})
     assert found.logs[0].payload == "x"
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"pages": 2}, "joined across the pages"),
+        ({"pages": 1}, None),
+        ({"pages": 1, "broken_pages": 1}, None),
+        ({"pages": 1, "incomplete": True}, "the read is incomplete"),
+        ({"pages": 1, "error": "502"}, "the read failed"),
+    ],
+)
+def test_rows_that_wait_for_others(fields: dict[str, Any], words: str | None) -> None:
+    """They go through alone only where their page is all that the ERP has."""
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    run = Run(run_id="r", flow="f", version=1, trigger=Trigger("person"), status="partial", created_at=now, **fields)
+    reason = unjoinable(run)
+    assert reason is None if words is None else words in (reason or "")

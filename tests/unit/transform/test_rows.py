@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imageflow.model.imageset import Image
-from imageflow.store import HeldRow
-from imageflow.transform.rows import NO_ORDER, Draft, ImageSet, Invalid, Superseded, held_images, join, to_rows
+from imageflow.transform.rows import Draft, ImageSet, Invalid, Superseded, product_of, to_rows
 from tests.unit.transform.flows import definition
 
 U = "https://c.example/"
@@ -205,13 +204,53 @@ def test_the_later_image_set_wins() -> None:
 
 
 def test_a_run_that_joins_supersedes_nothing() -> None:
-    """With group: run image sets of a product are joined, on one page as on two."""
+    """With group: run image sets of a product are joined, on one page as on two; flat rows are as with `auto`."""
     rows = [{"sku": "A", "images": [U + "1"]}, {"sku": "A", "images": [U + "2"]}]
-    drafts = good(rows, group="run")
-    held = [HeldRow(d.product, d.key, n, held_images(d)) for n, d in enumerate(drafts)]
-    (joined,) = join(held)
-    assert joined.images == (Image(U + "1", 0), Image(U + "2", 1))
-    assert joined.version == 1
+    assert len(good(rows, group="run")) == 2
+    mixed = [{"sku": "A", "images": [U + "1"]}, {"sku": "A", "url": U + "2"}]
+    assert [draft.flat for draft in good(mixed)] == [False, True]
+    first, second = to_rows(mixed, definition(group="page"))
+    assert isinstance(first, Superseded)
+    assert isinstance(second, ImageSet)
+
+
+@pytest.mark.parametrize(
+    ("changes", "waiting"),
+    [
+        ({}, [False, True]),
+        ({"group": "auto"}, [False, True]),
+        ({"group": "page"}, [False, False]),
+        ({"group": "run"}, [True, True]),
+        ({"direction": "outbound", "erp": None}, [False, False]),
+        ({"direction": "outbound", "erp": None, "group": "run"}, [True, True]),
+        ({"filename_template": BY_FILE}, [True]),
+    ],
+)
+def test_what_waits_for_other_pages(changes: dict[str, Any], waiting: list[bool]) -> None:
+    """Flat rows of an inbound flow, unless its `group` says otherwise; a post has no other pages."""
+    rows: list[Any] = [{"sku": "A", "images": [U]}, {"sku": "B", "url": U}]
+    if "filename_template" in changes:
+        rows = [{"images": [U + "A_1.jpg", U + "A_2.jpg"]}]
+    flow = definition(**changes)
+    assert [draft.waits(flow) for draft in good(rows, **changes)] == waiting
+
+
+def test_a_url_twice() -> None:
+    """In an image set it is a mistake, also among flat rows that are joined at once; of flat rows that wait the later counts."""
+    flat = [{"sku": "A", "url": U, "order": 1}, {"sku": "A", "url": U, "order": 2}]
+    assert good(flat)[0].images == (Image(U, 2),)
+    assert "the same URL" in reason(flat, group="page")
+    assert "the same URL" in reason(flat, direction="outbound", erp=None)
+    assert "the same URL" in reason([{"sku": "A", "images": [U, U]}])
+
+
+@pytest.mark.parametrize(
+    ("element", "product"), [({"sku": 7, "url": 1}, "7"), ({"sku": ""}, None), ("x", None), (None, None)]
+)
+def test_product_of(element: Any, product: str | None) -> None:
+    """What an element names before the script, if it names anything."""
+    assert product_of(element, definition()) == product
+    assert product_of(element, definition(filename_template=BY_FILE)) is None
 
 
 def test_base_codes() -> None:
@@ -262,57 +301,6 @@ def test_a_null_result_is_no_empty_success() -> None:
     """A mapping that matched nothing is one failed row, not nothing."""
     assert "the result is null" in reason(None)
     assert to_rows([], definition()) == []
-
-
-# the join ----------------------------------------------------------------------------------------------------------------
-
-
-def held(product: str, version: int, *images: Image) -> HeldRow:
-    return HeldRow(product, "sku", version, images)
-
-
-def test_join_keeps_given_orders() -> None:
-    """Orders that the data gave hold across pages."""
-    rows = [
-        held("A", 1, Image(U + "c", 2), Image(U + "d", 3)),
-        held("A", 2, Image(U + "a", 0)),
-        held("B", 3, Image(U, 0)),
-    ]
-    first, second = join(rows)
-    assert [image.url[-1] for image in first.images] == ["a", "c", "d"]
-    assert (first.version, second.product) == (2, "B")
-
-
-def test_join_counts_places_over_all_pages() -> None:
-    """Images without an order follow each other, page by page."""
-    rows = [held("A", n, Image(f"{U}{n}a", NO_ORDER), Image(f"{U}{n}b", NO_ORDER)) for n in (1, 2)]
-    (joined,) = join(rows)
-    assert [(image.url[len(U) :], image.order) for image in joined.images] == [
-        ("1a", 0),
-        ("1b", 1),
-        ("2a", 2),
-        ("2b", 3),
-    ]
-
-
-def test_join_takes_the_later_of_a_url_that_comes_twice() -> None:
-    """A URL on two pages is one image: the later."""
-    (joined,) = join([held("A", 1, Image(U, 0), Image(U + "x", 1)), held("A", 2, Image(U, 5, "swatch"))])
-    assert joined.images == (Image(U + "x", 1), Image(U, 5, "swatch"))
-
-
-def test_join_places_a_url_that_comes_twice_where_it_came_last() -> None:
-    """Without orders, an image that a later page has again stands where that page has it."""
-    pages = [("1", "2"), ("3", "1"), ("4",)]
-    rows = [held("A", n, *(Image(U + name, NO_ORDER) for name in names)) for n, names in enumerate(pages)]
-    (joined,) = join(rows)
-    assert joined.images == tuple(Image(U + name, place) for place, name in enumerate("2314"))
-
-
-def test_join_refuses_what_no_request_holds() -> None:
-    """A set that is too large for a request is refused with that reason."""
-    rows = [held("A", page, *(Image(f"{U}{page}/{n}/{'x' * 4000}") for n in range(100))) for page in (1, 2, 3)]
-    assert "too large" in (join(rows)[0].reason or "")
 
 
 # what must always hold ---------------------------------------------------------------------------------------------------
@@ -369,7 +357,7 @@ def counted(drafts: Sequence[Draft], elements: Sequence[Any]) -> int:
 @given(st.lists(flat_rows, max_size=12))
 def test_no_flat_row_is_lost(elements: list[Any]) -> None:
     """Every flat row is an image of a set, or in the payload of an invalid one."""
-    assert counted(to_rows(elements, definition()), elements) == len(elements)
+    assert counted(to_rows(elements, definition(group="page")), elements) == len(elements)
 
 
 @given(st.lists(sets, max_size=12))
