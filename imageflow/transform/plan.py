@@ -12,12 +12,13 @@ from imageflow.model.imageset import digest
 from imageflow.model.messages import PageRead
 from imageflow.model.page import ROWS_PER_PAGE_LIMIT, row_version
 from imageflow.model.row import CANCELLED, Row, RowLog, StageName
+from imageflow.model.run import Run
 from imageflow.runtime.bounded import Recent
 from imageflow.sandbox.answer import elements
 from imageflow.sandbox.outcome import Broken, FailedRow, Outcome
 from imageflow.store import HeldRow
-from imageflow.transform.joining import Joined, held_row
-from imageflow.transform.rows import Draft, ImageSet, Superseded, product_of, to_rows
+from imageflow.transform.joining import Joined, held_row, lacking
+from imageflow.transform.rows import Draft, ImageSet, Superseded, awaited, to_rows
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -89,6 +90,10 @@ def broken_page(message: PageRead, rows_path: str, body: bytes, stage: StageName
 def cancelled_page(message: PageRead, rows_path: str, body: bytes) -> Plan:
     """A page of a run that was cancelled before it was transformed: one cancelled row per element of the answer."""
     plan = broken_page(message, rows_path, body, "rows", CANCELLED)
+    return _cancelled(plan)
+
+
+def _cancelled(plan: Plan) -> Plan:
     return Plan(plan.total, settled=tuple(msgspec.structs.replace(log, state="cancelled") for log in plan.settled))
 
 
@@ -119,6 +124,14 @@ def plan_part(run_id: str, joined: Sequence[Joined], give_up: str | None = None,
     return Plan(len(joined), tuple(ready), tuple(settled))
 
 
+def unwritten_part(run: Run, joined: Sequence[Joined]) -> Plan | None:
+    """The plan of a part of a join that is not to be written: the run is cancelled, or rows may be missing. Else None."""
+    if run.cancelled_at is not None:
+        return _cancelled(plan_part(run.run_id, joined, CANCELLED))
+    missing = lacking(run)
+    return None if missing is None else plan_part(run.run_id, joined, missing, stage="read")
+
+
 def _draft_log(message: PageRead, index: int, draft: Draft) -> RowLog:
     if isinstance(draft, (Superseded, ImageSet)):
         reason = draft.reason if isinstance(draft, Superseded) else None
@@ -135,7 +148,7 @@ def _part_log(message: PageRead, index: int, draft: ImageSet) -> RowLog:
 
 def _failed_log(message: PageRead, index: int, row: FailedRow, definition: Definition) -> RowLog:
     """Where rows are joined, the product counts: without this row it must not be written."""
-    product = None if definition.holds_back == "nothing" else product_of(row.element, definition)
+    product = awaited(row.element, definition)
     return _log(message, index, stage="script", reason=row.reason, payload=row.element, product=product)
 
 

@@ -128,10 +128,13 @@ def to_rows(result: Any, definition: Definition) -> list[Draft]:
     return _last_one_wins(drafts, definition)
 
 
-def product_of(element: Any, definition: Definition) -> str | None:
-    """The product that an element names, as far as that can be told without the script."""
+def awaited(element: Any, definition: Definition) -> str | None:
+    """The product that an element is a part of, which waits for it; as far as that can be told without the script."""
     template = parse(definition.filename_template)
-    return _guess_product(element, template) if template.by_field else None
+    if not template.by_field or not isinstance(element, dict) or definition.holds_back == "nothing":
+        return None
+    flat = element.get("images") is None and element.get("url") is not None
+    return _guess_product(element, template) if flat or definition.holds_back == "all" else None
 
 
 # elements to groups ------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from imageflow.errors import NotFoundError, Postponed, QueueFullError
 from imageflow.model.flow import Definition
 from imageflow.model.messages import PageRead, ReplayPage, RowsReady, RunRead, chunked, encode, write_queue
 from imageflow.model.row import CANCELLED, Row, RowLog, StageName
+from imageflow.model.run import Run
 from imageflow.runtime.bounded import Recent
 from imageflow.runtime.flow_cache import FlowCache
 from imageflow.runtime.outbox_publisher import OutboxPublisher
@@ -26,7 +27,7 @@ from imageflow.sandbox.supervisor import Sandbox
 from imageflow.store import Registered, Store
 from imageflow.telemetry import message_headers, metrics
 from imageflow.transform import replay
-from imageflow.transform.joining import Joined, beside, join, lacking
+from imageflow.transform.joining import Joined, beside, join
 from imageflow.transform.plan import (
     CONTINUED,
     WARNING,
@@ -39,6 +40,7 @@ from imageflow.transform.plan import (
     given_up,
     plan_page,
     plan_part,
+    unwritten_part,
 )
 
 log = structlog.get_logger()
@@ -176,12 +178,11 @@ class Transformer:
             if run.counts.in_flight and give_up is None:
                 raise Postponed(PAUSE_SECONDS, "image sets of the run are still being written")
             await self._look_beside(message.run_id)
-        missing = lacking(run)
         after, part = self._progress.get(message.run_id, (None, 0))
         while held := await self._store.held_rows(message.run_id, after, PRODUCTS_PER_PART):
             if give_up is None:
                 await self._wait_for_room(message.flow)
-            await self._part(message, part + 1, join(held), give_up, missing)
+            await self._part(message, run, part + 1, join(held), give_up)
             after, part = held[-1].product, part + 1
             self._progress.put(message.run_id, (after, part))
         await self._store.end_join(message.run_id)
@@ -194,14 +195,10 @@ class Transformer:
             await self._store.hold_more(run_id, [row for log in logs if (row := beside(log)) is not None])
             after = logs[-1].row
 
-    async def _part(
-        self, message: RunRead, part: int, joined: Sequence[Joined], give_up: str | None, missing: str | None
-    ) -> None:
-        stage: StageName = "rows" if missing is None else "read"
-        registered = await self._register(
-            message, -part, plan_part(message.run_id, joined, missing or give_up, stage=stage)
-        )
-        if give_up is not None and missing is None and not registered.first_time:
+    async def _part(self, message: RunRead, run: Run, part: int, joined: Sequence[Joined], give_up: str | None) -> None:
+        unwritten = unwritten_part(run, joined)
+        registered = await self._register(message, -part, unwritten or plan_part(message.run_id, joined, give_up))
+        if give_up is not None and unwritten is None and not registered.first_time:
             # It was registered to be written before, and sent or not: sending twice is harmless.
             await self._publish(message, plan_part(message.run_id, joined).numbered(registered.numbers))
 

@@ -26,7 +26,7 @@ async def test_all_steps_of_a_page() -> None:
     assert found.steps[3].output == [{"sku": "A", "images": [{"url": U + "1", "order": 0, "image_type": "default"}]}]
     assert found.steps[1].prints == "A\nB\n"
     assert found.steps[1].row_errors[1].line == 3
-    assert [(row.product, row.state) for row in found.rows] == [("A", "ready"), ("B", "failed")]
+    assert [(row.product, row.state) for row in found.rows] == [("A", "ready"), (None, "failed")]
     assert not found.ok
 
 

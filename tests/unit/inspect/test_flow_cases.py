@@ -46,7 +46,7 @@ async def test_cases_run_through_the_sandbox(tmp_path: Path) -> None:
     assert said[2].startswith("winter.test.yaml: wrong ... FAILED")
     assert f"-    0  {U}2" in said[2]
     assert f"+    0  {U}1" in said[2]
-    assert "B fails: script: line 3: KeyError" in said[2]
+    assert "(no product) fails: script: line 3: KeyError" in said[2]
     assert said[3] == "3 cases: 2 passed, 1 failed"
 
 

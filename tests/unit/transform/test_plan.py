@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,13 +10,24 @@ import pytest
 from imageflow.model.imageset import Image
 from imageflow.model.messages import PageRead
 from imageflow.model.page import row_version
+from imageflow.model.run import Run, Trigger
 from imageflow.sandbox.outcome import Broken, FailedRow, Ran
 from imageflow.transform.joining import NO_ORDER, Joined
-from imageflow.transform.plan import Printed, Sightings, broken_page, first_stage, given_up, plan_page, plan_part
+from imageflow.transform.plan import (
+    Printed,
+    Sightings,
+    broken_page,
+    first_stage,
+    given_up,
+    plan_page,
+    plan_part,
+    unwritten_part,
+)
 from tests.unit.transform.flows import definition
 
 PAGE = PageRead("r1", "winter", 1, 3, 40)
 U = "https://c.example/"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def image_set(sku: str, *urls: str) -> dict[str, Any]:
@@ -107,6 +119,27 @@ def test_parts_of_a_join() -> None:
     assert [(log.row, log.reason) for log in plan.settled] == [(1, "too large")]
     assert [log.reason for log in plan_part("r1", joined, "gave up").settled] == ["gave up", "gave up"]
     assert [log.stage for log in plan_part("r1", joined, "no", stage="read").settled] == ["read", "read"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({}, None),
+        ({"incomplete": True}, ("failed", "read", "the read is incomplete")),
+        ({"incomplete": True, "cancelled_at": NOW}, ("cancelled", "rows", "the run was cancelled")),
+    ],
+)
+def test_parts_that_are_not_written(fields: dict[str, Any], said: tuple[str, str, str] | None) -> None:
+    """A run that may lack rows writes no joined product; a cancelled one cancels them."""
+    run = Run(run_id="r1", flow="f", version=1, trigger=Trigger("person"), status="draining", created_at=NOW, **fields)
+    plan = unwritten_part(run, [Joined("A", "sku", 5, (Image(U),))])
+    if said is None:
+        assert plan is None
+    else:
+        assert plan is not None
+        (log,) = plan.settled
+        assert (log.state, log.stage, plan.ready) == (*said[:2], ())
+        assert said[2] in (log.reason or "")
 
 
 def test_sightings_tell_once() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imageflow.model.imageset import Image
-from imageflow.transform.rows import Draft, ImageSet, Invalid, Superseded, product_of, to_rows
+from imageflow.transform.rows import Draft, ImageSet, Invalid, Superseded, awaited, to_rows
 from tests.unit.transform.flows import definition
 
 U = "https://c.example/"
@@ -176,7 +176,7 @@ def test_refuses_with_a_reason(element: Any, words: str) -> None:
     assert draft.payload is element
 
 
-def test_names_the_product_of_an_invalid_row() -> None:
+def test_names_the_awaited_an_invalid_row() -> None:
     """A row whose product is known is found by it, though it is invalid."""
     (draft,) = to_rows([{"sku": 12, "images": []}], definition())
     assert isinstance(draft, Invalid)
@@ -245,12 +245,22 @@ def test_a_url_twice() -> None:
 
 
 @pytest.mark.parametrize(
-    ("element", "product"), [({"sku": 7, "url": 1}, "7"), ({"sku": ""}, None), ("x", None), (None, None)]
+    ("element", "group", "product"),
+    [
+        ({"sku": 7, "url": U}, "auto", "7"),
+        ({"sku": 7, "url": U}, "page", None),
+        ({"sku": 7, "images": [U]}, "auto", None),
+        ({"sku": 7, "images": [U]}, "run", "7"),
+        ({"sku": 7, "x": 1}, "auto", None),
+        ({"sku": "", "url": U}, "auto", None),
+        ("x", "run", None),
+        (None, "run", None),
+    ],
 )
-def test_product_of(element: Any, product: str | None) -> None:
-    """What an element names before the script, if it names anything."""
-    assert product_of(element, definition()) == product
-    assert product_of(element, definition(filename_template=BY_FILE)) is None
+def test_which_product_waits_for_an_element(element: Any, group: str, product: str | None) -> None:
+    """What an element that the script failed for was a part of, by its own fields."""
+    assert awaited(element, definition(group=group)) == product
+    assert awaited(element, definition(group=group, filename_template=BY_FILE)) is None
 
 
 def test_base_codes() -> None:
