@@ -106,7 +106,7 @@ async def pipeline(
     folder: Path, rows: int = 0, services: Iterable[str] = SERVICES, **environ: str
 ) -> AsyncIterator[Pipeline]:
     """Services that run while the context lasts; `rows` in the ERP."""
-    loaded = settings.load({"IMAGEFLOW_DATA_DIR": str(folder), **environ})
+    loaded = settings.load({"IMAGEFLOW_DATA_DIR": str(folder), "IMAGEFLOW_LISTEN": "127.0.0.1", **environ})
     erp, omnitron = FakeErp(rows=rows), FakeOmnitron()
     async with (
         erp.serve(),

@@ -212,7 +212,7 @@ def services(folder: Path, broker_url: str | None = None) -> Iterator[Site]:
 
     async def main() -> None:
         broker = {} if broker_url is None else {"IMAGEFLOW_BROKER_URL": broker_url}
-        loaded = settings.load({"IMAGEFLOW_DATA_DIR": str(folder), **broker})
+        loaded = settings.load({"IMAGEFLOW_DATA_DIR": str(folder), "IMAGEFLOW_LISTEN": "127.0.0.1", **broker})
         names = bootstrap.SERVICES if broker_url is not None else SERVICES
         site, stop = Site(asyncio.get_running_loop()), asyncio.Event()
         async with (
