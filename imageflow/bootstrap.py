@@ -31,6 +31,7 @@ from imageflow.schedule.alarm_watcher import AlarmWatcher
 from imageflow.schedule.fetch import MissingFetcher
 from imageflow.schedule.queue_metrics import QueueMetrics
 from imageflow.schedule.retention import Retention
+from imageflow.schedule.rewriter import Rewriter
 from imageflow.schedule.scheduler import Scheduler, release_only
 from imageflow.telemetry import metrics, tracing
 from imageflow.transform.transformer import Transformer
@@ -204,6 +205,7 @@ class _Parts:
         webhooks = await stack.enter_async_context(Transport(connections=WEBHOOK_CONNECTIONS))
         watcher = AlarmWatcher(s.store, s.clock, s.environ, webhooks, settings_.secret_key(s.settings))
         self.runs["the watch for alarms"] = watcher.run
+        self.runs["the rewriter"] = Rewriter(s.store, s.publisher).run
         if s.settings.retention_days:
             retention = Retention(s.store, s.clock, s.settings.retention_days)
             self.runs["retention"] = retention.run

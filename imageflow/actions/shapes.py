@@ -544,7 +544,8 @@ class InFlight(msgspec.Struct, frozen=True):
 
 
 class OnOmnitron(msgspec.Struct, frozen=True):
-    """What is on Omnitron for a product, by which row, since when."""
+    """What is on Omnitron for a product, by which row, since when. `doubt_until`: until then a late write may come over it;
+    then it is written again. `rewrites`: how often it was."""
 
     domain: str
     product: str
@@ -555,6 +556,8 @@ class OnOmnitron(msgspec.Struct, frozen=True):
     since: Instant | None
     images: list[Image] | None
     in_flight: InFlight | None
+    doubt_until: Instant | None = None
+    rewrites: int = 0
 
 
 class Element(msgspec.Struct, frozen=True):
@@ -653,6 +656,8 @@ def _on_omnitron(standing: Standing) -> OnOmnitron:
         since=iso(log.settled_at) if log is not None else None,
         images=list(log.images) if log is not None else None,
         in_flight=None if state.in_flight is None else InFlight(state.in_flight, *(standing.in_flight or (None, None))),
+        doubt_until=iso(state.doubt_until),
+        rewrites=state.rewrites,
     )
 
 

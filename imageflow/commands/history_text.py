@@ -13,6 +13,8 @@ from imageflow.inspect.product_history import Source, Trace, TracedRow, sent
 from imageflow.model.imageset import Image
 from imageflow.model.row import RowLog, history, when
 from imageflow.pointer import describe
+from imageflow.store import LedgerState
+from imageflow.store.doubts import PAUSES
 
 SHOWN_CHARS = 300
 
@@ -41,6 +43,19 @@ def _standing_lines(found: Trace) -> Iterator[str]:
         if state.in_flight is not None:
             of = f" of page {one.in_flight[1]} of run {one.in_flight[0]}" if one.in_flight is not None else ""
             yield f"  {where}: a row{of} is in flight"
+        if state.doubt_until is not None:
+            yield f"  {where}: {_doubt(state)}"
+
+
+def _doubt(state: LedgerState) -> str:
+    """What a late write means for a product, and what becomes of it."""
+    if state.rewrites < len(PAUSES):
+        again = f", {state.rewrites} times so far" if state.rewrites else ""
+        return f"in doubt: a late write may come until {iso(state.doubt_until)}; the newest set is written again by itself{again}"
+    return (
+        f"in doubt: the newest set was written again {state.rewrites} times without a good answer; the product's next row is"
+        " sent whatever it holds: post it again, or `imageflow run FLOW --ids " + state.product + "`"
+    )
 
 
 def _row_lines(row: TracedRow) -> Iterator[str]:

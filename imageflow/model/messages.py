@@ -90,12 +90,13 @@ class ReplayPage(msgspec.Struct, frozen=True, tag="replay_page"):
 
 
 class RowsReady(msgspec.Struct, frozen=True, tag="rows_ready"):
-    """A chunk of rows to write."""
+    """A chunk of rows to write. `rewrite`: they are written already, and are to be written once more, see store/doubts.py."""
 
     run_id: Name
     flow: Name
     version: Count
     rows: tuple[Row, ...]
+    rewrite: bool = False
 
 
 Message = ReadPage | PageRead | RunRead | ReplayPage | RowsReady

@@ -23,6 +23,7 @@ from imageflow.store.audit import AuditEntry, AuditRecord, AuditSql
 from imageflow.store.cancels import CancelsSql
 from imageflow.store.claims import Claim, ClaimsSql, Wanted
 from imageflow.store.database import Tx
+from imageflow.store.doubts import DoubtsSql
 from imageflow.store.failures import ErrorGroup, FailuresSql, OpenError
 from imageflow.store.flows import FlowsSql, FlowVersion
 from imageflow.store.held import HeldRow, HeldSql
@@ -87,6 +88,7 @@ class Store(
     ClaimsSql,
     InFlightSql,
     SettlingSql,
+    DoubtsSql,
     LedgerSql,
     OutboxSql,
     UsersSql,

@@ -19,8 +19,8 @@ from imageflow.model.row import CANCELLED, RowLog
 from imageflow.model.run import Run
 from imageflow.store.audit import AuditEntry, record
 from imageflow.store.batch import BatchStatement
-from imageflow.store.claims import NOW, OWNER_LIVES
 from imageflow.store.database import Tx
+from imageflow.store.doubts import NOW, OWNER_LIVES
 from imageflow.store.row_record import RETRYING, to_log
 from imageflow.store.run_progress import advance, change, load
 from imageflow.store.settling import settle

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple
 
+from sqlalchemy import BigInteger, Integer, column
+
 from imageflow.store.batch import Batch, BatchStatement
-from imageflow.store.claims import NOW, OWNER_LIVES
 from imageflow.store.database import Tx
+from imageflow.store.doubts import NOW, OWNER_LIVES
+from imageflow.store.tables import ledger
 from imageflow.store.text import clean, keyed
 from imageflow.store.transaction import Sql, reads
 
@@ -15,8 +19,8 @@ from imageflow.store.transaction import Sql, reads
 class LedgerEntry(NamedTuple):
     """The image set that is on Omnitron for a product since this row was settled.
 
-    Where the result of a write is unknown: digest, run and row None, and as version the one that the ledger had when
-    the product was claimed, 0 where it had none. Then no row of the product is unchanged until one is written.
+    Where the result of a write is unknown: digest, run and row None. Then the product is in doubt, and no row of it is
+    unchanged until one is written.
     """
 
     domain: str
@@ -30,6 +34,8 @@ class LedgerEntry(NamedTuple):
 class LedgerState(NamedTuple):
     """What the ledger knows of a product. `version`, `digest`, `run_id` and `row` are of the image set written last
     (version -1 or 0: no write is known); `in_flight` is the version of the row that a living writer has claimed it for.
+    `doubt_until`: until then a late write may come over it, see doubts.py. `rewrites`: how often it was written again for
+    that.
     """
 
     domain: str
@@ -39,21 +45,32 @@ class LedgerState(NamedTuple):
     run_id: str | None
     row: int | None
     in_flight: int | None
+    doubt_until: datetime | None = None
+    rewrites: int = 0
 
 
 _STATES = f"""
     SELECT l.domain, l.product, l.version, l.digest, l.run_id, l.number,
-        CASE WHEN l.claim_token IS NOT NULL AND {OWNER_LIVES} THEN l.claim_version END
+        CASE WHEN l.claim_token IS NOT NULL AND {OWNER_LIVES} THEN l.claim_version END AS in_flight,
+        l.doubt_until, COALESCE(l.rewrites, 0) AS rewrites
     FROM ledger AS l
 """  # noqa: S608 - SQL of our own
+_COLUMNS = (
+    *(ledger.c[name] for name in ("domain", "product", "version", "digest", "run_id", "number")),
+    column("in_flight", BigInteger),
+    ledger.c.doubt_until,
+    column("rewrites", Integer),
+)
 _OF_PRODUCT = BatchStatement(
     _STATES + "JOIN {domains} ON domains.domain = l.domain WHERE l.product = :product ORDER BY l.domain",
     Batch("domains", domain="text"),
     typed=[NOW],
+    returns=_COLUMNS,
 )
 _OF_ROW = BatchStatement(
     _STATES + "WHERE l.domain = :domain AND l.run_id = :run_id AND l.number = :number ORDER BY l.product",
     typed=[NOW],
+    returns=_COLUMNS,
 )
 
 

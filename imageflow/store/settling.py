@@ -5,9 +5,9 @@ One call settles a whole chunk in a few statements; on PostgreSQL in one, so in 
 Settling is fenced by the claim's token:
 
 1. A write enters the ledger even if its claim was lost, unless a newer version is entered already.
-2. When a claim is taken over from a dead owner, the digest is set to NULL (claims.py).
-3. If the first owner then settles after all, both wrote at the same time and the last request is unknown:
-   the digest is NULL again, unless the late writer finds its own digest there.
+2. When a claim is taken over from a dead owner, the product is in doubt (claims.py, doubts.py).
+3. If the first owner then settles after all, both wrote at the same time and nobody knows which request came last: the
+   product is in doubt from then on, and the newest set is written again.
 
 Locks are taken in one order everywhere: entries of the ledger by product, then rows, then runs. Every batch is sorted,
 so two writers whose batches overlap wait for each other and never deadlock.
@@ -19,22 +19,23 @@ import contextlib
 import functools
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import ARRAY, BigInteger, column, select, text
+from sqlalchemy import ARRAY, BigInteger, bindparam, column, select, text
 from sqlalchemy import Row as SqlRow
 from sqlalchemy.exc import IntegrityError
 
 from imageflow.model.row import STATES, Row, RowLog, digest_of
 from imageflow.model.run import Run
 from imageflow.store.batch import Batch, BatchStatement
-from imageflow.store.claims import NOW
 from imageflow.store.database import Tx
+from imageflow.store.doubts import DOUBT_SECONDS, LATE, NOW
 from imageflow.store.ledger import LedgerEntry
 from imageflow.store.row_record import LOG_COLUMNS, LOGGED_ALIKE, RETRYING, log_values, unchanged_values
 from imageflow.store.run_progress import finish
 from imageflow.store.run_record import COUNTED, counted_run
-from imageflow.store.tables import runs
+from imageflow.store.tables import Instant, runs
 from imageflow.store.text import keyed
 from imageflow.store.transaction import Sql, writes
 
@@ -126,29 +127,73 @@ _ROW_BY_ROW = text(
 """Settings of this transaction alone, in one round trip. The generic plan is made once for each connection, perhaps while
 the ledger is empty, and must be right for one of any size: so no sequential scan, hash or merge join, and no memoizing of
 look-ups, each of which has another key."""
-_ENTER = """
+_OURS = "COALESCE(l.claim_token, '') = :token"
+_KNOWN = f"""(
+    NOT {_OURS} AND l.claim_token IS NULL
+    AND (excluded.digest = l.digest OR excluded.version = l.version AND l.digest IS NOT NULL)
+)"""
+"""A late writer wrote the set that the ledger has, and nobody has claimed the product: nothing is in doubt by that."""
+_SURE = f"(excluded.digest IS NOT NULL AND {_OURS} AND excluded.version >= l.version)"
+"""A write that is the newest, by a writer that has the claim."""
+_STAYS = """(
+    l.doubt_until > :since AND NOT (l.doubt_low = excluded.version AND l.doubt_high = excluded.version)
+)"""
+"""Another row's request may come after such a write, or may have."""
+_LOWEST = (
+    "CASE WHEN excluded.digest IS NOT NULL AND excluded.version > l.version THEN l.version ELSE excluded.version END"
+)
+"""The lower version of two that were written at the same time. NULL loses each comparison below."""
+_LATEST = "CASE WHEN excluded.digest IS NULL THEN :late ELSE :now END"
+"""A write that was answered will not come later than now."""
+_ENTER = f"""
     INSERT INTO ledger AS l (domain, product, version, digest, run_id, number)
     SELECT entries.domain, entries.product, entries.version, entries.digest, entries.run_id, entries.number
-    FROM {entries} WHERE true
+    FROM {{entries}} WHERE true
     ON CONFLICT (domain, product) DO UPDATE SET
-        version = CASE WHEN excluded.version >= l.version THEN excluded.version ELSE l.version END,
-        digest = CASE
-            WHEN l.claim_token = :token AND excluded.version < 0 THEN l.digest
-            WHEN l.claim_token = :token AND l.claim_version IS NOT NULL OR excluded.digest = l.digest THEN excluded.digest
+        version = CASE
+            WHEN excluded.digest IS NOT NULL AND excluded.version > l.version THEN excluded.version ELSE l.version
         END,
-        run_id = CASE WHEN excluded.version >= l.version THEN COALESCE(excluded.run_id, l.run_id) ELSE l.run_id END,
-        number = CASE WHEN excluded.version >= l.version THEN COALESCE(excluded.number, l.number) ELSE l.number END,
-        claim_token = CASE WHEN l.claim_token = :token THEN NULL ELSE l.claim_token END,
-        claim_owner = CASE WHEN l.claim_token = :token THEN NULL ELSE l.claim_owner END,
-        claim_version = CASE WHEN l.claim_token = :token THEN l.claim_version END
-    WHERE excluded.version >= 0 OR l.claim_token = :token
-"""
-"""The fence, in SQL; see (1) and (3) above. A version of -1 only releases the claim. A writer with the claim enters its
-digest; one without it leaves NULL, unless its digest is already there. And it clears `claim_version` of the claim that it
-found: its owner then leaves NULL too, for its own write may have come first or last."""
+        run_id = CASE
+            WHEN excluded.digest IS NOT NULL AND excluded.version >= l.version THEN excluded.run_id ELSE l.run_id
+        END,
+        number = CASE
+            WHEN excluded.digest IS NOT NULL AND excluded.version >= l.version THEN excluded.number ELSE l.number
+        END,
+        digest = CASE
+            WHEN excluded.version < 0 OR {_KNOWN} THEN l.digest
+            WHEN {_SURE} AND NOT COALESCE({_STAYS} AND l.doubt_high > excluded.version, false) THEN excluded.digest
+        END,
+        doubt_low = CASE
+            WHEN excluded.version < 0 OR {_KNOWN} OR {_SURE} AND {_STAYS} THEN l.doubt_low
+            WHEN {_SURE} THEN NULL
+            WHEN l.doubt_low < {_LOWEST} THEN l.doubt_low
+            ELSE {_LOWEST}
+        END,
+        doubt_high = CASE
+            WHEN excluded.version < 0 OR {_KNOWN} OR {_SURE} AND {_STAYS} THEN l.doubt_high
+            WHEN {_SURE} THEN NULL
+            WHEN l.doubt_high > excluded.version THEN l.doubt_high
+            ELSE excluded.version
+        END,
+        doubt_until = CASE
+            WHEN excluded.version < 0 OR {_KNOWN} OR {_SURE} AND {_STAYS} THEN l.doubt_until
+            WHEN {_SURE} THEN NULL
+            WHEN l.doubt_until > {_LATEST} THEN l.doubt_until
+            ELSE {_LATEST}
+        END,
+        rewrites = CASE WHEN {_SURE} AND NOT COALESCE({_STAYS}, false) THEN NULL ELSE l.rewrites END,
+        claim_token = CASE WHEN {_OURS} THEN NULL ELSE l.claim_token END,
+        claim_owner = CASE WHEN {_OURS} THEN NULL ELSE l.claim_owner END,
+        claim_version = CASE WHEN {_OURS} THEN NULL ELSE l.claim_version END
+    WHERE excluded.version >= 0 OR {_OURS}
+"""  # noqa: S608 - SQL of our own
+"""The fence, in SQL; see (1) and (3) above. A version of -1 only releases the claim; a version without a digest is in doubt.
+A writer with the claim enters its digest. One without it leaves a doubt, and so does its write of an older version than the
+ledger has by then."""
 _COUNTED = ", ".join(f"runs.{column.name}" for column in COUNTED)
+_TIMES = [NOW, LATE, bindparam("since", type_=Instant())]
 _LOG_ALONE = BatchStatement(_LOG, _LOGS, typed=[NOW])
-_ENTER_ALONE = BatchStatement(_ENTER, _ENTRIES)
+_ENTER_ALONE = BatchStatement(_ENTER, _ENTRIES, typed=_TIMES)
 _COUNT = BatchStatement(
     f"""
     UPDATE runs SET {", ".join(f"{state} = {state} + :{state}" for state in STATES)}
@@ -175,7 +220,7 @@ def _settling(again: str = "") -> BatchStatement:
         """,
         _LOGS,
         _ENTRIES,
-        typed=[NOW],
+        typed=_TIMES,
         returns=COUNTED,
     )
 
@@ -197,6 +242,19 @@ _SKIP_ALONE = BatchStatement(_SKIP, _UNCHANGED)
 _SKIP_AND_LOG = _skipping(f"{_LOG_AGAIN} RETURNING 1", "(SELECT count(*) FROM logged)")
 _SKIP_AND_LOG_NEW = _skipping("", "count(*)")
 """For new rows the number that is logged is the number that is skipped: a RETURNING on the INSERT would cost a tenth."""
+
+
+class Sent(NamedTuple):
+    """With which claims a chunk was sent: see Store.settle."""
+
+    token: str
+    since: datetime | None
+    doubt_seconds: float
+
+    def parameters(self, now: datetime) -> dict[str, Any]:
+        """What _ENTER needs."""
+        late = now + timedelta(seconds=self.doubt_seconds)
+        return {"token": self.token, "now": now, "late": late, "since": self.since or now}
 
 
 class Skipped(NamedTuple):
@@ -240,19 +298,25 @@ class SettlingSql(Sql):
         *,
         written: Sequence[LedgerEntry] = (),
         release: Sequence[tuple[str, str]] = (),
+        since: datetime | None = None,
+        doubt_seconds: float = DOUBT_SECONDS,
     ) -> list[Run]:
         """Settle rows, in one transaction: log them; enter `written` in the ledger, never an older version over a newer one,
         and without a digest where the token lost its claim; end the token's claims on `written` and `release` (domain,
         product); count on the runs. Each row counts once, however often it is settled; a row being retried changes in
         place. Returns the runs that ended with it.
+
+        `since`: when the claims were asked for, so that nothing was sent before (None: now). Writes whose result is unknown
+        leave their product in doubt for `doubt_seconds`.
         """
-        return await _new_first(logs, functools.partial(self._settle, token, logs, written, release))
+        sent = Sent(token, since, doubt_seconds)
+        return await _new_first(logs, functools.partial(self._settle, sent, logs, written, release))
 
     @writes
     async def _settle(
         self,
         tx: Tx,
-        token: str,
+        sent: Sent,
         logs: Sequence[RowLog],
         written: Sequence[LedgerEntry],
         release: Sequence[tuple[str, str]],
@@ -260,7 +324,7 @@ class SettlingSql(Sql):
         new: bool,
     ) -> list[Run]:
         undone = {} if new and tx.postgresql else await _undo_cancelled(tx, logs)
-        ended = await settle(tx, token, logs, written, release, new=new)
+        ended = await _settle_within(tx, sent, logs, _entries(written, release), new=new)
         for run_id, count in undone.items():
             ended += await _finish(tx, await _count(tx, run_id, cancelled=-count))
         return ended
@@ -286,29 +350,28 @@ async def _new_first(logs: Sequence[Row | RowLog], work: Callable[..., Awaitable
     return await work(new=False)
 
 
-async def settle(
-    tx: Tx,
-    token: str,
-    logs: Sequence[RowLog],
-    written: Sequence[LedgerEntry] = (),
-    release: Sequence[tuple[str, str]] = (),
-    *,
-    new: bool = False,
+async def settle(tx: Tx, token: str, logs: Sequence[RowLog]) -> list[Run]:
+    """Settle rows that were not sent, within a transaction. Several runs are locked by their ids."""
+    return await _settle_within(tx, Sent(token, None, 0.0), logs, [], new=False)
+
+
+async def _settle_within(
+    tx: Tx, sent: Sent, logs: Sequence[RowLog], entries: list[tuple[Any, ...]], *, new: bool
 ) -> list[Run]:
-    """What Store.settle does, within a transaction. Several runs are locked by their ids. `new`: no row has a log yet; raises
-    IntegrityError where one has.
-    """
+    """What Store.settle does, within a transaction. `new`: no row has a log yet; raises IntegrityError where one has."""
     rows = _sorted_logs(logs)
-    entries = _entries(written, release)
     run_ids = sorted({row[0] for row in rows})
     if len(run_ids) > 1:
         in_order = select(runs.c.run_id).where(runs.c.run_id.in_(run_ids)).order_by(runs.c.run_id)
         await tx.execute(in_order.with_for_update())
+    given = sent.parameters(tx.now)
     if tx.postgresql:
         statement = _SETTLE_NEW if new else _SETTLE
-        changed = await tx.all(*statement.bind(tx, rows, entries, token=token, now=tx.now))
-    else:
-        changed = await _settle_stepwise(tx, token, rows, entries)
+        changed = await tx.all(*statement.bind(tx, rows, entries, **given))
+    else:  # SQLite has no INSERT within WITH
+        if entries:
+            await tx.execute(*_ENTER_ALONE.bind(tx, entries, **given))
+        changed = await _log_stepwise(tx, rows)
     return await _finish(tx, changed)
 
 
@@ -323,15 +386,6 @@ async def log_rows(tx: Tx, values: Sequence[tuple[Any, ...]]) -> list[Run]:
     are settled with it. Returns the run if it ended.
     """
     return await _finish(tx, await _log_stepwise(tx, sorted(values, key=lambda row: row[:2])))
-
-
-async def _settle_stepwise(
-    tx: Tx, token: str, rows: list[tuple[Any, ...]], entries: list[tuple[Any, ...]]
-) -> list[SqlRow[Any]]:
-    """SQLite has no INSERT within WITH."""
-    if entries:
-        await tx.execute(*_ENTER_ALONE.bind(tx, entries, token=token))
-    return await _log_stepwise(tx, rows)
 
 
 async def _log_stepwise(tx: Tx, rows: list[tuple[Any, ...]]) -> list[SqlRow[Any]]:

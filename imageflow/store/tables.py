@@ -211,7 +211,17 @@ ledger = Table(
     Column("claim_token", Key),
     Column("claim_owner", Key),
     Column("claim_version", BigInteger),
+    Column("doubt_low", BigInteger),
+    Column("doubt_high", BigInteger),
+    Column("doubt_until", Instant),
+    Column("rewrites", Integer),
     PrimaryKeyConstraint("domain", "product"),
+    Index(
+        "ledger_in_doubt",
+        "doubt_until",
+        postgresql_where=text("doubt_until IS NOT NULL"),
+        sqlite_where=text("doubt_until IS NOT NULL"),
+    ),
     postgresql_with={"fillfactor": 70},
 )
 

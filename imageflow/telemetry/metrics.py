@@ -178,6 +178,7 @@ POSTS = _counter("posts_total", "Outbound posts by status of the answer (202: ac
 
 # stages
 DELIVERIES = _counter("deliveries_total", "Queue deliveries by stage, flow and outcome.", "stage", "flow", "outcome")
+REWRITES = _counter("rewrites_total", "Products written again, because a late write may have come over them.", "flow")
 HANDLING_SECONDS = Timings(
     "handling_seconds", "How long a stage took to handle a message.", "stage", "flow", bounds=REQUEST_BOUNDS
 )

@@ -314,14 +314,14 @@ def _pause(rule: Rule, attempts: int, answer: Outcome | None) -> float:
 
 def _entry(domain: str, run_id: str, work: RowWork, sku: Sku) -> LedgerEntry | None:
     """A SKU that is written, or unchanged under our claim, has the row's image set now. If a write's result is unknown, the
-    entry has digest NULL, so that the next row is sent whatever it holds."""
+    entry has digest NULL: the product is in doubt, and the next row is sent whatever it holds."""
     row, claim = work.row, sku.claim
     if claim is None:
         return None
     if isinstance(sku.outcome, Written) or (sku.decision == "unchanged" and claim.mine):
         return LedgerEntry(domain, sku.product, row.version, work.digest, run_id, row.row)
     if _may_be_taken(sku.outcome):
-        return LedgerEntry(domain, sku.product, max(claim.version, 0), None, None, None)
+        return LedgerEntry(domain, sku.product, row.version, None, None, None)
     return None
 
 
@@ -357,6 +357,11 @@ def _tries(work: RowWork) -> tuple[Try, ...]:
 
 
 # a chunk -----------------------------------------------------------------------------------------------------------------
+
+
+def logs(run_id: str, works: Iterable[RowWork]) -> list[RowLog]:
+    """How the settled rows of a chunk are logged."""
+    return [entry for work in works if (entry := log(run_id, work)) is not None]
 
 
 def released(works: Sequence[RowWork]) -> list[str]:

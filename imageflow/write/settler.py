@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
@@ -31,6 +32,8 @@ class OrphanedClaims(NamedTuple):
     token: str
     written: Sequence[LedgerEntry]
     release: Sequence[tuple[str, str]]
+    since: datetime
+    doubt_seconds: float
 
 
 class Settler:
@@ -47,12 +50,19 @@ class Settler:
         if not chunk.works:
             return
         run_id = chunk.message.run_id
-        logs = [entry for work in chunk.works if (entry := row_work.log(run_id, work)) is not None]
+        logs = [] if chunk.message.rewrite else row_work.logs(run_id, chunk.works)
         written = [entry for work in chunk.works for entry in row_work.entries(chunk.domain, run_id, work)]
         release = _released(chunk)
         while True:
             try:
-                ended = await self._store.settle(chunk.token, logs, written=written, release=release)
+                ended = await self._store.settle(
+                    chunk.token,
+                    logs,
+                    written=written,
+                    release=release,
+                    since=chunk.since,
+                    doubt_seconds=chunk.doubt_seconds,
+                )
                 break
             except StoreError as away:
                 _log.warning("database away: rows wait to be settled", rows=len(logs), error=str(away))
@@ -68,7 +78,7 @@ class Settler:
         """After an error, or when this process stops: enter what Omnitron answered, and release all claims except those of
         requests still in flight; those expire with this process's lease. While the database is away, `run` tries again."""
         written = row_work.broken_off(chunk.domain, chunk.message.run_id, chunk.works)
-        orphaned = OrphanedClaims(chunk.token, written, _released(chunk))
+        orphaned = OrphanedClaims(chunk.token, written, _released(chunk), chunk.since, chunk.doubt_seconds)
         try:
             await self._settle_orphaned(orphaned)
         except StoreError:
@@ -107,7 +117,14 @@ class Settler:
                 self._orphaned.remove(orphaned)
 
     async def _settle_orphaned(self, orphaned: OrphanedClaims) -> None:
-        await self._store.settle(orphaned.token, [], written=orphaned.written, release=orphaned.release)
+        await self._store.settle(
+            orphaned.token,
+            [],
+            written=orphaned.written,
+            release=orphaned.release,
+            since=orphaned.since,
+            doubt_seconds=orphaned.doubt_seconds,
+        )
 
 
 def log_ended(runs: Sequence[Run]) -> None:

@@ -121,8 +121,9 @@ class Writer:
         await self._running.wait()
         definition = await self._flows.definition(message.flow, message.version)
         queue = self._domains.queue(definition.omnitron.domain)
-        with self._cancels.watching(message.run_id) as cancelled:
-            message = await self._in_flight(message)
+        run = "" if message.rewrite else message.run_id  # what is written already is written again, cancelled or not
+        with self._cancels.watching(run) as cancelled:
+            message = await (self._to_write_again(definition, message) if message.rewrite else self._in_flight(message))
             if not message.rows:
                 return
             probe = not cancelled.done() and self._admitted_as_probe(definition, queue)
@@ -141,13 +142,14 @@ class Writer:
             await self._publish_again(chunk)
 
     async def give_up(self, message: RowsReady, reason: str) -> None:
-        """Settle a chunk that cannot be handled: its rows fail with the reason. Raises StoreError, and NotFoundError where
-        there is no such run."""
+        """Settle a chunk that cannot be handled: its rows fail with the reason, unless they are written already. Raises
+        StoreError, and NotFoundError where there is no such run."""
+        if message.rewrite:
+            return
         at = self._clock.now().timestamp()
         rows = (await self._in_flight(message)).rows
         works = [row_work.untargeted(row, Refused(reason), at) for row in rows]
-        logs = [entry for work in works if (entry := row_work.log(message.run_id, work)) is not None]
-        await self._store.settle(f"{self._leases.process}/give-up", logs)
+        await self._store.settle(f"{self._leases.process}/give-up", row_work.logs(message.run_id, works))
 
     async def _in_flight(self, message: RowsReady) -> RowsReady:
         """The message with the rows that the store knows to be in flight: a queue may hold what came twice, or what nobody
@@ -161,6 +163,16 @@ class Writer:
         dropped = len(message.rows) - len(rows)
         _log.warning("rows that are not in flight are not written", run=message.run_id, flow=message.flow, rows=dropped)
         return msgspec.structs.replace(message, rows=tuple(rows[number] for number in sorted(rows)))
+
+    async def _to_write_again(self, definition: Definition, message: RowsReady) -> RowsReady:
+        """The message with the rows that are still to be written once more, as the store has them."""
+        asked = {row.product: row for row in message.rows}
+        found = await self._store.to_write_again(definition.omnitron.domain, message.run_id, list(asked))
+        rows = [
+            msgspec.structs.replace(row, attempts=asked[row.product].attempts, tries=asked[row.product].tries)
+            for row in found.values()
+        ]
+        return msgspec.structs.replace(message, rows=tuple(rows))
 
     def _admitted_as_probe(self, definition: Definition, queue: DomainQueue[int]) -> bool:
         """Whether a chunk is the probe of an open circuit. Raises Postponed if it is not."""
@@ -179,7 +191,7 @@ class Writer:
         rows = await self._changed(definition, message)
         works = [await self._targeted(definition, row, at, look_up=look_up) for row in rows]
         lease = await self._leases.lease(definition.write.timeout)  # look-ups may have taken long
-        return Chunk(message, definition, lease, token, works)
+        return Chunk(message, definition, lease, token, self._clock.now(), works)
 
     async def _targeted(self, definition: Definition, row: Row, at: float, *, look_up: bool) -> RowWork:
         if not row.images and not definition.write.allow_clear:
@@ -194,7 +206,7 @@ class Writer:
     async def _changed(self, definition: Definition, message: RowsReady) -> Sequence[Row]:
         """The rows without those whose image set is on Omnitron already; these are settled without a claim. Not tried while
         the flow has no such rows."""
-        if not definition.write.skip_unchanged or not self._has_unchanged.get(message.flow, True):
+        if message.rewrite or not definition.write.skip_unchanged or not self._has_unchanged.get(message.flow, True):
             return message.rows
         known = [row for row in message.rows if row.key == "sku"]
         if not known:
@@ -207,14 +219,19 @@ class Writer:
     async def _claim(self, chunk: Chunk) -> None:
         """Claim the products of all rows, and decide what to do with each. Raises StoreError."""
         if wanted := row_work.wanted(chunk.works):
-            claims = await self._store.claim(chunk.domain, chunk.lease.owner, chunk.token, wanted)
+            claims = await self._store.claim(
+                chunk.domain, chunk.lease.owner, chunk.token, wanted, doubt_seconds=chunk.doubt_seconds
+            )
             skip_unchanged = chunk.definition.write.skip_unchanged
             chunk.works = row_work.decided(chunk.works, claims, skip_unchanged=skip_unchanged)
+        if chunk.message.rewrite:
+            return
         skipped = len(chunk.works) < len(chunk.message.rows)
         self._has_unchanged[chunk.message.flow] = skipped or bool(chunk.places("unchanged"))
 
     async def _preflight(self, chunk: Chunk) -> None:
-        if chunk.definition.write.preflight != "off" and self._image_check is not None:
+        looked_at = chunk.definition.write.preflight != "off" and not chunk.message.rewrite
+        if looked_at and self._image_check is not None:
             await self._image_check.check(chunk)
 
     async def _weigh(self, chunk: Chunk, queue: DomainQueue[int]) -> None:
@@ -232,9 +249,9 @@ class Writer:
         """Publish the rows that come again, unless the run is cancelled. That is asked once their claims have ended: the cancel
         leaves to this process what it has claimed, and nothing else."""
         left = [work for work in chunk.works if row_work.again(work) is not None]
-        if left and await self._cancels.look(chunk.message.run_id):
-            dropped = [row_work.cancelled(msgspec.structs.replace(work, skus=())) for work in left]
-            await self._settler.settle(Chunk(chunk.message, chunk.definition, chunk.lease, chunk.token, dropped))
+        if left and not chunk.message.rewrite and await self._cancels.look(chunk.message.run_id):
+            chunk.works = [row_work.cancelled(msgspec.structs.replace(work, skus=())) for work in left]
+            await self._settler.settle(chunk)
         elif left:
             await self._settler.publish_again(chunk)
 

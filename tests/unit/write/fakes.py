@@ -56,7 +56,9 @@ class RecordingStore:
     async def warn(self, run_id: str, text: str) -> None:
         self._record("warn", run_id, text)
 
-    async def settle(self, token: str, logs: Sequence[Any], *, written: Any = (), release: Any = ()) -> list[Any]:
+    async def settle(
+        self, token: str, logs: Sequence[Any], *, written: Any = (), release: Any = (), **fence: Any
+    ) -> list[Any]:
         self._record("settle", token, len(logs), [entry.product for entry in written], [one for _, one in release])
         return []
 
@@ -74,4 +76,4 @@ def chunk(products: Sequence[str], **write: Any) -> Chunk:
     claims = [Claim(product, True, False, -1, None) for product in products]
     works = row_work.decided(works, claims, skip_unchanged=True)
     lease = Lease(SystemClock(), "owner", 30.0)
-    return Chunk(RowsReady("r", "f", 1, rows), definition(**write), lease, "t", works)
+    return Chunk(RowsReady("r", "f", 1, rows), definition(**write), lease, "t", SystemClock().now(), works)
