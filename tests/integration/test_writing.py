@@ -44,6 +44,32 @@ async def test_a_write_whose_answer_was_lost(here: Pipeline) -> None:
     assert state.digest == digest((image,))
 
 
+async def test_what_a_late_write_may_have_come_over(here: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer to an older row is lost, and a newer one is written meanwhile: once the older one surely came, the newer
+    one is written again by itself. No row more is counted, and the ledger knows what is there."""
+    monkeypatch.setattr("imageflow.write.chunk.LATE_SECONDS", 0.5)
+    await here.save("posted", direction="outbound", write={"timeout": "1s"})
+    here.omnitron.set_faults(["lost,first=2"])
+    lost = asyncio.create_task(here.post(post("lost"), "posted"))
+    async with asyncio.timeout(20):
+        while here.omnitron.faulted + here.omnitron.writes["S"] < 2:  # a connection that was kept is tried once more
+            await asyncio.sleep(0.01)
+        while not (states := await here.store.ledger("S", [here.omnitron.url])) or states[0].in_flight is not None:
+            await asyncio.sleep(0.01)
+    here.omnitron.set_faults([])
+    newer = await here.post(post("newer"), "posted")
+    image = Image("https://images.example.com/newer.jpg")
+    here.omnitron.images["S"] = (Image("https://images.example.com/lost.jpg"),)  # it comes late
+    async with asyncio.timeout(30):
+        while here.omnitron.images["S"] != (image,):
+            await asyncio.sleep(0.05)
+        while (state := (await here.store.ledger("S", [here.omnitron.url]))[0]).doubt_until is not None:
+            await asyncio.sleep(0.05)
+    assert (state.digest, state.rewrites, state.run_id) == (digest((image,)), 0, newer.run_id)
+    assert ((await lost).counts.superseded, newer.counts.written) == (1, 1)
+    assert (await here.store.run(newer.run_id)).counts == newer.counts
+
+
 async def test_rows_that_are_there_are_not_sent(here: Pipeline) -> None:
     """A post that comes again is unchanged, whole, in part, and with products twice; changed rows are written."""
     rows = [post("a")[0] | {"sku": f"S{n}"} for n in range(30)]
@@ -61,8 +87,8 @@ async def test_a_claim_whose_answer_was_lost(here: Pipeline, monkeypatch: pytest
     claim = here.store.claim
     lost: list[str] = []
 
-    async def lose_one(domain: str, owner: str, token: str, wanted: Any) -> Any:
-        claims = await claim(domain, owner, token, wanted)
+    async def lose_one(domain: str, owner: str, token: str, wanted: Any, **options: Any) -> Any:
+        claims = await claim(domain, owner, token, wanted, **options)
         if not lost:
             lost.append(token)
             raise StoreError("the database went away")

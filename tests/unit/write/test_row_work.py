@@ -186,6 +186,12 @@ def test_claims_that_the_database_did_not_answer_for_are_released():
     assert row_work.released([Case(("a", "b")).targeted(), Case(("b", "c")).targeted()]) == ["a", "b", "c"]
 
 
+def test_logs_of_a_chunk():
+    """Each row that is settled has a log, the others have none."""
+    settled, flying = row_work.unsent(Case().decided(), Refused("no secret")), Case().sending()
+    assert row_work.logs(RUN, [settled, flying]) == [row_work.log(RUN, settled)]
+
+
 def test_a_claim_shared_with_a_request_in_flight_is_kept():
     """Two rows of a chunk may share a product: one that is not sent does not release what the other is writing."""
     sending, other = Case(("a", "b")).sending(), Case(("b", "c")).decided()
@@ -194,14 +200,14 @@ def test_a_claim_shared_with_a_request_in_flight_is_kept():
 
 
 def test_unknown_results_leave_no_digest():
-    """What Omnitron may have taken is entered with digest NULL, under the version that the ledger had; a 429 is not."""
+    """What Omnitron may have taken is entered with digest NULL, under the version of the row; a 429 is not."""
     for name, case, _, work in every():
         entries = row_work.entries(DOMAIN, RUN, work)
         doubtful = [entry.product for entry in entries if entry.digest is None]
         expected = isinstance(work.answer, Unavailable) and work.answer.status != 429 and name != "look-up failed"
         assert doubtful == ([case.skus[-1]] if expected else []), (name, case)
         assert all(
-            entry == LedgerEntry(DOMAIN, entry.product, BEFORE, None, None, None)
+            entry == LedgerEntry(DOMAIN, entry.product, work.row.version, None, None, None)
             for entry in entries
             if entry.digest is None
         )
@@ -228,13 +234,6 @@ def test_an_unchanged_sku_under_a_foreign_claim_is_not_entered():
     claim = Claim("a", False, False, BEFORE, DIGEST)
     sku = row_work.Sku("a", claim, "unchanged")
     assert row_work.entries(DOMAIN, RUN, RowWork(Case().row, DIGEST, AT, (sku,), "unchanged")) == []
-
-
-def test_a_product_that_was_never_written_becomes_doubtful():
-    """The ledger has version -1 for it; the entry is stored with 0."""
-    work = row_work.begun(Case().decided(-1, None), SENT_AT, SENT)
-    lost = row_work.answered(work, work.skus[0], Unavailable("lost"))
-    assert row_work.entries(DOMAIN, RUN, lost) == [LedgerEntry(DOMAIN, "a", 0, None, None, None)]
 
 
 def test_when_rows_come_again():
