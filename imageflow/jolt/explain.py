@@ -118,7 +118,7 @@ class Recorder:
 
     def dropped(self, place: int, reason: str, keys: tuple[Any, ...]) -> None:
         """A line did not write."""
-        if reason.endswith("not a number"):
+        if reason.startswith("&"):
             indexes = [len(keys) - 1 - level for level, key in enumerate(keys) if isinstance(key, int)]
             reason += "; a list index is at " + ", ".join(f"&{level}" for level in indexes) if indexes else ""
         dropped = self._lines[self._places[place].where].dropped

@@ -272,7 +272,7 @@ class _Generator:
             self._walk(write, levels, names, value)
         if self._counting:
             with self._function.block("else:", write.place):
-                self._dropped(write, f"trace.no_key({write.text!r}, {', '.join(names)})", levels)
+                self._dropped(write, f"trace.no_key({write.text!r}, {', '.join(filter(None, names))})", levels)
 
     def _dropped(self, write: Write, reason: str, levels: Levels) -> None:
         if self._counting:

@@ -69,6 +69,7 @@ def test_outputs_of_each_operation_are_kept() -> None:
     [
         ("shift", {"a": "x[@(1,n)]"}, {"a": 1, "n": "q"}, "an index in x[@(1,n)] is not a number"),
         ("shift", {"a": "x.@(1,n)"}, {"a": 1}, "a part of x.@(1,n) has no value to go by"),
+        ("shift", {"a": "x[].y[@(1,n)]"}, {"a": 1, "n": "q"}, "an index in x[].y[@(1,n)] is not a number"),
         ("shift", {"a": "x", "b": "x.y"}, {"a": 1, "b": 2}, "something of another kind is there already"),
         ("shift", {"a": "&9"}, {"a": 1}, "failed: [0] (shift): spec.a -> &9 at input a: &9 goes 9 levels up"),
         ("shift", {"a": {"$": "x", "@": "y", "#z": "z"}}, {"a": {"b": 1}}, "1x  a.$ -> x   1 written"),
