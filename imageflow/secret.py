@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from imageflow.errors import SecretError
+from imageflow.masking import hide
 
 MAX_SECRET_BYTES = 64 * 1024
 OWN_PREFIX = "IMAGEFLOW_"
@@ -76,6 +77,7 @@ def resolve(ref: SecretRef | str, environ: Mapping[str, str] | None = None) -> S
         value = environ.get(ref.env)
         if not value:
             raise SecretError(f"the {ref} is not set; a flow names it as a secret")
+        hide(value)
         return Secret(value)
     assert ref.file is not None
     if _is_own(ref.file, environ):
@@ -93,7 +95,9 @@ def from_file(path: Path) -> Secret:
         raise SecretError(f"the file {path} cannot be read as a secret: {reason}") from error
     if len(data) > MAX_SECRET_BYTES or not text.strip():
         raise SecretError(f"the file {path} is {'empty' if not text.strip() else 'too large for a secret'}")
-    return Secret(text.removesuffix("\n").removesuffix("\r"))
+    value = text.removesuffix("\n").removesuffix("\r")
+    hide(value)
+    return Secret(value)
 
 
 def _read(path: Path) -> bytes:

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Literal, cast
+from urllib.parse import unquote
 
 import msgspec
 
 from imageflow import secret
 from imageflow.errors import SecretError, SettingsError
+from imageflow.masking import hide
 from imageflow.private_files import FILE_MODE, private_directory
 from imageflow.secret import Secret
 
@@ -80,6 +82,8 @@ def load(environ: Mapping[str, str]) -> Settings:
     for name in FROM_FILES:
         if path := given.get(f"{name}_FILE"):
             given[name] = _content(given, name, Path(path))
+    if given.get("SECRET_KEY"):
+        hide(given["SECRET_KEY"])
     data_dir = Path(given.get("DATA_DIR") or secret.DATA_DIR)
     return Settings(
         broker_url=_url(given, "BROKER_URL", f"sqlite:///{data_dir / 'broker.db'}", ("sqlite", "amqp", "amqps")),
@@ -143,6 +147,8 @@ def _url(given: Mapping[str, str], name: str, default: str, schemes: tuple[str, 
     url = given.get(name) or default
     if url.partition("://")[0] not in schemes:
         raise SettingsError(f"{PREFIX}{name}: must start with " + " or ".join(f"{scheme}://" for scheme in schemes))
+    if password := re.match(r"[^:/]+://[^:@/]*:(.*)@", url):
+        hide(password[1], unquote(password[1]))
     return Secret(url)
 
 

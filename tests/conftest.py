@@ -10,6 +10,8 @@ import hypothesis
 import pytest
 import uvloop
 
+from imageflow import masking
+
 # a test must not fail because the machine is busy
 PROFILE = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
 hypothesis.settings.register_profile("all", **PROFILE)
@@ -50,6 +52,13 @@ def _is_embedded_on_asyncio(item: pytest.Item) -> bool:
     )
     in_contract = "contract" in item.path.relative_to(Path(__file__).parent).parts
     return in_contract and "sqlite" in parameters and LOOPS["asyncio"] in parameters
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_hidden():
+    """What one test keeps secret may be a word in another one's texts."""
+    yield
+    masking.forget()
 
 
 @pytest.fixture

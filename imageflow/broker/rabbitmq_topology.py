@@ -67,7 +67,7 @@ def delay_arguments(seconds: int) -> dict[str, Any]:
     }
 
 
-class OtherSettings(BrokerError):
+class _OtherSettingsError(BrokerError):
     """A queue exists with other settings than ours. `durable`: it outlives the server all the same."""
 
     def __init__(self, queue: str, said: str) -> None:
@@ -119,7 +119,7 @@ class Topology:
             try:
                 await channel.queue_declare(queue, durable=True, arguments=dict(arguments))
             except ChannelPreconditionFailed as error:
-                raise OtherSettings(queue, str(error)) from error
+                raise _OtherSettingsError(queue, str(error)) from error
             await bind(channel)
 
         async def bind(channel: aiormq.abc.AbstractChannel) -> None:
@@ -131,13 +131,13 @@ class Topology:
 
         try:
             await session.ask(make_and_bind)
-        except OtherSettings as other:
+        except _OtherSettingsError as other:
             if queue != OUTBOUND_QUEUE or not other.durable:
                 raise
             self._use_foreign(queue, other)
             await session.ask(bind)
 
-    def _use_foreign(self, queue: str, other: OtherSettings) -> None:
+    def _use_foreign(self, queue: str, other: _OtherSettingsError) -> None:
         if queue not in self._foreign:
             self._foreign.add(queue)
             log.warning(

@@ -13,6 +13,7 @@ from imageflow.actions.actor import Role
 from imageflow.clock import Clock
 from imageflow.errors import RequestError, ThrottledError
 from imageflow.gateway import login_pace
+from imageflow.masking import hide_bearer
 from imageflow.runtime.bounded import Recent
 from imageflow.store import ApiKey, Store, User
 from imageflow.store.logins import FAMILIAR, FAMILIAR_FOR
@@ -50,6 +51,7 @@ def bearer(values: list[str]) -> str | None:
     token = token.strip()
     if scheme.lower() not in ("bearer", "token") or not 0 < len(token) <= MAX_TOKEN_CHARS or not token.isascii():
         return None
+    hide_bearer(token)
     return token
 
 

@@ -20,6 +20,7 @@ from yarl import URL
 
 from imageflow import __version__
 from imageflow.errors import TransportError
+from imageflow.masking import mask
 
 USER_AGENT = f"ImageFlow/{__version__}"
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -47,8 +48,8 @@ class Answer(msgspec.Struct, frozen=True):
         return self.status in RETRY_STATUSES or self.status >= 500
 
     def excerpt(self) -> str:
-        """The beginning of the body as one line of text, for people."""
-        text = " ".join(self.body[: EXCERPT_CHARS * 4].decode("utf-8", "replace").split())
+        """The beginning of the body as one line of text, for people: without secrets, which a server may repeat."""
+        text = mask(" ".join(self.body[: EXCERPT_CHARS * 4].decode("utf-8", "replace").split()))
         return text if len(text) <= EXCERPT_CHARS else text[:EXCERPT_CHARS] + "…"
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 
 from imageflow.clock import Clock
 from imageflow.errors import LoginError, StageError, TransportError
+from imageflow.masking import hide
 from imageflow.telemetry import metrics
 
 REFUSED_SECONDS = 5.0
@@ -15,7 +16,6 @@ REFUSED_SECONDS = 5.0
 
 UNREACHABLE_SECONDS = 1.0
 MAX_PAUSE_SECONDS = 60.0
-SHORTEST_REDACTED = 3
 
 
 class Token(str):
@@ -65,6 +65,7 @@ class Session:
             self._failures += 1
             self._failed_until = self._clock.monotonic() + min(max(pause, error.retry_after or 0.0), MAX_PAUSE_SECONDS)
             raise
+        hide(text)
         metrics.LOGINS.labels(self._domain, "ok").inc()
         self._failure = None
         self._token = Token(text)
@@ -78,11 +79,3 @@ class Session:
         """The token was refused: the next request for one logs in, unless there is a newer token already."""
         if self.holds(token):
             self._token = None
-
-
-def redact(text: str, secrets: Iterable[str]) -> str:
-    """The text without any of the secrets: a server may repeat in its answer what was sent to it."""
-    for secret in sorted(set(secrets), key=len, reverse=True):
-        if len(secret) >= SHORTEST_REDACTED:
-            text = text.replace(secret, "***")
-    return text

@@ -12,7 +12,7 @@ from imageflow import secret
 from imageflow.clock import Clock
 from imageflow.errors import LoginError, StageError
 from imageflow.http.client import Answer, Transport, exact_origin, origin, retry_after
-from imageflow.http.login_session import Session, redact
+from imageflow.http.login_session import Session
 from imageflow.model.flow import Definition
 from imageflow.secret import Secret
 
@@ -97,8 +97,8 @@ class OmnitronSessions:
         answer, token = await self._get(flow, url)
         if answer.status == 401:
             self.invalidate(flow, token)
-            answer, token = await self._get(flow, url)
-        return _json(answer, url, token, retry_after(answer.headers, self._clock.now()))
+            answer, _ = await self._get(flow, url)
+        return _json(answer, url, retry_after(answer.headers, self._clock.now()))
 
     async def _get(self, flow: Definition, url: str) -> tuple[Answer, str]:
         token = await self.token(flow)
@@ -124,14 +124,14 @@ class OmnitronSessions:
         answer = await self._transport.request(
             "POST", url, headers=JSON_HEADERS, body=msgspec.json.encode(body), timeout=timeout
         )
-        return _key(answer, url, tuple(body.values()), retry_after(answer.headers, self._clock.now()))
+        return _key(answer, url, retry_after(answer.headers, self._clock.now()))
 
 
-def _key(answer: Answer, url: str, secrets: tuple[str, ...], wait: float | None) -> str:
-    """The token in the answer to a login; raises LoginError that says what Omnitron said, without the secrets."""
+def _key(answer: Answer, url: str, wait: float | None) -> str:
+    """The token in the answer to a login; raises LoginError that says what Omnitron said."""
     where = f"the login at Omnitron ({origin(url)})"
     if not answer.ok:
-        said = redact(answer.excerpt(), secrets)
+        said = answer.excerpt()
         raise LoginError(
             f"{where} was refused: {answer.status} {said}".rstrip(), transient=answer.transient, retry_after=wait
         )
@@ -160,10 +160,10 @@ def _url(domain: str, path_or_url: str) -> str:
     return theirs._replace(scheme=ours.scheme, netloc=ours.netloc, fragment="").geturl()
 
 
-def _json(answer: Answer, url: str, token: str, wait: float | None) -> Any:
+def _json(answer: Answer, url: str, wait: float | None) -> Any:
     where = f"Omnitron ({origin(url)}{urlsplit(url).path})"
     if not answer.ok:
-        said = redact(answer.excerpt(), (token,))
+        said = answer.excerpt()
         raise OmnitronError(
             f"{where} answered {answer.status} {said}".rstrip(),
             status=answer.status,

@@ -9,8 +9,8 @@ import yaml
 
 from imageflow.errors import ImageFlowError
 from imageflow.http.client import Answer, Transport
-from imageflow.http.login_session import redact
 from imageflow.inspect.probe_inquiry import Asking, Inquiry
+from imageflow.masking import Hidden
 from imageflow.read.request import DEFAULT_HEADERS, Question
 
 TIMEOUT_SECONDS = 30.0
@@ -48,7 +48,10 @@ async def probe(transport: Transport, url: str, method: str = "GET", headers: Ma
             inquiry.say(f"stopped after {MAX_REQUESTS} requests: what is not said above could not be determined")
     except ImageFlowError as error:
         inquiry.say(f"stopped: {error}")
-    return Found(tuple(redact(line, given.values()) for line in inquiry.lines), inquiry.erp)
+    hidden = Hidden()
+    for value in given.values():
+        hidden.add(value)
+    return Found(tuple(hidden.mask(line) for line in inquiry.lines), inquiry.erp)
 
 
 async def _asked(asking: Asking[None], answered: Callable[[Question], Awaitable[Answer]]) -> bool:

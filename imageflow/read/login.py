@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,7 +13,8 @@ from imageflow import pointer, secret
 from imageflow.clock import Clock
 from imageflow.errors import LoginError, TransportError
 from imageflow.http.client import Answer, Transport, origin, retry_after
-from imageflow.http.login_session import Session, Token, redact
+from imageflow.http.login_session import Session, Token
+from imageflow.masking import hide
 from imageflow.model.flow import BasicLogin, Erp, HeaderLogin, TokenLogin
 from imageflow.read import paging, request
 from imageflow.secret import Secret, SecretRef
@@ -22,10 +23,9 @@ MAX_SESSIONS = 1000
 
 
 class Login(NamedTuple):
-    """What a request carries to be let in, and every secret in it, so that error texts can leave them out."""
+    """What a request carries to be let in."""
 
     headers: Mapping[str, str] = {}
-    secrets: tuple[str, ...] = ()
     token: Token | None = None
 
 
@@ -55,7 +55,7 @@ class ErpLogins:
                 return self._basic(username, password)
             case HeaderLogin(name=name, value=value):
                 text = secret.resolve(value, self._environ).reveal()
-                return Login({name: _header(text, f"the {value}")}, (text,))
+                return Login({name: _header(text, f"the {value}")})
             case TokenLogin() as login:
                 return await self._token(erp, login)
         return Login()
@@ -72,10 +72,11 @@ class ErpLogins:
         user = secret.resolve(username, self._environ).reveal()
         word = secret.resolve(password, self._environ).reveal()
         encoded = base64.b64encode(f"{user}:{word}".encode()).decode()
-        return Login({"Authorization": f"Basic {encoded}"}, (word, encoded, *_if_secret(username, user)))
+        hide(encoded)
+        return Login({"Authorization": f"Basic {encoded}"})
 
     async def _token(self, erp: Erp, login: TokenLogin) -> Login:
-        body, secrets = filled(login.body, self._environ)
+        body = filled(login.body, self._environ)
         account = _Account(
             login.url,
             Secret(msgspec.json.encode(body).decode()),
@@ -83,16 +84,17 @@ class ErpLogins:
             tuple(sorted(_login_headers(erp, login).items())),
         )
         session = self._sessions.get(account) or self._open(account)
-        token = await session.token(lambda: self._log_in(account, secrets, erp.timeout))
+        token = await session.token(lambda: self._log_in(account, erp.timeout))
         value = login.template.replace("{token}", token)
-        return Login({login.header: value}, (*secrets, token, value), token)
+        hide(value)
+        return Login({login.header: value}, token)
 
     def _open(self, account: _Account) -> Session:
         while len(self._sessions) >= MAX_SESSIONS:
             self._sessions.pop(next(iter(self._sessions)))
         return self._sessions.setdefault(account, Session(self._clock, origin(account.url)))
 
-    async def _log_in(self, account: _Account, secrets: tuple[str, ...], timeout: float) -> str:
+    async def _log_in(self, account: _Account, timeout: float) -> str:
         body = account.body.reveal().encode()
         try:
             answer = await self._transport.request(
@@ -100,24 +102,20 @@ class ErpLogins:
             )
         except TransportError as error:
             raise LoginError(f"the login at the ERP: {error}", transient=error.transient) from error
-        return token_in(
-            answer, account.token_path, secrets, origin(account.url), retry_after(answer.headers, self._clock.now())
-        )
+        return token_in(answer, account.token_path, origin(account.url), retry_after(answer.headers, self._clock.now()))
 
 
-def filled(body: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """A login's body with its secrets in place, and these secrets."""
-    secrets: list[str] = []
+def filled(body: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    """A login's body with its secrets in place."""
 
     def fill(value: Any) -> Any:
         if isinstance(value, dict) and len(value) == 1 and isinstance(value.get("env") or value.get("file"), str):
-            secrets.append(secret.resolve(SecretRef(**value), environ).reveal())
-            return secrets[-1]
+            return secret.resolve(SecretRef(**value), environ).reveal()
         if isinstance(value, dict):
             return {name: fill(item) for name, item in value.items()}
         return [fill(item) for item in value] if isinstance(value, list | tuple) else value
 
-    return {name: fill(value) for name, value in body.items()}, tuple(secrets)
+    return {name: fill(value) for name, value in body.items()}
 
 
 def _login_headers(erp: Erp, login: TokenLogin) -> dict[str, str]:
@@ -127,10 +125,10 @@ def _login_headers(erp: Erp, login: TokenLogin) -> dict[str, str]:
     return {**request.DEFAULT_HEADERS, **extra} if paging.is_own(erp, login.url) else dict(request.DEFAULT_HEADERS)
 
 
-def token_in(answer: Answer, path: str, secrets: tuple[str, ...], where: str, wait: float | None) -> str:
-    """The token in the answer to a login. Raises LoginError that says what came instead, without any secret."""
+def token_in(answer: Answer, path: str, where: str, wait: float | None) -> str:
+    """The token in the answer to a login. Raises LoginError that says what came instead."""
     if not answer.ok:
-        said = redact(answer.excerpt(), secrets)
+        said = answer.excerpt()
         text = f"the login at the ERP ({where}) was refused: {answer.status} {said}".rstrip()
         raise LoginError(text, transient=answer.transient, retry_after=wait)
     document = _document(answer)
@@ -161,8 +159,3 @@ def _header(text: str, what: str) -> str:
     if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", text):
         raise LoginError(f"{what} holds line breaks or control characters: it cannot be sent in a header")
     return text
-
-
-def _if_secret(ref: str | SecretRef, text: str) -> Iterator[str]:
-    if isinstance(ref, SecretRef):
-        yield text

@@ -28,7 +28,6 @@ from imageflow.errors import (
     TransportError,
 )
 from imageflow.http.client import Answer, Transport, origin, retry_after
-from imageflow.http.login_session import redact
 from imageflow.http.omnitron import OmnitronSessions
 from imageflow.model import messages
 from imageflow.model.flow import Definition, Erp
@@ -271,11 +270,7 @@ class Reader:
         if answer.status == 401 and self._logins.renew(page.erp, login):
             login = await self._logins.login(page.erp)
             answer, url = await self._fetch(page, question, login)
-        try:
-            body, turn = self._understood(page, answer, url)
-            return _Read(body, turn._replace(warnings=tuple(redact(text, login.secrets) for text in turn.warnings)))
-        except StageError as error:
-            raise _without(error, login.secrets) from error
+        return self._understood(page, answer, url)
 
     def _understood(self, page: _Page, answer: Answer, url: str) -> _Read:
         if answer.status in page.erp.no_rows.statuses:
@@ -402,9 +397,3 @@ def _stage_of(error: ImageFlowError) -> str:
 
 def _run_of(item: Unsent) -> str:
     return messages.decode(item.body).run_id
-
-
-def _without(error: StageError, secrets: tuple[str, ...]) -> StageError:
-    """The same error, its text without the secrets that the ERP repeated in its answer."""
-    text = redact(str(error), secrets)
-    return type(error)(text, transient=error.transient, retry_after=error.retry_after)

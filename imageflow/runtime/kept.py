@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from imageflow.cancellation import cancellation_kept
+from imageflow.masking import mask
 from imageflow.model import retry_ladder
 
 log = structlog.get_logger()
@@ -44,7 +45,7 @@ class KeptJobs:
                 failures = 1 if time.monotonic() - began >= STEADY_SECONDS else failures + 1
                 pause = float(retry_ladder.delay(min(failures, 5)))
                 log.exception("unexpected error: it starts again", job=name, seconds=pause)
-                self._failed[name] = f"{name} failed and starts again: {type(error).__name__}: {error}"
+                self._failed[name] = mask(f"{name} failed and starts again: {type(error).__name__}: {error}")
             else:
                 self._failed.pop(name, None)
                 return

@@ -20,6 +20,7 @@ from typing import ClassVar, Literal, NamedTuple
 import msgspec
 
 from imageflow.errors import BrokerError, MessageError, NotFoundError, Postponed, QueueFullError, StoreError
+from imageflow.masking import mask
 from imageflow.model import retry_ladder
 
 FAILURE_LIMIT = 6
@@ -124,4 +125,4 @@ def _foreseen(error: Exception) -> Settlement | None:
 
 
 def _unexpected(error: Exception) -> str:
-    return f"unexpected error: {type(error).__name__}: {error}"
+    return mask(f"unexpected error: {type(error).__name__}: {error}")

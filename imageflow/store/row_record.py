@@ -11,7 +11,7 @@ from sqlalchemy import Row as SqlRow
 from imageflow.model.imageset import Image
 from imageflow.model.row import Row, RowLog, Try, fingerprint
 from imageflow.store.tables import rows
-from imageflow.store.text import clean, from_json, to_json
+from imageflow.store.text import clean, from_json, said, to_json
 
 _KINDS = {Text: "text", BigInteger: "bigint", Integer: "bigint", Boolean: "boolean"}
 LOG_COLUMNS = {str(column.name): _KINDS[type(column.type)] for column in rows.columns if column.name != "settled_at"}
@@ -34,7 +34,7 @@ def log_values(log: RowLog) -> tuple[Any, ...]:
         clean(log.product),
         log.state,
         log.stage,
-        clean(log.reason),
+        said(log.reason),
         log.http_status,
         log.attempts,
         to_json(log.images),
@@ -51,12 +51,12 @@ def log_values(log: RowLog) -> tuple[Any, ...]:
 def unchanged_values(run_id: str, row: Row) -> tuple[Any, ...]:
     """What `log_values` gives for the log of an unchanged row whose product is its own key; in a fifth of the time."""
     tries = to_json(row.tries) if row.tries else None
-    said = ("unchanged", "write", None, None, row.attempts, to_json(row.images), None, None, False)
-    return (run_id, row.row, row.product, *said, row.version, row.key, None, tries)
+    settled = ("unchanged", "write", None, None, row.attempts, to_json(row.images), None, None, False)
+    return (run_id, row.row, row.product, *settled, row.version, row.key, None, tries)
 
 
 def _printable(log: RowLog) -> RowLog:
-    reason = clean(log.reason)
+    reason = said(log.reason)
     return log if reason == log.reason else msgspec.structs.replace(log, reason=reason)
 
 

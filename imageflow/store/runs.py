@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import and_, func, or_, select, update
 
+from imageflow.masking import mask
 from imageflow.model.messages import PageRead, ReadPage
 from imageflow.model.run import Run
 from imageflow.store.audit import AuditEntry, record
@@ -18,7 +19,7 @@ from imageflow.store.pages import compress, insert_page
 from imageflow.store.run_progress import advance, change, load
 from imageflow.store.run_record import ACTIVE, WAITING, run_values, to_run
 from imageflow.store.tables import fires, flows, ledger, runs
-from imageflow.store.text import clean, to_json
+from imageflow.store.text import clean, said, to_json
 from imageflow.store.transaction import Sql, reads, writes
 
 MAX_WARNINGS = 20
@@ -196,14 +197,14 @@ class RunsSql(Sql):
         if run.read_complete or run.ended:
             return run
         ends = _read(run, incomplete=incomplete, moves_watermark=moves_watermark and error is None)
-        run, _ = await advance(tx, await change(tx, run, error=clean(error), error_stage=stage, **ends))
+        run, _ = await advance(tx, await change(tx, run, error=said(error), error_stage=stage, **ends))
         return run
 
     @writes
     async def warn(self, tx: Tx, run_id: str, text: str) -> None:
         """Add a warning to a run, once per text, at most 20."""
         run = await load(tx, run_id, lock=True)
-        text = clean(text)
+        text = clean(mask(text))
         if text not in run.warnings and len(run.warnings) < MAX_WARNINGS:
             await change(tx, run, warnings=to_json((*run.warnings, text)))
 

@@ -7,6 +7,8 @@ from typing import Any, overload
 
 import msgspec
 
+from imageflow.masking import mask
+
 KEY_BYTES = 500
 _UNFIT = (TypeError, ValueError, OverflowError, RecursionError)
 """What encoding raises, UnicodeEncodeError among them."""
@@ -27,6 +29,11 @@ def clean(text: str | None) -> str | None:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
+
+
+def said(text: str | None) -> str | None:
+    """A text that tells people something, fit for a database and without secrets: a server may have repeated one."""
+    return None if text is None else clean(mask(text))
 
 
 def keyed(text: str) -> str:

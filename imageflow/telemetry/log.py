@@ -1,18 +1,26 @@
-"""Logs: a fixed phrase and fields, to stderr, as text or JSON. Run and flow are bound once per delivery."""
+"""Logs: a fixed phrase and fields, to stderr, as text or JSON. Run and flow are bound once per delivery.
+
+Every line passes `_masked`, also those of libraries and tracebacks: no secret gets out.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
+import time
+from collections.abc import MutableMapping
 from typing import Any, Literal
 
 import orjson
 import structlog
 
-from imageflow.secret import Secret
+from imageflow.masking import mask
 
 QUIET = {"aio_pika": logging.CRITICAL, "aiormq": logging.CRITICAL, "aiohttp": logging.ERROR, "alembic": logging.WARNING}
 """Libraries whose own words say nothing that ours do not: connections lost and found again are our log lines."""
+
+OUR_NAMES = frozenset(("timestamp", "level", "service", "flow", "run", "queue", "_record", "_from_structlog"))
+MALFORMED_SECONDS = 10.0
 
 
 def configure(log_format: Literal["text", "json"], *, level: int = logging.INFO) -> None:
@@ -28,9 +36,9 @@ def configure(log_format: Literal["text", "json"], *, level: int = logging.INFO)
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        _masked,
     ]
-    if log_format == "json":
-        shared.append(structlog.processors.format_exc_info)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -46,13 +54,51 @@ def configure(log_format: Literal["text", "json"], *, level: int = logging.INFO)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    requests = logging.getLogger("aiohttp.server")
+    requests.filters[:] = [MalformedRequests()]
     for name, at_least in QUIET.items():
         logging.getLogger(name).setLevel(at_least)
 
 
+class MalformedRequests(logging.Filter):
+    """What aiohttp's server says is about requests that nobody could read, and it quotes them, with a traceback, before
+    anybody has shown who they are. One line without content remains, once in MALFORMED_SECONDS, with a count.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said = float("-inf")
+        self._count = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        self._count += 1
+        if time.monotonic() - self._said < MALFORMED_SECONDS:
+            return False
+        record.msg, record.args = "malformed requests were refused (%d since the last such line)", (self._count,)
+        record.exc_info = record.exc_text = record.stack_info = None
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        self._said, self._count = time.monotonic(), 0
+        return True
+
+
+def _masked(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """The event without secrets. Names that we give ourselves stay: a password may be a word like `demo`."""
+    for key, value in event.items():
+        if key not in OUR_NAMES:
+            event[key] = _without_secrets(value)
+    return event
+
+
+def _without_secrets(value: Any) -> Any:
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case list() | tuple():
+            return [_without_secrets(item) for item in value]
+        case dict():
+            return {str(key): _without_secrets(item) for key, item in value.items()}
+    return mask(str(value))
+
+
 def _json(event: Any, **_: Any) -> str:
-    return orjson.dumps(event, default=_text).decode()
-
-
-def _text(value: Any) -> str:
-    return "***" if isinstance(value, Secret) else str(value)
+    return orjson.dumps(event, default=str).decode()

@@ -18,6 +18,7 @@ import msgspec
 
 from imageflow.errors import LoginError, SecretError, StageError, TransportError
 from imageflow.http.client import Answer, retry_after
+from imageflow.masking import mask
 from imageflow.model.row import StageName
 
 MAX_REASON_CHARS = 500
@@ -95,7 +96,7 @@ def no_answer(error: StageError | TransportError | SecretError) -> Refused | Una
 def explain(answer: Answer) -> str:
     """Omnitron's own words on one line: `images[1].url: Enter a valid URL.` of Django REST framework's nested lists."""
     try:
-        said = "; ".join(_flat(msgspec.json.decode(answer.body), ""))
+        said = mask("; ".join(_flat(msgspec.json.decode(answer.body), "")))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         said = answer.excerpt()
     text = f"Omnitron answered {answer.status}" + (f": {said}" if said else "")

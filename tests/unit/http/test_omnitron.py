@@ -7,6 +7,7 @@ import pytest
 from imageflow.errors import LoginError
 from imageflow.http.client import Answer
 from imageflow.http.omnitron import OmnitronError, _json, _key, _url
+from imageflow.masking import hide
 
 DOMAIN = "https://shop.example.com"
 
@@ -53,7 +54,8 @@ def test_links_that_lead_away(asked: str) -> None:
 def test_logins_that_give_no_token(status: int, body: bytes, transient: bool, text: str) -> None:
     """The error says what came instead, without the password, and whether the same login may succeed later."""
     with pytest.raises(LoginError, match=text) as caught:
-        _key(Answer(status, {}, body), f"{DOMAIN}/login/", ("sesam",), 7.0)
+        hide("sesam")
+        _key(Answer(status, {}, body), f"{DOMAIN}/login/", 7.0)
     assert caught.value.transient == transient
     assert "sesam" not in str(caught.value)
     assert caught.value.retry_after == (None if status == 200 and not transient else 7.0)
@@ -61,7 +63,7 @@ def test_logins_that_give_no_token(status: int, body: bytes, transient: bool, te
 
 def test_a_login_that_gives_a_token() -> None:
     """The token is the answer's `key`."""
-    assert _key(Answer(200, {}, b'{"key": "t0ken"}'), f"{DOMAIN}/login/", (), None) == "t0ken"
+    assert _key(Answer(200, {}, b'{"key": "t0ken"}'), f"{DOMAIN}/login/", None) == "t0ken"
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,8 @@ def test_a_login_that_gives_a_token() -> None:
 def test_lookups_that_give_nothing(status: int, body: bytes, transient: bool) -> None:
     """Anything but a 2xx with JSON is an error with its status; the token is not repeated."""
     with pytest.raises(OmnitronError) as caught:
-        _json(Answer(status, {}, body), f"{DOMAIN}/products/?limit=1", "token", 3.0)
+        hide("token")
+        _json(Answer(status, {}, body), f"{DOMAIN}/products/?limit=1", 3.0)
     assert (caught.value.status, caught.value.transient) == (status, transient)
     assert caught.value.stage == "write"
     assert "token" not in str(caught.value)
@@ -80,4 +83,4 @@ def test_lookups_that_give_nothing(status: int, body: bytes, transient: bool) ->
 
 def test_a_lookup_that_gives_something() -> None:
     """The document is returned."""
-    assert _json(Answer(200, {}, b'{"next": null}'), f"{DOMAIN}/products/", "token", None) == {"next": None}
+    assert _json(Answer(200, {}, b'{"next": null}'), f"{DOMAIN}/products/", None) == {"next": None}
