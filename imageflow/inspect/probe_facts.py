@@ -11,20 +11,21 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 import msgspec
 
 from imageflow import pointer
+from imageflow.model import envelope
 
 MAX_DEPTH = 4
 
-TOTAL_NAMES = ("count", "total", "total_count", "totalCount", "totalResults", "total_results", "totalElements")
 _NEXT = re.compile(r"next", re.IGNORECASE)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?")
 
 
 class Seen(NamedTuple):
-    """One answer: its document, its rows, its Link header."""
+    """One answer: its document, its rows, its Link header, and where the rows are."""
 
     document: Any
     rows: list[Any]
     link: str
+    path: str = ""
 
 
 def lists_in(document: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, list[Any]]]:
@@ -51,7 +52,13 @@ def _scalars(document: Any, skip: str, path: str = "", depth: int = 0) -> Iterat
 
 
 def next_fields(document: Any, skip: str) -> list[tuple[str, Any]]:
-    """Fields that may say what comes next; URLs first."""
+    """Fields that may say what comes next: those that the reader knows, then others that are called like it; URLs first."""
+    rows = pointer.find(document, skip)
+    known = [
+        (signal.path, signal.value)
+        for signal in envelope.signals(document, rows, skip)
+        if signal.kind == "next" and signal.value is not None
+    ]
     named = [
         (path, value)
         for path, value in _scalars(document, skip)
@@ -60,7 +67,7 @@ def next_fields(document: Any, skip: str) -> list[tuple[str, Any]]:
         and not isinstance(value, bool)
         and value not in ("", 0)
     ]
-    return sorted(named, key=lambda one: not is_link(one[1]))
+    return sorted(dict.fromkeys((*known, *named)), key=lambda one: not is_link(one[1]))
 
 
 def is_link(value: Any) -> bool:
@@ -68,10 +75,22 @@ def is_link(value: Any) -> bool:
 
 
 def total_of(found: Seen) -> tuple[str, int] | None:
-    """What the answer calls its total, by the usual names."""
-    for path, value in _scalars(found.document, ""):
-        if path.rpartition(".")[2] in TOTAL_NAMES and isinstance(value, int) and not isinstance(value, bool):
-            return path, value
+    """What the answer calls its total, by the names that the reader knows; one that can mean nothing else first."""
+    totals = [signal for signal in envelope.signals(found.document, found.rows, found.path) if signal.kind == "total"]
+    first = next(iter(sorted(totals, key=lambda signal: not signal.sure)), None)
+    return None if first is None else (first.path, first.value)
+
+
+def null_path(document: Any, path: str = "", depth: int = 0) -> str | None:
+    """Where null stands for a list, by a name that lists have; None where nothing looks like that."""
+    if not isinstance(document, dict) or depth >= MAX_DEPTH:
+        return None
+    for name, value in document.items():
+        here = f"{path}.{name}" if path else name
+        if value is None and envelope.is_collection(name):
+            return here
+        if (found := null_path(value, here, depth + 1)) is not None:
+            return found
     return None
 
 

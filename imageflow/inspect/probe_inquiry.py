@@ -118,6 +118,11 @@ class Inquiry:
         )
         if not candidates:
             self.say(f"found no list in the answer: it is {pointer.describe(document)}")
+            if (null := facts.null_path(document)) is not None:
+                self.say(
+                    f"there is null at {null!r}: if that means no rows, set rows_path: {null} and "
+                    "no_rows: {null_list: true}, and probe again when there are some"
+                )
             return None
         self._path, rows = candidates[0]
         where = repr(self._path) if self._path else "the answer itself (rows_path is empty)"
@@ -125,7 +130,7 @@ class Inquiry:
         others = [repr(path) for path, _ in candidates[1:]]
         if others:
             self.say(f"there are other lists, check which one is meant: {', '.join(others[:5])}")
-        return Seen(document, rows, links)
+        return Seen(document, rows, links, self._path)
 
     def _stable(self, found: Seen) -> Asking[None]:
         again = yield from self._ask({})
@@ -358,7 +363,7 @@ class Inquiry:
         except ReadError:
             return None
         rows = pointer.find(document, self._path)
-        return Seen(document, rows, answer.headers.get("link", "")) if isinstance(rows, list) else None
+        return Seen(document, rows, answer.headers.get("link", ""), self._path) if isinstance(rows, list) else None
 
     def _send(self, url: str, params: Mapping[str, Any]) -> Asking[Answer]:
         if self._method == "POST":

@@ -186,6 +186,11 @@ def is_field(name: str) -> bool:
     return compact(name) in _KINDS or compact(name) in _COLLECTIONS or compact(name) in _AROUND
 
 
+def is_collection(name: str) -> bool:
+    """Whether a name is one that lists of rows have."""
+    return compact(name) in _COLLECTIONS
+
+
 def _walk(value: Any, names: tuple[str, ...], rows: Any, way: set[int]) -> Iterator[Field]:
     for name, item in _inside(value, names, way):
         if item is rows and isinstance(item, (dict, list)):

@@ -27,7 +27,8 @@ def test_lists_in():
         ({"total": 5}, ("total", 5)),
         ({"meta": {"totalResults": 7}}, ("meta.totalResults", 7)),
         ({"count": True}, None),
-        ({"count": "5"}, None),
+        ({"count": "5"}, ("count", 5)),
+        ({"count": 5, "totalElements": 7}, ("totalElements", 7)),
         ([{"count": 5}], None),
     ],
 )
@@ -107,3 +108,29 @@ def test_about_rows():
 def test_flow_part(url: str, method: str, part: dict[str, Any]):
     """A query becomes extra_params where that says the same."""
     assert facts.flow_part(url, method, {}, "rows") == {**part, "rows_path": "rows"}
+
+
+@pytest.mark.parametrize(
+    ("document", "path"),
+    [
+        ({"data": {"items": None, "total": 0}}, "data.items"),
+        ({"results": None}, "results"),
+        ({"message": None, "meta": {"next": None}}, None),
+        ([None], None),
+        ({"a": {"b": {"c": {"d": {"items": None}}}}}, None),
+    ],
+)
+def test_null_in_the_place_of_a_list(document: Any, path: str | None):
+    """Null under a name that lists have may mean that there are no rows."""
+    assert facts.null_path(document) == path
+
+
+def test_next_fields_that_the_reader_knows():
+    """A probe finds what the reader finds: links in lists, and OData's names; never what is in the rows."""
+    rows = [{"next": "/no"}]
+    linked = {"items": rows, "links": [{"rel": "self", "href": "/a"}, {"rel": "next", "href": "/b"}]}
+    assert facts.next_fields(linked, "items") == [("links.1.href", "/b")]
+    assert facts.next_fields({"d": {"results": rows, "__next": "/c"}}, "d.results") == [("d.__next", "/c")]
+    assert facts.next_fields({"items": rows, "page": {"continuationToken": "t"}}, "items") == [
+        ("page.continuationToken", "t")
+    ]
