@@ -517,13 +517,14 @@ class ElementError(msgspec.Struct, frozen=True):
 
 
 class StepShown(msgspec.Struct, frozen=True):
-    """What a step gave and printed, or why it failed."""
+    """What a step gave and printed, or why it failed. `explained`: what each operation and each line of the mapping did."""
 
     step: StepName
     output: Any
     prints: str
     error: StepError | None
     row_errors: list[ElementError]
+    explained: Any
 
 
 class DryRunShown(msgspec.Struct, frozen=True):
@@ -639,6 +640,7 @@ def _steps(dry: DryRun) -> list[StepShown]:
             step.prints,
             step.error,
             [ElementError(index, error.reason, error.line) for index, error in step.row_errors.items()],
+            step.explained,
         )
         for step in dry.steps
     ]

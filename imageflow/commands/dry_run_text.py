@@ -8,6 +8,8 @@ from typing import Any
 
 from imageflow.commands.texts import counted, printable_text
 from imageflow.inspect.dry_run import DryRow, DryRun, Step
+from imageflow.jolt.explain import explanation_of
+from imageflow.jolt.explain_text import lines_of
 from imageflow.pointer import describe
 
 SHOWN_LINES = 24
@@ -15,14 +17,29 @@ SHOWN_ROWS = 50
 SHOWN_CHARS = 160
 
 
-def report(dry: DryRun) -> str:
-    """The dry run for people: inputs and outputs shortened, errors whole."""
+def report(dry: DryRun, *, explain: bool = False) -> str:
+    """The dry run for people: inputs and outputs shortened, errors whole. `explain`: with what each line of the mapping did."""
     lines: list[str] = []
     before = Step("input")
     for step in dry.steps:
-        lines += [*_step_lines(step, before, dry), ""]
+        lines += [*_step_lines(step, before, dry), *(_explained(step) if explain else []), ""]
         before = step
     return printable_text("\n".join([*lines, _total(dry)]))
+
+
+def _explained(step: Step) -> Iterator[str]:
+    """What each operation of the mapping did, and gave."""
+    if step.step != "mapping":
+        return
+    if step.explained is None:
+        yield "explained: nothing; the page is too large, or the process ended"
+        return
+    explanation = explanation_of(step.explained)
+    yield "explained:"
+    yield from (f"  {line}" for line in lines_of(explanation))
+    for each in explanation.steps[:-1]:
+        yield f"mapping[{each.index}] {each.name} gave {each.gave}:"
+        yield from _excerpt(each.output)
 
 
 def _step_lines(step: Step, before: Step, dry: DryRun) -> Iterator[str]:

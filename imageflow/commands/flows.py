@@ -17,6 +17,7 @@ from imageflow.errors import FlowFileError, ImageFlowError, Problem
 from imageflow.flows import file as flow_file
 from imageflow.inspect import flow_cases
 from imageflow.inspect.flow_cases import Suite
+from imageflow.sandbox.check import mapping_warnings
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.settings import Settings
 
@@ -39,6 +40,8 @@ def lint(files: tuple[Path, ...]) -> None:
         wrong += bool(problems)
         for problem in problems:
             click.echo(f"{path}: {problem}")
+        for warning in [] if problems else _warnings(path):
+            click.echo(f"{path}: warning: {warning}")
         if not problems:
             click.echo(f"{path}: ok")
     if wrong:
@@ -51,6 +54,12 @@ def _problems(path: Path) -> list[Problem]:
     except FlowFileError as error:
         return error.problems
     return []
+
+
+def _warnings(path: Path) -> list[Problem]:
+    """What a flow's mapping says that is allowed, and hardly what is meant."""
+    mapping = None if flow_file.is_case_file(path) else flow_file.load(path).get("mapping")
+    return mapping_warnings(mapping) if mapping else []
 
 
 @flow.command()

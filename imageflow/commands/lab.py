@@ -40,10 +40,11 @@ from imageflow.store import Store
 )
 @click.option("--from-run", "run_id", metavar="RUN", help="Take a page that a run has read.")
 @click.option("--page", type=click.IntRange(min=1), help="Which page of that run; the first unless given.")
+@click.option("--explain", is_flag=True, help="Show what each operation and each line of the mapping did.")
 @JSON_OPTION
 @click.pass_obj
 def try_flow(
-    settings: Settings, name: str, file: Path | None, run_id: str | None, page: int | None, as_json: bool
+    settings: Settings, name: str, file: Path | None, run_id: str | None, page: int | None, explain: bool, as_json: bool
 ) -> None:
     """Show what script, mapping and rows make of an answer, step by step; nothing is written.
 
@@ -70,7 +71,7 @@ def try_flow(
     if as_json:
         print_json(shapes.dry_run(result))
     else:
-        click.echo(dry_run_text.report(result))
+        click.echo(dry_run_text.report(result, explain=explain))
     if not result.ok:
         raise click.exceptions.Exit(1)
 

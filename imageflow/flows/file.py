@@ -20,6 +20,7 @@ import yaml
 from imageflow.errors import FlowFileError, Problem
 from imageflow.flows import check, words
 from imageflow.flows.schema import schema
+from imageflow.jolt.comments import without_comments
 from imageflow.model.flow import Definition, TokenLogin, decode_custom
 from imageflow.sandbox.check import check_mapping, check_script
 from imageflow.secret import SecretRef
@@ -109,7 +110,13 @@ def _inlined(folder: Path, document: dict[str, Any], key: str, value: Any) -> di
     if field is None or not isinstance(value, str) or not value or document.get(field) is not None:
         return {} if field is not None and value is None else {key: value}
     file = folder / value
-    return {field: _text(file, key) if field == "script" else _read(file, key)}
+    return {field: _text(file, key) if field == "script" else _mapping(file, key)}
+
+
+def _mapping(path: Path, where: str) -> Any:
+    """A chain, which may have comments in JSON, too."""
+    text = _text(path, where)
+    return _json(without_comments(text), path, where) if path.suffix == ".json" else _yaml(text, path, where)
 
 
 def _read(path: Path, where: str) -> Any:

@@ -34,7 +34,7 @@ class StepError(msgspec.Struct, frozen=True):
 
 class Step(msgspec.Struct, frozen=True):
     """What a step was given and gave. `error`: it failed for the page as a whole. `row_errors`: elements, by their index,
-    that process_row failed for.
+    that process_row failed for. `explained`: what each line of the mapping did (`imageflow.jolt.explain`).
     """
 
     step: StepName
@@ -43,6 +43,7 @@ class Step(msgspec.Struct, frozen=True):
     prints: str = ""
     error: StepError | None = None
     row_errors: dict[int, StepError] = {}
+    explained: Any = None
 
 
 class DryRow(msgspec.Struct, frozen=True):
@@ -124,7 +125,8 @@ def _steps(program: Program, document: Any, outcome: Outcome, rows: Sequence[Dry
             given = outcome.between
         mine = step == "script"
         failed = {row.index: _error(row) for row in outcome.failed} if mine and isinstance(outcome, Ran) else {}
-        yield Step(step, given, None if error else output, outcome.prints if mine else "", error, failed)
+        explained = outcome.explained if step == "mapping" else None
+        yield Step(step, given, None if error else output, outcome.prints if mine else "", error, failed, explained)
         if error is not None:
             return
         given = output

@@ -30,6 +30,8 @@ import msgspec
 from imageflow.errors import FlowFileError, Problem
 from imageflow.flows import file as flow_file
 from imageflow.inspect.dry_run import DryRow, DryRun, dry_run
+from imageflow.jolt.explain import explanation_of
+from imageflow.jolt.explain_text import troubles_of
 from imageflow.model.filename_template import parse
 from imageflow.model.flow import Definition
 from imageflow.model.imageset import Image
@@ -268,4 +270,12 @@ async def verdicts(sandbox: Sandbox, found: Iterable[Suite]) -> AsyncIterator[tu
         for suite in found:
             for file, case in suite.cases:
                 dry = await dry_run(sandbox, suite.definition, case.body)
-                yield f"{file}: {case.name}", judge(case, dry)
+                found_wrong = judge(case, dry)
+                yield f"{file}: {case.name}", [*found_wrong, *(_troubles(dry) if found_wrong else [])]
+
+
+def _troubles(dry: DryRun) -> Iterator[str]:
+    """Lines of the mapping that never matched or dropped something: likely why a case fails."""
+    for step in dry.steps:
+        if step.explained is not None:
+            yield from (f"  {line}" for line in troubles_of(explanation_of(step.explained)))

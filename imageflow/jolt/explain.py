@@ -65,6 +65,19 @@ class Explanation:
     difference: Difference | None = None
 
 
+def explanation_of(data: dict[str, Any]) -> Explanation:
+    """An explanation from its data, as `dataclasses.asdict` and JSON have it."""
+    steps = [Step(**{**step, "lines": [_line_of(line) for line in step["lines"]]}) for step in data["steps"]]
+    for step in steps:
+        step.unread = [(pattern, count) for pattern, count in step.unread]
+    return Explanation(steps, Difference(**data["difference"]) if data["difference"] else None)
+
+
+def _line_of(data: dict[str, Any]) -> Line:
+    dropped = {reason: (count, first) for reason, (count, first) in data["dropped"].items()}
+    return Line(**{**data, "dropped": dropped, "there": tuple(data["there"])})
+
+
 class Recorder:
     """What generated code tells of what it does."""
 

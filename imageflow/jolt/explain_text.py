@@ -19,11 +19,24 @@ def lines_of(explanation: Explanation) -> list[str]:
     return found
 
 
+def troubles_of(explanation: Explanation) -> list[str]:
+    """Only what is worth a look: lines that never matched or dropped something, and what no line read."""
+    found: list[str] = []
+    for step in explanation.steps:
+        texts = [text for line in step.lines if line.dropped or not line.matched for text in _line(line)]
+        found += [f"mapping[{step.index}] {step.name}", *texts, *_unread(step)] if texts or step.unread else []
+    return found
+
+
 def _step(step: Step) -> Iterator[str]:
     result = f"failed: {step.error}" if step.error else f"gave {step.gave}"
     yield f"mapping[{step.index}] {step.name}: given {step.given}, {result}"
     for line in step.lines:
         yield from _line(line)
+    yield from _unread(step)
+
+
+def _unread(step: Step) -> Iterator[str]:
     if step.unread:
         yield "  read by no line: " + ", ".join(f"{pattern} ({count} times)" for pattern, count in step.unread)
 

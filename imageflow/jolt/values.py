@@ -15,7 +15,6 @@ INT = 1 << 31
 LONG = 1 << 63
 
 _NATURAL = re.compile(r"\+?[0-9]{1,18}")
-_INTEGER = re.compile(r"[+-]?[0-9]+")
 
 
 def describe(value: Any) -> str:
@@ -65,14 +64,6 @@ def natural(text: str) -> int:
     """The number that a text says, as an index of a list; -1 if it says none."""
     number = int(text) if _NATURAL.fullmatch(text) else -1
     return number if number < INT else -1
-
-
-def integer(text: str) -> int | None:
-    """The number that a text says, if it is an int of Java."""
-    if not _INTEGER.fullmatch(text) or len(text) > 20:
-        return None
-    number = int(text)
-    return number if -INT <= number < INT else None
 
 
 def key_text(value: Any) -> str | None:
