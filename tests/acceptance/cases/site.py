@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
-import pytest
 import uvloop
 import yaml
 
@@ -42,11 +41,6 @@ ACTOR = Actor("ada", "test")
 T = TypeVar("T")
 
 Pictures = dict[str, list[str]]
-
-
-def not_yet(owner: str, what: str) -> pytest.MarkDecorator:
-    """The right outcome of a case that `owner` is building; who lands it takes the mark away."""
-    return pytest.mark.xfail(strict=True, reason=f"{owner}: {what}")
 
 
 class Ended(NamedTuple):
