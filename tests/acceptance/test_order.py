@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import asyncpg
+import pytest
 import uvloop
 
 from imageflow.model.imageset import Image, digest
@@ -42,7 +43,9 @@ def tell(folder: Path, broker: str, database: str, products: int, *, kills: int)
     with site(folder, IMAGEFLOW_BROKER_URL=broker, IMAGEFLOW_STORE_URL=database, IMAGEFLOW_SECRET_KEY="k" * 40) as here:
         here.omnitron = here.emulate("omnitron", "--rows", "0", "--fast", "--fault=latency=2ms,jitter=30ms")
         here.erp = "http://127.0.0.1:9"
-        here.flow("posts", direction="outbound", erp={"rows_path": ""}, script=None, mapping=None)
+        here.flow(
+            "posts", direction="outbound", erp={"rows_path": ""}, script=None, mapping=None, write={"timeout": "6s"}
+        )
         here.call("flow", "apply", str(here.flows / "posts.yaml"))
         here.call("user", "add", "erp", stdin="correct horse\n")
         port = free_port()
@@ -65,7 +68,8 @@ def tell(folder: Path, broker: str, database: str, products: int, *, kills: int)
             time.sleep(3)
             kill(writers[n % WRITERS])
             writers[n % WRITERS] = here.spawn("writer")
-        runs = wait_for(lambda: ended(here), 60 + products * SETS / 100, "all runs to end")
+        runs = wait_for(lambda: ended(here), 180 + products * SETS / 100, "all runs to end")
+        wait_for(lambda: not uvloop.run(differences(database, here.omnitron, here.state())), 120, "the last rewrites")
         state = here.state()
         return {
             "seconds": time.monotonic() - begun,
@@ -108,6 +112,9 @@ def check(result: dict, products: int) -> None:
     assert result["in_flight"] == 1, result
 
 
+# A writer that has no processor for seconds may lose its lease, and what it then settles is written again after the runs
+# ended: so the ledger is compared once nothing is in doubt, and no bound is tight.
+@pytest.mark.timeout(400)
 def test_the_newest_set_wins_over_writers_that_die(tmp_path, rabbitmq_vhost, postgres):
     """Ten sets of each product over three writers, two of which are killed: one in flight, the newest is there."""
     check(tell(tmp_path, rabbitmq_vhost, postgres.new_database(), 300, kills=2), 300)

@@ -1,0 +1,281 @@
+"""A writer is frozen, or cut off from the database, while its rows wait in line; others write newer rows of the same products.
+
+It must send nothing old when it wakes. What was in flight at that moment is written over by itself. The final state is the
+newest version of each product, and the books say the same.
+
+`python -m tests.acceptance.test_fencing --runs 50` plays the stories in turn, two at once, and prints what it saw.
+"""
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from imageflow.model.imageset import Image, digest
+from tests import postgres_server, rabbitmq_server
+from tests.acceptance.harness import balanced, free_port, get, site, wait_for
+
+AWAY_SECONDS = {"freeze": 45.0, "cut": 70.0, "stall": 45.0}
+PRODUCTS = 100
+
+
+class Story(NamedTuple):
+    """How a writer is taken out, how the flow writes, and in which order the newer rows come."""
+
+    fault: str
+    write: str
+    reverse: bool
+    writers: int = 2
+    seconds: float | None = None
+
+    @property
+    def away(self) -> float:
+        return self.seconds or AWAY_SECONDS[self.fault]
+
+
+WRITES = {
+    "concurrency": {"concurrency": 2},
+    "rate": {"concurrency": "auto", "rate_limit": "25/s"},
+    "auto": {"concurrency": "auto"},
+}
+STORIES = [
+    Story(fault, write, reverse, writers)
+    for writers in (2, 3)
+    for reverse in (False, True)
+    for fault in AWAY_SECONDS
+    for write in WRITES
+]
+
+
+class Proxy:
+    """Passes TCP on to `target`, in a thread of its own. `cut` closes and refuses, `stall` keeps all bytes, `open` passes on."""
+
+    def __init__(self, target: str) -> None:
+        parts = urlsplit(target)
+        self._target = (parts.hostname, parts.port)
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task] = set()
+        self._state = "open"
+        self._loop = asyncio.new_event_loop()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._server = self._do(asyncio.start_server(self._accept, "127.0.0.1", 0))
+        port = self._server.sockets[0].getsockname()[1]
+        self.url = target.replace(f"{parts.hostname}:{parts.port}", f"127.0.0.1:{port}")
+
+    def _do(self, coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
+
+    def be(self, state: str) -> None:
+        """Take a state: open, cut or stall."""
+
+        async def change() -> None:
+            self._state = state
+            if state == "stall":
+                self._flowing.clear()
+            else:
+                self._flowing.set()
+            if state == "cut":
+                for writer in list(self._writers):
+                    writer.transport.abort()
+
+        self._do(change())
+
+    def close(self) -> None:
+        self.be("cut")
+        self._server.close()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._state == "cut":
+            writer.transport.abort()
+            return
+        try:
+            back, forth = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._writers |= {writer, forth}
+        try:
+            await asyncio.gather(self._pump(reader, forth), self._pump(back, writer))
+        finally:
+            self._writers -= {writer, forth}
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(1 << 16):
+                await self._flowing.wait()
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+
+def url_of(version: int, product: int) -> str:
+    return f"https://img.example.com/v{version}/{product}.jpg"
+
+
+def body(version: int, *, reverse: bool = False) -> bytes:
+    products = reversed(range(PRODUCTS)) if reverse else range(PRODUCTS)
+    return json.dumps([{"sku": f"P-{p:03}", "images": [url_of(version, p)]} for p in products]).encode()
+
+
+def tell(folder: Path, broker: str, database: str, story: Story) -> dict:
+    """Play a story; gives what is wrong in the end."""
+    proxy = Proxy(database)
+    try:
+        return _tell(folder, broker, database, proxy, story)
+    finally:
+        proxy.close()
+
+
+def _tell(folder: Path, broker: str, database: str, proxy: Proxy, story: Story) -> dict:
+    with site(folder, IMAGEFLOW_BROKER_URL=broker, IMAGEFLOW_STORE_URL=database, IMAGEFLOW_SECRET_KEY="k" * 40) as here:
+        here.omnitron = here.emulate("omnitron", "--rows", "0", "--fault=latency=500ms")
+        here.erp = "http://127.0.0.1:9"
+        write = {"timeout": "6s", **WRITES[story.write]}
+        here.flow("posts", direction="outbound", erp={"rows_path": ""}, script=None, mapping=None, write=write)
+        here.call("flow", "apply", str(here.flows / "posts.yaml"))
+        here.call("user", "add", "erp", stdin="correct horse\n")
+        port = free_port()
+        for service in ("scheduler", "transformer"):
+            here.spawn(service)
+        here.spawn("gateway", "--port", str(port))
+        here.environ["IMAGEFLOW_STORE_URL"] = proxy.url
+        victim = here.spawn("writer")
+        here.environ["IMAGEFLOW_STORE_URL"] = database
+        wait_for(lambda: get(f"http://127.0.0.1:{port}/ready")[0] == 200, 120, what="the gateway")
+        token = get(f"http://127.0.0.1:{port}/api/nifi/login", data=b"username=erp&password=correct+horse")[1].decode()
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+
+        def post(version: int, *, reverse: bool = False) -> None:
+            sent = body(version, reverse=reverse)
+            url = f"http://127.0.0.1:{port}/api/outbound/posts"
+            wait_for(lambda: get(url, data=sent, headers=headers)[0] == 202, what="room in the queue")
+
+        post(1)
+        wait_for(lambda: here.state()["counters"]["written"] >= 2, 120, "the first rows")
+        begun = time.monotonic()
+        if story.fault == "freeze":
+            victim.send_signal(signal.SIGSTOP)
+        else:
+            proxy.be(story.fault)
+        get(f"{here.omnitron}/_emulator/faults", data=json.dumps(["latency=20ms"]).encode())
+        for _ in range(story.writers - 1):
+            here.spawn("writer")
+        newest = 2 if story.fault == "freeze" else 3
+        for version in range(2, newest + 1):
+            post(version, reverse=story.reverse)
+        time.sleep(max(0.0, begun + story.away - time.monotonic()))
+        if story.fault == "freeze":
+            victim.send_signal(signal.SIGCONT)
+        else:
+            proxy.be("open")
+        runs = wait_for(lambda: ended(here), 240, "all runs to end")
+        wait_for(lambda: not asyncio.run(in_doubt(database)), 180, "the last rewrites")
+        state = here.state()
+        held = {sku: [image["url"] for image in images] for sku, images in state["products"].items()}
+        known = asyncio.run(ledger(database))
+        expected = {f"P-{p:03}": url_of(newest, p) for p in range(PRODUCTS)}
+        return {
+            "wrong": sorted(sku for sku, url in expected.items() if held.get(sku) != [url]),
+            "ledger_differs": sorted(sku for sku, url in expected.items() if known.get(sku) != digest((Image(url),))),
+            "unbalanced": [run["run_id"] for run in runs if not balanced(run)],
+            "statuses": sorted({run["status"] for run in runs}),
+            "rows": {name: sum(run["rows"][name] for run in runs) for name in runs[0]["rows"]},
+            "writes": state["counters"]["written"],
+            "victim_died": victim.poll() is not None,
+        }
+
+
+def ended(here):
+    found = here.json("runs")
+    return found if all(run["status"] in ("success", "partial", "failed", "empty") for run in found) else None
+
+
+async def in_doubt(database: str) -> int:
+    return await _asked(
+        database, "SELECT count(*) FROM ledger WHERE doubt_until IS NOT NULL OR digest IS NULL", "value"
+    )
+
+
+async def ledger(database: str) -> dict[str, str]:
+    found = await _asked(database, "SELECT product, digest FROM ledger", "all")
+    return {row["product"]: row["digest"] for row in found}
+
+
+async def _asked(database: str, query: str, what: str):
+    connection = await asyncpg.connect(database)
+    try:
+        return await (connection.fetchval(query) if what == "value" else connection.fetch(query))
+    finally:
+        await connection.close()
+
+
+def faulty(result: dict) -> bool:
+    right = result["statuses"] == ["success"] and not result["victim_died"]
+    return bool(result["wrong"] or result["ledger_differs"] or result["unbalanced"] or not right)
+
+
+@pytest.mark.timeout(500)
+def test_a_writer_that_is_away(tmp_path, rabbitmq_vhost, postgres):
+    """A frozen writer wakes after its lease: what it had in line is not sent, and newer rows stay."""
+    story = Story("freeze", "concurrency", reverse=True, seconds=20.0)
+    result = tell(tmp_path, rabbitmq_vhost, postgres.new_database(), story)
+    assert not faulty(result), result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=len(STORIES))
+    parser.add_argument("--at-once", type=int, default=2)
+    options = parser.parse_args()
+    postgres = postgres_server.open_server()
+    if postgres is None:
+        raise SystemExit("needs PostgreSQL")
+    bad = []
+
+    def play(number: int) -> None:
+        story = STORIES[number % len(STORIES)]
+        rabbit = rabbitmq_server.open_server()
+        if rabbit is None:
+            raise SystemExit("needs RabbitMQ")
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                result = tell(Path(folder), rabbit.url, postgres.new_database(), story)
+        except Exception as error:
+            result = {"error": f"{type(error).__name__}: {error}"}
+        finally:
+            rabbit.close()
+        good = "error" not in result and not faulty(result)
+        if not good:
+            bad.append(number)
+        print(f"{'ok ' if good else 'BAD'} {number} {story} {json.dumps(result)}", flush=True)
+
+    try:
+        with ThreadPoolExecutor(options.at_once) as pool:
+            list(pool.map(play, range(options.runs)))
+    finally:
+        postgres.close()
+    print(f"{options.runs} runs, {len(bad)} wrong")
+    sys.exit(bool(bad))
+
+
+if __name__ == "__main__":
+    main()
