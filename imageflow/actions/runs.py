@@ -19,7 +19,7 @@ from imageflow.model.identifiers import distinct, with_separator
 from imageflow.model.run import Run, Status, Trigger, new_run_id
 from imageflow.read import request
 from imageflow.runtime.outbox_publisher import OutboxPublisher
-from imageflow.store import Left, Store, Taken
+from imageflow.store import Left, Store, Taken, Unsent
 from imageflow.telemetry import message_headers
 
 ROWS_AT_ONCE = 10_000
@@ -196,6 +196,7 @@ async def retry(
     entry = actor.entry("run.retry", f"run {run_id}", **named, version=flow.version)
     retried = Retried(run, flow.version, 0, {}, 0)
     after: int | None = 0
+    later: list[Unsent] = []
     while after is not None:
         taken = await store.reopen(
             run_id,
@@ -208,9 +209,12 @@ async def retry(
             limit=ROWS_AT_ONCE,
             audit=entry,
         )
-        await publisher.send(taken.outbox)
+        # a page goes through once, so only when all of its rows are taken
+        later += [item for item in taken.outbox if item.queue == messages.transform_queue(run.flow)]
+        await publisher.send([item for item in taken.outbox if item not in later])
         retried = retried.plus(taken)
         after = taken.last
+    await publisher.send(later)
     if named and not retried.rows and not retried.left:
         what = " and ".join(f"{name} {value}" for name, value in named.items())
         raise NotFoundError(f"run {run_id} has no {what} that failed or was cancelled")

@@ -82,11 +82,11 @@ class RunRead(msgspec.Struct, frozen=True, tag="run_read"):
 class ReplayPage(msgspec.Struct, frozen=True, tag="replay_page"):
     """Rows of a page that were not written go through this version of the flow again, from the stored page."""
 
-    run_id: str
-    flow: str
-    version: int
-    page: int
-    seq: int
+    run_id: Name
+    flow: Name
+    version: Count
+    page: Count
+    seq: Annotated[int, Meta(ge=0, le=MAX_SEQ)]
 
 
 class RowsReady(msgspec.Struct, frozen=True, tag="rows_ready"):

@@ -25,7 +25,10 @@ NEW = 0
 """The number of a row that has none yet."""
 
 
-JOINED = "the images of its product are joined across the pages of the run, so the page cannot go through alone"
+JOINED = (
+    "the images of its product are joined across the pages of the run, so the page cannot go through alone; "
+    "`imageflow run FLOW --since DATE` asks for all of them again"
+)
 
 
 def unjoinable(run: Run) -> str | None:
@@ -53,6 +56,7 @@ class _Places:
         self.versions = {log.version: log.row for log in self.chosen}
         waiting = [log for log in others if not has_row(log)]
         self.left = _by_name(waiting)
+        self.left_versions = {log.version for log in waiting if log.version}
         self.left_payloads = {_key(log) for log in waiting if log.payload is not None}
         self.kept = {log.product for log in others if has_row(log)}
 
@@ -144,7 +148,9 @@ def _wanted(item: Row | RowLog, places: _Places) -> bool:
     if isinstance(item, RowLog) and item.state == "failed" and not item.product:
         key = _key(item)
         return key in places.payloads or not (key in places.left_payloads or places.kept & set(_names(item.payload)))
-    return item.product in places.named or item.product not in places.left
+    if item.product in places.named:
+        return True
+    return item.product not in places.left and item.version not in places.left_versions
 
 
 def _place(item: Row | RowLog, places: _Places) -> int | None:

@@ -14,7 +14,7 @@ import structlog
 
 from imageflow.broker import Broker, Outgoing
 from imageflow.clock import Clock
-from imageflow.errors import NotFoundError, Postponed, QueueFullError
+from imageflow.errors import MessageError, NotFoundError, Postponed, QueueFullError
 from imageflow.model.flow import Definition
 from imageflow.model.messages import PageRead, ReplayPage, RowsReady, RunRead, chunked, encode, write_queue
 from imageflow.model.row import CANCELLED, Row, RowLog, StageName
@@ -219,6 +219,8 @@ class Transformer:
         page = await self._store.replayed(message.run_id, message.page)
         if not page.chosen:
             return
+        if page.run.flow != message.flow:
+            raise MessageError(f"run {message.run_id} is not of the flow {message.flow}")
         if page.run.cancelled_at is not None:
             await self._store.settle(
                 "", [msgspec.structs.replace(one, state="cancelled", reason=CANCELLED) for one in page.chosen]
@@ -227,12 +229,12 @@ class Transformer:
         if page.waits:
             raise Postponed(PAUSE_SECONDS, "rows of the page are in flight")
         try:
-            body = (await self._store.page(message.run_id, message.page)).body
+            stored = await self._store.page(message.run_id, message.page)
         except NotFoundError as error:
             await self._replace(message, page.chosen, replay.failed_again(message, page.chosen, str(error)))
             return
-        read = PageRead(message.run_id, message.flow, message.version, message.page, message.seq)
-        plan = await self._plan(read, definition, body)
+        read = PageRead(message.run_id, message.flow, message.version, message.page, stored.seq)
+        plan = await self._plan(read, definition, stored.body)
         if plan.held and (reason := replay.unjoinable(page.run)) is not None:
             replaced = replay.failed_again(message, page.chosen, reason)
         else:
@@ -240,6 +242,8 @@ class Transformer:
         await self._replace(message, page.chosen, replaced)
 
     async def _replace(self, message: ReplayPage, chosen: Sequence[RowLog], replaced: replay.Replacement) -> None:
+        if not chosen:
+            return
         numbers = [one.row for one in chosen]
         unsent = await self._store.replace_rows(message, numbers, replaced.rows, replaced.logs)
         if unsent is None:

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.acceptance.harness import Site, kill, site, wait_for
+from tests.acceptance.harness import Site, get, kill, site, wait_for
 
 pytestmark = pytest.mark.timeout(400)
 ROWS = 40
@@ -15,64 +15,73 @@ ROWS = 40
 
 @pytest.fixture
 def here(tmp_path):
+    """Two inbound flows whose runs cannot end before Omnitron is there, and one whose schedule is due all the time."""
     with site(tmp_path / "site") as place:
-        place.emulators(ROWS)
+        place.emulators(ROWS, omnitron=("down",))
+        for name in ("quick", "slow"):
+            place.flow(name)
+        place.flow("ticks", schedule={"every": "1s"})
+        place.call("flow", "apply", *(str(place.flows / f"{name}.yaml") for name in ("quick", "slow", "ticks")))
         yield place
 
 
+def omnitron_comes(here: Site) -> None:
+    headers = {"Content-Type": "application/json"}
+    assert get(f"{here.omnitron}/_emulator/faults", data=b"[]", headers=headers)[0] == 200
+
+
 def start(here: Site, name: str) -> subprocess.Popen:
-    return here.spawn("run", name, "--wait", "--json", stdout=subprocess.PIPE)
+    """`run --wait`, once its run is there."""
+    process = here.spawn("run", name, "--wait", "--json", stdout=subprocess.PIPE)
+    wait_for(lambda: here.json("runs", name), what=f"the run of {name}")
+    return process
+
+
+def begun(here: Site, name: str) -> bool:
+    [run] = here.json("runs", name)
+    return run["started_at"] is not None and run["finished_at"] is None
 
 
 def ended(process: subprocess.Popen) -> dict:
-    out, _ = process.communicate(timeout=150)
+    out, _ = process.communicate(timeout=200)
     assert process.returncode == 0, out
-    return json.loads(out.splitlines()[-1])
-
-
-def flows(here: Site) -> None:
-    """Two inbound flows of which one takes twice as long, and one with a schedule that is due all the time."""
-    here.flow("quick", write={"rate_limit": "8/s"})
-    here.flow("slow", write={"rate_limit": "4/s"})
-    here.flow("ticks", schedule={"every": "1s"})
-    here.call("flow", "apply", *(str(here.flows / f"{name}.yaml") for name in ("quick", "slow", "ticks")))
-
-
-def begun(here: Site, name: str):
-    return [run for run in here.json("runs", name) if run["started_at"] and not run["finished_at"]]
+    result = json.loads(out.splitlines()[-1])
+    assert result["rows"]["total"] == ROWS
+    return result
 
 
 def test_two_runs_at_once(here):
-    """The slower one second: both end well, and the flow with a schedule is left alone."""
-    flows(here)
+    """Each ends, one after the other, and the flow with a schedule is left alone."""
     first = start(here, "quick")
-    wait_for(lambda: begun(here, "quick"), what="the first run")
+    wait_for(lambda: begun(here, "quick"), what="the first run's begin")
     second = start(here, "slow")
-    assert ended(first)["rows"]["total"] == ROWS
-    assert ended(second)["rows"]["total"] == ROWS
+    assert not begun(here, "slow"), "the first one handles its own flow alone"
+    omnitron_comes(here)
+    ended(first)
+    ended(second)
     assert here.json("runs", "ticks") == []
 
 
 def test_the_first_is_killed(here):
     """The second takes over and ends; the run of the killed one is there for the next command."""
-    flows(here)
     first = start(here, "slow")
-    wait_for(lambda: begun(here, "slow"), what="the first run")
+    wait_for(lambda: begun(here, "slow"), what="the first run's begin")
     second = start(here, "quick")
-    wait_for(lambda: here.json("runs", "quick"), what="the second run")
     kill(first)
     first.stdout.close()
-    assert ended(second)["rows"]["total"] == ROWS
+    omnitron_comes(here)
+    ended(second)
     assert begun(here, "slow"), "it waits for the next command"
-    assert ended(start(here, "slow"))["status"] == "success"
-    assert {run["status"] for run in here.json("runs", "slow")} == {"success"}
+    third = here.spawn("run", "slow", "--wait", "--json", stdout=subprocess.PIPE)
+    assert ended(third)["rows"]["unchanged"] == ROWS
+    assert [run["status"] for run in here.json("runs", "slow")] == ["success", "success"]
 
 
 def test_an_up_that_ends(here):
     """A `run --wait` that handed over to an `up` takes over when that is killed."""
-    flows(here)
     up = here.spawn("up", "--port", "0")
-    second = start(here, "slow")
-    wait_for(lambda: begun(here, "slow"), what="the run")
+    run = start(here, "slow")
+    wait_for(lambda: begun(here, "slow"), what="the run's begin")
     kill(up)
-    assert ended(second)["rows"]["total"] == ROWS
+    omnitron_comes(here)
+    ended(run)

@@ -24,7 +24,7 @@ from imageflow.clock import SystemClock
 from imageflow.errors import MessageError
 from imageflow.model import messages
 from imageflow.model.imageset import NOT_CLEARED, Image
-from imageflow.model.messages import OUTBOUND_QUEUE, READ_QUEUE, PageRead, ReadPage, RowsReady, RunRead
+from imageflow.model.messages import OUTBOUND_QUEUE, READ_QUEUE, PageRead, ReadPage, ReplayPage, RowsReady, RunRead
 from imageflow.model.row import Row, Try
 from imageflow.model.run import Run, Trigger
 from imageflow.secret import Secret
@@ -38,6 +38,7 @@ WHOLE = [
     ReadPage(RUN, FLOW, 1, 1, 1, 1.0, 1.0),
     PageRead(RUN, FLOW, 1, 1, 1, "[]"),
     RunRead(RUN, FLOW, 1),
+    ReplayPage(RUN, FLOW, 1, 1, 1),
     RowsReady(RUN, FLOW, 1, (ROW,)),
 ]
 QUEUES = [READ_QUEUE, OUTBOUND_QUEUE, messages.transform_queue(FLOW), messages.write_queue(FLOW)]

@@ -101,6 +101,9 @@ FAILED = ("failed", "new")
         pytest.param(
             Plan(2, ready("A", "A")), [failed(1, {"sku": "A"})], [], {"A": NEW}, {}, id="more rows of a product"
         ),
+        pytest.param(
+            Plan(3, ready("A", "B", "C")), [failed(2)], [failed(1), failed(3)], {"B": 2}, {}, id="alone, by its place"
+        ),
         pytest.param(Plan(0), [failed(1), failed(2)], [], {}, {1: GONE, 2: GONE}, id="no rows"),
         pytest.param(
             Plan(2, ready("A", start=4)),
