@@ -90,7 +90,8 @@ def _mark(got: Got) -> str:
 def _again(cursor: Cursor, got: Got, signals: Sequence[Signal]) -> Last:
     """A page with rows that came before: the end, where all rows came; else an error."""
     before = _came(cursor, got)
-    if cursor.ended or (cursor.rows == cursor.total) or envelope.ended(signals, before):
+    reached = cursor.rows == cursor.total and not cursor.rows_move
+    if cursor.ended or reached or envelope.ended(signals, before):
         return Last(complete=not cursor.lacking, kept=False)
     raise ReadError(
         f"page {cursor.pages + 1} is a repeated page: the same {len(got.rows)} rows came before; "
@@ -149,8 +150,8 @@ def _left(cursor: Cursor, owed: Sequence[Signal]) -> tuple[str, ...]:
     """A warning where the last answer speaks of rows that did not come."""
     if not owed:
         return ()
-    ignored = owed[0].path if owed[0].path != "Link" else "Link"
-    return (f"{_said(cursor, owed)}. {_HINT} If that means something else: pagination.ignore: [{ignored}]. {STAYS}",)
+    ignore = f"If that means something else: pagination.ignore: [{owed[0].path}]"
+    return (f"{_said(cursor, owed)}. {_HINT} {ignore}. {STAYS}",)
 
 
 def _said(cursor: Cursor, owed: Sequence[Signal]) -> str:

@@ -512,6 +512,17 @@ async def test_when_the_watermark_stays(store: Store, clock: FakeClock) -> None:
     assert await store.watermark("winter") == empty.until
 
 
+async def test_a_page_that_is_skipped(store: Store, clock: FakeClock) -> None:
+    """The read goes on with another cursor for the same page, once; not where it went on or ended meanwhile."""
+    run = await reading(store, clock)
+    (message,) = await store.skip_page(run.run_id, None, "batch 1")
+    assert messages.decode(message.body) == messages.ReadPage(run.run_id, run.flow, run.version, 1)
+    assert await store.skip_page(run.run_id, None, "batch 1") == ()
+    assert ((await store.run(run.run_id)).cursor, (await store.run(run.run_id)).pages) == ("batch 1", 0)
+    await store.end_read(run.run_id, error=None)
+    assert await store.skip_page(run.run_id, "batch 1", "batch 2") == ()
+
+
 @pytest.mark.parametrize("count", [0, 2])
 async def test_an_incomplete_read(store: Store, clock: FakeClock, count: int) -> None:
     """Rows that came are written; the run ends `partial`, and the watermark stays."""

@@ -252,3 +252,78 @@ def test_allowed_ipv6_hosts():
     for entry in ("[::1]", "::1", "[::1]:8443"):
         definition = erp(type="next", allow_hosts=[entry])
         assert isinstance(turn(definition, got(rows(0, 1), next="https://[::1]:8443/x")), More)
+
+
+# what answers say of the end -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", sorted(paging.PAST_THE_END))
+def test_refusals(status: int):
+    """A refusal ends a read that is complete, or that only a short page's word led on; else it is an error."""
+    full = turn(erp(type="page", limit=10), got(rows(0, 10), total=10)).cursor
+    assert paging.refused(full, status) == Last(kept=False)
+    short = turn(erp(type="page", limit=10), got(rows(0, 9), total=33)).cursor
+    found = paging.refused(short, status)
+    assert found is not None
+    assert (found.complete, found.kept) == (False, False)
+    assert f"total is 33, but the ERP answered {status}" in found.warnings[0]
+    assert paging.refused(turn(erp(type="page", limit=10), got(rows(0, 10), total=33)).cursor, status) is None
+    assert paging.refused(Cursor(), status) is None
+    assert paging.refused(full, 500) is None
+
+
+def test_an_answer_that_means_no_rows():
+    """It ends the read, but not against a total that was stated before."""
+    assert paging.none_came(Cursor()) == Last(kept=False)
+    more = paging.none_came(turn(erp(type="page", limit=10), got(rows(0, 10), total=33)).cursor)
+    assert (more.complete, "spoke of 33" in more.warnings[0]) == (False, True)
+    assert not paging.none_came(Cursor(lacking=True)).complete
+
+
+@pytest.mark.parametrize(
+    ("beside", "ends"),
+    [({"total": 20}, True), ({"hasMore": False}, True), ({"next": None}, True), ({"total": 33}, False), ({}, False)],
+)
+def test_a_page_that_comes_again(beside: dict[str, Any], ends: bool):
+    """Past the end it is no page of its own; while rows may be missing it is an error."""
+    definition = erp(type="page", limit=10)
+    cursor = turn(definition, got(rows(0, 10))).cursor
+    cursor = turn(definition, got(rows(10, 10)), cursor).cursor
+    if ends:
+        assert turn(definition, got(rows(10, 10), **beside), cursor) == Last(kept=False)
+    else:
+        with pytest.raises(ReadError, match="repeated page"):
+            turn(definition, got(rows(10, 10), **beside), cursor)
+
+
+def test_a_page_that_comes_again_after_the_total():
+    """The flow's own total ends the read as well, unless rows move between pages."""
+    definition = erp(type="page", limit=10, total_path="n")
+    cursor = turn(definition, got(rows(0, 10), n=20)).cursor.but(rows=20, total=20)
+    assert turn(definition, got(rows(0, 10), n=20), cursor) == Last(kept=False)
+    with pytest.raises(ReadError, match="repeated page"):
+        turn(definition, got(rows(0, 10), n=20), cursor.but(rows_move=True))
+
+
+@pytest.mark.parametrize("kind", ["url", "token"])
+def test_an_empty_page_that_names_itself(kind: str):
+    """It repeats how it was asked for: the end. One that names an older page goes in circles."""
+    definition = erp(type="next", kind=kind, **({"param": "t"} if kind == "token" else {}))
+    cursor = turn(definition, got(rows(0, 3), next="?t=a")).cursor
+    cursor = turn(definition, got(rows(3, 3), next="?t=b")).cursor.but(pages=2, rows=6)
+    assert turn(definition, got([], next="?t=b", url=URL + "?t=b"), cursor) == Last()
+    with pytest.raises(ReadError, match="circles"):
+        turn(definition, got(rows(6, 1), next="?t=b", url=URL + "?t=b"), cursor)
+    assert turn(definition, got(rows(6, 1), next="?t=b", hasMore=False, url=URL + "?t=b"), cursor) == Last()
+
+
+def test_a_short_page_goes_on_where_its_answer_says_so():
+    """Not an empty one, and not where the flow names the total."""
+    definition = erp(type="offset", limit=10)
+    more = turn(definition, got(rows(0, 4), links={"next": "?page=2"}))
+    assert (more.cursor.position, more.cursor.rows) == (4, 4)
+    end = turn(definition, got([], links={"next": "?page=3"}), more.cursor)
+    assert (isinstance(end, Last), end.complete) == (True, False)
+    same = turn(definition, got([], links={"next": "?page=2"}), more.cursor)
+    assert same == Last()
+    assert not turn(erp(type="offset", limit=10), got([], hasMore=True), more.cursor).complete
