@@ -62,3 +62,9 @@ def test_never_raises(name: str) -> None:
     """Any text is a URL whose file name fits or does not."""
     parse("{sku}_{image_order}.jpg").read(name)
     file_name(name)
+
+
+def test_a_name_that_is_not_utf8_fits_nothing() -> None:
+    """%DE is a letter of windows-1254: read as UTF-8 it would name another product."""
+    assert parse("{sku}_{image_order}.jpg").read("https://c.example/%DEIK_1.jpg") is None
+    assert parse("{sku}_{image_order}.jpg").read("https://c.example/100%_1.jpg") == ("100%", 1)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageflow.model.run import FINAL, Counts, Run, Trigger, final_status, new_run_id
+from imageflow.model.run import FINAL, Counts, Run, Trigger, final_status, new_run_id, warnings_of
 
 NOW = datetime(2026, 11, 24, 3, 43, 12, tzinfo=UTC)
 
@@ -91,3 +91,24 @@ def test_what_has_ended():
     """Only final states have ended."""
     assert [run(status=status).ended for status in ("queued", "reading", "draining")] == [False] * 3
     assert all(run(status=status).ended for status in FINAL)
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(0, []), (1, ["1 image URL has blanks"]), (5, ["5 image URLs have blanks"])]
+)
+def test_encoded_urls_are_one_warning(count: int, said: list[str]) -> None:
+    """What was noted comes first, then how many URLs had to be encoded."""
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    noted = Run(
+        run_id="r",
+        flow="f",
+        version=1,
+        trigger=Trigger("person"),
+        status="success",
+        created_at=now,
+        warnings=("noted",),
+        encoded_urls=count,
+    )
+    first, *others = warnings_of(noted)
+    assert first == "noted"
+    assert [text[: len(start)] for text, start in zip(others, said, strict=True)] == said
