@@ -153,7 +153,11 @@ async def test_script_and_mapping(line: Line) -> None:
     [
         ({"script": "def process(r):\n    raise ValueError('no')"}, "script", "line 2: ValueError: no"),
         ({"script": "def process(r):\n    while True: pass", "script_timeout": "300ms"}, "script", "longer than 0.3s"),
-        ({"mapping": [{"operation": "shift", "spec": {"*": {"sku": "x[900000000]"}}}]}, "mapping", "the mapping"),
+        (
+            {"mapping": [{"operation": "shift", "spec": {"*": {"sku": "x[900000000]"}}}]},
+            "mapping",
+            "the index 900000000 is above",
+        ),
         ({"script": "def process(r): return 7"}, "script", "neither a list nor an object"),
     ],
 )
