@@ -51,7 +51,8 @@ def _doubt(state: LedgerState) -> str:
     """What a late write means for a product, and what becomes of it."""
     if state.rewrites < len(PAUSES):
         again = f", {state.rewrites} times so far" if state.rewrites else ""
-        return f"in doubt: a late write may come until {iso(state.doubt_until)}; the newest set is written again by itself{again}"
+        until = f"in doubt: a late write may come until {iso(state.doubt_until)}"
+        return f"{until}; a newer set is written again by itself after it{again}"
     return (
         f"in doubt: the newest set was written again {state.rewrites} times without a good answer; the product's next row is"
         " sent whatever it holds: post it again, or `imageflow run FLOW --ids " + state.product + "`"

@@ -2,6 +2,9 @@
 
 from datetime import UTC, datetime
 
+import pytest
+
+from imageflow.commands import history_text
 from imageflow.commands.history_text import report
 from imageflow.inspect.product_history import Source, Standing, Trace, TracedRow
 from imageflow.model.imageset import Image
@@ -9,6 +12,7 @@ from imageflow.model.row import RowLog
 from imageflow.model.run import Run, Trigger
 from imageflow.sandbox.outcome import FailedRow, Ran
 from imageflow.store import LedgerState
+from imageflow.store.doubts import PAUSES
 from tests.unit.actions.test_shapes import flow
 from tests.unit.inspect.pages import SCRIPT, U, image_set, result_of
 
@@ -82,3 +86,20 @@ def test_a_row_in_flight():
     """The ledger's entry says of which page the row is that a writer has in hand."""
     text = report(Trace("A", (Standing(state(in_flight=9), log(), ("r2", 4)),), ()))
     assert "A on https://o.example: a row of page 4 of run r2 is in flight" in text
+
+
+UNTIL = datetime(2026, 11, 28, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("rewrites", "said"),
+    [
+        (0, "a late write may come until 2026-11-28T12:00:00.000000Z; a newer set is written again by itself after it"),
+        (2, "2 times so far"),
+        (len(PAUSES), "imageflow run FLOW --ids S`"),
+    ],
+)
+def test_a_product_in_doubt(rewrites, said):
+    """It says what happens by itself, and what to do once that has ended."""
+    state = LedgerState("https://o.example", "S", 1, None, None, None, None, UNTIL, rewrites)
+    assert said in history_text.report(Trace("S", ledger=(Standing(state, None),), rows=(), more=False))
