@@ -106,6 +106,23 @@ async def _listen(
     return bound
 
 
+@asynccontextmanager
+async def waiting(
+    settings: settings_.Settings, names: Collection[str], problem: Callable[[], str | None], port: int | None
+) -> AsyncIterator[None]:
+    """Where the services are going to listen, say meanwhile that they live and why they are not ready: all else is 503."""
+    ports = {port if "gateway" in names else None, settings.metrics_port} - {None, 0}
+
+    async def ready() -> list[str]:
+        return [problem() or "it starts"]
+
+    async with AsyncExitStack() as stack:
+        for one in ports:
+            app = monitoring(ready, alone=False)
+            await stack.enter_async_context(serve(app, listen_host(settings, names), one or 0, settings.stop_seconds))
+        yield
+
+
 def listen_host(settings: settings_.Settings, names: Collection[str]) -> str:
     """Where a process listens: as LISTEN says; else only this machine reaches a process that runs all services, and a service
     of its own, which mostly runs in a container, is reached from outside.

@@ -43,6 +43,7 @@ DOCS = {
     "(default: none)",
     "JAIL": "strict or best-effort; without seccomp, strict runs no scripts, best-effort runs them less isolated "
     "(default: strict)",
+    "START_SECONDS": "seconds that a service waits at its start for queue and database; 0: not at all (default: 600)",
     "STOP_SECONDS": "seconds that a service may take to finish its work when it is stopped (default: 30)",
     **{f"{name}_FILE": f"file that holds {name}; set it instead of {name}" for name in FROM_FILES},
 }
@@ -59,6 +60,7 @@ class Settings(msgspec.Struct, frozen=True):
     log_format: Literal["text", "json"]
     metrics_port: int | None
     stop_seconds: float
+    start_seconds: float = 600.0
     retention_days: int = 30
     preflight_allow_private: tuple[str, ...] = ()
     listen: str | None = None
@@ -92,7 +94,8 @@ def load(environ: Mapping[str, str]) -> Settings:
         secret_key=Secret(given["SECRET_KEY"]) if given.get("SECRET_KEY") else None,
         log_format=cast(Literal["text", "json"], _choice(given, "LOG_FORMAT", LOG_FORMATS)),
         metrics_port=_port(given),
-        stop_seconds=_seconds(given),
+        start_seconds=_seconds(given, "START_SECONDS", "600", zero=True),
+        stop_seconds=_seconds(given, "STOP_SECONDS", "30"),
         retention_days=_days(given),
         preflight_allow_private=_hosts(given, "PREFLIGHT_ALLOW_PRIVATE"),
         listen=_listen(given),
@@ -209,12 +212,14 @@ def _networks(given: Mapping[str, str], name: str) -> tuple[IPv4Network | IPv6Ne
         ) from error
 
 
-def _seconds(given: Mapping[str, str]) -> float:
-    value = given.get("STOP_SECONDS") or "30"
+def _seconds(given: Mapping[str, str], name: str, default: str, *, zero: bool = False) -> float:
+    value = given.get(name) or default
     try:
         seconds = float(value)
     except ValueError:
         seconds = -1.0
-    if not 0 < seconds < 86_400:
-        raise SettingsError(f"{PREFIX}STOP_SECONDS: must be a number of seconds above 0, not {value!r}")
+    if not (seconds >= 0 if zero else seconds > 0) or not seconds < 86_400:
+        raise SettingsError(
+            f"{PREFIX}{name}: must be a number of seconds {'from' if zero else 'above'} 0, not {value!r}"
+        )
     return seconds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from imageflow import settings as settings_
 from imageflow.actions import flows as flow_actions
 from imageflow.commands.shell import FLOWS_DIR, actor, run_async
 from imageflow.runtime.process import MARGIN_SECONDS, Watchdog, stop_on_signals
-from imageflow.runtime.substrate import open_substrate
+from imageflow.runtime.startup import Startup
 from imageflow.settings import Settings
 from imageflow.store.data_dir import data_dir_lock
 
@@ -86,10 +87,13 @@ async def _serve(
 ) -> None:
     watchdog = Watchdog(settings.stop_seconds + MARGIN_SECONDS)
     with data_dir_lock(settings):
-        async with (
-            stop_on_signals() as stop,
-            open_substrate(settings, os.environ, consumer=True) as substrate,
-        ):
+        async with stop_on_signals() as stop, AsyncExitStack() as stack:
+            startup = Startup(settings, os.environ, stack)
+            if (substrate := await startup.open()) is None:
+                async with bootstrap.waiting(settings, names, lambda: startup.problem, port):
+                    substrate = await startup.opened(stop)
+            if substrate is None:
+                return
             await flow_actions.save_all(substrate.store, documents, actor())
             gc.freeze()  # what is loaded by now stays: the collector need not look at it again and again
             gc.set_threshold(*GC_THRESHOLDS)

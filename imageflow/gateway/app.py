@@ -33,6 +33,7 @@ from imageflow.telemetry import metrics
 
 REQUEST_SECONDS = 120.0
 READY_SECONDS = 5.0
+LATER_SECONDS = 5.0
 CHECKS_AT_ONCE = 2
 IDLE_SECONDS = 75.0
 """A connection that is idle, or has not sent its headers, is closed after this time."""
@@ -164,9 +165,15 @@ def monitoring_routes(ready: Ready) -> list[web.AbstractRouteDef]:
     return [web.get("/health", health), web.get("/ready", readiness), web.get("/metrics", exposition)]
 
 
-def monitoring(ready: Ready) -> web.Application:
-    """An application of nothing but the monitoring routes: what a service without a gateway shows."""
-    return application(monitoring_routes(ready))
+def monitoring(ready: Ready, *, alone: bool = True) -> web.Application:
+    """An application of nothing but the monitoring routes: what a service without a gateway shows. With `alone=False` other
+    requests are to come again later.
+    """
+
+    async def later(_request: web.Request) -> web.Response:
+        return refused(Refusal(503, "ImageFlow starts; try again later", retry_after=LATER_SECONDS))
+
+    return application([*monitoring_routes(ready), *([] if alone else [web.route("*", "/{path:.*}", later)])])
 
 
 async def _problems_of(ready: Ready) -> list[str]:
