@@ -24,7 +24,6 @@ log = structlog.get_logger()
 
 LINE_SECONDS = 5.0
 LONGEST_PAUSE = 5.0
-ATTEMPT_SECONDS = 60.0
 
 
 class Startup:
@@ -43,20 +42,16 @@ class Startup:
     async def open(self) -> Substrate | None:
         """One try; None where something is away and may come. Raises BrokerError and StoreError once that took too long."""
         try:
-            async with asyncio.timeout(ATTEMPT_SECONDS):
-                return await self._stack.enter_async_context(
-                    open_substrate(self._settings, self._environ, consumer=True)
-                )
-        except TimeoutError as error:
-            self._wait_for(StoreError("the database did not answer in time"), error)
+            # no deadline here: a migration may take long, and connections have deadlines of their own
+            return await self._stack.enter_async_context(open_substrate(self._settings, self._environ, consumer=True))
         except (BrokerError, StoreError) as error:
-            self._wait_for(error, error)
+            self._wait_for(error)
         return None
 
-    def _wait_for(self, away: ImageFlowError, cause: Exception) -> None:
+    def _wait_for(self, away: ImageFlowError) -> None:
         waited = time.monotonic() - self._began
         if waited >= self.patience:
-            raise away from cause
+            raise away
         url = self._settings.broker_url if isinstance(away, BrokerError) else self._settings.store_url
         where = urlsplit(url.reveal()).hostname or "a file"
         self.problem = (

@@ -72,56 +72,6 @@ def test_whatever_answers_for_rabbitmq(tmp_path: Path, manner: str) -> None:
             assert "sesam" not in (tmp_path / "log.txt").read_text()
 
 
-@pytest.mark.timeout(240)
-def test_services_wait_for_both_servers(tmp_path: Path, postgres, rabbitmq_vhost: str) -> None:
-    """A service that starts too early starts its work once the database answers."""
-    port = free_port()
-    database = postgres.new_database()
-    away = free_port()
-    address = database.rpartition("@")[2].partition("/")[0]
-    environ = {
-        "IMAGEFLOW_BROKER_URL": rabbitmq_vhost,
-        "IMAGEFLOW_STORE_URL": database.replace(address, f"127.0.0.1:{away}"),
-    }
-    with site(tmp_path, **environ) as place:
-        process = place.spawn("gateway", "--port", str(port))
-        status, body = wait_for(lambda: get(f"http://127.0.0.1:{port}/ready"), what="/ready")
-        assert (status, b"waits for the database at 127.0.0.1" in body) == (503, True)
-        host, _, number = address.partition(":")
-        with forwarded(away, host, int(number)):
-            wait_for(lambda: get(f"http://127.0.0.1:{port}/ready")[0] == 200, what="green")
-            assert process.poll() is None
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
-
-
-@contextmanager
-def forwarded(port: int, host: str, target: int) -> Iterator[None]:
-    """A port that leads to another one."""
-    with socket.create_server(("127.0.0.1", port)) as listening:
-
-        def pump(source: socket.socket, sink: socket.socket) -> None:
-            try:
-                while data := source.recv(1 << 16):
-                    sink.sendall(data)
-            except OSError:
-                pass
-            sink.close()
-
-        def serve() -> None:
-            while True:
-                try:
-                    caller = listening.accept()[0]
-                except OSError:
-                    return
-                theirs = socket.create_connection((host, target))
-                for ends in ((caller, theirs), (theirs, caller)):
-                    threading.Thread(target=pump, args=ends, daemon=True).start()
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield
-
-
 def test_commands_and_the_impatient_fail_at_once(tmp_path: Path) -> None:
     """A command that a person calls does not wait, nor does a service with START_SECONDS 0: exit status 1, and why."""
     environ = {"IMAGEFLOW_BROKER_URL": f"amqp://u:p@127.0.0.1:{free_port()}/", "IMAGEFLOW_START_SECONDS": "0"}
