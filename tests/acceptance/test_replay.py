@@ -28,8 +28,7 @@ def posts(count: int) -> list[dict]:
 def place(request, tmp_path):
     environ = {}
     if request.param == "distributed":
-        rabbitmq = request.getfixturevalue("rabbitmq").new_vhost()
-        environ["IMAGEFLOW_BROKER_URL"] = rabbitmq
+        environ["IMAGEFLOW_BROKER_URL"] = request.getfixturevalue("rabbitmq_vhost")
         environ["IMAGEFLOW_STORE_URL"] = request.getfixturevalue("postgres").new_database()
     with site(tmp_path / "site", **environ) as here:
         here.distributed = request.param == "distributed"
@@ -104,4 +103,4 @@ def ended_run(here, flow: str, run_id: str):
 
 
 def requests_of_erp(here) -> int:
-    return json.loads(get(f"{here.erp}/_emulator/state")[1])["requests"]
+    return json.loads(get(f"{here.erp}/_emulator/state")[1])["counters"]["requests"]
