@@ -21,12 +21,12 @@ def private_file(path: Path) -> None:
     """Make a file for its owner alone, with its directory; take from one that exists what others may do with it.
 
     SQLite gives the files that it makes beside a database the database's mode. Raises OSError where it cannot be made; a
-    file that belongs to somebody else keeps its mode.
+    file that belongs to somebody else keeps its mode. A file that exists is not opened: to close it again would drop all
+    locks that SQLite has on it in this process, and a database without its locks gets malformed.
     """
     private_directory(path.parent)
-    file = os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE)
     try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE))
+    except FileExistsError:
         with contextlib.suppress(PermissionError):
-            os.fchmod(file, FILE_MODE)
-    finally:
-        os.close(file)
+            path.chmod(FILE_MODE)
