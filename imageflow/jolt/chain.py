@@ -10,6 +10,7 @@ from typing import Any
 from imageflow.jolt import default, explain, habits, modify, patterns, runtime, shift, trees, values
 from imageflow.jolt.errors import JoltError, LimitError, Problem, SpecError
 from imageflow.jolt.functions import FUNCTIONS, Function
+from imageflow.jolt.functions.texts import BLANKS
 from imageflow.jolt.names import OPERATIONS, nearest, operation_of
 from imageflow.jolt.source import Source
 
@@ -161,6 +162,7 @@ def _compiled(index: int, name: str, source: Source, names: Mapping[str, Any]) -
         "MISSING": values.MISSING,
         "between": patterns.between,
         "copied": copies.copied,
+        "BLANKS": BLANKS,
         "__builtins__": _BUILTINS,
     }
     scope |= {f"f_{word}": function for word, function in names.items()}
@@ -175,7 +177,9 @@ def _compiled(index: int, name: str, source: Source, names: Mapping[str, Any]) -
     return code, work
 
 
-_BUILTINS = {word: getattr(builtins, word) for word in ("Exception", "dict", "int", "len", "list", "range", "str")}
+_BUILTINS = {
+    word: getattr(builtins, word) for word in ("Exception", "bool", "dict", "int", "len", "list", "range", "str")
+}
 
 
 def _walking(name: str, spec: Any, source: Source, *, counting: bool) -> Work:

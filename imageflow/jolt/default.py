@@ -144,8 +144,12 @@ class _Generator:
             self._function.add(f"trace.matched({child.place}, {parent}, {key})", child.place)
         self._function.add(f"{value} = {found}", child.place)
         with self._function.block(f"if {value} is None:", child.place):
-            made = f"{child.kind}()" if child.kind else f"copied({child.value!r})"
+            made = f"{child.kind}()" if child.kind else _constant(child.value)
             self._function.add(f"{value} = {parent}[{key}] = {made}", child.place)
             if self._counting:
                 self._function.add(f"trace.written({child.place})", child.place)
         self._children(child, number + 1)
+
+
+def _constant(value: Any) -> str:
+    return f"copied({value!r})" if isinstance(value, (list, dict)) else repr(value)

@@ -17,13 +17,17 @@ NESTED = 6
 
 def generate(spec: dict[str, Any], mode: Mode, functions: frozenset[str], source: Source, *, counting: bool) -> None:
     """Add the functions of a modify operation to the source; the first is `operation(root, context, trace)`."""
-    _Generator(source, mode, counting=counting).start(parse(spec, mode, functions, source))
+    shrinks = any(name in str(spec) for name in IN_PLACE)
+    _Generator(source, mode, shrinks=shrinks, counting=counting).start(parse(spec, mode, functions, source))
 
 
 class _Generator:
-    def __init__(self, source: Source, mode: Mode, *, counting: bool) -> None:
+    """`shrinks`: a function may take entries away while a loop goes through them."""
+
+    def __init__(self, source: Source, mode: Mode, *, shrinks: bool, counting: bool) -> None:
         self._source = source
         self._mode = mode
+        self._shrinks = shrinks
         self._counting = counting
         self._function: Function
 
@@ -100,7 +104,8 @@ class _Generator:
     def _patterns(self, patterns: list[Entry], levels: Levels, absent: str) -> None:
         """The first pattern that matches takes the key; in a list only `*` matches."""
         value, number = levels[-1].value, len(levels)
-        self._function.add(f"v{number} = {value}[k{number}]", patterns[0].place)
+        found = f"find({value}, (k{number},))" if self._shrinks else f"{value}[k{number}]"
+        self._function.add(f"v{number} = {found}", patterns[0].place)
         word = "if"
         for entry in patterns:
             assert isinstance(entry.key, Stars)
@@ -173,19 +178,34 @@ class _Generator:
                 self._function.add(text, entry.place)
 
     def _expression(self, expression: Expression, levels: Levels) -> str:
-        match expression:
-            case Constant(value):
-                return f"copied({value!r})" if isinstance(value, (list, dict)) else repr(value)
-            case Call(name, None) if name in MAKERS:
-                return f"f_{name}(())"
-            case Call(name, None):
-                value = levels[-1].value
-                return _own(name, f"(MISSING if {value} is MISSING else f_{name}(({value},)))")
-            case Call(name, arguments):
-                asking = name in ASKING and len(arguments or ()) == 1
-                codes = [self._argument(argument, levels, asking=asking) for argument in arguments or ()]
-                return _own(name, f"f_{name}(({', '.join(codes)}{',' if codes else ''}))")
-        return f"copied({self._argument(expression, levels, asking=True)})"
+        if isinstance(expression, Constant):
+            value = expression.value
+            return f"copied({value!r})" if isinstance(value, (list, dict)) else repr(value)
+        if not isinstance(expression, Call):
+            return f"copied({self._argument(expression, levels, asking=True)})"
+        name, arguments = expression.function, expression.arguments
+        if arguments is None:
+            return self._of_this(name, levels[-1].value)
+        if name in _QUICK and len(arguments) == 1 and not isinstance(arguments[0], Constant):
+            found = self._source.name("a")
+            read = f"({found} := {self._read(arguments[0], levels)})"
+            return self._quick(name, found, f"f_{name}((or_null({found}),))", read)
+        asking = name in ASKING and len(arguments) == 1
+        codes = [self._argument(argument, levels, asking=asking) for argument in arguments]
+        return _own(name, f"f_{name}(({', '.join(codes)}{',' if codes else ''}))")
+
+    def _of_this(self, name: str, value: str) -> str:
+        """A function that is named without arguments: of the value that is there, if one is."""
+        if name in MAKERS:
+            return f"f_{name}(())"
+        code = f"MISSING if {value} is MISSING else f_{name}(({value},))"
+        return self._quick(name, value, code) if name in _QUICK else _own(name, f"({code})")
+
+    @staticmethod
+    def _quick(name: str, value: str, otherwise: str, read: str = "") -> str:
+        """The usual case of a function in place, without a call; else the function itself."""
+        kind, code = _QUICK[name]
+        return f"({code.format(value)} if {read or value}.__class__ is {kind} else copied({otherwise}))"
 
     def _argument(self, argument: Constant | Lookup | Context | Call, levels: Levels, *, asking: bool) -> str:
         """An argument; what is not there is MISSING for those that ask, and null for the others."""
@@ -201,6 +221,17 @@ class _Generator:
         assert isinstance(argument, Lookup)
         found = find_expression(levels, argument)
         return found if argument.path else f"or_null({found})"
+
+
+_QUICK = {
+    "toLower": ("str", "{0}.lower()"),
+    "toUpper": ("str", "{0}.upper()"),
+    "trim": ("str", "{0}.strip(BLANKS)"),
+    "toInteger": ("int", "({0} + 2147483648) % 4294967296 - 2147483648"),
+    "toString": ("str", "{0}"),
+    "toBoolean": ("bool", "{0}"),
+}
+"""Functions whose usual case is quick: the class of the value for which, and the code."""
 
 
 def _own(name: str, code: str) -> str:

@@ -7,7 +7,9 @@ round of the loop that decides which container it is (`cursor`).
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -256,6 +258,19 @@ class _Generator:
             self._source.warn(write.place, f"{write.text}: {never}; nothing is ever written")
             self._dropped(write, repr(never), levels)
             return
+        cursor = "" if self._counting or not codes else self._cursor_of(write, levels)
+        if cursor:
+            self._through(write, levels, codes, cursor, value)
+            return
+        names, tests = self._named(write, codes)
+        with self._if(tests, write):
+            self._walk(write, levels, names, value)
+        if self._counting and tests:
+            with self._function.block("else:", write.place):
+                self._dropped(write, f"trace.no_key({write.text!r}, {', '.join(filter(None, names))})", levels)
+
+    def _named(self, write: Write, codes: list[_StepCode]) -> tuple[list[str], list[str]]:
+        """Variables for keys and indexes that may turn out to be none, and the tests that they are some."""
         names: list[str] = []
         tests: list[str] = []
         for code in codes:
@@ -265,14 +280,35 @@ class _Generator:
                 self._function.add(f"{name} = {code.text}", write.place)
                 tests.append(f"{name} {code.test}")
             names.append(name)
+        return names, tests
+
+    @contextlib.contextmanager
+    def _if(self, tests: list[str], write: Write) -> Iterator[None]:
         if not tests:
-            self._walk(write, levels, names, value)
+            yield
             return
         with self._function.block(f"if {' and '.join(tests)}:", write.place):
-            self._walk(write, levels, names, value)
-        if self._counting:
-            with self._function.block("else:", write.place):
-                self._dropped(write, f"trace.no_key({write.text!r}, {', '.join(filter(None, names))})", levels)
+            yield
+
+    def _cursor_of(self, write: Write, levels: Levels) -> str:
+        kind = "list" if isinstance(write.steps[-1], Index) else "dict"
+        return self._cursor(levels, (Name(("root",)), *write.steps[:-1]), kind)
+
+    def _through(self, write: Write, levels: Levels, codes: list[_StepCode], cursor: str, value: str) -> None:
+        """Write into a container that is kept. Keys on the way to it are worked out once, when it is walked to."""
+        way = (Name(("root",)), *write.steps[:-1])
+        (last,), tests = self._named(write, codes[-1:])
+        with self._if(tests, write):
+            with self._function.block(f"if {cursor} is None:", write.place):
+                self._function.add(f"{cursor} = False", write.place)
+                names, needed = self._named(write, codes[:-1])
+                texts = ["'root'", *names]
+                with self._if(needed, write):
+                    parent = self._container(write, levels, way, texts)
+                    kind = "list" if isinstance(write.steps[-1], Index) else "dict"
+                    self._function.add(f"{cursor} = {_into(way[-1], parent, texts[-1], kind)}", write.place)
+            with self._function.block(f"if {cursor} is not False:", write.place):
+                self._last(write, write.steps[-1], cursor, last, value)
 
     def _dropped(self, write: Write, reason: str, levels: Levels) -> None:
         if self._counting:

@@ -12,7 +12,8 @@ from imageflow.jolt.values import MISSING, text_of
 MAX_TEXT = 4_000_000
 """The longest text that a function makes, in characters."""
 
-_BLANKS = "".join(map(chr, range(0x21)))
+BLANKS = "".join(map(chr, range(0x21)))
+"""What `trim` takes away, as in Java."""
 
 
 def bounded(text: str) -> str:
@@ -31,7 +32,7 @@ def _upper(value: Any) -> Any:
 
 
 def _trim(value: Any) -> Any:
-    return value.strip(_BLANKS) if value.__class__ is str else MISSING
+    return value.strip(BLANKS) if value.__class__ is str else MISSING
 
 
 def _to_string(value: Any) -> Any:

@@ -171,3 +171,10 @@ def test_sizes_are_checked_where_values_spread() -> None:
     assert isinstance(made, Chain)
     assert made.operations[0].spreads
     assert chain.values.size_of(made.apply({"a": [1, 2]}), 100) == 8
+
+
+def test_entries_that_vanish_meanwhile() -> None:
+    """A function that takes nulls away does not disturb the loop that called it."""
+    made = compile_chain([{"operation": "modify-overwrite-beta", "spec": {"*": ["=squashNulls(@1)", "x"]}}])
+    assert isinstance(made, Chain)
+    assert made.apply({"c": 1.5, "b": None}) == {"c": {"c": 1.5}, "b": {"c": {"c": 1.5}}}
