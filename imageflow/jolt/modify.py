@@ -36,16 +36,16 @@ class _Generator:
         place = self._source.place("spec")
         self._function = self._source.function("operation", ["v1", "context", "trace"], names)
         root = Level("v1", "root", known=True)
-        self._entries(entries, (root, root), place)
+        self._entries(entries, (root, root), place, self._mode)
         self._function.add("return v1", place)
 
-    def _entries(self, entries: Entries, levels: Levels, place: int) -> None:
+    def _entries(self, entries: Entries, levels: Levels, place: int, mode: Mode) -> None:
         if len(levels) % NESTED == 0:
-            self._outsourced(entries, levels, place)
+            self._outsourced(entries, levels, place, mode)
         else:
-            self._inline(entries, levels, place)
+            self._inline(entries, levels, place, mode)
 
-    def _outsourced(self, entries: Entries, levels: Levels, place: int) -> None:
+    def _outsourced(self, entries: Entries, levels: Levels, place: int, mode: Mode) -> None:
         names = [name for level in levels for name in (level.value, level.key if not level.known else "")]
         parameters = list(dict.fromkeys(name for name in names if name.isidentifier()))
         name = self._source.name("deeper")
@@ -56,22 +56,22 @@ class _Generator:
         self._function = self._source.function(
             name, ["context", "trace", *parameters], list(dict.fromkeys([*keys, *deeper]))
         )
-        self._inline(entries, levels, place)
+        self._inline(entries, levels, place, mode)
         self._function = here
 
-    def _inline(self, entries: Entries, levels: Levels, place: int) -> None:
+    def _inline(self, entries: Entries, levels: Levels, place: int, mode: Mode) -> None:
         """What is done with a value whose variable is the innermost level's."""
         value, number = levels[-1].value, len(levels)
         if entries.kind:
             with self._function.block(f"if {value}.__class__ is {entries.kind}:", place):
-                self._of_kind(entries, levels, place)
+                self._of_kind(entries, levels, place, mode)
             return
         if entries.patterns:
             keys = f"list({value}) if {value}.__class__ is dict else range(len({value})) if {value}.__class__ is list else ()"
             with self._function.block(f"for k{number} in {keys}:", place):
                 self._patterns(entries.patterns, levels, "False")
 
-    def _of_kind(self, entries: Entries, levels: Levels, place: int) -> None:
+    def _of_kind(self, entries: Entries, levels: Levels, place: int, mode: Mode) -> None:
         value, number = levels[-1].value, len(levels)
         if entries.kind == "list":
             self._function.add(f"z{number} = len({value})", place)
@@ -80,7 +80,7 @@ class _Generator:
             self._fixed(entry, levels)
         if entries.patterns:
             keys = f"list({value})" if entries.kind == "dict" else f"range(len({value}))"
-            if entries.kind == "list" and self._mode == "define":  # there, in Java, a fixed index is closed to patterns
+            if entries.kind == "list" and mode == "define":  # there, in Java, a fixed index is closed to patterns
                 keys = f"[k for k in {keys} if k not in {[entry.key for entry in entries.fixed]!r}]"
             absent = f"z{number} <= k{number}" if entries.kind == "list" else "False"
             with self._function.block(f"for k{number} in {keys}:", place):
@@ -114,7 +114,7 @@ class _Generator:
             head = f"{word} {test}:" if not everything else "if True:" if word == "if" else "else:"
             with self._function.block(head, entry.place):
                 if entry.optional and absent != "False":
-                    self._function.add(f"if {absent}: continue", entry.place)
+                    self._function.add(f"if {absent} and v{number} is None: continue", entry.place)
                 self._entry(entry, levels, Level(f"v{number}", f"k{number}", known=False), f"k{number}", absent)
             word = "elif"
 
@@ -133,7 +133,7 @@ class _Generator:
                 test = f"({absent}) and ({test})"
             with self._function.block(f"if {test}:", entry.place):
                 self._function.add(f"{level.value} = {levels[-1].value}[{key}] = {kind}()", entry.place)
-        self._entries(entry.children, (*levels, level), entry.place)
+        self._entries(entry.children, (*levels, level), entry.place, entry.mode)
 
     def _alternatives(self, entry: Entry, levels: Levels, level: Level, key: str, absent: str) -> None:
         missing = f"{level.value} is MISSING or {level.value} is None"

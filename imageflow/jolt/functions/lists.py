@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from imageflow.jolt.functions.numbers import kind_of
 from imageflow.jolt.functions.shapes import Function, of_list, told_list
 from imageflow.jolt.values import MISSING, utf16
 
@@ -20,6 +21,8 @@ def _sort(arguments: tuple[Any, ...]) -> Any:
         return MISSING if arguments[0] is None else arguments[0]
     values = list(arguments[0] if len(arguments) == 1 else arguments)
     kinds = {value.__class__ for value in values}
+    if kinds == {int} and len({kind_of(value) for value in values}) > 1:
+        return MISSING
     if not values or (len(values) > 1 and (len(kinds) != 1 or not kinds <= {str, int, float, bool})):
         return MISSING
     return sorted(values, key=utf16) if kinds == {str} else sorted(values) if len(values) > 1 else values

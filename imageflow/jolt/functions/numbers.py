@@ -93,10 +93,23 @@ def _abs(value: Any) -> Any:
 def _best(values: list[Any], choose: Callable[..., Any]) -> Any:
     """The largest or smallest; of equal ones the narrower kind."""
     found = [value for value in map(number, values) if value is not None]
-    return choose(sorted(found, key=_kind)) if found else MISSING
+    return choose(sorted(found, key=kind_of)) if found else MISSING
 
 
-def _kind(value: float) -> int:
+def _largest(values: list[Any]) -> Any:
+    """Java starts from the smallest int, whatever kind the numbers are."""
+    found = _best(values, max)
+    return -INT if found is not MISSING and found < -INT else found
+
+
+def _smallest(values: list[Any]) -> Any:
+    """Java starts from the largest int, whatever kind the numbers are."""
+    found = _best(values, min)
+    return INT - 1 if found is not MISSING and found > INT - 1 else found
+
+
+def kind_of(value: float) -> int:
+    """Of a number: 0 for an int, 1 for a long, 2 for a double."""
     return 2 if value.__class__ is float else 0 if -INT <= value < INT else 1
 
 
@@ -165,8 +178,8 @@ NUMBERS: dict[str, Function] = {
     "toDouble": each(_to_double),
     "toBoolean": each(_to_boolean),
     "abs": each(_abs),
-    "max": _many(lambda values: _best(values, max)),
-    "min": _many(lambda values: _best(values, min)),
+    "max": _many(_largest),
+    "min": _many(_smallest),
     "avg": of_list(_average),
     "intSum": of_list(lambda values: wrapped(_sum(values, _to_int, 0), INT)),
     "longSum": of_list(lambda values: wrapped(_sum(values, _to_long, 0), LONG)),

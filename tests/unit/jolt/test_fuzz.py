@@ -9,7 +9,6 @@ import re
 import signal
 import warnings
 from collections import Counter
-from random import SystemRandom
 from typing import Any
 
 from pyjolt import Chainr
@@ -101,8 +100,8 @@ def _of_theirs(chain: Any, document: Any) -> str:
 
 
 def test_agrees_with_another_engine() -> None:
-    """Of chains and documents by chance the two engines make the same, to the order of keys. JOLT_SEED repeats a run."""
-    seed = int(os.environ.get("JOLT_SEED") or SystemRandom().randrange(1 << 32))
+    """Of chains and documents by chance the two engines make the same, to the order of keys. JOLT_SEED chooses others."""
+    seed = int(os.environ.get("JOLT_SEED") or 20261128)
     counts, differences = compare(seed, int(os.environ.get("JOLT_PROGRAMS") or 400))
     assert differences == [], f"JOLT_SEED={seed}"
     assert counts["runs"] > counts["programs"]

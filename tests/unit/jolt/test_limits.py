@@ -178,3 +178,22 @@ def test_entries_that_vanish_meanwhile() -> None:
     made = compile_chain([{"operation": "modify-overwrite-beta", "spec": {"*": ["=squashNulls(@1)", "x"]}}])
     assert isinstance(made, Chain)
     assert made.apply({"c": 1.5, "b": None}) == {"c": {"c": 1.5}, "b": {"c": {"c": 1.5}}}
+
+
+@pytest.mark.parametrize(
+    ("operation", "spec", "document", "result"),
+    [
+        ("modify-overwrite", {"[1]": [{"b": 1}], "*?": "x"}, [1], ["x", "x"]),
+        ("modify-overwrite", {"[1]": "=noop", "*?": "x"}, [1], ["x", None]),
+        ("modify-default", {"_out": {"*": {"[0]": 3}, "[1]": "=noop"}}, {}, {"out": [[3], None]}),
+        ("modify-define", {"+id": {"+[1]": "=noop", "*": 1}}, {}, {"id": [1, 1]}),
+        ("modify-overwrite", {"a": "=max(-5000000000,-6000000000)"}, {}, {"a": -2147483648}),
+        ("modify-overwrite", {"a": "=min(1e10,2e10)"}, {}, {"a": 2147483647}),
+        ("modify-overwrite", {"a": "=sort(5000000000,2)"}, {}, {}),
+    ],
+)
+def test_corners_that_chance_found(operation: str, spec: Any, document: Any, result: Any) -> None:
+    """Differences that random programs showed, each as its rule."""
+    made = compile_chain([{"operation": operation, "spec": spec}])
+    assert isinstance(made, Chain)
+    assert made.apply(document) == result
