@@ -120,6 +120,8 @@ class Proxy:
         self._writers |= {writer, forth}
         try:
             await asyncio.gather(self._pump(reader, forth), self._pump(back, writer))
+        except asyncio.CancelledError:
+            pass  # the story is over: a cancelled task of a server is logged as an error
         finally:
             self._writers -= {writer, forth}
 
