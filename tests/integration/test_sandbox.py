@@ -553,7 +553,22 @@ async def test_hostile_mappings_end_as_failed_pages(sandbox: Sandbox, name: str)
     )
     assert isinstance(outcome, Broken), outcome
     assert outcome.stage == "mapping"
+    assert "mapping[" in outcome.reason, "the limit of a line, before that of the page"
     assert await sandbox.run("good", Program("def process(r): return r"), PAGE) == Ran([{"sku": "A"}])
+
+
+async def test_a_trace_tells_what_each_line_did(sandbox: Sandbox) -> None:
+    """Also of a mapping that fails; and `^` finds the flow's name and what the caller gives."""
+    spec = [{"operation": "modify-overwrite", "spec": {"*": {"flow": "^flow", "run": "^run_id"}}}]
+    program = Program(mapping=msgspec.json.encode(spec), trace=True)
+    outcome = await sandbox.run("winter", program, b"[{}]", {"run_id": "r1"})
+    assert isinstance(outcome, Ran)
+    assert outcome.result == [{"flow": "winter", "run": "r1"}]
+    assert outcome.explained["steps"][0]["lines"][1]["written"] == 1
+    broken = Program(mapping=msgspec.json.encode([{"operation": "shift", "spec": {"*": "&9"}}]), trace=True)
+    failed = await sandbox.run("winter", broken, b"[{}]")
+    assert isinstance(failed, Broken)
+    assert "&9 goes 9 levels up" in failed.explained["steps"][0]["error"]
 
 
 GOLDEN = """

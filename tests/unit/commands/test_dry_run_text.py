@@ -1,12 +1,15 @@
 """Dry runs as people read them."""
 
 import json
+from dataclasses import asdict
+from typing import Any
 
 import msgspec
 
 from imageflow.actions import shapes
 from imageflow.commands.dry_run_text import report
 from imageflow.inspect.dry_run import DryRun, Step, StepError
+from imageflow.jolt import Chain, compile_chain
 from imageflow.sandbox.outcome import FailedRow, Ran
 from tests.unit.inspect.pages import SCRIPT, U, image_set, result_of
 
@@ -44,3 +47,28 @@ def test_a_step_that_failed_ends_the_report() -> None:
         "",
         "FAILED: 0 rows",
     ]
+
+
+def explained(spec: list[dict[str, Any]], rows: list[Any]) -> DryRun:
+    """A dry run with a mapping, as the sandbox's trace tells of it: through JSON."""
+    chain = compile_chain(spec, counting=True)
+    assert isinstance(chain, Chain)
+    found = msgspec.json.decode(msgspec.json.encode(asdict(chain.trace(rows))))
+    return DryRun("winter", (Step("input", output=rows), Step("mapping", given=rows, output=None, explained=found)))
+
+
+def test_a_mapping_is_explained_where_that_is_asked_for() -> None:
+    """Each line's counts, and the output of each operation but the last, which is the step's."""
+    spec = [{"operation": "shift", "spec": {"*": {"kode": "[&1].sku", "url": "[&1].u"}}}, {"operation": "sort"}]
+    dry = explained(spec, [{"code": "A1", "url": "x"}])
+    text = report(dry, explain=True)
+    assert "0x  *.kode -> [&1].sku   NEVER MATCHED; there was code, url (did you mean code?)" in text
+    assert "read by no line: [*].code (1 times)" in text
+    assert "mapping[0] shift gave a list of 1:" in text
+    assert "NEVER MATCHED" not in report(dry)
+
+
+def test_a_mapping_that_left_no_trace_says_so() -> None:
+    """Of a page that is too large there is no explanation."""
+    dry = DryRun("winter", (Step("mapping", given=[1]),))
+    assert "explained: nothing" in report(dry, explain=True)

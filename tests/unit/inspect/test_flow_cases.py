@@ -151,3 +151,14 @@ def test_a_base_code_flow_and_a_file_name_template(tmp_path: Path) -> None:
     got = result_of(Ran([U + "X_0.jpg"]), filename_template="{base_code}_{image_order}.jpg")
     assert [row.product for row in wanted.rows] == ["X"]
     assert judge(wanted, got)[0].startswith("---")
+
+
+async def test_a_case_that_fails_tells_what_the_mapping_did(tmp_path: Path) -> None:
+    """Lines of the mapping that never matched are likely why."""
+    mapping = [{"operation": "shift", "spec": {"*": {"kode": "[&1].sku"}}}]
+    case = {"name": "one", "input": {"results": [{"code": "A1"}]}, "expect": [image_set("A1", U + "1")]}
+    said: list[str] = []
+    script = "def process(response):\n    return response['results']\n"
+    found = suites([files(tmp_path, [case], script=script, mapping=mapping)])
+    assert not await run_cases(Sandbox(), found, said.append)
+    assert "0x  *.kode -> [&1].sku   NEVER MATCHED; there was code (did you mean code?)" in said[0]
