@@ -36,7 +36,8 @@ class Startup:
         self._began = time.monotonic()
         self._told = float("-inf")
         self.problem: str | None = None
-        self.patience = 0.0 if settings.embedded else settings.start_seconds
+        files = settings.embedded and settings.store_url.reveal().startswith("sqlite:")
+        self.patience = 0.0 if files else settings.start_seconds
         connect_broker(settings.broker_url)  # a URL that is none is an error at once
 
     async def open(self) -> Substrate | None:
