@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.harness import free_port, get, site, wait_for
+from tests.acceptance.test_fencing import Proxy
+from tests.postgres_server import Postgres
 
 HALF_A_HANDSHAKE = b"\x01\x00\x00\x00\x00\x00\x10\x00\x0a\x00\x0a\x00\x09"
 DOORS: dict[str, Callable[[socket.socket], None]] = {
@@ -81,3 +83,21 @@ def test_commands_and_the_impatient_fail_at_once(tmp_path: Path) -> None:
             assert done.returncode == 1, done.stderr
             assert "cannot be reached" in done.stderr
             assert "Traceback" not in done.stderr
+
+
+def test_a_database_that_comes_late(tmp_path: Path, postgres: Postgres) -> None:
+    """Services wait for the database, say so, and begin once it is there."""
+    proxy = Proxy(postgres.new_database())
+    proxy.be("cut")
+    try:
+        with site(tmp_path, IMAGEFLOW_STORE_URL=proxy.url) as place:
+            port = free_port()
+            service = place.spawn("up", "--port", str(port))
+            status, body = wait_for(lambda: get(f"http://127.0.0.1:{port}/ready"), what="/ready")
+            assert (status, b"waits for the database at 127.0.0.1" in body) == (503, True)
+            proxy.be("open")
+            wait_for(lambda: get(f"http://127.0.0.1:{port}/ready")[0] == 200, what="ready")
+            service.send_signal(signal.SIGTERM)
+            assert service.wait(60) == 0
+    finally:
+        proxy.close()
