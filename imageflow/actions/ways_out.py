@@ -16,11 +16,12 @@ from imageflow.store import Left
 
 class WayOut(NamedTuple):
     """What a state means, and what leads out of it: commands with {run}, {flow} and {again} (see `again`); "": nothing is to
-    be done.
+    be done. `unread`: what leads to rows that were not read.
     """
 
     why: str
     do: str
+    unread: str = ""
 
 
 RUNS: Mapping[Status, WayOut] = {
@@ -33,13 +34,15 @@ RUNS: Mapping[Status, WayOut] = {
     "empty": WayOut("there were no rows", ""),
     "partial": WayOut(
         "rows failed, or the read is incomplete",
-        "imageflow errors {run}; mend what it names, then: imageflow retry {run}; what was not read: {again}",
+        "imageflow errors {run}; mend what it names, then: imageflow retry {run}",
+        "what was not read: {again}",
     ),
     "failed": WayOut(
         "login or read failed, or every row failed",
-        "imageflow errors {run}; mend what it names, then: imageflow retry {run}; what was not read: {again}",
+        "imageflow errors {run}; mend what it names, then: imageflow retry {run}",
+        "what was not read: {again}",
     ),
-    "cancelled": WayOut("a person ended it", "imageflow retry {run}; what was not read: {again}"),
+    "cancelled": WayOut("a person ended it", "imageflow retry {run}", "what was not read: {again}"),
 }
 
 ROWS: Mapping[State, WayOut] = {
@@ -59,13 +62,16 @@ LEFT: Mapping[Left, WayOut] = {
 
 
 class About(NamedTuple):
-    """The run that a state is of. `since`: the instant that it asked from, as text."""
+    """The run that a state is of. `since`: the instant that it asked from, as text; `rows`: whether rows of it can be
+    retried.
+    """
 
     run_id: str
     flow: str
     kind: TriggerKind
     ids: bool
     since: str | None
+    rows: bool = True
 
 
 def about(run: Run) -> About:
@@ -83,4 +89,5 @@ def again(run: About) -> str:
 
 def command(way: WayOut, run: About) -> str:
     """What leads out of a state of this run."""
-    return way.do.format(run=run.run_id, flow=run.flow, again=again(run))
+    steps = [way.do if run.rows or not way.unread else "", way.unread]
+    return "; ".join(step for step in steps if step).format(run=run.run_id, flow=run.flow, again=again(run))

@@ -24,7 +24,8 @@ def way_out_text(run: RunShown | NoRun) -> str:
     if isinstance(run, NoRun):
         return ""
     ids = bool(run.trigger.identifiers)
-    return command(RUNS[run.status], About(run.run_id, run.flow, run.trigger.kind, ids, run.since))
+    rows = bool(run.rows.failed or run.rows.cancelled)
+    return command(RUNS[run.status], About(run.run_id, run.flow, run.trigger.kind, ids, run.since, rows))
 
 
 def retry_text(done: Retried) -> str:

@@ -58,6 +58,22 @@ def test_how_rows_are_got_once_more(fields: dict[str, Any], text: str) -> None:
     assert again(about(run(**fields))) == text
 
 
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        (
+            True,
+            "imageflow errors r1; mend what it names, then: imageflow retry r1; what was not read: imageflow run winter",
+        ),
+        (False, "what was not read: imageflow run winter"),
+    ],
+)
+def test_only_what_is_to_be_done(rows: bool, text: str) -> None:
+    """Where no row can be retried, only what was not read is left to do."""
+    assert command(RUNS["partial"], about(run())._replace(rows=rows)) == text
+    assert command(RUNS["draining"], about(run())._replace(rows=rows)).startswith("imageflow cancel r1")
+
+
 def test_the_readme_shows_the_table() -> None:
     """README.md has a line for each state that something is to be done about, with its command."""
     text = README.read_text()
