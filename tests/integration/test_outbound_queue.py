@@ -130,7 +130,7 @@ BAD = [
     ([], {}, "no rows"),
     ([1], {}, "element 1 of the list is a number"),
     (b"plain", {"content_encoding": "gzip"}, "not gzip"),
-    ([ROW], {"content_encoding": "br"}, "not understood"),
+    ([ROW], {"content_encoding": "br"}, "neither a compression that is understood (gzip) nor a charset"),
     (gzip.compress(b" " * 11_000_000), {"content_encoding": "gzip"}, "larger than 10,485,760 bytes"),
 ]
 
