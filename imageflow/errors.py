@@ -29,8 +29,7 @@ take these facts; nothing changes an error afterwards, and nothing is decided by
     ├── BrokerError            the queue is away (transient), or refuses us (not transient)
     │   ├── QueueFullError     the queue takes no more for now (transient)
     │   ├── LostError          the connection to RabbitMQ, or a channel of it, was lost (transient)
-    │   ├── MissingError       RabbitMQ has no such queue
-    │   └── OtherSettings      a queue exists with other settings than ours (not transient)
+    │   └── MissingError       RabbitMQ has no such queue
     ├── StoreError             the database is away (transient)
     │   ├── LostTransaction    a transaction was not committed; the store runs it again, a few times
     │   └── NotReadyError      a database is not in a state to be moved; exit 2
