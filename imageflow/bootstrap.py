@@ -52,6 +52,8 @@ READ_PREFETCH = 8
 TRANSFORM_PREFETCH = 2
 WRITE_PREFETCH = 48  # chunks: what three statements of unchanged rows take, and the next ones
 LOOK_SECONDS = 5.0
+FIRST_LOOK_SECONDS = 0.5
+"""While a process is not ready, which is mostly its first second."""
 OTHER_FLOW_SECONDS = 2.0
 """How long a message of another flow is put off where the services handle one flow alone."""
 
@@ -194,8 +196,9 @@ class _Parts:
     async def _look(self) -> None:
         """Keep the metric of readiness up to date, until cancelled."""
         while True:
-            metrics.READY.set(not await self.problems())
-            await asyncio.sleep(LOOK_SECONDS)
+            ready = not await self.problems()
+            metrics.READY.set(ready)
+            await asyncio.sleep(LOOK_SECONDS if ready else FIRST_LOOK_SECONDS)
 
     async def problems(self) -> list[str]:
         """Why this process is not ready; empty when it is."""

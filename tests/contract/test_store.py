@@ -1398,34 +1398,37 @@ async def test_what_the_ledger_knows(store: Store, clock: FakeClock) -> None:
 
 
 async def test_one_open_error_per_cause(store: Store, clock: FakeClock) -> None:
-    """Over all runs of a flow, a cause is open once, with counts; products that came through close it by themselves."""
+    """Over all runs of a flow, a cause is open once, with counts; products that came through close it by themselves. A
+    failure without a product stays open."""
     await store.save_flow(flow_document("other"))
     runs = [await draining(store, clock, 3) for _ in range(3)]
     for version, run_id in enumerate(runs, 10):
         named = [failure(run_id, row, product=product, version=version) for row, product in ((1, "A"), (2, "B"))]
         script = failure(run_id, 3, product=None, images=(), stage="script", reason="line 1", version=version)
         await store.settle("", [*named, script])
-    [first, second] = await store.open_errors("winter")
+    [unnamed, first] = await store.open_errors("winter")
     assert (first.stage, first.rows, first.runs, first.run_id, first.product) == ("write", 2, 1, runs[2], "A")
-    assert (second.stage, second.rows, second.runs, second.row) == ("script", 1, 1, 3)
-    assert first.since == second.since == (await store.run(runs[2])).created_at
+    assert (unnamed.stage, unnamed.rows, unnamed.runs, unnamed.run_id, unnamed.row) == ("script", 3, 3, runs[2], 3)
+    assert first.since == (await store.run(runs[2])).created_at
+    assert unnamed.since == (await store.run(runs[0])).created_at
     assert await store.open_errors("other") == []
 
     elsewhere = await draining(store, clock, 1, "other")
     await store.settle("", [log(elsewhere, 1, product="A", version=20)])
-    assert (await store.open_errors("winter"))[0].rows == 2
+    assert [error.rows for error in await store.open_errors("winter")] == [3, 2]
     later = await draining(store, clock, 2)
     await store.settle(
         "", [log(later, 1, "unchanged", product="A", version=30), log(later, 2, product="C", version=31)]
     )
-    [left] = await store.open_errors("winter")
+    [_, left] = await store.open_errors("winter")
     assert (left.rows, left.product) == (1, "B")
     outbox = (await store.reopen(runs[2], row=2)).outbox
     assert outbox
-    assert await store.open_errors("winter") == []
+    assert [error.stage for error in await store.open_errors("winter")] == ["script"]
     await store.settle("", [failure(runs[2], 2, product="B", version=12)])
-    [back] = await store.open_errors("winter", limit=1)
-    assert (back.group, back.rows) == (left.group, 1)
+    [most] = await store.open_errors("winter", limit=1)
+    [_, back] = await store.open_errors("winter")
+    assert (most.stage, back.group, back.rows) == ("script", left.group, 1)
 
 
 async def test_pages_by_their_number(store: Store, clock: FakeClock) -> None:
@@ -1472,7 +1475,7 @@ async def test_failed_rows_are_retried(store: Store, clock: FakeClock) -> None:
 
 
 async def test_what_can_be_retried(store: Store, clock: FakeClock) -> None:
-    """One row, one error group, so many; never rows without an image set."""
+    """One row, one error group, so many: rows with an image set as they are, the others by their page."""
     run_id = await draining(store, clock, 6)
     logs = [
         failure(run_id, 1, stage="login", http_status=None, reason="refused"),
@@ -1483,15 +1486,24 @@ async def test_what_can_be_retried(store: Store, clock: FakeClock) -> None:
         failure(run_id, 6, product=None),
     ]
     await store.settle("t", logs)
-    assert (await store.reopen(run_id, row=4))[0] == 0
-    assert (await store.reopen(run_id, row=3))[0] == 1
-    assert (await store.reopen(run_id, group="nope"))[0] == 0
-    assert (await store.reopen(run_id, group=fingerprint(logs[1])))[0] == 1
+
+    async def taken(**asked: Any) -> list[tuple[str, list[int]]]:
+        done = await store.reopen(run_id, **asked)
+        found = [messages.decode(message.body) for message in done.outbox]
+        return [
+            (type(one).__name__, [row.row for row in one.rows] if isinstance(one, messages.RowsReady) else [])
+            for one in found
+        ]
+
+    assert await taken(row=3) == [("RowsReady", [3])]
+    assert await taken(group="nope") == []
+    assert await taken(row=4) == [("ReplayPage", [])]
+    assert await taken(group=fingerprint(logs[1])) == [("RowsReady", [2]), ("ReplayPage", [])]
     await store.settle("t", [failure(run_id, 2), failure(run_id, 3)])
-    assert (await store.run(run_id)).status == "failed"
-    assert (await store.reopen(run_id, limit=2))[0] == 2
-    assert (await store.reopen(run_id, limit=2))[0] == 1
     assert (await store.run(run_id)).counts == Counts(total=6, failed=3)
+    assert await taken(limit=2) == [("RowsReady", [1, 2])]
+    assert await taken(limit=2) == [("RowsReady", [3])]
+    assert (await store.run(run_id)).counts == Counts(total=6)
 
 
 async def test_retrying_after_a_failed_read(store: Store, clock: FakeClock) -> None:
@@ -1512,8 +1524,8 @@ async def test_reopened_at_once(store: Store, other: Store, clock: FakeClock) ->
     run_id = await draining(store, clock, 250)
     await store.settle("t", [failure(run_id, row) for row in range(1, 251)])
     taken = await asyncio.gather(*((store, other)[i % 2].reopen(run_id) for i in range(4)))
-    assert sum(count for count, _ in taken) == 250
-    rows = [row.row for _, outbox in taken for m in outbox for row in messages.decode(m.body).rows]  # type: ignore[union-attr]
+    assert sum(one[0] for one in taken) == 250
+    rows = [row.row for one in taken for m in one.outbox for row in messages.decode(m.body).rows]  # type: ignore[union-attr]
     assert rows == list(range(1, 251))
     assert (await store.run(run_id)).counts.failed == 0
 
