@@ -30,7 +30,7 @@ def test_lint_names_every_mistake_with_its_path(tmp_path):
 
 
 def test_script_and_mapping_are_compiled(tmp_path):
-    """A script's problem is named with its line, a mapping's with its operation's index; lint and apply refuse both."""
+    """A script's problem is named with its line, a mapping's with its place in the spec; lint and apply refuse both."""
     with site(tmp_path) as here:
         here.erp = here.omnitron = "http://127.0.0.1:9"
         mapping = [{"operation": "sort"}, {"operation": "shift", "spec": {"a": "b.@(("}}]
@@ -42,7 +42,7 @@ def test_script_and_mapping_are_compiled(tmp_path):
     for done in refused:
         script, spec = (done.stdout + done.stderr).splitlines()
         assert "script: line 2: the module 'os' is not available" in script
-        assert "mapping[1]: shift: Unable to parse" in spec
+        assert "mapping[1].spec.a: shift: 'b.@((' has no closing parenthesis" in spec
 
 
 def test_what_lint_refuses_is_not_applied(tmp_path):
