@@ -9,7 +9,7 @@ from imageflow.actions import shapes
 from imageflow.actions.dead_letters import Parked
 from imageflow.actions.flows import FlowSeen
 from imageflow.actions.keys import NewKey
-from imageflow.actions.runs import Seen
+from imageflow.actions.runs import Retried, Seen
 from imageflow.actions.watermarks import Standing
 from imageflow.errors import Problem
 from imageflow.flows import file as flow_file
@@ -208,3 +208,38 @@ def test_numbers_of_any_length_are_shown():
     """A number that no 64 bits hold is written as it came."""
     dry = result_of(Ran([]), [123456789012345678901234567890])
     assert b"123456789012345678901234567890" in msgspec.json.encode(shapes.dry_run(dry))
+
+
+def retried(**fields):
+    return Retried(**{"run": RUN, "version": 4, "rows": 2, "left": {}, "same": 0, **fields})
+
+
+def test_what_a_retry_did():
+    """How many rows it took; of the others why not, and what to do."""
+    shown = written(shapes.retried(retried(left={"page gone": 3, "in flight": 0})))
+    assert (shown["run_id"], shown["rows"], shown["version"], shown["note"]) == ("r1", 2, 4, None)
+    [left] = shown["left"]
+    assert (left["rows"], left["reason"]) == (3, "page gone")
+    assert left["do"] == "imageflow run winter --ids …"
+
+
+@pytest.mark.parametrize(
+    ("fields", "note"),
+    [
+        ({"rows": 0}, "no row of it failed or was cancelled"),
+        ({"rows": 0, "left": {"page gone": 1}}, None),
+        ({"same": 2}, "2 of them failed with version 4 of winter"),
+    ],
+)
+def test_what_else_there_is_to_know_of_a_retry(fields, note):
+    """That there was nothing to retry, or that the flow is not mended yet."""
+    got = shapes.retried(retried(**fields)).note
+    assert got is note if note is None else got.startswith(note)
+
+
+def test_a_retry_of_a_run_and_of_a_flow():
+    """The run's own object with the retry in it; a flow's retry lists those of its runs."""
+    run = written(shapes.retried_run(Seen(RUN, NOW), retried()))
+    assert (run["status"], run["retry"]["rows"]) == ("partial", 2)
+    flow_ = written(shapes.flow_retried("winter", [retried(), retried(rows=5)]))
+    assert (flow_["rows"], [one["rows"] for one in flow_["runs"]]) == (7, [2, 5])

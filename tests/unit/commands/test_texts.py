@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 
 from imageflow.actions.runs import Seen
-from imageflow.actions.shapes import KeyShown, NoRun, OpenErrorShown, run_shown
-from imageflow.commands.texts import counted, error_text, key_validity, row_text, run_text
+from imageflow.actions.shapes import KeyShown, LeftShown, NoRun, OpenErrorShown, Retried, run_shown
+from imageflow.commands.texts import counted, error_text, key_validity, retry_text, row_text, run_text, way_out_text
 from imageflow.model.row import RowLog
 from imageflow.model.run import Counts, Run, Trigger
 from imageflow.store import ErrorGroup
@@ -81,3 +81,35 @@ def test_how_long_a_key_is_good():
 def test_counted():
     """One is singular, many have their thousands marked."""
     assert (counted(1, "row"), counted(1200, "row")) == ("1 row", "1,200 rows")
+
+
+def partial(**counts):
+    run = Run(
+        run_id="r1",
+        flow="winter",
+        version=1,
+        trigger=Trigger("schedule"),
+        status="partial",
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        counts=Counts(total=3, **counts),
+    )
+    return run_shown(Seen(run, None))
+
+
+def test_what_leads_out_of_a_run():
+    """Rows that can be retried are to be mended; where there are none, only what was not read is left to do."""
+    assert way_out_text(partial(written=2, failed=1)).startswith("imageflow errors r1; mend")
+    assert way_out_text(partial(written=2, cancelled=1)).startswith("imageflow errors r1; mend")
+    assert way_out_text(partial(written=3)) == "what was not read: imageflow run winter"
+    assert way_out_text(NoRun("winter", None, [])) == ""
+
+
+def test_what_a_retry_did():
+    """One line for what it took, one for each reason that it did not, one for what else there is to know."""
+    left = LeftShown(2, "joined", "were to be joined", "imageflow run winter")
+    assert retry_text(Retried("r1", 3, 1, [left], "mend it")).splitlines() == [
+        "3 of 5 rows of run r1 are put through again",
+        "    2 rows were to be joined: imageflow run winter",
+        "    mend it",
+    ]
+    assert retry_text(Retried("r1", 1, 1, [], None)) == "1 of 1 row of run r1 are put through again"
