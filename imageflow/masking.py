@@ -19,6 +19,7 @@ MASK = "***"
 LONG = 6
 """From so many characters on, a secret is found within words."""
 SHORT = 3
+BEARER = 24
 KEPT = 1024
 BEARERS_KEPT = 256
 """What strangers send is kept apart: it must not push out what is ours."""
@@ -88,8 +89,11 @@ def hide(*texts: str) -> None:
 
 
 def hide_bearer(text: str) -> None:
-    """The same for what a request brought, true or not."""
-    _BEARERS.add(text)
+    """The same for what a request brought, true or not, if it is as long as tokens are: a stranger who sends `success` must
+    not have that word masked everywhere.
+    """
+    if len(text) >= BEARER:
+        _BEARERS.add(text)
 
 
 def mask(text: str) -> str:
