@@ -174,8 +174,7 @@ class PrivatePostgres(Postgres):
     def close(self) -> None:
         self.stop()
         # Not waited for: it is the last test's time, and hundreds of databases are a hundred thousand files.
-        remove = ["rm", "-rf", str(self._folder)]
-        subprocess.Popen(remove, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        subprocess.run(["sh", "-c", 'rm -rf "$0" >/dev/null 2>&1 </dev/null &', str(self._folder)], check=False)
 
 
 async def _execute(url: str, statement: str) -> None:
