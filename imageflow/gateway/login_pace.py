@@ -1,8 +1,8 @@
 """How fast somebody may guess passwords. Pure: what failed so far goes in, a wait comes out.
 
 Failures are counted in three ways, by all gateways together: of a name from one address, of an address, and of a name from
-wherever. After the free tries there is a wait, which each failure doubles, up to the longest; what failed last a quarter of an hour ago is
-forgotten.
+wherever. After the free tries there is a wait, which each failure doubles, up to the longest. A count that has not grown for
+a quarter of an hour is forgotten.
 
 A guesser from many addresses meets the count of the name. So that nobody can lock out a user by guessing, that wait is
 short, and an address from which the user has logged in before does not meet it.
