@@ -185,15 +185,11 @@ class RabbitBroker:
             yield _Delivery(self._publisher, channel, message)
 
     async def depth(self, queue: str) -> Depth:
-        async def look(channel: aiormq.abc.AbstractChannel) -> amqp.Queue.DeclareOk:
-            return await channel.queue_declare(queue, passive=True)
-
         try:
             async with self._publishing.session_within(self._publish_seconds) as session:
-                state = await session.ask(look)
+                return await _depth(session, queue)
         except MissingError:
             return Depth(0, 0)
-        return Depth(state.message_count or 0, state.consumer_count or 0)
 
     def consuming(self, queue: str) -> bool:
         return any(consumer.queue == queue and consumer.running for consumer in self._consumers)
@@ -221,6 +217,16 @@ class _Parcel(NamedTuple):
     exchange: str
     body: bytes
     headers: Mapping[str, str]
+
+
+async def _depth(session: Session, queue: str) -> Depth:
+    """Raises MissingError where there is no such queue."""
+
+    async def look(channel: aiormq.abc.AbstractChannel) -> amqp.Queue.DeclareOk:
+        return await channel.queue_declare(queue, passive=True)
+
+    state = await session.ask(look)
+    return Depth(state.message_count or 0, state.consumer_count or 0)
 
 
 def _parcel(message: Outgoing) -> _Parcel:
@@ -282,7 +288,7 @@ class _Sending:
         finally:
             sent, self.pending = self.pending, []
             self.pending = [parcel for parcel, outcome in zip(sent, outcomes, strict=True) if outcome is not None]
-        self._judge(session, [outcome for outcome in outcomes if outcome is not None])
+        await self._judge(session, [outcome for outcome in outcomes if outcome is not None])
 
     async def _declare(self, session: Session) -> None:
         try:
@@ -291,17 +297,25 @@ class _Sending:
             session.shared_declared = False
             raise LostError(str(error)) from error
 
-    def _judge(self, session: Session, failures: Sequence[Exception]) -> None:
+    async def _judge(self, session: Session, failures: Sequence[Exception]) -> None:
         if any(isinstance(failure, PublishError) for failure in failures):
             self._returned(session)
-        for failure in failures:
-            if isinstance(failure, DeliveryError) and not isinstance(failure, PublishError):
-                queues = ", ".join(sorted({parcel.queue for parcel in self.pending}))
-                raise QueueFullError(f"RabbitMQ takes no more for {queues} for now")
+        if any(isinstance(failure, DeliveryError) and not isinstance(failure, PublishError) for failure in failures):
+            await self._refused(session)
         for failure in failures:
             if not isinstance(failure, PublishError):
                 session.shared_declared = False  # the channel is gone, maybe because an exchange is
                 raise LostError(str(failure) or None)
+
+    async def _refused(self, session: Session) -> None:
+        """RabbitMQ confirms negatively for a queue that is full, and for a quorum queue that has no leader for a moment,
+        as after it was made: the number of its messages tells which. Full is full from the limit down to 80 % of it.
+        """
+        queues = sorted({parcel.queue for parcel in self.pending})
+        for queue in queues:
+            if 2 * (await _depth(session, queue)).ready >= self._topology.queue_limit:
+                raise QueueFullError(f"RabbitMQ takes no more for {queue} for now")
+        raise LostError(f"RabbitMQ refused a message for {', '.join(queues)}, though there is room")
 
     def _returned(self, session: Session) -> None:
         """RabbitMQ found no queue for a message: whatever we declared is not there any more."""

@@ -84,7 +84,7 @@ class Topology:
     """Declares exchanges and queues, once per session."""
 
     def __init__(self, queue_limit: int) -> None:
-        self._queue_limit = queue_limit
+        self.queue_limit = queue_limit
         self._foreign: set[str] = set()
         """Queues of other programs that are used as they are."""
 
@@ -104,7 +104,7 @@ class Topology:
         """A queue, by its name. Raises BrokerError, which says what to do when it exists with other arguments."""
         if not session.shared_declared:
             await session.ask(lambda channel: channel.exchange_declare(EXCHANGE, exchange_type="direct", durable=True))
-        await self._declare(session, queue, queue_arguments(queue, self._queue_limit), EXCHANGE)
+        await self._declare(session, queue, queue_arguments(queue, self.queue_limit), EXCHANGE)
 
     async def declare_used(self, session: Session, queues: Iterable[str]) -> None:
         """What is needed to publish to these queues and was not declared on this connection yet."""

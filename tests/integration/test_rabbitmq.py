@@ -211,6 +211,22 @@ async def test_a_consumer_resumes_after_its_queue_was_deleted(
         await until(lambda: broker.healthy is None)
 
 
+async def test_a_queue_without_a_leader_is_not_full(rabbitmq: Rabbit, queue: str) -> None:
+    """A negative confirm of a queue that has room is no reason to give up: the message is published once it has a leader."""
+    member = f"{{'%2F_{queue}', node()}}"
+    async with RabbitBroker(Secret(rabbitmq.url)) as before:
+        await before.publish(Outgoing(queue, b"1"))
+    await asyncio.to_thread(rabbitmq.control, "eval", f"ra:stop_server(quorum_queues, {member}).")
+    async with RabbitBroker(Secret(rabbitmq.url)) as broker:
+        publishing = asyncio.create_task(broker.publish(Outgoing(queue, b"2")))
+        await asyncio.sleep(1)
+        assert not publishing.done()
+        await asyncio.to_thread(rabbitmq.control, "eval", f"ra:restart_server(quorum_queues, {member}).")
+        await publishing
+        async with broker.consume(queue, prefetch=5) as deliveries:
+            assert sorted(delivery.body for delivery in await take(deliveries, 2)) == [b"1", b"2"]
+
+
 async def test_the_watchdog_consumes_again(broker: RabbitBroker, queue: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A consumer that RabbitMQ does not have any more, without a word about it, is replaced."""
     monkeypatch.setattr("imageflow.broker.rabbitmq.WATCH_SECONDS", 0.3)
