@@ -35,7 +35,7 @@ from imageflow.emulator import hostile
 from imageflow.emulator.catalog import base_code_of, index_of, indices_of, sku_of
 from imageflow.emulator.faults import Verdict
 from imageflow.emulator.hostile import Ask, Host, Mode, Page
-from imageflow.emulator.server import AnyFault, Emulator, credentials_in, dropped, json_answer
+from imageflow.emulator.server import AnyFault, Emulator, credentials_in, json_answer
 
 KINDS = ("none", "next", "token", "link", "offset", "page", "seek")
 FIRST_CHANGE = datetime(2025, 1, 1, tzinfo=UTC)
@@ -392,7 +392,7 @@ class FakeErp(Emulator):
             response: web.StreamResponse = encoded(orjson.dumps(page.body()), page.link)
         else:
             response = self._hostile(mode, ask)
-        return dropped() if verdict.lost else response
+        return self.unless_lost(verdict, response)
 
     def _hostile(self, mode: Mode, ask: Ask) -> web.StreamResponse:
         if mode.refuse is not None and (refusal := mode.refuse(ask)) is not None:

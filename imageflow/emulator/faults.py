@@ -61,6 +61,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     @property
     def answers(self) -> bool:
         """Whether the emulator answers by this fault instead of doing what it was asked."""
+        if self.lost:
+            return False
         return bool(self.status or self.html or self.down or self.drop or self.hang or self.capacity is not None)
 
     @property
@@ -96,6 +98,7 @@ def parse_fault(spec: str) -> Fault:
         drop                  close the connection without an answer, having done nothing
         lost                  do what was asked, then close the connection without an answer
         hang                  never answer
+        lost,hang             do what was asked, then never answer
         latency=50ms          wait before doing anything (a number of seconds, or 50ms, 2s, 1m)
         jitter=20ms           wait up to so much longer, at random
         capacity=200          429 for every request beyond that many at once
@@ -205,7 +208,8 @@ def fault(value: Fault | str | Mapping[str, Any]) -> Fault:
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What meets one request: wait `delay` seconds; then answer by `fault`, if any; `lost`: do it but do not answer.
+    """What meets one request: wait `delay` seconds; then answer by `fault`, if any; `lost`: do it but do not answer, and
+    close the connection unless it `hangs`.
 
     `mode` is a way to be hostile, `strike` how often (with this time) it has come up.
     """
@@ -213,6 +217,7 @@ class Verdict(msgspec.Struct, frozen=True):
     delay: float = 0.0
     fault: Fault | None = None
     lost: bool = False
+    hangs: bool = False
     mode: str | None = None
     strike: int = 0
 
@@ -291,14 +296,15 @@ class FaultScript:
         if not self._watches:
             return CLEAN
         elapsed = self._clock() - self._started
-        delay, answer, lost, mode, strike = 0.0, None, False, None, 0
+        delay, answer, lost, hangs, mode, strike = 0.0, None, False, False, None, 0
         for watch in self._watches:
             if answer is not None or not watch.meets(path, products, in_flight, elapsed, login=login):
                 continue
             delay += watch.delay()
             lost = lost or watch.fault.lost
+            hangs = hangs or (watch.fault.lost and watch.fault.hang)
             if watch.fault.mode and mode is None:
                 mode, strike = watch.fault.mode, watch.fired
             if watch.fault.answers:
                 answer = watch.fault
-        return Verdict(delay, answer, lost, mode, strike)
+        return Verdict(delay, answer, lost, hangs, mode, strike)

@@ -38,7 +38,6 @@ from imageflow.emulator.server import (
     Emulator,
     Shortcut,
     credentials_in,
-    dropped,
     json_answer,
 )
 from imageflow.model.imageset import IMAGE_TYPES, Image
@@ -186,7 +185,7 @@ class FakeOmnitron(Emulator):
             self.faulted += 1
             return refusal
         response = await self._login(request) if login else self._read(request, path)
-        return dropped() if verdict.lost else response
+        return self.unless_lost(verdict, response)
 
     @property
     def shortcut(self) -> Shortcut | None:
@@ -239,7 +238,7 @@ class FakeOmnitron(Emulator):
                 self.faulted += 1
                 return refusal
             response = self._accept(request, body, write)
-            return dropped() if verdict.lost else response
+            return self.unless_lost(verdict, response)
         finally:
             self._put_down(sku, request.transport)
 

@@ -289,6 +289,12 @@ class Emulator(ABC):
             return self.hung()
         return dropped() if fault.drop else error_answer(fault)
 
+    def unless_lost(self, verdict: Verdict, response: web.StreamResponse) -> web.StreamResponse:
+        """The answer of a request that was handled, unless the verdict takes it away."""
+        if not verdict.lost:
+            return response
+        return self.hung() if verdict.hangs else dropped()
+
     async def pause(self, seconds: float) -> None:
         """Wait, but not longer than the server lives."""
         try:

@@ -462,6 +462,16 @@ async def test_drop_does_nothing_and_lost_does_it():
         assert (await client.write("A"))[0] == 200
 
 
+async def test_lost_and_hang_does_it_and_never_answers():
+    """`lost,hang` takes the write, and the client waits in vain."""
+    omnitron = FakeOmnitron(faults=["lost,hang,match=A"])
+    async with client_of(omnitron) as client:
+        with pytest.raises(TimeoutError):
+            await client.write("A", "https://x/1", timeout=0.2)
+        assert len(omnitron.images_of("A")) == 1
+        assert (await client.write("B"))[0] == 201
+
+
 async def test_hang_never_answers_and_does_not_hold_the_server():
     """A hung request gets no answer, is not in hand, and does not keep the server from stopping."""
     omnitron = FakeOmnitron(faults=["hang,match=A"])
