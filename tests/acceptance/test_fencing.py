@@ -12,12 +12,10 @@ import json
 import signal
 import sys
 import tempfile
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -25,6 +23,7 @@ import pytest
 from imageflow.model.imageset import Image, digest
 from tests import postgres_server, rabbitmq_server
 from tests.acceptance.harness import balanced, free_port, get, site, wait_for
+from tests.acceptance.network import Network, Proxy
 
 AWAY_SECONDS = {"freeze": 45.0, "cut": 70.0, "stall": 45.0}
 PRODUCTS = 100
@@ -59,84 +58,6 @@ STORIES = [
 ]
 
 
-class Proxy:
-    """Passes TCP on to `target`, in a thread of its own. `cut` closes and refuses, `stall` keeps all bytes, `open` passes on."""
-
-    def __init__(self, target: str) -> None:
-        parts = urlsplit(target)
-        self._target = (parts.hostname, parts.port)
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._state = "open"
-        self._loop = asyncio.new_event_loop()
-        self._flowing = asyncio.Event()
-        self._flowing.set()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self._server = self._do(asyncio.start_server(self._accept, "127.0.0.1", 0))
-        port = self._server.sockets[0].getsockname()[1]
-        self.url = target.replace(f"{parts.hostname}:{parts.port}", f"127.0.0.1:{port}")
-
-    def _do(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
-
-    def be(self, state: str) -> None:
-        """Take a state: open, cut or stall."""
-
-        async def change() -> None:
-            self._state = state
-            if state == "stall":
-                self._flowing.clear()
-            else:
-                self._flowing.set()
-            if state == "cut":
-                for writer in list(self._writers):
-                    writer.transport.abort()
-
-        self._do(change())
-
-    def close(self) -> None:
-        self.be("cut")
-        self._do(self._end())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
-
-    async def _end(self) -> None:
-        self._server.close()
-        passing = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in passing:
-            task.cancel()
-        await asyncio.gather(*passing, return_exceptions=True)
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._state == "cut":
-            writer.transport.abort()
-            return
-        try:
-            back, forth = await asyncio.open_connection(*self._target)
-        except OSError:
-            writer.transport.abort()
-            return
-        self._writers |= {writer, forth}
-        try:
-            await asyncio.gather(self._pump(reader, forth), self._pump(back, writer))
-        except asyncio.CancelledError:
-            pass  # the story is over: a cancelled task of a server is logged as an error
-        finally:
-            self._writers -= {writer, forth}
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(1 << 16):
-                await self._flowing.wait()
-                writer.write(data)
-                await writer.drain()
-        except OSError:
-            pass
-        finally:
-            writer.close()
-
-
 def url_of(version: int, product: int) -> str:
     return f"https://img.example.com/v{version}/{product}.jpg"
 
@@ -148,11 +69,11 @@ def body(version: int, *, reverse: bool = False) -> bytes:
 
 def tell(folder: Path, broker: str, database: str, story: Story) -> dict:
     """Play a story; gives what is wrong in the end."""
-    proxy = Proxy(database)
+    network = Network()
     try:
-        return _tell(folder, broker, database, proxy, story)
+        return _tell(folder, broker, database, network.proxy(database), story)
     finally:
-        proxy.close()
+        network.close()
 
 
 def _tell(folder: Path, broker: str, database: str, proxy: Proxy, story: Story) -> dict:
