@@ -46,7 +46,7 @@ OMNITRON = {
     "is slow": "latency=500ms",
     "forgets its tokens": "token_uses=40",
 }
-UNFORESEEN = ("unexpected error", "request failed", "job failed", "could not be settled", "Traceback")
+UNFORESEEN = ("unexpected error", "job failed", "Traceback")
 
 
 class Kept:
