@@ -12,6 +12,7 @@ import structlog
 
 from imageflow import settings as settings_
 from imageflow.errors import Postponed, StoreError
+from imageflow.flows.bounded import Reach
 from imageflow.gateway.app import Gateway, monitoring, serve
 from imageflow.gateway.deps import Tools
 from imageflow.gateway.late_publisher import LatePublisher
@@ -19,6 +20,7 @@ from imageflow.gateway.outbound import Outbound
 from imageflow.gateway.queue import OutboundQueue
 from imageflow.http.client import Transport
 from imageflow.http.omnitron import OmnitronSessions
+from imageflow.http.public_address import Allowed
 from imageflow.model import messages
 from imageflow.model.flow import Flow
 from imageflow.read.reader import Reader
@@ -33,11 +35,11 @@ from imageflow.schedule.queue_metrics import QueueMetrics
 from imageflow.schedule.retention import Retention
 from imageflow.schedule.rewriter import Rewriter
 from imageflow.schedule.scheduler import Scheduler, release_only
+from imageflow.secret import Bounds
 from imageflow.telemetry import metrics, tracing
 from imageflow.transform.transformer import Transformer
 from imageflow.write import writer as writing
 from imageflow.write.image_probe import ImageProbe
-from imageflow.write.preflight import Allowed
 from imageflow.write.writer import Writer
 
 log = structlog.get_logger()
@@ -138,8 +140,12 @@ def listen_host(settings: settings_.Settings, names: Collection[str]) -> str:
 async def missing_fetcher(substrate: Substrate) -> AsyncIterator[MissingFetcher]:
     """What looks for products without images, with connections of its own."""
     s = substrate
-    async with Transport(connections=FETCH_CONNECTIONS) as transport:
+    async with _transport(s, FETCH_CONNECTIONS) as transport:
         yield MissingFetcher(s.store, s.publisher, s.clock, OmnitronSessions(transport, s.environ, s.clock))
+
+
+def _transport(substrate: Substrate, connections: int) -> Transport:
+    return Transport(connections=connections, allowed=Allowed(substrate.settings.allow_private))
 
 
 def _limited(stage: Stage[M], flow: str) -> Stage[M]:
@@ -222,7 +228,7 @@ class _Parts:
         self.jobs["the metrics of queues"] = QueueMetrics(s.store, s.broker, s.clock).run
         fetcher = await stack.enter_async_context(missing_fetcher(s))
         self.runs["fetch missing"] = fetcher.run
-        webhooks = await stack.enter_async_context(Transport(connections=WEBHOOK_CONNECTIONS))
+        webhooks = await stack.enter_async_context(_transport(s, WEBHOOK_CONNECTIONS))
         watcher = AlarmWatcher(s.store, s.clock, s.environ, webhooks, settings_.secret_key(s.settings))
         self.runs["the watch for alarms"] = watcher.run
         self.runs["the rewriter"] = Rewriter(s.store, s.publisher).run
@@ -232,7 +238,7 @@ class _Parts:
 
     async def _reader(self, stack: AsyncExitStack) -> None:
         s = self.substrate
-        transport = await stack.enter_async_context(Transport(connections=ERP_CONNECTIONS))
+        transport = await stack.enter_async_context(_transport(s, ERP_CONNECTIONS))
         omnitron = OmnitronSessions(transport, s.environ, s.clock)
         reader = Reader(s.store, s.broker, s.publisher, s.clock, s.environ, transport, omnitron)
         self._stage(
@@ -263,7 +269,7 @@ class _Parts:
 
     async def _writer(self, stack: AsyncExitStack) -> None:
         s = self.substrate
-        transport = await stack.enter_async_context(Transport(connections=OMNITRON_CONNECTIONS))
+        transport = await stack.enter_async_context(_transport(s, OMNITRON_CONNECTIONS))
         image_probe = await stack.enter_async_context(ImageProbe(s.clock, Allowed(s.settings.preflight_allow_private)))
         writer = Writer(s.store, s.broker, s.clock, OmnitronSessions(transport, s.environ, s.clock), image_probe)
         stack.push_async_callback(writer.close)
@@ -285,7 +291,8 @@ class _Parts:
         s = self.substrate
         key = settings_.secret_key(s.settings)
         sandbox = await stack.enter_async_context(Sandbox())
-        tools = Tools(sandbox, await stack.enter_async_context(missing_fetcher(s)))
+        reach = Reach(Bounds(s.settings.secret_dirs, s.settings.secret_env_prefixes), Allowed(s.settings.allow_private))
+        tools = Tools(sandbox, await stack.enter_async_context(missing_fetcher(s)), reach)
         self.gateway = Gateway(
             s.store, s.broker, s.clock, key, ready=self.problems, tools=tools, trusted=s.settings.trusted_proxies
         )

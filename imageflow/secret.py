@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -18,7 +19,13 @@ OWN_PREFIX = "IMAGEFLOW_"
 DATA_DIR = "imageflow-data"
 """The folder of the embedded queue and database, unless IMAGEFLOW_DATA_DIR is set."""
 KEY_FILE = "secret.key"
+DATABASES = tuple(f"{name}.db{end}" for name in ("store", "broker") for end in ("", "-wal", "-shm", "-journal"))
 KERNELS = ("/proc/", "/sys/", "/dev/")
+DIRS = "/run/secrets/flows"
+ENV_PREFIXES = "ERP_,OMNITRON_"
+"""Where flows that came over the API may have secrets from, unless IMAGEFLOW_SECRET_DIRS and IMAGEFLOW_SECRET_ENV_PREFIXES
+say otherwise. With commas between them.
+"""
 
 
 class Secret:
@@ -62,8 +69,50 @@ class SecretRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"environment variable {self.env}" if self.env is not None else f"file {self.file}"
 
 
-def resolve(ref: SecretRef | str, environ: Mapping[str, str] | None = None) -> Secret:
-    """The value that a flow names by `ref`; a plain string stands for itself.
+def reference(value: object) -> SecretRef | None:
+    """What an object names that holds nothing but `env` or `file`."""
+    if isinstance(value, dict) and len(value) == 1 and isinstance(value.get("env") or value.get("file"), str):
+        return SecretRef(**value)
+    return None
+
+
+class Bounds(NamedTuple):
+    """Where flows that came over the API may have secrets from: folders, and beginnings of variables' names."""
+
+    dirs: tuple[str, ...]
+    env_prefixes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Bounds:
+        """As the settings say."""
+        dirs = environ.get(f"{OWN_PREFIX}SECRET_DIRS", DIRS)
+        prefixes = environ.get(f"{OWN_PREFIX}SECRET_ENV_PREFIXES", ENV_PREFIXES)
+        return cls(_listed(dirs), _listed(prefixes))
+
+    def refusal(self, ref: SecretRef) -> str | None:
+        """Why the flow may not have that secret."""
+        if ref.env is not None:
+            if ref.env.startswith(self.env_prefixes):
+                return None
+            where = f"of variables that begin with {_or(self.env_prefixes)}", f"{OWN_PREFIX}SECRET_ENV_PREFIXES"
+        else:
+            path = Path(os.path.realpath(ref.file or ""))
+            if any(Path(os.path.realpath(folder)) in path.parents for folder in self.dirs):
+                return None
+            where = f"of files in {_or(self.dirs)}", f"{OWN_PREFIX}SECRET_DIRS"
+        return f"a flow that was saved over the API may have secrets only {where[0]} (the setting {where[1]}), not the {ref}"
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _or(parts: tuple[str, ...]) -> str:
+    return " or ".join(parts) or "none at all"
+
+
+def resolve(ref: SecretRef | str, environ: Mapping[str, str] | None = None, *, bounded: bool) -> Secret:
+    """The value that a flow names by `ref`; a plain string stands for itself. `bounded`: the flow came over the API.
 
     Raises SecretError that names the variable or file, never its content. ImageFlow's own
     secrets are refused: otherwise a person who may save flows could have them sent to a server of their own.
@@ -71,6 +120,8 @@ def resolve(ref: SecretRef | str, environ: Mapping[str, str] | None = None) -> S
     if isinstance(ref, str):
         return Secret(ref)
     environ = os.environ if environ is None else environ
+    if bounded and (refusal := Bounds.of(environ).refusal(ref)):
+        raise SecretError(refusal)
     if ref.env is not None:
         if ref.env.startswith(OWN_PREFIX):
             raise SecretError(f"the {ref} is ImageFlow's own and cannot be a flow's secret")
@@ -80,9 +131,10 @@ def resolve(ref: SecretRef | str, environ: Mapping[str, str] | None = None) -> S
         hide(value)
         return Secret(value)
     assert ref.file is not None
-    if _is_own(ref.file, environ):
+    path = os.path.realpath(ref.file)
+    if _is_own(path, environ):
         raise SecretError(f"the {ref} is ImageFlow's own, or the system's, and cannot be a flow's secret")
-    return from_file(Path(ref.file))
+    return from_file(Path(path))
 
 
 def from_file(path: Path) -> Secret:
@@ -111,9 +163,18 @@ def _read(path: Path) -> bytes:
         os.close(file)
 
 
-def _is_own(file: str, environ: Mapping[str, str]) -> bool:
-    """Whether `file` leads, by any path, to a file that a setting names, to the data directory's key, or to the kernel."""
-    path = os.path.realpath(file)
+def _is_own(path: str, environ: Mapping[str, str]) -> bool:
+    """Whether a path (without links) leads to a file that a setting names, to one of the data directory's (by whatever
+    name: a hard link is the same file), or to the kernel.
+    """
     own = [value for name, value in environ.items() if name.startswith(OWN_PREFIX) and name.endswith("_FILE")]
-    own.append(str(Path(environ.get(f"{OWN_PREFIX}DATA_DIR") or DATA_DIR) / KEY_FILE))
-    return path.startswith(KERNELS) or path in map(os.path.realpath, own)
+    data_dir = Path(environ.get(f"{OWN_PREFIX}DATA_DIR") or DATA_DIR)
+    own += [str(data_dir / name) for name in (KEY_FILE, *DATABASES)]
+    return path.startswith(KERNELS) or any(_is_same(path, one) for one in own)
+
+
+def _is_same(path: str, other: str) -> bool:
+    try:
+        return Path(path).samefile(other)
+    except OSError:
+        return path == os.path.realpath(other)

@@ -18,7 +18,7 @@ from imageflow import secret
 from imageflow.errors import SecretError, SettingsError
 from imageflow.masking import hide
 from imageflow.private_files import FILE_MODE, private_directory
-from imageflow.secret import Secret
+from imageflow.secret import Bounds, Secret
 
 PREFIX = secret.OWN_PREFIX
 LOG_FORMATS = ("text", "json")
@@ -40,6 +40,12 @@ DOCS = {
     "METRICS_PORT": "port of a service's /metrics, /health and /ready (default: none; the gateway serves them on its own)",
     "RETENTION_DAYS": "days to keep runs, rows and pages; rows with an open error stay longer; 0 keeps all (default: 30)",
     "PREFLIGHT_ALLOW_PRIVATE": "image hosts in private networks that preflight may ask: HOST,HOST,… or true for all "
+    "(default: none)",
+    "SECRET_DIRS": "folders of files that flows saved over the API may name as secrets: PATH,PATH,… "
+    f"(default: {secret.DIRS})",
+    "SECRET_ENV_PREFIXES": "how the names of variables begin that flows saved over the API may name as secrets: PREFIX,… "
+    f"(default: {secret.ENV_PREFIXES})",
+    "ALLOW_PRIVATE": "hosts in private networks that flows saved over the API may name: HOST,HOST,… or true for all "
     "(default: none)",
     "JAIL": "strict or best-effort; without seccomp, strict runs no scripts, best-effort runs them less isolated "
     "(default: strict)",
@@ -63,6 +69,9 @@ class Settings(msgspec.Struct, frozen=True):
     start_seconds: float = 600.0
     retention_days: int = 30
     preflight_allow_private: tuple[str, ...] = ()
+    secret_dirs: tuple[str, ...] = Bounds.of({}).dirs
+    secret_env_prefixes: tuple[str, ...] = Bounds.of({}).env_prefixes
+    allow_private: tuple[str, ...] = ()
     listen: str | None = None
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     jail: Literal["strict", "best-effort"] = "strict"
@@ -86,6 +95,7 @@ def load(environ: Mapping[str, str]) -> Settings:
             given[name] = _content(given, name, Path(path))
     if given.get("SECRET_KEY"):
         hide(given["SECRET_KEY"])
+    bounds = _bounds(environ)
     data_dir = Path(given.get("DATA_DIR") or secret.DATA_DIR)
     return Settings(
         broker_url=_url(given, "BROKER_URL", f"sqlite:///{data_dir / 'broker.db'}", ("sqlite", "amqp", "amqps")),
@@ -98,6 +108,9 @@ def load(environ: Mapping[str, str]) -> Settings:
         stop_seconds=_seconds(given, "STOP_SECONDS", "30"),
         retention_days=_days(given),
         preflight_allow_private=_hosts(given, "PREFLIGHT_ALLOW_PRIVATE"),
+        secret_dirs=bounds.dirs,
+        secret_env_prefixes=bounds.env_prefixes,
+        allow_private=_hosts(given, "ALLOW_PRIVATE"),
         listen=_listen(given),
         trusted_proxies=_networks(given, "TRUSTED_PROXIES"),
         jail=cast(Literal["strict", "best-effort"], _choice(given, "JAIL", JAIL_MODES)),
@@ -189,6 +202,19 @@ def _hosts(given: Mapping[str, str], name: str) -> tuple[str, ...]:
         if not re.fullmatch(r"[a-z0-9._-]+|\[?[0-9a-f:.]+\]?", host):
             raise SettingsError(f"{PREFIX}{name}: must be host names with commas between them, or true, not {host!r}")
     return hosts
+
+
+def _bounds(environ: Mapping[str, str]) -> Bounds:
+    bounds = Bounds.of(environ)
+    for folder in bounds.dirs:
+        if not Path(folder).is_absolute():
+            raise SettingsError(f"{PREFIX}SECRET_DIRS: must be absolute paths with commas between them, not {folder!r}")
+    for prefix in bounds.env_prefixes:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", prefix):
+            raise SettingsError(
+                f"{PREFIX}SECRET_ENV_PREFIXES: must be beginnings of names with commas between them, not {prefix!r}"
+            )
+    return bounds
 
 
 def _listen(given: Mapping[str, str]) -> str | None:

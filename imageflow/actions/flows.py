@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from imageflow import secret
 from imageflow.actions.actor import Actor
 from imageflow.errors import FlowFileError, Problem
+from imageflow.flows import bounded
 from imageflow.flows import file as flow_file
+from imageflow.flows.bounded import Reach
 from imageflow.model import cron
 from imageflow.model.flow import Flow
 from imageflow.model.run import Run
@@ -38,9 +40,11 @@ def checked(path: Path) -> dict[str, Any]:
     return _compiled(flow_file.load(path))
 
 
-def checked_text(text: bytes, *, is_yaml: bool) -> dict[str, Any]:
-    """The same of a flow file's content that is in no file. Blocks."""
-    return _compiled(flow_file.read_text(text, is_yaml=is_yaml))
+def checked_text(text: bytes, reach: Reach, *, is_yaml: bool) -> dict[str, Any]:
+    """The same of a flow file's content that is in no file, and names nothing outside of `reach`. Blocks."""
+    document = flow_file.read_text(text, is_yaml=is_yaml)
+    bounded.check(flow_file.compiled(document), reach)
+    return cast("dict[str, Any]", document)
 
 
 def _compiled(document: dict[str, Any]) -> dict[str, Any]:
@@ -74,8 +78,11 @@ def checked_dir(folder: Path) -> list[dict[str, Any]]:
 
 
 async def save(store: Store, document: dict[str, Any], actor: Actor) -> Flow:
-    """Save a document that was checked as a new version; an equal one makes no new version."""
-    return await store.save_flow(document, actor.who, audit=actor.entry("flow.save", f"flow {document['name']}"))
+    """Save a document that was checked as a new version; an equal one makes no new version. A person at the machine owns
+    what it may reach; a user of the API does not.
+    """
+    entry = actor.entry("flow.save", f"flow {document['name']}")
+    return await store.save_flow(document, actor.who, audit=entry, bounded=actor.role is not None)
 
 
 async def save_all(store: Store, documents: Sequence[dict[str, Any]], actor: Actor) -> list[Flow]:
@@ -96,13 +103,14 @@ async def enable(store: Store, name: str, actor: Actor, *, enabled: bool) -> Flo
     if flow.definition.enabled == enabled:
         return flow
     entry = actor.entry("flow.enable" if enabled else "flow.disable", f"flow {name}")
-    return await store.save_flow({**flow.document, "enabled": enabled}, actor.who, audit=entry)
+    document = {**flow.document, "enabled": enabled}
+    return await store.save_flow(document, actor.who, audit=entry, bounded=flow.definition.bounded)
 
 
 def check_secrets(flow: Flow) -> None:
     """Raises SecretError where a secret that the flow names cannot be read here."""
     for ref in flow_file.referenced_secrets(flow.definition):
-        secret.resolve(ref)
+        secret.resolve(ref, bounded=flow.definition.bounded)
 
 
 # showing --------------------------------------------------------------------------------------------------------------

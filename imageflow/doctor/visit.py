@@ -126,7 +126,7 @@ def _flow(flow: Flow, environ: Mapping[str, str]) -> FlowFacts:
     missing = []
     for ref in flow_file.referenced_secrets(flow.definition):
         try:
-            secret.resolve(ref, environ)
+            secret.resolve(ref, environ, bounded=flow.definition.bounded)
         except SecretError as error:
             missing.append((str(ref), str(error)))
     return FlowFacts(flow.name, flow.definition.enabled, tuple(missing))

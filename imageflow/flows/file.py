@@ -23,7 +23,7 @@ from imageflow.flows.schema import schema
 from imageflow.jolt.comments import without_comments
 from imageflow.model.flow import Definition, TokenLogin, decode_custom
 from imageflow.sandbox.check import check_mapping, check_script
-from imageflow.secret import SecretRef
+from imageflow.secret import SecretRef, reference
 
 __all__ = [
     "compiled",
@@ -36,6 +36,7 @@ __all__ = [
     "read_value",
     "referenced_secrets",
     "schema",
+    "secrets",
 ]
 
 MAX_FILE_BYTES = 1 << 20
@@ -309,22 +310,27 @@ def compiled(document: dict[str, Any]) -> Definition:
 
 def referenced_secrets(definition: Definition) -> list[SecretRef]:
     """All secrets that a flow names, each once, in the order of the flow file."""
-    return list(dict.fromkeys(_secrets(definition)))
+    return list(dict.fromkeys(ref for _, ref in secrets(definition)))
 
 
-def _secrets(value: Any) -> Iterator[SecretRef]:
+def secrets(value: Any, path: str = "") -> Iterator[tuple[str, SecretRef]]:
+    """The secrets in a definition or a part of it, each with its path. In a login's body, an object with nothing but `env`
+    or `file` is one (see read/login.py, which fills it in).
+    """
     if isinstance(value, SecretRef):
-        yield value
+        yield path, value
     elif isinstance(value, msgspec.Struct):
         for name in value.__struct_fields__:
-            within = _body_secrets if isinstance(value, TokenLogin) and name == "body" else _secrets
-            yield from within(getattr(value, name))
+            within = _body_secrets if isinstance(value, TokenLogin) and name == "body" else secrets
+            yield from within(getattr(value, name), words.join(path, name))
 
 
-def _body_secrets(value: Any) -> Iterator[SecretRef]:
-    """What a login's body names: an object with nothing but `env` or `file` (see read/login.py, which fills it in)."""
-    if isinstance(value, dict) and len(value) == 1 and isinstance(value.get("env") or value.get("file"), str):
-        yield SecretRef(**value)
-    elif isinstance(value, (dict, list)):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _body_secrets(item)
+def _body_secrets(value: Any, path: str) -> Iterator[tuple[str, SecretRef]]:
+    if (ref := reference(value)) is not None:
+        yield path, ref
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _body_secrets(item, words.join(path, name))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _body_secrets(item, f"{path}[{index}]")

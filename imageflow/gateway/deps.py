@@ -10,6 +10,7 @@ import msgspec
 from imageflow.actions.actor import Actor
 from imageflow.broker import Broker
 from imageflow.clock import Clock
+from imageflow.flows.bounded import Reach
 from imageflow.gateway.access import Access
 from imageflow.gateway.late_publisher import LatePublisher
 from imageflow.sandbox.supervisor import Sandbox
@@ -23,10 +24,13 @@ A = TypeVar("A")
 
 
 class Tools(NamedTuple):
-    """What only the API needs: where flows are tried, and what looks for missing images."""
+    """What only the API needs: where flows are tried, what looks for missing images, and what flows may reach that are
+    saved over it.
+    """
 
     sandbox: Sandbox
     fetcher: MissingFetcher
+    reach: Reach
 
 
 class Deps(NamedTuple):

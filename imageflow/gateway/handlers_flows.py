@@ -43,7 +43,7 @@ async def check_flow(deps: Deps, call: Call[None, None, bytes]) -> shapes.Checke
 async def _checked(deps: Deps, call: Call[Any, None, bytes]) -> dict[str, Any]:
     """The document of a request's body. Raises FlowFileError with all its problems."""
     async with deps.checking:
-        return await asyncio.to_thread(flows.checked_text, call.body, is_yaml=call.media == YAML)
+        return await asyncio.to_thread(flows.checked_text, call.body, deps.tools.reach, is_yaml=call.media == YAML)
 
 
 async def enable_flow(deps: Deps, call: Call[FlowPath, None, None]) -> shapes.FlowLine:

@@ -20,6 +20,8 @@ from yarl import URL
 
 from imageflow import __version__
 from imageflow.errors import TransportError
+from imageflow.http.guard import Guard, PrivateAddressError
+from imageflow.http.public_address import NO_PRIVATE, Allowed
 from imageflow.masking import mask
 
 USER_AGENT = f"ImageFlow/{__version__}"
@@ -56,24 +58,33 @@ class Answer(msgspec.Struct, frozen=True):
 class Transport:
     """An HTTP client for one purpose, with a connection pool of its own. Use as an async context manager."""
 
-    def __init__(self, *, connections: int = 100) -> None:
+    def __init__(self, *, connections: int = 100, allowed: Allowed = NO_PRIVATE) -> None:
+        """`allowed`: what `bounded` requests may ask although it is in a private network."""
         self._connections = connections
+        self._allowed = allowed
         self._session: aiohttp.ClientSession | None = None
+        self._bounded: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._connections, ttl_dns_cache=30),
+        self.guard = Guard(self._allowed)
+        self._session, self._bounded = self._open(None), self._open(self.guard)
+        return self
+
+    def _open(self, guard: Guard | None) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._connections, ttl_dns_cache=30, resolver=guard),
             timeout=aiohttp.ClientTimeout(total=None),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": USER_AGENT},
             auto_decompress=True,
             trust_env=False,
         )
-        return self
 
     async def __aexit__(self, *exc: object) -> None:
         assert self._session is not None
+        assert self._bounded is not None
         await self._session.close()
+        await self._bounded.close()
 
     async def request(
         self,
@@ -84,16 +95,22 @@ class Transport:
         body: bytes | None = None,
         timeout: float = 30.0,
         max_bytes: int = MAX_ANSWER_BYTES,
+        bounded: bool = False,
     ) -> Answer:
-        """Send one request and read the whole answer within `timeout` seconds.
+        """Send one request and read the whole answer within `timeout` seconds. `bounded`: to a public host, or one that is
+        allowed.
 
         Raises TransportError when there is no answer, and when the answer is larger than `max_bytes` after
         decompression (then not transient: it would be as large again).
         """
-        assert self._session is not None
+        session = self._bounded if bounded else self._session
+        assert session is not None
         try:
-            async with self._session.request(
-                method, exact(url), headers=headers, data=body, allow_redirects=False, timeout=_total(timeout)
+            target = exact(url)
+            if bounded:
+                self.guard.check_literal(target)
+            async with session.request(
+                method, target, headers=headers, data=body, allow_redirects=False, timeout=_total(timeout)
             ) as response:
                 data = b"" if response.content.at_eof() else await _read(response, max_bytes, url)
                 return Answer(response.status, _lower(response), data)
@@ -135,6 +152,8 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int, url: str) -> b
 def translated(error: Exception, url: str) -> TransportError:
     """One of FOREIGN as a TransportError that names the host, never the query."""
     where = origin(url)
+    if isinstance(getattr(error, "os_error", error), PrivateAddressError):
+        return private(where)
     match error:
         case TimeoutError():
             return TransportError(f"{where} did not answer in time", "timeout")
@@ -149,6 +168,15 @@ def translated(error: Exception, url: str) -> TransportError:
             return TransportError(f"not a URL that can be asked: {where[:200]}", "refused")
         case _:
             return _broken(error, where)
+
+
+def private(where: str) -> TransportError:
+    """A flow that came over the API is not to ask `where`."""
+    return TransportError(
+        f"{where} is in a private network: a flow that was saved over the API may ask hosts there only if the setting "
+        "IMAGEFLOW_ALLOW_PRIVATE names them",
+        "refused",
+    )
 
 
 def _broken(error: Exception, where: str) -> TransportError:

@@ -13,6 +13,7 @@ from imageflow.clock import Clock
 from imageflow.errors import LoginError, StageError
 from imageflow.http.client import Answer, Transport, exact_origin, origin, retry_after
 from imageflow.http.login_session import Session
+from imageflow.http.post_client import PostClient
 from imageflow.model.flow import Definition
 from imageflow.secret import Secret
 
@@ -42,6 +43,7 @@ class _Credentials(msgspec.Struct, frozen=True):
     login_path: str
     username: Secret
     password: Secret
+    bounded: bool
 
 
 class Access(NamedTuple):
@@ -58,7 +60,7 @@ class Access(NamedTuple):
 
 
 class OmnitronSessions:
-    """One session per domain and user, whatever the number of flows and rows."""
+    """One session per domain and user, whatever the number of flows and rows; bounded flows have their own."""
 
     def __init__(self, transport: Transport, environ: Mapping[str, str], clock: Clock) -> None:
         self._transport = transport
@@ -82,6 +84,10 @@ class OmnitronSessions:
             session = self._open(credentials)
         return Access(session, lambda: self._log_in(credentials, flow.write.timeout))
 
+    def post_client(self, flow: Definition, url: str) -> PostClient:
+        """A client for the flow's writes. Raises TransportError for a URL that cannot be asked."""
+        return PostClient(url, guard=self._transport.guard if flow.bounded else None)
+
     def invalidate(self, flow: Definition, token: str) -> None:
         """Omnitron answered 401 to `token`: drop it, unless a newer one took its place already."""
         for credentials, session in self._sessions.items():
@@ -103,14 +109,16 @@ class OmnitronSessions:
     async def _get(self, flow: Definition, url: str) -> tuple[Answer, str]:
         token = await self.token(flow)
         headers = {**JSON_HEADERS, "Authorization": f"Token {token}"}
-        return await self._transport.request("GET", url, headers=headers, timeout=flow.write.timeout), token
+        asked = self._transport.request("GET", url, headers=headers, timeout=flow.write.timeout, bounded=flow.bounded)
+        return await asked, token
 
     def _credentials(self, flow: Definition) -> _Credentials:
         return _Credentials(
             flow.omnitron.domain,
             flow.omnitron.login_path,
-            secret.resolve(flow.omnitron.username, self._environ),
-            secret.resolve(flow.omnitron.password, self._environ),
+            secret.resolve(flow.omnitron.username, self._environ, bounded=flow.bounded),
+            secret.resolve(flow.omnitron.password, self._environ, bounded=flow.bounded),
+            flow.bounded,
         )
 
     def _open(self, credentials: _Credentials) -> Session:
@@ -122,7 +130,12 @@ class OmnitronSessions:
         url = credentials.domain + credentials.login_path
         body = {"username": credentials.username.reveal(), "password": credentials.password.reveal()}
         answer = await self._transport.request(
-            "POST", url, headers=JSON_HEADERS, body=msgspec.json.encode(body), timeout=timeout
+            "POST",
+            url,
+            headers=JSON_HEADERS,
+            body=msgspec.json.encode(body),
+            timeout=timeout,
+            bounded=credentials.bounded,
         )
         return _key(answer, url, retry_after(answer.headers, self._clock.now()))
 

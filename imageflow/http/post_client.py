@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import functools
 import ssl
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import httptools
 from yarl import URL
 
 from imageflow.errors import TransportError
-from imageflow.http.client import USER_AGENT, Answer, exact, origin
+from imageflow.http.client import USER_AGENT, Answer, exact, origin, private
+from imageflow.http.guard import Guard, PrivateAddressError
 
 IDLE_SECONDS = 15.0
 """A connection that was not used for that long is closed: servers close theirs, and a request may cross with that."""
@@ -161,11 +163,13 @@ class PostClient:
     `close` ends it. Of a good answer (2xx) only the status is kept.
     """
 
-    def __init__(self, url: str, *, max_bytes: int = 1 << 20) -> None:
+    def __init__(self, url: str, *, max_bytes: int = 1 << 20, guard: Guard | None = None) -> None:
+        """With a `guard`, connections go only to hosts that it permits."""
         self.loop = asyncio.get_running_loop()
         self.origin = origin(url)
         self.max_bytes = max_bytes
         self._url = _checked(url)
+        self._guard = guard
         self._head = (
             f"POST {self._url.raw_path_qs} HTTP/1.1\r\n"
             f"Host: {self._url.host_port_subcomponent}\r\n"
@@ -273,12 +277,9 @@ class PostClient:
         assert url.port is not None
         try:
             async with asyncio.timeout_at(deadline):
-                _, connection = await self.loop.create_connection(
-                    lambda: Connection(self),
-                    url.raw_host,
-                    url.port,
-                    ssl=_tls() if url.scheme == "https" else None,
-                )
+                return await self._connect_to_any(await self._addresses(), url.port, url.raw_host)
+        except PrivateAddressError as error:
+            raise private(self.origin) from error
         except TimeoutError as error:
             raise TransportError(f"{self.origin} did not answer in time", "timeout") from error
         except ssl.SSLCertVerificationError as error:
@@ -289,6 +290,27 @@ class PostClient:
             raise TransportError(
                 f"{self.origin} cannot be reached: {error.strerror or error}", "no connection"
             ) from error
+
+    async def _addresses(self) -> list[str]:
+        """What to connect to: the host, or the addresses of it that the guard has checked."""
+        host = self._url.raw_host
+        assert host is not None
+        if self._guard is None:
+            return [host]
+        return [one["host"] for one in await self._guard.resolve(host, self._url.port or 0)]
+
+    async def _connect_to_any(self, hosts: Sequence[str], port: int, name: str) -> Connection:
+        """Connect to the first of the hosts that takes it. Raises what the last one's connection ended with."""
+        tls = _tls() if self._url.scheme == "https" else None
+        for host in hosts[:-1]:
+            with contextlib.suppress(OSError):
+                return await self._connect_to(host, port, tls, name)
+        return await self._connect_to(hosts[-1], port, tls, name)
+
+    async def _connect_to(self, host: str, port: int, tls: ssl.SSLContext | None, name: str) -> Connection:
+        _, connection = await self.loop.create_connection(
+            lambda: Connection(self), host, port, ssl=tls, server_hostname=name if tls is not None else None
+        )
         return connection
 
     def _sweep(self) -> None:

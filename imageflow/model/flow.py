@@ -178,6 +178,11 @@ class Definition(_Part, frozen=True):
     alarms: Alarms = Alarms()
 
     @property
+    def bounded(self) -> bool:
+        """Whether the flow came over the API: then it may use only such secrets and hosts as the settings name."""
+        return False
+
+    @property
     def inbound(self) -> bool:
         return self.direction == "inbound"
 
@@ -199,6 +204,14 @@ class Definition(_Part, frozen=True):
     def rows_path(self) -> str:
         """Where the list is inside an answer or a post; empty: the answer itself."""
         return self.erp.rows_path if self.erp is not None else ""
+
+
+class BoundedDefinition(Definition, frozen=True):
+    """A flow that came over the API. A type of its own, so that no flow file can say of itself that it is not bounded."""
+
+    @property
+    def bounded(self) -> bool:
+        return True
 
 
 class Flow(msgspec.Struct, frozen=True):

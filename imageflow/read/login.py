@@ -34,6 +34,7 @@ class _Account(msgspec.Struct, frozen=True):
     body: Secret
     token_path: str
     headers: tuple[tuple[str, str], ...]
+    bounded: bool
 
 
 class ErpLogins:
@@ -45,19 +46,19 @@ class ErpLogins:
         self._clock = clock
         self._sessions: dict[_Account, Session] = {}
 
-    async def login(self, erp: Erp) -> Login:
-        """What lets a request in, with a token login if need be.
+    async def login(self, erp: Erp, *, bounded: bool) -> Login:
+        """What lets a request in, with a token login if need be. `bounded`: see Definition.
 
         Raises SecretError for a secret that cannot be read, LoginError (`transient` where trying again may help).
         """
         match erp.login:
             case BasicLogin(username=username, password=password):
-                return self._basic(username, password)
+                return self._basic(username, password, bounded=bounded)
             case HeaderLogin(name=name, value=value):
-                text = secret.resolve(value, self._environ).reveal()
+                text = secret.resolve(value, self._environ, bounded=bounded).reveal()
                 return Login({name: _header(text, f"the {value}")})
             case TokenLogin() as login:
-                return await self._token(erp, login)
+                return await self._token(erp, login, bounded=bounded)
         return Login()
 
     def renew(self, erp: Erp, login: Login) -> bool:
@@ -68,20 +69,21 @@ class ErpLogins:
             session.forget(login.token)
         return isinstance(erp.login, TokenLogin)
 
-    def _basic(self, username: str | SecretRef, password: SecretRef) -> Login:
-        user = secret.resolve(username, self._environ).reveal()
-        word = secret.resolve(password, self._environ).reveal()
+    def _basic(self, username: str | SecretRef, password: SecretRef, *, bounded: bool) -> Login:
+        user = secret.resolve(username, self._environ, bounded=bounded).reveal()
+        word = secret.resolve(password, self._environ, bounded=bounded).reveal()
         encoded = base64.b64encode(f"{user}:{word}".encode()).decode()
         hide(encoded)
         return Login({"Authorization": f"Basic {encoded}"})
 
-    async def _token(self, erp: Erp, login: TokenLogin) -> Login:
-        body = filled(login.body, self._environ)
+    async def _token(self, erp: Erp, login: TokenLogin, *, bounded: bool) -> Login:
+        body = filled(login.body, self._environ, bounded=bounded)
         account = _Account(
             login.url,
             Secret(msgspec.json.encode(body).decode()),
             login.token_path,
             tuple(sorted(_login_headers(erp, login).items())),
+            bounded,
         )
         session = self._sessions.get(account) or self._open(account)
         token = await session.token(lambda: self._log_in(account, erp.timeout))
@@ -98,19 +100,19 @@ class ErpLogins:
         body = account.body.reveal().encode()
         try:
             answer = await self._transport.request(
-                "POST", account.url, headers=dict(account.headers), body=body, timeout=timeout
+                "POST", account.url, headers=dict(account.headers), body=body, timeout=timeout, bounded=account.bounded
             )
         except TransportError as error:
             raise LoginError(f"the login at the ERP: {error}", transient=error.transient) from error
         return token_in(answer, account.token_path, origin(account.url), retry_after(answer.headers, self._clock.now()))
 
 
-def filled(body: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+def filled(body: Mapping[str, Any], environ: Mapping[str, str], *, bounded: bool) -> dict[str, Any]:
     """A login's body with its secrets in place."""
 
     def fill(value: Any) -> Any:
-        if isinstance(value, dict) and len(value) == 1 and isinstance(value.get("env") or value.get("file"), str):
-            return secret.resolve(SecretRef(**value), environ).reveal()
+        if (ref := secret.reference(value)) is not None:
+            return secret.resolve(ref, environ, bounded=bounded).reveal()
         if isinstance(value, dict):
             return {name: fill(item) for name, item in value.items()}
         return [fill(item) for item in value] if isinstance(value, list | tuple) else value

@@ -264,11 +264,11 @@ class Reader:
 
     async def _ask(self, page: _Page) -> _Read:
         """Ask once (twice where the token was no longer good). Raises what went wrong, transient or not."""
-        login = await self._logins.login(page.erp)
+        login = await self._logins.login(page.erp, bounded=page.definition.bounded)
         question = request.build(page.definition, page.run, page.cursor)
         answer, url = await self._fetch(page, question, login)
         if answer.status == 401 and self._logins.renew(page.erp, login):
-            login = await self._logins.login(page.erp)
+            login = await self._logins.login(page.erp, bounded=page.definition.bounded)
             answer, url = await self._fetch(page, question, login)
         return self._understood(page, answer, url)
 
@@ -299,6 +299,7 @@ class Reader:
                     body=question.body,
                     timeout=page.erp.timeout,
                     max_bytes=page.erp.max_answer_bytes,
+                    bounded=page.definition.bounded,
                 )
                 asking.status = answer.status
             target = answers.redirect(page.erp, question.method, url, answer)

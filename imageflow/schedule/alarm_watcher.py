@@ -12,7 +12,7 @@ import structlog
 from imageflow.clock import Clock
 from imageflow.errors import NotFoundError, SecretError, TransportError
 from imageflow.http.client import Transport, exact_origin
-from imageflow.model.flow import Flow
+from imageflow.model.flow import Definition, Flow
 from imageflow.schedule import alarm, leased_job
 from imageflow.schedule.leased_job import LeasedJob
 from imageflow.secret import resolve
@@ -115,11 +115,12 @@ class AlarmWatcher:
             await self._store.notice_sent(notice.id, "not posted: it closed before it could be")
             return True
         try:
-            url = await self._url(notice.alarm.flow)
-            if url is None:
+            definition = await self._definition(notice.alarm.flow)
+            if definition is None or definition.alarms.webhook_url is None:
                 await self._store.notice_sent(notice.id, "not posted: the flow has no webhook any more")
                 return True
-            wrong = await self._send(url, notice)
+            url = resolve(definition.alarms.webhook_url, self._environ, bounded=definition.bounded).reveal()
+            wrong = await self._send(url, notice, bounded=definition.bounded)
         except SecretError as error:
             wrong = str(error)
         if wrong is None:
@@ -134,7 +135,7 @@ class AlarmWatcher:
         await self._store.notice_sent(notice.id, f"not posted: {wrong}; {what}", again_in=wait)
         return wait is None
 
-    async def _send(self, url: str, notice: Notice) -> str | None:
+    async def _send(self, url: str, notice: Notice, *, bounded: bool) -> str | None:
         """Post once. Returns what went wrong. Redirects are not followed: only the flow names the host."""
         try:
             exact_origin(url)
@@ -147,6 +148,7 @@ class AlarmWatcher:
                 body=content,
                 timeout=POST_SECONDS,
                 max_bytes=MAX_ANSWER_BYTES,
+                bounded=bounded,
             )
         except TransportError as error:
             return str(error)
@@ -154,10 +156,8 @@ class AlarmWatcher:
             return f"the webhook's URL cannot be used: {error}"
         return None if answer.ok else f"the webhook answered {answer.status}"
 
-    async def _url(self, flow: str) -> str | None:
-        """The flow's webhook, if it has one. Raises SecretError."""
+    async def _definition(self, flow: str) -> Definition | None:
         try:
-            wanted = (await self._store.flow(flow)).definition.alarms.webhook_url
+            return (await self._store.flow(flow)).definition
         except NotFoundError:
             return None
-        return None if wanted is None else resolve(wanted, self._environ).reveal()

@@ -10,7 +10,7 @@ from sqlalchemy import Row as SqlRow
 from sqlalchemy import and_, select, update
 
 from imageflow.errors import NotFoundError
-from imageflow.model.flow import Definition, Flow, decode_custom
+from imageflow.model.flow import BoundedDefinition, Definition, Flow, decode_custom
 from imageflow.store.audit import AuditEntry, record
 from imageflow.store.database import Tx
 from imageflow.store.tables import flow_versions, flows
@@ -31,23 +31,31 @@ class FlowsSql(Sql):
 
     @writes
     async def save_flow(
-        self, tx: Tx, document: dict[str, Any], author: str = "", *, audit: AuditEntry | None = None
+        self,
+        tx: Tx,
+        document: dict[str, Any],
+        author: str = "",
+        *,
+        audit: AuditEntry | None = None,
+        bounded: bool = False,
     ) -> Flow:
-        """Save a flow's document (valid, see flowfile.parse) as a new version; an equal one makes no new version."""
+        """Save a flow's document (valid, see flowfile.parse) as a new version; an equal one makes no new version.
+        `bounded`: see Definition. An equal one that was bounded and is not any more is a new version.
+        """
         text = to_json(document)
-        name = _flow(text, 0).name
+        name = _flow(text, 0, bounded=bounded).name
         await tx.execute(tx.insert(flows).values(name=name, version=0).on_conflict_do_nothing())
         newest = await tx.value(select(flows.c.version).where(flows.c.name == name).with_for_update())
         if newest:
             known = await _version(tx, name, newest)
-            if known.document == msgspec.json.decode(text):
+            if known.document == msgspec.json.decode(text) and (bounded or not known.definition.bounded):
                 return known
         version = newest + 1
         added = {"flow": name, "version": version, "document": text, "author": clean(author), "saved_at": tx.now}
-        await tx.execute(tx.insert(flow_versions).values(**added))
+        await tx.execute(tx.insert(flow_versions).values(**added, bounded=bounded))
         await tx.execute(update(flows).where(flows.c.name == name).values(version=version))
         await record(tx, audit, version=version)
-        return _flow(text, version)
+        return _flow(text, version, bounded=bounded)
 
     @reads
     async def flow_versions(self, tx: Tx, name: str) -> list[FlowVersion]:
@@ -90,10 +98,11 @@ async def require(tx: Tx, name: str, version: int) -> None:
 
 
 def _decoded(row: SqlRow[Any]) -> Flow:
-    return _flow(row.document, row.version)
+    return _flow(row.document, row.version, bounded=row.bounded)
 
 
-def _flow(text: str, version: int) -> Flow:
+def _flow(text: str, version: int, *, bounded: bool) -> Flow:
     document = msgspec.json.decode(text)
-    definition = msgspec.convert(document, Definition, dec_hook=decode_custom)
+    kind = BoundedDefinition if bounded else Definition
+    definition: Definition = msgspec.convert(document, kind, dec_hook=decode_custom)
     return Flow(definition.name, version, definition, document)

@@ -22,6 +22,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    false,
     text,
 )
 from sqlalchemy.dialects.postgresql import TIMESTAMP
@@ -76,6 +77,7 @@ flow_versions = Table(
     Column("document", Text, nullable=False),
     Column("author", Text, nullable=False),
     Column("saved_at", Instant, nullable=False),
+    Column("bounded", Boolean, nullable=False, server_default=false()),
     PrimaryKeyConstraint("flow", "version"),
 )
 

@@ -1,16 +1,13 @@
 """Looks at images over HTTP before they are written: HEAD, then the first bytes. `preflight.py` judges.
 
 Image servers belong to others. They get few requests at once per host, and a pause where they ask for one. They are not
-trusted: bytes, time and redirects are bounded. They are not asked if they are in a private network. A host name is resolved
-once per connection, and the connection goes to the address that was checked, so a name that resolves to another address the
-next time (DNS rebinding) gains nothing. Findings are remembered by URL while the ETag or Last-Modified stays the same.
+trusted: bytes, time and redirects are bounded. They are not asked if they are in a private network (`http/guard.py`). Findings are remembered by URL while the ETag or Last-Modified stays the same.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -20,20 +17,18 @@ from urllib.parse import urljoin
 
 import aiohttp
 import msgspec
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
-from yarl import URL
 
 from imageflow.clock import Clock
 from imageflow.errors import TransportError
 from imageflow.http.client import USER_AGENT, exact, origin, retry_after, translated
+from imageflow.http.guard import Guard, PrivateAddressError
+from imageflow.http.public_address import Allowed
 from imageflow.model.imageset import Image
 from imageflow.runtime.bounded import Recent
 from imageflow.telemetry import metrics
 from imageflow.write.preflight import (
     HEAD_BYTES,
     MORE_BYTES,
-    Allowed,
     Finding,
     Found,
     Further,
@@ -61,10 +56,6 @@ SETS_AT_ONCE = 16
 START_SECONDS = 60.0
 """An image set that is not begun by then is looked at another time."""
 READ_CHUNK = 16 * 1024
-
-
-class PrivateAddressError(OSError):
-    """A host is in a private network."""
 
 
 class _UnreachableError(Exception):
@@ -102,31 +93,12 @@ class _Remembered(msgspec.Struct, frozen=True):
     at: float
 
 
-class _Guard(AbstractResolver):
-    """Resolves names, and refuses those with an address in a private network."""
-
-    def __init__(self, allowed: Allowed) -> None:
-        self._resolver = ThreadedResolver()
-        self._allowed = allowed
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        found = await self._resolver.resolve(host, port, family)
-        if not self._allowed.permits(host, [one["host"] for one in found]):
-            raise PrivateAddressError(f"{host} is in a private network")
-        return found
-
-    async def close(self) -> None:
-        await self._resolver.close()
-
-
 class ImageProbe:
     """Use as an async context manager."""
 
     def __init__(self, clock: Clock, allowed: Allowed) -> None:
         self._clock = clock
-        self._allowed = allowed
+        self._guard = Guard(allowed)
         self._remembered: Recent[str, _Remembered] = Recent(REMEMBERED)
         self._locks: dict[str, asyncio.Lock] = {}
         self._hosts: dict[str, asyncio.Semaphore] = {}
@@ -138,7 +110,7 @@ class ImageProbe:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, resolver=_Guard(self._allowed), ttl_dns_cache=30),
+            connector=aiohttp.TCPConnector(limit=0, resolver=self._guard, ttl_dns_cache=30),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": USER_AGENT, "Accept": "image/png,image/jpeg", "Accept-Encoding": "identity"},
             auto_decompress=False,
@@ -264,7 +236,7 @@ class ImageProbe:
         options: Any = {"headers": headers, "allow_redirects": False, "timeout": timeout}
         try:
             target = exact(url)
-            self._check_literal(target)
+            self._guard.check_literal(target)
             async with (
                 self._politely(origin(url)),
                 self._session.request(method, target, **options) as response,
@@ -287,15 +259,6 @@ class ImageProbe:
             if self._timeouts[host] >= TIMEOUTS:
                 self._unreachable.put(host, finding)
         return _NoAnswerError(finding, host, connected=failure.kind != "no connection")
-
-    def _check_literal(self, target: URL) -> None:
-        """Check an address in a URL, which is not resolved. Raises PrivateAddressError. The system reads `127.1` and
-        `2130706433` as addresses, too; they count as private.
-        """
-        host = (target.raw_host or "").strip("[]")
-        looks_like_one = ":" in host or host.replace(".", "").isdigit()
-        if looks_like_one and not self._allowed.permits(host, [host]):
-            raise PrivateAddressError(f"{host} is in a private network")
 
     @asynccontextmanager
     async def _politely(self, host: str) -> AsyncIterator[None]:
@@ -384,7 +347,7 @@ def _unanswered(error: Exception, failure: TransportError) -> Finding:
     """What it means for an image that a request raised `error`, in our words `failure`."""
     cause = getattr(error, "os_error", error)  # aiohttp's connector wraps what the resolver raised
     if isinstance(cause, PrivateAddressError):
-        return Finding("image_private_address", f"is not to be asked: {cause}")
+        return Finding("image_private_address", f"is not to be asked: {cause.strerror}")
     if not failure.transient:
         return Finding("image_refused", f"cannot be asked: {failure}")
     return Finding("image_unreachable", f"cannot be reached: {failure}")

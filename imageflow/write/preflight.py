@@ -17,9 +17,8 @@ Omnitron saves none of them. An image whose size is not found (in a JPEG it may 
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -33,7 +32,6 @@ HEAD_BYTES = 64 * 1024
 MORE_BYTES = 1024 * 1024
 MAX_REASON_CHARS = 500
 MAX_URL_CHARS = 120
-EVERYWHERE = "*"
 
 Code = Literal[
     "image_unreachable",
@@ -247,40 +245,3 @@ def _plain(url: str) -> str:
 def warning(code: str) -> str:
     """The warning that a run gets once, however many of its rows have the fault."""
     return f"preflight: there are images with {code}; they were written all the same, and their rows' reasons name them"
-
-
-# addresses ---------------------------------------------------------------------------------------------------------------
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address can be reached from the Internet. An IPv6 address that wraps an IPv4 address is as public as
-    that."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None) or _translated(ip)
-        if inner is not None:
-            return is_public(str(inner))
-    return ip.is_global and not ip.is_multicast and not ip.is_reserved
-
-
-def _translated(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address in a NAT64 address, or in the old IPv4-compatible form."""
-    if ip in ipaddress.ip_network("64:ff9b::/96") or ip in ipaddress.ip_network("::/96"):
-        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    return None
-
-
-class Allowed:
-    """Hosts that may be asked although they are in a private network: names, or `*` for every host."""
-
-    def __init__(self, hosts: Iterable[str] = ()) -> None:
-        self._hosts = frozenset(host.lower().strip("[]") for host in hosts)
-
-    def permits(self, host: str, addresses: Sequence[str]) -> bool:
-        """Whether a host with these addresses may be asked. If it is not allowed by name, none of them may be private."""
-        if EVERYWHERE in self._hosts or host.lower() in self._hosts:
-            return True
-        return bool(addresses) and all(map(is_public, addresses))

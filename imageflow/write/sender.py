@@ -52,7 +52,7 @@ class Sender:
     def __init__(self, clock: Clock, omnitron: OmnitronSessions) -> None:
         self._clock = clock
         self._omnitron = omnitron
-        self._clients: dict[str, PostClient] = {}
+        self._clients: dict[tuple[str, bool], PostClient] = {}
 
     def close(self) -> None:
         for client in self._clients.values():
@@ -86,8 +86,9 @@ class Sender:
         definition = chunk.definition
         url = definition.omnitron.domain + definition.omnitron.images_path
         access = self._omnitron.access(definition)
-        if (client := self._clients.get(url)) is None:
-            client = self._clients[url] = PostClient(url)
+        key = (url, definition.bounded)
+        if (client := self._clients.get(key)) is None:
+            client = self._clients[key] = self._omnitron.post_client(definition, url)
         return Destination(client, access, queue, definition.write.timeout, chunk.lease.may_send)
 
     async def _send(self, destination: Destination, chunk: Chunk, place: int) -> None:

@@ -16,22 +16,25 @@ from imageflow.broker import Outgoing
 from imageflow.broker.sqlite import SqliteBroker
 from imageflow.clock import SystemClock
 from imageflow.errors import BrokerError
+from imageflow.flows.bounded import Reach
 from imageflow.gateway.access import add_token
 from imageflow.gateway.app import Gateway, serve
 from imageflow.gateway.deps import Tools
 from imageflow.gateway.endpoints import ENDPOINTS
 from imageflow.gateway.login_pace import FIRST_SECONDS, PACES
+from imageflow.http.public_address import Allowed
 from imageflow.model.imageset import Image
 from imageflow.model.row import RowLog
 from imageflow.model.run import Run, Trigger
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.schedule.fetch import Begun
-from imageflow.secret import Secret
+from imageflow.secret import Bounds, Secret
 from imageflow.store import User
 from imageflow.store.connect import connect
 from tests.posting import accept_post
 
 KEY = b"a secret key"
+REACH = Reach(Bounds((), ("P",)), Allowed(["127.0.0.1"]))
 CLOCK = SystemClock()
 OMNITRON = {"domain_url": "http://127.0.0.1:9", "username": "u", "password": {"env": "P"}}
 POSTS = {"name": "posts", "direction": "outbound", "omnitron": OMNITRON}
@@ -117,7 +120,7 @@ async def opened(tmp_path, furniture, *, broker=None):
         Sandbox() as sandbox,
     ):
         used = broker(real_broker) if broker else real_broker
-        gateway = Gateway(store, used, CLOCK, KEY, ready=list, tools=Tools(sandbox, Fetcher()))
+        gateway = Gateway(store, used, CLOCK, KEY, ready=list, tools=Tools(sandbox, Fetcher(), REACH))
         async with serve(gateway.app(), "127.0.0.1", 0, 2) as port, aiohttp.ClientSession() as session:
             yield Api(store, real_broker, session, f"http://127.0.0.1:{port}", dict(tokens))
 

@@ -6,9 +6,10 @@ from urllib.parse import quote
 import pytest
 
 from imageflow.clock import SystemClock
+from imageflow.http import guard
+from imageflow.http.public_address import Allowed
 from imageflow.write import image_probe as module
 from imageflow.write.image_probe import ImageProbe
-from imageflow.write.preflight import Allowed
 from tests.integration.image_server import ImageServer, jpeg, png
 from tests.integration.pipeline import pipeline
 
@@ -131,7 +132,7 @@ async def test_dns_rebinding(server, monkeypatch):
         hosts = next(answers)
         return [{"hostname": host, "host": one, "port": port, "family": 2, "proto": 0, "flags": 0} for one in hosts]
 
-    monkeypatch.setattr(module.ThreadedResolver, "resolve", resolve)
+    monkeypatch.setattr(guard.ThreadedResolver, "resolve", resolve)
     port = server.url.rpartition(":")[2]
     async with ImageProbe(SystemClock(), Allowed()) as guarded:
         for name in ("rebind.example", "both.example"):

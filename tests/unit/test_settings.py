@@ -91,6 +91,19 @@ def test_what_is_no_host_is_refused():
             settings.load({"IMAGEFLOW_PREFLIGHT_ALLOW_PRIVATE": wrong})
 
 
+def test_what_flows_of_the_api_may_reach():
+    """Folders, beginnings of variables' names, and hosts; what cannot be one is refused, and none of them may be had at all."""
+    given = {"SECRET_DIRS": "/a, /b/c", "SECRET_ENV_PREFIXES": "SHOP_,ERP", "ALLOW_PRIVATE": "erp.intern"}
+    found = settings.load({f"IMAGEFLOW_{name}": value for name, value in given.items()})
+    assert (found.secret_dirs, found.secret_env_prefixes) == (("/a", "/b/c"), ("SHOP_", "ERP"))
+    assert found.allow_private == ("erp.intern",)
+    nothing = settings.load({"IMAGEFLOW_SECRET_DIRS": "", "IMAGEFLOW_SECRET_ENV_PREFIXES": ""})
+    assert (nothing.secret_dirs, nothing.secret_env_prefixes, nothing.allow_private) == ((), (), ())
+    for name, wrong in (("SECRET_DIRS", "secrets"), ("SECRET_ENV_PREFIXES", "A-"), ("ALLOW_PRIVATE", "10.0.0.0/8")):
+        with pytest.raises(SettingsError, match=f"IMAGEFLOW_{name}"):
+            settings.load({f"IMAGEFLOW_{name}": wrong})
+
+
 def test_where_to_listen():
     """An address, plain or in brackets; none by default; a name or a port is refused."""
     assert settings.load({}).listen is None

@@ -47,40 +47,40 @@ def erp(login: Any, **fields: Any) -> Any:
 
 async def test_no_login():
     """A flow without a login sends no header."""
-    assert await logins()[0].login(erp(None)) == Login()
+    assert await logins()[0].login(erp(None), bounded=False) == Login()
 
 
 @pytest.mark.parametrize(("username", "shown"), [("ada", "ada"), ({"env": "ERP_USER"}, "***")])
 async def test_basic(username: Any, shown: str):
     """HTTP basic: the password and its encoded form are secrets, and so is a user name that comes from one."""
-    login = await logins()[0].login(erp({"type": "basic", "username": username, "password": PASSWORD}))
+    login = await logins()[0].login(erp({"type": "basic", "username": username, "password": PASSWORD}), bounded=False)
     assert login.headers == {"Authorization": "Basic YWRhOmh1c2g="}
     assert mask("ada, hush, YWRhOmh1c2g=") == f"{shown}, ***, ***"
 
 
 async def test_header():
     """A header with a secret value."""
-    login = await logins()[0].login(erp({"type": "header", "name": "X-Key", "value": PASSWORD}))
+    login = await logins()[0].login(erp({"type": "header", "name": "X-Key", "value": PASSWORD}), bounded=False)
     assert login == Login({"X-Key": "hush"})
 
 
 async def test_a_secret_with_line_breaks_is_not_sent():
     """It would smuggle in another header; the error names where the secret is, not what it is."""
     with pytest.raises(LoginError, match="environment variable BROKEN holds line breaks"):
-        await logins()[0].login(erp({"type": "header", "name": "X-Key", "value": {"env": "BROKEN"}}))
+        await logins()[0].login(erp({"type": "header", "name": "X-Key", "value": {"env": "BROKEN"}}), bounded=False)
 
 
 async def test_a_secret_that_is_not_set():
     """The variable is named."""
     with pytest.raises(SecretError, match="NOWHERE"):
-        await logins()[0].login(erp({"type": "header", "name": "X-Key", "value": {"env": "NOWHERE"}}))
+        await logins()[0].login(erp({"type": "header", "name": "X-Key", "value": {"env": "NOWHERE"}}), bounded=False)
 
 
 async def test_flows_that_log_in_alike_share_a_token():
     """One login serves both; the token is sent in the flow's own template."""
     made, server = logins(answer({"token": "t1"}))
-    one = await made.login(erp(TOKEN_LOGIN))
-    other = await made.login(erp({**TOKEN_LOGIN, "header": "X-Token", "template": "Token {token}"}))
+    one = await made.login(erp(TOKEN_LOGIN), bounded=False)
+    other = await made.login(erp({**TOKEN_LOGIN, "header": "X-Token", "template": "Token {token}"}), bounded=False)
     assert (one.headers, other.headers) == ({"Authorization": "t1"}, {"X-Token": "Token t1"})
     assert len(server.asked) == 1
     assert msgspec.json.decode(server.asked[0]["body"]) == {"password": "hush"}
@@ -90,8 +90,8 @@ async def test_extra_headers_go_to_the_erps_own_login_only():
     """They may be secrets of the ERP; an old token never goes along."""
     headers = {"X-Company": "12", "authorization": "old"}
     made, server = logins(answer({"token": "t1"}), answer({"token": "t2"}))
-    await made.login(erp(TOKEN_LOGIN, extra_headers=headers))
-    await made.login(erp({**TOKEN_LOGIN, "url": "https://login.example.com/"}, extra_headers=headers))
+    await made.login(erp(TOKEN_LOGIN, extra_headers=headers), bounded=False)
+    await made.login(erp({**TOKEN_LOGIN, "url": "https://login.example.com/"}, extra_headers=headers), bounded=False)
     own, foreign = (asked["headers"] for asked in server.asked)
     assert "authorization" not in {name.lower() for name in own}
     assert own.get("X-Company") == "12"
@@ -102,18 +102,18 @@ async def test_renewing():
     """After a 401 a token login is made anew; other logins would only be the same again."""
     made, server = logins(answer({"token": "t1"}), answer({"token": "t2"}))
     token, header = erp(TOKEN_LOGIN), erp({"type": "header", "name": "X-Key", "value": PASSWORD})
-    first = await made.login(token)
+    first = await made.login(token, bounded=False)
     assert made.renew(token, first)
-    assert (await made.login(token)).headers == {"Authorization": "t2"}
+    assert (await made.login(token, bounded=False)).headers == {"Authorization": "t2"}
     assert len(server.asked) == 2
-    assert not made.renew(header, await made.login(header))
+    assert not made.renew(header, await made.login(header, bounded=False))
     assert not made.renew(header, first)
 
 
 def test_bodies_are_filled_with_secrets():
     """References to secrets at any depth are replaced; other objects and lists stay as they are."""
     body = {"a": PASSWORD, "b": {"c": [PASSWORD, 1]}, "d": {"env": 5}, "e": {"env": "ERP_USER", "file": None}}
-    assert filled(body, ENVIRON) == {**body, "a": "hush", "b": {"c": ["hush", 1]}}
+    assert filled(body, ENVIRON, bounded=False) == {**body, "a": "hush", "b": {"c": ["hush", 1]}}
     assert mask("hush") == "***"
 
 

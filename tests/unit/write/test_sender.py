@@ -8,7 +8,6 @@ import pytest
 from imageflow.clock import SystemClock
 from imageflow.http.client import Answer
 from imageflow.http.post_client import NotSentError
-from imageflow.write import sender
 from imageflow.write.domain_queue import DomainQueue
 from imageflow.write.lease import MARGIN_SECONDS, Lease
 from imageflow.write.sender import Sender
@@ -37,8 +36,9 @@ class Wire:
 class Sessions:
     """Stands for logins. `log_in` is awaited whenever a token is asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, wire) -> None:
         self.log_in: Callable[[], None] = lambda: None
+        self.wire = wire
 
     def access(self, definition):
         return self
@@ -46,6 +46,9 @@ class Sessions:
     async def token(self):
         self.log_in()
         return "token"
+
+    def post_client(self, definition, url):
+        return self.wire
 
     def invalidate(self, token):
         pass
@@ -64,15 +67,13 @@ async def lease(clock):
 
 
 @pytest.fixture
-async def wire(monkeypatch):
-    wire = Wire()
-    monkeypatch.setattr(sender, "PostClient", lambda url: wire)
-    return wire
+async def wire():
+    return Wire()
 
 
 @pytest.fixture
-def sessions():
-    return Sessions()
+def sessions(wire):
+    return Sessions(wire)
 
 
 async def send(rows, sessions, meanwhile: Callable[[], object]):
