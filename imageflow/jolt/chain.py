@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from imageflow.jolt import default, explain, habits, modify, patterns, runtime, shift, trees, values
-from imageflow.jolt.errors import JoltError, LimitError, Problem, SpecError
-from imageflow.jolt.functions import FUNCTIONS, Function
+from imageflow.jolt.errors import JoltError, Problem, SpecError
+from imageflow.jolt.functions import FUNCTIONS, Function, numbers
 from imageflow.jolt.functions.texts import BLANKS
 from imageflow.jolt.names import OPERATIONS, nearest, operation_of
 from imageflow.jolt.source import Source
@@ -20,26 +20,15 @@ Work = Callable[[Any, Any, Any], Any]
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation of a chain. `spreads`: it may put one value into several places. `code`: the Python that was generated
-    for it, for those who want to read it.
+    """One operation of a chain. `work` raises JoltError. `code`: the Python that was generated for it, for those who want to
+    read it.
     """
 
     index: int
     name: str
     source: Source
     work: Work
-    spreads: bool = False
     code: str = ""
-
-    def apply(self, document: Any, context: Mapping[str, Any] | None, trace: Any) -> Any:
-        """The result. Raises JoltError."""
-        result = self.work(document, context, trace)
-        if self.spreads:
-            try:
-                values.size_of(result, runtime.MAX_VALUES)
-            except LimitError as error:
-                raise JoltError(str(error), (self.index, self.name)) from None
-        return result
 
 
 @dataclass(frozen=True)
@@ -55,7 +44,7 @@ class Chain:
         Raises JoltError; MemoryError and RecursionError pass.
         """
         for operation in self.operations:
-            document = operation.apply(document, context, None)
+            document = operation.work(document, context, None)
         return document
 
     def trace(
@@ -72,7 +61,7 @@ class Chain:
             step = explain.Step(operation.index, operation.name, values.describe(given))
             steps.append(step)
             try:
-                document = operation.apply(given, context, recorder)
+                document = operation.work(given, context, recorder)
             except JoltError as error:
                 step.error = str(error)
             step.lines = recorder.lines()
@@ -141,16 +130,15 @@ def _operation(index: int, entry: dict[str, Any], names: Mapping[str, Any], *, c
     source = Source()
     if name in ("remove", "cardinality", "sort"):
         return Operation(index, name, source, _walking(name, entry.get("spec"), source, counting=counting))
-    spreads = False
     if name == "shift":
-        spreads = shift.generate(entry["spec"], source, counting=counting)
+        shift.generate(entry["spec"], source, counting=counting)
     elif name == "default":
         default.generate(entry["spec"], source, counting=counting)
     else:
         mode: Any = name.split("-")[1]
         modify.generate(entry["spec"], mode, frozenset(names), source, counting=counting)
     code, work = _compiled(index, name, source, names)
-    return Operation(index, name, source, work, spreads, code)
+    return Operation(index, name, source, work, code)
 
 
 def _compiled(index: int, name: str, source: Source, names: Mapping[str, Any]) -> tuple[str, Work]:
@@ -163,6 +151,9 @@ def _compiled(index: int, name: str, source: Source, names: Mapping[str, Any]) -
         "between": patterns.between,
         "copied": copies.copied,
         "BLANKS": BLANKS,
+        "integer_of": numbers.to_integer,
+        "long_of": numbers.to_long,
+        "double_of": numbers.to_double,
         "__builtins__": _BUILTINS,
     }
     scope |= {f"f_{word}": function for word, function in names.items()}
@@ -178,7 +169,8 @@ def _compiled(index: int, name: str, source: Source, names: Mapping[str, Any]) -
 
 
 _BUILTINS = {
-    word: getattr(builtins, word) for word in ("Exception", "bool", "dict", "int", "len", "list", "range", "str")
+    word: getattr(builtins, word)
+    for word in ("Exception", "bool", "dict", "float", "int", "len", "list", "range", "str")
 }
 
 

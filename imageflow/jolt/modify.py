@@ -11,7 +11,7 @@ from imageflow.jolt.levels import Level, Levels, UnreachableError, find_expressi
 from imageflow.jolt.modify_tree import Entries, Entry, Mode, parse
 from imageflow.jolt.source import Function, Source
 
-NESTED = 6
+NESTED = 10
 """So many levels are nested in one function; Python nests at most 20 loops."""
 
 
@@ -203,9 +203,11 @@ class _Generator:
 
     @staticmethod
     def _quick(name: str, value: str, otherwise: str, read: str = "") -> str:
-        """The usual case of a function in place, without a call; else the function itself."""
-        kind, code = _QUICK[name]
-        return f"({code.format(value)} if {read or value}.__class__ is {kind} else copied({otherwise}))"
+        """The usual cases of a function in place, without a call; else the function itself."""
+        code = f"copied({otherwise})"
+        for place, (kind, usual) in reversed(list(enumerate(_QUICK[name]))):
+            code = f"{usual.format(value)} if {value if place or not read else read}.__class__ is {kind} else {code}"
+        return f"({code})"
 
     def _argument(self, argument: Constant | Lookup | Context | Call, levels: Levels, *, asking: bool) -> str:
         """An argument; what is not there is MISSING for those that ask, and null for the others."""
@@ -224,14 +226,16 @@ class _Generator:
 
 
 _QUICK = {
-    "toLower": ("str", "{0}.lower()"),
-    "toUpper": ("str", "{0}.upper()"),
-    "trim": ("str", "{0}.strip(BLANKS)"),
-    "toInteger": ("int", "({0} + 2147483648) % 4294967296 - 2147483648"),
-    "toString": ("str", "{0}"),
-    "toBoolean": ("bool", "{0}"),
+    "toLower": [("str", "{0}.lower()")],
+    "toUpper": [("str", "{0}.upper()")],
+    "trim": [("str", "{0}.strip(BLANKS)")],
+    "toInteger": [("int", "({0} + 2147483648) % 4294967296 - 2147483648"), ("str", "integer_of({0})")],
+    "toLong": [("str", "long_of({0})")],
+    "toDouble": [("float", "{0}"), ("str", "double_of({0})")],
+    "toString": [("str", "{0}")],
+    "toBoolean": [("bool", "{0}")],
 }
-"""Functions whose usual case is quick: the class of the value for which, and the code."""
+"""Functions whose usual cases are quick: classes of the value for which they are, and the code."""
 
 
 def _own(name: str, code: str) -> str:

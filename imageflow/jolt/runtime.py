@@ -10,7 +10,7 @@ from typing import Any
 
 from imageflow.jolt.errors import JoltError, LimitError
 from imageflow.jolt.source import Source
-from imageflow.jolt.values import MISSING, key_text, natural, text_of
+from imageflow.jolt.values import MISSING, key_text, natural, size_of, text_of
 
 MAX_INDEX = 100_000
 """The highest index of a list that a spec or a value of the input may name."""
@@ -123,7 +123,10 @@ def into_list(parent: Any, index: int, kind: type) -> Any:
     if parent is False:
         return False
     if index >= len(parent):
-        parent.extend([None] * (index + 1 - len(parent)))
+        parent.extend([None] * (index - len(parent)))
+        found = kind()
+        parent.append(found)
+        return found
     found = parent[index]
     if found is None:
         found = parent[index] = kind()
@@ -158,6 +161,13 @@ def at(items: list[Any], index: int, value: Any) -> None:
         items[index] = value
     else:
         again(items, index, items[index], value)
+
+
+def bounded(output: dict[str, Any]) -> Any:
+    """What a shift wrote, where an object or a list may be in it twice: its size is looked at if one was written at all."""
+    if "spreads" in output:
+        size_of(output.get("root"), MAX_VALUES)
+    return output.get("root")
 
 
 # changing a document in place ----------------------------------------------------------------------------------------------

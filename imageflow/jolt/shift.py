@@ -30,19 +30,14 @@ from imageflow.jolt.overlap import Conflicts
 from imageflow.jolt.shift_tree import Node, Write, mixed, parse
 from imageflow.jolt.source import Function, Slot, Source
 
-NESTED = 6
+NESTED = 10
 """So many levels are nested in one function; Python nests at most 20 loops."""
 
 
-def generate(spec: dict[str, Any], source: Source, *, counting: bool) -> bool:
-    """Add the functions of a shift to the source; the first is `operation(root, context, trace)`.
-
-    Returns whether a value may be written to more than one place.
-    """
+def generate(spec: dict[str, Any], source: Source, *, counting: bool) -> None:
+    """Add the functions of a shift to the source; the first is `operation(root, context, trace)`."""
     root = parse(spec, source)
-    conflicts = Conflicts(root)
-    _Generator(source, conflicts, counting=counting).start(root)
-    return conflicts.spreads
+    _Generator(source, Conflicts(root), counting=counting).start(root)
 
 
 class _Generator:
@@ -62,7 +57,7 @@ class _Generator:
         self._enter(0)
         outer, inner = Level("v1", "root", known=True), Level("v1", "root", known=True, count=self._count(1))
         self._children(root, (outer, inner))
-        self._function.add("return o.get('root')", root.place)
+        self._function.add("return bounded(o)" if self._conflicts.spreads else "return o.get('root')", root.place)
 
     def _enter(self, known: int) -> Slot:
         """A body begins in which so many levels are known; cursors that are bound there get their first value there."""
@@ -358,6 +353,9 @@ class _Generator:
         return self._cursors[key]
 
     def _last(self, write: Write, step: Step, container: str, key: str, value: str) -> None:
+        if self._conflicts.spreads and value.startswith("v"):
+            with self._function.block(f"if {value}.__class__ is dict or {value}.__class__ is list:", write.place):
+                self._function.add("o['spreads'] = True", write.place)
         if isinstance(step, Index) and step.of is None:
             self._function.add(f"{container}.append({value})", write.place)
         elif isinstance(step, Index):

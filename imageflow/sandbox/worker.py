@@ -8,7 +8,7 @@ more. Hello reports which layers hold; without `seccomp` the supervisor runs not
 The supervisor keeps the wall clock. SIGALRM in the worker interrupts an honest script and gives its line; SIGKILL from
 outside ends the others. A script can still lie about its own flow's rows, over its own pipe. Each page's script starts in
 a fresh namespace, with its own decimal and other contexts. After the page, `Untouched` puts back the names, classes,
-instances and containers of the modules; the audit hook keeps frames, and with them the worker's own objects, out of the
+instances and containers of the modules (without a script nobody can have changed them); the audit hook keeps frames, and with them the worker's own objects, out of the
 script's reach (`audit.py`). State that C code holds (`random`'s generator, `csv`'s dialects) stays from page to page, and
 native code can do anything within the process. A script that goes so far harms its own flow only.
 """
@@ -58,6 +58,9 @@ RAW_BYTES = 4 << 20
 TRACE_BYTES = 8 << 20
 TRACE_OBJECTS = 200_000
 """Limits of what a trace sends back of the mapping's input."""
+
+MAPPING_GC = (100_000, 20, 20)
+"""When Python looks for garbage where no script runs. The engine leaves next to none, and each look goes through the page."""
 
 NO_BUILTINS = ("open", "input", "breakpoint", "exit", "quit", "help", "copyright", "credits", "license")
 
@@ -205,8 +208,10 @@ class Runner:
         self._explained: msgspec.Raw | None = None
         self._context: dict[str, Any] = {}
         sys.stdout = sys.stderr = self._silence = self._prints
-        untouched = Untouched()
-        self._put_back, self._put_ours_back = untouched.restore, untouched.restore_ours
+        self._put_back = self._put_ours_back = _nothing
+        if self._code is not None:
+            untouched = Untouched()
+            self._put_back, self._put_ours_back = untouched.restore, untouched.restore_ours
 
     def _compile_mapping(self, spec: bytes) -> None:
         try:
@@ -307,6 +312,10 @@ class Runner:
         return jolt.result_of(explanation)
 
 
+def _nothing() -> None:
+    """A mapping runs no code but the engine's: there is nothing to put back."""
+
+
 def _listed(value: Any) -> Any:
     """Generators, tuples and the like count as lists."""
     if isinstance(value, (list, dict, str, bytes)) or not isinstance(value, Iterable):
@@ -395,6 +404,8 @@ def main() -> NoReturn:
     layers = kernel.lock_down(config, _audit)
     runner = Runner(config, source.decode(errors="replace"), spec, alarm)
     send(answers, frame(Hello(layers, runner.problems, runner.line, runner.warnings)))
+    if not source:
+        gc.set_threshold(*MAPPING_GC)
     gc.collect()
     gc.freeze()
     while True:

@@ -63,17 +63,22 @@ def wrapped(value: float, half: int) -> int:
     return (int(value) + half) % (2 * half) - half
 
 
-def _to_int(value: Any) -> Any:
+def to_integer(value: Any) -> Any:
+    """An int; MISSING for what is no number and says none."""
+    if value.__class__ is str and len(value) < 10 and value.isdecimal() and value.isascii():
+        return int(value)
     found = number(value)
     return MISSING if found is None else wrapped(found, INT)
 
 
-def _to_long(value: Any) -> Any:
+def to_long(value: Any) -> Any:
+    """A long; MISSING for what is no number and says none."""
     found = number(value)
     return MISSING if found is None else wrapped(found, LONG)
 
 
-def _to_double(value: Any) -> Any:
+def to_double(value: Any) -> Any:
+    """A double; MISSING for what is no number and says none."""
     found = number(value)
     return MISSING if found is None else float(found)
 
@@ -173,17 +178,17 @@ def _divide_and_round(digits: int, values: list[Any]) -> Any:
 
 
 NUMBERS: dict[str, Function] = {
-    "toInteger": each(_to_int),
-    "toLong": each(_to_long),
-    "toDouble": each(_to_double),
+    "toInteger": each(to_integer),
+    "toLong": each(to_long),
+    "toDouble": each(to_double),
     "toBoolean": each(_to_boolean),
     "abs": each(_abs),
     "max": _many(_largest),
     "min": _many(_smallest),
     "avg": of_list(_average),
-    "intSum": of_list(lambda values: wrapped(_sum(values, _to_int, 0), INT)),
-    "longSum": of_list(lambda values: wrapped(_sum(values, _to_long, 0), LONG)),
-    "doubleSum": of_list(lambda values: _sum(values, _to_double, 0.0)),
+    "intSum": of_list(lambda values: wrapped(_sum(values, to_integer, 0), INT)),
+    "longSum": of_list(lambda values: wrapped(_sum(values, to_long, 0), LONG)),
+    "doubleSum": of_list(lambda values: _sum(values, to_double, 0.0)),
     "intSubtract": of_list(lambda values: _subtract(values, _is_int, INT)),
     "longSubtract": of_list(lambda values: _subtract(values, _is_long, LONG)),
     "doubleSubtract": of_list(lambda values: _subtract(values, lambda value: value.__class__ is float, 0)),

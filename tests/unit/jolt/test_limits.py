@@ -169,7 +169,6 @@ def test_sizes_are_checked_where_values_spread() -> None:
     """A value that is written to several places is counted each time."""
     made = compile_chain([DOUBLE])
     assert isinstance(made, Chain)
-    assert made.operations[0].spreads
     assert chain.values.size_of(made.apply({"a": [1, 2]}), 100) == 8
 
 
