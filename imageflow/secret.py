@@ -94,21 +94,20 @@ class Bounds(NamedTuple):
         if ref.env is not None:
             if ref.env.startswith(self.env_prefixes):
                 return None
-            where = f"of variables that begin with {_or(self.env_prefixes)}", f"{OWN_PREFIX}SECRET_ENV_PREFIXES"
+            kind, allowed, setting = "variables that begin with", self.env_prefixes, "SECRET_ENV_PREFIXES"
         else:
             path = Path(os.path.realpath(ref.file or ""))
             if any(Path(os.path.realpath(folder)) in path.parents for folder in self.dirs):
                 return None
-            where = f"of files in {_or(self.dirs)}", f"{OWN_PREFIX}SECRET_DIRS"
-        return f"a flow that was saved over the API may have secrets only {where[0]} (the setting {where[1]}), not the {ref}"
+            kind, allowed, setting = "files in", self.dirs, "SECRET_DIRS"
+        names = f"{OWN_PREFIX}{setting}"
+        if not allowed:
+            return f"a flow that was saved over the API may not have the {ref}: {names} names nothing"
+        return f"a flow that was saved over the API may have secrets only of {kind} {' or '.join(allowed)} ({names}), not the {ref}"
 
 
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _or(parts: tuple[str, ...]) -> str:
-    return " or ".join(parts) or "none at all"
 
 
 def resolve(ref: SecretRef | str, environ: Mapping[str, str] | None = None, *, bounded: bool) -> Secret:

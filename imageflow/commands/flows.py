@@ -15,6 +15,7 @@ from imageflow.commands.shell import FILE, JSON_OPTION, actor, print_json, run_a
 from imageflow.commands.texts import counted, printable_text, run_text
 from imageflow.errors import FlowFileError, ImageFlowError, Problem
 from imageflow.flows import file as flow_file
+from imageflow.flows import sense
 from imageflow.inspect import flow_cases
 from imageflow.inspect.flow_cases import Suite
 from imageflow.sandbox.check import mapping_warnings
@@ -57,9 +58,12 @@ def _problems(path: Path) -> list[Problem]:
 
 
 def _warnings(path: Path) -> list[Problem]:
-    """What a flow's mapping says that is allowed, and hardly what is meant."""
-    mapping = None if flow_file.is_case_file(path) else flow_file.load(path).get("mapping")
-    return mapping_warnings(mapping) if mapping else []
+    """What a flow says that is allowed, and hardly what is meant."""
+    if flow_file.is_case_file(path):
+        return []
+    document = flow_file.load(path)
+    mapping = document.get("mapping")
+    return [*sense.warnings(document), *(mapping_warnings(mapping) if mapping else [])]
 
 
 @flow.command()

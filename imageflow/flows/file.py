@@ -21,7 +21,7 @@ from imageflow.errors import FlowFileError, Problem
 from imageflow.flows import check, words
 from imageflow.flows.schema import schema
 from imageflow.jolt.comments import without_comments
-from imageflow.model.flow import Definition, TokenLogin, decode_custom
+from imageflow.model.flow import Definition, Erp, TokenLogin, decode_custom
 from imageflow.sandbox.check import check_mapping, check_script
 from imageflow.secret import SecretRef, reference
 
@@ -314,15 +314,21 @@ def referenced_secrets(definition: Definition) -> list[SecretRef]:
 
 
 def secrets(value: Any, path: str = "") -> Iterator[tuple[str, SecretRef]]:
-    """The secrets in a definition or a part of it, each with its path. In a login's body, an object with nothing but `env`
-    or `file` is one (see read/login.py, which fills it in).
+    """The secrets in a definition or a part of it, each with its path. In a login's body and in extra_params, an object with
+    nothing but `env` or `file` is one (see read/login.py, which fills it in).
     """
     if isinstance(value, SecretRef):
         yield path, value
     elif isinstance(value, msgspec.Struct):
         for name in value.__struct_fields__:
-            within = _body_secrets if isinstance(value, TokenLogin) and name == "body" else secrets
+            within = _body_secrets if (type(value), name) in _FREE else secrets
             yield from within(getattr(value, name), words.join(path, name))
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from secrets(item, words.join(path, name))
+
+
+_FREE = ((TokenLogin, "body"), (Erp, "extra_params"))
 
 
 def _body_secrets(value: Any, path: str) -> Iterator[tuple[str, SecretRef]]:

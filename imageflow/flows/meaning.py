@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
-from imageflow.flows import words
+from imageflow.flows import limits, plain_secrets, words
 from imageflow.http.client import exact_origin
 from imageflow.model import charset, filename_template, flow, pagination
 from imageflow.model.cron import parse_cron
@@ -22,6 +22,9 @@ IDENTIFIERS = ("sku", "base_code")
 
 _ENV_NAME = r"[A-Za-z_][A-Za-z0-9_]{0,254}"
 _HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_OWN_HEADERS = frozenset(
+    ("content-length", "transfer-encoding", "host", "connection", "keep-alive", "te", "trailer", "upgrade", "expect")
+) | {"proxy-connection", "proxy-authenticate", "content-encoding", "x-forwarded-for", "x-forwarded-host", "forwarded"}
 _DIRECTIVES = "aAbBcCdDeFfGhHIjklmMpPrRsSTuUVwWxXyYzZ%"
 _TEMPLATE_FIELDS = (*IDENTIFIERS, filename_template.ORDER)
 
@@ -31,6 +34,8 @@ def complaints(owner: type, field: str, value: Any) -> Complaints:
     check = _MEANINGS.get((owner, field))
     if check is not None and value is not None and isinstance(value, dict) is (check in _OF_OBJECTS):
         yield from check(value)
+    if (limit := limits.LIMITS.get((owner, field))) is not None and value is not None:
+        yield from limits.check(limit)(value)
 
 
 def _cron(text: str) -> Complaints:
@@ -89,7 +94,7 @@ def _iso_date(text: str) -> Complaints:
 def _header_name(name: str) -> Complaints:
     if not re.fullmatch(_HEADER_NAME, name):
         yield "", "must be the name of an HTTP header: letters, digits and -, without spaces or colon"
-    elif name.lower() in ("content-length", "transfer-encoding"):
+    elif name.lower() in _OWN_HEADERS:
         yield "", "this header is set by ImageFlow itself"
 
 
@@ -104,38 +109,43 @@ def _controls(text: str) -> bool:
     return re.search(r"[\x00-\x08\x0a-\x1f\x7f]", text) is not None
 
 
-def _headers(headers: dict[str, str]) -> Complaints:
+def _headers(headers: dict[str, Any]) -> Complaints:
     seen: set[str] = set()
     for name, value in headers.items():
         where = f".{words.name(name)}"
         yield from ((where, message) for _, message in _header_name(name))
-        if _controls(value):
+        if isinstance(value, str) and _controls(value):
             yield where, "must not hold line breaks or control characters: it is sent in a header"
-        if name.lower() in ("authorization", "proxy-authorization"):
-            yield where, "carries a secret: use login with type: header, name and value; " + words.PLAIN_REFUSED
+        if isinstance(value, str) and plain_secrets.refused(name, value):
+            yield where, "carries a secret: " + words.PLAIN_REFUSED
         if name.lower() in seen:
             yield where, "is given twice: case makes no difference in a header's name"
         seen.add(name.lower())
 
 
-def _login_body(body: dict[str, Any]) -> Complaints:
-    for where, name, value in _leaves(body, "", ""):
+def _body(body: dict[str, Any]) -> Complaints:
+    for where, name, value in plain_secrets.leaves(body, "", ""):
         if isinstance(value, dict):
             yield from ((where, message) for message in (secret(value),) if message)
-        elif re.search(r"(password|passwd|pwd)$", name, re.IGNORECASE) and value is not None:
+        elif plain_secrets.refused(name, value):
             yield where, words.PLAIN_REFUSED
 
 
-def _leaves(value: Any, where: str, name: str) -> Iterator[tuple[str, str, Any]]:
-    """Single values with the field they stand in; what names a secret is one."""
-    if isinstance(value, dict) and not (where and len(value) == 1 and set(value) <= {"env", "file"}):
-        for key, item in value.items():
-            yield from _leaves(item, f"{where}.{words.name(key)}", str(key))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _leaves(item, f"{where}[{index}]", name)
-    else:
-        yield where, name, value
+def _query_settings(settings: dict[str, Any]) -> Complaints:
+    for name, setting in settings.items():
+        value, key = (setting.get("value"), setting.get("key")) if isinstance(setting, dict) else (None, None)
+        if isinstance(value, (str, int, float)) and any(plain_secrets.refused(str(one), value) for one in (name, key)):
+            yield f".{words.name(name)}.value", "carries a secret: " + words.PLAIN_REFUSED
+
+
+def _webhook(url: str) -> Complaints:
+    yield from _http_url(url)
+    yield from plain_secrets.webhook_complaints(url)
+
+
+def _asked_url(url: str) -> Complaints:
+    yield from _http_url(url)
+    yield from plain_secrets.url_complaints(url)
 
 
 def _basic_username(name: str) -> Complaints:
@@ -165,15 +175,13 @@ def _rare(seconds: object) -> Complaints:
         yield "", "must be at least 1s"
 
 
-def _days(days: int) -> Complaints:
-    if days > 36_500:
-        yield "", "must be at most 36500 days"
-
-
 def secret(value: object, *, plain: bool = False) -> str | None:
     """What is wrong with a reference to a secret. Says nothing of what is there: it may be the secret itself."""
     if not isinstance(value, dict) or not set(value) <= {"env", "file"}:
-        return "must be a text or a secret: {env: NAME} or {file: PATH}" if plain else words.PLAIN_REFUSED
+        if not plain:
+            return words.PLAIN_REFUSED
+        quoted = "; put it in quotes" if isinstance(value, (bool, int, float)) else ""
+        return f"must be a text or a secret: {{env: NAME}} or {{file: PATH}}{quoted}"
     named = {kind: name for kind, name in value.items() if name is not None}
     if len(named) != 1:
         return "must be exactly one of {env: NAME} and {file: PATH}"
@@ -273,14 +281,16 @@ _MEANINGS: dict[tuple[type, str], Meaning] = {
     (flow.Schedule, "after"): _flow_name,
     (flow.Omnitron, "domain_url"): _domain_url,
     (flow.Omnitron, "username"): _not_empty,
-    (flow.TokenLogin, "url"): _http_url,
-    (flow.TokenLogin, "body"): _login_body,
+    (flow.TokenLogin, "url"): _asked_url,
+    (flow.TokenLogin, "body"): _body,
     (flow.TokenLogin, "token_path"): json_path,
     (flow.TokenLogin, "header"): _header_name,
     (flow.TokenLogin, "template"): _template_value,
     (flow.BasicLogin, "username"): _basic_username,
     (flow.HeaderLogin, "name"): _header_name,
-    (flow.Erp, "endpoint_url"): _http_url,
+    (flow.Erp, "endpoint_url"): _asked_url,
+    (flow.Erp, "extra_params"): _body,
+    (flow.Erp, "query_settings"): _query_settings,
     (flow.Erp, "extra_headers"): _headers,
     (flow.Erp, "date_format"): date_format,
     (flow.Erp, "initial_since"): _iso_date,
@@ -289,12 +299,11 @@ _MEANINGS: dict[tuple[type, str], Meaning] = {
     (flow.Erp, "charset"): _charset,
     (flow.Success, "path"): json_path,
     (flow.FetchMissing, "identifier_path"): json_path,
-    (flow.FetchMissing, "productization_date_limit_days"): _days,
     (flow.FetchMissing, "every"): _rare,
     (flow.Write, "timeout"): _above_zero,
     (flow.Alarms, "average_flow_time"): _above_zero,
     (flow.Alarms, "silence"): _above_zero,
-    (flow.Alarms, "webhook_url"): _http_url,
+    (flow.Alarms, "webhook_url"): _webhook,
     **{(kind, field): check for kind in pagination.TYPES for field, check in kind.meanings.items()},
 }
-_OF_OBJECTS = (_login_body, _headers)
+_OF_OBJECTS = (_body, _headers, _query_settings)

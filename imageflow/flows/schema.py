@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
+from imageflow.flows.limits import LIMITS
 from imageflow.model.field_types import Duration, Rate
 from imageflow.model.flow import Definition
 
@@ -91,7 +92,7 @@ def _reference(kind: inspect.StructType, structs: dict[str, Any]) -> dict[str, A
 
 
 def _struct(kind: inspect.StructType, structs: dict[str, Any]) -> dict[str, Any]:
-    properties = {field.encode_name: _property(field, structs) for field in kind.fields}
+    properties = {field.encode_name: _bounded(kind.cls, field, _property(field, structs)) for field in kind.fields}
     required = [field.encode_name for field in kind.fields if field.required]
     if kind.tag_field is not None:
         properties = {kind.tag_field: {"const": kind.tag}, **properties}
@@ -111,6 +112,12 @@ def _one_of(name: str) -> dict[str, Any]:
     fields = _ONE_OF.get(name, ())
     ways = [{"required": [field], "properties": {field: {"not": {"type": "null"}}}} for field in fields]
     return {"oneOf": ways} if ways else {}
+
+
+def _bounded(owner: type, field: inspect.Field, described: dict[str, Any]) -> dict[str, Any]:
+    """With the largest number that lint takes. Of a duration that is the number of seconds."""
+    limit = LIMITS.get((owner, field.name))
+    return described if limit is None else {**described, "maximum": limit.most}
 
 
 def _property(field: inspect.Field, structs: dict[str, Any]) -> dict[str, Any]:

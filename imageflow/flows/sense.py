@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from imageflow.errors import Problem
 from imageflow.flows import words
 from imageflow.flows.meaning import IDENTIFIERS, date_format
+from imageflow.http.public_address import is_literal, is_public
 
 
 def problems(document: dict[str, Any]) -> Iterator[Problem]:
@@ -23,6 +24,25 @@ def problems(document: dict[str, Any]) -> Iterator[Problem]:
     yield from _placeholders(document)
     yield from _constants(document)
     yield from _nested_names(document)
+
+
+def warnings(document: dict[str, Any]) -> Iterator[Problem]:
+    """What a flow without problems says that is allowed, and hardly what is meant."""
+    erp = _part(document, "erp")
+    login = _part(erp, "login")
+    sent = [("omnitron.domain_url", _part(document, "omnitron").get("domain_url")), ("erp.login.url", login.get("url"))]
+    if login.get("type") in ("basic", "header"):
+        sent.append(("erp.endpoint_url", erp.get("endpoint_url")))
+    for path, url in sent:
+        if isinstance(url, str) and url.startswith("http://") and _is_far(urlsplit(url).hostname or ""):
+            yield Problem(path, "is http: the password crosses the network unencrypted; write https")
+
+
+def _is_far(host: str) -> bool:
+    """Whether a host is not by its name or address in a network of one's own."""
+    if is_literal(host):
+        return is_public(host)
+    return "." in host and not host.endswith((".local", ".internal", ".intern", ".lan", ".localhost", ".home.arpa"))
 
 
 def _part(document: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -151,11 +151,19 @@ def _union(kind: inspect.UnionType, value: Any, path: str) -> Iterator[Problem]:
         yield from _tagged(tagged, value, path)
     elif len(options) == 1:
         yield from _walk(options[0], value, path)
-    elif _structs(kind) and not isinstance(value, str):
+    elif _structs(kind) and _is_reference(options, value):
         if message := meaning.secret(value, plain=True):
             yield Problem(path, message)
     else:
         yield from _scalars([option for option in options if not isinstance(option, inspect.StructType)], value, path)
+
+
+def _is_reference(options: list[inspect.Type], value: Any) -> bool:
+    """Whether a value where a secret may stand is to be read as one: it looks like one, or else only a text may be there."""
+    plain = [option for option in options if not isinstance(option, inspect.StructType)]
+    if isinstance(value, dict) and value and set(value) <= {"env", "file"}:
+        return True
+    return len(plain) == 1 and not isinstance(value, str)
 
 
 def _tagged(options: Mapping[str, inspect.StructType], value: Any, path: str) -> Iterator[Problem]:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
+
 from imageflow.actions import flows, shapes, watermarks
 from imageflow.errors import FlowFileError
-from imageflow.flows import schema
+from imageflow.flows import file as flow_file
+from imageflow.flows import plain_secrets, schema
+from imageflow.gateway.access import may
 from imageflow.gateway.deps import Call, Deps
 from imageflow.gateway.inputs import YAML, FlowPath, Paged, Since, VersionPath, VersionQuery
 from imageflow.gateway.paging import Page, cursor, page, position
+from imageflow.model.flow import Flow
+from imageflow.store import User
 
 
 async def list_flows(deps: Deps, call: Call[None, Paged, None]) -> Page[shapes.FlowLine]:
@@ -22,7 +28,15 @@ async def list_flows(deps: Deps, call: Call[None, Paged, None]) -> Page[shapes.F
 
 async def show_flow(deps: Deps, call: Call[FlowPath, None, None]) -> shapes.FlowShown:
     """A flow with what it does next and did last."""
-    return shapes.flow_shown(await flows.show(deps.store, call.path.flow, deps.clock.now()))
+    seen = await flows.show(deps.store, call.path.flow, deps.clock.now())
+    return shapes.flow_shown(seen._replace(flow=_seen_by(call.user, seen.flow)))
+
+
+def _seen_by(user: User, flow: Flow) -> Flow:
+    """A flow as a user may see it: viewers see no secret that an older version holds in plain text."""
+    if may(user, "operator"):
+        return flow
+    return msgspec.structs.replace(flow, document=plain_secrets.masked(flow.document))
 
 
 async def save_flow(deps: Deps, call: Call[FlowPath, None, bytes]) -> shapes.FlowLine:
@@ -66,12 +80,14 @@ async def list_versions(deps: Deps, call: Call[FlowPath, Paged, None]) -> Page[s
 
 async def show_version(deps: Deps, call: Call[VersionPath, None, None]) -> shapes.VersionShown:
     """A version with its document."""
-    return shapes.version_shown(await flows.version(deps.store, call.path.flow, call.path.version))
+    found = await flows.version(deps.store, call.path.flow, call.path.version)
+    return shapes.version_shown(_seen_by(call.user, found))
 
 
 async def export_flow(deps: Deps, call: Call[FlowPath, VersionQuery, None]) -> str:
     """A flow file."""
-    return await flows.export(deps.store, call.path.flow, call.query.version or None)
+    found = await deps.store.flow(call.path.flow, call.query.version or None)
+    return flow_file.dump(_seen_by(call.user, found).document)
 
 
 async def show_flow_schema(_deps: Deps, _call: Call[None, None, None]) -> dict[str, Any]:

@@ -84,7 +84,7 @@ class QuerySetting(_Part, frozen=True):
 
     key: Text
     type: Literal["string", "integer", "number", "boolean", "datetime", "date"] = "string"
-    value: str | int | float | bool | None = None
+    value: str | int | float | bool | SecretRef | None = None
 
 
 class Success(_Part, frozen=True):
@@ -107,7 +107,7 @@ class Erp(_Part, frozen=True):
     endpoint_url: HttpUrl | None = None
     method: Literal["GET", "POST"] = "GET"
     login: TokenLogin | BasicLogin | HeaderLogin | None = None
-    extra_headers: dict[Text, str] = {}
+    extra_headers: dict[Text, str | SecretRef] = {}
     extra_params: dict[Text, Any] = {}
     query_settings: dict[Text, QuerySetting] = {}
     modified_date_key: Text | None = None

@@ -15,7 +15,7 @@ from imageflow.errors import LoginError, TransportError
 from imageflow.http.client import Answer, Transport, origin, retry_after
 from imageflow.http.login_session import Session, Token
 from imageflow.masking import hide
-from imageflow.model.flow import BasicLogin, Erp, HeaderLogin, TokenLogin
+from imageflow.model.flow import BasicLogin, Definition, Erp, HeaderLogin, TokenLogin
 from imageflow.read import paging, request
 from imageflow.secret import Secret, SecretRef
 
@@ -120,10 +120,39 @@ def filled(body: Mapping[str, Any], environ: Mapping[str, str], *, bounded: bool
     return {name: fill(value) for name, value in body.items()}
 
 
+def with_secrets(definition: Definition, environ: Mapping[str, str]) -> Definition:
+    """The flow with the secrets of its headers, parameters and constants in place, for the requests that are made of it.
+
+    Raises SecretError, and LoginError for a header's secret that cannot be sent.
+    """
+    erp = definition.erp
+    if erp is None:
+        return definition
+    bounded = definition.bounded
+    headers = {name: _plain(value, environ, bounded=bounded) for name, value in erp.extra_headers.items()}
+    settings = {
+        name: msgspec.structs.replace(setting, value=_plain(setting.value, environ, bounded=bounded))
+        for name, setting in erp.query_settings.items()
+    }
+    for name, value in headers.items():
+        _header(value, f"the secret of the header {name}")
+    filled_erp = msgspec.structs.replace(
+        erp,
+        extra_headers=headers,
+        extra_params=filled(erp.extra_params, environ, bounded=bounded),
+        query_settings=settings,
+    )
+    return msgspec.structs.replace(definition, erp=filled_erp)
+
+
+def _plain(value: Any, environ: Mapping[str, str], *, bounded: bool) -> Any:
+    return secret.resolve(value, environ, bounded=bounded).reveal() if isinstance(value, SecretRef) else value
+
+
 def _login_headers(erp: Erp, login: TokenLogin) -> dict[str, str]:
     """extra_headers go along where the login is at the ERP's own origin; an old token never does."""
     refused = {login.header.lower(), "authorization"}
-    extra = {name: value for name, value in erp.extra_headers.items() if name.lower() not in refused}
+    extra = {name: value for name, value in request.own_headers(erp).items() if name.lower() not in refused}
     return {**request.DEFAULT_HEADERS, **extra} if paging.is_own(erp, login.url) else dict(request.DEFAULT_HEADERS)
 
 

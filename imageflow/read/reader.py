@@ -38,7 +38,7 @@ from imageflow.model.pagination.cursor import Cursor
 from imageflow.model.run import Run
 from imageflow.read import answer as answers
 from imageflow.read import paging, request, retry_policy, staleness
-from imageflow.read.login import ErpLogins, Login
+from imageflow.read.login import ErpLogins, Login, with_secrets
 from imageflow.read.request import Question
 from imageflow.read.rows import Rows, rows_of
 from imageflow.runtime.bounded import Recent
@@ -105,6 +105,7 @@ class Reader:
         self._clock = clock
         self._transport = transport
         self._omnitron = omnitron
+        self._environ = environ
         self._logins = ErpLogins(transport, environ, clock)
         self._sleep = sleep
         self._chance = chance
@@ -142,6 +143,7 @@ class Reader:
         await self._pause_if_crowded(run.flow)
         definition = await self._flows.definition(run.flow, run.version)
         run = await self._begun(run, definition)
+        definition = with_secrets(definition, self._environ)
         if not run.pages and not message.failures:
             await self._check_omnitron(definition)
         cursor = _cursor(run, definition)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from zoneinfo import ZoneInfo
 
@@ -184,11 +184,16 @@ def _merged(one: dict[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def own_headers(erp: Erp) -> dict[str, str]:
+    """extra_headers, whose secrets are in place (see login.with_secrets)."""
+    return cast("dict[str, str]", erp.extra_headers)
+
+
 def headers(erp: Erp, url: str, login: Mapping[str, str]) -> dict[str, str]:
     """The headers of a request to `url`: extra_headers and the login's go to the ERP's own origin only."""
     merged = dict(DEFAULT_HEADERS)
     if paging.is_own(erp, url):
-        for name, value in (*erp.extra_headers.items(), *login.items()):
+        for name, value in (*own_headers(erp).items(), *login.items()):
             for known in [known for known in merged if known.lower() == name.lower()]:
                 del merged[known]
             merged[name] = value

@@ -701,3 +701,29 @@ async def test_the_page_needs_no_other_host(api):
         assert f'id="{endpoint.name}"' in html
     document = await api.ok("GET", "/api/openapi.json", token=None)
     assert document["openapi"] == "3.1.0"
+
+
+async def test_flows_over_the_api_are_bounded(tmp_path, furniture):
+    """A secret and a host that the settings do not name are refused when the flow is saved, and when it is checked, with their
+    paths. What a person at the machine saved stays that person's when it is disabled and enabled."""
+    async with opened(tmp_path, furniture) as api:
+        bad = {**POSTS, "omnitron": {**OMNITRON, "domain_url": "http://10.0.0.1", "password": {"file": "/etc/passwd"}}}
+        said = await api.refused(422, "PUT", "/api/flows/posts", bad)
+        assert "omnitron.password" in said
+        checked = await api.ok("POST", "/api/lint", bad)
+        assert [problem["path"] for problem in checked["problems"]] == ["omnitron.password", "omnitron.domain_url"]
+        await api.ok("POST", "/api/flows/posts/disable")
+        assert not (await api.store.flow("posts")).definition.bounded
+        await api.ok("PUT", "/api/flows/posts", {**POSTS, "enabled": True, "timezone": "Europe/Istanbul"})
+        assert (await api.store.flow("posts")).definition.bounded
+        await api.ok("POST", "/api/flows/posts/disable")
+        assert (await api.store.flow("posts")).definition.bounded
+
+
+async def test_viewers_see_no_plain_secret_of_an_older_version(api):
+    """It was saved before lint refused it; operators see it, to mend it."""
+    old = {**POLLED, "erp": {"endpoint_url": "https://erp.example.com/", "extra_headers": {"X-Api-Key": "hush-hush-1"}}}
+    await api.store.save_flow(old, "ada")
+    for path in ("/api/flows/polled", "/api/flows/polled/versions/2", "/api/flows/polled/export"):
+        assert "hush-hush-1" not in str(await api.ok("GET", path, token="viewer"))
+        assert "hush-hush-1" in str(await api.ok("GET", path, token="operator"))

@@ -132,7 +132,7 @@ def test_what_a_flow_of_the_api_may_have(tmp_path: Path) -> None:
             resolve(SecretRef(env=name), {**environ, name: "x"}, bounded=True)
     nothing = {"IMAGEFLOW_SECRET_DIRS": "", "IMAGEFLOW_SECRET_ENV_PREFIXES": ""}
     for ref in (SecretRef(env="ERP_PASSWORD"), SecretRef(file=str(inside))):
-        with pytest.raises(SecretError, match="none at all"):
+        with pytest.raises(SecretError, match="names nothing"):
             resolve(ref, {**nothing, "ERP_PASSWORD": "x"}, bounded=True)
 
 

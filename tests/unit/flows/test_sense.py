@@ -94,3 +94,22 @@ def test_contradictions(document: dict[str, Any], path: str):
 def test_what_agrees(document: dict[str, Any]):
     """Documents that agree, and parts whose shape is wrong, which are the business of other checks."""
     assert said(document) == []
+
+
+@pytest.mark.parametrize(
+    ("document", "paths"),
+    [
+        ({"omnitron": {"domain_url": "http://brand.omnitron.net"}}, ["omnitron.domain_url"]),
+        ({"omnitron": {"domain_url": "http://8.8.8.8/"}}, ["omnitron.domain_url"]),
+        ({"omnitron": {"domain_url": "http://omnitron.internal"}}, []),
+        ({"omnitron": {"domain_url": "http://127.0.0.1:8000"}}, []),
+        ({"omnitron": {"domain_url": "http://omnitron:8000"}}, []),
+        ({"omnitron": {"domain_url": "https://brand.omnitron.net"}}, []),
+        (inbound(endpoint_url="http://erp.example.com", login={"type": "basic"}), ["erp.endpoint_url"]),
+        (inbound(endpoint_url="http://erp.example.com"), []),
+        (inbound(login={"type": "token", "url": "http://erp.example.com/login"}), ["erp.login.url"]),
+    ],
+)
+def test_unencrypted_passwords(document, paths):
+    """A password that crosses a network of others without https is a warning."""
+    assert [warning.path for warning in sense.warnings(document)] == paths

@@ -11,7 +11,7 @@ from imageflow.clock import SystemClock
 from imageflow.errors import LoginError, SecretError
 from imageflow.http.client import Answer
 from imageflow.masking import hide, mask
-from imageflow.read.login import ErpLogins, Login, filled, token_in
+from imageflow.read.login import ErpLogins, Login, filled, token_in, with_secrets
 
 from .flows import flow
 
@@ -96,6 +96,25 @@ async def test_extra_headers_go_to_the_erps_own_login_only():
     assert "authorization" not in {name.lower() for name in own}
     assert own.get("X-Company") == "12"
     assert "X-Company" not in foreign
+
+
+def test_secrets_of_headers_and_parameters():
+    """They are put in place for the requests, also deep in parameters; what is no secret stays. A header's must fit into one."""
+    definition = flow(
+        extra_headers={"X-Key": PASSWORD, "X-Company": "12"},
+        extra_params={"filter": {"key": PASSWORD, "n": 1}},
+        query_settings={"c": {"key": "c", "value": PASSWORD}, "d": {"key": "d", "value": 5}},
+    )
+    filled_in = with_secrets(definition, ENVIRON).erp
+    assert filled_in is not None
+    assert filled_in.extra_headers == {"X-Key": "hush", "X-Company": "12"}
+    assert filled_in.extra_params == {"filter": {"key": "hush", "n": 1}}
+    assert [setting.value for setting in filled_in.query_settings.values()] == ["hush", 5]
+    assert mask("hush") == "***"
+    with pytest.raises(LoginError, match="header X-Key holds line breaks"):
+        with_secrets(flow(extra_headers={"X-Key": {"env": "BROKEN"}}), ENVIRON)
+    with pytest.raises(SecretError, match="NOWHERE"):
+        with_secrets(flow(extra_params={"a": {"env": "NOWHERE"}}), ENVIRON)
 
 
 async def test_renewing():
