@@ -302,7 +302,7 @@ def compiled(document: dict[str, Any]) -> Definition:
     """As `parse`, with script and mapping compiled in a worker of the sandbox: all that can be known before a run. Blocks."""
     definition = parse(document)
     problems = check_script(definition.script) if definition.script else []
-    problems += check_mapping(definition.mapping) if definition.mapping else []
+    problems += check_mapping(definition.mapping, strict=definition.jolt == "strict") if definition.mapping else []
     if problems:
         raise FlowFileError(problems)
     return definition

@@ -29,6 +29,7 @@ import msgspec
 
 from imageflow.errors import FlowFileError, Problem
 from imageflow.flows import file as flow_file
+from imageflow.inspect.case_difference import first_difference
 from imageflow.inspect.dry_run import DryRow, DryRun, dry_run
 from imageflow.jolt.explain import explanation_of
 from imageflow.jolt.explain_text import troubles_of
@@ -256,7 +257,7 @@ def _set_lines(sets: Iterable[tuple[str, tuple[Image, ...]]]) -> list[str]:
         lines.append(f"{product}: {_images(len(images))}")
         lines += [
             f"    {image.order}  {image.url}" + ("" if image.image_type == "default" else f"  {image.image_type}")
-            for image in sorted(images, key=lambda image: (image.order, image.url))
+            for image in _in_order(images)
         ]
     return lines
 
@@ -271,11 +272,23 @@ async def verdicts(sandbox: Sandbox, found: Iterable[Suite]) -> AsyncIterator[tu
             for file, case in suite.cases:
                 dry = await dry_run(sandbox, suite.definition, case.body)
                 found_wrong = judge(case, dry)
-                yield f"{file}: {case.name}", [*found_wrong, *(_troubles(dry) if found_wrong else [])]
+                yield f"{file}: {case.name}", [*found_wrong, *(_why(case, dry) if found_wrong else [])]
 
 
-def _troubles(dry: DryRun) -> Iterator[str]:
-    """Lines of the mapping that never matched or dropped something: likely why a case fails."""
-    for step in dry.steps:
-        if step.explained is not None:
-            yield from (f"  {line}" for line in troubles_of(explanation_of(step.explained)))
+def _why(case: Case, dry: DryRun) -> Iterator[str]:
+    """Likely why a case fails: where the mapping's result is not as expected, by which operation, and lines of the mapping that
+    never matched or dropped something.
+    """
+    explained = next((step.explained for step in dry.steps if step.explained is not None), None)
+    if explained is None:
+        return
+    explanation = explanation_of(explained)
+    expected = {row.product: _in_order(row.images) for row in case.rows}
+    actual = {row.product or "": _in_order(row.images) for row in dry.rows if row.state == "ready"}
+    if (line := first_difference(explanation, expected, actual)) is not None:
+        yield f"  {line}"
+    yield from (f"  {line}" for line in troubles_of(explanation))
+
+
+def _in_order(images: Iterable[Image]) -> list[Image]:
+    return sorted(images, key=lambda image: (image.order, image.url))

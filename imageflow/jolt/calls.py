@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from imageflow.jolt import elements
 from imageflow.jolt.elements import Lookup, Name
 from imageflow.jolt.errors import SpecError
+from imageflow.jolt.functions import COMMUNITY
 from imageflow.jolt.names import nearest
 from imageflow.jolt.patterns import compiled
 from imageflow.jolt.values import LONG
@@ -67,6 +68,8 @@ def _context_path(text: str) -> list[str]:
 
 def _call(text: str, functions: frozenset[str]) -> Call:
     name, bracket, rest = text[1:].partition("(")
+    if name not in functions and name in COMMUNITY:
+        raise SpecError(f"{name} is a function of jolt-community; Jolt 0.1.8 has none of that name ({text})")
     if name not in functions:
         raise SpecError(f"there is no function {name!r} ({text}); {nearest(name, sorted(functions))}")
     if not bracket:

@@ -9,9 +9,9 @@ from typing import Any
 
 from imageflow.jolt import default, explain, habits, modify, patterns, runtime, shift, trees, values
 from imageflow.jolt.errors import JoltError, Problem, SpecError
-from imageflow.jolt.functions import FUNCTIONS, Function, numbers
+from imageflow.jolt.functions import FUNCTIONS, STRICT, Function, numbers
 from imageflow.jolt.functions.texts import BLANKS
-from imageflow.jolt.names import OPERATIONS, nearest, operation_of
+from imageflow.jolt.names import OPERATIONS, nearest, only_community, operation_of
 from imageflow.jolt.source import Source
 
 Work = Callable[[Any, Any, Any], Any]
@@ -75,13 +75,15 @@ class Chain:
 
 
 def compile_chain(
-    spec: Any, *, names: Mapping[str, Function] = FUNCTIONS, counting: bool = False
+    spec: Any, *, names: Mapping[str, Function] = FUNCTIONS, strict: bool = False, counting: bool = False
 ) -> Chain | list[Problem]:
     """The chain of a spec, or all that is wrong with it.
 
-    `names`: the functions that the modify operations know. `counting`: operations tell their trace what they do.
+    `names`: the functions that the modify operations know. `strict`: what only jolt-community knows is refused.
+    `counting`: operations tell their trace what they do.
     """
-    found = problems(spec)
+    found = problems(spec, strict=strict)
+    names = STRICT if strict else names
     operations: list[Operation] = []
     for index, entry in enumerate([] if found else spec):
         try:
@@ -102,15 +104,17 @@ def _noticed(operations: list[Operation]) -> Iterator[Problem]:
             yield Problem(f"[{entry.index}].{entry.source.places[place].where}", text)
 
 
-def problems(spec: Any) -> list[Problem]:
-    """What is wrong with the outline of a spec: no list, an unknown operation, an operation without its spec."""
+def problems(spec: Any, *, strict: bool = False) -> list[Problem]:
+    """What is wrong with the outline of a spec: no list, an unknown operation, an operation without its spec. `strict`: or an
+    operation that only jolt-community calls so.
+    """
     if not isinstance(spec, list):
         return [Problem("", "must be a list of Jolt operations")]
-    found = ((index, _outline(entry)) for index, entry in enumerate(spec))
+    found = ((index, _outline(entry, strict=strict)) for index, entry in enumerate(spec))
     return [Problem(f"[{index}]", text) for index, text in found if text]
 
 
-def _outline(entry: Any) -> str | None:
+def _outline(entry: Any, *, strict: bool) -> str | None:
     if not isinstance(entry, dict):
         return "must be an object with `operation` and `spec`"
     operation = entry.get("operation")
@@ -119,6 +123,8 @@ def _outline(entry: Any) -> str | None:
     name = operation_of(operation)
     if name is None:
         return f"there is no operation {operation!r}; {nearest(operation, OPERATIONS)}"
+    if strict and only_community(operation):
+        return f"{operation} is a name of jolt-community; Jolt 0.1.8 has {name}"
     if name != "sort" and not isinstance(entry.get("spec"), dict):
         return f"{operation} needs a `spec` that is an object"
     return None

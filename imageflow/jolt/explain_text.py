@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from imageflow.jolt.explain import Explanation, Line, Step
+from imageflow.jolt.explain import Difference, Explanation, Line, Step
 
 
 def lines_of(explanation: Explanation) -> list[str]:
     """For people: each operation, each of its lines, and what no line read."""
     found = [text for step in explanation.steps for text in _step(step)]
-    difference = explanation.difference
-    if difference is not None:
-        by = f"  <- mapping[{difference.step}]" if difference.step is not None else ""
-        found.append(
-            f"first difference to expected: {difference.at} is {difference.found}, expected {difference.expected}{by}"
-        )
-    return found
+    return [*found, difference_line(explanation.difference)] if explanation.difference is not None else found
+
+
+def difference_line(difference: Difference) -> str:
+    """Where a result differs first from what was expected, and the operation that last changed that."""
+    by = f"  <- mapping[{difference.step}]" if difference.step is not None else ""
+    return f"first difference to expected: {difference.at} is {difference.found}, expected {difference.expected}{by}"
 
 
 def troubles_of(explanation: Explanation) -> list[str]:

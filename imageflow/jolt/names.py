@@ -54,6 +54,12 @@ def operation_of(name: str) -> str | None:
     return JAVA_NAMES.get(name)
 
 
+def only_community(name: str) -> bool:
+    """Whether an operation has this name in jolt-community only."""
+    modify = name.startswith("modify-") and not name.endswith("-beta")
+    return operation_of(name) is not None and (modify or name.startswith("io.joltcommunity."))
+
+
 def nearest(name: str, names: Sequence[str]) -> str:
     """A hint: the nearest of the names, or all of them."""
     near = difflib.get_close_matches(name, names, 1)

@@ -171,6 +171,7 @@ class Definition(_Part, frozen=True):
     script_file: Text | None = None
     mapping: list[dict[str, Any]] | None = None
     mapping_file: Text | None = None
+    jolt: Literal["community", "strict"] = "community"
     filename_template: Text = "{sku}"
     group: Literal["auto", "page", "run"] = "auto"
     fetch_missing: FetchMissing = FetchMissing()

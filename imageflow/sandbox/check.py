@@ -24,15 +24,17 @@ def check_script(source: str) -> list[Problem]:
     return examine(Program(script=source)) if source.strip() else []
 
 
-def check_mapping(spec: Any) -> list[Problem]:
-    """What is wrong with a Jolt spec, each with its operation's place (`mapping[1]`)."""
-    if found := jolt.problems(spec):
+def check_mapping(spec: Any, *, strict: bool = False) -> list[Problem]:
+    """What is wrong with a Jolt spec, each with its operation's place (`mapping[1]`). `strict`: also what only jolt-community
+    has.
+    """
+    if found := jolt.problems(spec, strict=strict):
         return found
     try:
         text = msgspec.json.encode(spec)
     except (TypeError, ValueError, RecursionError) as error:
         return [Problem("mapping", f"is no JSON: {error}")]
-    return examine(Program(mapping=text))
+    return examine(Program(mapping=text, strict=strict))
 
 
 def mapping_warnings(spec: Any) -> list[Problem]:
@@ -66,7 +68,9 @@ def layers() -> dict[str, str | None]:
 
 
 def _hello(program: Program) -> Hello:
-    config = Config(program.timeout, MEMORY_BYTES, MAX_ANSWER_BYTES, MAX_PRINT_CHARS, FIRST_UID + UIDS)
+    config = Config(
+        program.timeout, MEMORY_BYTES, MAX_ANSWER_BYTES, MAX_PRINT_CHARS, FIRST_UID + UIDS, strict=program.strict
+    )
     try:
         done = subprocess.run(  # noqa: S603 - the command is our own
             command(),

@@ -30,9 +30,11 @@ __all__ = [
 ]
 
 
-def problems(spec: Any) -> list[Problem]:
-    """What is wrong with the outline of a spec: no list, an unknown operation, an operation without its spec."""
-    return [_problem(found) for found in jolt.problems(spec)]
+def problems(spec: Any, *, strict: bool = False) -> list[Problem]:
+    """What is wrong with the outline of a spec: no list, an unknown operation, an operation without its spec. `strict`: or an
+    operation that only jolt-community calls so.
+    """
+    return [_problem(found) for found in jolt.problems(spec, strict=strict)]
 
 
 def _problem(found: jolt.Problem) -> Problem:
@@ -69,9 +71,11 @@ def keep_time(limit: Any) -> None:
     patterns.watch.limit = limit
 
 
-def compile_chain(spec: Any, *, counting: bool = False) -> tuple[jolt.Chain | None, list[Problem]]:
+def compile_chain(
+    spec: Any, *, strict: bool = False, counting: bool = False
+) -> tuple[jolt.Chain | None, list[Problem]]:
     """The chain of a spec, or what is wrong with it, by line. In a worker only."""
-    compiled = jolt.compile_chain(spec, counting=counting)
+    compiled = jolt.compile_chain(spec, strict=strict, counting=counting)
     if isinstance(compiled, jolt.Chain):
         return compiled, []
     return None, [_problem(found) for found in compiled]

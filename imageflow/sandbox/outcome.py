@@ -30,7 +30,7 @@ Stage = Literal["script", "mapping"]
 
 class Program(msgspec.Struct, frozen=True):
     """What a worker runs: everything in a flow that says how an answer becomes rows. `mapping` is JSON text. `trace`:
-    outcomes hold the mapping's input.
+    outcomes hold the mapping's input. `strict`: the mapping may use nothing that only jolt-community has.
     """
 
     script: str | None = None
@@ -38,12 +38,14 @@ class Program(msgspec.Struct, frozen=True):
     rows_path: str = ""
     timeout: float = 10.0
     trace: bool = False
+    strict: bool = False
 
     @classmethod
     def of(cls, definition: Definition) -> Program:
         script = definition.script if definition.script and definition.script.strip() else None
         mapping = msgspec.json.encode(definition.mapping) if definition.mapping else None
-        return cls(script, mapping, definition.rows_path, float(definition.script_timeout))
+        timeout = float(definition.script_timeout)
+        return cls(script, mapping, definition.rows_path, timeout, strict=definition.jolt == "strict")
 
     @property
     def idle(self) -> bool:

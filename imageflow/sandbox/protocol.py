@@ -25,7 +25,7 @@ MAX_TEXT = 2000
 
 class Config(msgspec.Struct, frozen=True):
     """The first frame: limits in seconds, bytes and characters. `uid`: who to become where we are root. `trace`: answers
-    are to hold what the mapping was given.
+    are to hold what the mapping was given. `strict`: the mapping is one for Jolt 0.1.8.
     """
 
     timeout: float
@@ -35,6 +35,7 @@ class Config(msgspec.Struct, frozen=True):
     uid: int
     rows_path: str = ""
     trace: bool = False
+    strict: bool = False
 
 
 class Hello(msgspec.Struct, frozen=True):

@@ -401,6 +401,7 @@ class Sandbox:
             uid=FIRST_UID + self._starts % UIDS,
             rows_path=program.rows_path,
             trace=program.trace,
+            strict=program.strict,
         )
 
     def _make_room(self) -> None:

@@ -220,7 +220,7 @@ class Runner:
             self.problems.append(Problem("mapping", f"cannot be read: {error}"))
             return
         if mapping is not None:
-            self._chain, found = jolt.compile_chain(mapping, counting=self._config.trace)
+            self._chain, found = jolt.compile_chain(mapping, strict=self._config.strict, counting=self._config.trace)
             self.problems += found
             self.warnings = jolt.warnings(self._chain) if self._chain is not None else []
 

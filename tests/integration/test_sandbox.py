@@ -20,7 +20,8 @@ import msgspec
 import psutil
 import pytest
 
-from imageflow.errors import SandboxError
+from imageflow.errors import FlowFileError, SandboxError
+from imageflow.flows import file as flow_file
 from imageflow.sandbox import check, supervisor
 from imageflow.sandbox.check import check_mapping, check_script, layers
 from imageflow.sandbox.outcome import Broken, Outcome, Program, Ran
@@ -33,6 +34,12 @@ pytestmark = linux
 TIMEOUT = 0.6
 PAGE = b'[{"sku":"A"}]'
 ATTACK = b'[{"sku":"A","attack":true}]'
+
+SMALL_FLOW = {
+    "name": "small",
+    "direction": "outbound",
+    "omnitron": {"domain_url": "https://b.omnitron.net", "username": "me", "password": {"env": "P"}},
+}
 
 PRELUDE = """
 import re, io, time, json
@@ -929,6 +936,23 @@ def test_good_scripts_and_mappings_have_no_problems() -> None:
     assert check_script("x = 1 / 0\ndef process(r): pass") == []
     assert check_script("  ") == []
     assert check_mapping([{"operation": "sort"}]) == []
+
+
+async def test_a_strict_flow_refuses_what_only_jolt_community_has() -> None:
+    """`jolt: strict` of a flow: lint names the function, and so does a page of it."""
+    document = SMALL_FLOW | {
+        "jolt": "strict",
+        "mapping": [{"operation": "modify-overwrite-beta", "spec": {"a": "=now"}}],
+    }
+    with pytest.raises(FlowFileError) as caught:
+        flow_file.compiled(document)
+    (problem,) = caught.value.problems
+    assert (problem.path, "now is a function of jolt-community" in problem.message) == ("mapping[0].spec.a", True)
+    assert flow_file.compiled(document | {"jolt": "community"}).jolt == "community"
+    async with Sandbox() as sandbox:
+        outcome = await sandbox.run("f", Program.of(flow_file.parse(document)), b"[{}]")
+    assert isinstance(outcome, Broken)
+    assert "jolt-community" in outcome.reason
 
 
 @pytest.mark.parametrize(

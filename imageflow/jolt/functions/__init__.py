@@ -51,4 +51,4 @@ MAKES_NEW = frozenset(
 )
 """Their result has no part in common with what they are given."""
 
-__all__ = ["ASKING", "FUNCTIONS", "IN_PLACE", "MAKERS", "MAKES_NEW", "STRICT", "Function"]
+__all__ = ["ASKING", "COMMUNITY", "FUNCTIONS", "IN_PLACE", "MAKERS", "MAKES_NEW", "STRICT", "Function"]

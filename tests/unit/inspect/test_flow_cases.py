@@ -162,3 +162,19 @@ async def test_a_case_that_fails_tells_what_the_mapping_did(tmp_path: Path) -> N
     found = suites([files(tmp_path, [case], script=script, mapping=mapping)])
     assert not await run_cases(Sandbox(), found, said.append)
     assert "0x  *.kode -> [&1].sku   NEVER MATCHED; there was code (did you mean code?)" in said[0]
+
+
+async def test_a_case_that_fails_tells_which_operation_made_the_difference(tmp_path: Path) -> None:
+    """The first place of the mapping's result that is not as expected, and who wrote it."""
+    mapping = [
+        {"operation": "shift", "spec": {"*": {"code": "[&1].sku", "pics": {"*": "[&2].images[&].url"}}}},
+        {"operation": "modify-overwrite", "spec": {"*": {"images": {"*": {"url": "=replace(@0,'/a/','/b/')"}}}}},
+    ]
+    given = {"results": [{"code": "A1", "pics": [U + "c/1", U + "a/2"]}]}
+    case = {"name": "one", "input": given, "expect": [image_set("A1", U + "c/1", U + "a/2")]}
+    said: list[str] = []
+    script = "def process(response):\n    return response['results']\n"
+    found = suites([files(tmp_path, [case], script=script, mapping=mapping)])
+    assert not await run_cases(Sandbox(), found, said.append)
+    line = f'first difference to expected: [0].images[1].url is "{U}b/2", expected "{U}a/2"  <- mapping[1]'
+    assert line in said[0]

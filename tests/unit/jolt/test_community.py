@@ -127,3 +127,31 @@ def test_names() -> None:
     assert JAVA_NAMES["io.joltcommunity.jolt.Modifier$Overwritr"] == "modify-overwrite-beta"
     assert JAVA_NAMES["io.joltcommunity.jolt.removr.Removr"] == "remove"
     assert operation_of("spread") is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"operation": "modify-overwrite", "spec": {}}, "Jolt 0.1.8 has modify-overwrite-beta"),
+        ({"operation": "io.joltcommunity.jolt.shiftr.Shiftr", "spec": {}}, "Jolt 0.1.8 has shift"),
+        ({"operation": "modify-default-beta", "spec": {"a": "=replace(@0,'a','b')"}}, "replace is a function of"),
+        ({"operation": "modify-define-beta", "spec": {"a": "=now"}}, "now is a function of jolt-community"),
+        ({"operation": "modify-define-beta", "spec": {"a": "=replce(@0,'a','b')"}}, "there is no function 'replce'"),
+    ],
+)
+def test_strict_chains_have_what_jolt_0_1_8_has(entry: dict[str, Any], words: str) -> None:
+    """What only jolt-community knows is refused, by its name."""
+    (problem,) = compile_chain([entry], strict=True)  # type: ignore[misc]
+    assert words in problem.text
+
+
+def test_strict_chains_give_the_same() -> None:
+    """What Jolt 0.1.8 knows works alike in both."""
+    spec = [
+        {"operation": "com.bazaarvoice.jolt.Shiftr", "spec": {"a": "b"}},
+        {"operation": "modify-overwrite-beta", "spec": {"b": "=toUpper"}},
+    ]
+    for strict in (False, True):
+        chain = compile_chain(spec, strict=strict)
+        assert isinstance(chain, Chain)
+        assert chain.apply({"a": "x"}) == {"b": "X"}
