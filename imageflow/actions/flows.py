@@ -1,15 +1,17 @@
-"""Flows: check, save, enable, list and show them."""
+"""Flows: check, save, enable, delete, list, compare and show them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import difflib
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from imageflow import secret
 from imageflow.actions.actor import Actor
-from imageflow.errors import FlowFileError, Problem
+from imageflow.errors import ConflictError, FlowFileError, Problem
 from imageflow.flows import bounded
 from imageflow.flows import file as flow_file
 from imageflow.flows.bounded import Reach
@@ -55,14 +57,18 @@ def _compiled(document: dict[str, Any]) -> dict[str, Any]:
 def checked_all(paths: Sequence[Path]) -> list[dict[str, Any]]:
     """Documents of several files; problems carry their file's name; nothing is applied if one is wrong."""
     documents, problems = [], []
+    named: dict[str, list[Path]] = {}
     for path in paths:
         try:
             documents.append(checked(path))
         except FlowFileError as error:
             problems += [Problem("", f"{path}: {problem}") for problem in error.problems]
-    names = [document["name"] for document in documents]
+        else:
+            named.setdefault(documents[-1]["name"], []).append(path)
     problems += [
-        Problem("", f"two flow files have the name {name}") for name in {n for n in names if names.count(n) > 1}
+        Problem("", f"{', '.join(map(str, files))}: all have the name {name}; a flow is in one file")
+        for name, files in named.items()
+        if len(files) > 1
     ]
     if problems:
         raise FlowFileError(problems)
@@ -71,7 +77,7 @@ def checked_all(paths: Sequence[Path]) -> list[dict[str, Any]]:
 
 def checked_dir(folder: Path) -> list[dict[str, Any]]:
     """The documents of a folder's flow files, by file name; as `checked_all`."""
-    return checked_all(sorted(path for path in folder.iterdir() if flow_file.is_flow_file(path)))
+    return checked_all(flow_file.files_of(folder))
 
 
 # saving ---------------------------------------------------------------------------------------------------------------
@@ -97,14 +103,58 @@ async def save_as(store: Store, name: str, document: dict[str, Any], actor: Acto
     return await save(store, document, actor)
 
 
+def stays_off(document: dict[str, Any], saved: Flow) -> bool:
+    """Whether a document that was saved says that the flow is enabled, and it is not: a person disabled it."""
+    return bool(document.get("enabled", True)) and not saved.definition.enabled
+
+
 async def enable(store: Store, name: str, actor: Actor, *, enabled: bool) -> Flow:
-    """Enable or disable a flow: a new version, unless it is so already. Raises NotFoundError."""
-    flow = await store.flow(name)
-    if flow.definition.enabled == enabled:
-        return flow
+    """Enable or disable a flow: a new version, unless it is so already. A flow that was disabled here stays so, whatever
+    its file says, until it is enabled here. Raises NotFoundError.
+    """
     entry = actor.entry("flow.enable" if enabled else "flow.disable", f"flow {name}")
-    document = {**flow.document, "enabled": enabled}
-    return await store.save_flow(document, actor.who, audit=entry, bounded=flow.definition.bounded)
+    return await store.switch_flow(name, actor.who, enabled=enabled, audit=entry)
+
+
+async def roll_back(store: Store, name: str, number: int, actor: Actor) -> Flow:
+    """Save an earlier version of a flow once more, as its newest. Raises NotFoundError, and FlowFileError where that version
+    is no flow any more.
+    """
+    flow = await store.flow(name, number)
+    await asyncio.to_thread(flow_file.compiled, flow.document)
+    entry = actor.entry("flow.rollback", f"flow {name}", to=number)
+    return await store.save_flow(flow.document, actor.who, audit=entry, bounded=flow.definition.bounded)
+
+
+# deleting -------------------------------------------------------------------------------------------------------------
+
+
+async def delete(store: Store, name: str, actor: Actor) -> None:
+    """Delete a flow: it fires no more and takes no posts; its versions and runs can still be looked at. Raises NotFoundError;
+    ConflictError while runs of it go on, or another flow runs after it.
+    """
+    await _delete(store, [name], actor)
+
+
+async def prune(store: Store, kept: Collection[str], actor: Actor) -> list[str]:
+    """Delete all flows but these; gives their names. Raises ConflictError as `delete`: those before it are deleted then."""
+    gone = [flow.name for flow in await listed(store) if flow.name not in kept]
+    await _delete(store, gone, actor)
+    return gone
+
+
+async def _delete(store: Store, names: Sequence[str], actor: Actor) -> None:
+    left = [flow for flow in await store.flows() if flow.name not in names]
+    if waiting := followers(left, names):
+        raise ConflictError(f"{waiting}: change that first")
+    for name in names:
+        await store.delete_flow(name, audit=actor.entry("flow.delete", f"flow {name}"))
+
+
+def followers(flows: Sequence[Flow], names: Collection[str]) -> str:
+    """Which of the flows run after one of these; empty: none does."""
+    after = [(flow.name, flow.definition.schedule.after) for flow in flows if flow.definition.schedule is not None]
+    return ", ".join(f"flow {name} runs after {first}" for name, first in after if first in names)
 
 
 def check_secrets(flow: Flow) -> None:
@@ -121,17 +171,27 @@ async def listed(store: Store) -> list[Flow]:
     return sorted(await store.flows(), key=lambda flow: flow.name)
 
 
-async def show(store: Store, name: str, now: datetime) -> FlowSeen:
-    """A flow as it is now. Raises NotFoundError."""
-    flow = await store.flow(name)
+async def show(store: Store, name: str, now: datetime, version: int | None = None) -> FlowSeen:
+    """A flow as it is now, or a version of it. Raises NotFoundError."""
+    await store.flow(name)
+    flow = await store.flow(name, version)
     schedule, timezone = flow.definition.schedule, flow.definition.timezone
-    fires = cron.next_fires(schedule, timezone, now, SHOWN_FIRES) if schedule is not None else []
+    fires = cron.next_fires(schedule, timezone, now, SHOWN_FIRES) if schedule and flow.definition.enabled else []
     return FlowSeen(flow, fires, await store.watermark(name), await store.runs(name, limit=SHOWN_RUNS))
 
 
 async def versions(store: Store, name: str) -> list[FlowVersion]:
     """The versions of a flow, newest first. Raises NotFoundError."""
     return await store.flow_versions(name)
+
+
+async def diff(store: Store, name: str, old: int, new: int) -> list[str]:
+    """What changed from one version of a flow to another, as the lines of a unified diff of their flow files; empty: nothing.
+    Raises NotFoundError.
+    """
+    before, after = [(await export(store, name, number)).splitlines() for number in (old, new)]
+    titles = (f"{name} version {old}", f"{name} version {new}")
+    return list(difflib.unified_diff(before, after, *titles, lineterm=""))
 
 
 async def version(store: Store, name: str, number: int) -> Flow:

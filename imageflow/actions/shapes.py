@@ -105,11 +105,21 @@ class Watermark(msgspec.Struct, frozen=True):
 
 
 class VersionLine(msgspec.Struct, frozen=True):
-    """A saved version of a flow, by whom and when."""
+    """A saved version of a flow: when and by whom, and whether the flow was enabled with it."""
 
     version: int
-    author: str
     saved_at: Instant
+    by: str
+    enabled: bool
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """What changed from version `a` of a flow to version `b`: the lines of a unified diff of their flow files."""
+
+    flow: str
+    a: int
+    b: int
+    lines: list[str]
 
 
 class VersionShown(msgspec.Struct, frozen=True):
@@ -160,7 +170,12 @@ def watermark(found: watermarks.Standing) -> Watermark:
 
 def version_line(version: FlowVersion) -> VersionLine:
     """A version in a list."""
-    return VersionLine(version.version, version.author, iso(version.saved_at))
+    return VersionLine(version.version, iso(version.saved_at), version.author, version.enabled)
+
+
+def difference(name: str, old: int, new: int, lines: Sequence[str]) -> Difference:
+    """What changed between two versions of a flow."""
+    return Difference(name, old, new, list(lines))
 
 
 def version_shown(flow: Flow) -> VersionShown:

@@ -14,6 +14,7 @@ import click
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "alarms": ("operate:alarms", "List open alarms, newest first."),
+    "audit": ("operate:audit", "List who changed what, newest first."),
     "cancel": ("runs:cancel", "End a run: nothing more is read or sent."),
     "db": ("operate:db", "The database."),
     "demo": ("demo:demo", "Fake ERP, fake Omnitron and all services: run the main job and check the result."),
@@ -23,7 +24,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "emulate": ("lab:emulate", "Run a fake ERP or a fake Omnitron (user demo, password demo)."),
     "errors": ("rows:errors", "List the causes for which rows of a run have failed, the most frequent first."),
-    "flow": ("flows:flow", "Check, save and show flows."),
+    "flow": ("flows:flow", "Check, save, show, compare, switch off and delete flows."),
     "gateway": ("services:gateway", "Take in outbound posts; serve /ready, /health, /metrics."),
     "holds": ("operate:holds", "List the Omnitron domains that writers hold back from, because they are away."),
     "key": ("users:key", "Keys of machines: each opens the outbound door of one flow."),

@@ -1,9 +1,10 @@
-"""Commands of flows: check, save, test and show them."""
+"""Commands of flows: check, save, test, show, compare, switch and delete them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,32 +12,45 @@ from imageflow import settings as settings_
 from imageflow.actions import flows as flow_actions
 from imageflow.actions import shapes, watermarks
 from imageflow.clock import SystemClock
-from imageflow.commands.shell import FILE, JSON_OPTION, actor, print_json, run_async, sandbox_of, with_store
+from imageflow.commands.shell import FILE_OR_FOLDER, JSON_OPTION, actor, print_json, run_async, sandbox_of, with_store
 from imageflow.commands.texts import counted, printable_text, run_text
 from imageflow.errors import FlowFileError, ImageFlowError, Problem
 from imageflow.flows import file as flow_file
 from imageflow.flows import sense
 from imageflow.inspect import flow_cases
 from imageflow.inspect.flow_cases import Suite
+from imageflow.model.flow import Flow
 from imageflow.sandbox.check import mapping_warnings
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.settings import Settings
+from imageflow.store import Store
 
 
 @click.group()
 def flow() -> None:
-    """Check, save and show flows."""
+    """Check, save, show, compare, switch off and delete flows."""
 
 
-FILES = click.argument("files", nargs=-1, required=True, type=FILE)
+PATHS = click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=FILE_OR_FOLDER)
+NAME = click.argument("name")
+VERSION = click.option(
+    "--version", "version", type=click.IntRange(min=1), help="That version; the newest unless given."
+)
+
+
+def _files(paths: Sequence[Path], *, cases: bool = False) -> list[Path]:
+    """The flow files that the paths mean, a folder's by name; `cases`: with the files of their cases."""
+    return [file for path in paths for file in flow_file.files_of(path, cases=cases)]
 
 
 @flow.command()
-@FILES
-def lint(files: tuple[Path, ...]) -> None:
-    """Check flow files: fields, types, cron, script and mapping; and the outline of files with their cases."""
+@PATHS
+def lint(paths: tuple[Path, ...]) -> None:
+    """Check flow files: fields, types, cron, script and mapping; and the outline of files with their cases. A PATH is a file
+    or a folder.
+    """
     wrong = 0
-    for path in files:
+    for path in _files(paths, cases=True):
         problems = _problems(path)
         wrong += bool(problems)
         for problem in problems:
@@ -67,19 +81,36 @@ def _warnings(path: Path) -> list[Problem]:
 
 
 @flow.command()
-@FILES
+@PATHS
 @click.option("--force", is_flag=True, help="Save them even if they fail their cases.")
+@click.option("--prune", is_flag=True, help="Delete the flows that are in none of these files.")
 @click.pass_obj
-def apply(settings: Settings, files: tuple[Path, ...], force: bool) -> None:
-    """Save flow files as new versions; all of them or none, and none that fails its cases (see `flow test`)."""
-    files = tuple(path for path in files if not flow_file.is_case_file(path))
+def apply(settings: Settings, paths: tuple[Path, ...], force: bool, prune: bool) -> None:
+    """Save flow files as new versions; all of them or none, and none that fails its cases (see `flow test`). A PATH is a
+    file or a folder.
+    """
+    files = [path for path in _files(paths) if not flow_file.is_case_file(path)]
     if not files:
         raise click.UsageError("these are files with cases; there is no flow file among them")
     documents = flow_actions.checked_all(files)
     if not force:
         _pass_cases(settings, files)
-    for saved in with_store(settings, lambda store: flow_actions.save_all(store, documents, actor())):
-        click.echo(f"{saved.name}: version {saved.version}")
+    with_store(settings, lambda store: _apply(store, documents, prune=prune))
+
+
+async def _apply(store: Store, documents: Sequence[dict[str, Any]], *, prune: bool) -> None:
+    for saved, document in zip(await flow_actions.save_all(store, documents, actor()), documents, strict=True):
+        click.echo(saved_text(saved, document))
+    for name in await flow_actions.prune(store, [document["name"] for document in documents], actor()) if prune else ():
+        click.echo(f"{name}: deleted")
+
+
+def saved_text(saved: Flow, document: dict[str, Any]) -> str:
+    """What became of a flow file."""
+    text = f"{saved.name}: version {saved.version}"
+    if flow_actions.stays_off(document, saved):
+        text += f"; it stays disabled, as a person disabled it (imageflow flow enable {saved.name})"
+    return text
 
 
 def _pass_cases(settings: Settings, files: Sequence[Path]) -> None:
@@ -92,11 +123,13 @@ def _pass_cases(settings: Settings, files: Sequence[Path]) -> None:
 
 
 @flow.command("test")
-@FILES
+@PATHS
 @click.pass_obj
-def test_flows(settings: Settings, files: tuple[Path, ...]) -> None:
-    """Run the cases beside flow files: NAME.test.yaml beside NAME.yaml, a list of {name, input, expect} (or error)."""
-    found = flow_cases.suites(files)
+def test_flows(settings: Settings, paths: tuple[Path, ...]) -> None:
+    """Run the cases beside flow files: NAME.test.yaml beside NAME.yaml, a list of {name, input, expect} (or error). A PATH is
+    a file or a folder.
+    """
+    found = flow_cases.suites(_files(paths))
     if not any(suite.cases for suite in found):
         names = ", ".join(f"{suite.path.stem}.test.yaml" for suite in found)
         raise click.UsageError(f"there are no cases: {names} would hold them")
@@ -129,13 +162,14 @@ def list_flows(settings: Settings, as_json: bool) -> None:
 
 
 @flow.command()
-@click.argument("name")
+@NAME
+@VERSION
 @JSON_OPTION
 @click.pass_obj
-def show(settings: Settings, name: str, as_json: bool) -> None:
+def show(settings: Settings, name: str, version: int | None, as_json: bool) -> None:
     """Show a flow: version, schedule with its next five fires, watermark, last runs."""
     now = SystemClock().now()
-    found = shapes.flow_shown(with_store(settings, lambda store: flow_actions.show(store, name, now)))
+    found = shapes.flow_shown(with_store(settings, lambda store: flow_actions.show(store, name, now, version)))
     if as_json:
         print_json(found)
         return
@@ -148,11 +182,96 @@ def show(settings: Settings, name: str, as_json: bool) -> None:
 
 
 @flow.command()
-@click.argument("name")
+@NAME
+@VERSION
 @click.pass_obj
-def export(settings: Settings, name: str) -> None:
+def export(settings: Settings, name: str, version: int | None) -> None:
     """Print a flow as a flow file."""
-    click.echo(with_store(settings, lambda store: flow_actions.export(store, name)), nl=False)
+    click.echo(with_store(settings, lambda store: flow_actions.export(store, name, version)), nl=False)
+
+
+@flow.command()
+@NAME
+@JSON_OPTION
+@click.pass_obj
+def versions(settings: Settings, name: str, as_json: bool) -> None:
+    """List the versions of a flow, newest first: when and by whom each was saved."""
+    saved = with_store(settings, lambda store: flow_actions.versions(store, name))
+    found = [shapes.version_line(item) for item in saved]
+    if as_json:
+        print_json(found)
+        return
+    for item in found:
+        state = "enabled" if item.enabled else "disabled"
+        click.echo(printable_text(f"{item.version:6}  {item.saved_at}  {state:8}  {item.by or '-'}"))
+
+
+@flow.command()
+@NAME
+@click.argument("a", type=click.IntRange(min=1))
+@click.argument("b", type=click.IntRange(min=1))
+@JSON_OPTION
+@click.pass_obj
+def diff(settings: Settings, name: str, a: int, b: int, as_json: bool) -> None:
+    """Show what changed from version A of a flow to version B."""
+    lines = with_store(settings, lambda store: flow_actions.diff(store, name, a, b))
+    if as_json:
+        print_json(shapes.difference(name, a, b, lines))
+        return
+    for line in lines:
+        click.echo(printable_text(line))
+    if not lines:
+        click.echo(f"{name}: versions {a} and {b} say the same", err=True)
+
+
+@flow.command()
+@NAME
+@click.argument("version", type=click.IntRange(min=1))
+@click.pass_obj
+def rollback(settings: Settings, name: str, version: int) -> None:
+    """Save an earlier version of a flow once more, as its newest."""
+
+    async def work(store: Store) -> tuple[Flow, Flow]:
+        before = await store.flow(name)
+        return before, await flow_actions.roll_back(store, name, version, actor())
+
+    before, saved = with_store(settings, work)
+    same = ", as before" if saved.version == before.version else f", which says what version {version} says"
+    click.echo(f"{saved.name}: version {saved.version}{same}")
+    if saved.version != before.version:
+        click.echo(
+            "its flow file is as it was: change it too, or the next `flow apply` brings the mistake back", err=True
+        )
+
+
+@flow.command()
+@NAME
+@click.pass_obj
+def enable(settings: Settings, name: str) -> None:
+    """Enable a flow: it is scheduled and takes posts again."""
+    _switch(settings, name, enabled=True)
+
+
+@flow.command()
+@NAME
+@click.pass_obj
+def disable(settings: Settings, name: str) -> None:
+    """Disable a flow: it is not scheduled and takes no posts, whatever its file says, until `flow enable`."""
+    _switch(settings, name, enabled=False)
+
+
+def _switch(settings: Settings, name: str, *, enabled: bool) -> None:
+    saved = with_store(settings, lambda store: flow_actions.enable(store, name, actor(), enabled=enabled))
+    click.echo(f"{saved.name}: {'enabled' if enabled else 'disabled'}, version {saved.version}")
+
+
+@flow.command()
+@NAME
+@click.pass_obj
+def delete(settings: Settings, name: str) -> None:
+    """Delete a flow: it fires no more and takes no posts. Its versions and runs can still be looked at."""
+    with_store(settings, lambda store: flow_actions.delete(store, name, actor()))
+    click.echo(f"{name}: deleted; applying its file again brings it back")
 
 
 @flow.command()

@@ -1,4 +1,4 @@
-"""Commands for operating: alarms, parked messages, the outbound queue, the database."""
+"""Commands for operating: alarms, the audit log, parked messages, the outbound queue, the database."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import click
 
 from imageflow import settings as settings_
 from imageflow.actions import alarms as alarm_actions
+from imageflow.actions import audit as audit_log
 from imageflow.actions import dead_letters, shapes
 from imageflow.actions import migrate_data as migration
 from imageflow.broker import Outgoing
 from imageflow.commands.shell import FILE_OR_STDIN, JSON_OPTION, actor, content_of, print_json, run_async, with_store
+from imageflow.commands.texts import printable_text
 from imageflow.model.messages import OUTBOUND_QUEUE
 from imageflow.runtime.substrate import Substrate, open_substrate
 from imageflow.settings import Settings
@@ -60,6 +62,29 @@ def holds(settings: Settings, as_json: bool) -> None:
         return
     for item in found:
         click.echo(f"{item.domain}  since {item.since}  by {item.writers} writers  {item.reason}")
+
+
+@click.command()
+@click.option("--who", help="Changes by this user alone.")
+@click.option("--what", help="Changes of this kind alone, as in flow.save.")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1))
+@JSON_OPTION
+@click.pass_obj
+def audit(settings: Settings, who: str | None, what: str | None, limit: int, as_json: bool) -> None:
+    """List who changed what, newest first."""
+    records = with_store(settings, lambda store: audit_log.listed(store, who=who, what=what, limit=limit + 1))
+    found = [shapes.change(record) for record in records[:limit]]
+    if as_json:
+        print_json(found)
+        return
+    for item in found:
+        detail = ", ".join(f"{name}: {value}" for name, value in item.detail.items())
+        about = f"{item.at}  {item.who or '-':20}  {item.what:16}  {item.object}"
+        click.echo(printable_text(f"{about}  {detail}" if detail else about))
+    if len(records) > limit:
+        click.echo(f"there are older ones: --limit {2 * limit}", err=True)
+    if not found:
+        click.echo("no changes" + (" of that kind" if who or what else ""), err=True)
 
 
 @click.command()

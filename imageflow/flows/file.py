@@ -28,6 +28,7 @@ from imageflow.secret import SecretRef, reference
 __all__ = [
     "compiled",
     "dump",
+    "files_of",
     "is_case_file",
     "is_flow_file",
     "load",
@@ -103,6 +104,20 @@ def is_case_file(path: Path) -> bool:
 def is_flow_file(path: Path) -> bool:
     """Whether a file of a folder is to be read as a flow."""
     return path.suffix in SUFFIXES and not is_case_file(path) and path.is_file()
+
+
+def files_of(path: Path, *, cases: bool = False) -> list[Path]:
+    """The flow files that a path means: itself, or those of the folder, by name; `cases`: with the files of their cases.
+    Raises FlowFileError where a folder holds none.
+    """
+    if not path.is_dir():
+        return [path]
+    found = sorted(file for file in path.iterdir() if is_flow_file(file) or (cases and is_case_file(file)))
+    if not found:
+        deeper = sorted({str(file.parent) for file in path.glob("*/*") if is_flow_file(file)})
+        hint = f"; sub-folders are not looked into: {', '.join(deeper)}" if deeper else ""
+        raise FlowFileError([Problem("", f"{path}: holds no flow file (*.yaml, *.yml, *.json){hint}")])
+    return found
 
 
 def _inlined(folder: Path, document: dict[str, Any], key: str, value: Any) -> dict[str, Any]:

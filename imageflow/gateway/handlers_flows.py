@@ -13,7 +13,7 @@ from imageflow.flows import file as flow_file
 from imageflow.flows import plain_secrets, schema
 from imageflow.gateway.access import may
 from imageflow.gateway.deps import Call, Deps
-from imageflow.gateway.inputs import YAML, FlowPath, Paged, Since, VersionPath, VersionQuery
+from imageflow.gateway.inputs import YAML, DiffQuery, FlowPath, Paged, RollBack, Since, VersionPath, VersionQuery
 from imageflow.gateway.paging import Page, cursor, page, position
 from imageflow.model.flow import Flow
 from imageflow.store import User
@@ -68,6 +68,23 @@ async def enable_flow(deps: Deps, call: Call[FlowPath, None, None]) -> shapes.Fl
 async def disable_flow(deps: Deps, call: Call[FlowPath, None, None]) -> shapes.FlowLine:
     """The flow as it is now."""
     return shapes.flow_line(await flows.enable(deps.store, call.path.flow, call.actor, enabled=False))
+
+
+async def delete_flow(deps: Deps, call: Call[FlowPath, None, None]) -> None:
+    """No body."""
+    await flows.delete(deps.store, call.path.flow, call.actor)
+
+
+async def roll_back_flow(deps: Deps, call: Call[FlowPath, None, RollBack]) -> shapes.FlowLine:
+    """The flow as it is now."""
+    async with deps.checking:
+        return shapes.flow_line(await flows.roll_back(deps.store, call.path.flow, call.body.version, call.actor))
+
+
+async def compare_versions(deps: Deps, call: Call[FlowPath, DiffQuery, None]) -> shapes.Difference:
+    """The lines of a diff."""
+    a, b = call.query.a, call.query.b
+    return shapes.difference(call.path.flow, a, b, await flows.diff(deps.store, call.path.flow, a, b))
 
 
 async def list_versions(deps: Deps, call: Call[FlowPath, Paged, None]) -> Page[shapes.VersionLine]:

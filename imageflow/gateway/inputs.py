@@ -59,6 +59,12 @@ class Since(_Taken, frozen=True):
     since: Annotated[str, msgspec.Meta(max_length=64)] | None
 
 
+class RollBack(_Taken, frozen=True):
+    """The version to go back to."""
+
+    version: Annotated[int, msgspec.Meta(ge=1, le=MAX_NUMBER)]
+
+
 class Start(_Taken, frozen=True):
     """A run to start: of everything since the watermark, of these products only, or of a window, whatever the watermark is:
     ISO dates, without an offset in the flow's timezone.
@@ -182,6 +188,11 @@ class AlarmQuery(Paged, frozen=True):
 class AuditQuery(Paged, frozen=True):
     who: Annotated[Name, msgspec.Meta(description="Changes by this user.")] | UnsetType = UNSET
     what: Annotated[Name, msgspec.Meta(description="Changes of this kind, as in flow.save.")] | UnsetType = UNSET
+
+
+class DiffQuery(_Taken, frozen=True):
+    a: Annotated[Number, msgspec.Meta(description="The version before.")]
+    b: Annotated[Number, msgspec.Meta(description="The version after.")]
 
 
 class VersionQuery(_Taken, frozen=True):

@@ -93,9 +93,10 @@ async def _pack(post: NewPost) -> _Packed:
 
 
 async def _newest(tx: Tx, posts: Sequence[_Packed]) -> set[tuple[str, int]]:
-    """The newest version of each of the posts' flows."""
+    """The newest version of each of the posts' flows; none of one that was deleted."""
     names = {post.run.flow for post in posts}
-    found = await tx.all(select(flows.c.name, flows.c.version).where(flows.c.name.in_(names)))
+    there = (flows.c.name.in_(names), flows.c.deleted_at.is_(None))
+    found = await tx.all(select(flows.c.name, flows.c.version).where(*there))
     return {(row.name, row.version) for row in found}
 
 

@@ -67,6 +67,8 @@ flows = Table(
     metadata,
     Column("name", Key, primary_key=True),
     Column("version", Integer, nullable=False),
+    Column("switched_off", Boolean),
+    Column("deleted_at", Instant),
 )
 
 flow_versions = Table(

@@ -214,7 +214,7 @@ async def test_a_flow_is_saved_as_json_and_as_yaml(api):
     saved = await api.ok("PUT", "/api/flows/new", data=yaml, headers={"Content-Type": "application/yaml"})
     assert saved["version"] == 2
     versions = await api.ok("GET", "/api/flows/new/versions?limit=1")
-    assert [(item["version"], item["author"]) for item in versions["items"]] == [(2, "admin")]
+    assert [(item["version"], item["by"]) for item in versions["items"]] == [(2, "admin")]
     older = await api.ok("GET", f"/api/flows/new/versions?cursor={versions['next']}")
     assert ([item["version"] for item in older["items"]], older["next"]) == ([1], None)
     assert (await api.ok("GET", "/api/flows/new/versions/1"))["document"] == document
@@ -226,6 +226,30 @@ async def test_a_flow_is_saved_as_json_and_as_yaml(api):
         ("admin", "flow new", {"version": 1}),
     ]
     assert changes["items"][0]["origin"] == "127.0.0.1"
+
+
+async def test_a_flow_is_disabled_compared_rolled_back_and_deleted(api):
+    """What was disabled stays so whatever is saved; versions are compared and brought back; a deleted flow is gone."""
+    document = {**POLLED, "name": "new"}
+    await api.ok("PUT", "/api/flows/new", document)
+    await api.ok("PUT", "/api/flows/new", {**document, "timezone": "UTC"})
+    assert (await api.ok("POST", "/api/flows/new/disable"))["enabled"] is False
+    assert (await api.ok("PUT", "/api/flows/new", document))["enabled"] is False
+    compared = await api.ok("GET", "/api/flows/new/diff?a=1&b=2", token="viewer")
+    assert (compared["flow"], compared["a"], compared["b"]) == ("new", 1, 2)
+    assert {"-timezone: Europe/Istanbul", "+timezone: UTC"} <= set(compared["lines"])
+    await api.refused(404, "GET", "/api/flows/new/diff?a=1&b=9")
+    await api.refused(403, "POST", "/api/flows/new/rollback", {"version": 1}, token="operator")
+    back = await api.ok("POST", "/api/flows/new/rollback", {"version": 2})
+    assert (back["version"], back["enabled"]) == (5, False)
+    run = await api.ok("POST", "/api/flows/new/runs", {}, status=202)
+    await api.refused(409, "DELETE", "/api/flows/new")
+    await api.ok("POST", f"/api/runs/{run['run_id']}/cancel", status=202)
+    await api.refused(403, "DELETE", "/api/flows/new", token="operator")
+    assert not await api.ok("DELETE", "/api/flows/new", status=204)
+    await api.refused(404, "GET", "/api/flows/new")
+    changes = await api.ok("GET", "/api/audit?what=flow.delete")
+    assert [item["object"] for item in changes["items"]] == ["flow new"]
 
 
 async def test_a_wrong_flow_is_refused_with_every_problem(api):

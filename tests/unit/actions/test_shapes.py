@@ -143,7 +143,8 @@ def test_a_flow_is_shown_under_both_names_of_its_document():
 
 def test_versions_and_watermarks():
     """A version says who saved it and when; a watermark since when the next run asks."""
-    assert written(shapes.version_line(FlowVersion(2, "ada", NOW))) == {"version": 2, "author": "ada", "saved_at": TEXT}
+    line = written(shapes.version_line(FlowVersion(2, "ada", NOW, enabled=True)))
+    assert line == {"version": 2, "saved_at": TEXT, "by": "ada", "enabled": True}
     assert shapes.version_shown(flow()).document == DOCUMENT
     standing = Standing("winter", NOW, NOW - timedelta(minutes=5), ["r1"])
     assert written(shapes.watermark(standing)) == {

@@ -1,0 +1,128 @@
+"""The life of a flow by commands: saved from a folder, switched off, compared, rolled back, deleted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from imageflow.cli import cli
+from imageflow.errors import ConflictError, FlowFileError
+
+OMNITRON = {"domain_url": "https://brand.example.com", "username": "bot", "password": {"env": "OMNITRON_PASSWORD"}}
+
+
+class Shell:
+    """Calls commands on one data directory, and writes flow files into one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.flows = folder / "flows"
+        self.flows.mkdir()
+        self._environ = {"IMAGEFLOW_DATA_DIR": str(folder / "data")}
+
+    def write(self, stem: str, /, **fields: Any) -> Path:
+        path = self.flows / f"{stem}.yaml"
+        erp = {"endpoint_url": "https://erp.example.com/images/"}
+        path.write_text(
+            yaml.safe_dump({"name": stem, "direction": "inbound", "omnitron": OMNITRON, "erp": erp, **fields})
+        )
+        return path
+
+    def __call__(self, *args: str, stderr: bool = False) -> str:
+        done = CliRunner().invoke(cli, args, env=self._environ, catch_exceptions=False)
+        assert done.exit_code == 0, done.stderr
+        return done.stderr if stderr else done.stdout
+
+    def json(self, *args: str) -> Any:
+        return json.loads(self(*args, "--json"))
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+def test_a_folder_is_applied(shell: Shell) -> None:
+    """A folder means its flow files; with --prune what is in none of them is deleted."""
+    shell.write("a")
+    shell.write("b")
+    (shell.flows / "a.test.yaml").write_text("[]")
+    assert shell("flow", "apply", "--force", str(shell.flows)) == "a: version 1\nb: version 1\n"
+    (shell.flows / "a.yaml").unlink()
+    (shell.flows / "a.test.yaml").unlink()
+    assert shell("flow", "lint", str(shell.flows)).count(": ok") == 1
+    assert shell("flow", "apply", str(shell.flows), "--prune") == "b: version 1\na: deleted\n"
+    assert [flow["name"] for flow in shell.json("flow", "list")] == ["b"]
+
+
+def test_a_folder_that_says_nothing_clear(shell: Shell) -> None:
+    """No flow file in it: named, and so are sub-folders that hold some; one name in two files: both files are named."""
+    deeper = shell.flows / "brand"
+    deeper.mkdir()
+    shell.write("a").rename(deeper / "a.yaml")
+    with pytest.raises(FlowFileError, match=r"holds no flow file.*sub-folders are not looked into: .*brand"):
+        shell("flow", "apply", str(shell.flows))
+    shell.write("b", name="a")
+    shell.write("c", name="a")
+    with pytest.raises(FlowFileError, match=r"b\.yaml, .*c\.yaml: all have the name a"):
+        shell("flow", "apply", str(shell.flows))
+
+
+def test_disabled_stays_disabled(shell: Shell) -> None:
+    """Whoever disables a flow finds it disabled after its file was applied, and is told why."""
+    path = shell.write("a", schedule={"every": "1h"})
+    shell("flow", "apply", str(path))
+    assert shell("flow", "disable", "a") == "a: disabled, version 2\n"
+    assert shell("flow", "apply", str(path)) == (
+        "a: version 2; it stays disabled, as a person disabled it (imageflow flow enable a)\n"
+    )
+    shown = shell.json("flow", "show", "a")
+    assert (shown["enabled"], shown["next_fires"]) == (False, [])
+    assert shell("flow", "enable", "a") == "a: enabled, version 3\n"
+    assert len(shell.json("flow", "show", "a")["next_fires"]) == 5
+
+
+def test_versions_are_listed_compared_and_brought_back(shell: Shell) -> None:
+    """Each version with when, by whom and whether enabled; a diff of two; an earlier one saved once more."""
+    shell("flow", "apply", str(shell.write("a", timezone="UTC")))
+    path = shell.write("a", timezone="Europe/Istanbul", enabled=False)
+    shell("flow", "apply", str(path))
+    versions = shell.json("flow", "versions", "a")
+    assert [(one["version"], one["enabled"]) for one in versions] == [(2, False), (1, True)]
+    assert versions[0]["by"]
+    assert shell("flow", "versions", "a").splitlines()[0].split()[0] == "2"
+    changed = shell("flow", "diff", "a", "1", "2").splitlines()
+    assert changed[:2] == ["--- a version 1", "+++ a version 2"]
+    assert {"-timezone: UTC", "+timezone: Europe/Istanbul", "+enabled: false"} <= set(changed)
+    assert shell.json("flow", "diff", "a", "1", "1") == {"flow": "a", "a": 1, "b": 1, "lines": []}
+    assert "say the same" in shell("flow", "diff", "a", "2", "2", stderr=True)
+    assert shell("flow", "rollback", "a", "1") == "a: version 3, which says what version 1 says\n"
+    assert shell("flow", "export", "a") == shell("flow", "export", "a", "--version", "1")
+    assert shell.json("flow", "show", "a", "--version", "2")["document"]["timezone"] == "Europe/Istanbul"
+    assert shell("flow", "rollback", "a", "3") == "a: version 3, as before\n"
+    whats = [one["what"] for one in shell.json("audit")]
+    assert whats == ["flow.rollback", "flow.save", "flow.save"]
+    assert shell.json("audit", "--what", "flow.rollback")[0]["detail"] == {"to": 1, "version": 3}
+    assert "there are older ones" in shell("audit", "--limit", "1", stderr=True)
+    assert "no changes of that kind" in shell("audit", "--who", "eve", stderr=True)
+
+
+def test_a_flow_is_deleted(shell: Shell) -> None:
+    """Not while another runs after it, and not while a run of it goes on; then it is gone, and its file brings it back."""
+    shell("flow", "apply", str(shell.write("a")), str(shell.write("b", schedule={"after": "a"})))
+    with pytest.raises(ConflictError, match="flow b runs after a: change that first"):
+        shell("flow", "delete", "a")
+    shell("flow", "delete", "b")
+    shell("run", "a")
+    run = shell.json("runs")[0]["run_id"]
+    with pytest.raises(ConflictError, match=f"runs that have not ended .{run}"):
+        shell("flow", "delete", "a")
+    shell("cancel", run)
+    assert shell("flow", "delete", "a") == "a: deleted; applying its file again brings it back\n"
+    assert shell.json("flow", "list") == []
+    assert [one["run_id"] for one in shell.json("runs")] == [run]
+    assert shell("flow", "apply", str(shell.flows / "a.yaml")) == "a: version 2\n"
