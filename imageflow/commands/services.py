@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 
 from imageflow import bootstrap
 from imageflow import settings as settings_
 from imageflow.actions import flows as flow_actions
+from imageflow.actions.flow_folder import FlowFolder
 from imageflow.commands.shell import FLOWS_DIR, actor, run_async
+from imageflow.runtime.kept import KeptJobs
 from imageflow.runtime.process import MARGIN_SECONDS, Watchdog, stop_on_signals
 from imageflow.runtime.startup import Startup
 from imageflow.settings import Settings
@@ -30,7 +33,7 @@ def _alone(settings: Settings, name: str, port: int | None = None) -> None:
         raise click.UsageError(
             f"{name} as a process of its own needs RabbitMQ: set {settings_.PREFIX}BROKER_URL=amqp://…, or use `imageflow up`"
         )
-    run_async(_serve(settings, [name], port, ()))
+    run_async(_serve(settings, [name], port, None))
 
 
 @click.command()
@@ -73,18 +76,18 @@ def gateway(settings: Settings, port: int) -> None:
 @click.option(
     "--flows",
     type=FLOWS_DIR,
-    help="Apply the flow files in this folder.",
+    help="Apply the flow files in this folder, and what changes in it as long as the services run.",
 )
 @click.option("--port", default=8080, show_default=True, help="Where the gateway listens; 0 takes a free port.")
 @click.pass_obj
 def up(settings: Settings, flows: Path | None, port: int) -> None:
     """Run all services in one process."""
-    run_async(_serve(settings, bootstrap.SERVICES, port, flow_actions.checked_dir(flows) if flows is not None else []))
+    if flows is not None:
+        flow_actions.checked_dir(flows)
+    run_async(_serve(settings, bootstrap.SERVICES, port, flows))
 
 
-async def _serve(
-    settings: Settings, names: Sequence[str], port: int | None, documents: Sequence[dict[str, Any]]
-) -> None:
+async def _serve(settings: Settings, names: Sequence[str], port: int | None, flows: Path | None) -> None:
     watchdog = Watchdog(settings.stop_seconds + MARGIN_SECONDS)
     with data_dir_lock(settings):
         async with stop_on_signals() as stop, AsyncExitStack() as stack:
@@ -94,7 +97,13 @@ async def _serve(
                     substrate = await startup.opened(stop)
             if substrate is None:
                 return
-            await flow_actions.save_all(substrate.store, documents, actor())
+            folder = None if flows is None else FlowFolder(flows, substrate.store, actor())
+            if folder is not None:
+                await folder.begin()
             gc.freeze()  # what is loaded by now stays: the collector need not look at it again and again
             gc.set_threshold(*GC_THRESHOLDS)
-            await bootstrap.run_services(substrate, names, stop, port=port, ending=watchdog.begin)
+            async with asyncio.TaskGroup() as group:
+                if folder is not None:
+                    group.create_task(KeptJobs().keep("the folder of flow files", partial(folder.follow, stop)))
+                await bootstrap.run_services(substrate, names, stop, port=port, ending=watchdog.begin)
+                stop.set()

@@ -38,6 +38,7 @@ __all__ = [
     "referenced_secrets",
     "schema",
     "secrets",
+    "sources",
 ]
 
 MAX_FILE_BYTES = 1 << 20
@@ -118,6 +119,16 @@ def files_of(path: Path, *, cases: bool = False) -> list[Path]:
         hint = f"; sub-folders are not looked into: {', '.join(deeper)}" if deeper else ""
         raise FlowFileError([Problem("", f"{path}: holds no flow file (*.yaml, *.yml, *.json){hint}")])
     return found
+
+
+def sources(path: Path) -> list[Path]:
+    """A flow file, and the files that it names as its script and its mapping, as far as it can be read."""
+    try:
+        document = _read(path, "")
+    except FlowFileError:
+        return [path]
+    named = [document.get(key) for key in ("script_file", "mapping_file")] if isinstance(document, dict) else []
+    return [path, *(path.parent / name for name in named if isinstance(name, str) and name)]
 
 
 def _inlined(folder: Path, document: dict[str, Any], key: str, value: Any) -> dict[str, Any]:

@@ -52,6 +52,11 @@ ONE_SIDED = {
 """Actions that only commands or only endpoints offer, with the reason."""
 
 WITHOUT_ACTION = {
+    "scheduler": "a service",
+    "reader": "a service",
+    "transformer": "a service",
+    "writer": "a service",
+    "gateway": "a service",
     "db upgrade": "every command that opens the store upgrades it",
     "doctor": "looks at the machine itself",
     "emulate": "runs an emulator",

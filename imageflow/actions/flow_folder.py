@@ -1,0 +1,174 @@
+"""A folder of flow files that is followed: what changes in it is applied, and what a person did stays.
+
+a file changed, or is new     once it rests, it is checked and saved as a new version of its flow
+a file is broken              reported; nothing changes
+two files name one flow       the later one is reported; nothing changes
+a file is gone                its flow is deleted; while runs of it go on it is disabled, so that it fires no more
+a file names another flow     as if the file of the one before were gone
+the folder is gone, or empty  reported; nothing changes: it may be a disk that is not mounted
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from imageflow.actions import flows
+from imageflow.actions.actor import Actor
+from imageflow.errors import ConflictError, FlowFileError, NotFoundError, Problem, StoreError
+from imageflow.flows import file as flow_file
+from imageflow.flows.folder import Known, Stamp, seen, stamp, unnamed
+from imageflow.store import Store
+
+log = structlog.get_logger()
+
+LOOK_SECONDS = 1.0
+RESTING_LOOKS = 2
+"""A file that was the same so often in a row is whole: an editor writes in several steps."""
+
+GONE_LOOKS = 3
+"""A flow that no file has named for so many looks is gone: an editor puts a new file in the place of the old one."""
+
+
+class FlowFolder:
+    """A folder whose flow files the store follows. `look` once a second."""
+
+    def __init__(self, folder: Path, store: Store, actor: Actor) -> None:
+        self._folder, self._store, self._actor = folder, store, actor
+        self._owned: set[str] = set()
+        self._wrong: set[Path] = set()
+        self._known: dict[Path, Known] = {}
+        self._resting: dict[Path, tuple[Stamp, int]] = {}
+        self._gone: dict[str, int] = {}
+        self._said: dict[str, str] = {}
+
+    async def follow(self, stop: asyncio.Event) -> None:
+        """Look again and again until `stop` is set."""
+        while not stop.is_set():
+            try:
+                await self.look()
+            except StoreError as error:
+                self._say("", "the folder of flow files waits", error=str(error))
+            try:
+                await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
+            except TimeoutError:
+                continue
+
+    async def begin(self) -> None:
+        """Save all that is there. Raises FlowFileError where a file is broken: then nothing is saved."""
+        files = await asyncio.to_thread(flow_file.files_of, self._folder)
+        found = [seen(path) for path in files]
+        documents = await asyncio.to_thread(flows.checked_all, files)
+        for path, known, document in zip(files, found, documents, strict=True):
+            await self._save(path, known, document)
+        if left := sorted({flow.name for flow in await self._store.flows()} - {one["name"] for one in documents}):
+            log.info("flows that no file of the folder names", folder=str(self._folder), flows=", ".join(left))
+
+    async def look(self) -> None:
+        """Apply what has changed since the last look."""
+        try:
+            files = await asyncio.to_thread(self._files)
+        except (FlowFileError, OSError) as error:
+            self._say("", "the folder has no flow files; nothing changes", error=str(error))
+            return
+        for path in files:
+            if await asyncio.to_thread(self._rests, path):
+                await self._load(path, files)
+        await self._drop(files)
+
+    def _files(self) -> list[Path]:
+        if not self._folder.is_dir():
+            raise FlowFileError([Problem("", f"{self._folder}: there is no such folder any more")])
+        return flow_file.files_of(self._folder)
+
+    def _rests(self, path: Path) -> bool:
+        """Whether a file differs from what is known of it, and has not changed for a while."""
+        known = self._known.get(path)
+        now = stamp(known.sources if known else flow_file.sources(path))
+        before, looks = self._resting.get(path, (now, 0))
+        if known is not None and now == known.stamp:
+            self._resting.pop(path, None)
+            return False
+        self._resting[path] = (now, looks + 1 if now == before else 1)
+        return self._resting[path][1] >= RESTING_LOOKS
+
+    async def _load(self, path: Path, files: Sequence[Path]) -> None:
+        self._resting.pop(path, None)
+        known = seen(path, self._known[path].flow if path in self._known else None)
+        problems: list[Problem] = []
+        try:
+            document = await asyncio.to_thread(flows.checked, path)
+            self._check_name(path, document["name"], files)
+        except FlowFileError as error:
+            problems = error.problems
+        if not problems:
+            await self._save(path, known, document)
+            return
+        self._known[path] = known
+        self._wrong.add(path)
+        log.error("a flow file is wrong; nothing changes", file=str(path), error="; ".join(map(str, problems)))
+
+    def _check_name(self, path: Path, name: str, files: Sequence[Path]) -> None:
+        others = [other for other, known in self._known.items() if known.flow == name and other != path]
+        if here := [str(other) for other in others if other in files]:
+            raise FlowFileError([Problem("name", f"{here[0]} has the name {name}, too; a flow is in one file")])
+
+    async def _save(self, path: Path, known: Known, document: dict[str, Any]) -> None:
+        try:
+            before = (await self._store.flow(document["name"])).version
+        except NotFoundError:
+            before = None
+        saved = await flows.save(self._store, document, self._actor)
+        self._known[path] = known._replace(flow=saved.name)
+        self._wrong.discard(path)
+        self._owned.add(saved.name)
+        if saved.version != before:
+            log.info("a flow file is applied", file=str(path), flow=saved.name, version=saved.version)
+        if flows.stays_off(document, saved):
+            note = f"a person disabled it: imageflow flow enable {saved.name}"
+            self._say(saved.name, "a flow stays disabled", flow=saved.name, note=note)
+
+    async def _drop(self, files: Sequence[Path]) -> None:
+        """Delete the flows that no file names any more."""
+        self._known = {path: known for path, known in self._known.items() if path in files}
+        self._resting = {path: resting for path, resting in self._resting.items() if path in files}
+        if self._resting:
+            return  # it may name one of them
+        names = unnamed(self._owned, self._known, files)
+        if names - self._gone.keys():  # a file that was wrong because another one had the name may be right now
+            again = {path: known._replace(stamp=()) for path, known in self._known.items() if path in self._wrong}
+            self._known |= again
+        self._gone = {name: self._gone.get(name, 0) + 1 for name in names}
+        for name in sorted(name for name, looks in self._gone.items() if looks >= GONE_LOOKS):
+            try:
+                await flows.delete(self._store, name, self._actor)
+            except ConflictError as error:
+                self._say(
+                    name, "the file of a flow is gone; the flow cannot be deleted yet", flow=name, error=str(error)
+                )
+                await self._quiet(name)
+                continue
+            except NotFoundError:
+                log.info("a flow that has no file any more was deleted already", flow=name)
+            else:
+                log.info("a flow is deleted: its file is gone", flow=name)
+            self._owned.discard(name)
+
+    async def _quiet(self, name: str) -> None:
+        """Let a flow fire no more while its last runs go on."""
+        flow = await self._store.flow(name)
+        if flow.definition.enabled:
+            entry = self._actor.entry("flow.save", f"flow {name}")
+            document = {**flow.document, "enabled": False}
+            await self._store.save_flow(document, self._actor.who, audit=entry, bounded=flow.definition.bounded)
+
+    def _say(self, about: str, event: str, **fields: str) -> None:
+        """Log a warning once until something else is to be said about it."""
+        text = f"{event} {fields}"
+        if self._said.get(about) != text:
+            self._said[about] = text
+            log.warning(event, **fields)
