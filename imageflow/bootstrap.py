@@ -102,7 +102,8 @@ async def _listen(
     settings = substrate.settings
     bound = None
     if parts.gateway is not None:
-        bound = await stack.enter_async_context(serve(parts.gateway.app(), host, port or 0, settings.stop_seconds))
+        app = parts.gateway.app(watched_elsewhere=settings.metrics_port not in (None, port))
+        bound = await stack.enter_async_context(serve(app, host, port or 0, settings.stop_seconds))
     if settings.metrics_port is not None and settings.metrics_port != bound:
         await stack.enter_async_context(
             serve(monitoring(parts.problems), host, settings.metrics_port, settings.stop_seconds)

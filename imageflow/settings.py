@@ -37,7 +37,7 @@ DOCS = {
     "process, 0.0.0.0 else)",
     "TRUSTED_PROXIES": "addresses or networks of proxies whose X-Forwarded-For is believed: ADDRESS,NETWORK/BITS,… "
     "(default: none)",
-    "METRICS_PORT": "port of a service's /metrics, /health and /ready (default: none; the gateway serves them on its own)",
+    "METRICS_PORT": "port of a service's /metrics, /health and /ready (default: none; the gateway serves them on its own port, and with this one set only whether it is ready)",
     "RETENTION_DAYS": "days to keep runs, rows and pages; rows with an open error stay longer; 0 keeps all (default: 30)",
     "PREFLIGHT_ALLOW_PRIVATE": "image hosts in private networks that preflight may ask: HOST,HOST,… or true for all "
     "(default: none)",

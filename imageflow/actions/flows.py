@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 from imageflow import secret
 from imageflow.actions.actor import Actor
 from imageflow.errors import ConflictError, FlowFileError, Problem
-from imageflow.flows import bounded
+from imageflow.flows import bounded, plain_secrets
 from imageflow.flows import file as flow_file
 from imageflow.flows.bounded import Reach
 from imageflow.model import cron
@@ -199,9 +199,12 @@ async def version(store: Store, name: str, number: int) -> Flow:
     return await store.flow(name, number)
 
 
-async def export(store: Store, name: str, version: int | None = None) -> str:
-    """A flow, in its newest version or that one, as the text of a flow file. Raises NotFoundError."""
-    return flow_file.dump((await store.flow(name, version)).document)
+async def export(store: Store, name: str, version: int | None = None, *, masked: bool = False) -> str:
+    """A flow, in its newest version or that one, as the text of a flow file. `masked`: without secrets in plain text, which an
+    old version may have. Raises NotFoundError.
+    """
+    document = (await store.flow(name, version)).document
+    return flow_file.dump(plain_secrets.masked(document) if masked else document)
 
 
 async def webhook_key(store: Store, secret_key: bytes, name: str) -> str:

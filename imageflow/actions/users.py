@@ -10,6 +10,7 @@ import msgspec
 
 from imageflow.actions import credentials
 from imageflow.actions.actor import Actor, Role
+from imageflow.actions.common_passwords import is_common
 from imageflow.errors import RequestError
 from imageflow.store import Store, User
 
@@ -38,6 +39,10 @@ async def save(store: Store, name: str, password: str, role: str, actor: Actor) 
         raise UserError(f"a role is {', '.join(ROLES[:-1])} or {ROLES[-1]}, not {role!r}")
     if not MIN_PASSWORD_CHARS <= len(password) <= MAX_PASSWORD_CHARS:
         raise UserError(f"a password has {MIN_PASSWORD_CHARS} to {MAX_PASSWORD_CHARS} characters")
+    if is_common(password, name):
+        raise UserError(
+            "this password is one of those that are guessed first; take several words, or let a program make one"
+        )
     password_hash = await asyncio.to_thread(credentials.hash_password, password)
     user = msgspec.convert({"name": name, "password_hash": password_hash, "role": role}, User)
     await store.save_user(user, audit=actor.entry("user.save", f"user {name}", role=role))

@@ -21,7 +21,10 @@ from imageflow.telemetry import metrics
 
 MAX_TOKEN_CHARS = 512
 TOKEN_SECONDS = 12 * 3600.0
-CACHE_SECONDS = 10.0
+CACHE_SECONDS = 1.0
+"""How long a gateway goes by what it knows of a credential: another gateway's or the command line's revocation counts after
+that time, its own at once.
+"""
 CACHE_TOKENS = 1_000
 LOGINS_AT_ONCE = 100
 STRANGERS_AT_ONCE = 20
@@ -80,6 +83,7 @@ class Access:
         self._secret_key = secret_key
         self._clock = clock
         self._cache: Recent[str, Known] = Recent(CACHE_TOKENS, CACHE_SECONDS, clock.monotonic)
+        self._changes = 0
         self._users = _Line(LOGINS_AT_ONCE)
         self._strangers = _Line(STRANGERS_AT_ONCE)
 
@@ -151,8 +155,10 @@ class Access:
         token_digest = credentials.digest(self._secret_key, token)
         known = self._cache.get(token_digest)
         if known is None:
+            changes = self._changes
             known = await self._look_up(token_digest, is_key=token.startswith(credentials.KEY_PREFIX))
-            self._cache.put(token_digest, known)
+            if changes == self._changes:  # else what was looked up may be older than the change
+                self._cache.put(token_digest, known)
         return known
 
     async def _look_up(self, token_digest: str, *, is_key: bool) -> Known:
@@ -175,6 +181,7 @@ class Access:
 
     def forget(self) -> None:
         """Users or keys have changed: ask the store again."""
+        self._changes += 1
         self._cache.clear()
 
 

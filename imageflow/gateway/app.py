@@ -90,11 +90,13 @@ class Gateway:
         self._ready = ready
         self._trusted = trusted
 
-    def app(self) -> web.Application:
-        """The web application; `serve` runs it."""
+    def app(self, *, watched_elsewhere: bool = False) -> web.Application:
+        """The web application; `serve` runs it. `watched_elsewhere`: metrics, and why the process is not ready, are on a port
+        of their own, which need not be open to the world.
+        """
         return application(
             [
-                *monitoring_routes(self._ready),
+                *(public_routes(self._ready) if watched_elsewhere else monitoring_routes(self._ready)),
                 *self._integrator.routes(),
                 web.post("/api/login", self._login),
                 web.post("/api/outbound/{flow}", self._post),
@@ -129,12 +131,16 @@ class Gateway:
 
     async def _accept(self, request: web.Request, known: list[str]) -> AcceptedPost:
         """In this order: who, which flow, is there room, what. `known` receives the flow's name once it is one."""
-        by = await self._access.poster(request.headers.getall("Authorization", []), request.match_info["flow"])
+        authorization = request.headers.getall("Authorization", [])
+        by = await self._access.poster(authorization, request.match_info["flow"])
         flow = await self._outbound.flow(request.match_info["flow"])
         known.append(flow.name)
         key = check_key(request.headers.getall("Idempotency-Key", []))
         await self._outbound.check_room(flow.name)
         async with self._reader.post(request, by) as body:
+            await self._access.poster(
+                authorization, flow.name
+            )  # a body may take longer than the right to post it lasts
             return await self._outbound.accept(flow, Posted(body, request.content_type in NDJSON_TYPES, key, by))
 
 
@@ -149,11 +155,22 @@ def application(routes: Iterable[web.AbstractRouteDef], trusted: Sequence[Networ
     return app
 
 
+async def _health(_request: web.Request) -> web.Response:
+    return _json({"status": "ok"})
+
+
+def public_routes(ready: Ready) -> list[web.AbstractRouteDef]:
+    """/health: the process lives. /ready: whether it works."""
+
+    async def readiness(_request: web.Request) -> web.Response:
+        works = not await _problems_of(ready)
+        return _json({"ready": works}, status=200 if works else 503)
+
+    return [web.get("/health", _health), web.get("/ready", readiness)]
+
+
 def monitoring_routes(ready: Ready) -> list[web.AbstractRouteDef]:
     """/health: the process lives. /ready: it works, or the `problems` that hinder it. /metrics: for Prometheus."""
-
-    async def health(_request: web.Request) -> web.Response:
-        return _json({"status": "ok"})
 
     async def readiness(_request: web.Request) -> web.Response:
         problems = await _problems_of(ready)
@@ -162,7 +179,7 @@ def monitoring_routes(ready: Ready) -> list[web.AbstractRouteDef]:
     async def exposition(_request: web.Request) -> web.Response:
         return web.Response(body=metrics.exposition(), headers={"Content-Type": metrics.CONTENT_TYPE})
 
-    return [web.get("/health", health), web.get("/ready", readiness), web.get("/metrics", exposition)]
+    return [web.get("/health", _health), web.get("/ready", readiness), web.get("/metrics", exposition)]
 
 
 def monitoring(ready: Ready, *, alone: bool = True) -> web.Application:

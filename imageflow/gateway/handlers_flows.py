@@ -9,7 +9,6 @@ import msgspec
 
 from imageflow.actions import flows, shapes, watermarks
 from imageflow.errors import FlowFileError
-from imageflow.flows import file as flow_file
 from imageflow.flows import plain_secrets, schema
 from imageflow.gateway.access import may
 from imageflow.gateway.deps import Call, Deps
@@ -103,8 +102,8 @@ async def show_version(deps: Deps, call: Call[VersionPath, None, None]) -> shape
 
 async def export_flow(deps: Deps, call: Call[FlowPath, VersionQuery, None]) -> str:
     """A flow file."""
-    found = await deps.store.flow(call.path.flow, call.query.version or None)
-    return flow_file.dump(_seen_by(call.user, found).document)
+    masked = not may(call.user, "operator")
+    return await flows.export(deps.store, call.path.flow, call.query.version or None, masked=masked)
 
 
 async def show_flow_schema(_deps: Deps, _call: Call[None, None, None]) -> dict[str, Any]:

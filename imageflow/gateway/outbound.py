@@ -8,6 +8,7 @@ each remains a run of its own.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -75,6 +76,11 @@ def check_key(values: list[str]) -> str | None:
     if len(values) > 1 or not _KEY.fullmatch(values[0]):
         raise PostError("Idempotency-Key must be one header of 1 to 255 visible ASCII characters")
     return values[0]
+
+
+def scoped(by: str, key: str) -> str:
+    """An Idempotency-Key as it is stored: each sender has keys of their own, and learns nothing of the others' posts."""
+    return f"{hashlib.blake2b(by.encode(), digest_size=8).hexdigest()} {key}"
 
 
 class Outbound:
@@ -189,8 +195,9 @@ class Outbound:
         """Store the post, then publish what the outbox has of it or leave it to the sweep of the outbox."""
         run = self._run(flow, body.by)
         with tracing.span("gateway", run.run_id, flow.name, {}, rows=post.rows):
-            same = None if body.key is None else (flow.name, body.key)
-            new = NewPost(run, post.text, post.rows, body.key)
+            key = None if body.key is None else scoped(body.by, body.key)
+            same = None if key is None else (flow.name, key)
+            new = NewPost(run, post.text, post.rows, key)
             accepted = await self._storing.add(new, size=len(post.text), key=same)
             headers = message_headers.following()
             parcels = [Parcel(item, headers, post.text) for item in accepted.outbox]

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import sqlite3
+import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from ipaddress import ip_network
@@ -17,7 +18,7 @@ from imageflow.actions.credentials import hash_password
 from imageflow.broker.sqlite import SqliteBroker
 from imageflow.clock import SystemClock
 from imageflow.errors import BrokerError, QueueFullError, SettingsError, StoreError
-from imageflow.gateway.access import add_token
+from imageflow.gateway.access import CACHE_SECONDS, add_token
 from imageflow.gateway.app import Gateway, application, monitoring, serve
 from imageflow.gateway.body_budget import BodyBudget
 from imageflow.gateway.login_pace import PACES
@@ -631,6 +632,25 @@ async def test_monitoring(tmp_path):
         assert b"no-such-flow" not in body
 
 
+async def test_nothing_of_the_inside_on_the_public_port():
+    """Where metrics have a port of their own, the public one says whether the gateway is ready, and no more."""
+
+    async def ready():
+        return ["brand.omnitron.net is held: 401"]
+
+    gateway = Gateway(None, None, CLOCK, KEY, ready=ready)
+    async with (
+        serve(gateway.app(watched_elsewhere=True), "127.0.0.1", 0, 1) as port,
+        aiohttp.ClientSession() as session,
+    ):
+        async with session.get(f"http://127.0.0.1:{port}/ready") as answer:
+            assert (answer.status, await answer.json()) == (503, {"ready": False})
+        async with session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+            assert answer.status == 404
+        async with session.get(f"http://127.0.0.1:{port}/health") as answer:
+            assert answer.status == 200
+
+
 async def test_readiness_that_fails():
     """A readiness check that raises or finds the database away is not ready, and says so."""
 
@@ -766,3 +786,39 @@ async def test_too_much_in_hand(tmp_path):
             assert (await door.post([ROW] * 300))[0] == 202
         assert (await door.post(b"[" * 30_000))[0] == 400
         assert (await door.post([ROW] * 300))[0] == 202
+
+
+async def test_a_revoked_key_or_user_is_refused(tmp_path):
+    """At once by the gateway that revoked it, within a second by another one on the same database; a post whose body was still
+    on its way is refused too."""
+    async with opened(tmp_path) as door:
+        other = Gateway(door.store, door.broker, SystemClock(), KEY, ready=no_problems)
+        async with serve(other.app(), "127.0.0.1", 0, 2) as port:
+            elsewhere = Door(door.store, door.broker, door.session, f"http://127.0.0.1:{port}", door.tokens)
+            for each in (door, elsewhere):
+                assert (await each.post(ROW))[0] == 202
+            arriving = asyncio.Event()
+
+            async def slow():
+                yield b'{"sku": "A", '
+                arriving.set()
+                await asyncio.sleep(CACHE_SECONDS + 0.3)
+                yield b'"images": ["https://c.example.com/a.jpg"]}'
+
+            late = asyncio.create_task(elsewhere.post(slow(), headers={"Content-Type": "application/json"}))
+            await arriving.wait()
+            await door.store.remove_user("erp")
+            began = time.monotonic()
+            while (await elsewhere.post(ROW))[0] == 202:
+                await asyncio.sleep(0.02)
+            assert time.monotonic() - began < CACHE_SECONDS + 0.5
+            assert (await late)[0] == 401
+
+
+async def test_idempotency_keys_are_each_senders_own(door):
+    """Another user with the same key and another body takes nothing away, and learns nothing of the first one's run."""
+    headers = {"Idempotency-Key": "k1"}
+    first = await door.post(ROW, headers=headers)
+    other = await door.post({**ROW, "sku": "B"}, headers=headers, user="boss")
+    assert (first[0], other[0]) == (202, 202)
+    assert other[1]["run_id"] != first[1]["run_id"]

@@ -62,6 +62,12 @@ async def test_a_user_is_saved_with_an_audit_entry(store):
         ("a", "x" * 1025, "viewer"),
         ("a", "long enough", "root"),
         ("a", "long enough", ""),
+        ("a", "football", "viewer"),
+        ("a", "Password2026!", "viewer"),
+        ("a", "QWERTYUIOP", "viewer"),
+        ("a", "1qaz2wsx", "viewer"),
+        ("a", "ImageFlow-1", "viewer"),
+        ("erp-winter@brand.com", "erp-winter1", "viewer"),
     ],
 )
 async def test_users_that_cannot_be(store, name, password, role):

@@ -9,6 +9,7 @@ from imageflow.actions.credentials import digest, hash_password
 from imageflow.actions.users import ROLES
 from imageflow.errors import ThrottledError
 from imageflow.gateway.access import (
+    CACHE_SECONDS,
     STRANGERS_AT_ONCE,
     TOKEN_SECONDS,
     Access,
@@ -133,14 +134,32 @@ async def test_token_of_another_key(users, clock, access):
 
 
 async def test_tokens_are_cached_briefly(access, users, clock):
-    """The store is asked once in ten seconds for a token; then a user who lost their role loses it here too."""
+    """The store is asked once in a second for a token; then a user who lost their role loses it here too."""
     token = await add_token(users, b"key", "erp@brand.com", clock, 3600)
     for _ in range(5):
         await access.user([f"Bearer {token}"])
     assert users.lookups == 1
     await users.save_user(User(name="erp@brand.com", password_hash="", role="viewer"))
-    clock.seconds = 10
+    clock.seconds = CACHE_SECONDS
     assert (await access.user([f"Bearer {token}"])).role == "viewer"
+
+
+async def test_what_was_looked_up_before_a_change_is_not_kept(access, users, clock):
+    """A token that is looked up while its user is removed: the answer of that moment serves that request alone."""
+    token = await add_token(users, b"key", "erp@brand.com", clock, 3600)
+    found = users.token_user
+
+    async def slowly(digest, now):
+        user = await found(digest, now)
+        users.tokens.clear()
+        access.forget()
+        return user
+
+    users.token_user = slowly
+    await access.user([f"Bearer {token}"])
+    users.token_user = found
+    with pytest.raises(AuthenticationError):
+        await access.user([f"Bearer {token}"])
 
 
 async def test_a_token_opens_nothing_after_the_logout(access, users, clock):
