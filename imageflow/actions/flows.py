@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 from imageflow import secret
 from imageflow.actions.actor import Actor
 from imageflow.errors import ConflictError, FlowFileError, Problem
-from imageflow.flows import bounded, plain_secrets
+from imageflow.flows import bounded
 from imageflow.flows import file as flow_file
 from imageflow.flows.bounded import Reach
 from imageflow.model import cron
@@ -173,7 +173,6 @@ async def listed(store: Store) -> list[Flow]:
 
 async def show(store: Store, name: str, now: datetime, version: int | None = None) -> FlowSeen:
     """A flow as it is now, or a version of it. Raises NotFoundError."""
-    await store.flow(name)
     flow = await store.flow(name, version)
     schedule, timezone = flow.definition.schedule, flow.definition.timezone
     fires = cron.next_fires(schedule, timezone, now, SHOWN_FIRES) if schedule and flow.definition.enabled else []
@@ -185,26 +184,21 @@ async def versions(store: Store, name: str) -> list[FlowVersion]:
     return await store.flow_versions(name)
 
 
-async def diff(store: Store, name: str, old: int, new: int) -> list[str]:
-    """What changed from one version of a flow to another, as the lines of a unified diff of their flow files; empty: nothing.
-    Raises NotFoundError.
-    """
-    before, after = [(await export(store, name, number)).splitlines() for number in (old, new)]
-    titles = (f"{name} version {old}", f"{name} version {new}")
-    return list(difflib.unified_diff(before, after, *titles, lineterm=""))
-
-
-async def version(store: Store, name: str, number: int) -> Flow:
-    """A version of a flow. Raises NotFoundError."""
+async def version(store: Store, name: str, number: int | None = None) -> Flow:
+    """A version of a flow, the newest unless it is named. Raises NotFoundError."""
     return await store.flow(name, number)
 
 
-async def export(store: Store, name: str, version: int | None = None, *, masked: bool = False) -> str:
-    """A flow, in its newest version or that one, as the text of a flow file. `masked`: without secrets in plain text, which an
-    old version may have. Raises NotFoundError.
-    """
-    document = (await store.flow(name, version)).document
-    return flow_file.dump(plain_secrets.masked(document) if masked else document)
+def as_file(flow: Flow) -> str:
+    """A flow as the text of a flow file."""
+    return flow_file.dump(flow.document)
+
+
+def diff(old: Flow, new: Flow) -> list[str]:
+    """What changed from one version of a flow to another, as the lines of a unified diff of their flow files; empty: nothing."""
+    before, after = (f"{flow.name} version {flow.version}" for flow in (old, new))
+    lines = difflib.unified_diff(as_file(old).splitlines(), as_file(new).splitlines(), before, after, lineterm="")
+    return list(lines)
 
 
 async def webhook_key(store: Store, secret_key: bytes, name: str) -> str:

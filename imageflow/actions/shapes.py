@@ -16,6 +16,7 @@ from imageflow.actions.actor import Role
 from imageflow.actions.dead_letters import Parked
 from imageflow.actions.flows import FlowSeen
 from imageflow.actions.keys import NewKey
+from imageflow.actions.run_log import Entry, EntryKind
 from imageflow.actions.runs import Retried as RetriedRows
 from imageflow.actions.runs import Seen
 from imageflow.actions.ways_out import LEFT, about, command
@@ -225,6 +226,20 @@ class RunShown(msgspec.Struct, frozen=True):
     until: Instant | None
     read_complete: bool
     error_stage: str | None
+
+
+class LogEntry(msgspec.Struct, frozen=True):
+    """A step of a run: what kind of, in plain words, when, if that is known, and of which page, if of one."""
+
+    what: EntryKind
+    text: str
+    at: Instant | None
+    page: int | None
+
+
+def log_entry(entry: Entry) -> LogEntry:
+    """A step of a run."""
+    return LogEntry(entry.what, entry.text, iso(entry.at), entry.page)
 
 
 class NoRun(msgspec.Struct, frozen=True):

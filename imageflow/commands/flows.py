@@ -187,7 +187,8 @@ def show(settings: Settings, name: str, version: int | None, as_json: bool) -> N
 @click.pass_obj
 def export(settings: Settings, name: str, version: int | None) -> None:
     """Print a flow as a flow file."""
-    click.echo(with_store(settings, lambda store: flow_actions.export(store, name, version)), nl=False)
+    found = with_store(settings, lambda store: flow_actions.version(store, name, version))
+    click.echo(flow_actions.as_file(found), nl=False)
 
 
 @flow.command()
@@ -214,7 +215,11 @@ def versions(settings: Settings, name: str, as_json: bool) -> None:
 @click.pass_obj
 def diff(settings: Settings, name: str, a: int, b: int, as_json: bool) -> None:
     """Show what changed from version A of a flow to version B."""
-    lines = with_store(settings, lambda store: flow_actions.diff(store, name, a, b))
+
+    async def work(store: Store) -> tuple[Flow, Flow]:
+        return await flow_actions.version(store, name, a), await flow_actions.version(store, name, b)
+
+    lines = flow_actions.diff(*with_store(settings, work))
     if as_json:
         print_json(shapes.difference(name, a, b, lines))
         return

@@ -9,8 +9,8 @@ import click
 import msgspec
 
 from imageflow.actions import rows as row_actions
+from imageflow.actions import run_log, shapes
 from imageflow.actions import runs as run_actions
-from imageflow.actions import shapes
 from imageflow.actions.runs import Seen
 from imageflow.commands import history_text
 from imageflow.commands.shell import JSON_OPTION, print_json, sandbox_of, with_store
@@ -30,9 +30,10 @@ def runs(settings: Settings, flow_name: str | None, limit: int, as_json: bool) -
     """List runs, newest first."""
 
     async def work(store: Store) -> list[Seen]:
-        if flow_name is not None:
+        found = await run_actions.listed(store, flow_name, limit=limit)
+        if flow_name is not None and not found:
             await store.flow(flow_name)
-        return await run_actions.listed(store, flow_name, limit=limit)
+        return found
 
     found = [shapes.run_shown(seen) for seen in with_store(settings, work)]
     if as_json:
@@ -65,6 +66,32 @@ def rows(settings: Settings, run_id: str, state: State | None, as_json: bool) ->
             click.echo(f"{bad:,} rows were not written: imageflow errors {run_id}; then: imageflow retry {run_id}")
 
     with_store(settings, work)
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@JSON_OPTION
+@click.pass_obj
+def log(settings: Settings, run_id: str, as_json: bool) -> None:
+    """Tell a run: who asked for it, what was read, printed and failed, and how it ended."""
+
+    async def work(store: Store) -> list[shapes.LogEntry]:
+        entries, more = await run_log.told(store, run_id)
+        while more is not None:
+            later, more = await run_log.told(store, run_id, after=more)
+            entries += later
+        return [shapes.log_entry(entry) for entry in entries]
+
+    found = with_store(settings, work)
+    if as_json:
+        print_json(found)
+        return
+    for entry in found:
+        about = f"page {entry.page}" if entry.page is not None else entry.at or ""
+        first, *others = printable_text(entry.text).split("\n")
+        click.echo(f"{about:27}  {entry.what:8}  {first}")
+        for line in others:
+            click.echo(f"{'':39}{line}")
 
 
 @click.command()

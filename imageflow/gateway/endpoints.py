@@ -362,6 +362,18 @@ ENDPOINTS: tuple[Endpoint[Any, Any, Any, Any], ...] = (
         refusals=(404,),
     ),
     Endpoint(
+        name="show_log",
+        handler=handlers_runs.show_log,
+        method="GET",
+        path="/api/runs/{run}/log",
+        params=inputs.RunPath,
+        tag="runs",
+        summary="Tell a run: who asked for it, what was read, printed and failed, and how it ended",
+        query=inputs.Paged,
+        answer=Page[shapes.LogEntry],
+        refusals=(404,),
+    ),
+    Endpoint(
         name="retry_run",
         handler=handlers_runs.retry_run,
         method="POST",

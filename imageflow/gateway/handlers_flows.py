@@ -82,8 +82,9 @@ async def roll_back_flow(deps: Deps, call: Call[FlowPath, None, RollBack]) -> sh
 
 async def compare_versions(deps: Deps, call: Call[FlowPath, DiffQuery, None]) -> shapes.Difference:
     """The lines of a diff."""
-    a, b = call.query.a, call.query.b
-    return shapes.difference(call.path.flow, a, b, await flows.diff(deps.store, call.path.flow, a, b))
+    name, a, b = call.path.flow, call.query.a, call.query.b
+    old, new = [_seen_by(call.user, await flows.version(deps.store, name, number)) for number in (a, b)]
+    return shapes.difference(name, a, b, flows.diff(old, new))
 
 
 async def list_versions(deps: Deps, call: Call[FlowPath, Paged, None]) -> Page[shapes.VersionLine]:
@@ -102,8 +103,8 @@ async def show_version(deps: Deps, call: Call[VersionPath, None, None]) -> shape
 
 async def export_flow(deps: Deps, call: Call[FlowPath, VersionQuery, None]) -> str:
     """A flow file."""
-    masked = not may(call.user, "operator")
-    return await flows.export(deps.store, call.path.flow, call.query.version or None, masked=masked)
+    found = await flows.version(deps.store, call.path.flow, call.query.version or None)
+    return flows.as_file(_seen_by(call.user, found))
 
 
 async def show_flow_schema(_deps: Deps, _call: Call[None, None, None]) -> dict[str, Any]:

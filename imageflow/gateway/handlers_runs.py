@@ -7,13 +7,14 @@ from typing import Annotated
 
 import msgspec
 
-from imageflow.actions import missing, rows, runs, shapes
+from imageflow.actions import missing, rows, run_log, runs, shapes
 from imageflow.actions.runs import Seen
 from imageflow.gateway.deps import Call, Deps
 from imageflow.gateway.inputs import (
     MAX_NUMBER,
     FlowPath,
     LimitQuery,
+    Paged,
     PagePath,
     Retry,
     RetryFlow,
@@ -73,6 +74,13 @@ async def fetch_missing(deps: Deps, call: Call[FlowPath, None, None]) -> shapes.
 async def show_run(deps: Deps, call: Call[RunPath, None, None]) -> shapes.RunShown:
     """A run."""
     return shapes.run_shown(await runs.show(deps.store, call.path.run))
+
+
+async def show_log(deps: Deps, call: Call[RunPath, Paged, None]) -> Page[shapes.LogEntry]:
+    """A part of the run's log."""
+    after = position(call.query.cursor, tuple[_RowNumber]) or (0,)
+    found = await run_log.told(deps.store, call.path.run, after=after[0], limit=call.query.limit)
+    return Page([shapes.log_entry(one) for one in found.entries], cursor(found.more) if found.more else None)
 
 
 async def retry_run(deps: Deps, call: Call[RunPath, None, Retry]) -> shapes.Retried:

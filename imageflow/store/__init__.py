@@ -31,7 +31,7 @@ from imageflow.store.in_flight import InFlight, InFlightSql
 from imageflow.store.ledger import LedgerEntry, LedgerSql, LedgerState
 from imageflow.store.logins import LoginCount, LoginsSql
 from imageflow.store.outbox import OutboxSql, Unsent
-from imageflow.store.pages import PagesSql
+from imageflow.store.pages import PagesSql, Printed
 from imageflow.store.posts import AcceptedPost, NewPost, PostsSql
 from imageflow.store.replays import Left, Replayed, ReplaysSql, Taken
 from imageflow.store.retention import OldRun, RetentionSql
@@ -62,6 +62,7 @@ __all__ = [
     "Notice",
     "OldRun",
     "OpenError",
+    "Printed",
     "Registered",
     "Replayed",
     "SavedPage",

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from imageflow.errors import NotFoundError
 from imageflow.model.page import Page
 from imageflow.store.database import Tx
 from imageflow.store.tables import pages
-from imageflow.store.transaction import Sql, reads
+from imageflow.store.text import clean
+from imageflow.store.transaction import Sql, reads, writes
 
 _IN_THREAD_BYTES = 256 * 1024
+
+
+class Printed(NamedTuple):
+    """What the script printed of a page."""
+
+    page: int
+    text: str
 
 
 class PagesSql(Sql):
@@ -41,6 +50,19 @@ class PagesSql(Sql):
         if row is None:
             raise NotFoundError(f"there is no page with the number {seq}")
         return row.run_id, row.page, row.body
+
+    @writes
+    async def keep_prints(self, tx: Tx, run_id: str, page: int, text: str) -> None:
+        """Keep what the script printed of a page; what it printed before is replaced."""
+        mine = (pages.c.run_id == run_id, pages.c.page == page)
+        await tx.execute(update(pages).where(*mine).values(printed=clean(text)))
+
+    @reads
+    async def prints(self, tx: Tx, run_id: str, after: int = 0, limit: int = 100) -> list[Printed]:
+        """What the script printed, page by page, of the pages after that one."""
+        mine = (pages.c.run_id == clean(run_id), pages.c.page > after, pages.c.printed.is_not(None))
+        statement = select(pages.c.page, pages.c.printed).where(*mine).order_by(pages.c.page).limit(limit)
+        return [Printed(row.page, row.printed) for row in await tx.all(statement)]
 
 
 async def insert_page(tx: Tx, run_id: str, page: int, packed: bytes) -> int:

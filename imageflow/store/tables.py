@@ -137,6 +137,7 @@ pages = Table(
     Column("run_id", Key, nullable=False),
     Column("page", Integer, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Column("printed", Text),
     Index("pages_by_run", "run_id", "page", unique=True),
     sqlite_autoincrement=True,
 )

@@ -217,7 +217,7 @@ class Sightings:
 
 
 class Printed:
-    """Limits what scripts print to the log: each run has `chars` characters in this process."""
+    """Limits what scripts print to the run's log: each run has `chars` characters in this process."""
 
     def __init__(self, chars: int = 1_000_000, runs: int = 256) -> None:
         self._chars = chars
@@ -229,7 +229,7 @@ class Printed:
         self._left.put(run_id, left - len(text) if left > 0 else 0)
         if len(text) < left:
             return text
-        return text[:left] + "\n... what this run prints from here on is not logged" if left > 0 else ""
+        return text[:left] + "\n... what this run prints from here on is not kept" if left > 0 else ""
 
 
 WARNING = (

@@ -113,6 +113,7 @@ class Transformer:
         outcome = await self._sandbox.run(message.flow, Program.of(definition), body, context)
         if text := self._printed.of(message.run_id, outcome.prints):
             log.info("script printed", run=message.run_id, flow=message.flow, page=message.page, text=text)
+            await self._store.keep_prints(message.run_id, message.page, text)
         if len(body) > LARGE_BODY_BYTES:
             return await asyncio.to_thread(plan_page, message, definition, body, outcome)
         return plan_page(message, definition, body, outcome)

@@ -169,7 +169,7 @@ def test_prints_of_a_run_are_bounded() -> None:
     assert printed.of("r1", "") == ""
     assert printed.of("r1", "abc") == "abc"
     assert printed.of("r2", "abc") == "abc"
-    assert printed.of("r1", "defg") == "de\n... what this run prints from here on is not logged"
+    assert printed.of("r1", "defg") == "de\n... what this run prints from here on is not kept"
     assert printed.of("r1", "h") == ""
     assert printed.of("r3", "x") == "x"
     assert len(printed._left) == 2

@@ -1,0 +1,78 @@
+"""The log of a run: who asked for it, what was read, what the script printed, what failed, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+from imageflow.clock import iso
+from imageflow.model.run import Run, warnings_of
+from imageflow.store import ErrorGroup, Store
+
+EntryKind = Literal["asked", "reading", "read", "printed", "warning", "failed", "ended"]
+ASKED = {
+    "schedule": "fired by its schedule",
+    "person": "asked for by",
+    "flow": "fired after the flow",
+    "fetch_missing": "asked for by the look for products without images",
+    "outbound": "posted by",
+}
+
+
+class Entry(NamedTuple):
+    """A step of a run, in plain words: when, if that is known, and of which page, if of one."""
+
+    what: EntryKind
+    text: str
+    at: datetime | None = None
+    page: int | None = None
+
+
+class Told(NamedTuple):
+    """A part of a run's log. `more`: the page after which it goes on; None: this is all."""
+
+    entries: list[Entry]
+    more: int | None
+
+
+async def told(store: Store, run_id: str, *, after: int = 0, limit: int = 100) -> Told:
+    """The log of a run, with what was printed on `limit` pages after that one. Raises NotFoundError."""
+    run = await store.run(run_id)
+    printed = await store.prints(run_id, after, limit + 1)
+    entries = list(beginning(run)) if not after else []
+    entries += [Entry("printed", text.rstrip("\n"), page=page) for page, text in printed[:limit]]
+    if len(printed) > limit:
+        return Told(entries, printed[limit - 1].page)
+    return Told([*entries, *ending(run, await store.errors(run_id))], None)
+
+
+def beginning(run: Run) -> Iterator[Entry]:
+    """How a run came about, and what it reads."""
+    trigger = run.trigger
+    text = " ".join(part for part in (ASKED[trigger.kind], trigger.by) if part)
+    ids = f", {len(trigger.ids)} identifiers" if trigger.ids else ""
+    yield Entry("asked", f"{text}{ids}; version {run.version} of {run.flow}", run.created_at)
+    if trigger.kind != "outbound" and run.started_at is not None:
+        since = f"changes since {iso(run.since)}" if run.since else "everything"
+        until = f" until {iso(run.until)}" if run.until and run.window else ""
+        yield Entry("reading", f"asks for {'these' if trigger.ids else since + until}", run.started_at)
+    if run.read_complete:
+        whole = "; the ERP has more, as its answers say" if run.incomplete else ""
+        broken = f"; {run.broken_pages} failed as a whole" if run.broken_pages else ""
+        yield Entry("read", f"pages: {run.pages}, rows: {run.counts.total}{broken}{whole}")
+
+
+def ending(run: Run, errors: Sequence[ErrorGroup]) -> Iterator[Entry]:
+    """What a run warns of, what failed, and how it ended."""
+    yield from (Entry("warning", text) for text in warnings_of(run))
+    for group in errors:
+        yield Entry("failed", f"rows: {group.rows}, in {group.stage}: {group.reason} (e.g. row {group.example_row})")
+    if run.error is not None:
+        yield Entry("failed", f"{run.error_stage or 'read'}: {run.error}")
+    if run.cancelled_at is not None:
+        yield Entry("ended", "a person cancelled it", run.cancelled_at)
+    if run.ended:
+        yield Entry("ended", run.status, run.finished_at)
+    else:
+        yield Entry("ended", f"not yet: {run.status}, rows settled: {run.counts.settled} of {run.counts.total}")

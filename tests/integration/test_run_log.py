@@ -1,0 +1,66 @@
+"""The log of a run, with what its script printed on each page."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+
+from imageflow.actions import run_log
+from imageflow.cli import cli
+from imageflow.errors import NotFoundError
+from tests.integration.pipeline import SCRIPT, pipeline
+
+PRINTING = SCRIPT.replace("    return", "    print('seen', row['sku'])\n    return")
+
+
+async def test_what_a_script_printed_is_kept(tmp_path: Path) -> None:
+    """Each page's prints are there, in the order of the pages, in parts that follow each other; a replay replaces them."""
+    async with pipeline(tmp_path, rows=120) as running:
+        await running.save(script=PRINTING)
+        run = await running.run()
+        whole = await run_log.told(running.store, run.run_id)
+        printed = [entry for entry in whole.entries if entry.what == "printed"]
+        assert [entry.page for entry in printed] == [1, 2, 3]
+        assert printed[2].text.splitlines() == [f"seen SKU-{number:06}" for number in range(101, 121)]
+        assert [entry.what for entry in whole.entries if entry.what != "printed"] == [
+            "asked",
+            "reading",
+            "read",
+            "ended",
+        ]
+        first = await run_log.told(running.store, run.run_id, limit=2)
+        rest = await run_log.told(running.store, run.run_id, after=first.more or 0, limit=2)
+        assert (first.more, rest.more, first.entries + rest.entries) == (2, None, whole.entries)
+
+
+async def test_a_page_that_is_put_through_again(tmp_path: Path) -> None:
+    """Its new prints replace the old ones."""
+    async with pipeline(tmp_path, rows=10) as running:
+        await running.save(script="def process_row(row):\n    print('first')\n    raise ValueError('oops')\n")
+        run = await running.run()
+        await running.save(script=PRINTING)
+        assert (await running.retry(run.run_id)).status == "success"
+        told = await run_log.told(running.store, run.run_id)
+        [printed] = [entry.text for entry in told.entries if entry.what == "printed"]
+        assert printed.splitlines()[0] == "seen SKU-000001"
+
+
+async def test_the_command(tmp_path: Path) -> None:
+    """A line each, prints indented, JSON of the same; a run that is not there is said."""
+    async with pipeline(tmp_path, rows=2) as running:
+        await running.save(script=PRINTING)
+        run = await running.run()
+
+    def call(*args: str) -> Result:
+        return CliRunner().invoke(cli, ["log", *args], env={"IMAGEFLOW_DATA_DIR": str(tmp_path)})
+
+    text = (await asyncio.to_thread(call, run.run_id)).stdout.splitlines()
+    assert text[-3].split() == ["page", "1", "printed", "seen", "SKU-000001"]
+    assert text[-2].split() == ["seen", "SKU-000002"]
+    assert text[-1].split()[1:] == ["ended", "success"]
+    found = json.loads((await asyncio.to_thread(call, run.run_id, "--json")).stdout)
+    assert found[-2] == {"what": "printed", "text": "seen SKU-000001\nseen SKU-000002", "at": None, "page": 1}
+    assert isinstance((await asyncio.to_thread(call, "nobody")).exception, NotFoundError)

@@ -1,0 +1,97 @@
+"""A run's log in plain words, from what the store knows of the run."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from imageflow.actions.run_log import Entry, beginning, ending
+from imageflow.model.run import Counts, Run, Trigger
+from imageflow.store import ErrorGroup
+
+NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
+LATER = NOW + timedelta(seconds=5)
+
+
+def run(**fields: Any) -> Run:
+    made = {"run_id": "r", "flow": "winter", "version": 3, "trigger": Trigger("person", "ada"), "status": "draining"}
+    return Run(**{**made, "created_at": NOW, **fields})
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, [Entry("asked", "asked for by ada; version 3 of winter", NOW)]),
+        (
+            {"trigger": Trigger("schedule", "2026-11-28T12:00:00Z"), "started_at": LATER},
+            [
+                Entry("asked", "fired by its schedule 2026-11-28T12:00:00Z; version 3 of winter", NOW),
+                Entry("reading", "asks for everything", LATER),
+            ],
+        ),
+        (
+            {"trigger": Trigger("person", "ada", ("A", "B")), "started_at": LATER},
+            [
+                Entry("asked", "asked for by ada, 2 identifiers; version 3 of winter", NOW),
+                Entry("reading", "asks for these", LATER),
+            ],
+        ),
+        (
+            {"since": NOW, "until": LATER, "window": True, "started_at": LATER, "read_complete": True, "pages": 2},
+            [
+                Entry("asked", "asked for by ada; version 3 of winter", NOW),
+                Entry(
+                    "reading",
+                    "asks for changes since 2026-11-28T12:00:00.000000Z until 2026-11-28T12:00:05.000000Z",
+                    LATER,
+                ),
+                Entry("read", "pages: 2, rows: 0"),
+            ],
+        ),
+        (
+            {
+                "trigger": Trigger("outbound", "erp"),
+                "started_at": NOW,
+                "read_complete": True,
+                "pages": 1,
+                "counts": Counts(total=3),
+                "incomplete": True,
+                "broken_pages": 1,
+            },
+            [
+                Entry("asked", "posted by erp; version 3 of winter", NOW),
+                Entry("read", "pages: 1, rows: 3; 1 failed as a whole; the ERP has more, as its answers say"),
+            ],
+        ),
+    ],
+)
+def test_the_beginning(fields: dict[str, Any], expected: list[Entry]) -> None:
+    """Who asked, what is read, and what came of it, as far as it has come."""
+    assert list(beginning(run(**fields))) == expected
+
+
+def test_the_end() -> None:
+    """Warnings, causes of failures with an example, the run's own error, and how it ended or how far it is."""
+    group = ErrorGroup("g", "script", None, "KeyError: 'sku'", 12, 12, 7, None)
+    whole = run(
+        status="failed",
+        finished_at=LATER,
+        warnings=("slow",),
+        encoded_urls=1,
+        error="HTTP 500",
+        error_stage="read",
+        cancelled_at=NOW,
+    )
+    assert [(entry.what, entry.text) for entry in ending(whole, [group])] == [
+        ("warning", "slow"),
+        ("warning", "1 image URL has blanks or letters beyond ASCII: sent percent-encoded, as a browser asks for them"),
+        ("failed", "rows: 12, in script: KeyError: 'sku' (e.g. row 7)"),
+        ("failed", "read: HTTP 500"),
+        ("ended", "a person cancelled it"),
+        ("ended", "failed"),
+    ]
+    assert list(ending(run(counts=Counts(total=5, written=2)), [])) == [
+        Entry("ended", "not yet: draining, rows settled: 2 of 5")
+    ]
