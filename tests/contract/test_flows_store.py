@@ -63,7 +63,8 @@ async def test_a_deleted_flow(store: Store, clock: FakeClock) -> None:
     await store.switch_flow("winter", enabled=False)
     await store.delete_flow("winter", audit=entry("flow.delete"))
     assert await store.flows() == []
-    for asked in (store.flow("winter"), store.flow_versions("winter"), store.delete_flow("winter")):
+    assert [one.version for one in await store.flow_versions("winter")] == [2, 1]
+    for asked in (store.flow("winter"), store.delete_flow("winter")):
         with pytest.raises(NotFoundError, match="there is no flow 'winter'; there are: none"):
             await asked
     assert (await store.flow("winter", 1)).document == flow_document()
