@@ -16,6 +16,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "alarms": ("operate:alarms", "List open alarms, newest first."),
     "audit": ("operate:audit", "List who changed what, newest first."),
     "cancel": ("runs:cancel", "End a run: nothing more is read or sent."),
+    "check": (
+        "lab:check",
+        "Try both logins of a flow, ask for a page of the ERP and a product of Omnitron; nothing is written.",
+    ),
     "db": ("operate:db", "The database."),
     "demo": ("demo:demo", "Fake ERP, fake Omnitron and all services: run the main job and check the result."),
     "doctor": (

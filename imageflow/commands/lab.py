@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from imageflow.actions import rows, shapes
+from imageflow.clock import SystemClock
 from imageflow.commands import dry_run_text
 from imageflow.commands.shell import (
     FILE_OR_STDIN,
@@ -17,17 +18,19 @@ from imageflow.commands.shell import (
     sandbox_of,
     with_store,
 )
+from imageflow.commands.texts import printable_text
 from imageflow.emulator.erp import FakeErp
 from imageflow.emulator.omnitron import FakeOmnitron
 from imageflow.emulator.server import Emulator, serve_forever
 from imageflow.flows import file as flow_file
 from imageflow.http.client import Transport, exact_origin
+from imageflow.http.public_address import Allowed
 from imageflow.inspect import probe as probing
 from imageflow.inspect.dry_run import DryRun, dry_run
+from imageflow.inspect.live import Checkup, live
 from imageflow.model.flow import Definition
 from imageflow.runtime.process import stop_on_signals
 from imageflow.settings import Settings
-from imageflow.store import Store
 
 
 @click.command("try")
@@ -39,40 +42,88 @@ from imageflow.store import Store
     help="A file with an answer of the ERP (- reads stdin).",
 )
 @click.option("--from-run", "run_id", metavar="RUN", help="Take a page that a run has read.")
-@click.option("--page", type=click.IntRange(min=1), help="Which page of that run; the first unless given.")
+@click.option(
+    "--live", "is_live", is_flag=True, help="Ask the ERP for a page now, with the flow's login, as a first run does."
+)
+@click.option(
+    "--page", type=click.IntRange(min=1), help="Which page of the run, or of the ERP; the first unless given."
+)
 @click.option("--explain", is_flag=True, help="Show what each operation and each line of the mapping did.")
 @JSON_OPTION
 @click.pass_obj
 def try_flow(
-    settings: Settings, name: str, file: Path | None, run_id: str | None, page: int | None, explain: bool, as_json: bool
+    settings: Settings,
+    name: str,
+    file: Path | None,
+    run_id: str | None,
+    is_live: bool,
+    page: int | None,
+    explain: bool,
+    as_json: bool,
 ) -> None:
     """Show what script, mapping and rows make of an answer, step by step; nothing is written.
 
     FLOW is a saved flow's name, or the path of a flow file.
     """
-    if (file is None) == (run_id is None) or (page is not None and run_id is None):
-        raise click.UsageError("give either --input FILE, or --from-run RUN with --page N")
-    is_path = "/" in name or "." in name
-    definition = flow_file.parse(flow_file.load(Path(name))) if is_path else None
-    body = None if file is None else content_of(file)
+    if (file is not None) + (run_id is not None) + is_live != 1 or (page is not None and file is not None):
+        raise click.UsageError("give one of --input FILE, --from-run RUN [--page N] and --live [--page N]")
+    wanted = named(settings, name)
+    if file is not None:
+        body = content_of(file)
+    elif run_id is not None:
+        body = with_store(settings, lambda store: rows.page(store, run_id, page or 1)).body
+    else:
+        body = run_async(_asked(settings, wanted, page or 1))
 
-    async def fetch(store: Store) -> tuple[Definition, bytes]:
-        wanted = definition or (await store.flow(name)).definition
-        if body is not None or run_id is None:
-            return wanted, body or b""
-        return wanted, (await rows.page(store, run_id, page or 1)).body
-
-    async def work(wanted: Definition, answer: bytes) -> DryRun:
+    async def work() -> DryRun:
         async with sandbox_of(settings) as sandbox:
-            return await dry_run(sandbox, wanted, answer)
+            return await dry_run(sandbox, wanted, body)
 
-    needed = (definition, body) if definition is not None and body is not None else with_store(settings, fetch)
-    result = run_async(work(*needed))
+    result = run_async(work())
     if as_json:
         print_json(shapes.dry_run(result))
     else:
         click.echo(dry_run_text.report(result, explain=explain))
     if not result.ok:
+        raise click.exceptions.Exit(1)
+
+
+def named(settings: Settings, name: str) -> Definition:
+    """The flow of a path of a flow file, or of a saved flow's name."""
+    if "/" in name or "." in name:
+        return flow_file.parse(flow_file.load(Path(name)))
+    return with_store(settings, lambda store: store.flow(name)).definition
+
+
+async def _asked(settings: Settings, wanted: Definition, page: int) -> bytes:
+    if not wanted.inbound:
+        raise click.UsageError(f"{wanted.name} is an outbound flow: no ERP is asked for its rows; give --input FILE")
+    async with live(Allowed(settings.allow_private), SystemClock()) as asking:
+        return await asking.page(wanted, page)
+
+
+@click.command()
+@click.argument("name", metavar="FLOW")
+@JSON_OPTION
+@click.pass_obj
+def check(settings: Settings, name: str, as_json: bool) -> None:
+    """Try both logins of a flow, ask for a page of the ERP and a product of Omnitron; nothing is written.
+
+    FLOW is a saved flow's name, or the path of a flow file.
+    """
+    wanted = named(settings, name)
+
+    async def work() -> Checkup:
+        async with live(Allowed(settings.allow_private), SystemClock()) as asking:
+            return await asking.check(wanted)
+
+    found = run_async(work())
+    if as_json:
+        print_json(found)
+    else:
+        for one in found.checks:
+            click.echo(printable_text(f"{'ok' if one.ok else 'WRONG':5}  {one.check:16}  {one.detail}"))
+    if not found.ok:
         raise click.exceptions.Exit(1)
 
 

@@ -1,8 +1,8 @@
 """The reader: one message, one page. Asks the ERP, stores the answer with what follows from it, sends that on.
 
-What to ask is request.py's, what an answer means answer.py's and paging.py's, when to try again retry_policy.py's. The
-truth of where a run stands is in the store: a message only says that it is time to look. So a message that comes twice,
-late, or after a crash anywhere below does no harm: a page is stored once, with its messages, or not at all.
+How to ask is asker.py's, when to try again retry_policy.py's. The truth of where a run stands is in the store: a message only
+says that it is time to look. So a message that comes twice, late, or after a crash anywhere below does no harm: a page is
+stored once, with its messages, or not at all.
 """
 
 from __future__ import annotations
@@ -27,20 +27,18 @@ from imageflow.errors import (
     StageError,
     TransportError,
 )
-from imageflow.http.client import Answer, Transport, origin, retry_after
+from imageflow.http.client import Transport
 from imageflow.http.omnitron import OmnitronSessions
 from imageflow.model import messages
 from imageflow.model.flow import Definition, Erp
 from imageflow.model.messages import ReadPage
 from imageflow.model.pagination import cursor as cursors
-from imageflow.model.pagination.contract import Got, Last, More, Turn
+from imageflow.model.pagination.contract import Last, More, Turn
 from imageflow.model.pagination.cursor import Cursor
 from imageflow.model.run import Run
-from imageflow.read import answer as answers
-from imageflow.read import paging, request, retry_policy, staleness
-from imageflow.read.login import ErpLogins, Login, with_secrets
-from imageflow.read.request import Question
-from imageflow.read.rows import Rows, rows_of
+from imageflow.read import request, retry_policy
+from imageflow.read.asker import Asker, Read, Wanted
+from imageflow.read.login import with_secrets
 from imageflow.runtime.bounded import Recent
 from imageflow.runtime.flow_cache import FlowCache
 from imageflow.runtime.outbox_publisher import OutboxPublisher
@@ -54,7 +52,6 @@ CROWDED_SECONDS = 1.0
 LEFT_BEHIND_SECONDS = 1.0
 """A stored page's message that is unsent for longer was left by a crash or an outage; until then its reader sends it."""
 
-MAX_REDIRECTS = 5
 ERROR_CHARS = 1000
 TIMES_ASKED_AT_KEPT = 1024
 
@@ -67,13 +64,6 @@ class _Page(NamedTuple):
     definition: Definition
     erp: Erp
     cursor: Cursor
-
-
-class _Read(NamedTuple):
-    """What came of asking for a page: its body as it is stored (None: there is none), and what follows."""
-
-    body: bytes | None
-    turn: Turn
 
 
 class _Failures(NamedTuple):
@@ -103,10 +93,9 @@ class Reader:
         self._broker = broker
         self._publisher = publisher
         self._clock = clock
-        self._transport = transport
         self._omnitron = omnitron
         self._environ = environ
-        self._logins = ErpLogins(transport, environ, clock)
+        self._asker = Asker(transport, environ, clock)
         self._sleep = sleep
         self._chance = chance
         self._flows = FlowCache(store)
@@ -177,7 +166,7 @@ class Reader:
             if not error.transient:
                 raise
 
-    async def _keep(self, page: _Page, got: _Read) -> None:
+    async def _keep(self, page: _Page, got: Read) -> None:
         """Store the page together with the messages that follow from it, then send these."""
         turn = _with_batches(page, got.turn)
         for warning in turn.warnings:
@@ -224,7 +213,7 @@ class Reader:
 
     # asking ---------------------------------------------------------------------------------------------------------
 
-    async def _with_retries(self, page: _Page) -> _Read | None:
+    async def _with_retries(self, page: _Page) -> Read | None:
         """The page. Asks again after transient errors; raises the error when the policy ends that.
 
         None: the next try is too far off to wait for here, and the broker has a message for it.
@@ -264,51 +253,14 @@ class Reader:
         delay, headers = retry_policy.rung(seconds), message_headers.beside()
         await self._broker.publish(Outgoing(messages.READ_QUEUE, messages.encode(again), delay, headers))
 
-    async def _ask(self, page: _Page) -> _Read:
-        """Ask once (twice where the token was no longer good). Raises what went wrong, transient or not."""
-        login = await self._logins.login(page.erp, bounded=page.definition.bounded)
-        question = request.build(page.definition, page.run, page.cursor)
-        answer, url = await self._fetch(page, question, login)
-        if answer.status == 401 and self._logins.renew(page.erp, login):
-            login = await self._logins.login(page.erp, bounded=page.definition.bounded)
-            answer, url = await self._fetch(page, question, login)
-        return self._understood(page, answer, url)
+    async def _ask(self, page: _Page) -> Read:
+        """Ask once, at the flow's turn. Raises what went wrong, transient or not."""
 
-    def _understood(self, page: _Page, answer: Answer, url: str) -> _Read:
-        if answer.status in page.erp.no_rows.statuses:
-            return _Read(None, paging.none_came(page.cursor))
-        if (last := paging.refused(page.cursor, answer.status)) is not None:
-            return _Read(None, last)
-        own = paging.is_own(page.erp, url)
-        answers.refuse(answer, origin(url), retry_after(answer.headers, self._clock.now()), own=own)
-        try:
-            return _page(page, answer, url)
-        except ReadError as error:
-            # A 202 without rows says that they are being prepared: asking again may help.
-            raise ReadError(str(error), transient=answer.status == 202) from error
-
-    async def _fetch(self, page: _Page, question: Question, login: Login) -> tuple[Answer, str]:
-        """The answer and the URL that gave it, after redirects that stay where the flow may go."""
-        url = question.url
-        for _ in range(MAX_REDIRECTS + 1):
+        async def pace() -> None:
             await self._wait_here(min(self._wait_for_rate(page), retry_policy.IN_PLACE_SECONDS))
             self._asked_at.put(page.run.flow, self._now())
-            with metrics.asking_erp(page.run.flow) as asking:
-                answer = await self._transport.request(
-                    question.method,
-                    url,
-                    headers=request.headers(page.erp, url, login.headers),
-                    body=question.body,
-                    timeout=page.erp.timeout,
-                    max_bytes=page.erp.max_answer_bytes,
-                    bounded=page.definition.bounded,
-                )
-                asking.status = answer.status
-            target = answers.redirect(page.erp, question.method, url, answer)
-            if target is None:
-                return answer, url
-            url = target
-        raise ReadError(f"the ERP ({origin(url)}) redirects more than {MAX_REDIRECTS} times")
+
+        return await self._asker.ask(Wanted(page.run, page.definition, page.erp, page.cursor), pace)
 
     # waiting --------------------------------------------------------------------------------------------------------
 
@@ -361,23 +313,6 @@ class Reader:
 
 def _cursor(run: Run, definition: Definition) -> Cursor:
     return cursors.load(run.cursor) or request.erp_of(definition).pagination.first()
-
-
-def _page(page: _Page, answer: Answer, url: str) -> _Read:
-    """A good answer's body, and what follows from it."""
-    text, document = answers.decode(answer, page.erp.charset)
-    rows = rows_of(page.definition, document)
-    got = Got(document, rows.rows, answer.headers.get("link", ""), url, answer.headers, rows.place, rows.counted)
-    turn = paging.turn(page.erp, page.cursor, got)
-    turn = turn._replace(warnings=(*turn.warnings, *staleness.warnings(page.definition, page.run, rows.rows)))
-    return _Read(_body(page, text, rows, turn), turn)
-
-
-def _body(page: _Page, text: bytes, rows: Rows, turn: Turn) -> bytes | None:
-    """What is stored of an answer. Null that means no rows is no page; if more follows, the page is an empty list."""
-    if not rows.none:
-        return text
-    return None if isinstance(turn, Last) else text if page.definition.has_process else b"[]"
 
 
 def _with_batches(page: _Page, turn: Turn) -> Turn:

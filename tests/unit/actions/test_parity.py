@@ -57,6 +57,7 @@ WITHOUT_ACTION = {
     "transformer": "a service",
     "writer": "a service",
     "gateway": "a service",
+    "check": "asks an ERP and Omnitron, and saves nothing",
     "db upgrade": "every command that opens the store upgrades it",
     "doctor": "looks at the machine itself",
     "emulate": "runs an emulator",

@@ -1,0 +1,158 @@
+"""The ERP and Omnitron as they answer now, with a flow's own logins. Nothing is stored, and nothing is written."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from imageflow.clock import Clock
+from imageflow.errors import ReadError, SecretError, StageError, TransportError
+from imageflow.flows import file as flow_file
+from imageflow.http.client import Transport
+from imageflow.http.omnitron import OmnitronSessions
+from imageflow.http.public_address import Allowed
+from imageflow.model.flow import Definition
+from imageflow.model.pagination.contract import More
+from imageflow.model.run import Run, Trigger
+from imageflow.read import request
+from imageflow.read.asker import Asker, Wanted
+from imageflow.read.login import with_secrets
+from imageflow.read.rows import rows_of
+from imageflow.secret import resolve
+
+FOUND = (StageError, SecretError, TransportError)
+"""What asking may raise, with words for people."""
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One thing that a flow needs, whether it is so, and what was seen."""
+
+    check: str
+    ok: bool
+    detail: str
+
+
+class Checkup(msgspec.Struct, frozen=True):
+    """What was checked of a flow."""
+
+    ok: bool
+    checks: list[Check]
+
+
+class Live:
+    """Asks for flows. Use `live` to have one."""
+
+    def __init__(self, transport: Transport, environ: Mapping[str, str], clock: Clock) -> None:
+        self._environ = environ
+        self._clock = clock
+        self._asker = Asker(transport, environ, clock)
+        self._omnitron = OmnitronSessions(transport, environ, clock)
+
+    async def page(self, definition: Definition, number: int = 1) -> bytes:
+        """A page of the ERP, as the first run of the flow would get it: without a watermark. Pages before it are asked for too,
+        for a page says how the next one is asked for. Raises ReadError where it is not there, and what asking raises.
+        """
+        body = await self._page(definition, number)
+        if body is None:
+            raise ReadError(f"the ERP answers that it has no rows for page {number}")
+        return body
+
+    async def _page(self, definition: Definition, number: int) -> bytes | None:
+        wanted = self._wanted(definition)
+        every = 1 / wanted.erp.rate_limit if wanted.erp.rate_limit else 0.0
+        for at in range(1, number + 1):
+            read = await self._asker.ask(wanted, lambda: asyncio.sleep(every))
+            if at == number:
+                return read.body
+            if not isinstance(read.turn, More):
+                raise ReadError(f"the ERP gave {at} pages, so there is no page {number}")
+            wanted = wanted._replace(cursor=read.turn.cursor)
+        raise AssertionError("a page's number is at least 1")
+
+    def _wanted(self, definition: Definition) -> Wanted:
+        filled = with_secrets(definition, self._environ)
+        erp, now = request.erp_of(filled), self._clock.now()
+        run = Run(
+            run_id="live",
+            flow=filled.name,
+            version=0,
+            trigger=Trigger("person"),
+            status="reading",
+            created_at=now,
+            started_at=now,
+            since=request.since(filled, None),
+            until=now,
+        )
+        return Wanted(run, filled, erp, erp.pagination.first())
+
+    async def check(self, definition: Definition) -> Checkup:
+        """Both logins, a page of the ERP, a product of Omnitron; what cannot be looked at, because something before it is wrong,
+        is left out.
+        """
+        checks = [self._secrets(definition)]
+        if checks[0].ok:
+            if definition.inbound:
+                checks += await self._erp(definition)
+            checks += await self._sink(definition)
+        return Checkup(all(check.ok for check in checks), checks)
+
+    def _secrets(self, definition: Definition) -> Check:
+        wrong = []
+        named = flow_file.referenced_secrets(definition)
+        for ref in named:
+            try:
+                resolve(ref, self._environ, bounded=definition.bounded)
+            except SecretError as error:
+                wrong.append(str(error))
+        return Check("secrets", not wrong, "; ".join(wrong) or f"{len(named)} can be read")
+
+    async def _erp(self, definition: Definition) -> list[Check]:
+        checks = []
+        if definition.erp is not None and definition.erp.login is not None:
+            try:
+                await self._asker.login(self._wanted(definition))
+            except FOUND as error:
+                return [Check("ERP login", False, str(error))]
+            checks.append(Check("ERP login", True, "logged in"))
+        try:
+            body = await self._page(definition, 1)
+            rows = 0 if body is None else len(rows_of(definition, msgspec.json.decode(body)).rows)
+        except FOUND as error:
+            return [*checks, Check("ERP page", False, str(error))]
+        return [*checks, Check("ERP page", True, f"rows on the first page: {rows}")]
+
+    async def _sink(self, definition: Definition) -> list[Check]:
+        try:
+            await self._omnitron.token(definition)
+        except FOUND as error:
+            return [Check("Omnitron login", False, str(error))]
+        done = [Check("Omnitron login", True, f"logged in at {definition.omnitron.domain}")]
+        try:
+            answer = await self._omnitron.get_json(definition, f"{definition.omnitron.products_path}?limit=1")
+            return [*done, Check("Omnitron product", True, product_seen(answer))]
+        except FOUND as error:
+            return [*done, Check("Omnitron product", False, str(error))]
+
+
+def product_seen(answer: Any) -> str:
+    """What a product list says of itself. Raises ReadError for what is no product list."""
+    found = answer.get("results") if isinstance(answer, dict) else None
+    if not isinstance(found, list):
+        raise ReadError("Omnitron's product list does not hold results")
+    if not found:
+        return "Omnitron has no products"
+    sku = found[0].get("sku") if isinstance(found[0], dict) else None
+    count = answer.get("count")
+    return f"{sku}" + (f", one of {count:,} products" if isinstance(count, int) else "")
+
+
+@asynccontextmanager
+async def live(allowed: Allowed, clock: Clock, environ: Mapping[str, str] = os.environ) -> AsyncIterator[Live]:
+    """A Live with connections of its own."""
+    async with Transport(connections=2, allowed=allowed) as transport:
+        yield Live(transport, environ, clock)

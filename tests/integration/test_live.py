@@ -1,0 +1,141 @@
+"""A flow is tried against its ERP and its Omnitron as they answer now: a page of the ERP, both logins, a product."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from imageflow.cli import cli
+from imageflow.emulator.erp import FakeErp
+from imageflow.emulator.omnitron import FakeOmnitron
+from imageflow.errors import NotFoundError, ReadError
+
+
+class Shell:
+    """Commands, beside an ERP of 120 rows and an Omnitron."""
+
+    def __init__(self, folder: Path, erp: FakeErp, omnitron: FakeOmnitron) -> None:
+        self.folder, self.erp, self.omnitron = folder, erp, omnitron
+
+    def flow(self, **changed: Any) -> str:
+        """The path of a flow file."""
+        omnitron = {"domain_url": self.omnitron.url, "username": "demo", "password": {"env": "OMNITRON_PASSWORD"}}
+        erp = {
+            "endpoint_url": f"{self.erp.url}/images/next/",
+            "extra_params": {"limit": 50},
+            "rows_path": "results",
+            "pagination": {"type": "next"},
+            **changed.pop("erp", {}),
+        }
+        path = self.folder / "main.yaml"
+        document = {"name": "main", "direction": "inbound", "omnitron": omnitron, "erp": erp, **changed}
+        path.write_text(yaml.safe_dump(document))
+        return str(path)
+
+    async def __call__(self, *args: str, **environ: str) -> Result:
+        known = {"IMAGEFLOW_DATA_DIR": str(self.folder / "data"), "OMNITRON_PASSWORD": "demo", "ERP_PASSWORD": "demo"}
+        return await asyncio.to_thread(CliRunner().invoke, cli, args, env={**known, **environ})
+
+    async def check(self, path: str, **environ: str) -> dict[str, Any]:
+        done = await self("check", path, "--json", **environ)
+        found: dict[str, Any] = json.loads(done.stdout)
+        assert done.exit_code == (0 if found["ok"] else 1)
+        return found
+
+
+@pytest.fixture
+async def shell(tmp_path: Path) -> AsyncIterator[Shell]:
+    erp, omnitron = FakeErp(rows=120), FakeOmnitron(products=7)
+    async with erp.serve(), omnitron.serve():
+        yield Shell(tmp_path, erp, omnitron)
+
+
+SCRIPT = "def process_row(row):\n    return {'sku': row['sku'], 'images': [i['url'] for i in row['images']]}\n"
+
+
+async def test_a_page_of_the_erp_is_tried(shell: Shell) -> None:
+    """The first page unless another is named; it goes through script and rows; nothing is stored or written."""
+    path = shell.flow(script=SCRIPT)
+    done = await shell("try", path, "--live", "--json")
+    assert (done.exit_code, len(json.loads(done.stdout)["rows"])) == (0, 50)
+    third = json.loads((await shell("try", path, "--live", "--page", "3", "--json")).stdout)
+    assert [row["product"] for row in third["rows"]] == [f"SKU-{number:06}" for number in range(101, 121)]
+    assert (shell.omnitron.written, shell.omnitron.logins) == (0, 0)
+    assert not (shell.folder / "data").exists()
+
+
+async def test_a_page_that_is_not_there(shell: Shell) -> None:
+    """It is said how many there are; an outbound flow has no ERP; one source of the answer, not two."""
+    path = shell.flow()
+    error = (await shell("try", path, "--live", "--page", "9")).exception
+    assert isinstance(error, ReadError)
+    assert str(error) == "the ERP gave 3 pages, so there is no page 9"
+    assert (await shell("try", path, "--live", "--from-run", "x")).exit_code == 2
+    assert (await shell("try", path)).exit_code == 2
+    assert isinstance((await shell("try", "nobody", "--live")).exception, NotFoundError)
+
+
+async def test_all_is_well(shell: Shell) -> None:
+    """Secrets, both logins, a page, a product: each with what was seen."""
+    login = {"type": "basic", "username": "demo", "password": {"env": "ERP_PASSWORD"}}
+    found = await shell.check(shell.flow(erp={"login": login}))
+    assert found["ok"]
+    assert [(one["check"], one["ok"]) for one in found["checks"]] == [
+        *(
+            ("secrets", True),
+            ("ERP login", True),
+            ("ERP page", True),
+            ("Omnitron login", True),
+            ("Omnitron product", True),
+        )
+    ]
+    assert [one["detail"] for one in found["checks"]][2:] == [
+        "rows on the first page: 50",
+        f"logged in at {shell.omnitron.url}",
+        "SKU-000001, one of 7 products",
+    ]
+    assert shell.omnitron.written == 0
+    lines = (await shell("check", shell.flow())).stdout.splitlines()
+    assert lines[0].split() == ["ok", "secrets", "1", "can", "be", "read"]
+
+
+async def test_what_is_wrong(shell: Shell) -> None:
+    """Each thing that is wrong is named with its reason; what does not depend on it is looked at all the same."""
+    missing = await shell.check(shell.flow(), OMNITRON_PASSWORD="")
+    assert [(one["check"], one["ok"]) for one in missing["checks"]] == [("secrets", False)]
+    assert "OMNITRON_PASSWORD" in missing["checks"][0]["detail"]
+    refused = await shell.check(shell.flow(), OMNITRON_PASSWORD="other")
+    assert [(one["check"], one["ok"]) for one in refused["checks"]][1:] == [
+        ("ERP page", True),
+        ("Omnitron login", False),
+    ]
+    assert "Unable to log in" in refused["checks"][-1]["detail"]
+    login = {
+        "type": "token",
+        "url": f"{shell.erp.url}/login",
+        "body": {"username": "demo", "password": {"env": "ERP_PASSWORD"}},
+    }
+    away = await shell.check(shell.flow(erp={"login": {**login, "token_path": "data.token"}}), ERP_PASSWORD="other")
+    assert [(one["check"], one["ok"]) for one in away["checks"]][1:] == [
+        *(("ERP login", False), ("Omnitron login", True), ("Omnitron product", True))
+    ]
+    path = await shell.check(shell.flow(erp={"rows_path": "nowhere"}))
+    assert "nowhere" in next(one["detail"] for one in path["checks"] if one["check"] == "ERP page")
+
+
+async def test_an_outbound_flow(shell: Shell) -> None:
+    """Only Omnitron is looked at."""
+    path = shell.flow(direction="outbound", erp={"endpoint_url": None, "pagination": {"type": "none"}, "rows_path": ""})
+    assert [one["check"] for one in (await shell.check(path))["checks"]] == [
+        "secrets",
+        "Omnitron login",
+        "Omnitron product",
+    ]
+    assert (await shell("try", path, "--live")).exit_code == 2
