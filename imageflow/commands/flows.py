@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,12 @@ from imageflow.commands.texts import counted, printable_text, run_text
 from imageflow.errors import FlowFileError, ImageFlowError, Problem
 from imageflow.flows import file as flow_file
 from imageflow.flows import sense
+from imageflow.flows.template import SCHEMA_FILE, flow_file_text
+from imageflow.http.client import Transport
 from imageflow.inspect import flow_cases
+from imageflow.inspect import probe as probing
 from imageflow.inspect.flow_cases import Suite
-from imageflow.model.flow import Flow
+from imageflow.model.flow import NAME_PATTERN, Flow
 from imageflow.sandbox.check import mapping_warnings
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.settings import Settings
@@ -277,6 +282,35 @@ def delete(settings: Settings, name: str) -> None:
     """Delete a flow: it fires no more and takes no posts. Its versions and runs can still be looked at."""
     with_store(settings, lambda store: flow_actions.delete(store, name, actor()))
     click.echo(f"{name}: deleted; applying its file again brings it back")
+
+
+@flow.command("new")
+@NAME
+@click.option("--probe", "url", metavar="URL", help="Look at this endpoint of the ERP, and write down how it pages.")
+@click.option("--direction", type=click.Choice(["inbound", "outbound"]), default="inbound", show_default=True)
+def new_flow(name: str, url: str | None, direction: str) -> None:
+    """Write a flow file to begin with, NAME.yaml, into this folder."""
+    path, schema_path = Path(f"{name}.yaml"), Path(SCHEMA_FILE)
+    if re.fullmatch(NAME_PATTERN, name) is None:
+        raise click.UsageError(f"a flow's name is 1 to 20 of a-z, 0-9 and -, not {name!r}")
+    if path.exists():
+        raise click.UsageError(f"{path} is there already; it stays as it is")
+    if url is not None and direction == "outbound":
+        raise click.UsageError("--probe is of no use for an outbound flow: no ERP is asked")
+    found = None if url is None else run_async(_probed(url))
+    if found is not None and found.snippet is None:
+        click.echo("\n".join(found.lines), err=True)
+        raise click.exceptions.Exit(1)
+    erp, said = (None, ()) if found is None else (found.snippet, found.lines)
+    schema_path.parent.mkdir(exist_ok=True)
+    schema_path.write_text(json.dumps(flow_file.schema(), indent=1) + "\n")
+    path.write_text(flow_file_text(name, inbound=direction == "inbound", erp=erp, said=said))
+    click.echo(f"{path} is written; next: fill it in, imageflow flow lint {path}, imageflow check {path}")
+
+
+async def _probed(url: str) -> probing.Found:
+    async with Transport() as transport:
+        return await probing.probe(transport, url)
 
 
 @flow.command()

@@ -139,3 +139,23 @@ async def test_an_outbound_flow(shell: Shell) -> None:
         "Omnitron product",
     ]
     assert (await shell("try", path, "--live")).exit_code == 2
+
+
+async def test_a_new_flow_from_a_probe(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file says what the probe found and why, names its schema, is no wrong flow, and can be tried at once."""
+    monkeypatch.chdir(shell.folder)
+    done = await shell("flow", "new", "winter", "--probe", f"{shell.erp.url}/images/next/")
+    assert done.exit_code == 0, done.output
+    text = (shell.folder / "winter.yaml").read_text()
+    assert text.startswith("# yaml-language-server: $schema=.imageflow/flow.schema.json\n")
+    assert json.loads((shell.folder / ".imageflow" / "flow.schema.json").read_text())["$defs"]
+    assert (await shell("flow", "lint", "winter.yaml")).stdout == "winter.yaml: ok\n"
+    assert (await shell("try", "winter.yaml", "--live")).exit_code == 0
+    again = await shell("flow", "new", "winter")
+    assert (again.exit_code, "is there already" in again.output) == (2, True)
+    assert (await shell("flow", "new", "posts", "--direction", "outbound")).exit_code == 0
+    assert (await shell("flow", "new", "plain")).exit_code == 0
+    assert (await shell("flow", "lint", ".")).stdout.count(": ok") == 3
+    assert (await shell("flow", "new", "Winter!")).exit_code == 2
+    assert (await shell("flow", "new", "x", "--probe", "http://127.0.0.1:9/")).exit_code == 1
+    assert not (shell.folder / "x.yaml").exists()

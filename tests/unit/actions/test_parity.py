@@ -61,6 +61,7 @@ WITHOUT_ACTION = {
     "db upgrade": "every command that opens the store upgrades it",
     "doctor": "looks at the machine itself",
     "emulate": "runs an emulator",
+    "flow new": "writes a file of the machine",
     "flow schema": "shows what is in the package",
     "flow test": "runs cases, and saves nothing",
     "probe": "asks an ERP, and saves nothing",
