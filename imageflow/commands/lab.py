@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -26,7 +27,7 @@ from imageflow.flows import file as flow_file
 from imageflow.http.client import Transport, exact_origin
 from imageflow.http.public_address import Allowed
 from imageflow.inspect import probe as probing
-from imageflow.inspect.dry_run import DryRun, dry_run
+from imageflow.inspect.dry_run import DryRun, context_of, dry_run
 from imageflow.inspect.live import Checkup, live
 from imageflow.model.flow import Definition
 from imageflow.runtime.process import stop_on_signals
@@ -68,16 +69,18 @@ def try_flow(
     if (file is not None) + (run_id is not None) + is_live != 1 or (page is not None and file is not None):
         raise click.UsageError("give one of --input FILE, --from-run RUN [--page N] and --live [--page N]")
     wanted = named(settings, name)
+    context: dict[str, Any] = {}
     if file is not None:
         body = content_of(file)
     elif run_id is not None:
-        body = with_store(settings, lambda store: rows.page(store, run_id, page or 1)).body
+        read = with_store(settings, lambda store: rows.page(store, run_id, page or 1))
+        body, context = read.body, context_of(read)
     else:
         body = run_async(_asked(settings, wanted, page or 1))
 
     async def work() -> DryRun:
         async with sandbox_of(settings) as sandbox:
-            return await dry_run(sandbox, wanted, body)
+            return await dry_run(sandbox, wanted, body, context)
 
     result = run_async(work())
     if as_json:

@@ -5,7 +5,7 @@ It takes the way of a run: the reader's own check of the answer, the same sandbo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -15,6 +15,7 @@ from imageflow.model.filename_template import Key
 from imageflow.model.flow import Definition
 from imageflow.model.imageset import Image
 from imageflow.model.messages import PageRead
+from imageflow.model.page import Page
 from imageflow.model.row import Row, RowLog
 from imageflow.read.rows import rows_of
 from imageflow.sandbox.outcome import Broken, FailedRow, Outcome, Program, Ran, printable
@@ -79,8 +80,13 @@ class DryRun(msgspec.Struct, frozen=True):
 # a run -----------------------------------------------------------------------------------------------------------------
 
 
-async def dry_run(sandbox: Sandbox, definition: Definition, body: bytes) -> DryRun:
-    """Put an answer through script, mapping and rows. Needs no secret, writes nothing. Raises SandboxError."""
+async def dry_run(
+    sandbox: Sandbox, definition: Definition, body: bytes, context: Mapping[str, Any] | None = None
+) -> DryRun:
+    """Put an answer through script, mapping and rows. Needs no secret, writes nothing. Raises SandboxError.
+
+    `context`: what the mapping finds by `^`, beside `^flow`.
+    """
     try:
         document = msgspec.json.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -94,12 +100,19 @@ async def dry_run(sandbox: Sandbox, definition: Definition, body: bytes) -> DryR
         if rows.none:
             return DryRun(definition.name, (Step("input", output=document), Step("rows", given=[], output=[])))
     program = msgspec.structs.replace(Program.of(definition), trace=True)
-    return dry_run_of(definition, document, body, await _outcome(sandbox, definition.name, program, body))
+    return dry_run_of(definition, document, body, await _outcome(sandbox, definition.name, program, body, context))
 
 
-async def _outcome(sandbox: Sandbox, flow: str, program: Program, body: bytes) -> Outcome:
+def context_of(page: Page) -> dict[str, Any]:
+    """What a mapping finds by `^` of a page that a run has read."""
+    return {"run_id": page.run_id, "page": page.page, "parameters": page.asked}
+
+
+async def _outcome(
+    sandbox: Sandbox, flow: str, program: Program, body: bytes, context: Mapping[str, Any] | None
+) -> Outcome:
     """The outcome. A mapping that took its process with it left no trace: the script is asked again, alone."""
-    outcome = await sandbox.run(flow, program, body)
+    outcome = await sandbox.run(flow, program, body, context)
     if isinstance(outcome, Ran) or outcome.stage != "mapping" or outcome.between is not None or program.script is None:
         return outcome
     alone = await sandbox.run(flow, msgspec.structs.replace(program, mapping=None), body)

@@ -16,7 +16,7 @@ import msgspec
 
 from imageflow.errors import ImageFlowError, NotFoundError
 from imageflow.inspect import row_origin
-from imageflow.inspect.dry_run import DryRun, dry_run
+from imageflow.inspect.dry_run import DryRun, context_of, dry_run
 from imageflow.inspect.row_origin import Document, Places
 from imageflow.model.flow import Definition
 from imageflow.model.imageset import Image
@@ -208,7 +208,7 @@ async def _narrowed(
     dry_runs: dict[Places, DryRun] = {}
     images = log.images
     if _joined(definition, log):
-        whole = await dry_run(sandbox, definition, page.body)
+        whole = await dry_run(sandbox, definition, page.body, context_of(page))
         images = next((row.images for row in whole.rows if row.product == log.product and row.state == "ready"), ())
     came: list[Places] = []
     steps = row_origin.narrow(len(document.elements), guess)
@@ -217,7 +217,7 @@ async def _narrowed(
         places = next(steps)
         while True:
             body = page.body if len(places) == len(document.elements) else document.only(places)
-            dry_runs[places] = await dry_run(sandbox, definition, body)
+            dry_runs[places] = await dry_run(sandbox, definition, body, context_of(page))
             if is_it := _came(dry_runs[places], log, images):
                 came.append(places)
             if time.monotonic() > until:

@@ -6,7 +6,7 @@ What to ask is request.py's, what an answer means answer.py's and paging.py's. N
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from imageflow.clock import Clock
 from imageflow.errors import ReadError
@@ -26,19 +26,25 @@ MAX_REDIRECTS = 5
 
 
 class Wanted(NamedTuple):
-    """A page that is wanted: of a run, by a flow whose secrets are filled in, at a place of its pagination."""
+    """A page that is wanted: of a run, by a flow whose secrets are filled in, at a place of its pagination. `hidden`: those of its
+    parameters that are secrets.
+    """
 
     run: Run
     definition: Definition
     erp: Erp
     cursor: Cursor
+    hidden: frozenset[str] = frozenset()
 
 
 class Read(NamedTuple):
-    """What came of asking for a page: its body as it is stored (None: there is none), and what follows."""
+    """What came of asking for a page: its body as it is stored (None: there is none), what follows, and the parameters of
+    the request.
+    """
 
     body: bytes | None
     turn: Turn
+    asked: Mapping[str, Any] = {}
 
 
 class Asker:
@@ -61,7 +67,7 @@ class Asker:
         if answer.status == 401 and self._logins.renew(wanted.erp, login):
             login = await self.login(wanted)
             answer, url = await self._fetch(wanted, question, login, pace)
-        return self._understood(wanted, answer, url)
+        return self._understood(wanted, answer, url)._replace(asked=request.asked(question, wanted.hidden))
 
     def _understood(self, wanted: Wanted, answer: Answer, url: str) -> Read:
         if answer.status in wanted.erp.no_rows.statuses:

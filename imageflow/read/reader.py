@@ -57,13 +57,14 @@ TIMES_ASKED_AT_KEPT = 1024
 
 
 class _Page(NamedTuple):
-    """A page that is being read: the message that asked for it and what it takes to ask."""
+    """A page that is being read: the message that asked for it and what it takes to ask. `hidden`: secrets among it."""
 
     message: ReadPage
     run: Run
     definition: Definition
     erp: Erp
     cursor: Cursor
+    hidden: frozenset[str]
 
 
 class _Failures(NamedTuple):
@@ -132,11 +133,12 @@ class Reader:
         await self._pause_if_crowded(run.flow)
         definition = await self._flows.definition(run.flow, run.version)
         run = await self._begun(run, definition)
-        definition = with_secrets(definition, self._environ)
+        plain, definition = definition, with_secrets(definition, self._environ)
         if not run.pages and not message.failures:
             await self._check_omnitron(definition)
         cursor = _cursor(run, definition)
-        page = _Page(message, run, definition, request.erp_of(definition), cursor)
+        erp = request.erp_of(definition)
+        page = _Page(message, run, definition, erp, cursor, request.hidden(request.erp_of(plain), erp))
         await self._wait(self._wait_for_rate(page), "the flow's rate_limit")
         got = await self._with_retries(page)
         if got is not None:
@@ -183,6 +185,7 @@ class Reader:
             last=following is None,
             moves_watermark=not page.run.trigger.ids and not page.run.window,
             incomplete=not isinstance(turn, More) and not turn.complete,
+            asked=got.asked,
         )
         if saved is None:
             return
@@ -260,7 +263,7 @@ class Reader:
             await self._wait_here(min(self._wait_for_rate(page), retry_policy.IN_PLACE_SECONDS))
             self._asked_at.put(page.run.flow, self._now())
 
-        return await self._asker.ask(Wanted(page.run, page.definition, page.erp, page.cursor), pace)
+        return await self._asker.ask(Wanted(page.run, page.definition, page.erp, page.cursor, page.hidden), pace)
 
     # waiting --------------------------------------------------------------------------------------------------------
 

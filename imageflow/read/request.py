@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, cast
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -160,6 +160,18 @@ def build(definition: Definition, run: Run, cursor: Cursor) -> Question:
     if erp.method == "POST":
         return Question("POST", cursor.url or url, msgspec.json.encode(nested(values)))
     return Question("GET", cursor.url or with_query(url, values), None)
+
+
+def asked(question: Question) -> dict[str, Any]:
+    """The parameters of a request by name, as they were sent: texts of the query (a list where one is repeated), values of the
+    body.
+    """
+    pairs = parse_qsl(urlsplit(question.url).query, keep_blank_values=True)
+    values: dict[str, Any] = {}
+    for name, text in pairs:
+        known = values.get(name)
+        values[name] = text if known is None else [*known, text] if isinstance(known, list) else [known, text]
+    return values | (msgspec.json.decode(question.body) if question.body else {})
 
 
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:

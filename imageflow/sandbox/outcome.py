@@ -52,6 +52,11 @@ class Program(msgspec.Struct, frozen=True):
         """Whether there is nothing to run: no worker is needed."""
         return self.script is None and self.mapping is None
 
+    @property
+    def reads_parameters(self) -> bool:
+        """Whether the mapping may ask what the page's request asked for."""
+        return self.mapping is not None and b"^parameters" in self.mapping
+
 
 class FailedRow(msgspec.Struct, frozen=True):
     """An element for which process_row failed, with the script's line where that is known."""

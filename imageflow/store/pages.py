@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import select, update
+from msgspec import json
+from sqlalchemy import Row, select, update
 
 from imageflow.errors import NotFoundError
 from imageflow.model.page import Page
@@ -16,6 +17,7 @@ from imageflow.store.text import clean
 from imageflow.store.transaction import Sql, reads, writes
 
 _IN_THREAD_BYTES = 256 * 1024
+_PAGE = pages.c.run_id, pages.c.page, pages.c.seq, pages.c.body, pages.c.asked
 
 
 class Printed(NamedTuple):
@@ -29,27 +31,25 @@ class PagesSql(Sql):
     """The methods of the store about pages."""
 
     async def page(self, run_id: str, page: int) -> Page:
-        seq, packed = await self._page(run_id, page)
-        return Page(run_id, page, seq, await decompress(packed))
+        return await _unpacked(await self._page(run_id, page))
 
     @reads
-    async def _page(self, tx: Tx, run_id: str, page: int) -> tuple[int, bytes]:
-        row = await tx.first(select(pages.c.seq, pages.c.body).where(pages.c.run_id == run_id, pages.c.page == page))
+    async def _page(self, tx: Tx, run_id: str, page: int) -> Row[Any]:
+        row = await tx.first(select(*_PAGE).where(pages.c.run_id == run_id, pages.c.page == page))
         if row is None:
             raise NotFoundError(f"there is no page {page} of run {run_id!r}")
-        return row.seq, row.body
+        return row
 
     async def page_of(self, seq: int) -> Page:
         """The page that has this number over all runs (see page.row_version). Raises NotFoundError."""
-        run_id, page, packed = await self._page_of(seq)
-        return Page(run_id, page, seq, await decompress(packed))
+        return await _unpacked(await self._page_of(seq))
 
     @reads
-    async def _page_of(self, tx: Tx, seq: int) -> tuple[str, int, bytes]:
-        row = await tx.first(select(pages.c.run_id, pages.c.page, pages.c.body).where(pages.c.seq == seq))
+    async def _page_of(self, tx: Tx, seq: int) -> Row[Any]:
+        row = await tx.first(select(*_PAGE).where(pages.c.seq == seq))
         if row is None:
             raise NotFoundError(f"there is no page with the number {seq}")
-        return row.run_id, row.page, row.body
+        return row
 
     @writes
     async def keep_prints(self, tx: Tx, run_id: str, page: int, text: str) -> None:
@@ -65,8 +65,15 @@ class PagesSql(Sql):
         return [Printed(row.page, row.printed) for row in await tx.all(statement)]
 
 
-async def insert_page(tx: Tx, run_id: str, page: int, packed: bytes) -> int:
-    statement = tx.insert(pages).values(run_id=run_id, page=page, body=packed).returning(pages.c.seq)
+async def _unpacked(row: Row[Any]) -> Page:
+    asked = json.decode(await decompress(row.asked)) if row.asked else {}
+    return Page(row.run_id, row.page, row.seq, await decompress(row.body), asked)
+
+
+async def insert_page(tx: Tx, run_id: str, page: int, packed: bytes, asked: bytes | None) -> int:
+    """Add a page, its body and what was asked packed; returns its number over all runs."""
+    values = {"run_id": run_id, "page": page, "body": packed, "asked": asked}
+    statement = tx.insert(pages).values(values).returning(pages.c.seq)
     seq: int = await tx.value(statement)
     return seq
 

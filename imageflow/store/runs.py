@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -138,28 +138,36 @@ class RunsSql(Sql):
         last: bool,
         moves_watermark: bool = True,
         incomplete: bool = False,
+        asked: Mapping[str, Any] | None = None,
     ) -> SavedPage | None:
         """Store page `page` of a run that is `reading`, its messages and the cursor of the next page; None if that page
         is stored already or the run has ended its read (another reader was faster).
 
         `last`: nothing more is read: the run becomes `draining` (or ends). Where `moves_watermark` and the run has an
         `until`, the flow's watermark moves to it, never backwards, once every page is registered and none of them failed
-        as a whole. `incomplete`: rows did not come, so the run ends `partial` and the watermark stays.
+        as a whole. `incomplete`: rows did not come, so the run ends `partial` and the watermark stays. `asked`: the
+        parameters of the request.
         """
-        packed = await compress(body)
+        packed = await compress(body), await compress(to_json(asked).encode()) if asked else None
         ends = {"incomplete": incomplete, "moves_watermark": moves_watermark} if last else None
         return await self._save_page(run_id, page, packed, clean(cursor), ends)
 
     @writes
     async def _save_page(
-        self, tx: Tx, run_id: str, page: int, packed: bytes, cursor: str | None, ends: dict[str, bool] | None
+        self,
+        tx: Tx,
+        run_id: str,
+        page: int,
+        packed: tuple[bytes, bytes | None],
+        cursor: str | None,
+        ends: dict[str, bool] | None,
     ) -> SavedPage | None:
         run = await load(tx, run_id, lock=True)
         if run.status != "reading" or run.read_complete or page <= run.pages:
             return None
         if page != run.pages + 1:
             raise ValueError(f"page {page} of run {run_id} cannot follow page {run.pages}")
-        seq = await insert_page(tx, run_id, page, packed)
+        seq = await insert_page(tx, run_id, page, *packed)
         outbox = [await post(tx, PageRead(run_id, run.flow, run.version, page, seq))]
         if ends is None:
             outbox.append(await post(tx, ReadPage(run_id, run.flow, run.version, page + 1)))

@@ -138,6 +138,7 @@ pages = Table(
     Column("page", Integer, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("printed", Text),
+    Column("asked", LargeBinary),
     Index("pages_by_run", "run_id", "page", unique=True),
     sqlite_autoincrement=True,
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import structlog
@@ -109,8 +110,15 @@ class Transformer:
 
     async def _plan(self, message: PageRead, definition: Definition, body: bytes) -> Plan:
         """What becomes of the page, by script and mapping."""
-        context = {"run_id": message.run_id, "page": message.page, "now": self._clock.now().isoformat()}
-        outcome = await self._sandbox.run(message.flow, Program.of(definition), body, context)
+        program = Program.of(definition)
+        context: dict[str, Any] = {
+            "run_id": message.run_id,
+            "page": message.page,
+            "now": self._clock.now().isoformat(),
+        }
+        if program.reads_parameters:
+            context["parameters"] = (await self._store.page(message.run_id, message.page)).asked
+        outcome = await self._sandbox.run(message.flow, program, body, context)
         if text := self._printed.of(message.run_id, outcome.prints):
             log.info("script printed", run=message.run_id, flow=message.flow, page=message.page, text=text)
             await self._store.keep_prints(message.run_id, message.page, text)

@@ -403,6 +403,19 @@ async def test_start_reading_keeps_the_first_bounds(store: Store, other: Store, 
     assert started[0].started_at == clock.now()
 
 
+async def test_a_page_keeps_what_was_asked(store: Store, clock: FakeClock) -> None:
+    """The parameters of its request come back with it, by whatever it is looked up; a page without any has none."""
+    run = await reading(store, clock)
+    asked = {"since": "2025", "ids": ["A"] * 5000, "odd\0": "\ud800"}
+    first = await store.save_page(run.run_id, 1, b"[]", cursor=None, last=False, asked=asked)
+    assert first is not None
+    await store.save_page(run.run_id, 2, b"[]", cursor=None, last=True, asked={})
+    kept = (await store.page(run.run_id, 1)).asked
+    assert (kept["since"], kept["ids"]) == ("2025", asked["ids"])
+    assert (await store.page_of(first.seq)).asked == kept
+    assert (await store.page(run.run_id, 2)).asked == {}
+
+
 async def test_pages_are_stored_once_and_in_order(store: Store, clock: FakeClock) -> None:
     """A page is stored with its messages and the next cursor; the same page again is None."""
     run = await reading(store, clock)

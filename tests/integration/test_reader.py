@@ -101,6 +101,14 @@ async def test_pages_travel_inline(at: Bench, world: Any):
         assert message.body.encode() == (await at.store.page(run.run_id, message.page)).body
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_page_keeps_the_parameters_of_its_request(at: Bench, world: Any, method: str):
+    """What was sent for that page, its place in the list included."""
+    run = await at.read((await world()).flow("offset", method=method, extra_params={"brand": "x"}))
+    asked = [(await at.store.page(run.run_id, number)).asked for number in (1, 2)]
+    assert [(str(one["offset"]), one["brand"]) for one in asked] == [("0", "x"), ("10", "x")]
+
+
 async def test_a_large_page_stays_in_the_store(at: Bench, world: Any):
     """A page that is too large for a message is fetched from the store."""
     rows = [{"sku": "A", "text": '"' * 300_000}]

@@ -49,8 +49,8 @@ class Line:
         """A transformer in another process: it remembers nothing."""
         return Transformer(self.store, self.broker, self.publisher, SystemClock(), self.sandbox)
 
-    async def run(self, *pages: Any, **changes: Any) -> list[PageRead]:
-        """A run of a new version of the flow that has read these pages; their messages."""
+    async def run(self, *pages: Any, asked: Any = None, **changes: Any) -> list[PageRead]:
+        """A run of a new version of the flow that has read these pages; their messages. `asked`: for all of them."""
         document = {
             "name": "winter",
             "direction": "inbound",
@@ -74,7 +74,9 @@ class Line:
         found: list[PageRead] = []
         for number, page in enumerate(pages, 1):
             body = page if isinstance(page, bytes) else msgspec.json.encode(page)
-            saved = await self.store.save_page(run.run_id, number, body, cursor=None, last=number == len(pages))
+            saved = await self.store.save_page(
+                run.run_id, number, body, cursor=None, last=number == len(pages), asked=asked
+            )
             assert saved is not None
             found.append(
                 PageRead(run.run_id, flow.name, flow.version, number, saved.seq, body.decode(errors="replace"))
@@ -130,6 +132,19 @@ async def test_pages_become_rows(line: Line) -> None:
     assert (run.counts.total, run.counts.failed, run.counts.superseded, run.counts.in_flight) == (4, 1, 1, 2)
     await line.write(page.run_id, rows)
     assert (await line.store.run(page.run_id)).status == "partial"
+
+
+async def test_a_mapping_reads_what_was_asked(line: Line) -> None:
+    """`^parameters` holds the parameters of the request that the page answers; a dot in a name is escaped."""
+    mapping = [
+        {
+            "operation": "modify-overwrite",
+            "spec": {"*": {"sku": "=concat(@(1,sku),^parameters.brand,^parameters.a\\.b)"}},
+        }
+    ]
+    (message,) = await line.run([{"sku": "A-", "images": [U]}], asked={"brand": "x", "a.b": 7}, mapping=mapping)
+    await line.transformer.handle(message)
+    assert [row.product for row in await line.rows()] == ["A-x7"]
 
 
 async def test_script_and_mapping(line: Line) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from imageflow.errors import ReadError
 from imageflow.model.pagination.cursor import Cursor
 from imageflow.read import request
+from imageflow.read.request import Question
 
 from .flows import NOW, flow, run
 
@@ -93,6 +94,25 @@ def test_which_windows_a_flow_takes(fields, upper, since):
     erp = request.erp_of(flow(**fields))
     found = request.upper_setting(erp)
     assert (found and found[0], request.takes_since(erp)) == (upper, since)
+
+
+@pytest.mark.parametrize(
+    ("question", "parameters"),
+    [
+        (
+            Question("GET", "https://e.example/x?a=1&b=&a=2&c=%C3%A7+d&a=3", None),
+            {"a": ["1", "2", "3"], "b": "", "c": "ç d"},
+        ),
+        (Question("GET", "https://e.example/x", None), {}),
+        (
+            Question("POST", "https://e.example/x?v=2&a=0", b'{"a":1,"f":{"g":null}}'),
+            {"v": "2", "a": 1, "f": {"g": None}},
+        ),
+    ],
+)
+def test_the_parameters_of_a_request(question, parameters):
+    """Those of the query as texts, those of the body as they are; a repeated one is a list."""
+    assert request.asked(question) == parameters
 
 
 def test_post_body():
