@@ -8,7 +8,7 @@ with dots nest.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, cast
 from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
@@ -162,16 +162,42 @@ def build(definition: Definition, run: Run, cursor: Cursor) -> Question:
     return Question("GET", cursor.url or with_query(url, values), None)
 
 
-def asked(question: Question) -> dict[str, Any]:
+def asked(question: Question, hidden: frozenset[str] = frozenset()) -> dict[str, Any]:
     """The parameters of a request by name, as they were sent: texts of the query (a list where one is repeated), values of the
-    body.
+    body. Those with a `hidden` text in them are left out.
     """
     pairs = parse_qsl(urlsplit(question.url).query, keep_blank_values=True)
     values: dict[str, Any] = {}
     for name, text in pairs:
         known = values.get(name)
         values[name] = text if known is None else [*known, text] if isinstance(known, list) else [known, text]
-    return values | (msgspec.json.decode(question.body) if question.body else {})
+    values |= msgspec.json.decode(question.body) if question.body else {}
+    return {name: value for name, value in values.items() if not _has(value, hidden)}
+
+
+def hidden(plain: Erp, filled: Erp) -> frozenset[str]:
+    """The secrets among the parameters: the texts that the ERP has once its secrets are in place, and had not before."""
+    before, after = (
+        {
+            text
+            for part in (erp.extra_params, [one.value for one in erp.query_settings.values()])
+            for text in _leaves(part)
+        }
+        for erp in (plain, filled)
+    )
+    return frozenset(after - before - {""})
+
+
+def _has(value: Any, hidden: frozenset[str]) -> bool:
+    return any(secret in text for text in _leaves(value) for secret in hidden)
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(item)
+    else:
+        yield str(value)
 
 
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from imageflow.errors import ReadError
 from imageflow.model.pagination.cursor import Cursor
 from imageflow.read import request
+from imageflow.read.login import with_secrets
 from imageflow.read.request import Question
 
 from .flows import NOW, flow, run
@@ -113,6 +114,21 @@ def test_which_windows_a_flow_takes(fields, upper, since):
 def test_the_parameters_of_a_request(question, parameters):
     """Those of the query as texts, those of the body as they are; a repeated one is a list."""
     assert request.asked(question) == parameters
+
+
+def test_secrets_are_not_among_the_parameters():
+    """Neither by their own name nor inside an object, nor where a link of the ERP repeats one; what stands beside them is."""
+    plain = flow(
+        query_settings={"key": {"key": "k", "value": {"env": "K"}}},
+        extra_params={"deep": {"token": {"env": "T"}, "x": 1}, "brand": "b"},
+    )
+    filled = with_secrets(plain, {"K": "s3cret", "T": "t0ken"})
+    assert plain.erp is not None and filled.erp is not None
+    hidden = request.hidden(plain.erp, filled.erp)
+    question = Question(
+        "POST", "https://e.example/x?key=v1.s3cret&a=1", b'{"deep":{"token":"t0ken","x":1},"k":"s3cret","brand":"b"}'
+    )
+    assert request.asked(question, hidden) == {"a": "1", "brand": "b"}
 
 
 def test_post_body():
