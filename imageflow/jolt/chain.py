@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from imageflow.jolt import default, explain, habits, modify, patterns, runtime, shift, trees, values
+from imageflow.jolt.budget import budget
 from imageflow.jolt.errors import JoltError, Problem, SpecError
 from imageflow.jolt.functions import FUNCTIONS, STRICT, Function, numbers
 from imageflow.jolt.functions.texts import BLANKS
 from imageflow.jolt.names import OPERATIONS, nearest, only_community, operation_of
 from imageflow.jolt.source import Source
+
+MAX_LINES = 60_000
+"""The longest code of one operation, in lines. Python takes some kB of memory to compile each."""
 
 Work = Callable[[Any, Any, Any], Any]
 """`(document, context, trace)` to the result. It may change the document."""
@@ -43,6 +47,7 @@ class Chain:
 
         Raises JoltError; MemoryError and RecursionError pass.
         """
+        budget.renew()
         for operation in self.operations:
             document = operation.work(document, context, None)
         return document
@@ -55,6 +60,7 @@ class Chain:
         With what is `expected`, also the first difference to it.
         """
         steps: list[explain.Step] = []
+        budget.renew()
         for operation in self.operations:
             given = explain.kept(document)
             recorder = explain.Recorder(operation.source.places, given)
@@ -150,6 +156,8 @@ def _operation(index: int, entry: dict[str, Any], names: Mapping[str, Any], *, c
 def _compiled(index: int, name: str, source: Source, names: Mapping[str, Any]) -> tuple[str, Work]:
     """The generated code of an operation, as text and as a function."""
     code, places = source.text()
+    if len(places) > MAX_LINES:
+        raise SpecError(f"the spec is too large: its code has {len(places):,} lines, and {MAX_LINES:,} are the limit")
     copies = runtime.Copies(runtime.MAX_COPIES)
     scope: dict[str, Any] = {word: getattr(runtime, word) for word in dir(runtime) if not word.startswith("_")}
     scope |= {

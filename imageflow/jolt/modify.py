@@ -205,8 +205,9 @@ class _Generator:
     def _quick(name: str, value: str, otherwise: str, read: str = "") -> str:
         """The usual cases of a function in place, without a call; else the function itself."""
         code = f"copied({otherwise})"
-        for place, (kind, usual) in reversed(list(enumerate(_QUICK[name]))):
-            code = f"{usual.format(value)} if {value if place or not read else read}.__class__ is {kind} else {code}"
+        for place, (test, usual) in reversed(list(enumerate(_QUICK[name]))):
+            first = value if place or not read else read
+            code = f"{usual.format(value)} if {first}.__class__ is {test.format(value)} else {code}"
         return f"({code})"
 
     def _argument(self, argument: Constant | Lookup | Context | Call, levels: Levels, *, asking: bool) -> str:
@@ -226,16 +227,16 @@ class _Generator:
 
 
 _QUICK = {
-    "toLower": [("str", "{0}.lower()")],
-    "toUpper": [("str", "{0}.upper()")],
-    "trim": [("str", "{0}.strip(BLANKS)")],
+    "toLower": [("str and len({0}) < 200", "{0}.lower()")],
+    "toUpper": [("str and len({0}) < 200", "{0}.upper()")],
+    "trim": [("str and len({0}) < 200", "{0}.strip(BLANKS)")],
     "toInteger": [("int", "({0} + 2147483648) % 4294967296 - 2147483648"), ("str", "integer_of({0})")],
     "toLong": [("str", "long_of({0})")],
     "toDouble": [("float", "{0}"), ("str", "double_of({0})")],
     "toString": [("str", "{0}")],
     "toBoolean": [("bool", "{0}")],
 }
-"""Functions whose usual cases are quick: classes of the value for which they are, and the code."""
+"""Functions whose usual cases are quick: the class of the value for which they are, with what else must hold, and the code."""
 
 
 def _own(name: str, code: str) -> str:

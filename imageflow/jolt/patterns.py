@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from imageflow.jolt.budget import budget
 from imageflow.jolt.errors import LimitError, PatternTimeout
 from imageflow.jolt.values import MISSING
 
@@ -41,6 +43,14 @@ def _breaks(text: str) -> bool:
 
 PATTERN_SECONDS = 0.3
 """How long one regular expression may run on one text."""
+
+
+WATCHED = 20
+"""A text that is shorter, in characters, cannot take long."""
+MAX_PARTS = 300_000
+"""How many parts `split` makes."""
+PART_SIZE = 50
+"""What a part costs beside its characters."""
 
 
 class _Watch:
@@ -77,26 +87,39 @@ def plain(pattern: str) -> str | None:
 
 @contextlib.contextmanager
 def watched(pattern: str, text: str) -> Iterator[None]:
-    """Where a regular expression runs on a text: it ends after PATTERN_SECONDS, if somebody keeps the clock."""
-    if watch.limit is None or len(text) < 20:
+    """Where a regular expression runs on a text: it ends after PATTERN_SECONDS, if somebody keeps the clock. Those that are slow
+    on many texts end together.
+    """
+    began = time.process_time()
+    if watch.limit is None or len(text) < WATCHED:
         yield
-        return
-    try:
-        with watch.limit(PATTERN_SECONDS):
-            yield
-    except PatternTimeout:
-        raise LimitError(f"the regular expression {pattern!r} takes too long on a text of {len(text):,}") from None
+    else:
+        try:
+            with watch.limit(PATTERN_SECONDS):
+                yield
+        except PatternTimeout:
+            raise LimitError(f"the regular expression {pattern!r} takes too long on a text of {len(text):,}") from None
+    budget.pattern(pattern, time.process_time() - began)
 
 
 def split_by(pattern: str, text: str) -> list[str] | Any:
     """As Java's `String.split`: without empty texts at the end. MISSING for a pattern that is none."""
     word = plain(pattern)
-    parts = text.split(word) if word else _split(pattern, text)
+    parts = text.split(word, MAX_PARTS) if word else _split(pattern, text)
+    if parts is not MISSING:
+        _allow(parts, text)
     if parts is MISSING or len(parts) == 1:
         return parts
     while parts and not parts[-1]:
         parts.pop()
     return parts
+
+
+def _allow(parts: list[str], text: str) -> None:
+    """Raises LimitError for too many parts, here or in all."""
+    if len(parts) > MAX_PARTS:
+        raise LimitError(f"a text of {len(text):,} characters is split into more than {MAX_PARTS:,} parts")
+    budget.characters(len(text) + PART_SIZE * len(parts))
 
 
 def _split(pattern: str, text: str) -> Any:
@@ -109,4 +132,6 @@ def _split(pattern: str, text: str) -> Any:
             if match.end():
                 parts.append(text[start : match.start()])
                 start = match.end()
+                if len(parts) > MAX_PARTS:
+                    break
     return [*parts, text[start:]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from imageflow.jolt.budget import budget
 from imageflow.jolt.errors import JoltError, LimitError
 from imageflow.jolt.source import Source
 from imageflow.jolt.values import MISSING, key_text, natural, size_of, text_of
@@ -123,7 +124,8 @@ def into_list(parent: Any, index: int, kind: type) -> Any:
     if parent is False:
         return False
     if index >= len(parent):
-        parent.extend([None] * (index - len(parent)))
+        if index > len(parent):
+            pad(parent, index)
         found = kind()
         parent.append(found)
         return found
@@ -131,6 +133,12 @@ def into_list(parent: Any, index: int, kind: type) -> Any:
     if found is None:
         found = parent[index] = kind()
     return found if found.__class__ is kind else False
+
+
+def pad(items: list[Any], size: int) -> None:
+    """Fill a list with nulls up to a size. Raises LimitError."""
+    budget.nulls(size - len(items))
+    items.extend([None] * (size - len(items)))
 
 
 def into_new(parent: Any, kind: type) -> Any:
@@ -155,7 +163,7 @@ def again(parent: Any, key: Any, found: Any, value: Any) -> None:
 def at(items: list[Any], index: int, value: Any) -> None:
     """Write at an index of a list."""
     if index >= len(items):
-        items.extend([None] * (index - len(items)))
+        pad(items, index)
         items.append(value)
     elif items[index] is None:
         items[index] = value
@@ -178,7 +186,7 @@ def grow(items: list[Any], size: int) -> None:
     if size - 1 > MAX_INDEX:
         raise LimitError(f"the index {size - 1} is above {MAX_INDEX:,}")
     if size > len(items):
-        items.extend([None] * (size - len(items)))
+        pad(items, size)
 
 
 def or_null(value: Any) -> Any:

@@ -220,7 +220,11 @@ class Runner:
             self.problems.append(Problem("mapping", f"cannot be read: {error}"))
             return
         if mapping is not None:
-            self._chain, found = jolt.compile_chain(mapping, strict=self._config.strict, counting=self._config.trace)
+            config = self._config
+            try:
+                self._chain, found = jolt.compile_chain(mapping, strict=config.strict, counting=config.trace)
+            except MemoryError:
+                found = [Problem("mapping", "takes too much memory to compile")]
             self.problems += found
             self.warnings = jolt.warnings(self._chain) if self._chain is not None else []
 

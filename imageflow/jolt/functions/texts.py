@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from imageflow.jolt.budget import budget
 from imageflow.jolt.errors import LimitError
 from imageflow.jolt.functions.shapes import Function, each, of_list, told_each, told_list
 from imageflow.jolt.patterns import split_by
@@ -17,14 +18,20 @@ BLANKS = "".join(map(chr, range(0x21)))
 
 
 def bounded(text: str) -> str:
-    """The text. Raises LimitError for one that is too long."""
-    if len(text) > MAX_TEXT:
-        raise LimitError(f"a text of {len(text):,} characters; the limit is {MAX_TEXT:,}")
+    """The text, which is new. Raises LimitError for one that is too long, and for too many."""
+    allow(len(text))
     return text
 
 
+def allow(size: int) -> None:
+    """Raises LimitError for a text that is too long, and for too many."""
+    if size > MAX_TEXT:
+        raise LimitError(f"a text of {size:,} characters; the limit is {MAX_TEXT:,}")
+    budget.characters(size)
+
+
 def _lower(value: Any) -> Any:
-    return value.lower() if value.__class__ is str else MISSING
+    return bounded(value.lower()) if value.__class__ is str else MISSING
 
 
 def _upper(value: Any) -> Any:
@@ -32,7 +39,7 @@ def _upper(value: Any) -> Any:
 
 
 def _trim(value: Any) -> Any:
-    return value.strip(BLANKS) if value.__class__ is str else MISSING
+    return bounded(value.strip(BLANKS)) if value.__class__ is str else MISSING
 
 
 def _to_string(value: Any) -> Any:
@@ -58,7 +65,7 @@ def _substring(arguments: list[Any]) -> Any:
     if len(arguments) != 3 or [argument.__class__ for argument in arguments] != [str, int, int]:
         return MISSING
     text, start, end = arguments
-    return text[start:end] if 0 <= start < end <= len(text) else MISSING
+    return bounded(text[start:end]) if 0 <= start < end <= len(text) else MISSING
 
 
 def _padded(arguments: list[Any], *, left: bool) -> Any:
@@ -67,8 +74,7 @@ def _padded(arguments: list[Any], *, left: bool) -> Any:
     text, width, filler = arguments[:3]
     if len(filler) != 1 or width <= 0:
         return MISSING
-    if width > MAX_TEXT:
-        raise LimitError(f"a text of {width:,} characters; the limit is {MAX_TEXT:,}")
+    allow(max(width, len(text)))
     return text.rjust(width, filler) if left else text.ljust(width, filler)
 
 

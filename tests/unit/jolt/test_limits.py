@@ -39,6 +39,46 @@ HAZARDS: dict[str, tuple[list[Any], Any, str]] = {
         {"a": "b"},
         "a text of 600,000,000 characters",
     ),
+    "an index in each row": (
+        [{"operation": "shift", "spec": {"*": "x[&].y[99999].z"}}],
+        [1] * 2000,
+        "spec.* -> x[&].y[99999].z at input [10]: lists with more than 1,000,000 empty places",
+    ),
+    "an index of a default in each row": (
+        [{"operation": "default", "spec": {"*": {"x[]": {"99999": 1}}}}],
+        {str(row): {} for row in range(300)},
+        "more than 1,000,000 empty places",
+    ),
+    "an index of a modify in each row": (
+        [{"operation": "modify-default", "spec": {"*": {"[99999]": 1}}}],
+        {str(row): [] for row in range(300)},
+        "more than 1,000,000 empty places",
+    ),
+    "a wide pad in each row": (
+        [{"operation": "modify-overwrite", "spec": {"*": "=leftPad(@0,3000000,'x')"}}],
+        ["a"] * 1000,
+        "texts with more than 40,000,000 characters in all",
+    ),
+    "a large text again in each row": (
+        [{"operation": "modify-overwrite", "spec": {"rows": {"*": {"a": "=toLower(@(3,text))"}}}}],
+        {"text": "ABCD" * 500_000, "rows": [{} for _ in range(1000)]},
+        "more than 40,000,000 characters in all",
+    ),
+    "a large text split in each row": (
+        [{"operation": "modify-overwrite", "spec": {"rows": {"*": {"a": "=split(',',@(3,text))"}}}}],
+        {"text": ("A" * 1000 + ",") * 2000, "rows": [{} for _ in range(1000)]},
+        "more than 40,000,000 characters in all",
+    ),
+    "a text split to letters": (
+        [{"operation": "modify-overwrite", "spec": {"a": "=split('',@0)"}}],
+        {"a": "ab" * 1_000_000},
+        "is split into more than 300,000 parts",
+    ),
+    "a slow pattern on many texts": (
+        [{"operation": "modify-overwrite", "spec": {"*": "=split('(x+x+)+y',@0)"}}],
+        ["x" * 17] * 2000,
+        "takes too long on so many texts",
+    ),
     "a list in itself": ([{"operation": "shift", "spec": {"a": ["x", "x"]}}], {"a": [1]}, "written into itself"),
     "an output that holds itself": (
         [{"operation": "shift", "spec": {"a": {"@": "x", "b": {"@(1)": "x.c"}}}}],
@@ -123,6 +163,20 @@ def _size(operation: str, spec: Any) -> int:
     made = compile_chain([{"operation": operation, "spec": spec}])
     assert isinstance(made, Chain)
     return len(made.operations[0].code)
+
+
+def test_a_spec_that_is_too_large_does_not_compile() -> None:
+    """It would take the memory of all others to make code of it."""
+    (problem,) = compile_chain([{"operation": "shift", "spec": {f"k{line}": f"x.y{line}" for line in range(5000)}}])  # type: ignore[misc]
+    assert "the spec is too large" in problem.text
+
+
+def test_what_is_used_up_is_counted_for_each_document() -> None:
+    """The next document begins anew."""
+    made = compile_chain([{"operation": "modify-overwrite", "spec": {"*": "=leftPad(@0,3000000,'x')"}}])
+    assert isinstance(made, Chain)
+    for _ in range(3):
+        assert len(made.apply(["a"] * 8)) == 8
 
 
 def test_regular_expressions_run_on_a_clock(monkeypatch: pytest.MonkeyPatch) -> None:
