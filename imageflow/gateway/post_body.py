@@ -9,7 +9,7 @@ decoded one after the other.
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -19,6 +19,8 @@ from imageflow.errors import PostError
 from imageflow.model.flow import Definition
 
 STEP_BYTES = 64 * 1024
+VALUE_BYTES = 32
+"""What a value counts beside its text: a step of nothing but short ones would take long."""
 MAX_VALUES = 600_000
 MAX_CONTAINERS = 300_000
 """Values, and objects and lists, that a body of 10 MiB may hold: more than image sets of that size have, and fewer than a
@@ -117,7 +119,8 @@ def _is_ndjson(body: bytes) -> bool:
 
 def _lines(body: bytes) -> Steps[_Decoded]:
     lines = ((number, line.strip(b" \t\r\x1e")) for number, line in enumerate(body.split(b"\n"), 1))
-    items = yield from _each([(f"line {number}", line) for number, line in lines if line], 0)
+    items = yield from _each(((f"line {number}", line) for number, line in lines if line), 0)
+    yield
     return _list(items)
 
 
@@ -132,20 +135,23 @@ def _value(text: bytes, where: str, splits: int = 0) -> Steps[_Decoded]:
     if kind == b"[":
         elements = _json(text, where, list[msgspec.Raw])
         yield
-        return _list((yield from _each([(where, bytes(element)) for element in elements], splits + 1)))
+        items = yield from _each(((where, bytes(element)) for element in elements), splits + 1)
+        yield
+        return _list(items)
     members = _json(text, where, dict[str, msgspec.Raw])
     yield
-    items = yield from _each([(where, bytes(member)) for member in members.values()], splits + 1)
+    items = yield from _each(((where, bytes(member)) for member in members.values()), splits + 1)
+    yield
     return _object(list(members), items)
 
 
-def _each(parts: Sequence[tuple[str, bytes]], splits: int) -> Steps[list[_Decoded]]:
+def _each(parts: Iterable[tuple[str, bytes]], splits: int) -> Steps[list[_Decoded]]:
     """The values of several texts, each with a word for where it stands."""
     items = []
     done = 0
     for where, text in parts:
         items.append((yield from _value(text, where, splits)))
-        done += len(text)
+        done += len(text) + VALUE_BYTES
         if done > STEP_BYTES:
             yield
             done = 0
