@@ -8,7 +8,7 @@ import msgspec
 from msgspec import inspect
 
 from imageflow.flows.limits import LIMITS
-from imageflow.model.field_types import Duration, Rate
+from imageflow.model.field_types import Duration, Rate, bare
 from imageflow.model.flow import Definition
 
 _ONE_OF = {"SecretRef": ("env", "file"), "Schedule": ("cron", "every", "after")}
@@ -18,13 +18,12 @@ _INBOUND = {
 }
 _CUSTOM: dict[type, dict[str, Any]] = {
     Duration: {
-        "description": "seconds, as a number or like 30s, 5m, 1h30m",
         "anyOf": [
             {"type": "number", "minimum": 0},
             {"type": "string", "pattern": r"^(\d+(\.\d+)?(ms|s|m|h|d))+$"},
         ],
     },
-    Rate: {"description": "events in a time, like 10/s", "type": "string", "pattern": r"^\d+(\.\d+)?/(s|m|h)$"},
+    Rate: {"type": "string", "pattern": r"^\d+(\.\d+)?/(s|m|h)$"},
 }
 
 
@@ -42,6 +41,12 @@ def schema() -> dict[str, Any]:
 
 
 def _schema(kind: inspect.Type, structs: dict[str, Any]) -> dict[str, Any]:
+    """A type's schema, with what its field says of itself."""
+    said = kind.extra_json_schema or {} if isinstance(kind, inspect.Metadata) else {}
+    return {**_bare(bare(kind), structs), **said}
+
+
+def _bare(kind: inspect.Type, structs: dict[str, Any]) -> dict[str, Any]:
     match kind:
         case inspect.StructType():
             return _reference(kind, structs)

@@ -45,20 +45,20 @@ def _definition() -> inspect.Type:
 
 
 def _walk(kind: inspect.Type, value: Any, path: str) -> Iterator[Problem]:
-    match kind:
-        case inspect.UnionType():
-            yield from _union(kind, value, path)
+    match field_types.bare(kind):
+        case inspect.UnionType() as union:
+            yield from _union(union, value, path)
         case inspect.StructType(cls=cls) if cls is SecretRef:
             if message := meaning.secret(value):
                 yield Problem(path, message)
-        case inspect.StructType():
-            yield from _struct(kind, value, path)
-        case inspect.DictType():
-            yield from _dict(kind, value, path)
+        case inspect.StructType() as struct:
+            yield from _struct(struct, value, path)
+        case inspect.DictType() as mapping:
+            yield from _dict(mapping, value, path)
         case inspect.ListType(item_type=item) | inspect.VarTupleType(item_type=item):
             yield from _list(item, value, path)
-        case _:
-            if message := _scalar(kind, value):
+        case scalar:
+            if message := _scalar(scalar, value):
                 yield Problem(path, message)
 
 
@@ -120,6 +120,7 @@ def _places() -> Mapping[str, list[str]]:
 
 
 def _structs(kind: inspect.Type) -> list[inspect.StructType]:
+    kind = field_types.bare(kind)
     options = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
     return [option for option in options if isinstance(option, inspect.StructType)]
 

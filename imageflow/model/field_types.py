@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import msgspec
+from msgspec import inspect
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
@@ -45,6 +46,11 @@ Text = Annotated[str, msgspec.Meta(min_length=1)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 HttpUrl = Annotated[str, msgspec.Meta(pattern=r"^https?://[^/\s?#]+\S*$")]
 UrlPath = Annotated[str, msgspec.Meta(pattern=r"^/\S*$")]
+
+
+def bare(kind: inspect.Type) -> inspect.Type:
+    """A field's type without what is said of the field."""
+    return kind.type if isinstance(kind, inspect.Metadata) else kind
 
 
 Complaints = Iterator[tuple[str, str]]

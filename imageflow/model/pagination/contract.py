@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
 from imageflow.model.field_types import Complaints, Meaning, Text, json_path
 from imageflow.model.pagination.cursor import Cursor
@@ -73,7 +74,13 @@ class Pagination(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Checks of single fields, by the field's name, for what its type cannot say; `flow lint` runs them."""
     counts: ClassVar[bool] = True
     """Whether the type counts rows, or looks at the last one: then every answer must hold them as a list."""
-    ignore: tuple[Text, ...] = ()
+    ignore: Annotated[
+        tuple[Text, ...],
+        Meta(
+            description="Paths in the answer that do not mean what they are taken for: what they say of more rows or of the end is not heard.",
+            examples=["meta.total"],
+        ),
+    ] = ()
 
     def first(self) -> Cursor:
         """Asks for the first page."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar
 
 import msgspec
+from msgspec import Meta
 
 from imageflow import pointer
 from imageflow.errors import ReadError
@@ -27,11 +28,15 @@ class CountedPages(Pagination, frozen=True, kw_only=True):
     """Pages that are asked for by a number that grows."""
 
     meanings: ClassVar = {"total_path": json_path, "ignore": json_paths}
-    limit_param: Text = "limit"
-    limit: Count = 100
-    start: Annotated[int, msgspec.Meta(ge=0)] = 0
-    total_path: str | None = None
-    max_pages: Count = MAX_PAGES
+    limit_param: Annotated[Text, Meta(description="The ERP's parameter for how many rows a page holds.")] = "limit"
+    limit: Annotated[Count, Meta(description="So many rows are asked for in a page.")] = 100
+    start: Annotated[Annotated[int, Meta(ge=0)], Meta(description="The number of the first page or row.")] = 0
+    total_path: Annotated[
+        str | None, Meta(description="Where the answer says how many rows there are in all.", examples=["meta.total"])
+    ] = None
+    max_pages: Annotated[
+        Count, Meta(description="A read of more pages is taken for one that never ends: it fails.")
+    ] = MAX_PAGES
 
     def first(self) -> Cursor:
         return Cursor(position=self.start)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+from msgspec import Meta
 
 from imageflow import pointer
 from imageflow.errors import ReadError
@@ -32,11 +34,24 @@ class NextPagination(Pagination, frozen=True, tag="next"):
 
     meanings: ClassVar = {"field": _field, "allow_hosts": _hosts, "ignore": json_paths}
     counts: ClassVar = False
-    field: Text = "next"
-    kind: Literal["url", "token"] = "url"
-    param: Text | None = None
-    allow_hosts: tuple[Text, ...] = ()
-    max_pages: Count = MAX_PAGES
+    field: Annotated[
+        Text,
+        Meta(
+            description="Where the answer names the next page: dotted, a JSON Pointer, or Link for the header of that name.",
+            examples=["paging.next"],
+        ),
+    ] = "next"
+    kind: Annotated[
+        Literal["url", "token"], Meta(description="Whether that is a URL, or a token that goes into param.")
+    ] = "url"
+    param: Annotated[Text | None, Meta(description="The parameter that takes the token.", examples=["cursor"])] = None
+    allow_hosts: Annotated[
+        tuple[Text, ...],
+        Meta(description="Hosts beside the ERP's own that a URL may lead to.", examples=[["cdn.erp.example.com"]]),
+    ] = ()
+    max_pages: Annotated[
+        Count, Meta(description="A read of more pages is taken for one that never ends: it fails.")
+    ] = MAX_PAGES
 
     def __post_init__(self) -> None:
         if self.kind == "token" and self.field == "Link":

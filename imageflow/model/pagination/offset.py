@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from imageflow.model.field_types import Text
 from imageflow.model.pagination.contract import Got
@@ -13,7 +15,9 @@ from imageflow.model.pagination.cursor import Cursor
 class OffsetPagination(CountedPages, frozen=True, tag="offset"):
     """Pages by the number of rows to pass over."""
 
-    offset_param: Text = "offset"
+    offset_param: Annotated[
+        Text, Meta(description="The ERP's parameter for how many rows to pass over.", examples=["skip"])
+    ] = "offset"
 
     def parameters(self, cursor: Cursor) -> dict[str, Any]:
         return {self.offset_param: cursor.position, self.limit_param: self.limit}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
+from msgspec import Meta
 
 from imageflow import pointer
 from imageflow.errors import ReadError
@@ -20,11 +21,13 @@ class SeekPagination(Pagination, frozen=True, tag="seek"):
     """Pages by a marker: a value of the last row of the page before."""
 
     meanings: ClassVar = {"value_path": json_path, "ignore": json_paths}
-    param: Text
-    value_path: Text
-    limit_param: Text = "limit"
-    limit: Count = 100
-    max_pages: Count = MAX_PAGES
+    param: Annotated[Text, Meta(description="The ERP's parameter that takes the marker.", examples=["after_id"])]
+    value_path: Annotated[Text, Meta(description="Where the marker is in a row.", examples=["id"])]
+    limit_param: Annotated[Text, Meta(description="The ERP's parameter for how many rows a page holds.")] = "limit"
+    limit: Annotated[Count, Meta(description="So many rows are asked for in a page.")] = 100
+    max_pages: Annotated[
+        Count, Meta(description="A read of more pages is taken for one that never ends: it fails.")
+    ] = MAX_PAGES
 
     def parameters(self, cursor: Cursor) -> dict[str, Any]:
         marker = {} if cursor.marker is None else {self.param: cursor.marker}

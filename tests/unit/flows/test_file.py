@@ -625,7 +625,7 @@ def test_the_schema_closes_every_section() -> None:
     assert schema["required"] == ["name", "direction", "omnitron"]
     assert schema["$defs"]["Omnitron"]["required"] == ["domain_url", "username", "password"]
     assert schema["$defs"]["Erp"]["properties"]["overlap"]["default"] == 300.0
-    assert schema["$defs"]["Omnitron"]["properties"]["password"] == {"$ref": "#/$defs/SecretRef"}
+    assert schema["$defs"]["Omnitron"]["properties"]["password"]["$ref"] == "#/$defs/SecretRef"
 
 
 def test_the_schema_has_every_field() -> None:

@@ -1,0 +1,143 @@
+"""docs/flow.md says of each field what the flow types say: made from the JSON Schema.
+
+`python -m tests.unit.flows.test_page` writes the page.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from imageflow.flows import file as flow_file
+from imageflow.flows.limits import LIMITS
+
+PAGE = Path(__file__).parents[3] / "docs" / "flow.md"
+HEAD = """\
+# The flow file
+
+Every field that a flow file may hold. Unknown fields are refused. `imageflow flow schema` prints the same as a JSON Schema, which
+editors use: `imageflow flow new NAME` writes a file that names it. `imageflow flow lint PATH` checks files, `imageflow check NAME`
+tries a flow's logins.
+
+A duration is seconds, as a number or like `30s`, `5m`, `1h30m`; a rate is like `10/s` or `300/m`. A *secret* is named and never
+written down: `{env: NAME}`, a variable of the service, or `{file: PATH}`. A path into JSON is dotted (`data.items.0.id`) or a JSON
+Pointer (`/data/items/0/id`).
+"""
+ORDER = {
+    "Definition": "the file",
+    "Schedule": "`schedule`",
+    "Omnitron": "`omnitron`",
+    "Erp": "`erp`",
+    "BasicLogin": "`erp.login` with `type: basic`",
+    "HeaderLogin": "`erp.login` with `type: header`",
+    "TokenLogin": "`erp.login` with `type: token`",
+    "QuerySetting": "`erp.query_settings`, each",
+    "NonePagination": "`erp.pagination` with `type: none`",
+    "NextPagination": "`erp.pagination` with `type: next`",
+    "OffsetPagination": "`erp.pagination` with `type: offset`",
+    "PagePagination": "`erp.pagination` with `type: page`",
+    "SeekPagination": "`erp.pagination` with `type: seek`",
+    "Success": "`erp.success`",
+    "NoRows": "`erp.no_rows`",
+    "FetchMissing": "`fetch_missing`",
+    "Write": "`write`",
+    "Alarms": "`alarms`",
+}
+
+
+MOST = {(owner.__name__, field): limit.written for (owner, field), limit in LIMITS.items()}
+
+
+def structs() -> dict[str, dict[str, Any]]:
+    schema = flow_file.schema()
+    found = {"Definition": schema, **schema["$defs"]}
+    return {name: {**struct, "title": name} for name, struct in found.items()}
+
+
+def kind_of(field: dict[str, Any]) -> str:
+    """A field's type in a word or two."""
+    options = field.get("anyOf")
+    if options is not None:
+        names = [kind_of(option) for option in options if option.get("type") != "null"]
+        if "number" in names and any("pattern" in option for option in options):
+            return "duration"
+        return " or ".join(dict.fromkeys(names))
+    if "enum" in field:
+        return ", ".join(f"`{value}`" for value in field["enum"])
+    if "$ref" in field:
+        name = field["$ref"].rpartition("/")[2]
+        return "secret" if name == "SecretRef" else "object"
+    if str(field.get("pattern", "")).endswith("(s|m|h)$"):
+        return "rate"
+    names = {
+        "string": "text",
+        "boolean": "true or false",
+        "integer": "whole number",
+        "array": "list",
+        "object": "object",
+    }
+    return names.get(field.get("type", ""), field.get("type", "anything"))
+
+
+def shown(value: Any) -> str:
+    """A value as a flow file writes it, on one line."""
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, str) and "\n" in value else None
+    dumped = text or yaml.safe_dump(value, default_flow_style=True, width=1000, allow_unicode=True)
+    return f"`{dumped.removesuffix('...' + chr(10)).strip()}`"
+
+
+def span(seconds: float) -> str:
+    """A duration as a person writes it."""
+    unit, name = next((size, name) for size, name in ((3600, "h"), (60, "m"), (1, "s")) if seconds % size == 0)
+    return f"{seconds / unit:g}{name}"
+
+
+def table(struct: dict[str, Any]) -> Iterator[str]:
+    yield "| field | is | default | means |"
+    yield "| --- | --- | --- | --- |"
+    for name, field in struct["properties"].items():
+        if "const" in field:
+            continue
+        given = field.get("default")
+        if name in struct["required"]:
+            default = "required"
+        elif given in (None, "", [], ()) or isinstance(given, dict):
+            default = ""
+        else:
+            default = shown(span(given) if kind_of(field) == "duration" else given)
+        examples = [shown(example) for example in field.get("examples", [])]
+        text = " ".join([field["description"], *(f"E.g. {example}." for example in examples)])
+        if (struct["title"], name) in MOST:
+            text += f" At most {MOST[struct['title'], name]}."
+        yield f"| `{name}` | {kind_of(field)} | {default} | {text} |"
+
+
+def page() -> str:
+    found = structs()
+    parts = [HEAD]
+    for name, title in ORDER.items():
+        about = "" if name == "Definition" else found[name]["description"].rstrip(".") + ".\n\n"
+        parts.append(f"## {title[0].upper() + title[1:]}\n\n{about}" + "\n".join(table(found[name])) + "\n")
+    return "\n".join(parts)
+
+
+def test_the_page_says_what_the_types_say() -> None:
+    """The page is made from the types."""
+    assert PAGE.read_text() == page(), "python -m tests.unit.flows.test_page writes it"
+
+
+def test_every_field_is_explained() -> None:
+    """Each field of each part has a description, a sentence that ends; every part is on the page."""
+    assert set(structs()) - {"SecretRef"} == set(ORDER)
+    for name in ORDER:
+        for field, described in structs()[name]["properties"].items():
+            if "const" not in described:
+                assert described.get("description", "").endswith("."), f"{name}.{field}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
