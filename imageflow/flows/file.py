@@ -22,6 +22,7 @@ from imageflow.flows import check, words
 from imageflow.flows.schema import schema
 from imageflow.jolt.comments import without_comments
 from imageflow.model.flow import Definition, Erp, TokenLogin, decode_custom
+from imageflow.sandbox import jolt
 from imageflow.sandbox.check import check_mapping, check_script
 from imageflow.secret import SecretRef, reference
 
@@ -143,7 +144,10 @@ def _inlined(folder: Path, document: dict[str, Any], key: str, value: Any) -> di
 def _mapping(path: Path, where: str) -> Any:
     """A chain, which may have comments in JSON, too."""
     text = _text(path, where)
-    return _json(without_comments(text), path, where) if path.suffix == ".json" else _yaml(text, path, where)
+    value = _json(without_comments(text), path, where) if path.suffix == ".json" else _yaml(text, path, where)
+    if isinstance(value, dict):  # what NiFi's processor takes: the spec of a single operation
+        raise FlowFileError([Problem(where, f"{path.name}: {problem.message}") for problem in jolt.problems(value)])
+    return value
 
 
 def _read(path: Path, where: str) -> Any:

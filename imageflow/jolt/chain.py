@@ -115,7 +115,11 @@ def problems(spec: Any, *, strict: bool = False) -> list[Problem]:
     operation that only jolt-community calls so.
     """
     if not isinstance(spec, list):
-        return [Problem("", "must be a list of Jolt operations")]
+        hint = ""
+        if isinstance(spec, dict):
+            inner = "this" if "operation" in spec else "{operation: shift, spec: this}"
+            hint = f", and this is an object: write [{inner}]"
+        return [Problem("", f"must be a list of Jolt operations{hint}")]
     found = ((index, _outline(entry, strict=strict)) for index, entry in enumerate(spec))
     return [Problem(f"[{index}]", text) for index, text in found if text]
 

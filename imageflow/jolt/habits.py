@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from imageflow.jolt import call_habits
 from imageflow.jolt.elements import Index, Name, Step
 from imageflow.jolt.errors import Problem
 from imageflow.jolt.names import operation_of
@@ -21,11 +22,14 @@ def warnings(spec: list[dict[str, Any]]) -> Iterator[Problem]:
             source = Source()
             root = parse(entry["spec"], source)
             yield from (Problem(f"[{index}].{source.places[place].where}", text) for place, text in _shift(root))
+            yield from _texts(entry["spec"], f"[{index}].spec")
             lists |= _written_as_lists(root)
         elif name == "default":
             yield from _default(entry["spec"], f"[{index}].spec", lists)
         elif name in ("remove", "cardinality"):
             yield from _without_effect(entry["spec"], f"[{index}].spec", name)
+        elif name != "sort":
+            yield from call_habits.warnings(entry["spec"], f"[{index}].spec")
 
 
 # `[].a` beside `[].b`, ------------------------------------------------------------------------------------------------------
@@ -48,6 +52,21 @@ def _until_new(steps: tuple[Step, ...]) -> str:
         if isinstance(step, Index) and step.of is None:
             return repr(steps[: place + 1])
     return ""
+
+
+def _texts(value: Any, where: str) -> Iterator[Problem]:
+    """What the texts of a shift say that hardly anybody means, on both sides."""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            found = [*call_habits.dotted_level(key), *(_INDEXED if key.startswith("[") else ())]
+            yield from (Problem(f"{where}.{key}", text) for text in found)
+            yield from _texts(below, f"{where}.{key}")
+        return
+    for text in value if isinstance(value, list) else [value]:
+        yield from (Problem(where, said) for said in call_habits.dotted_level(str(text)))
+
+
+_INDEXED = ["an index in brackets matches nothing on the left of a shift; an element of a list is just its number: 0"]
 
 
 # a default on a list ----------------------------------------------------------------------------------------------------------

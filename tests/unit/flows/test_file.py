@@ -437,6 +437,15 @@ def test_a_mapping_may_be_yaml(tmp_path: Path) -> None:
     assert document["mapping"] == [{"operation": "shift", "spec": {"a": "b"}}]
 
 
+def test_a_mapping_file_with_a_single_spec_says_how_to_write_it(tmp_path: Path) -> None:
+    """NiFi's processor takes the spec of one operation; here a chain is a list."""
+    write(tmp_path, '{"*": {"a": "b"}}', "m.json")
+    with pytest.raises(FlowFileError) as caught:
+        flow_file.load(write(tmp_path, json.dumps(SMALL | {"mapping_file": "m.json"})))
+    (problem,) = caught.value.problems
+    assert (problem.path, "write [{operation: shift, spec: this}]" in problem.message) == ("mapping_file", True)
+
+
 def test_a_missing_part_is_named_with_all_other_problems(tmp_path: Path) -> None:
     """A script file that is not there does not hide what else is wrong."""
     text = json.dumps(changed(naem=1, script_file="gone.py", mapping_file=".", timezone="X"))
