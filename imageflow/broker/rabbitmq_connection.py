@@ -44,6 +44,9 @@ HEARTBEAT_SECONDS = 15
 LOOK_SECONDS = 0.5
 BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
+MANAGEMENT_PORTS = {"amqp": ("http", 15672), "amqps": ("https", 15671)}
+"""Where the management API usually is, by the scheme of the queue's URL."""
+
 REFUSALS = (ChannelAccessRefused, AuthenticationError, ProbableAuthenticationError)
 """What comes again however often one asks: the user or the password is wrong, or may not do it."""
 

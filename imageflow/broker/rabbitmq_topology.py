@@ -14,12 +14,12 @@ from typing import Any
 
 import aiormq.abc
 import structlog
-from aiormq.exceptions import ChannelPreconditionFailed
+from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
 
 from imageflow.broker import DELIVERY_LIMIT, QUEUE_LIMIT
 from imageflow.broker.foreign_queue import FOREIGN_NOTE, only_arguments_differ
-from imageflow.broker.rabbitmq_connection import Session
-from imageflow.errors import BrokerError
+from imageflow.broker.rabbitmq_connection import Question, Session
+from imageflow.errors import BrokerError, MissingError
 from imageflow.model import retry_ladder
 from imageflow.model.messages import OUTBOUND_QUEUE, PARKED_QUEUE
 
@@ -80,30 +80,62 @@ class _OtherSettingsError(BrokerError):
         self.durable = only_arguments_differ(said)
 
 
+class _NotAllowedError(BrokerError):
+    """The account may not declare that: others do."""
+
+    def __init__(self) -> None:
+        super().__init__("RabbitMQ does not let this account declare that", transient=False)
+
+
 class Topology:
-    """Declares exchanges and queues, once per session."""
+    """Declares exchanges and queues, once per session. What this account may not declare must be there: other accounts'
+    services declare it (see rabbitmq_accounts).
+    """
 
     def __init__(self, queue_limit: int) -> None:
         self.queue_limit = queue_limit
         self._foreign: set[str] = set()
         """Queues of other programs that are used as they are."""
+        self._of_others: set[str] = set()
+        """What this account may not declare. RabbitMQ logs each refusal, so it is asked once."""
 
     async def declare_shared(self, session: Session) -> None:
         """The exchanges, the parked queue and the ladder."""
-        await session.ask(lambda channel: channel.exchange_declare(EXCHANGE, exchange_type="direct", durable=True))
-        await self._declare(session, PARKED_QUEUE, queue_arguments(PARKED_QUEUE), EXCHANGE)
-        for seconds in retry_ladder.LADDER:
-            await self._declare_step(session, delay_name(seconds), delay_arguments(seconds))
+        await self._declare_exchange(session, EXCHANGE, "direct")
+        if EXCHANGE not in self._of_others:
+            await self._declare(session, PARKED_QUEUE, queue_arguments(PARKED_QUEUE), EXCHANGE)
+            for seconds in retry_ladder.LADDER:
+                await self._declare_exchange(session, delay_name(seconds), "fanout")
+                await self._declare(session, delay_name(seconds), delay_arguments(seconds), delay_name(seconds))
         session.shared_declared = True
 
-    async def _declare_step(self, session: Session, name: str, arguments: Mapping[str, Any]) -> None:
-        await session.ask(lambda channel: channel.exchange_declare(name, exchange_type="fanout", durable=True))
-        await self._declare(session, name, arguments, name)
+    async def _declare_exchange(self, session: Session, name: str, kind: str) -> None:
+        async def declare(channel: aiormq.abc.AbstractChannel) -> None:
+            try:
+                await channel.exchange_declare(name, exchange_type=kind, durable=True)
+            except ChannelAccessRefused as error:
+                raise _NotAllowedError from error
+
+        await self._unless_others_do(
+            session, name, declare, lambda channel: channel.exchange_declare(name, passive=True)
+        )
+
+    async def _unless_others_do(self, session: Session, name: str, declare: Question[Any], look: Question[Any]) -> None:
+        """Declare it, or, where this account may not, see that it is there. Raises MissingError where it is not."""
+        if name not in self._of_others:
+            try:
+                return await session.ask(declare)
+            except _NotAllowedError:
+                self._of_others.add(name)
+        try:
+            await session.ask(look)
+        except MissingError as error:
+            raise MissingError(f"{name} is not there yet, and this account may not make it: {error}") from error
 
     async def declare(self, session: Session, queue: str) -> None:
         """A queue, by its name. Raises BrokerError, which says what to do when it exists with other arguments."""
         if not session.shared_declared:
-            await session.ask(lambda channel: channel.exchange_declare(EXCHANGE, exchange_type="direct", durable=True))
+            await self._declare_exchange(session, EXCHANGE, "direct")
         await self._declare(session, queue, queue_arguments(queue, self.queue_limit), EXCHANGE)
 
     async def declare_used(self, session: Session, queues: Iterable[str]) -> None:
@@ -120,6 +152,8 @@ class Topology:
                 await channel.queue_declare(queue, durable=True, arguments=dict(arguments))
             except ChannelPreconditionFailed as error:
                 raise _OtherSettingsError(queue, str(error)) from error
+            except ChannelAccessRefused as error:
+                raise _NotAllowedError from error
             await bind(channel)
 
         async def bind(channel: aiormq.abc.AbstractChannel) -> None:
@@ -130,7 +164,9 @@ class Topology:
                 await channel.queue_bind(queue, queue)
 
         try:
-            await session.ask(make_and_bind)
+            await self._unless_others_do(
+                session, queue, make_and_bind, lambda channel: channel.queue_declare(queue, passive=True)
+            )
         except _OtherSettingsError as other:
             if queue != OUTBOUND_QUEUE or not other.durable:
                 raise

@@ -15,6 +15,7 @@ import click
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "alarms": ("operate:alarms", "List open alarms, newest first."),
     "audit": ("operate:audit", "List who changed what, newest first."),
+    "broker": ("operate:broker", "The message queue."),
     "cancel": ("runs:cancel", "End a run: nothing more is read or sent."),
     "check": (
         "lab:check",

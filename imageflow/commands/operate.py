@@ -13,7 +13,7 @@ import click
 from imageflow import settings as settings_
 from imageflow.actions import alarms as alarm_actions
 from imageflow.actions import audit as audit_log
-from imageflow.actions import dead_letters, shapes
+from imageflow.actions import dead_letters, service_accounts, shapes
 from imageflow.actions import migrate_data as migration
 from imageflow.broker import Outgoing
 from imageflow.commands.shell import FILE_OR_STDIN, JSON_OPTION, actor, content_of, print_json, run_async, with_store
@@ -24,6 +24,7 @@ from imageflow.settings import Settings
 from imageflow.store import Alarm, Store
 
 T = TypeVar("T")
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.command()
@@ -197,15 +198,52 @@ def db() -> None:
 
 
 @db.command()
+@click.option(
+    "--roles",
+    type=FOLDER,
+    help="Folder with a file store_url_SERVICE for each service: the roles that these URLs name are made, too.",
+)
 @click.pass_obj
-def upgrade(settings: Settings) -> None:
-    """Bring the database schema up to date."""
+def upgrade(settings: Settings, roles: Path | None) -> None:
+    """Bring the database schema up to date, and in PostgreSQL what the role of each service may do.
 
-    async def work(_: Store) -> None:
-        pass
+    Roles have their rights from the URLs in --roles; without it, those named imageflow_SERVICE that exist. Call it with the
+    account that owns the schema.
+    """
 
-    with_store(settings, work)
+    async def work(_: Store) -> dict[str, str]:
+        return await service_accounts.roles(settings, roles)
+
+    granted = with_store(settings, work)
     click.echo("the database is up to date")
+    for line in service_accounts.lines(granted):
+        click.echo(line)
+
+
+@click.group()
+def broker() -> None:
+    """The message queue."""
+
+
+@broker.command("accounts")
+@click.option(
+    "--urls",
+    type=FOLDER,
+    required=True,
+    help="Folder with a file broker_url_SERVICE for each service; broker_url_erp and rabbitmq_management_url if wanted.",
+)
+@click.option("--apply", is_flag=True, help="Import them by the management API, as the administrator of BROKER_URL.")
+@click.option("--management", metavar="URL", help="Where that is; by default at the usual port of BROKER_URL's host.")
+@click.pass_obj
+def broker_accounts(settings: Settings, urls: Path, apply: bool, management: str | None) -> None:
+    """Print an account of RabbitMQ for each service, with what it may do, for `rabbitmqctl import_definitions`."""
+    found = service_accounts.accounts(urls)
+    if not apply:
+        sys.stdout.write(service_accounts.definitions_of(settings, found).decode() + "\n")
+        return
+    run_async(service_accounts.import_accounts(settings, found, management))
+    for account in found:
+        click.echo(f"{account.user} may do what {account.service} needs")
 
 
 @click.command("migrate-data")

@@ -18,10 +18,11 @@ import aio_pika
 import aiormq
 import aiormq.abc
 import msgspec
-from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
+from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
 from yarl import URL
 
-from imageflow.broker.rabbitmq_connection import close_channel, close_connection, reason_of
+from imageflow.broker.rabbitmq_connection import MANAGEMENT_PORTS, close_channel, close_connection, reason_of
+from imageflow.broker.rabbitmq_topology import EXCHANGE
 from imageflow.doctor.checks import NEEDED_FEATURES
 from imageflow.doctor.facts import Queue, Rabbit
 from imageflow.errors import ImageFlowError, TransportError
@@ -31,7 +32,6 @@ from imageflow.secret import Secret
 CONNECT_SECONDS = 10.0
 ASK_SECONDS = 5.0
 BLOCKED_SECONDS = 3.0
-MANAGEMENT_PORTS = {"amqp": ("http", 15672), "amqps": ("https", 15671)}
 
 
 class _UnseenError(ImageFlowError):
@@ -108,6 +108,8 @@ async def _queue(amqp: aiormq.abc.AbstractConnection, name: str, arguments: Mapp
         await _declare(amqp, name, arguments=dict(arguments))
     except ChannelPreconditionFailed as error:
         refused = str(error)
+    except ChannelAccessRefused:
+        pass  # a service's account may declare its own queues alone: what the others are like, others see
     return Queue(name, messages=state.message_count or 0, consumers=state.consumer_count or 0, refused=refused)
 
 
@@ -126,9 +128,11 @@ async def _blocked(amqp: aiormq.abc.AbstractConnection) -> bool:
     channel = await amqp.channel(publisher_confirms=True)
     try:
         async with asyncio.timeout(BLOCKED_SECONDS):
-            await channel.basic_publish(b"", routing_key="imageflow.doctor.nowhere")
+            await channel.basic_publish(b"", exchange=EXCHANGE, routing_key="imageflow.doctor.nowhere")
     except TimeoutError:
         return True
+    except ChannelNotFoundEntity:
+        pass  # no service has been here yet
     return False
 
 

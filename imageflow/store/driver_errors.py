@@ -31,7 +31,9 @@ _CONFLICTS = ("40001", "40P01", "57P01")
 """Serialisation, deadlock, and a backend that was told to stop: the transaction was not committed."""
 _NO_SCHEMA = ("42P01", "3F000")
 """No such table, no such schema."""
-_NOT_OURS = ("25006", "25P03", "25P04", "42501")
+_NOT_ALLOWED = "42501"
+_OWNER_HELPS = "`imageflow db upgrade`, with the account of the schema's owner, brings schema and rights up to date"
+_NOT_OURS = ("25006", "25P03", "25P04", _NOT_ALLOWED)
 """Of the classes of our mistakes, those that we do not cause: read only (a standby), two time-outs, rights taken away."""
 _OURS = tuple(
     "02 03 07 09 0A 0B 0F 0L 0P 0Z 10 20 21 22 23 24 25 26 27 2B 2D 2F 34 38 39 3B 3F 42 44 54 HV P0".split()  # noqa: SIM905
@@ -167,5 +169,7 @@ def _postgresql(error: asyncpg.PostgresError) -> Away | None:
         return OUTDATED
     if code.startswith(_OURS) and code not in _NOT_OURS:
         return None
-    reason = f"the database is away: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
-    return Away(reason, lost=code in _CONFLICTS)
+    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if code == _NOT_ALLOWED:
+        return Away(f"the database refuses: {said}; {_OWNER_HELPS}")
+    return Away(f"the database is away: {said}", lost=code in _CONFLICTS)

@@ -365,10 +365,10 @@ async def _settle_within(
         in_order = select(runs.c.run_id).where(runs.c.run_id.in_(run_ids)).order_by(runs.c.run_id)
         await tx.execute(in_order.with_for_update())
     given = sent.parameters(tx.now)
-    if tx.postgresql:
+    if tx.postgresql and entries:
         statement = _SETTLE_NEW if new else _SETTLE
         changed = await tx.all(*statement.bind(tx, rows, entries, **given))
-    else:  # SQLite has no INSERT within WITH
+    else:  # SQLite has no INSERT within WITH; and who enters nothing may have no right on the ledger
         if entries:
             await tx.execute(*_ENTER_ALONE.bind(tx, entries, **given))
         changed = await _log_stepwise(tx, rows)

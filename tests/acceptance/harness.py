@@ -67,11 +67,13 @@ class Site:
         self.log = (folder / "log.txt").open("ab")
         stack.callback(self.log.close)
         self.erp = self.omnitron = ""
+        self.own_accounts: dict[str, dict[str, str]] = {}
+        """What a service's environment has beside: the URLs with its own accounts."""
 
     def spawn(self, *args: str, stdout=None) -> subprocess.Popen:
         process = subprocess.Popen(
             [*COMMAND, *args],
-            env=self.environ,
+            env={**self.environ, **self.own_accounts.get(args[0], {})},
             cwd=self.folder,
             stdout=stdout or self.log,
             stderr=self.log,
@@ -94,7 +96,7 @@ class Site:
     ) -> subprocess.CompletedProcess:
         done = subprocess.run(
             [*COMMAND, *args],
-            env=self.environ,
+            env={**self.environ, **self.own_accounts.get("gateway", {})},
             cwd=self.folder,
             capture_output=True,
             text=True,
