@@ -9,6 +9,7 @@ from pathlib import Path
 
 from imageflow.clock import Clock, SystemClock
 from imageflow.errors import SettingsError
+from imageflow.private_files import private_directory
 from imageflow.secret import Secret
 from imageflow.settings import Settings
 from imageflow.store import Store
@@ -28,7 +29,7 @@ def connect(url: Secret, clock: Clock) -> Store:
 @asynccontextmanager
 async def open_store(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Store]:
     """The store that the settings name, with its schema up to date."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    private_directory(settings.data_dir)
     async with connect(settings.store_url, clock or SystemClock()) as store:
         await store.upgrade()
         yield store

@@ -8,7 +8,8 @@ from imageflow.broker.sqlite import SqliteBroker
 from imageflow.clock import SystemClock
 from imageflow.private_files import private_directory, private_file
 from imageflow.secret import Secret
-from imageflow.store.connect import connect
+from imageflow.settings import load
+from imageflow.store.connect import connect, open_store
 
 
 def mode(path):
@@ -57,3 +58,12 @@ async def test_the_embedded_files_are_private(tmp_path):
         files = {path.name: mode(path) for path in folder.iterdir()}
     assert {"store.db", "broker.db"} <= set(files)
     assert set(files.values()) == {0o600}
+
+
+async def test_whatever_comes_first_makes_the_data_directory_private(tmp_path):
+    """A command that only opens the store makes the folder, and makes it for its owner."""
+    settings = load({"IMAGEFLOW_DATA_DIR": str(tmp_path / "data")})
+    async with open_store(settings):
+        pass
+    assert mode(tmp_path / "data") == 0o700
+    assert {mode(path) for path in (tmp_path / "data").iterdir()} == {0o600}
