@@ -21,6 +21,11 @@ secret rabbitmq_user "default_user = imageflow
 default_pass = $(cat "$folder/rabbitmq_password")
 "
 secret broker_url "amqp://imageflow:$(cat "$folder/rabbitmq_password")@rabbitmq/"
+for account in scheduler reader transformer writer gateway; do
+    secret "store_url_$account" "postgresql://imageflow_$account:$(random)@postgres/imageflow"
+    secret "broker_url_$account" "amqp://imageflow_$account:$(random)@rabbitmq/"
+done
+secret broker_url_erp "amqp://erp:$(random)@rabbitmq/" # may publish to the outbound exchange, and nothing else
 secret secret_key "$(random)"
-secret flows/demo_password demo # the emulators' password, in flows/demo.yaml
+secret flows/demo_password demo # the emulators' password, in demo/demo.yaml
 echo "secrets are in $folder; put those of your flows into $folder/flows, chmod 444"

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Builds the image and runs compose.yaml for real: several writers, one of them killed and RabbitMQ restarted mid-run.
+"""Builds the image and runs compose.yaml for real: several writers, one of them killed and RabbitMQ restarted mid-run; posts
+over TLS; what accounts and networks refuse; an upgrade, a backup and its restore, as docs/operations.md has them.
 
     python3 deploy/try-compose.py [--rows 50000] [--writers 4] [--keep]
 
-Needs Docker and Compose (1.29 or 2), of Debian: `apt-get install docker.io docker-compose debootstrap`. Where no daemon
-answers, root may let this start one. Base images come from Debian's packages (debootstrap), not from a registry, unless
+Needs Docker and Compose (1.29 or 2) and openssl, of Debian: `apt-get install docker.io docker-compose debootstrap openssl`.
+Where no daemon answers, root may let this start one. Base images come from Debian's packages (debootstrap), not from a registry, unless
 they are there already under the tags below. Progress goes to stderr; the last line of stdout is the result as JSON; exit
 status 0: everything was as it must be. What it makes is removed at the end, but for the images.
 """
@@ -17,17 +18,22 @@ import json
 import os
 import shutil
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 DEPLOY = Path(__file__).resolve().parent
 BASE, IMAGE = "imageflow-try-base", "imageflow-try"
-STAND_INS = {"rabbitmq": "imageflow-try-rabbitmq", "postgres": "imageflow-try-postgres"}
+STAND_INS = {name: f"imageflow-try-{name}" for name in ("rabbitmq", "postgres", "proxy")}
+SERVICES = ("scheduler", "reader", "transformer", "writer", "gateway")
 PROJECT = "imageflowtry"
 HARDENED = ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--tmpfs", "/tmp"]
 PATIENCE_SECONDS = 900.0
@@ -68,6 +74,99 @@ except OSError:
 print(json.dumps({"uid": os.getuid(), "capabilities": int(status["CapEff"], 16), "root_file_system_writable": writable}))
 """
 
+STATEMENTS = """
+import asyncio, asyncpg, json, sys
+async def main():
+    connection = await asyncpg.connect(open("/run/secrets/store_url").read())
+    found = []
+    for statement in sys.argv[1:]:
+        try:
+            await connection.execute(statement)
+            found.append("done")
+        except asyncpg.InsufficientPrivilegeError:
+            found.append("refused")
+    print(json.dumps(found))
+asyncio.run(main())
+"""
+AMQP = """
+import asyncio, aiormq, json, sys
+from aiormq.exceptions import ChannelAccessRefused
+async def ignore(_):
+    pass
+async def attempt(url, verb, name):
+    connection = await aiormq.connect(url)
+    try:
+        channel = await connection.channel()
+        if verb == "consume":
+            await channel.basic_consume(name, ignore)
+        else:
+            await channel.basic_publish(b"{}", exchange=name, routing_key="nowhere")
+        return "done"
+    except ChannelAccessRefused:
+        return "refused"
+    finally:
+        await connection.close()
+async def main():
+    url = sys.argv[1] or open("/run/secrets/broker_url").read()
+    print(json.dumps([await attempt(url, *words.split(" ")) for words in sys.argv[2:]]))
+asyncio.run(main())
+"""
+REACHABLE = """
+import json, socket, sys
+def reachable(place):
+    host, port = place.rsplit(":", 1)
+    try:
+        socket.create_connection((host, int(port)), 3).close()
+        return True
+    except OSError:
+        return False
+print(json.dumps({place: reachable(place) for place in sys.argv[1:]}))
+"""
+PRODUCTS = """
+import json, urllib.request
+have = json.load(urllib.request.urlopen("http://127.0.0.1:8002/_emulator/state", timeout=300))["products"]
+print(json.dumps({"posted": sum(sku.startswith("TLS-") for sku in have)}))
+"""
+ROLES = {
+    "transformer": {
+        "SELECT count(*) FROM flows": "done",
+        "SELECT * FROM users": "refused",
+        "SELECT * FROM api_keys": "refused",
+        "UPDATE flow_versions SET document = '{}'": "refused",
+        "DELETE FROM rows": "refused",
+        "CREATE TABLE mine (x int)": "refused",
+    },
+    "reader": {"SELECT * FROM users": "refused", "DELETE FROM pages": "refused"},
+    "writer": {"SELECT * FROM pages": "refused", "UPDATE flows SET version = 1": "refused"},
+    "scheduler": {"SELECT user_name FROM tokens": "refused", "DELETE FROM ledger": "refused"},
+    "gateway": {"SELECT count(*) FROM users": "done", "DELETE FROM audit_log": "refused"},
+}
+"""What is tried in PostgreSQL with the account of each service, and what must come of it."""
+ACCOUNTS = {
+    "transformer": {
+        "publish imageflow": "done",
+        "consume imageflow.write.demo": "refused",
+        "publish amq.direct": "refused",
+    },
+    "reader": {"consume imageflow.transform.demo": "refused", "consume imageflow.parked": "refused"},
+    "writer": {"consume imageflow.read": "refused"},
+    "scheduler": {"consume imageflow.read": "refused", "publish imageflow": "done"},
+    "gateway": {"consume imageflow.write.demo": "refused"},
+    "erp": {
+        "publish imageflow.outbound": "done",
+        "publish imageflow": "refused",
+        "consume imageflow.outbound": "refused",
+    },
+}
+"""The same in RabbitMQ."""
+PLACES = ("postgres:5432", "rabbitmq:5672", "erp:8001", "omnitron:8002", "gateway:8080")
+REACHED = {
+    "transformer": {"postgres:5432", "rabbitmq:5672", "gateway:8080"},
+    "writer": set(PLACES),
+    "proxy": {"gateway:8080"},
+}
+"""Which of the places a container reaches, by name."""
+
 
 def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
@@ -92,6 +191,15 @@ def wait_for(what: str, condition: Callable[[], Any], seconds: float = PATIENCE_
                 return value
         time.sleep(pause)
     raise RuntimeError(f"waited {seconds:.0f} s for {what}")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody has, all different."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 # daemon and images --------------------------------------------------------------------------------------------------------
@@ -204,19 +312,24 @@ def start_seconds() -> float:
 class Compose:
     """compose.yaml under a project name of its own."""
 
-    def __init__(self, rows: int, secrets: Path) -> None:
+    def __init__(self, rows: int, writers: int, secrets: Path) -> None:
         plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
         program = ["docker", "compose"] if plugin else ["docker-compose"]
         self._command = [*program, "--file", str(DEPLOY / "compose.yaml"), "--project-name", PROJECT]
-        self._secrets = secrets
+        self.secrets = secrets
+        self.door, self.tls, console = free_ports(3)
         self._ours = {
             "COMPOSE_HTTP_TIMEOUT": "300",
+            "COMPOSE_PROFILES": "demo,tls",
             "DEMO_ROWS": str(rows),
+            "WRITERS": str(writers),
             "IMAGEFLOW_IMAGE": IMAGE,
             "IMAGEFLOW_BASE": BASE,
             "IMAGEFLOW_SECRETS": str(secrets),
-            "GATEWAY_LISTEN": "127.0.0.1:18080",
-            "RABBITMQ_CONSOLE_PORT": "25673",
+            "IMAGEFLOW_FLOWS": str(secrets / "flow-files"),
+            "GATEWAY_LISTEN": f"127.0.0.1:{self.door}",
+            "TLS_LISTEN": f"127.0.0.1:{self.tls}",
+            "RABBITMQ_CONSOLE_PORT": str(console),
             **{f"{name.upper()}_IMAGE": tag for name, tag in STAND_INS.items()},
         }
 
@@ -224,12 +337,12 @@ class Compose:
         return call(*self._command, *arguments, env={**os.environ, **self._ours})
 
     def down(self) -> None:
-        self("--profile", "demo", "down", "--volumes", "--remove-orphans")
+        self("down", "--volumes", "--remove-orphans")
 
     def remove(self) -> None:
         """Leave nothing behind but the images."""
         self.down()
-        shutil.rmtree(self._secrets)
+        shutil.rmtree(self.secrets)
 
     def leave(self) -> None:
         """Leave all running, and say how to speak to it."""
@@ -239,14 +352,20 @@ class Compose:
     def containers(self, service: str) -> list[str]:
         return self("ps", "--quiet", service).split()
 
-    def cli(self, *arguments: str) -> str:
+    def shell(self, service: str, *command: str, **options: Any) -> str:
+        """What a command prints in a service's container."""
+        return call("docker", "exec", "--interactive", self.containers(service)[0], *command, **options)
+
+    def cli(self, *arguments: str, **options: Any) -> str:
         """An ImageFlow command, in the gateway's container: the last line that it prints."""
-        return call("docker", "exec", self.containers("gateway")[0], "imageflow", *arguments).splitlines()[-1]
+        return self.shell("gateway", "imageflow", *arguments, **options).splitlines()[-1]
+
+    def python(self, service: str, script: str, *arguments: str) -> Any:
+        """What a script prints, as JSON, in a service's container."""
+        return json.loads(self.shell(service, "python", "-c", script, *arguments))
 
     def on_omnitron(self, script: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(
-            call("docker", "exec", self.containers("omnitron")[0], "python", "-c", script)
-        )
+        found: dict[str, Any] = self.python("omnitron", script)
         return found
 
 
@@ -264,17 +383,22 @@ def healthy(container: str) -> bool:
     return call("docker", "inspect", "--format", "{{.State.Health.Status}}", container) == "healthy"
 
 
-def moved(compose: Compose, rows: int, writers: int) -> dict[str, Any]:
+def all_healthy(compose: Compose) -> None:
+    names = [*SERVICES, "erp", "omnitron", "proxy", "rabbitmq", "postgres"]
+    wait_for(
+        "all containers to be healthy", lambda: all(healthy(c) for name in names for c in compose.containers(name))
+    )
+
+
+def moved(compose: Compose, rows: int) -> dict[str, Any]:
     """Bring everything up, run the flow, break things meanwhile; what came of it."""
     began = time.monotonic()
-    say(f"compose up --scale writer={writers}, with fake ERP of {rows} rows and fake Omnitron")
-    compose("--profile", "demo", "up", "--detach", "--no-build", "--scale", f"writer={writers}")
-    names = ["scheduler", "reader", "transformer", "writer", "gateway", "erp", "omnitron"]
-    running = [container for name in names for container in compose.containers(name)]
-    wait_for("all containers to be healthy", lambda: all(healthy(container) for container in running))
+    say(f"compose up, with fake ERP of {rows} rows, fake Omnitron and TLS on port {compose.tls}")
+    compose("up", "--detach", "--no-build")
+    all_healthy(compose)
     up_seconds = round(time.monotonic() - began, 1)
     say(f"all healthy after {up_seconds} s; the run begins")
-    compose("run", "--rm", "--no-deps", "-T", "cli", "flow", "apply", "/flows/demo.yaml")
+    wait_for("the folder's flow and the demo's", lambda: {"demo", "folder", "posts"} <= flow_names(compose), 120)
     victim = compose.containers("writer")[0]
     compose.on_omnitron(SLOWED)  # answers like a shop's, so that there is a middle in which to break things
     began = time.monotonic()
@@ -299,11 +423,163 @@ def moved(compose: Compose, rows: int, writers: int) -> dict[str, Any]:
         "memory": memory(),
         "written_when_killed": when_killed,
         "written_when_rabbitmq_was_back": when_restarted,
-        "writers": len(compose.containers("writer")),
         "up_seconds": up_seconds,
         "run_seconds": seconds,
         "rows_per_second": round(rows / seconds),
     }
+
+
+def flow_names(compose: Compose) -> set[str]:
+    return {flow["name"] for flow in json.loads(compose.cli("flow", "list", "--json"))}
+
+
+# the door, the locks ------------------------------------------------------------------------------------------------------
+
+
+def certificate(secrets: Path) -> None:
+    """A certificate of our own, for localhost."""
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    files = ["-keyout", str(secrets / "tls.key"), "-out", str(secrets / "tls.crt")]
+    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-days", "2"]
+    call("openssl", "req", "-x509", *kind, *subject, *files)
+    for name in ("tls.key", "tls.crt"):
+        (secrets / name).chmod(0o444)
+
+
+class Door:
+    """What the proxy answers over TLS, with its certificate checked."""
+
+    def __init__(self, compose: Compose) -> None:
+        self._port = compose.tls
+        self._trust = ssl.create_default_context(cafile=str(compose.secrets / "tls.crt"))
+
+    def __call__(self, path: str, data: bytes | None = None, **headers: str) -> tuple[int, Any, bytes]:
+        """Status, headers and body."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        request = urllib.request.Request(f"https://localhost:{self._port}{path}", data=data, headers=named)
+        try:
+            with urllib.request.urlopen(request, timeout=60, context=self._trust) as answer:
+                return answer.status, answer.headers, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.headers, error.read()
+
+    def speaks(self, version: ssl.TLSVersion) -> bool:
+        """Whether a client gets in that knows nothing newer than this version of TLS."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.minimum_version = context.maximum_version = version
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        try:
+            with socket.create_connection(("127.0.0.1", self._port), 10) as raw, context.wrap_socket(raw):
+                return True
+        except (OSError, ssl.SSLError):
+            return False
+
+
+def posted(compose: Compose, posts: int = 40, rows: int = 50) -> dict[str, Any]:
+    """Posts over TLS, through to Omnitron; what the door shows and what it does not."""
+    say(f"{posts} posts of {rows} rows over TLS")
+    door = Door(compose)
+    bearer = f"Bearer {compose.cli('key', 'add', 'posts', 'try')}"
+    statuses = []
+    for number in range(posts):
+        body = [
+            {"sku": f"TLS-{number}-{n}", "images": [f"https://img.example.com/{number}/{n}.jpg"]} for n in range(rows)
+        ]
+        status, headers, _ = door(
+            "/api/outbound/posts", json.dumps(body).encode(), Authorization=bearer, Idempotency_Key=str(number)
+        )
+        statuses.append(status)
+    wait_for("the posts on Omnitron", lambda: compose.on_omnitron(PRODUCTS)["posted"] == posts * rows)
+    return {
+        "accepted": statuses.count(202),
+        "on_omnitron": compose.on_omnitron(PRODUCTS)["posted"],
+        "answers": {path: door(path)[0] for path in ("/health", "/metrics", "/ready", "/api/flows")},
+        "headers": {
+            name: headers.get(name) for name in ("Strict-Transport-Security", "X-Content-Type-Options", "Server")
+        },
+        "too_large": door("/api/outbound/posts", b" " * (12 << 20), Authorization=bearer)[0],
+        "tls": {version.name: door.speaks(version) for version in (ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_3)},
+        "origin": origin(compose, door),
+    }
+
+
+def origin(compose: Compose, door: Door) -> dict[str, str]:
+    """Where the audit log says a call came from that lied about it, and where from the proxy saw it."""
+    compose.cli("user", "add", "boss", "--role", "admin", input="a phrase for this try alone\n")
+    login = json.dumps({"username": "boss", "password": "a phrase for this try alone"}).encode()
+    token = json.loads(door("/api/login", login, Content_Type="application/json")[2])["token"]
+    made = {"Authorization": f"Bearer {token}", "Content_Type": "application/json", "X_Forwarded_For": "6.6.6.6"}
+    status, _, _ = door("/api/flows/posts/keys", b'{"name": "liar"}', **made)
+    entry = next(one for one in json.loads(compose.cli("audit", "--json")) if one["who"] == "boss")
+    seen = compose("logs", "--no-color", "proxy").rpartition("/api/flows/posts/keys")[0].splitlines()[-1].split()[-2]
+    return {"status": str(status), "audit": entry["origin"], "proxy": seen}
+
+
+def locked(compose: Compose) -> dict[str, Any]:
+    """What the accounts of the services may do, and which places their containers reach."""
+    say("what accounts and networks refuse")
+    erp = (compose.secrets / "broker_url_erp").read_text()
+    bash = 'for place in "$@"; do (exec 3<>"/dev/tcp/${place%:*}/${place#*:}") 2>/dev/null && echo "$place"; done; :'
+    reached = {name: compose.python(name, REACHABLE, *PLACES) for name in REACHED if name != "proxy"}
+    return {
+        "roles": {
+            name: dict(zip(tried, compose.python(name, STATEMENTS, *tried), strict=True))
+            for name, tried in ROLES.items()
+        },
+        "accounts": {
+            name: dict(
+                zip(
+                    tried,
+                    compose.python("gateway" if name == "erp" else name, AMQP, erp if name == "erp" else "", *tried),
+                    strict=True,
+                )
+            )
+            for name, tried in ACCOUNTS.items()
+        },
+        "reached": {name: sorted(place for place, open_ in found.items() if open_) for name, found in reached.items()}
+        | {"proxy": sorted(compose.shell("proxy", "timeout", "60", "bash", "-c", bash, "bash", *PLACES).split())},
+    }
+
+
+# upgrade, backup, restore -------------------------------------------------------------------------------------------------
+
+
+def kept(compose: Compose) -> dict[str, Any]:
+    """An upgrade and a restore, as the guide has them: how many writers, runs and users there are after each."""
+    counts = {"before": count(compose)}
+    say("an upgrade: migration, accounts, each service in turn")
+    for step in ("migrate", "accounts"):
+        compose("run", "--rm", "-T", step)
+    for service in SERVICES:
+        compose("up", "--detach", "--no-deps", "--no-build", "--force-recreate", service)
+    all_healthy(compose)
+    counts["upgraded"] = count(compose)
+    say("a backup, and its restore")
+    owner = ["--username", "imageflow"]
+    dump = subprocess.run(
+        ["docker", "exec", compose.containers("postgres")[0], "pg_dump", *owner, "--format", "custom", "imageflow"],
+        capture_output=True,
+        check=True,
+    ).stdout
+    compose("stop", *SERVICES)
+    compose.shell("postgres", "dropdb", *owner, "--force", "imageflow")
+    compose.shell("postgres", "createdb", *owner, "imageflow")
+    restore = ["docker", "exec", "--interactive", compose.containers("postgres")[0], "pg_restore", *owner]
+    subprocess.run([*restore, "--no-privileges", "--dbname", "imageflow"], input=dump, check=True)
+    compose("up", "--detach", "--no-build")
+    all_healthy(compose)
+    counts["restored"] = count(compose)
+    return counts
+
+
+def count(compose: Compose) -> dict[str, int]:
+    listed = {
+        what: json.loads(compose.cli(*words, "--json"))
+        for what, words in (("runs", ["runs"]), ("users", ["user", "list"]))
+    }
+    return {"writers": len(compose.containers("writer"))} | {what: len(found) for what, found in listed.items()}
 
 
 def memory() -> dict[str, str]:
@@ -332,7 +608,8 @@ def _ended(compose: Compose, run_id: str) -> dict[str, Any] | None:
 
 def judged(result: dict[str, Any], rows: int) -> list[str]:
     """What is not as it must be."""
-    container, compose = result["container"], result["compose"]
+    container, compose, posts, locks = (result[part] for part in ("container", "compose", "posts", "locks"))
+    door, kept_ = posts["answers"], result["kept"]
     run, products = compose["run"], compose["products"]
     counts = run["rows"]
     checks = {
@@ -349,6 +626,18 @@ def judged(result: dict[str, Any], rows: int) -> list[str]:
             products["missing"] or products["unexpected"] or products["different"]
         ),
         "the run was over before all was broken": compose["written_when_rabbitmq_was_back"] >= rows,
+        "posts over TLS were lost": not posts["accepted"] == 40 == posts["on_omnitron"] / 50,
+        "the door shows what is for monitoring": (door["/metrics"], door["/ready"]) != (404, 404),
+        "the door is shut, or open": (door["/health"], door["/api/flows"], posts["too_large"]) != (200, 401, 413),
+        "headers are missing": None in posts["headers"].values() or posts["headers"]["Server"] != "nginx",
+        "TLS is of the wrong versions": posts["tls"] != {"TLSv1_1": False, "TLSv1_3": True},
+        "the audit log believes a client's X-Forwarded-For, or sees the proxy": posts["origin"]["audit"]
+        != posts["origin"]["proxy"],
+        "roles may do too much or too little": locks["roles"] != ROLES,
+        "accounts may do too much or too little": locks["accounts"] != ACCOUNTS,
+        "networks are open or shut": {name: set(found) for name, found in locks["reached"].items()} != REACHED,
+        "an upgrade or a restore lost something": not kept_["before"] == kept_["upgraded"] == kept_["restored"],
+        "writers were not scaled": kept_["before"]["writers"] != result["writers"],
     }
     return [what for what, wrong in checks.items() if wrong]
 
@@ -361,14 +650,21 @@ def main() -> int:
     options = parser.parse_args()
     with daemon(), contextlib.ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="imageflow-secrets-"))
-        compose = Compose(options.rows, folder)
+        compose = Compose(options.rows, options.writers, folder)
         call("sh", str(DEPLOY / "make-secrets.sh"), str(folder))
+        certificate(folder)
+        flow_files = folder / "flow-files"
+        flow_files.mkdir(0o755)
+        posts_flow = (DEPLOY / "demo" / "posts.yaml").read_text()
+        (flow_files / "folder.yaml").write_text(posts_flow.replace("name: posts", "name: folder"))
         stack.callback(compose.leave if options.keep else compose.remove)
         compose.down()
-        result: dict[str, Any] = {**images(), "container": hardened()}
+        result: dict[str, Any] = {**images(), "container": hardened(), "writers": options.writers}
         try:
-            result["compose"] = moved(compose, options.rows, options.writers)
-        except RuntimeError as error:
+            result["compose"] = moved(compose, options.rows)
+            result["posts"], result["locks"] = posted(compose), locked(compose)
+            result["kept"] = kept(compose)
+        except (RuntimeError, subprocess.CalledProcessError) as error:
             say(f"FAILED: {error}")
             say(compose("logs", "--no-color", "--tail", "20"))
             return 1

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import re
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +73,33 @@ def test_a_role_is_made_without_its_password_in_the_statement():
     ).groups()
     salted = hashlib.pbkdf2_hmac("sha256", b"pencil", b"salt", int(rounds))
     assert base64.b64decode(stored) == hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+
+
+LETTERS = {"SELECT": "s", "INSERT": "i", "UPDATE": "u", "DELETE": "d"}
+DOCUMENT = Path(__file__).parents[3] / "docs" / "security.md"
+
+
+def letters(rights: str) -> str:
+    """The rights of a table in one word; those on some columns alone stand with these."""
+    named = re.findall(r"(SELECT|INSERT|UPDATE|DELETE)(?: \(([^)]*)\))?", rights)
+    return " ".join(
+        ["".join(LETTERS[verb] for verb, columns in named if not columns)]
+        + [f"{LETTERS[verb]}({columns})" for verb, columns in named if columns]
+    ).strip()
+
+
+def table_of_rights() -> str:
+    rights = service_roles.RIGHTS
+    lines = [["table", *rights], ["---"] * 6]
+    lines += [[f"`{table}`", *(letters(rights[service].get(table, "")) for service in rights)] for table in TABLES]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def test_the_document_shows_the_rights():
+    """docs/security.md has the table; `python -m tests.unit.store.test_service_roles` writes it."""
+    assert f"<!-- rights: begin -->\n{table_of_rights()}\n<!-- rights: end -->" in DOCUMENT.read_text()
+
+
+if __name__ == "__main__":
+    whole = re.compile(r"(<!-- rights: begin -->\n).*(<!-- rights: end -->)", re.DOTALL)
+    DOCUMENT.write_text(whole.sub(lambda found: f"{found[1]}{table_of_rights()}\n{found[2]}", DOCUMENT.read_text()))
