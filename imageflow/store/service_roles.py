@@ -22,8 +22,9 @@ _ALL = "SELECT, INSERT, UPDATE, DELETE"
 _CLEAN_UP = "SELECT, UPDATE, DELETE"
 """To delete what no other transaction has in use is to lock it, and PostgreSQL counts a lock as an UPDATE."""
 _QUEUE = "SELECT, INSERT, DELETE"
+_OUTBOX = "SELECT, INSERT, UPDATE (stored_at), DELETE"  # what was sent is locked in order before it is deleted
 
-_EVERY_SERVICE = {REVISION_TABLE: _READ, "flows": _READ, "flow_versions": _READ, "outbox": _QUEUE}
+_EVERY_SERVICE = {REVISION_TABLE: _READ, "flows": _READ, "flow_versions": _READ, "outbox": _OUTBOX}
 """Every service learns of new flows, and publishes what a crash left behind in the outbox."""
 
 RIGHTS: Mapping[str, Mapping[str, str]] = {

@@ -225,6 +225,16 @@ def _settling(again: str = "") -> BatchStatement:
     )
 
 
+def _settling_unsent(again: str = "") -> BatchStatement:
+    """Of rows that leave no entry in the ledger: so it is not named, and who settles needs no right on it."""
+    return BatchStatement(
+        f"WITH logged AS ({_LOG_INTO} FROM {{logs}} WHERE true {again} {_LOGGED}), {_COUNT_LOGGED}",
+        _LOGS,
+        typed=[NOW],
+        returns=COUNTED,
+    )
+
+
 def _skipping(again: str, logged: str) -> BatchStatement:
     return BatchStatement(
         f"""
@@ -238,6 +248,7 @@ def _skipping(again: str, logged: str) -> BatchStatement:
 
 
 _SETTLE, _SETTLE_NEW = _settling(_LOG_AGAIN), _settling()
+_SETTLE_UNSENT, _SETTLE_UNSENT_NEW = _settling_unsent(_LOG_AGAIN), _settling_unsent()
 _SKIP_ALONE = BatchStatement(_SKIP, _UNCHANGED)
 _SKIP_AND_LOG = _skipping(f"{_LOG_AGAIN} RETURNING 1", "(SELECT count(*) FROM logged)")
 _SKIP_AND_LOG_NEW = _skipping("", "count(*)")
@@ -368,7 +379,10 @@ async def _settle_within(
     if tx.postgresql and entries:
         statement = _SETTLE_NEW if new else _SETTLE
         changed = await tx.all(*statement.bind(tx, rows, entries, **given))
-    else:  # SQLite has no INSERT within WITH; and who enters nothing may have no right on the ledger
+    elif tx.postgresql:
+        unsent = _SETTLE_UNSENT_NEW if new else _SETTLE_UNSENT
+        changed = await tx.all(*unsent.bind(tx, rows, now=tx.now))
+    else:  # SQLite has no INSERT within WITH
         if entries:
             await tx.execute(*_ENTER_ALONE.bind(tx, entries, **given))
         changed = await _log_stepwise(tx, rows)
