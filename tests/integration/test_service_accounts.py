@@ -148,6 +148,15 @@ async def test_a_store_says_that_a_role_may_not(roles):
             await store.users()
 
 
+@pytest.mark.parametrize("service", SERVICES)
+async def test_every_service_empties_the_outbox(roles, service):
+    """What was left behind is seen and, once published, deleted: by whichever service comes first."""
+    async with connect(store_url(roles, service), SystemClock()) as store:
+        await store.ping()
+        assert await store.unsent(0.0) == []
+        await store.sent([1, 2])
+
+
 async def test_setting_up_again_changes_nothing_and_mends_rights(postgres, roles):
     """Roles keep working, rights that somebody gave away are taken back, a new password is taken; who may not is told."""
     owned = postgres.url.rpartition("/")[0] + "/" + store_url(roles, "reader").reveal().rpartition("/")[2]
