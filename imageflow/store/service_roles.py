@@ -52,7 +52,7 @@ RIGHTS: Mapping[str, Mapping[str, str]] = {
     "transformer": _EVERY_SERVICE
     | {
         "runs": "SELECT, UPDATE",
-        "pages": _READ,
+        "pages": "SELECT, UPDATE (printed)",
         "registered_pages": _CHANGE,
         "seen_products": _ADD,
         "held_rows": _QUEUE,
