@@ -12,8 +12,9 @@ from typing import NoReturn
 import click
 
 from imageflow import __version__, settings
-from imageflow.commands import COMMANDS, CommandTable
+from imageflow.commands import COMMANDS, CommandTable, stdout
 from imageflow.errors import FlowFileError, ImageFlowError
+from imageflow.printable import lines
 
 EPILOG = "\b\nSettings, from the environment:\n" + "\n".join(
     f"  {settings.PREFIX}{name}\n      {text}" for name, text in settings.DOCS.items()
@@ -38,9 +39,11 @@ def cli(context: click.Context) -> None:
 
 def main() -> NoReturn:
     """Run a command; turn errors into words and an exit status."""
+    stdout.install()
     try:
         # outside standalone mode click returns the status of an Exit instead of ending the process
         status = cli(standalone_mode=False)
+        sys.stdout.flush()
     except click.Abort:
         sys.exit(130)
     except click.ClickException as error:
@@ -48,7 +51,7 @@ def main() -> NoReturn:
         sys.exit(2)
     except FlowFileError as error:
         for problem in error.problems:
-            click.echo(problem, err=True)
+            click.echo(lines(str(problem)), err=True)
         sys.exit(error.exit_status)
     except ImageFlowError as error:
         click.echo(f"imageflow: {error}", err=True)

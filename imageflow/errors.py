@@ -46,6 +46,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from imageflow.masking import mask
+from imageflow.printable import lines
 
 
 class ImageFlowError(Exception):
@@ -59,7 +60,7 @@ class ImageFlowError(Exception):
         self, message: str | None = None, *, transient: bool | None = None, retry_after: float | None = None
     ) -> None:
         """`transient`: None leaves it to the class."""
-        super().__init__(mask(message) if message else type(self).__doc__)
+        super().__init__(lines(mask(message)) if message else type(self).__doc__)
         if transient is not None:
             self.transient = transient
         if retry_after is not None:

@@ -6,14 +6,13 @@ import sys
 from collections.abc import Sequence
 
 import click
-import msgspec
 
 from imageflow.actions import rows as row_actions
 from imageflow.actions import run_log, shapes
 from imageflow.actions import runs as run_actions
 from imageflow.actions.runs import Seen
 from imageflow.commands import history_text
-from imageflow.commands.shell import JSON_OPTION, print_json, sandbox_of, with_store
+from imageflow.commands.shell import JSON_OPTION, json_text, print_json, sandbox_of, with_store
 from imageflow.commands.texts import error_text, printable_text, row_text, run_text
 from imageflow.inspect import product_history
 from imageflow.model.row import STATES, State
@@ -55,7 +54,7 @@ def rows(settings: Settings, run_id: str, state: State | None, as_json: bool) ->
         separator, bad = "[", 0
         async for row in row_actions.every(store, run_id, state=state):
             if as_json:
-                sys.stdout.write(separator + msgspec.json.encode(shapes.row_shown(row)).decode())
+                sys.stdout.write(separator + json_text(shapes.row_shown(row)))
                 separator = ",\n "
             else:
                 click.echo(row_text(row))

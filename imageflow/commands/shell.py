@@ -15,6 +15,7 @@ import uvloop
 
 from imageflow.actions.actor import Actor
 from imageflow.errors import ImageFlowError
+from imageflow.printable import in_json
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.settings import Settings
 from imageflow.store import Store
@@ -66,9 +67,14 @@ def print_json(value: object, *, indent: bool = False) -> None:
 
     By msgspec: numbers of any length stay what they are.
     """
-    text = msgspec.json.encode(value)
-    sys.stdout.write((msgspec.json.format(text) if indent else text).decode() + "\n")
+    sys.stdout.write(json_text(value, indent=indent) + "\n")
     sys.stdout.flush()
+
+
+def json_text(value: object, *, indent: bool = False) -> str:
+    """A value as JSON that a terminal may show."""
+    text = msgspec.json.encode(value)
+    return in_json((msgspec.json.format(text) if indent else text).decode())
 
 
 def sandbox_of(settings: Settings) -> Sandbox:

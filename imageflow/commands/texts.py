@@ -5,7 +5,7 @@ from __future__ import annotations
 from imageflow.actions.shapes import KeyShown, NoRun, OpenErrorShown, Retried, RunShown
 from imageflow.actions.ways_out import RUNS, About, command
 from imageflow.model.row import STATES, RowLog
-from imageflow.sandbox.outcome import printable_lines
+from imageflow.printable import lines
 from imageflow.store import ErrorGroup
 
 
@@ -68,4 +68,4 @@ def counted(number: int, noun: str) -> str:
 
 def printable_text(text: str) -> str:
     """Without what would steer a terminal."""
-    return "\n".join(printable_lines(line) for line in text.split("\n"))
+    return lines(text)

@@ -23,6 +23,7 @@ from imageflow.errors import TransportError
 from imageflow.http.guard import Guard, PrivateAddressError
 from imageflow.http.public_address import NO_PRIVATE, Allowed
 from imageflow.masking import mask
+from imageflow.printable import one_line
 
 USER_AGENT = f"ImageFlow/{__version__}"
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -51,7 +52,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     def excerpt(self) -> str:
         """The beginning of the body as one line of text, for people: without secrets, which a server may repeat."""
-        text = mask(" ".join(self.body[: EXCERPT_CHARS * 4].decode("utf-8", "replace").split()))
+        text = one_line(mask(" ".join(self.body[: EXCERPT_CHARS * 4].decode("utf-8", "replace").split())))
         return text if len(text) <= EXCERPT_CHARS else text[:EXCERPT_CHARS] + "…"
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from imageflow.errors import Problem
 from imageflow.model.flow import Definition
+from imageflow.printable import lines, one_line
 from imageflow.sandbox.answer import rows_at
 from imageflow.sandbox.protocol import MAX_TEXT, SCRIPT, Answer, Failure
 
@@ -226,19 +227,18 @@ def _at(line: int | None) -> str:
 
 def source_line(program: Program, line: int) -> str:
     """The text of a line of the script, without its indentation; empty where there is no such line."""
-    lines = (program.script or "").splitlines()
-    return printable(lines[line - 1].strip()[:200]) if 0 < line <= len(lines) else ""
+    source = (program.script or "").splitlines()
+    return printable(source[line - 1].strip()[:200]) if 0 < line <= len(source) else ""
 
 
 def printable(text: str) -> str:
-    """Without control characters and lone surrogates: fit for a log, a database and a page."""
-    cleaned = re.sub(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", "\ufffd", text[: MAX_TEXT + 300])
-    return cleaned.strip()
+    """In one line, without control characters and lone surrogates: fit for a log, a database and a page."""
+    return one_line(text[: MAX_TEXT + 300]).strip()
 
 
 def printable_lines(text: str) -> str:
     """What a script printed, fit for a log."""
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "\ufffd", text[: MAX_PRINT_CHARS + 100])
+    return lines(text[: MAX_PRINT_CHARS + 100])
 
 
 def no_wall(layers: Mapping[str, str | None]) -> str | None:

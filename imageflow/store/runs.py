@@ -11,6 +11,7 @@ from sqlalchemy import and_, func, or_, select, update
 from imageflow.masking import mask
 from imageflow.model.messages import PageRead, ReadPage
 from imageflow.model.run import Run
+from imageflow.printable import one_line
 from imageflow.store.audit import AuditEntry, record
 from imageflow.store.database import Tx
 from imageflow.store.flows import require
@@ -212,7 +213,7 @@ class RunsSql(Sql):
     async def warn(self, tx: Tx, run_id: str, text: str) -> None:
         """Add a warning to a run, once per text, at most 20."""
         run = await load(tx, run_id, lock=True)
-        text = clean(mask(text))
+        text = clean(one_line(mask(text)))
         if text not in run.warnings and len(run.warnings) < MAX_WARNINGS:
             await change(tx, run, warnings=to_json((*run.warnings, text)))
 

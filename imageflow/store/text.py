@@ -8,6 +8,7 @@ from typing import Any, overload
 import msgspec
 
 from imageflow.masking import mask
+from imageflow.printable import one_line
 
 KEY_BYTES = 500
 _UNFIT = (TypeError, ValueError, OverflowError, RecursionError)
@@ -32,8 +33,8 @@ def clean(text: str | None) -> str | None:
 
 
 def said(text: str | None) -> str | None:
-    """A text that tells people something, fit for a database and without secrets: a server may have repeated one."""
-    return None if text is None else clean(mask(text))
+    """A text that tells people something, in one line, fit for a database and without secrets: a server may have repeated one."""
+    return None if text is None else clean(one_line(mask(text)))
 
 
 def keyed(text: str) -> str:

@@ -1,6 +1,6 @@
 """Logs: a fixed phrase and fields, to stderr, as text or JSON. Run and flow are bound once per delivery.
 
-Every line passes `_masked`, also those of libraries and tracebacks: no secret gets out.
+Every line passes `_masked`, also those of libraries and tracebacks: no secret gets out, and nothing that steers a terminal.
 """
 
 from __future__ import annotations
@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any, Literal
 
 import orjson
 import structlog
 
 from imageflow.masking import mask
+from imageflow.printable import lines, one_line
 
 QUIET = {"aio_pika": logging.CRITICAL, "aiormq": logging.CRITICAL, "aiohttp": logging.ERROR, "alembic": logging.WARNING}
 """Libraries whose own words say nothing that ours do not: connections lost and found again are our log lines."""
@@ -85,19 +86,19 @@ def _masked(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Muta
     """The event without secrets. Names that we give ourselves stay: a password may be a word like `demo`."""
     for key, value in event.items():
         if key not in OUR_NAMES:
-            event[key] = _without_secrets(value)
+            event[key] = _without_secrets(value, lines if key == "exception" else one_line)
     return event
 
 
-def _without_secrets(value: Any) -> Any:
+def _without_secrets(value: Any, fit: Callable[[str], str]) -> Any:
     match value:
         case None | bool() | int() | float():
             return value
         case list() | tuple():
-            return [_without_secrets(item) for item in value]
+            return [_without_secrets(item, fit) for item in value]
         case dict():
-            return {str(key): _without_secrets(item) for key, item in value.items()}
-    return mask(str(value))
+            return {fit(str(key)): _without_secrets(item, fit) for key, item in value.items()}
+    return fit(mask(str(value)))
 
 
 def _json(event: Any, **_: Any) -> str:

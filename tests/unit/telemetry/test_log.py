@@ -65,3 +65,13 @@ def test_malformed_requests_are_one_line(written: io.StringIO) -> None:
     assert text.count("\n") == 1
     assert "malformed requests were refused" in text
     assert "topsecret" not in text
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_strangers_texts_in_log_lines(form, capsys):
+    """Neither an escape nor a mark of direction, and no line of its own."""
+    log.configure(form)
+    structlog.get_logger().warning("read failed", error="a\x1b[2J\nforged\u202e\x9b1m", who={"n\u2028": ["\x07"]})
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.rstrip("\n").isprintable()
