@@ -2,15 +2,11 @@
 
 import asyncio
 import json
-from datetime import UTC, datetime, timedelta
 
 import aiormq
 import pytest
 from pamqp.commands import Basic
 
-from imageflow.clock import SystemClock
-from imageflow.secret import Secret
-from imageflow.store.connect import connect
 from imageflow.store.service_roles import SERVICES
 from tests import service_accounts as made
 from tests.acceptance.harness import balanced, free_port, get, site, wait_for
@@ -122,43 +118,3 @@ def _publish_as_erp(here) -> None:
         await connection.close()
 
     asyncio.run(publish())
-
-
-def test_what_services_do_seldom_is_theirs_too(place):
-    """Retention, rewrites, leases, alarms, takeovers: with the role of the service that does it."""
-    here = place
-    here.flow("main")
-    here.call("flow", "apply", *(str(path) for path in here.flows.glob("*.yaml")))
-    later = datetime.now(UTC) + timedelta(days=400)
-
-    async def work() -> None:
-        async with connect(Secret(_store_url(here, "scheduler")), SystemClock()) as store:
-            for old in await store.old_runs(later):
-                await store.forget_run(old.run_id, later)
-            assert await store.forget_rest(later) >= 0
-            assert (await store.write_again()).outbox == []
-            assert await store.lease("test", "me", 5.0)
-            assert await store.release_runs() == []
-            await store.due_notices()
-            await store.holds()
-            await store.create_missing_runs(
-                "main", datetime.now(UTC), [], domain="https://o.example.com", without_images=["A", "B"]
-            )
-        async with connect(Secret(_store_url(here, "writer")), SystemClock()) as store:
-            await store.alive("me", 5.0)
-            await store.hold("me", {"https://o.example.com": "away"}, 5.0)
-            await store.gone("me")
-        async with connect(Secret(_store_url(here, "transformer")), SystemClock()) as store:
-            assert await store.cancelled(["x"]) == frozenset()
-
-    start_and_run(here)
-    asyncio.run(work())
-
-
-def start_and_run(here) -> None:
-    start(here)
-    assert here.json("run", "main", "--wait")["status"] == "success"
-
-
-def _store_url(here, service: str) -> str:
-    return (here.folder_of_urls / f"store_url_{service}").read_text()

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import secrets
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiormq
 import asyncpg
@@ -17,11 +17,14 @@ from imageflow.broker.rabbitmq_accounts import RIGHTS as BROKER_RIGHTS
 from imageflow.clock import SystemClock
 from imageflow.errors import BrokerError, SettingsError, StoreError
 from imageflow.model.messages import OUTBOUND_QUEUE, PARKED_QUEUE, READ_QUEUE, transform_queue, write_queue
+from imageflow.model.row import Row
 from imageflow.secret import Secret
+from imageflow.store import HeldRow, LedgerEntry, Wanted
 from imageflow.store.connect import connect, open_store
 from imageflow.store.service_roles import REVISION_TABLE, RIGHTS, SERVICES
 from imageflow.store.tables import metadata
 from tests import service_accounts as made
+from tests.contract.test_store import DOMAIN, IMAGES, FakeClock, failure, flow_document, log, new_run
 from tests.integration.test_doctor import management  # noqa: F401 - a fixture
 
 PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
@@ -155,6 +158,77 @@ async def test_every_service_empties_the_outbox(roles, service):
         await store.ping()
         assert await store.unsent(0.0) == []
         await store.sent([1, 2])
+
+
+async def test_each_step_of_a_run_is_the_right_of_its_service(postgres, roles):
+    """Read, transformed, held back, joined, written, taken over, retried, cancelled, forgotten: nobody is refused."""
+    clock = FakeClock()
+    owned = postgres.url.rpartition("/")[0] + "/" + store_url(roles, "reader").reveal().rpartition("/")[2]
+    async with AsyncExitStack() as stack:
+        opened = {name: await stack.enter_async_context(connect(store_url(roles, name), clock)) for name in SERVICES}
+        scheduler, reader, transformer, writer, gateway = (opened[name] for name in SERVICES)
+        await gateway.save_flow(flow_document())
+        run = new_run(clock)
+        assert await scheduler.create_run(run, fire_time=clock.now())
+        assert len(await scheduler.release_runs()) == 1
+        await reader.start_reading(run.run_id, None, clock.now())
+        await reader.warn(run.run_id, "a warning")
+        saved = await reader.save_page(run.run_id, 1, b"[]", cursor=None, last=True)
+        await reader.sent([one.id for one in saved.outbox])
+        assert (await transformer.page(run.run_id, 1)).seq == saved.seq
+        await transformer.keep_prints(run.run_id, 1, "hello")
+        held = [HeldRow("a", "sku", 7, IMAGES)]
+        await transformer.register_page(run.run_id, 1, 4, [failure(run.run_id, 3)], held=held)
+        await transformer.hold_more(run.run_id, held)
+        assert len(await transformer.held_rows(run.run_id, None, 10)) == 2
+        await transformer.rows_beside(run.run_id, 0)
+        await transformer.end_join(run.run_id)
+        await transformer.settle("", [failure(run.run_id, 3)])
+        await _write(writer, clock, run.run_id)
+        await scheduler.write_again()
+        taken = await gateway.reopen(run.run_id)
+        await gateway.sent([one.id for one in taken.outbox])
+        await gateway.cancel_run(run.run_id)
+        await gateway.cancel_rows(run.run_id, after=0, limit=100)
+        await _housekeeping(scheduler, clock)
+        clock.move(400 * 86_400)
+        while await scheduler.forget_run(run.run_id, clock.now()):
+            pass
+        await scheduler.forget_rest(clock.now())
+    left = await asyncpg.connect(owned)
+    assert await left.fetchval("SELECT count(*) FROM runs WHERE run_id = $1", run.run_id) == 0
+    await left.close()
+
+
+async def _write(writer, clock, run_id):
+    """A row is skipped or claimed, sent and settled; another claim is left, and taken over."""
+    await writer.alive("me", 5.0)
+    await writer.hold("me", {DOMAIN: "away"}, 5.0)
+    await writer.skip(DOMAIN, run_id, [Row(1, 1, "sku-1", IMAGES)])
+    [claim] = await writer.claim(DOMAIN, "me", "me/1", [Wanted("sku-1", 1)])
+    assert claim.mine
+    await writer.settle("me/1", [log(run_id, 1)], written=[LedgerEntry(DOMAIN, "sku-1", 1, "digest", run_id, 1)])
+    await writer.claim(DOMAIN, "me", "me/2", [Wanted("sku-2", 2)])
+    await writer.in_flight(run_id, [2])
+    await writer.cancelled([run_id])
+    clock.move(60)
+    await writer.alive("other", 5.0)
+    await writer.claim(DOMAIN, "other", "other/1", [Wanted("sku-2", 2)])
+    await writer.settle("other/1", [log(run_id, 2)], written=[LedgerEntry(DOMAIN, "sku-2", 2, None, run_id, 2)])
+    await writer.to_write_again(DOMAIN, run_id, ["sku-1"])
+    await writer.gone("me")
+
+
+async def _housekeeping(scheduler, clock):
+    assert await scheduler.lease("test", "me", 5.0)
+    await scheduler.sound("winter", {"silence": "nothing came"}, notify=True)
+    for notice in await scheduler.due_notices():
+        await scheduler.notice_sent(notice.id, "200")
+    await scheduler.holds()
+    await scheduler.watermark("winter")
+    await scheduler.note_fire("winter", clock.now())
+    more = [new_run(clock)]
+    await scheduler.create_missing_runs("winter", clock.now(), more, domain=DOMAIN, without_images=["sku-1"])
 
 
 async def test_setting_up_again_changes_nothing_and_mends_rights(postgres, roles):
