@@ -24,7 +24,8 @@ from imageflow.emulator.erp import FakeErp
 from imageflow.emulator.omnitron import FakeOmnitron
 from imageflow.emulator.server import Emulator, serve_forever
 from imageflow.flows import file as flow_file
-from imageflow.http.client import Transport, exact_origin
+from imageflow.http.client import Transport
+from imageflow.http.origin import exact_origin
 from imageflow.http.public_address import Allowed
 from imageflow.inspect import probe as probing
 from imageflow.inspect.dry_run import DryRun, context_of, dry_run

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from imageflow.errors import FlowFileError, Problem
 from imageflow.flows import file
-from imageflow.http.client import exact_origin
+from imageflow.http.origin import exact_origin
 from imageflow.http.public_address import Allowed, is_literal
 from imageflow.model.flow import Definition, TokenLogin
 from imageflow.secret import Bounds

@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from imageflow.flows import limits, plain_secrets, words
-from imageflow.http.client import exact_origin
+from imageflow.http.origin import exact_origin
 from imageflow.model import charset, filename_template, flow, pagination
 from imageflow.model.cron import parse_cron
 from imageflow.model.field_types import Complaints, Duration, Meaning, json_path

@@ -11,8 +11,9 @@ import msgspec
 from imageflow import secret
 from imageflow.clock import Clock
 from imageflow.errors import LoginError, StageError
-from imageflow.http.client import Answer, Transport, exact_origin, origin, retry_after
+from imageflow.http.client import Answer, Transport
 from imageflow.http.login_session import Session
+from imageflow.http.origin import exact_origin, origin, retry_after
 from imageflow.http.post_client import PostClient
 from imageflow.model.flow import Definition
 from imageflow.secret import Secret

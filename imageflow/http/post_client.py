@@ -20,8 +20,9 @@ import httptools
 from yarl import URL
 
 from imageflow.errors import TransportError
-from imageflow.http.client import USER_AGENT, Answer, exact, origin, private
+from imageflow.http.client import USER_AGENT, Answer, exact, private
 from imageflow.http.guard import Guard, PrivateAddressError
+from imageflow.http.origin import origin
 
 IDLE_SECONDS = 15.0
 """A connection that was not used for that long is closed: servers close theirs, and a request may cross with that."""

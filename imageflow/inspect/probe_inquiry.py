@@ -14,7 +14,8 @@ import msgspec
 
 from imageflow import pointer
 from imageflow.errors import LoginError, ReadError
-from imageflow.http.client import Answer, exact_origin, origin
+from imageflow.http.client import Answer
+from imageflow.http.origin import exact_origin, origin
 from imageflow.inspect import probe_facts as facts
 from imageflow.inspect.probe_facts import Seen
 from imageflow.model import pagination

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from imageflow.errors import LoginError, ReadError
-from imageflow.http.client import Answer, origin
+from imageflow.http.client import Answer
+from imageflow.http.origin import origin
 from imageflow.model import charset as charsets
 from imageflow.model.flow import Erp
 from imageflow.read import paging

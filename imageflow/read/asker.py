@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from imageflow.clock import Clock
 from imageflow.errors import ReadError
-from imageflow.http.client import Answer, Transport, origin, retry_after
+from imageflow.http.client import Answer, Transport
+from imageflow.http.origin import origin, retry_after
 from imageflow.model.flow import Definition, Erp
 from imageflow.model.pagination.contract import Got, Last, Turn
 from imageflow.model.pagination.cursor import Cursor

@@ -12,8 +12,9 @@ import msgspec
 from imageflow import pointer, secret
 from imageflow.clock import Clock
 from imageflow.errors import LoginError, TransportError
-from imageflow.http.client import Answer, Transport, origin, retry_after
+from imageflow.http.client import Answer, Transport
 from imageflow.http.login_session import Session, Token
+from imageflow.http.origin import origin, retry_after
 from imageflow.masking import hide
 from imageflow.model.flow import BasicLogin, Definition, Erp, HeaderLogin, TokenLogin
 from imageflow.read import paging, request

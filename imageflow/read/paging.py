@@ -18,7 +18,7 @@ from urllib.parse import urljoin
 import msgspec
 
 from imageflow.errors import ReadError
-from imageflow.http.client import exact_origin, origin
+from imageflow.http.origin import exact_origin, origin
 from imageflow.model import envelope
 from imageflow.model.envelope import Came, Signal
 from imageflow.model.flow import Erp

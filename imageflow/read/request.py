@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from imageflow.errors import ReadError
-from imageflow.http.client import exact_origin
+from imageflow.http.origin import exact_origin
 from imageflow.model.flow import Definition, Erp, QuerySetting
 from imageflow.model.pagination.cursor import Cursor
 from imageflow.model.run import Run

@@ -11,7 +11,8 @@ import structlog
 
 from imageflow.clock import Clock
 from imageflow.errors import NotFoundError, SecretError, TransportError
-from imageflow.http.client import Transport, exact_origin
+from imageflow.http.client import Transport
+from imageflow.http.origin import exact_origin
 from imageflow.model.flow import Definition, Flow
 from imageflow.schedule import alarm, leased_job
 from imageflow.schedule.leased_job import LeasedJob

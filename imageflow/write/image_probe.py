@@ -20,8 +20,9 @@ import msgspec
 
 from imageflow.clock import Clock
 from imageflow.errors import TransportError
-from imageflow.http.client import USER_AGENT, exact, origin, retry_after, translated
+from imageflow.http.client import USER_AGENT, exact, translated
 from imageflow.http.guard import Guard, PrivateAddressError
+from imageflow.http.origin import origin, retry_after
 from imageflow.http.public_address import Allowed
 from imageflow.model.imageset import Image
 from imageflow.runtime.bounded import Recent

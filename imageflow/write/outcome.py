@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 
 from imageflow.errors import LoginError, SecretError, StageError, TransportError
-from imageflow.http.client import Answer, retry_after
+from imageflow.http.client import Answer
+from imageflow.http.origin import retry_after
 from imageflow.masking import mask
 from imageflow.model.row import StageName
 

@@ -15,7 +15,8 @@ import aiohttp.http_exceptions
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
-from imageflow.http.client import FOREIGN, Answer, exact_origin, origin, retry_after, translated
+from imageflow.http.client import FOREIGN, Answer, translated
+from imageflow.http.origin import exact_origin, origin, retry_after
 from tests.library_errors import errors_of
 
 KEY = ConnectionKey("h", 80, False, True, None, None, None)
