@@ -238,7 +238,12 @@ class Runner:
             data = self._transformed(ask_id, body)
         except BaseException as error:  # noqa: BLE001 - what the script's own exception does while it is looked at
             self._alarm.disarm()
-            data = frame(Answer(ask_id, failure=Failure(plain(type(error).__name__[:200])), stage=self._stage))
+            failure = Failure(
+                plain(type(error).__name__[:200]),
+                timeout=isinstance(error, ScriptTimeout),
+                memory=isinstance(error, MemoryError),
+            )
+            data = frame(Answer(ask_id, failure=failure, stage=self._stage))
         finally:
             self._alarm.disarm()
         sys.stdout = sys.stderr = self._silence
