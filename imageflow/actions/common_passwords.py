@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from importlib import resources
 
 OWN = frozenset(("imageflow", "omnitron", "akinon"))
 
@@ -18,5 +17,6 @@ def is_common(password: str, user: str) -> bool:
 
 @functools.cache
 def _common() -> frozenset[str]:
-    lines = resources.files("imageflow.actions").joinpath("common_passwords.txt").read_text().splitlines()
-    return frozenset(line for line in lines if not line.startswith("# "))
+    from zxcvbn.frequency_lists import FREQUENCY_LISTS  # noqa: PLC0415 - only who sets a password pays for the list
+
+    return frozenset(FREQUENCY_LISTS["passwords"])
