@@ -24,6 +24,7 @@ from imageflow.model.imageset import Image
 from imageflow.model.page import row_version
 from imageflow.model.row import Row, RowLog, Try, fingerprint
 from imageflow.model.run import Counts, Run, Trigger, new_run_id
+from imageflow.printable import one_line
 from imageflow.secret import Secret
 from imageflow.store import Claim, HeldRow, LedgerEntry, NewPost, Store, User, Wanted
 from imageflow.store.connect import connect
@@ -1293,7 +1294,7 @@ async def test_counters_balance(store: Store, other: Store, clock: FakeClock, se
 
 
 async def test_odd_texts_in_a_batch(store: Store, clock: FakeClock) -> None:
-    """Whatever a text holds, a batch hands it on as it is, also beside texts that are not there."""
+    """Whatever a text holds, a batch hands it on as it is, also beside texts that are not there; a reason in one line."""
     odd = ["", " ", "NULL", "null", "{a,b}", '"', "\\", "'", "\x1e", "\x1f", "a\x1fb\x1e", ":a", "[2:]", "ä\r\n\x1f"]
     for texts in (odd, odd[:1], odd[8:9], odd[9:10], ["a", "b"]):
         run_id = await draining(store, clock, len(texts))
@@ -1308,7 +1309,8 @@ async def test_odd_texts_in_a_batch(store: Store, clock: FakeClock) -> None:
         ]
         written = [LedgerEntry(domain, text, n, f"d{text}", run_id, n + 1) for n, text in enumerate(texts)]
         assert [run.counts.failed for run in await store.settle(run_token, logs, written=written)] == [len(texts)]
-        assert [msgspec.structs.replace(row, settled_at=None) for row in await store.rows(run_id)] == logs
+        logged = [msgspec.structs.replace(log, reason=log.reason and one_line(log.reason)) for log in logs]
+        assert [msgspec.structs.replace(row, settled_at=None) for row in await store.rows(run_id)] == logged
         states = [state for text in texts for state in await store.ledger(text, [domain])]
         assert [(state.product, state.digest, state.row) for state in states] == [
             (text, f"d{text}", n) for n, text in enumerate(texts, 1)
