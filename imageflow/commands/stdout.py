@@ -45,10 +45,13 @@ class Printed(io.TextIOWrapper):
 
 
 def install() -> None:
-    """Let this process's standard output be such a one."""
+    """Let this process's standard output be such a one, unless it is a stand-in that leads to no file."""
     known = sys.stdout
     known.flush()
-    raw = Whole(known.fileno())
+    try:
+        raw = Whole(known.fileno())
+    except io.UnsupportedOperation:
+        return
     sys.stdout = Printed(
         io.BufferedWriter(raw), encoding=known.encoding, errors=known.errors, line_buffering=raw.isatty()
     )
