@@ -180,7 +180,9 @@ class PostClient:
             "Content-Type: application/json\r\n"
         ).encode()
         self._idle: collections.deque[Connection] = collections.deque()
-        self._asking: set[Connection] = set()
+        self._asking: dict[asyncio.Future[Answer], Connection] = {}
+        """By the answer, not by the connection: one that has its answer may carry the next request before the task that
+        waited for the answer runs on."""
         self._sweeper: asyncio.TimerHandle | None = None
 
     async def post(
@@ -220,7 +222,7 @@ class PostClient:
 
     def close(self) -> None:
         """Close all connections; requests under way fail."""
-        for connection in [*self._idle, *self._asking]:
+        for connection in [*self._idle, *self._asking.values()]:
             connection.close()
         self._idle.clear()
         if self._sweeper is not None:
@@ -261,16 +263,18 @@ class PostClient:
         if not may_send():  # no await from here to the write: whatever time it took to come here has passed
             connection.close()
             raise NotSentError
-        self._asking.add(connection)
+        answer = connection.ask(request)
+        self._asking[answer] = connection
         if self._sweeper is None:
             self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep)
         try:
-            return await connection.ask(request)
+            return await answer
         except asyncio.CancelledError:
-            connection.close()
+            if answer.cancelled():
+                connection.close()
             raise
         finally:
-            self._asking.discard(connection)
+            del self._asking[answer]
 
     async def _connect(self, deadline: float) -> Connection:
         url = self._url
@@ -317,8 +321,9 @@ class PostClient:
     def _sweep(self) -> None:
         """End requests whose time is over, and connections that have long been idle; goes on while there are any."""
         now = self.loop.time()
-        for connection in [connection for connection in self._asking if connection.deadline <= now]:
-            connection.expire()
+        for answer, connection in list(self._asking.items()):
+            if connection.deadline <= now and not answer.done():
+                connection.expire()
         while self._idle and (self._idle[0].closed or self._idle[0].used_at + IDLE_SECONDS <= now):
             self._idle.popleft().close()
         self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep) if self._asking or self._idle else None

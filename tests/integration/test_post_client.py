@@ -208,6 +208,26 @@ async def test_no_answer_in_time(answer: bytes):
         client.close()
 
 
+async def test_a_deadline_on_a_connection_that_is_taken_over():
+    """A connection may carry a request before the task runs on that waited for the answer before: its deadline counts too."""
+    async with wired(*([OK] * 6 + [b""]) * 100) as (_server, client):
+
+        async def post_again_and_again() -> int:
+            late = 0
+            for _ in range(40):
+                try:
+                    await client.post("Token t", b"{}", 0.3)
+                except TransportError as error:
+                    assert error.kind == "timeout"
+                    late += 1
+            return late
+
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            tasks = [group.create_task(post_again_and_again()) for _ in range(16)]
+        assert sum(task.result() for task in tasks) == 640 // 7
+        client.close()
+
+
 async def test_nobody_there():
     """A refused connection is transient and says so."""
     client = PostClient("http://127.0.0.1:9/")
