@@ -22,6 +22,7 @@ QUIET = {"aio_pika": logging.CRITICAL, "aiormq": logging.CRITICAL, "aiohttp": lo
 
 OUR_NAMES = frozenset(("timestamp", "level", "service", "flow", "run", "queue", "_record", "_from_structlog"))
 MALFORMED_SECONDS = 10.0
+_PROCESSORS: list[Any] = []
 
 
 def configure(log_format: Literal["text", "json"], *, level: int = logging.INFO) -> None:
@@ -40,8 +41,10 @@ def configure(log_format: Literal["text", "json"], *, level: int = logging.INFO)
         structlog.processors.format_exc_info,
         _masked,
     ]
+    # in place: a logger that was used before keeps the list
+    _PROCESSORS[:] = [*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter]
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=_PROCESSORS,
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,

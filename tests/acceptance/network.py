@@ -13,18 +13,22 @@ class Network:
     """The loop of all proxies, in a thread of its own."""
 
     def __init__(self) -> None:
+        self._proxies: list[Proxy] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
 
     def proxy(self, target: str) -> Proxy:
         """A proxy in front of the server of a URL; its own `url` leads through it."""
-        return Proxy(self, target)
+        self._proxies.append(Proxy(self, target))
+        return self._proxies[-1]
 
     def do(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
 
     def close(self) -> None:
+        for proxy in self._proxies:
+            proxy.close()
         self.do(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)

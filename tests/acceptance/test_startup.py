@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.harness import free_port, get, site, wait_for
-from tests.acceptance.test_fencing import Proxy
+from tests.acceptance.network import Network
 from tests.postgres_server import Postgres
 
 HALF_A_HANDSHAKE = b"\x01\x00\x00\x00\x00\x00\x10\x00\x0a\x00\x0a\x00\x09"
@@ -87,7 +87,8 @@ def test_commands_and_the_impatient_fail_at_once(tmp_path: Path) -> None:
 
 def test_a_database_that_comes_late(tmp_path: Path, postgres: Postgres) -> None:
     """Services wait for the database, say so, and begin once it is there."""
-    proxy = Proxy(postgres.new_database())
+    network = Network()
+    proxy = network.proxy(postgres.new_database())
     proxy.be("cut")
     try:
         with site(tmp_path, IMAGEFLOW_STORE_URL=proxy.url) as place:
@@ -100,4 +101,4 @@ def test_a_database_that_comes_late(tmp_path: Path, postgres: Postgres) -> None:
             service.send_signal(signal.SIGTERM)
             assert service.wait(60) == 0
     finally:
-        proxy.close()
+        network.close()

@@ -10,6 +10,7 @@ from typing import Any
 
 import aio_pika
 import pytest
+from aio_pika.exceptions import DeliveryError
 
 from imageflow.actions import dead_letters
 from imageflow.model.messages import OUTBOUND_QUEUE
@@ -44,7 +45,19 @@ async def publish(url: str, flow: str) -> None:
                 for name, value in message["headers"].items()
             }
             made = aio_pika.Message(body(message), headers=headers, **properties)
-            await channel.default_exchange.publish(made, routing_key=OUTBOUND_QUEUE)
+            await taken(channel, made)
+
+
+async def taken(channel: aio_pika.abc.AbstractChannel, message: aio_pika.Message) -> None:
+    """Publish until it is confirmed: a quorum queue that was just made refuses what comes before it has a leader."""
+    for _ in range(50):
+        try:
+            await channel.default_exchange.publish(message, routing_key=OUTBOUND_QUEUE)
+        except DeliveryError:
+            await asyncio.sleep(0.2)
+        else:
+            return
+    raise AssertionError("RabbitMQ refuses the message")
 
 
 async def settled(site: Site, flow: str) -> dict[bytes, str]:
