@@ -308,8 +308,9 @@ class _Sending:
                 raise LostError(str(failure) or None)
 
     async def _refused(self, session: Session) -> None:
-        """RabbitMQ confirms negatively for a queue that is full, and for a quorum queue that has no leader for a moment,
-        as after it was made: the number of its messages tells which. Full is full from the limit down to 80 % of it.
+        """RabbitMQ confirms negatively for a full queue, and for a quorum queue that has no leader for a moment, as after it
+        was made. The number of messages tells which: a queue that was full takes more again at 80 % of its limit, so one
+        that is not half full has room.
         """
         queues = sorted({parcel.queue for parcel in self.pending})
         for queue in queues:
