@@ -1,11 +1,13 @@
 """A folder of flow files that is followed: what changes in it is applied, and what a person did stays.
 
-a file changed, or is new     once it rests, it is checked and saved as a new version of its flow
-a file is broken              reported; nothing changes
-two files name one flow       the later one is reported; nothing changes
-a file is gone                its flow is deleted; while runs of it go on it is disabled, so that it fires no more
-a file names another flow     as if the file of the one before were gone
-the folder is gone, or empty  reported; nothing changes: it may be a disk that is not mounted
+What happens to it, and what follows:
+
+    a file changed, or is new     once it rests, it is checked and saved as a new version of its flow
+    a file is broken              reported; nothing changes
+    two files name one flow       the later one is reported; nothing changes
+    a file is gone                its flow is deleted; while runs of it go on it is disabled, so that it fires no more
+    a file names another flow     as if the file of the one before were gone
+    the folder is gone, or empty  reported; nothing changes: it may be a disk that is not mounted
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -32,6 +34,21 @@ RESTING_LOOKS = 2
 
 GONE_LOOKS = 3
 """A flow that no file has named for so many looks is gone: an editor puts a new file in the place of the old one."""
+
+
+class Found(NamedTuple):
+    """A flow file, as it was when it was read, and its document."""
+
+    path: Path
+    known: Known
+    document: dict[str, Any]
+
+
+def read(folder: Path) -> list[Found]:
+    """The flow files of a folder, checked. Raises FlowFileError where one is broken. Blocks."""
+    files = flow_file.files_of(folder)
+    known = [seen(path) for path in files]
+    return [Found(*one) for one in zip(files, known, flows.checked_all(files), strict=True)]
 
 
 class FlowFolder:
@@ -58,14 +75,11 @@ class FlowFolder:
             except TimeoutError:
                 continue
 
-    async def begin(self) -> None:
-        """Save all that is there. Raises FlowFileError where a file is broken: then nothing is saved."""
-        files = await asyncio.to_thread(flow_file.files_of, self._folder)
-        found = [seen(path) for path in files]
-        documents = await asyncio.to_thread(flows.checked_all, files)
-        for path, known, document in zip(files, found, documents, strict=True):
-            await self._save(path, known, document)
-        if left := sorted({flow.name for flow in await self._store.flows()} - {one["name"] for one in documents}):
+    async def begin(self, found: Sequence[Found]) -> None:
+        """Save all that `read` found."""
+        for one in found:
+            await self._save(one.path, one.known, one.document)
+        if left := sorted({flow.name for flow in await self._store.flows()} - self._owned):
             log.info("flows that no file of the folder names", folder=str(self._folder), flows=", ".join(left))
 
     async def look(self) -> None:

@@ -14,8 +14,7 @@ import click
 
 from imageflow import bootstrap
 from imageflow import settings as settings_
-from imageflow.actions import flows as flow_actions
-from imageflow.actions.flow_folder import FlowFolder
+from imageflow.actions import flow_folder
 from imageflow.commands.shell import FLOWS_DIR, actor, run_async
 from imageflow.runtime.kept import KeptJobs
 from imageflow.runtime.process import MARGIN_SECONDS, Watchdog, stop_on_signals
@@ -33,7 +32,7 @@ def _alone(settings: Settings, name: str, port: int | None = None) -> None:
         raise click.UsageError(
             f"{name} as a process of its own needs RabbitMQ: set {settings_.PREFIX}BROKER_URL=amqp://…, or use `imageflow up`"
         )
-    run_async(_serve(settings, [name], port, None))
+    run_async(_serve(settings, [name], port))
 
 
 @click.command()
@@ -82,12 +81,17 @@ def gateway(settings: Settings, port: int) -> None:
 @click.pass_obj
 def up(settings: Settings, flows: Path | None, port: int) -> None:
     """Run all services in one process."""
-    if flows is not None:
-        flow_actions.checked_dir(flows)
-    run_async(_serve(settings, bootstrap.SERVICES, port, flows))
+    found = flow_folder.read(flows) if flows is not None else []
+    run_async(_serve(settings, bootstrap.SERVICES, port, flows, found))
 
 
-async def _serve(settings: Settings, names: Sequence[str], port: int | None, flows: Path | None) -> None:
+async def _serve(
+    settings: Settings,
+    names: Sequence[str],
+    port: int | None,
+    flows: Path | None = None,
+    found: Sequence[flow_folder.Found] = (),
+) -> None:
     watchdog = Watchdog(settings.stop_seconds + MARGIN_SECONDS)
     with data_dir_lock(settings):
         async with stop_on_signals() as stop, AsyncExitStack() as stack:
@@ -97,9 +101,9 @@ async def _serve(settings: Settings, names: Sequence[str], port: int | None, flo
                     substrate = await startup.opened(stop)
             if substrate is None:
                 return
-            folder = None if flows is None else FlowFolder(flows, substrate.store, actor())
+            folder = None if flows is None else flow_folder.FlowFolder(flows, substrate.store, actor())
             if folder is not None:
-                await folder.begin()
+                await folder.begin(found)
             gc.freeze()  # what is loaded by now stays: the collector need not look at it again and again
             gc.set_threshold(*GC_THRESHOLDS)
             async with asyncio.TaskGroup() as group:

@@ -14,7 +14,7 @@ import yaml
 
 from imageflow.actions import flows
 from imageflow.actions.actor import Actor
-from imageflow.actions.flow_folder import FlowFolder
+from imageflow.actions.flow_folder import FlowFolder, read
 from imageflow.clock import SystemClock
 from imageflow.errors import FlowFileError
 from imageflow.flows.folder import Known, unnamed
@@ -66,7 +66,7 @@ async def followed(tmp_path: Path) -> AsyncIterator[Followed]:
             here = Followed(path, store, said)
             here.write("a")
             here.write("b")
-            await here.folder.begin()
+            await here.folder.begin(read(path))
             yield here
 
 
@@ -156,7 +156,7 @@ async def test_what_a_person_disabled(followed: Followed) -> None:
     assert await followed.looks() == ["a flow file is applied", "a flow stays disabled"]
     assert not (await followed.store.flow("a")).definition.enabled
     again = FlowFolder(followed.path, followed.store, ACTOR)
-    await again.begin()
+    await again.begin(read(followed.path))
     assert not (await followed.store.flow("a")).definition.enabled
     await flows.enable(followed.store, "a", ACTOR, enabled=True)
     assert await followed.looks() == []
@@ -179,10 +179,10 @@ async def test_at_the_start(followed: Followed) -> None:
     """A broken file: nothing is saved. Flows that no file names are named."""
     followed.put("c", "name: c\n")
     with pytest.raises(FlowFileError, match=r"c\.yaml"):
-        await FlowFolder(followed.path, followed.store, ACTOR).begin()
+        read(followed.path)
     (followed.path / "c.yaml").unlink()
     (followed.path / "b.yaml").unlink()
-    await FlowFolder(followed.path, followed.store, ACTOR).begin()
+    await FlowFolder(followed.path, followed.store, ACTOR).begin(read(followed.path))
     assert followed.said[-1]["event"] == "flows that no file of the folder names"
     assert followed.said[-1]["flows"] == "b"
 

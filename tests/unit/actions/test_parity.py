@@ -33,6 +33,7 @@ ONE_SIDED = {
     "actions.flows.checked": "reads a file of the machine",
     "actions.flows.checked_all": "reads files of the machine",
     "actions.flows.checked_dir": "reads files of the machine",
+    "actions.flow_folder.read": "reads files of the machine",
     "actions.flows.prune": "the files of one command",
     "actions.flows.stays_off": "compares a file with what became of it",
     "actions.flows.save_all": "the files of one command; a request of the API holds one flow",
