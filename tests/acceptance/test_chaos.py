@@ -13,21 +13,18 @@ import json
 import random
 import signal
 import subprocess
-import sys
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from imageflow.model.imageset import Image, digest
-from tests import postgres_server, rabbitmq_server
 from tests.acceptance.harness import balanced, free_port, get, kill, site, stop, wait_for
 from tests.acceptance.network import Network
+from tests.acceptance.stories import asked, ledger, play, quiet, url_of
 
 SERVICES = ("scheduler", "reader", "transformer", "transformer", "writer", "writer", "writer", "gateway")
 PRODUCTS = 150
@@ -203,10 +200,6 @@ class Traffic:
         return get(f"{self._url}/api/outbound/posts", data=body, headers=headers)[0] == 202
 
 
-def url_of(version: int, product: int) -> str:
-    return f"https://img.example.com/v{version}/{product}.jpg"
-
-
 @contextmanager
 def services(here, network: Network, broker: str, database: str):
     """The services as processes, with the gateway's port."""
@@ -259,7 +252,7 @@ def _tell(here, kept: list[Kept], port: int, database: str, seed: int, seconds: 
     here.json("run", "main", "--wait", timeout=240)
     runs = wait_for(lambda: ended(here), 240, "the last runs to end")
     wait_for(lambda: not asyncio.run(in_doubt(database)), 180, "the last rewrites")
-    state = quiet(here)
+    state = quiet(here, QUIET_SECONDS)
     for service in kept:
         service.look()
     expected = {sku: images_of(images) for sku, images in expected_of(here).items()}
@@ -295,38 +288,14 @@ def expected_of(here) -> dict:
     return json.loads(get(f"{here.erp}/_emulator/expected")[1])
 
 
-def quiet(here) -> dict:
-    """What Omnitron holds once nothing was written for a while: who wakes late may have no run that waits for it."""
-    state, since = here.state(), time.monotonic()
-    while time.monotonic() < since + QUIET_SECONDS:
-        time.sleep(0.5)
-        newer = here.state()
-        if newer["counters"]["written"] != state["counters"]["written"]:
-            state, since = newer, time.monotonic()
-    return state
-
-
 def ended(here):
     found = json.loads(here.call("runs", "--limit", "1000", "--json").stdout)
     return found if all(run["status"] in ENDED for run in found) else None
 
 
-async def in_doubt(database: str) -> int:
-    connection = await asyncpg.connect(database)
-    try:
-        return await connection.fetchval(
-            "SELECT count(*) FROM ledger WHERE doubt_until IS NOT NULL OR digest IS NULL OR claim_token IS NOT NULL"
-        )
-    finally:
-        await connection.close()
-
-
-async def ledger(database: str) -> dict[str, str]:
-    connection = await asyncpg.connect(database)
-    try:
-        return {row["product"]: row["digest"] for row in await connection.fetch("SELECT product, digest FROM ledger")}
-    finally:
-        await connection.close()
+async def in_doubt(database: str) -> bool:
+    open_ = "doubt_until IS NOT NULL OR digest IS NULL OR claim_token IS NOT NULL"
+    return bool(await asked(database, f"SELECT 1 FROM ledger WHERE {open_} LIMIT 1"))
 
 
 def faulty(result: dict) -> bool:
@@ -349,36 +318,12 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=2)
     parser.add_argument("--keep", type=Path, help="a folder for the logs of stories that went wrong")
     options = parser.parse_args()
-    postgres = postgres_server.open_server()
-    if postgres is None:
-        raise SystemExit("needs PostgreSQL")
-    bad = []
 
-    def play(seed: int) -> None:
-        rabbit = rabbitmq_server.open_server()
-        if rabbit is None:
-            raise SystemExit("needs RabbitMQ")
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                result = tell(Path(folder), rabbit.url, postgres.new_database(), seed, options.seconds)
-            except Exception as error:
-                result = {"error": f"{type(error).__name__}: {error}"}
-            finally:
-                rabbit.close()
-            good = "error" not in result and not faulty(result)
-            if not good:
-                bad.append(seed)
-                if options.keep:
-                    (options.keep / f"{seed}.log").write_bytes((Path(folder) / "log.txt").read_bytes())
-        print(f"{'ok ' if good else 'BAD'} {seed} {json.dumps(result)}", flush=True)
+    def story(folder: Path, broker: str, database: str, seed: int) -> dict:
+        return tell(folder, broker, database, seed, options.seconds)
 
-    try:
-        with ThreadPoolExecutor(options.at_once) as pool:
-            list(pool.map(play, range(options.first, options.first + options.seeds)))
-    finally:
-        postgres.close()
-    print(f"{options.seeds} seeds, {len(bad)} wrong")
-    sys.exit(bool(bad))
+    seeds = range(options.first, options.first + options.seeds)
+    play(seeds, options.at_once, story, faulty, keep=options.keep)
 
 
 if __name__ == "__main__":

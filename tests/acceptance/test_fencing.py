@@ -10,20 +10,16 @@ import argparse
 import asyncio
 import json
 import signal
-import sys
-import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-import asyncpg
 import pytest
 
 from imageflow.model.imageset import Image, digest
-from tests import postgres_server, rabbitmq_server
 from tests.acceptance.harness import balanced, free_port, get, site, wait_for
 from tests.acceptance.network import Network, Proxy
+from tests.acceptance.stories import asked, ledger, play, quiet, url_of
 
 AWAY_SECONDS = {"freeze": 45.0, "cut": 70.0, "stall": 45.0}
 PRODUCTS = 100
@@ -56,10 +52,6 @@ STORIES = [
     for fault in AWAY_SECONDS
     for write in WRITES
 ]
-
-
-def url_of(version: int, product: int) -> str:
-    return f"https://img.example.com/v{version}/{product}.jpg"
 
 
 def body(version: int, *, reverse: bool = False) -> bytes:
@@ -118,10 +110,10 @@ def _tell(folder: Path, broker: str, database: str, proxy: Proxy, story: Story) 
             victim.send_signal(signal.SIGCONT)
         else:
             proxy.be("open")
-        quiet(here)
+        quiet(here, QUIET_SECONDS)
         runs = wait_for(lambda: ended(here), 240, "all runs to end")
         wait_for(lambda: not asyncio.run(in_doubt(database)), 180, "the last rewrites")
-        state = quiet(here)
+        state = quiet(here, QUIET_SECONDS)
         held = {sku: [image["url"] for image in images] for sku, images in state["products"].items()}
         known = asyncio.run(ledger(database))
         expected = {f"P-{p:03}": url_of(newest, p) for p in range(PRODUCTS)}
@@ -136,39 +128,13 @@ def _tell(folder: Path, broker: str, database: str, proxy: Proxy, story: Story) 
         }
 
 
-def quiet(here) -> dict:
-    """What Omnitron holds once nothing was written for a while: a writer that wakes has no run that would wait for it."""
-    state, since = here.state(), time.monotonic()
-    while time.monotonic() < since + QUIET_SECONDS:
-        time.sleep(0.5)
-        newer = here.state()
-        if newer["counters"]["written"] != state["counters"]["written"]:
-            state, since = newer, time.monotonic()
-    return state
-
-
 def ended(here):
     found = here.json("runs")
     return found if all(run["status"] in ("success", "partial", "failed", "empty") for run in found) else None
 
 
-async def in_doubt(database: str) -> int:
-    return await _asked(
-        database, "SELECT count(*) FROM ledger WHERE doubt_until IS NOT NULL OR digest IS NULL", "value"
-    )
-
-
-async def ledger(database: str) -> dict[str, str]:
-    found = await _asked(database, "SELECT product, digest FROM ledger", "all")
-    return {row["product"]: row["digest"] for row in found}
-
-
-async def _asked(database: str, query: str, what: str):
-    connection = await asyncpg.connect(database)
-    try:
-        return await (connection.fetchval(query) if what == "value" else connection.fetch(query))
-    finally:
-        await connection.close()
+async def in_doubt(database: str) -> bool:
+    return bool(await asked(database, "SELECT 1 FROM ledger WHERE doubt_until IS NOT NULL OR digest IS NULL LIMIT 1"))
 
 
 def faulty(result: dict) -> bool:
@@ -190,35 +156,15 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="the number of the first story")
     parser.add_argument("--at-once", type=int, default=2)
     options = parser.parse_args()
-    postgres = postgres_server.open_server()
-    if postgres is None:
-        raise SystemExit("needs PostgreSQL")
-    bad = []
 
-    def play(number: int) -> None:
-        story = STORIES[number % len(STORIES)]
-        rabbit = rabbitmq_server.open_server()
-        if rabbit is None:
-            raise SystemExit("needs RabbitMQ")
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                result = tell(Path(folder), rabbit.url, postgres.new_database(), story)
-        except Exception as error:
-            result = {"error": f"{type(error).__name__}: {error}"}
-        finally:
-            rabbit.close()
-        good = "error" not in result and not faulty(result)
-        if not good:
-            bad.append(number)
-        print(f"{'ok ' if good else 'BAD'} {number} {story} {json.dumps(result)}", flush=True)
+    def story_of(number: int) -> Story:
+        return STORIES[number % len(STORIES)]
 
-    try:
-        with ThreadPoolExecutor(options.at_once) as pool:
-            list(pool.map(play, range(options.first, options.first + options.runs)))
-    finally:
-        postgres.close()
-    print(f"{options.runs} runs, {len(bad)} wrong")
-    sys.exit(bool(bad))
+    def story(folder: Path, broker: str, database: str, number: int) -> dict:
+        return tell(folder, broker, database, story_of(number))
+
+    numbers = range(options.first, options.first + options.runs)
+    play(numbers, options.at_once, story, faulty, said=story_of)
 
 
 if __name__ == "__main__":
