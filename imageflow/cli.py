@@ -14,7 +14,7 @@ import click
 from imageflow import __version__, settings
 from imageflow.commands import COMMANDS, CommandTable, stdout
 from imageflow.errors import FlowFileError, ImageFlowError
-from imageflow.printable import lines
+from imageflow.text.printable import lines
 
 EPILOG = "\b\nSettings, from the environment:\n" + "\n".join(
     f"  {settings.PREFIX}{name}\n      {text}" for name, text in settings.DOCS.items()

@@ -45,8 +45,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from imageflow.masking import mask
-from imageflow.printable import lines
+from imageflow.text.masking import mask
+from imageflow.text.printable import lines
 
 
 class ImageFlowError(Exception):

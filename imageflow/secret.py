@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from imageflow.errors import SecretError
-from imageflow.masking import hide
+from imageflow.text.masking import hide
 
 MAX_SECRET_BYTES = 64 * 1024
 OWN_PREFIX = "IMAGEFLOW_"

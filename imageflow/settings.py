@@ -16,9 +16,9 @@ import msgspec
 
 from imageflow import secret
 from imageflow.errors import SecretError, SettingsError
-from imageflow.masking import hide
 from imageflow.private_files import FILE_MODE, private_directory
 from imageflow.secret import Bounds, Secret
+from imageflow.text.masking import hide
 
 PREFIX = secret.OWN_PREFIX
 LOG_FORMATS = ("text", "json")

@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 import uvloop
 
-from imageflow import masking
+from imageflow.text import masking
 
 # a test must not fail because the machine is busy
 PROFILE = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}

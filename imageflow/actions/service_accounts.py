@@ -14,11 +14,11 @@ from imageflow.broker.rabbitmq_accounts import ERP, MONITOR, Account, definition
 from imageflow.broker.rabbitmq_connection import MANAGEMENT_PORTS
 from imageflow.errors import BrokerError, SecretError, SettingsError
 from imageflow.http.client import Transport
-from imageflow.masking import hide
 from imageflow.secret import Secret
 from imageflow.settings import Settings
 from imageflow.store.role_setup import set_up_roles
 from imageflow.store.service_roles import SERVICES
+from imageflow.text.masking import hide
 
 MANAGEMENT_FILE = "rabbitmq_management_url"
 IMPORT_SECONDS = 60.0

@@ -15,11 +15,11 @@ import uvloop
 
 from imageflow.actions.actor import Actor
 from imageflow.errors import ImageFlowError
-from imageflow.printable import in_json
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.settings import Settings
 from imageflow.store import Store
 from imageflow.store.connect import open_store
+from imageflow.text.printable import in_json
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ import os
 import select
 import sys
 
-from imageflow.printable import lines
+from imageflow.text.printable import lines
 
 
 class Whole(io.RawIOBase):

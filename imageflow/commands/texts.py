@@ -5,8 +5,8 @@ from __future__ import annotations
 from imageflow.actions.shapes import KeyShown, NoRun, OpenErrorShown, Retried, RunShown
 from imageflow.actions.ways_out import RUNS, About, command
 from imageflow.model.row import STATES, RowLog
-from imageflow.printable import lines
 from imageflow.store import ErrorGroup
+from imageflow.text.printable import lines
 
 
 def run_text(run: RunShown | NoRun) -> str:

@@ -11,9 +11,9 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from imageflow.flows import words
-from imageflow.masking import MASK
 from imageflow.model.field_types import Complaints
 from imageflow.secret import reference
+from imageflow.text.masking import MASK
 
 _NAMES = re.compile(
     r"(pass(word|wd|phrase|code|wort)?|pwd|parola|sifre|secret|token|credentials?|authorization|cookie|jwt|bearer|"

@@ -13,11 +13,11 @@ from imageflow.actions.actor import Role
 from imageflow.clock import Clock
 from imageflow.errors import RequestError, ThrottledError
 from imageflow.gateway import login_pace
-from imageflow.masking import hide_bearer
 from imageflow.runtime.bounded import Recent
 from imageflow.store import ApiKey, Store, User
 from imageflow.store.logins import FAMILIAR, FAMILIAR_FOR
 from imageflow.telemetry import metrics
+from imageflow.text.masking import hide_bearer
 
 MAX_TOKEN_CHARS = 512
 TOKEN_SECONDS = 12 * 3600.0

@@ -21,8 +21,8 @@ from imageflow.errors import TransportError
 from imageflow.http.guard import Guard, PrivateAddressError
 from imageflow.http.origin import origin
 from imageflow.http.public_address import NO_PRIVATE, Allowed
-from imageflow.masking import mask
-from imageflow.printable import one_line
+from imageflow.text.masking import mask
+from imageflow.text.printable import one_line
 
 USER_AGENT = f"ImageFlow/{__version__}"
 MAX_ANSWER_BYTES = 64 * 1024 * 1024

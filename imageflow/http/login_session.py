@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 
 from imageflow.clock import Clock
 from imageflow.errors import LoginError, StageError, TransportError
-from imageflow.masking import hide
 from imageflow.telemetry import metrics
+from imageflow.text.masking import hide
 
 REFUSED_SECONDS = 5.0
 """How long a refused login is not tried again: many rows with a wrong password would lock the account."""

@@ -10,8 +10,8 @@ import yaml
 from imageflow.errors import ImageFlowError
 from imageflow.http.client import Answer, Transport
 from imageflow.inspect.probe_inquiry import Asking, Inquiry
-from imageflow.masking import Hidden
 from imageflow.read.request import DEFAULT_HEADERS, Question
+from imageflow.text.masking import Hidden
 
 TIMEOUT_SECONDS = 30.0
 MAX_REQUESTS = 80

@@ -15,10 +15,10 @@ from imageflow.errors import LoginError, TransportError
 from imageflow.http.client import Answer, Transport
 from imageflow.http.login_session import Session, Token
 from imageflow.http.origin import origin, retry_after
-from imageflow.masking import hide
 from imageflow.model.flow import BasicLogin, Definition, Erp, HeaderLogin, TokenLogin
 from imageflow.read import paging, request
 from imageflow.secret import Secret, SecretRef
+from imageflow.text.masking import hide
 
 MAX_SESSIONS = 1000
 

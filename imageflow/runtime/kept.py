@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from imageflow.cancellation import cancellation_kept
-from imageflow.masking import mask
 from imageflow.model import retry_ladder
+from imageflow.text.masking import mask
 
 log = structlog.get_logger()
 

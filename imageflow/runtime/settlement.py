@@ -20,8 +20,8 @@ from typing import ClassVar, Literal, NamedTuple
 import msgspec
 
 from imageflow.errors import BrokerError, MessageError, NotFoundError, Postponed, QueueFullError, StoreError
-from imageflow.masking import mask
 from imageflow.model import retry_ladder
+from imageflow.text.masking import mask
 
 FAILURE_LIMIT = 6
 CRASH_LIMIT = 8

@@ -11,9 +11,9 @@ import msgspec
 
 from imageflow.errors import Problem
 from imageflow.model.flow import Definition
-from imageflow.printable import lines, one_line
 from imageflow.sandbox.answer import rows_at
 from imageflow.sandbox.protocol import MAX_TEXT, SCRIPT, Answer, Failure
+from imageflow.text.printable import lines, one_line
 
 MEMORY_BYTES = 512 << 20
 MAX_ANSWER_BYTES = 16 << 20

@@ -8,10 +8,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import and_, func, or_, select, update
 
-from imageflow.masking import mask
 from imageflow.model.messages import PageRead, ReadPage
 from imageflow.model.run import Run
-from imageflow.printable import one_line
 from imageflow.store.audit import AuditEntry, record
 from imageflow.store.database import Tx
 from imageflow.store.flows import require
@@ -22,6 +20,8 @@ from imageflow.store.run_record import ACTIVE, WAITING, run_values, to_run
 from imageflow.store.tables import fires, flows, ledger, runs
 from imageflow.store.text import clean, said, to_json
 from imageflow.store.transaction import Sql, reads, writes
+from imageflow.text.masking import mask
+from imageflow.text.printable import one_line
 
 MAX_WARNINGS = 20
 _FORGOTTEN_AT_ONCE = 500

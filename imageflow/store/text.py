@@ -7,8 +7,8 @@ from typing import Any, overload
 
 import msgspec
 
-from imageflow.masking import mask
-from imageflow.printable import one_line
+from imageflow.text.masking import mask
+from imageflow.text.printable import one_line
 
 KEY_BYTES = 500
 _UNFIT = (TypeError, ValueError, OverflowError, RecursionError)

@@ -14,8 +14,8 @@ from typing import Any, Literal
 import orjson
 import structlog
 
-from imageflow.masking import mask
-from imageflow.printable import lines, one_line
+from imageflow.text.masking import mask
+from imageflow.text.printable import lines, one_line
 
 QUIET = {"aio_pika": logging.CRITICAL, "aiormq": logging.CRITICAL, "aiohttp": logging.ERROR, "alembic": logging.WARNING}
 """Libraries whose own words say nothing that ours do not: connections lost and found again are our log lines."""

@@ -19,8 +19,8 @@ import msgspec
 from imageflow.errors import LoginError, SecretError, StageError, TransportError
 from imageflow.http.client import Answer
 from imageflow.http.origin import retry_after
-from imageflow.masking import mask
 from imageflow.model.row import StageName
+from imageflow.text.masking import mask
 
 MAX_REASON_CHARS = 500
 

@@ -24,12 +24,12 @@ from imageflow.model.imageset import Image
 from imageflow.model.page import row_version
 from imageflow.model.row import Row, RowLog, Try, fingerprint
 from imageflow.model.run import Counts, Run, Trigger, new_run_id
-from imageflow.printable import one_line
 from imageflow.secret import Secret
 from imageflow.store import Claim, HeldRow, LedgerEntry, NewPost, Store, User, Wanted
 from imageflow.store.connect import connect
 from imageflow.store.sqlite import SqliteDatabase
 from imageflow.store.tables import metadata
+from imageflow.text.printable import one_line
 from tests import schemas
 from tests.postgres_server import PrivatePostgres
 from tests.posting import accept_post

@@ -7,7 +7,7 @@ import pytest
 from imageflow.errors import LoginError
 from imageflow.http.client import Answer
 from imageflow.http.omnitron import OmnitronError, _json, _key, _url
-from imageflow.masking import hide
+from imageflow.text.masking import hide
 
 DOMAIN = "https://shop.example.com"
 

@@ -10,8 +10,8 @@ import pytest
 from imageflow.clock import SystemClock
 from imageflow.errors import LoginError, SecretError
 from imageflow.http.client import Answer
-from imageflow.masking import hide, mask
 from imageflow.read.login import ErpLogins, Login, filled, token_in, with_secrets
+from imageflow.text.masking import hide, mask
 
 from .flows import flow
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from imageflow.masking import hide
 from imageflow.secret import Secret
 from imageflow.telemetry import log
+from imageflow.text.masking import hide
 
 
 @pytest.fixture(params=["text", "json"])

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from imageflow.printable import in_json, lines, one_line
+from imageflow.text.printable import in_json, lines, one_line
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m"
 BIDI = "\u202egnp.exe\u2066\u200f"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imageflow.errors import ImageFlowError
-from imageflow.masking import Hidden, hide, hide_bearer, mask
+from imageflow.text.masking import Hidden, hide, hide_bearer, mask
 
 ODD = 'pa"ss/wörd\\ +%&'
 

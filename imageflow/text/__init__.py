@@ -1,0 +1,1 @@
+"""What text may leave us: secrets masked, nothing that steers a terminal. Pure."""
