@@ -56,28 +56,74 @@ def _compiled(document: dict[str, Any]) -> dict[str, Any]:
 
 def checked_all(paths: Sequence[Path]) -> list[dict[str, Any]]:
     """Documents of several files; problems carry their file's name; nothing is applied if one is wrong."""
-    documents, problems = [], []
-    named: dict[str, list[Path]] = {}
-    for path in paths:
-        try:
-            documents.append(checked(path))
-        except FlowFileError as error:
-            problems += [Problem("", f"{path}: {problem}") for problem in error.problems]
-        else:
-            named.setdefault(documents[-1]["name"], []).append(path)
-    problems += [
-        Problem("", f"{', '.join(map(str, files))}: all have the name {name}; a flow is in one file")
-        for name, files in named.items()
-        if len(files) > 1
-    ]
-    if problems:
+    examined = _examined(paths)
+    if problems := _problems(examined):
         raise FlowFileError(problems)
-    return documents
+    return [one.document for one in examined]
 
 
-def checked_dir(folder: Path) -> list[dict[str, Any]]:
-    """The documents of a folder's flow files, by file name; as `checked_all`."""
-    return checked_all(flow_file.files_of(folder))
+class Folder(NamedTuple):
+    """The documents of a folder's flow files that are right, and what is wrong with the others, by file."""
+
+    documents: list[dict[str, Any]]
+    problems: list[Problem]
+
+
+def checked_folder(folder: Path, name: str) -> Folder:
+    """A folder's flow files, for a run of one flow: what is wrong with the files of others does not stop it. Raises
+    FlowFileError with what is wrong with that flow's own file, or with files that may be it.
+    """
+    examined = _examined(flow_file.files_of(folder))
+    wrong = [one for one in examined if one.problems]
+    found = any(one.name == name and not one.problems for one in examined)
+    if own := [one for one in wrong if one.name == name or (one.name is None and not found)]:
+        raise FlowFileError(_problems(own))
+    return Folder([one.document for one in examined if not one.problems], _problems(wrong))
+
+
+class _Examined(NamedTuple):
+    """A flow file: its document and what is wrong with it. `name`: that of its flow, as far as it can be read."""
+
+    path: Path
+    name: str | None
+    document: dict[str, Any]
+    problems: list[Problem]
+
+
+def _examined(paths: Sequence[Path]) -> list[_Examined]:
+    examined = [_examined_file(path) for path in paths]
+    named: dict[str, list[str]] = {}
+    for one in examined:
+        if not one.problems:
+            named.setdefault(str(one.name), []).append(str(one.path))
+    for name, files in named.items():
+        if len(files) > 1:
+            twice = Problem("", f"{', '.join(files)}: all have the name {name}; a flow is in one file")
+            examined = [one._replace(problems=[twice]) if str(one.path) in files else one for one in examined]
+    return examined
+
+
+def _examined_file(path: Path) -> _Examined:
+    try:
+        document = checked(path)
+    except FlowFileError as error:
+        return _Examined(path, _named(path), {}, [Problem("", f"{path}: {problem}") for problem in error.problems])
+    return _Examined(path, document["name"], document, [])
+
+
+def _named(path: Path) -> str | None:
+    """The name that a broken file gives its flow."""
+    try:
+        document = flow_file.read_value(path)
+    except FlowFileError:
+        return None
+    name = document.get("name") if isinstance(document, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def _problems(examined: Sequence[_Examined]) -> list[Problem]:
+    """Each once: several files may share one."""
+    return list(dict.fromkeys(problem for one in examined for problem in one.problems))
 
 
 # saving ---------------------------------------------------------------------------------------------------------------

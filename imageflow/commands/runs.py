@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -21,6 +22,7 @@ from imageflow.commands.texts import retry_text, run_text, way_out_text
 from imageflow.model.identifiers import SEPARATOR, distinct, first_column
 from imageflow.runtime.substrate import Substrate, open_substrate
 from imageflow.settings import Settings
+from imageflow.text.printable import lines
 
 GOOD = ("success", "empty")
 
@@ -54,7 +56,7 @@ def run(
     """
     _check_options(missing=missing, by_ids=ids is not None or ids_file is not None, since=since, until=until)
     identifiers = _identifiers(ids, ids_file)
-    documents = flow_actions.checked_dir(flows) if flows is not None else []
+    documents = [] if flows is None else _documents(flows, name)
 
     async def work() -> Sequence[RunShown | NoRun]:
         async with open_substrate(settings, os.environ, consumer=False) as substrate:
@@ -67,6 +69,16 @@ def run(
             return [await _start(substrate, name, identifiers, window, wait=wait)]
 
     _print(run_async(work()), wait=wait, as_json=as_json)
+
+
+def _documents(folder: Path, name: str) -> list[dict[str, Any]]:
+    """The flow files of the folder that are right; what is wrong with the others is said on stderr."""
+    found = flow_actions.checked_folder(folder, name)
+    for problem in found.problems:
+        click.echo(lines(f"{problem}"), err=True)
+    if found.problems:
+        click.echo(f"the broken files above change nothing; {name} runs all the same", err=True)
+    return found.documents
 
 
 def _check_options(*, missing: bool, by_ids: bool, since: str | None, until: str | None) -> None:

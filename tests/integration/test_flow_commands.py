@@ -126,3 +126,27 @@ def test_a_flow_is_deleted(shell: Shell) -> None:
     assert shell.json("flow", "list") == []
     assert [one["run_id"] for one in shell.json("runs")] == [run]
     assert shell("flow", "apply", str(shell.flows / "a.yaml")) == "a: version 2\n"
+
+
+def test_a_broken_file_of_another_flow_does_not_stop_a_run(shell: Shell) -> None:
+    """`run a --flows DIR` applies what is right, and says what is wrong with the others; they stay as they were."""
+    for stem in ("a", "b", "twin-1", "twin-2"):
+        shell.write(stem, **({"name": "twin"} if "twin" in stem else {}))
+    shell.write("c", schedule={"every": "soon"})
+    (shell.flows / "d.yaml").write_text("name: [\n")
+    said = shell("run", "a", "--flows", str(shell.flows), stderr=True)
+    assert "c.yaml: schedule.every: " in said
+    assert "d.yaml: " in said
+    assert "twin-1.yaml, " in said
+    assert "a runs all the same" in said
+    assert [flow["name"] for flow in shell.json("flow", "list")] == ["a", "b"]
+
+
+@pytest.mark.parametrize("broken", ["name: a\ndirection: inbound\n", "name: [\n", "- a\n"])
+def test_what_is_wrong_with_the_flow_that_is_to_run(shell: Shell, broken: str) -> None:
+    """The flow's own file is wrong, or no file names the flow and one cannot be read: nothing runs and nothing is saved."""
+    shell.write("b")
+    (shell.flows / "a.yaml").write_text(broken)
+    with pytest.raises(FlowFileError, match=r"a\.yaml"):
+        shell("run", "a", "--flows", str(shell.flows))
+    assert shell.json("flow", "list") == []

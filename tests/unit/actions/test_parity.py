@@ -32,7 +32,7 @@ ONE_SIDED = {
     "actions.flows.check_secrets": "whether this process, which runs the services itself, can read them",
     "actions.flows.checked": "reads a file of the machine",
     "actions.flows.checked_all": "reads files of the machine",
-    "actions.flows.checked_dir": "reads files of the machine",
+    "actions.flows.checked_folder": "reads files of the machine",
     "actions.flow_folder.read": "reads files of the machine",
     "actions.flows.prune": "the files of one command",
     "actions.flows.stays_off": "compares a file with what became of it",
