@@ -81,7 +81,7 @@ def try_flow(
 
     async def work() -> DryRun:
         async with sandbox_of(settings) as sandbox:
-            return await dry_run(sandbox, wanted, body, context)
+            return await dry_run(sandbox, wanted, body, context, as_answered=file is not None)
 
     result = run_async(work())
     if as_json:

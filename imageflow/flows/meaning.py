@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from imageflow.flows import limits, plain_secrets, words
 from imageflow.http.origin import exact_origin
-from imageflow.model import charset, filename_template, flow, pagination
+from imageflow.model import answer_format, charset, filename_template, flow, pagination
 from imageflow.model.cron import parse_cron
 from imageflow.model.field_types import Complaints, Duration, Meaning, json_path
 from imageflow.sandbox import jolt
@@ -305,5 +305,6 @@ _MEANINGS: dict[tuple[type, str], Meaning] = {
     (flow.Alarms, "silence"): _above_zero,
     (flow.Alarms, "webhook_url"): _webhook,
     **{(kind, field): check for kind in pagination.TYPES for field, check in kind.meanings.items()},
+    **{(kind, field): check for kind in answer_format.TYPES for field, check in kind.meanings.items()},
 }
 _OF_OBJECTS = (_body, _headers, _query_settings)

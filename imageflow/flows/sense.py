@@ -15,6 +15,7 @@ from imageflow.errors import Problem
 from imageflow.flows import words
 from imageflow.flows.meaning import IDENTIFIERS, date_format
 from imageflow.http.public_address import is_literal, is_public
+from imageflow.model import answer_format
 
 
 def problems(document: dict[str, Any]) -> Iterator[Problem]:
@@ -24,6 +25,7 @@ def problems(document: dict[str, Any]) -> Iterator[Problem]:
     yield from _placeholders(document)
     yield from _constants(document)
     yield from _nested_names(document)
+    yield from _without_envelope(document)
 
 
 def warnings(document: dict[str, Any]) -> Iterator[Problem]:
@@ -134,6 +136,48 @@ def _nested_names(document: dict[str, Any]) -> Iterator[Problem]:
                 f"erp.{path}",
                 "has an empty part: in a POST body a dot nests (paging.page); a dot in a name is written \\.",
             )
+
+
+def _without_envelope(document: dict[str, Any]) -> Iterator[Problem]:
+    """What a flow looks for beside the rows, where there is nothing beside them."""
+    erp = _part(document, "erp")
+    given = erp.get("format")
+    kind = given.get("type") if isinstance(given, dict) else given
+    form = next((form for form in answer_format.TYPES if form.__struct_config__.tag == kind), answer_format.JsonFormat)
+    if form is answer_format.XmlFormat:
+        makes_rows = any(document.get(field) for field in ("script", "script_file", "mapping", "mapping_file"))
+        yield from _in_xml(erp, makes_rows=makes_rows)
+    if form.has_envelope:
+        return
+    why = f"has no meaning with format {kind}: an answer holds rows and nothing beside them"
+    pagination = _part(erp, "pagination")
+    if erp.get("rows_path"):
+        yield Problem("erp.rows_path", why)
+    if erp.get("success") is not None:
+        yield Problem("erp.success", why)
+    if _part(erp, "no_rows").get("null_list") is True:
+        yield Problem("erp.no_rows.null_list", why)
+    if pagination.get("type") == "next" and pagination.get("field") != "Link":
+        yield Problem(
+            "erp.pagination.field", f"{why}; field: Link, the header, names the next page; or use offset, page or seek"
+        )
+    if pagination.get("total_path") is not None:
+        yield Problem(
+            "erp.pagination.total_path",
+            f"{why}; the read ends at a short or empty page, and hears headers like X-Total-Count",
+        )
+
+
+def _in_xml(erp: Mapping[str, Any], *, makes_rows: bool) -> Iterator[Problem]:
+    success = _part(erp, "success")
+    value = success.get("value", True)
+    if success and value is not None and not isinstance(value, str):
+        text = words.shown(value).lower()
+        yield Problem("erp.success.value", f"must be a text with format xml, where all values are texts: '{text}'")
+    if not erp.get("rows_path") and not makes_rows:
+        yield Problem(
+            "erp.rows_path", "required with format xml: the way to the rows from the root, such as catalog.product"
+        )
 
 
 def _placeholders(document: dict[str, Any]) -> Iterator[Problem]:

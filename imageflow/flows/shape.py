@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, get_args
 
@@ -148,7 +148,10 @@ def _union(kind: inspect.UnionType, value: Any, path: str) -> Iterator[Problem]:
     if value is None and len(options) < len(kind.types):
         return
     tagged = {str(option.tag): option for option in _structs(kind) if option.tag_field}
-    if tagged:
+    names = [option for option in options if isinstance(option, inspect.LiteralType)] if tagged else []
+    if names and isinstance(value, str):
+        yield from _scalars(names, value, path)
+    elif tagged:
         yield from _tagged(tagged, value, path)
     elif len(options) == 1:
         yield from _walk(options[0], value, path)
@@ -179,7 +182,7 @@ def _tagged(options: Mapping[str, inspect.StructType], value: Any, path: str) ->
         yield from _walk(options[value["type"]], value, path)
 
 
-def _scalars(options: list[inspect.Type], value: Any, path: str) -> Iterator[Problem]:
+def _scalars(options: Sequence[inspect.Type], value: Any, path: str) -> Iterator[Problem]:
     messages = [_scalar(option, value) for option in options]
     refusals = [message for message in messages if message is not None]
     if len(refusals) < len(messages):

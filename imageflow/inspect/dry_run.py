@@ -11,12 +11,15 @@ from typing import Any, Literal
 import msgspec
 
 from imageflow.errors import ReadError
+from imageflow.http.client import Answer
+from imageflow.model.answer_format import JsonFormat
 from imageflow.model.filename_template import Key
 from imageflow.model.flow import Definition
 from imageflow.model.imageset import Image
 from imageflow.model.messages import PageRead
 from imageflow.model.page import Page
 from imageflow.model.row import Row, RowLog
+from imageflow.read import answer as answers
 from imageflow.read.rows import rows_of
 from imageflow.sandbox.outcome import Broken, FailedRow, Outcome, Program, Ran, printable
 from imageflow.sandbox.supervisor import Sandbox
@@ -81,17 +84,22 @@ class DryRun(msgspec.Struct, frozen=True):
 
 
 async def dry_run(
-    sandbox: Sandbox, definition: Definition, body: bytes, context: Mapping[str, Any] | None = None
+    sandbox: Sandbox,
+    definition: Definition,
+    body: bytes,
+    context: Mapping[str, Any] | None = None,
+    *,
+    as_answered: bool = False,
 ) -> DryRun:
     """Put an answer through script, mapping and rows. Needs no secret, writes nothing. Raises SandboxError.
 
-    `context`: what the mapping finds by `^`, beside `^flow`.
+    `body` is JSON, as a page is stored; `as_answered`: it is an answer as the ERP writes it, in the flow's format. `context`:
+    what the mapping finds by `^`, beside `^flow`.
     """
     try:
-        document = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        wrong = StepError(f"the input is not JSON: {printable(str(error))}")
-        return DryRun(definition.name, (Step("input", error=wrong),))
+        body, document = _read(definition, body, as_answered=as_answered)
+    except ReadError as error:
+        return DryRun(definition.name, (Step("input", error=StepError(printable(str(error)))),))
     if definition.inbound:
         try:
             rows = rows_of(definition, document)
@@ -101,6 +109,17 @@ async def dry_run(
             return DryRun(definition.name, (Step("input", output=document), Step("rows", given=[], output=[])))
     program = msgspec.structs.replace(Program.of(definition), trace=True)
     return dry_run_of(definition, document, body, await _outcome(sandbox, definition.name, program, body, context))
+
+
+def _read(definition: Definition, body: bytes, *, as_answered: bool) -> tuple[bytes, Any]:
+    """The JSON of a page, and what it says. Raises ReadError."""
+    erp = definition.erp
+    if as_answered and definition.inbound and erp is not None and not isinstance(erp.answer_format, JsonFormat):
+        return answers.decode(Answer(200, {}, body), erp.charset, erp.answer_format, erp.rows_path)
+    try:
+        return body, msgspec.json.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise ReadError(f"the input is not JSON: {error}") from error
 
 
 def context_of(page: Page) -> dict[str, Any]:

@@ -11,7 +11,8 @@ A flow's **cases** stand beside its file: `winter.test.yaml` (or `.yml`, `.json`
       input_file: answers/broken.json
       error: no list at 'results'
 
-`input`, or a file relative to this one, is a whole answer of the ERP (of an outbound flow: a post). `expect` lists all
+`input`, or a file relative to this one, is a whole answer of the ERP (of an outbound flow: a post). With another `erp.format`
+than JSON the file is an answer as the ERP writes it, and so is an `input` that is a text. `expect` lists all
 rows that are to be written, in any order, as image sets or flat rows (see transform/rows.py: URLs may stand for images,
 `order` defaults to the place), and all rows that are to fail: `error` is a part of `stage: reason`, `sku` (or
 `base_code`) may be left out. Superseded rows are not listed. Instead of `expect`, `error` alone: at least one row, or the
@@ -33,6 +34,7 @@ from imageflow.inspect.case_difference import first_difference
 from imageflow.inspect.dry_run import DryRow, DryRun, dry_run
 from imageflow.jolt.explain import explanation_of
 from imageflow.jolt.explain_text import troubles_of
+from imageflow.model.answer_format import JsonFormat
 from imageflow.model.filename_template import parse
 from imageflow.model.flow import Definition
 from imageflow.model.imageset import Image
@@ -50,13 +52,16 @@ class Failing(msgspec.Struct, frozen=True):
 
 
 class Case(msgspec.Struct, frozen=True):
-    """An answer and what is to become of it: `rows` and `failing`, or `at_least` one row that fails like `failing[0]`."""
+    """An answer and what is to become of it: `rows` and `failing`, or `at_least` one row that fails like `failing[0]`.
+    `as_answered`: the body is in the flow's format; otherwise it is the JSON of it.
+    """
 
     name: str
     body: bytes
     rows: tuple[ImageSet, ...] = ()
     failing: tuple[Failing, ...] = ()
     at_least: bool = False
+    as_answered: bool = False
 
 
 class Suite(msgspec.Struct, frozen=True):
@@ -151,15 +156,21 @@ def _refuse(where: str, message: str) -> NoReturn:
 
 
 def _case(path: Path, index: int, case: _Written, definition: Definition) -> Case:
-    body = _body(path, index, case)
+    as_answered = case.input_file is not None or (isinstance(case.input, str) and not _is_json(definition))
+    body = case.input.encode() if as_answered and case.input_file is None else _body(path, index, case)
     if case.error is not None:
-        return Case(case.name, body, failing=(Failing(case.error),), at_least=True)
+        return Case(case.name, body, failing=(Failing(case.error),), at_least=True, as_answered=as_answered)
     assert case.expect is not msgspec.UNSET
     failing = tuple(
         _failing(f"[{index}].expect[{place}]", row) for place, row in enumerate(case.expect) if "error" in row
     )
     rows = [row for row in case.expect if "error" not in row]
-    return Case(case.name, body, tuple(_expected(f"[{index}].expect", rows, definition)), failing)
+    expected = tuple(_expected(f"[{index}].expect", rows, definition))
+    return Case(case.name, body, expected, failing, as_answered=as_answered)
+
+
+def _is_json(definition: Definition) -> bool:
+    return definition.erp is None or isinstance(definition.erp.answer_format, JsonFormat)
 
 
 def _body(path: Path, index: int, case: _Written) -> bytes:
@@ -270,7 +281,7 @@ async def verdicts(sandbox: Sandbox, found: Iterable[Suite]) -> AsyncIterator[tu
     async with sandbox:
         for suite in found:
             for file, case in suite.cases:
-                dry = await dry_run(sandbox, suite.definition, case.body)
+                dry = await dry_run(sandbox, suite.definition, case.body, as_answered=case.as_answered)
                 found_wrong = judge(case, dry)
                 yield f"{file}: {case.name}", [*found_wrong, *(_why(case, dry) if found_wrong else [])]
 

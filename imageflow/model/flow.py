@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from imageflow.model.answer_format import Format, FormatName, format_of
 from imageflow.model.field_types import Count, Duration, HttpUrl, Rate, Text, UrlPath
 from imageflow.model.pagination import AnyPagination
 from imageflow.model.pagination.none import NonePagination
@@ -139,13 +140,14 @@ class Success(_Part, frozen=True):
 
 
 class NoRows(_Part, frozen=True):
-    """Answers that mean that nothing changed: HTTP statuses, and null in the place of the list."""
+    """Answers that mean that nothing changed: HTTP statuses, null in the place of the list, and answers without a body."""
 
     statuses: Annotated[
         tuple[Annotated[int, Meta(ge=200, le=499)], ...],
         Meta(description="Statuses of an answer without rows.", examples=[[204, 304, 404]]),
     ] = ()
     null_list: Annotated[bool, Meta(description="Whether null in the place of the list means the same.")] = False
+    empty_body: Annotated[bool, Meta(description="Whether an answer with nothing in it means the same.")] = False
 
 
 class Erp(_Part, frozen=True):
@@ -221,6 +223,13 @@ class Erp(_Part, frozen=True):
             examples=["data.items"],
         ),
     ] = ""
+    format: Annotated[
+        FormatName | Format,
+        Meta(
+            description="How answers are written: the name of a format, or an object with its type and what it needs.",
+            examples=["xml", {"type": "csv", "delimiter": ";"}],
+        ),
+    ] = "json"
     pagination: Annotated[
         AnyPagination,
         Meta(description="How to get from one page to the next.", examples=[{"type": "next", "field": "next"}]),
@@ -249,6 +258,11 @@ class Erp(_Part, frozen=True):
     max_answer_bytes: Annotated[
         Count, Meta(description="A larger answer is a failed read; bytes after decompression.")
     ] = 64 * 1024 * 1024
+
+    @property
+    def answer_format(self) -> Format:
+        """How answers are written, with what the flow leaves to the defaults."""
+        return format_of(self.format)
 
 
 class FetchMissing(_Part, frozen=True):

@@ -1,9 +1,10 @@
-"""The ERP's answer: from bytes to a document. `rows.py` finds the rows in it."""
+"""The ERP's answer: from bytes, in any of the formats, to a JSON document. `rows.py` finds the rows in it."""
 
 from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,8 +13,9 @@ from imageflow.errors import LoginError, ReadError
 from imageflow.http.client import Answer
 from imageflow.http.origin import origin
 from imageflow.model import charset as charsets
+from imageflow.model.answer_format import CsvFormat, Format, JsonFormat, NdjsonFormat, XmlFormat
 from imageflow.model.flow import Erp
-from imageflow.read import paging
+from imageflow.read import csv_answer, ndjson_answer, paging, xml_answer
 
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
 
@@ -30,8 +32,19 @@ _FOREIGN_LOGIN = (
 )
 
 
+_ARCHIVES = (
+    (b"\x1f\x8b", "is compressed with gzip, and does not say so (Content-Encoding)"),
+    (b"PK\x03\x04", "is a ZIP archive or an Excel file"),
+    (b"\xd0\xcf\x11\xe0", "is an old Excel file"),
+    (b"%PDF", "is a PDF file"),
+)
+
+
+JSON = JsonFormat()
+
+
 class Decoded(NamedTuple):
-    """An answer's JSON: `text` in UTF-8, as the ERP wrote it wherever that is possible, and what it says."""
+    """An answer as JSON: `text` in UTF-8, as the ERP wrote it wherever that is possible, and what it says."""
 
     text: bytes
     document: Any
@@ -65,11 +78,51 @@ def redirect(erp: Erp, method: str, url: str, answer: Answer) -> str | None:
     return to
 
 
-def decode(answer: Answer, charset: str | None = None) -> Decoded:
-    """The JSON of a 2xx answer; `charset`: of an answer that declares none. Raises ReadError that names what came instead."""
-    text = _utf8(answer, charset or "utf-8")
+def is_empty(answer: Answer) -> bool:
+    """Whether an answer has nothing in it."""
+    return not answer.body.strip()
+
+
+def decode(
+    answer: Answer,
+    charset: str | None = None,
+    form: Format = JSON,
+    rows_path: str = "",
+) -> Decoded:
+    """The JSON of a 2xx answer that is written as `form`; `charset`: of an answer that declares none; `rows_path`: where rows
+    are in it, for a format that does not tell one row from a list of them. Raises ReadError that names what came instead.
+    """
+    text = _text(answer, form, charset or "utf-8")
+    if not isinstance(form, JsonFormat) and (other := _other(answer, text, form)) is not None:
+        raise ReadError(f"the answer is {other}, not {form.named}{_declared_kind(answer)}: {_short(text)}")
+    match form:
+        case JsonFormat():
+            return _json(answer, text)
+        case NdjsonFormat():
+            return Decoded(*ndjson_answer.rows(text))
+        case CsvFormat():
+            rows = csv_answer.rows(text.decode("utf-8", "surrogatepass"), form)
+            return Decoded(msgspec.json.encode(rows), rows)
+        case XmlFormat():
+            document = xml_answer.document(text, rows_path, form.lists)
+            return Decoded(msgspec.json.encode(document), document)
+
+
+def _text(answer: Answer, form: Format, charset: str) -> bytes:
+    """The answer's text in UTF-8; there is something in it."""
+    for begin, what in _ARCHIVES:
+        if answer.body.startswith(begin):
+            raise ReadError(f"the answer {what}, where {form.named} was expected{_declared_kind(answer)}")
+    text = _utf8(answer, form, charset)
     if not text.strip():
-        raise ReadError(f"the answer ({answer.status}) is empty where JSON was expected")
+        raise ReadError(
+            f"the answer ({answer.status}) is empty where {form.named} was expected. If that means that there are no rows: "
+            "erp.no_rows: {empty_body: true}"
+        )
+    return text
+
+
+def _json(answer: Answer, text: bytes) -> Decoded:
     try:
         return Decoded(text, msgspec.json.decode(text))
     except RecursionError:
@@ -78,11 +131,40 @@ def decode(answer: Answer, charset: str | None = None) -> Decoded:
         raise ReadError(_not_json(answer, text, error)) from error
 
 
-def _utf8(answer: Answer, default: str) -> bytes:
+def _other(answer: Answer, text: bytes, form: Format) -> str | None:
+    """What an answer plainly is that is not in the format."""
+    begin = text.lstrip()[:200].lower()
+    if begin.startswith((b"<!doctype html", b"<html")) or (begin[:1] == b"<" and "html" in _kind(answer)):
+        return "HTML"
+    if isinstance(form, XmlFormat):
+        return None if begin[:1] == b"<" else "JSON" if begin[:1] in (b"{", b"[") else "a text"
+    if begin[:1] == b"<":
+        return "HTML or XML"
+    if isinstance(form, CsvFormat) and re.match(rb'\{\s*["}]|\[\s*[\[{"\]]', begin):
+        return "JSON"
+    return None
+
+
+def _kind(answer: Answer) -> str:
+    return answer.headers.get("content-type", "").partition(";")[0].strip()[:60].lower()
+
+
+def _declared_kind(answer: Answer) -> str:
+    return f" ({kind})" if (kind := _kind(answer)) else ""
+
+
+def _utf8(answer: Answer, form: Format, default: str) -> bytes:
     for bom, charset in _BOMS:
         if answer.body.startswith(bom):
             return _recode(answer.body[len(bom) :], charset)
-    return _recode(answer.body, _declared(answer) or default)
+    return _recode(answer.body, _declared(answer) or _declared_in_xml(answer.body, form) or default)
+
+
+def _declared_in_xml(body: bytes, form: Format) -> str | None:
+    if not isinstance(form, XmlFormat):
+        return None
+    found = re.match(rb"""\s*<\?xml[^>]*?\sencoding\s*=\s*["']([\w.:-]{1,40})["']""", body[:200])
+    return found[1].decode("ascii", "replace") if found else None
 
 
 def _declared(answer: Answer) -> str | None:
@@ -106,13 +188,24 @@ def _recode(body: bytes, charset: str) -> bytes:
 
 
 def _not_json(answer: Answer, text: bytes, error: Exception) -> str:
-    kind = answer.headers.get("content-type", "").partition(";")[0].strip()[:60]
-    declared = f" ({kind})" if kind else ""
+    declared = _declared_kind(answer)
     if text.lstrip().startswith(b"<"):
-        return f"the answer is HTML or XML, not JSON{declared}: {_short(text)}"
+        return f"the answer is HTML or XML, not JSON{declared}: {_short(text)}. If it is XML: erp.format: xml"
     if "truncated" in str(error):
         return f"the answer's JSON is truncated after {len(text):,} bytes{declared}: {_short(text)}"
-    return f"the answer is not JSON{declared}: {error}: {_short(text)}"
+    hint = next((f". If it is {named}: erp.format: {name}" for name, named in _hints(answer, text)), "")
+    return f"the answer is not JSON{declared}: {error}: {_short(text)}{hint}"
+
+
+def _hints(answer: Answer, text: bytes) -> Iterator[tuple[str, str]]:
+    """The format that an answer seems to be in."""
+    first, _, rest = text.lstrip().partition(b"\n")
+    if rest.strip() and first.strip().startswith(b"{") and first.strip().endswith(b"}"):
+        yield "ndjson", "NDJSON"
+    elif "csv" in _kind(answer) or (
+        rest.strip() and csv_answer.divider_of(first.decode("utf-8", "replace")) and first[:1] not in b"[{"
+    ):
+        yield "csv", "CSV"
 
 
 def _short(text: bytes, limit: int = 200) -> str:

@@ -5,6 +5,7 @@ What to ask is request.py's, what an answer means answer.py's and paging.py's. N
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -24,6 +25,8 @@ from imageflow.read.rows import Rows, rows_of
 from imageflow.telemetry import metrics
 
 MAX_REDIRECTS = 5
+AT_ONCE_BYTES = 128 * 1024
+"""A larger answer is taken apart beside the event loop, so that no other read waits for it."""
 
 
 class Wanted(NamedTuple):
@@ -68,17 +71,22 @@ class Asker:
         if answer.status == 401 and self._logins.renew(wanted.erp, login):
             login = await self.login(wanted)
             answer, url = await self._fetch(wanted, question, login, pace)
-        return self._understood(wanted, answer, url)._replace(asked=request.asked(question, wanted.hidden))
+        read = await self._understood(wanted, answer, url)
+        return read._replace(asked=request.asked(question, wanted.hidden))
 
-    def _understood(self, wanted: Wanted, answer: Answer, url: str) -> Read:
+    async def _understood(self, wanted: Wanted, answer: Answer, url: str) -> Read:
         if answer.status in wanted.erp.no_rows.statuses:
             return Read(None, paging.none_came(wanted.cursor))
         if (last := paging.refused(wanted.cursor, answer.status)) is not None:
             return Read(None, last)
         own = paging.is_own(wanted.erp, url)
         answers.refuse(answer, origin(url), retry_after(answer.headers, self._clock.now()), own=own)
+        if wanted.erp.no_rows.empty_body and answers.is_empty(answer):
+            return Read(None, paging.none_came(wanted.cursor))
         try:
-            return _page(wanted, answer, url)
+            if len(answer.body) <= AT_ONCE_BYTES:
+                return _page(wanted, answer, url)
+            return await asyncio.to_thread(_page, wanted, answer, url)
         except ReadError as error:
             # A 202 without rows says that they are being prepared: asking again may help.
             raise ReadError(str(error), transient=answer.status == 202) from error
@@ -110,7 +118,8 @@ class Asker:
 
 def _page(wanted: Wanted, answer: Answer, url: str) -> Read:
     """A good answer's body, and what follows from it."""
-    text, document = answers.decode(answer, wanted.erp.charset)
+    erp = wanted.erp
+    text, document = answers.decode(answer, erp.charset, erp.answer_format, erp.rows_path)
     rows = rows_of(wanted.definition, document)
     got = Got(document, rows.rows, answer.headers.get("link", ""), url, answer.headers, rows.place, rows.counted)
     turn = paging.turn(wanted.erp, wanted.cursor, got)

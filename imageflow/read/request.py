@@ -229,7 +229,7 @@ def own_headers(erp: Erp) -> dict[str, str]:
 
 def headers(erp: Erp, url: str, login: Mapping[str, str]) -> dict[str, str]:
     """The headers of a request to `url`: extra_headers and the login's go to the ERP's own origin only."""
-    merged = dict(DEFAULT_HEADERS)
+    merged = {**DEFAULT_HEADERS, "Accept": erp.answer_format.accept}
     if paging.is_own(erp, url):
         for name, value in (*own_headers(erp).items(), *login.items()):
             for known in [known for known in merged if known.lower() == name.lower()]:

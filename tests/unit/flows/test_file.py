@@ -17,7 +17,7 @@ from imageflow.errors import FlowFileError
 from imageflow.flows import check as flow_check
 from imageflow.flows import file as flow_file
 from imageflow.flows.words import PLAIN_REFUSED
-from imageflow.model import flow, pagination
+from imageflow.model import answer_format, flow, pagination
 from imageflow.model.pagination.next import NextPagination
 from imageflow.secret import SecretRef
 
@@ -275,7 +275,7 @@ def test_what_is_right_is_taken(document: dict[str, Any]) -> None:
         (changed(erp__pagination={"type": "none", "ignore": ["$.a"]}), "erp.pagination.ignore[0]: must be a dotted path"),
         (changed(erp__pagination={"type": "page", "ignore": "a"}), "erp.pagination.ignore: must be a list"),
         (changed(erp__charset="klingon"), "erp.charset: 'klingon' is not known"),
-        (changed(erp__charset="idna"), "erp.charset: 'idna' is not one for JSON"),
+        (changed(erp__charset="idna"), "erp.charset: 'idna' is no charset of texts"),
         (changed(erp__method="POST", erp__extra_params={"a..b": 1}), "erp.extra_params.a..b: has an empty part"),
         (changed(erp__method="POST", erp__modified_date_key=".a"), "erp.modified_date_key: has an empty part"),
         (
@@ -641,7 +641,7 @@ def test_the_schema_has_every_field() -> None:
     """The schema's fields are those of the types, by name and in order; every reference leads somewhere."""
     schema = flow_file.schema()
     assert list(schema["properties"]) == list(flow.Definition.__struct_fields__)
-    kinds = {kind.__name__: kind for kind in (SecretRef, *pagination.TYPES)}
+    kinds = {kind.__name__: kind for kind in (SecretRef, *pagination.TYPES, *answer_format.TYPES)}
     for name, struct in schema["$defs"].items():
         kind = kinds.get(name) or getattr(flow, name)
         assert [field for field in struct["properties"] if field != "type" or name == "QuerySetting"] == list(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from imageflow.flows import meaning
-from imageflow.model import flow, pagination
+from imageflow.model import answer_format, flow, pagination
 from imageflow.model.pagination.seek import SeekPagination
 
 
@@ -108,6 +108,9 @@ def test_login_bodies_name_where():
 
 def test_every_check_is_of_a_field():
     """A check whose field was renamed would never run."""
-    structs = [value for value in vars(flow).values() if isinstance(value, type)] + [*pagination.TYPES]
+    structs = [value for value in vars(flow).values() if isinstance(value, type)] + [
+        *pagination.TYPES,
+        *answer_format.TYPES,
+    ]
     fields = {(struct, name) for struct in structs for name in getattr(struct, "__struct_fields__", ())}
     assert set(meaning._MEANINGS) <= fields

@@ -36,6 +36,10 @@ ORDER = {
     "HeaderLogin": "`erp.login` with `type: header`",
     "TokenLogin": "`erp.login` with `type: token`",
     "QuerySetting": "`erp.query_settings`, each",
+    "JsonFormat": "`erp.format: json`",
+    "NdjsonFormat": "`erp.format: ndjson`",
+    "CsvFormat": "`erp.format` with `type: csv`",
+    "XmlFormat": "`erp.format` with `type: xml`",
     "NonePagination": "`erp.pagination` with `type: none`",
     "NextPagination": "`erp.pagination` with `type: next`",
     "OffsetPagination": "`erp.pagination` with `type: offset`",
@@ -48,6 +52,8 @@ ORDER = {
     "Alarms": "`alarms`",
 }
 
+
+HEADING_LINES = 2
 
 MOST = {(owner.__name__, field): limit.written for (owner, field), limit in LIMITS.items()}
 
@@ -120,8 +126,10 @@ def page() -> str:
     found = structs()
     parts = [HEAD]
     for name, title in ORDER.items():
-        about = "" if name == "Definition" else found[name]["description"].rstrip(".") + ".\n\n"
-        parts.append(f"## {title[0].upper() + title[1:]}\n\n{about}" + "\n".join(table(found[name])) + "\n")
+        about = "" if name == "Definition" else found[name]["description"].rstrip(".") + ".\n"
+        lines = list(table(found[name]))
+        fields = "\n".join(lines) + "\n" if len(lines) > HEADING_LINES else ""
+        parts.append(f"## {title[0].upper() + title[1:]}\n\n" + "\n".join(part for part in (about, fields) if part))
     return "\n".join(parts)
 
 

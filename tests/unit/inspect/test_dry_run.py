@@ -60,6 +60,23 @@ async def test_a_trace_changes_no_outcome() -> None:
         assert found.steps[-1].error.reason == run.reason
 
 
+async def test_an_answer_in_the_format_of_the_flow() -> None:
+    """An answer as the ERP writes it goes the way of a run: from CSV to rows; what is none stops at the input."""
+    erp = {"endpoint_url": "https://erp/", "format": {"type": "csv", "delimiter": ";"}}
+    script = "def process_row(row):\n    return {'sku': row['sku'], 'url': row['url'], 'order': row['order'] or None}\n"
+    async with Sandbox() as sandbox:
+        flow = definition(script=script, erp=erp)
+        found = await dry_run(sandbox, flow, f"sku;url;order\nA;{U}1;1\nA;{U}2;\n".encode(), as_answered=True)
+        wrong = await dry_run(sandbox, flow, b"sku,url,order\n", as_answered=True)
+    assert found.steps[0].output[0] == {"sku": "A", "url": U + "1", "order": "1"}
+    assert [(row.product, [(image.url, image.order) for image in row.images]) for row in found.rows] == [
+        ("A", [(U + "1", 1), (U + "2", 1)])
+    ]
+    assert found.ok
+    assert [step.step for step in wrong.steps] == ["input"]
+    assert "delimiter" in (wrong.steps[0].error or StepError("")).reason
+
+
 async def test_what_is_not_json_stops_at_the_input() -> None:
     """No process is started for it, and the dry run says so."""
     async with Sandbox() as sandbox:

@@ -50,6 +50,23 @@ async def test_cases_run_through_the_sandbox(tmp_path: Path) -> None:
     assert said[3] == "3 cases: 2 passed, 1 failed"
 
 
+async def test_answers_that_are_not_json(tmp_path: Path) -> None:
+    """With another format an input that is a text, or a file, is an answer as the ERP writes it; any other is its JSON."""
+    (tmp_path / "answer.csv").write_text(f"sku;p\nA;{U}1\n")
+    expect = [image_set("A", U + "1")]
+    cases = [
+        {"name": "text", "input": f"sku;p\nA;{U}1\n", "expect": expect},
+        {"name": "file", "input_file": "answer.csv", "expect": expect},
+        {"name": "json", "input": [{"sku": "A", "p": U + "1"}], "expect": expect},
+        {"name": "wrong", "input": "sku,p\n", "error": "delimiter"},
+    ]
+    erp = {"endpoint_url": "https://erp/", "format": {"type": "csv", "delimiter": ";"}}
+    script = "def process_row(row):\n    return {'sku': row['sku'], 'images': [row['p']]}\n"
+    said: list[str] = []
+    flow = files(tmp_path, cases, erp=erp, script=script, mapping=None)
+    assert await run_cases(Sandbox(), suites([flow]), said.append), said
+
+
 def test_rows_may_be_written_in_any_form_and_order(tmp_path: Path) -> None:
     """Flat rows, image sets, URLs alone: what the transform stage takes, a case takes; products in any order."""
     wanted = [{"sku": "B", "url": U + "b", "order": 4}, {"sku": "A", "images": [{"url": U + "1"}, U + "2"]}]
@@ -106,7 +123,9 @@ def test_input_from_a_file(tmp_path: Path) -> None:
     """A large answer stands in a file of its own, relative to the cases, and is taken byte by byte."""
     (tmp_path / "answer.json").write_bytes(b'{"results": [] }\n')
     path = files(tmp_path, [{"name": "one", "input_file": "answer.json", "expect": []}], ".json")
-    assert suites([path])[0].cases == (("winter.test.json", flow_cases.Case("one", b'{"results": [] }\n')),)
+    assert suites([path])[0].cases == (
+        ("winter.test.json", flow_cases.Case("one", b'{"results": [] }\n', as_answered=True)),
+    )
 
 
 def test_a_file_of_cases_stands_for_its_flow(tmp_path: Path) -> None:

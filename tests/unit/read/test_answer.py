@@ -57,7 +57,7 @@ def test_charsets(body: bytes, content_type: str):
         (b"[" * 100_000, "application/json", "nested"),
         (b'["\xe7"]', "application/json", "not utf-8 text"),
         (b"[]", "application/json; charset=klingon", "'klingon' is not known"),
-        (b"[]", "application/json; charset=unicode_escape", "not one for JSON"),
+        (b"[]", "application/json; charset=unicode_escape", "no charset of texts"),
         (b"[]", "application/json; charset=hex", "not known"),
         (b"1" * 10_000, "application/json", "not JSON"),
     ],
