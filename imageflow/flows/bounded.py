@@ -12,7 +12,7 @@ from imageflow.errors import FlowFileError, Problem
 from imageflow.flows import file
 from imageflow.http.origin import exact_origin
 from imageflow.http.public_address import Allowed, is_literal
-from imageflow.model.flow import Definition, TokenLogin
+from imageflow.model.flow import Definition, OAuth2Login, TokenLogin
 from imageflow.secret import Bounds
 
 
@@ -54,3 +54,5 @@ def _urls(definition: Definition) -> Iterator[tuple[str, object]]:
         yield "erp.endpoint_url", definition.erp.endpoint_url
         if isinstance(definition.erp.login, TokenLogin):
             yield "erp.login.url", definition.erp.login.url
+        if isinstance(definition.erp.login, OAuth2Login):
+            yield "erp.login.token_url", definition.erp.login.token_url

@@ -21,7 +21,7 @@ from imageflow.errors import FlowFileError, Problem
 from imageflow.flows import check, words
 from imageflow.flows.schema import schema
 from imageflow.jolt.comments import without_comments
-from imageflow.model.flow import Definition, Erp, TokenLogin, decode_custom
+from imageflow.model.flow import Definition, Erp, OAuth2Login, TokenLogin, decode_custom
 from imageflow.sandbox import jolt
 from imageflow.sandbox.check import check_mapping, check_script
 from imageflow.secret import SecretRef, reference
@@ -358,7 +358,7 @@ def secrets(value: Any, path: str = "") -> Iterator[tuple[str, SecretRef]]:
             yield from secrets(item, words.join(path, name))
 
 
-_FREE = ((TokenLogin, "body"), (Erp, "extra_params"))
+_FREE = ((TokenLogin, "body"), (OAuth2Login, "body"), (Erp, "extra_params"))
 
 
 def _body_secrets(value: Any, path: str) -> Iterator[tuple[str, SecretRef]]:

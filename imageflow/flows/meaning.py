@@ -131,6 +131,13 @@ def _body(body: dict[str, Any]) -> Complaints:
             yield where, words.PLAIN_REFUSED
 
 
+def _form(body: dict[str, Any]) -> Complaints:
+    yield from _body(body)
+    for name, value in body.items():
+        if isinstance(value, list) or (isinstance(value, dict) and not set(value) <= {"env", "file"}):
+            yield f".{words.name(name)}", "must be a single value: a form has no lists and objects"
+
+
 def _query_settings(settings: dict[str, Any]) -> Complaints:
     for name, setting in settings.items():
         value, key = (setting.get("value"), setting.get("key")) if isinstance(setting, dict) else (None, None)
@@ -286,6 +293,9 @@ _MEANINGS: dict[tuple[type, str], Meaning] = {
     (flow.TokenLogin, "token_path"): json_path,
     (flow.TokenLogin, "header"): _header_name,
     (flow.TokenLogin, "template"): _template_value,
+    (flow.OAuth2Login, "token_url"): _asked_url,
+    (flow.OAuth2Login, "client_id"): _not_empty,
+    (flow.OAuth2Login, "body"): _form,
     (flow.BasicLogin, "username"): _basic_username,
     (flow.HeaderLogin, "name"): _header_name,
     (flow.Erp, "endpoint_url"): _asked_url,
@@ -307,4 +317,4 @@ _MEANINGS: dict[tuple[type, str], Meaning] = {
     **{(kind, field): check for kind in pagination.TYPES for field, check in kind.meanings.items()},
     **{(kind, field): check for kind in answer_format.TYPES for field, check in kind.meanings.items()},
 }
-_OF_OBJECTS = (_body, _headers, _query_settings)
+_OF_OBJECTS = (_body, _form, _headers, _query_settings)

@@ -32,8 +32,9 @@ def warnings(document: dict[str, Any]) -> Iterator[Problem]:
     """What a flow without problems says that is allowed, and hardly what is meant."""
     erp = _part(document, "erp")
     login = _part(erp, "login")
-    sent = [("omnitron.domain_url", _part(document, "omnitron").get("domain_url")), ("erp.login.url", login.get("url"))]
-    if login.get("type") in ("basic", "header"):
+    sent = [("omnitron.domain_url", _part(document, "omnitron").get("domain_url"))]
+    sent += [(f"erp.login.{field}", login.get(field)) for field in ("url", "token_url")]
+    if login.get("type") in ("basic", "header", "oauth2"):
         sent.append(("erp.endpoint_url", erp.get("endpoint_url")))
     for path, url in sent:
         if isinstance(url, str) and url.startswith("http://") and _is_far(urlsplit(url).hostname or ""):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import math
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from imageflow.clock import Clock
 from imageflow.errors import LoginError, StageError, TransportError
@@ -16,6 +18,15 @@ REFUSED_SECONDS = 5.0
 
 UNREACHABLE_SECONDS = 1.0
 MAX_PAUSE_SECONDS = 60.0
+RENEWED_BEFORE_SECONDS = 60.0
+"""So long before it expires a token is renewed, but not before half of its time: a request may be long on its way."""
+
+
+class Issued(NamedTuple):
+    """What a login gave, and for how many seconds it is good (None: nobody said)."""
+
+    text: str
+    seconds: float | None = None
 
 
 class Token(str):
@@ -36,27 +47,39 @@ class Session:
         self._domain = domain
         self._lock = asyncio.Lock()
         self._token: Token | None = None
+        self._renewed_at = self._expires_at = math.inf
         self._failure: Exception | None = None
         self._failed_until = 0.0
         self._failures = 0
 
-    async def token(self, login: Callable[[], Awaitable[str]]) -> Token:
-        """The token; `login` is called where there is none. A failure of `login` is raised to all who wait for it, and to
-        those who ask within the pause after it. On cancellation the next one who waits logs in.
+    async def token(self, login: Callable[[], Awaitable[str | Issued]]) -> Token:
+        """The token; `login` is called where there is none, or where it will soon expire. A failure of `login` is raised to all
+        who wait for it, and to those who ask within the pause after it, unless the token is still good. On cancellation the
+        next one who waits logs in.
         """
-        if self._token is not None:
-            return self._token
+        if (token := self._good_until(self._renewed_at)) is not None:
+            return token
         seen = self._failures
         async with self._lock:
-            if self._token is not None:
-                return self._token
-            if self._failure is not None and (self._failures != seen or self._clock.monotonic() < self._failed_until):
-                raise copy.copy(self._failure)
-            return await self._log_in(login)
+            if (token := self._good_until(self._renewed_at)) is not None:
+                return token
+            try:
+                if self._failure is not None and (
+                    self._failures != seen or self._clock.monotonic() < self._failed_until
+                ):
+                    raise copy.copy(self._failure)
+                return await self._log_in(login)
+            except (StageError, TransportError):
+                if (token := self._good_until(self._expires_at)) is not None:
+                    return token
+                raise
 
-    async def _log_in(self, login: Callable[[], Awaitable[str]]) -> Token:
+    def _good_until(self, end: float) -> Token | None:
+        return self._token if self._clock.monotonic() < end else None
+
+    async def _log_in(self, login: Callable[[], Awaitable[str | Issued]]) -> Token:
         try:
-            text = await login()
+            given = await login()
         except (StageError, TransportError) as error:
             refused = isinstance(error, LoginError) and not error.transient
             metrics.LOGINS.labels(self._domain, "refused" if refused else "unavailable").inc()
@@ -65,10 +88,16 @@ class Session:
             self._failures += 1
             self._failed_until = self._clock.monotonic() + min(max(pause, error.retry_after or 0.0), MAX_PAUSE_SECONDS)
             raise
-        hide(text)
+        issued = given if isinstance(given, Issued) else Issued(given)
+        self._renewed_at = self._expires_at = math.inf
+        if issued.seconds is not None:
+            now = self._clock.monotonic()
+            self._expires_at = now + issued.seconds
+            self._renewed_at = self._expires_at - min(RENEWED_BEFORE_SECONDS, issued.seconds / 2)
+        hide(issued.text)
         metrics.LOGINS.labels(self._domain, "ok").inc()
         self._failure = None
-        self._token = Token(text)
+        self._token = Token(issued.text)
         return self._token
 
     def holds(self, token: str) -> bool:

@@ -99,6 +99,30 @@ class TokenLogin(_Part, frozen=True, tag="token"):
     ] = "{token}"
 
 
+class OAuth2Login(_Part, frozen=True, tag="oauth2"):
+    """OAuth 2 with client credentials: a token from `token_url` goes along as Bearer, and is renewed before it expires."""
+
+    token_url: Annotated[
+        HttpUrl, Meta(description="Where tokens are given out.", examples=["https://login.example.com/oauth2/token"])
+    ]
+    client_id: Annotated[str | SecretRef, Meta(description="Who asks for a token; may be a secret.")]
+    client_secret: Annotated[SecretRef, Meta(description="The client's secret: a secret.")]
+    scope: Annotated[
+        Text | None, Meta(description="What the token shall allow; several with blanks between.", examples=["erp.read"])
+    ] = None
+    client_auth: Annotated[
+        Literal["body", "header"],
+        Meta(description="Where client_id and client_secret stand: in the body, or in a header as HTTP basic."),
+    ] = "body"
+    body: Annotated[
+        dict[Text, Any],
+        Meta(
+            description="More fields of the request for a token, or others in place of them; a value may be a secret.",
+            examples=[{"audience": "https://erp.example.com"}],
+        ),
+    ] = {}
+
+
 class BasicLogin(_Part, frozen=True, tag="basic"):
     """HTTP basic authentication."""
 
@@ -164,7 +188,7 @@ class Erp(_Part, frozen=True):
         Literal["GET", "POST"], Meta(description="GET sends parameters in the query, POST in a JSON body.")
     ] = "GET"
     login: Annotated[
-        TokenLogin | BasicLogin | HeaderLogin | None,
+        TokenLogin | OAuth2Login | BasicLogin | HeaderLogin | None,
         Meta(description="How ImageFlow logs in to the ERP; none unless given."),
     ] = None
     extra_headers: Annotated[

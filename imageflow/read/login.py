@@ -1,4 +1,4 @@
-"""Logins at ERPs: a token that is asked for, HTTP basic, or a header with a secret."""
+"""Logins at ERPs: a token that is asked for, by OAuth 2 or otherwise, HTTP basic, or a header with a secret."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode
 
 import msgspec
 
@@ -13,14 +14,16 @@ from imageflow import pointer, secret
 from imageflow.clock import Clock
 from imageflow.errors import LoginError, TransportError
 from imageflow.http.client import Answer, Transport
-from imageflow.http.login_session import Session, Token
+from imageflow.http.login_session import Issued, Session, Token
 from imageflow.http.origin import origin, retry_after
-from imageflow.model.flow import BasicLogin, Definition, Erp, HeaderLogin, TokenLogin
+from imageflow.model.flow import BasicLogin, Definition, Erp, HeaderLogin, OAuth2Login, TokenLogin
 from imageflow.read import paging, request
 from imageflow.secret import Secret, SecretRef
 from imageflow.text.masking import hide
 
 MAX_SESSIONS = 1000
+MAX_LIFETIME_SECONDS = 10 * 366 * 86_400.0
+FORM = "application/x-www-form-urlencoded"
 
 
 class Login(NamedTuple):
@@ -31,11 +34,17 @@ class Login(NamedTuple):
 
 
 class _Account(msgspec.Struct, frozen=True):
+    """A login: what is posted where, and where the token is in the answer. `basic`: what HTTP basic says, if it is sent.
+    `expires`: the answer says for how long the token is good, as OAuth 2 has it.
+    """
+
     url: str
     body: Secret
     token_path: str
     headers: tuple[tuple[str, str], ...]
     bounded: bool
+    basic: Secret | None = None
+    expires: bool = False
 
 
 class ErpLogins:
@@ -60,6 +69,8 @@ class ErpLogins:
                 return Login({name: _header(text, f"the {value}")})
             case TokenLogin() as login:
                 return await self._token(erp, login, bounded=bounded)
+            case OAuth2Login() as login:
+                return await self._oauth2(erp, login, bounded=bounded)
         return Login()
 
     def renew(self, erp: Erp, login: Login) -> bool:
@@ -68,14 +79,12 @@ class ErpLogins:
             return False
         for session in self._sessions.values():
             session.forget(login.token)
-        return isinstance(erp.login, TokenLogin)
+        return isinstance(erp.login, TokenLogin | OAuth2Login)
 
     def _basic(self, username: str | SecretRef, password: SecretRef, *, bounded: bool) -> Login:
         user = secret.resolve(username, self._environ, bounded=bounded).reveal()
         word = secret.resolve(password, self._environ, bounded=bounded).reveal()
-        encoded = base64.b64encode(f"{user}:{word}".encode()).decode()
-        hide(encoded)
-        return Login({"Authorization": f"Basic {encoded}"})
+        return Login({"Authorization": f"Basic {_encoded(user, word)}"})
 
     async def _token(self, erp: Erp, login: TokenLogin, *, bounded: bool) -> Login:
         body = filled(login.body, self._environ, bounded=bounded)
@@ -86,26 +95,72 @@ class ErpLogins:
             tuple(sorted(_login_headers(erp, login).items())),
             bounded,
         )
-        session = self._sessions.get(account) or self._open(account)
-        token = await session.token(lambda: self._log_in(account, erp.timeout))
+        token = await self._given(account, erp.timeout)
         value = login.template.replace("{token}", token)
         hide(value)
         return Login({login.header: value}, token)
+
+    async def _oauth2(self, erp: Erp, login: OAuth2Login, *, bounded: bool) -> Login:
+        client = secret.resolve(login.client_id, self._environ, bounded=bounded).reveal()
+        word = secret.resolve(login.client_secret, self._environ, bounded=bounded).reveal()
+        form: dict[str, Any] = {"grant_type": "client_credentials"}
+        if login.client_auth == "body":
+            form |= {"client_id": client, "client_secret": word}
+        if login.scope is not None:
+            form["scope"] = login.scope
+        form |= filled(login.body, self._environ, bounded=bounded)
+        headers = {**_headers_along(erp, login.token_url, "authorization", "content-type"), "Content-Type": FORM}
+        in_header = login.client_auth == "header"
+        account = _Account(
+            login.token_url,
+            Secret(urlencode({name: request.text_of(value) for name, value in form.items() if value is not None})),
+            "access_token",
+            tuple(sorted(headers.items())),
+            bounded,
+            Secret(_encoded(quote(client, safe=""), quote(word, safe=""))) if in_header else None,
+            expires=True,
+        )
+        token = await self._given(account, erp.timeout)
+        value = f"Bearer {token}"
+        hide(value)
+        return Login({"Authorization": value}, token)
+
+    async def _given(self, account: _Account, timeout: float) -> Token:
+        session = self._sessions.get(account) or self._open(account)
+        return await session.token(lambda: self._log_in(account, timeout))
 
     def _open(self, account: _Account) -> Session:
         while len(self._sessions) >= MAX_SESSIONS:
             self._sessions.pop(next(iter(self._sessions)))
         return self._sessions.setdefault(account, Session(self._clock, origin(account.url)))
 
-    async def _log_in(self, account: _Account, timeout: float) -> str:
-        body = account.body.reveal().encode()
+    async def _log_in(self, account: _Account, timeout: float) -> Issued:
+        body, headers = account.body.reveal().encode(), dict(account.headers)
+        if account.basic is not None:
+            headers["Authorization"] = f"Basic {account.basic.reveal()}"
         try:
             answer = await self._transport.request(
-                "POST", account.url, headers=dict(account.headers), body=body, timeout=timeout, bounded=account.bounded
+                "POST", account.url, headers=headers, body=body, timeout=timeout, bounded=account.bounded
             )
         except TransportError as error:
             raise LoginError(f"the login at the ERP: {error}", transient=error.transient) from error
-        return token_in(answer, account.token_path, origin(account.url), retry_after(answer.headers, self._clock.now()))
+        wait = retry_after(answer.headers, self._clock.now())
+        try:
+            token = token_in(answer, account.token_path, origin(account.url), wait)
+        except LoginError as error:
+            if account.expires and b"invalid_client" in answer.body:
+                place = "header" if account.basic is None else "body"
+                hint = f". If id and secret are right: erp.login.client_auth: {place}"
+                raise LoginError(f"{error}{hint}", transient=error.transient, retry_after=wait) from error
+            raise
+        return Issued(token, lifetime_in(answer) if account.expires else None)
+
+
+def _encoded(user: str, word: str) -> str:
+    """What HTTP basic says, which is as secret as what is in it."""
+    encoded = base64.b64encode(f"{user}:{word}".encode()).decode()
+    hide(encoded)
+    return encoded
 
 
 def filled(body: Mapping[str, Any], environ: Mapping[str, str], *, bounded: bool) -> dict[str, Any]:
@@ -152,9 +207,12 @@ def _plain(value: Any, environ: Mapping[str, str], *, bounded: bool) -> Any:
 
 def _login_headers(erp: Erp, login: TokenLogin) -> dict[str, str]:
     """extra_headers go along where the login is at the ERP's own origin; an old token never does."""
-    refused = {login.header.lower(), "authorization"}
+    return _headers_along(erp, login.url, login.header.lower(), "authorization")
+
+
+def _headers_along(erp: Erp, url: str, *refused: str) -> dict[str, str]:
     extra = {name: value for name, value in request.own_headers(erp).items() if name.lower() not in refused}
-    return {**request.DEFAULT_HEADERS, **extra} if paging.is_own(erp, login.url) else dict(request.DEFAULT_HEADERS)
+    return {**request.DEFAULT_HEADERS, **extra} if paging.is_own(erp, url) else dict(request.DEFAULT_HEADERS)
 
 
 def token_in(answer: Answer, path: str, where: str, wait: float | None) -> str:
@@ -177,6 +235,17 @@ def token_in(answer: Answer, path: str, where: str, wait: float | None) -> str:
             )
         )
     return _header(token.strip(), "the ERP's token")
+
+
+def lifetime_in(answer: Answer) -> float | None:
+    """For how many seconds a token is good, as its answer says (`expires_in`); None where it does not."""
+    document = _document(answer)
+    said = document.get("expires_in") if isinstance(document, dict) else None
+    if isinstance(said, str) and re.fullmatch(r"[0-9]{1,9}", said.strip()):
+        said = int(said)
+    if isinstance(said, bool) or not isinstance(said, (int, float)) or not 0 < said < MAX_LIFETIME_SECONDS:
+        return None
+    return float(said)
 
 
 def _document(answer: Answer) -> Any:

@@ -338,17 +338,18 @@ def _number(value: Any) -> int | float:
     return value if isinstance(value, int) and not isinstance(value, bool) else float(value)
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """A value as a query or a form has it."""
     return ("true" if value else "false") if isinstance(value, bool) else str(value)
 
 
 _CONVERSIONS: dict[str, Callable[[Any], Any]] = {
-    "string": _text,
+    "string": text_of,
     "integer": _integer,
     "number": _number,
     "boolean": _boolean,
-    "datetime": _text,
-    "date": _text,
+    "datetime": text_of,
+    "date": text_of,
 }
 
 
@@ -358,7 +359,7 @@ def _texts(value: Any) -> list[str]:
         return []
     if isinstance(value, list | tuple):
         return [text for item in value for text in _texts(item)]
-    return [msgspec.json.encode(value).decode() if isinstance(value, dict) else _text(value)]
+    return [msgspec.json.encode(value).decode() if isinstance(value, dict) else text_of(value)]
 
 
 # dynamic URLs --------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from imageflow.secret import Bounds
 
 FINE = {"env": "ERP_KEY"}
 WRONG = {"env": "HOME"}
+OAUTH = {"type": "oauth2", "token_url": "https://login.example.com/t", "client_id": FINE, "client_secret": FINE}
 
 
 def document(**erp: Any) -> dict[str, Any]:
@@ -43,6 +44,8 @@ def refusals(flow: dict[str, Any], dirs: tuple[str, ...] = (), hosts: tuple[str,
             {"login": {"type": "token", "url": "https://erp.example.com/", "body": {"a": [{"b": WRONG}], "c": FINE}}},
             "erp.login.body.a[0].b",
         ),
+        ({"login": {**OAUTH, "client_secret": WRONG}}, "erp.login.client_secret"),
+        ({"login": {**OAUTH, "body": {"audience": WRONG}}}, "erp.login.body.audience"),
         ({"extra_headers": {"X-Key": WRONG, "X-Other": FINE}}, "erp.extra_headers.X-Key"),
         ({"extra_params": {"key": WRONG, "list": [1, FINE]}}, "erp.extra_params.key"),
         ({"query_settings": {"key": {"key": "k", "value": WRONG}}}, "erp.query_settings.key.value"),
@@ -94,6 +97,13 @@ def test_hosts(host: str, public: bool) -> None:
     assert refusals(flow) == ([] if public else places)
     assert refusals(flow, hosts=(host,)) == []
     assert refusals(flow, hosts=("*",)) == []
+
+
+def test_the_host_that_gives_out_tokens() -> None:
+    """It is as much a host that is asked as the ERP."""
+    login = {**OAUTH, "token_url": "https://10.0.0.7/token"}
+    assert refusals(document(login=login)) == ["erp.login.token_url"]
+    assert refusals(document(login=login), hosts=("10.0.0.7",)) == []
 
 
 def test_an_outbound_flow() -> None:

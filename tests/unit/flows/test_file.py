@@ -95,6 +95,9 @@ def whole(folder: Path) -> dict[str, Any]:
     return flow_file.load(write(folder, WHOLE))
 
 
+OAUTH = {"type": "oauth2", "token_url": "https://e/t", "client_id": "imageflow", "client_secret": {"env": "ERP_SECRET"}}
+
+
 def changed(**changes: Any) -> dict[str, Any]:
     """The small flow with fields set; `erp__rows_path=…` sets a field of a section."""
     document = copy.deepcopy(SMALL)
@@ -227,7 +230,7 @@ def test_what_is_right_is_taken(document: dict[str, Any]) -> None:
             changed(erp__pagination={"type": "next", "allow_hosts": ["https://x.com/"]}),
             "erp.pagination.allow_hosts[0]: must be a host",
         ),
-        (changed(erp__login={"url": "https://x"}), "erp.login.type: required, and missing: token | basic | header"),
+        (changed(erp__login={"url": "https://x"}), "erp.login.type: required, and missing: token | oauth2 | basic | header"),
         (changed(mapping=[{"operation": "shft"}]), "mapping[0].operation: must be shift | default"),
         (changed(mapping=[{"spec": {}}]), "mapping[0].operation: required, and missing"),
         (changed(mapping={"operation": "shift"}), "mapping: must be a list, not an object"),
@@ -274,6 +277,15 @@ def test_what_is_right_is_taken(document: dict[str, Any]) -> None:
         (changed(erp__no_rows={"null_list": 1}), "erp.no_rows.null_list: must be true or false"),
         (changed(erp__pagination={"type": "none", "ignore": ["$.a"]}), "erp.pagination.ignore[0]: must be a dotted path"),
         (changed(erp__pagination={"type": "page", "ignore": "a"}), "erp.pagination.ignore: must be a list"),
+        (changed(erp__login={**OAUTH, "body": {"a": [1]}}), "erp.login.body.a: must be a single value"),
+        (changed(erp__login={**OAUTH, "client_auth": "query"}), "erp.login.client_auth: must be body | header"),
+        (changed(erp__format="tsv"), "erp.format: must be csv | json | ndjson | xml, not 'tsv'"),
+        (changed(erp__format={"type": "tsv"}), "erp.format.type: must be json | ndjson | csv | xml"),
+        (changed(erp__format={"type": "csv", "delimiter": ";;"}), "erp.format.delimiter: must be a single character"),
+        (changed(erp__format={"type": "csv", "delimiter": ";", "quote": ";"}), "erp.format.quote: must not be the delimiter"),
+        (changed(erp__format={"type": "csv", "columns": ["a", "a"]}), "erp.format.columns[1]: is given twice"),
+        (changed(erp__format={"type": "xml", "lists": ["a.b"]}), "erp.format.lists[0]: must be the bare name"),
+        (changed(erp__format=[]), "erp.format: must be"),
         (changed(erp__charset="klingon"), "erp.charset: 'klingon' is not known"),
         (changed(erp__charset="idna"), "erp.charset: 'idna' is no charset of texts"),
         (changed(erp__method="POST", erp__extra_params={"a..b": 1}), "erp.extra_params.a..b: has an empty part"),
@@ -376,6 +388,8 @@ PLAIN = "hunter2-hunter2"
         (changed(erp__login={"type": "header", "name": "X-Key", "value": PLAIN}), "erp.login.value"),
         (changed(erp__login={"type": "token", "url": "https://e/", "body": {"password": PLAIN}}), "erp.login.body.password"),
         (changed(erp__login={"type": "token", "url": "https://e/", "body": {"a": [{"Password": PLAIN}]}}), "erp.login.body.a[0].Password"),
+        (changed(erp__login={**OAUTH, "client_secret": PLAIN}), "erp.login.client_secret"),
+        (changed(erp__login={**OAUTH, "body": {"password": PLAIN}}), "erp.login.body.password"),
         (changed(erp__extra_headers={"Authorization": PLAIN}), "erp.extra_headers.Authorization"),
     ],
 )  # fmt: skip

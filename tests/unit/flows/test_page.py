@@ -35,6 +35,7 @@ ORDER = {
     "BasicLogin": "`erp.login` with `type: basic`",
     "HeaderLogin": "`erp.login` with `type: header`",
     "TokenLogin": "`erp.login` with `type: token`",
+    "OAuth2Login": "`erp.login` with `type: oauth2`",
     "QuerySetting": "`erp.query_settings`, each",
     "JsonFormat": "`erp.format: json`",
     "NdjsonFormat": "`erp.format: ndjson`",

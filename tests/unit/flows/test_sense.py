@@ -115,6 +115,7 @@ def test_what_agrees(document: dict[str, Any]):
         ({"omnitron": {"domain_url": "http://brand.omnitron.net"}}, ["omnitron.domain_url"]),
         ({"omnitron": {"domain_url": "http://8.8.8.8/"}}, ["omnitron.domain_url"]),
         ({"omnitron": {"domain_url": "http://omnitron.internal"}}, []),
+        ({"erp": {"login": {"type": "oauth2", "token_url": "http://login.example.com/"}}}, ["erp.login.token_url"]),
         ({"omnitron": {"domain_url": "http://127.0.0.1:8000"}}, []),
         ({"omnitron": {"domain_url": "http://omnitron:8000"}}, []),
         ({"omnitron": {"domain_url": "https://brand.omnitron.net"}}, []),

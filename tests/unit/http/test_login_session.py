@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from imageflow.errors import LoginError, TransportError
-from imageflow.http.login_session import Session, Token
+from imageflow.http.login_session import Issued, Session, Token
 
 
 class Clock:
@@ -24,11 +24,11 @@ class Clock:
 class Door:
     """Gives tokens, or raises; counts logins."""
 
-    def __init__(self, *outcomes: str | Exception) -> None:
+    def __init__(self, *outcomes: str | Issued | Exception) -> None:
         self.outcomes = list(outcomes)
         self.logins = 0
 
-    async def login(self) -> str:
+    async def login(self) -> str | Issued:
         self.logins += 1
         await asyncio.sleep(0)
         outcome = self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
@@ -46,6 +46,39 @@ async def test_one_login_for_all():
     door = Door("t")
     assert await many(Session(Clock()), door) == ["t"] * 20
     assert door.logins == 1
+
+
+async def test_a_token_is_renewed_before_it_expires():
+    """A minute before, and a short-lived one after half of its time; all who ask then wait for one login."""
+    clock, door = Clock(), Door(Issued("1", 600), Issued("2", 10), Issued("3"))
+    session = Session(clock)
+    clock.seconds = 100.0
+    assert await many(session, door) == ["1"] * 20
+    clock.seconds = 639.0
+    assert await many(session, door) == ["1"] * 20
+    clock.seconds = 640.0
+    assert await many(session, door) == ["2"] * 20
+    clock.seconds = 645.0
+    assert await many(session, door) == ["3"] * 20
+    clock.seconds = 1e9
+    assert await many(session, door) == ["3"] * 20
+    assert door.logins == 3
+
+
+async def test_a_token_is_used_to_its_end():
+    """Where renewing fails it is still good, and the pause after a failure holds; then the failure is raised."""
+    clock, door = Clock(), Door(Issued("1", 600), LoginError("away", transient=True))
+    session = Session(clock)
+    assert await session.token(door.login) == "1"
+    clock.seconds = 550.0
+    assert await many(session, door) == ["1"] * 20
+    assert door.logins == 2
+    clock.seconds = 599.0
+    assert await session.token(door.login) == "1"
+    assert door.logins == 3
+    clock.seconds = 600.5
+    with pytest.raises(LoginError, match="away"):
+        await session.token(door.login)
 
 
 async def test_a_storm_of_401_leads_to_one_login():

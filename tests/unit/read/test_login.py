@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from imageflow.clock import SystemClock
 from imageflow.errors import LoginError, SecretError
 from imageflow.http.client import Answer
-from imageflow.read.login import ErpLogins, Login, filled, token_in, with_secrets
+from imageflow.read.login import ErpLogins, Login, filled, lifetime_in, token_in, with_secrets
 from imageflow.text.masking import hide, mask
 
 from .flows import flow
@@ -96,6 +97,95 @@ async def test_extra_headers_go_to_the_erps_own_login_only():
     assert "authorization" not in {name.lower() for name in own}
     assert own.get("X-Company") == "12"
     assert "X-Company" not in foreign
+
+
+OAUTH = {
+    "type": "oauth2",
+    "token_url": "https://login.example.com/token",
+    "client_id": "im age",
+    "client_secret": PASSWORD,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "form", "authorization"),
+    [
+        (
+            {"scope": "a b"},
+            {"grant_type": "client_credentials", "client_id": "im age", "client_secret": "hush", "scope": "a b"},
+            None,
+        ),
+        ({"client_auth": "header"}, {"grant_type": "client_credentials"}, "Basic aW0lMjBhZ2U6aHVzaA=="),
+        (
+            {"body": {"grant_type": "password", "username": "ada", "password": PASSWORD, "n": 1, "scope": None}},
+            {
+                "grant_type": "password",
+                "client_id": "im age",
+                "client_secret": "hush",
+                "username": "ada",
+                "password": "hush",
+                "n": "1",
+            },
+            None,
+        ),
+    ],
+)
+async def test_oauth2(changes: dict[str, Any], form: dict[str, str], authorization: str | None):
+    """The request for a token is a form, as RFC 6749 has it; the token goes along as Bearer; secrets are hidden."""
+    made, server = logins(answer({"access_token": "acc-1", "token_type": "Bearer", "expires_in": 3600}))
+    login = await made.login(erp({**OAUTH, **changes}, extra_headers={"X-Company": "12"}), bounded=False)
+    assert login.headers == {"Authorization": "Bearer acc-1"}
+    (asked,) = server.asked
+    assert (asked["method"], asked["url"]) == ("POST", OAUTH["token_url"])
+    assert dict(parse_qsl(asked["body"].decode())) == form
+    assert asked["headers"].get("Authorization") == authorization
+    assert asked["headers"]["Content-Type"] == "application/x-www-form-urlencoded"
+    assert "X-Company" not in asked["headers"]
+    assert mask(f"acc-1 hush {authorization}") == f"*** *** {'Basic ***' if authorization else None}"
+    assert "hush" not in repr(made._sessions)
+
+
+async def test_oauth2_is_renewed():
+    """After a 401 once; flows of one client share a token; the ERP's own origin gets extra_headers along."""
+    made, server = logins(answer({"access_token": "1"}), answer({"access_token": "2"}))
+    own = erp({**OAUTH, "token_url": "https://erp.example.com/token"}, extra_headers={"X-Company": "12"})
+    first = await made.login(own, bounded=False)
+    assert (await made.login(own, bounded=False)).token is first.token
+    assert made.renew(own, first)
+    assert (await made.login(own, bounded=False)).headers == {"Authorization": "Bearer 2"}
+    assert [asked["headers"].get("X-Company") for asked in server.asked] == ["12", "12"]
+
+
+@pytest.mark.parametrize(("given", "hint"), [("body", "header"), ("header", "body")])
+async def test_oauth2_refused(given: str, hint: str):
+    """The error says what the server said, and the other place for the client's secret; not the secret."""
+    made, _ = logins(answer({"error": "invalid_client", "error_description": "no client hush"}, 401))
+    with pytest.raises(LoginError, match=rf"401 .*invalid_client.*erp\.login\.client_auth: {hint}") as caught:
+        await made.login(erp({**OAUTH, "client_auth": given}), bounded=False)
+    assert "hush" not in str(caught.value)
+    made, _ = logins(answer({"error": "invalid_scope"}, 400), answer({}, 503))
+    with pytest.raises(LoginError, match="invalid_scope") as caught:
+        await made.login(erp(OAUTH), bounded=False)
+    assert "client_auth" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        (3600, 3600.0),
+        ("3600", 3600.0),
+        (0, None),
+        (-1, None),
+        (True, None),
+        ("soon", None),
+        (10**12, None),
+        (None, None),
+    ],
+)
+def test_lifetimes(said: Any, seconds: float | None):
+    """Seconds, as a number or a text; anything else says nothing."""
+    assert lifetime_in(answer({"expires_in": said})) == seconds
+    assert lifetime_in(answer(["t"])) is None
 
 
 def test_secrets_of_headers_and_parameters():
