@@ -20,6 +20,7 @@ from imageflow.gateway.outbound import Outbound
 from imageflow.gateway.queue import OutboundQueue
 from imageflow.http.client import Transport
 from imageflow.http.omnitron import OmnitronSessions
+from imageflow.http.proxy import proxy_of
 from imageflow.http.public_address import Allowed
 from imageflow.model import messages
 from imageflow.model.flow import Flow
@@ -146,7 +147,7 @@ async def missing_fetcher(substrate: Substrate) -> AsyncIterator[MissingFetcher]
 
 
 def _transport(substrate: Substrate, connections: int) -> Transport:
-    return Transport(connections=connections, allowed=Allowed(substrate.settings.allow_private))
+    return Transport.of(substrate.settings, connections=connections)
 
 
 def _limited(stage: Stage[M], flow: str) -> Stage[M]:
@@ -271,7 +272,9 @@ class _Parts:
     async def _writer(self, stack: AsyncExitStack) -> None:
         s = self.substrate
         transport = await stack.enter_async_context(_transport(s, OMNITRON_CONNECTIONS))
-        image_probe = await stack.enter_async_context(ImageProbe(s.clock, Allowed(s.settings.preflight_allow_private)))
+        image_probe = await stack.enter_async_context(
+            ImageProbe(s.clock, Allowed(s.settings.preflight_allow_private), proxy_of(s.settings))
+        )
         writer = Writer(s.store, s.broker, s.clock, OmnitronSessions(transport, s.environ, s.clock), image_probe)
         stack.push_async_callback(writer.close)
         self.writer = writer

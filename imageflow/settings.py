@@ -24,7 +24,7 @@ PREFIX = secret.OWN_PREFIX
 LOG_FORMATS = ("text", "json")
 JAIL_MODES = ("strict", "best-effort")
 
-FROM_FILES = ("BROKER_URL", "STORE_URL", "SECRET_KEY")
+FROM_FILES = ("BROKER_URL", "STORE_URL", "SECRET_KEY", "HTTP_PROXY")
 """Settings that hold secrets. NAME_FILE names a file with the value, as Docker and Kubernetes mount secrets."""
 
 DOCS = {
@@ -46,6 +46,10 @@ DOCS = {
     "SECRET_ENV_PREFIXES": "how the names of variables begin that flows saved over the API may name as secrets: PREFIX,… "
     f"(default: {secret.ENV_PREFIXES})",
     "ALLOW_PRIVATE": "hosts in private networks that flows saved over the API may name: HOST,HOST,… or true for all "
+    "(default: none)",
+    "HTTP_PROXY": "proxy for requests to ERPs, Omnitron, image hosts and webhooks: http://USER:PASSWORD@HOST:PORT "
+    "(default: none)",
+    "NO_PROXY": "hosts that are asked without the proxy: HOST,DOMAIN,ADDRESS,NETWORK/BITS,…; this machine always is "
     "(default: none)",
     "JAIL": "strict or best-effort; without seccomp, strict runs no scripts, best-effort runs them less isolated "
     "(default: strict)",
@@ -75,6 +79,8 @@ class Settings(msgspec.Struct, frozen=True):
     listen: str | None = None
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     jail: Literal["strict", "best-effort"] = "strict"
+    http_proxy: Secret | None = None
+    no_proxy: tuple[str, ...] = ()
 
     @property
     def embedded(self) -> bool:
@@ -114,6 +120,8 @@ def load(environ: Mapping[str, str]) -> Settings:
         listen=_listen(given),
         trusted_proxies=_networks(given, "TRUSTED_PROXIES"),
         jail=cast(Literal["strict", "best-effort"], _choice(given, "JAIL", JAIL_MODES)),
+        http_proxy=_proxy(given),
+        no_proxy=_direct(given),
     )
 
 
@@ -202,6 +210,39 @@ def _hosts(given: Mapping[str, str], name: str) -> tuple[str, ...]:
         if not re.fullmatch(r"[a-z0-9._-]+|\[?[0-9a-f:.]+\]?", host):
             raise SettingsError(f"{PREFIX}{name}: must be host names with commas between them, or true, not {host!r}")
     return hosts
+
+
+def _proxy(given: Mapping[str, str]) -> Secret | None:
+    if not given.get("HTTP_PROXY"):
+        return None
+    url = _url(given, "HTTP_PROXY", "", ("http",))
+    host = r"[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\]"
+    found = re.fullmatch(rf"http://(?:[^:/@\s]+(?::[^/@\s]*)?@)?(?:{host})(?::(\d{{1,5}}))?/?", url.reveal())
+    if found is None or not 0 < int(found[1] or 1) < 65536:
+        raise SettingsError(
+            f"{PREFIX}HTTP_PROXY: must be http://HOST:PORT or http://USER:PASSWORD@HOST:PORT; in user and password / is "
+            "written %2F, : is written %3A and @ is written %40"
+        )
+    return url
+
+
+def _direct(given: Mapping[str, str]) -> tuple[str, ...]:
+    """Hosts, domains, addresses and networks."""
+    entries = tuple(entry.strip().lower() for entry in given.get("NO_PROXY", "").split(",") if entry.strip())
+    for entry in entries:
+        if not _is_network(entry.strip("[]")) and not re.fullmatch(r"\*|\.?[a-z0-9._-]+", entry):
+            raise SettingsError(
+                f"{PREFIX}NO_PROXY: must be hosts, domains, addresses and networks with commas between them, not {entry!r}"
+            )
+    return entries
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _bounds(environ: Mapping[str, str]) -> Bounds:

@@ -288,7 +288,8 @@ def delete(settings: Settings, name: str) -> None:
 @NAME
 @click.option("--probe", "url", metavar="URL", help="Look at this endpoint of the ERP, and write down how it pages.")
 @click.option("--direction", type=click.Choice(["inbound", "outbound"]), default="inbound", show_default=True)
-def new_flow(name: str, url: str | None, direction: str) -> None:
+@click.pass_obj
+def new_flow(settings: Settings, name: str, url: str | None, direction: str) -> None:
     """Write a flow file to begin with, NAME.yaml, into this folder."""
     path, schema_path = Path(f"{name}.yaml"), Path(SCHEMA_FILE)
     if re.fullmatch(NAME_PATTERN, name) is None:
@@ -297,7 +298,7 @@ def new_flow(name: str, url: str | None, direction: str) -> None:
         raise click.UsageError(f"{path} is there already; it stays as it is")
     if url is not None and direction == "outbound":
         raise click.UsageError("--probe is of no use for an outbound flow: no ERP is asked")
-    found = None if url is None else run_async(_probed(url))
+    found = None if url is None else run_async(_probed(settings, url))
     if found is not None and found.snippet is None:
         click.echo("\n".join(found.lines), err=True)
         raise click.exceptions.Exit(1)
@@ -308,8 +309,8 @@ def new_flow(name: str, url: str | None, direction: str) -> None:
     click.echo(f"{path} is written; next: fill it in, imageflow flow lint {path}, imageflow check {path}")
 
 
-async def _probed(url: str) -> probing.Found:
-    async with Transport() as transport:
+async def _probed(settings: Settings, url: str) -> probing.Found:
+    async with Transport.of(settings) as transport:
         return await probing.probe(transport, url)
 
 

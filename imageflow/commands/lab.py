@@ -26,7 +26,6 @@ from imageflow.emulator.server import Emulator, serve_forever
 from imageflow.flows import file as flow_file
 from imageflow.http.client import Transport
 from imageflow.http.origin import exact_origin
-from imageflow.http.public_address import Allowed
 from imageflow.inspect import probe as probing
 from imageflow.inspect.dry_run import DryRun, context_of, dry_run
 from imageflow.inspect.live import Checkup, live
@@ -102,7 +101,7 @@ def named(settings: Settings, name: str) -> Definition:
 async def _asked(settings: Settings, wanted: Definition, page: int) -> bytes:
     if not wanted.inbound:
         raise click.UsageError(f"{wanted.name} is an outbound flow: no ERP is asked for its rows; give --input FILE")
-    async with live(Allowed(settings.allow_private), SystemClock()) as asking:
+    async with live(settings, SystemClock()) as asking:
         return await asking.page(wanted, page)
 
 
@@ -118,7 +117,7 @@ def check(settings: Settings, name: str, as_json: bool) -> None:
     wanted = named(settings, name)
 
     async def work() -> Checkup:
-        async with live(Allowed(settings.allow_private), SystemClock()) as asking:
+        async with live(settings, SystemClock()) as asking:
             return await asking.check(wanted)
 
     found = run_async(work())
@@ -135,7 +134,8 @@ def check(settings: Settings, name: str, as_json: bool) -> None:
 @click.argument("url")
 @click.option("--header", multiple=True, help="A header to send, as in 'Authorization: Bearer …'; may be repeated.")
 @click.option("--method", type=click.Choice(["GET", "POST"]), default="GET", show_default=True)
-def probe(url: str, header: tuple[str, ...], method: str) -> None:
+@click.pass_obj
+def probe(settings: Settings, url: str, header: tuple[str, ...], method: str) -> None:
     """Look at an ERP's endpoint: where its list is and how it pages. Prints what a flow file needs, with evidence."""
     try:
         exact_origin(url)
@@ -146,7 +146,7 @@ def probe(url: str, header: tuple[str, ...], method: str) -> None:
         raise click.UsageError("--header: write 'Name: value', each name once")
 
     async def work() -> probing.Found:
-        async with Transport() as transport:
+        async with Transport.of(settings) as transport:
             return await probing.probe(transport, url, method, headers)
 
     found = run_async(work())

@@ -6,10 +6,11 @@ never leave their origin, so the caller decides on each.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import re
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
 import msgspec
@@ -18,9 +19,11 @@ from yarl import URL
 
 from imageflow import __version__
 from imageflow.errors import TransportError
-from imageflow.http.guard import Guard, PrivateAddressError
+from imageflow.http.guard import Guard, PrivateAddressError, UnknownAddressError
 from imageflow.http.origin import origin
+from imageflow.http.proxy import Proxy, proxy_of
 from imageflow.http.public_address import NO_PRIVATE, Allowed
+from imageflow.settings import Settings
 from imageflow.text.masking import mask
 from imageflow.text.printable import one_line
 
@@ -28,6 +31,7 @@ USER_AGENT = f"ImageFlow/{__version__}"
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 RETRY_STATUSES = frozenset((408, 425, 429))
 EXCERPT_CHARS = 500
+THE_PROXY = "the proxy (IMAGEFLOW_HTTP_PROXY)"
 
 FOREIGN = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError, RuntimeError)
 """What aiohttp, yarl and the socket raise (TimeoutError is an OSError; a closed session is a RuntimeError)."""
@@ -58,12 +62,18 @@ class Answer(msgspec.Struct, frozen=True):
 class Transport:
     """An HTTP client for one purpose, with a connection pool of its own. Use as an async context manager."""
 
-    def __init__(self, *, connections: int = 100, allowed: Allowed = NO_PRIVATE) -> None:
-        """`allowed`: what `bounded` requests may ask although it is in a private network."""
+    def __init__(self, *, connections: int = 100, allowed: Allowed = NO_PRIVATE, proxy: Proxy | None = None) -> None:
+        """`allowed`: what `bounded` requests may ask although it is in a private network. `proxy`: what requests go through."""
         self._connections = connections
         self._allowed = allowed
+        self.proxy = proxy
         self._session: aiohttp.ClientSession | None = None
         self._bounded: aiohttp.ClientSession | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, *, connections: int = 100) -> Self:
+        """A client that reaches what the settings say."""
+        return cls(connections=connections, allowed=Allowed(settings.allow_private), proxy=proxy_of(settings))
 
     async def __aenter__(self) -> Self:
         self.guard = Guard(self._allowed)
@@ -103,19 +113,41 @@ class Transport:
         Raises TransportError when there is no answer, and when the answer is larger than `max_bytes` after
         decompression (then not transient: it would be as large again).
         """
-        session = self._bounded if bounded else self._session
-        assert session is not None
         try:
             target = exact(url)
+            via = self.proxy if self.proxy is not None and self.proxy.serves(target.raw_host or "") else None
+            session = self._bounded if bounded and via is None else self._session
+            assert session is not None
             if bounded:
                 self.guard.check_literal(target)
+            if bounded and via is not None:
+                async with asyncio.timeout(timeout):
+                    await self.guard.check_name(target.raw_host or "")
             async with session.request(
-                method, target, headers=headers, data=body, allow_redirects=False, timeout=_total(timeout)
+                method,
+                target,
+                data=body,
+                allow_redirects=False,
+                timeout=_total(timeout),
+                **through(via, target, headers or {}),
             ) as response:
+                if via is not None and response.status == 407:
+                    raise refused_by_proxy(407, origin(url))
                 data = b"" if response.content.at_eof() else await _read(response, max_bytes, url)
                 return Answer(response.status, _lower(response), data)
         except FOREIGN as error:
             raise translated(error, url) from error
+
+
+def through(via: Proxy | None, target: URL, headers: Mapping[str, str]) -> dict[str, Any]:
+    """What aiohttp is told for a request that goes through a proxy, or directly. The proxy's own header goes to it alone: to an
+    https host there is a tunnel.
+    """
+    if via is None:
+        return {"headers": headers}
+    if target.scheme == "https":
+        return {"headers": headers, "proxy": via.url, "proxy_headers": via.headers or None}
+    return {"headers": {**headers, **via.headers}, "proxy": via.url}
 
 
 @functools.lru_cache(maxsize=256)
@@ -152,8 +184,8 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int, url: str) -> b
 def translated(error: Exception, url: str) -> TransportError:
     """One of FOREIGN as a TransportError that names the host, never the query."""
     where = origin(url)
-    if isinstance(getattr(error, "os_error", error), PrivateAddressError):
-        return private(where)
+    if isinstance(cause := getattr(error, "os_error", error), PrivateAddressError):
+        return unseen(where) if isinstance(cause, UnknownAddressError) else private(where)
     match error:
         case TimeoutError():
             return TransportError(f"{where} did not answer in time", "timeout")
@@ -163,7 +195,10 @@ def translated(error: Exception, url: str) -> TransportError:
             )
         case aiohttp.ClientConnectorError():
             reason = error.os_error.strerror or error.os_error
-            return TransportError(f"{where} cannot be reached: {reason}", "no connection")
+            what = where
+            if isinstance(error, aiohttp.ClientProxyConnectionError):
+                what = f"{THE_PROXY} to {where}"
+            return TransportError(f"{what} cannot be reached: {reason}", "no connection")
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
             return TransportError(f"not a URL that can be asked: {where[:200]}", "refused")
         case _:
@@ -179,8 +214,25 @@ def private(where: str) -> TransportError:
     )
 
 
+def unseen(where: str) -> TransportError:
+    """A flow that came over the API is not to ask `where` through a proxy: nobody sees from here where that is."""
+    return TransportError(
+        f"the name {where} is not known here, so it cannot be checked that the proxy would not lead into a private network: a "
+        "flow that was saved over the API may ask it only if the setting IMAGEFLOW_ALLOW_PRIVATE names it",
+        "refused",
+    )
+
+
+def refused_by_proxy(status: int, where: str) -> TransportError:
+    """The proxy did not let a request through."""
+    hint = ": it wants a user and a password, or others" if status == 407 else ""
+    return TransportError(f"{THE_PROXY} answered {status} to a request to {where}{hint}", "no connection")
+
+
 def _broken(error: Exception, where: str) -> TransportError:
     """What came of a request that a connection was there for, or that could not be sent."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return refused_by_proxy(error.status, where)
     if isinstance(error, (aiohttp.ClientPayloadError, HttpProcessingError)):
         return TransportError(f"the answer of {where} broke off or cannot be decoded")
     if isinstance(error, ValueError):

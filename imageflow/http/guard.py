@@ -22,6 +22,14 @@ class PrivateAddressError(OSError):
         super().__init__(errno.EACCES, f"{host} is in a private network")
 
 
+class UnknownAddressError(PrivateAddressError):
+    """Where a host is cannot be seen from here; a proxy would go there all the same."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(host)
+        self.strerror = f"{host} is not known here: it cannot be seen that it is in no private network"
+
+
 class Guard(AbstractResolver):
     """Resolves names, and refuses those with an address in a private network that are not `allowed`."""
 
@@ -37,6 +45,19 @@ class Guard(AbstractResolver):
         if not self._allowed.permits(host, [one["host"] for one in found]):
             raise PrivateAddressError(host)
         return found
+
+    async def check_name(self, host: str) -> None:
+        """Check a host that a proxy will connect to. It resolves the name itself, so this sees only what is seen from here.
+        Raises PrivateAddressError; UnknownAddressError where the name is not known here.
+        """
+        if self._allowed.permits(host, ()):
+            return
+        try:
+            await self.resolve(host)
+        except PrivateAddressError:
+            raise
+        except OSError as error:
+            raise UnknownAddressError(host) from error
 
     def check_literal(self, target: URL) -> None:
         """Check an address in a URL, which aiohttp does not resolve. Raises PrivateAddressError."""

@@ -87,7 +87,8 @@ class OmnitronSessions:
 
     def post_client(self, flow: Definition, url: str) -> PostClient:
         """A client for the flow's writes. Raises TransportError for a URL that cannot be asked."""
-        return PostClient(url, guard=self._transport.guard if flow.bounded else None)
+        guard = self._transport.guard if flow.bounded else None
+        return PostClient(url, guard=guard, proxy=self._transport.proxy)
 
     def invalidate(self, flow: Definition, token: str) -> None:
         """Omnitron answered 401 to `token`: drop it, unless a newer one took its place already."""

@@ -1,8 +1,8 @@
 """A client that POSTs to one URL over kept connections.
 
 It is written by hand because a general client costs several times as much per request as everything else that happens to
-a row. It has only what a write needs: HTTP/1.1, one request at a time on a connection, no redirects, no cookies, no
-proxies. httptools, the parser of Node.js, parses the answers.
+a row. It has only what a write needs: HTTP/1.1, one request at a time on a connection, no redirects, no cookies. Through
+a proxy it asks with the whole URL, for https through a tunnel. httptools, the parser of Node.js, parses the answers.
 """
 
 from __future__ import annotations
@@ -11,22 +11,25 @@ import asyncio
 import collections
 import contextlib
 import functools
+import re
 import ssl
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import httptools
 from yarl import URL
 
 from imageflow.errors import TransportError
-from imageflow.http.client import USER_AGENT, Answer, exact, private
-from imageflow.http.guard import Guard, PrivateAddressError
+from imageflow.http.client import THE_PROXY, USER_AGENT, Answer, exact, private, refused_by_proxy, unseen
+from imageflow.http.guard import Guard, PrivateAddressError, UnknownAddressError
 from imageflow.http.origin import origin
+from imageflow.http.proxy import Proxy
 
 IDLE_SECONDS = 15.0
 """A connection that was not used for that long is closed: servers close theirs, and a request may cross with that."""
 SWEEP_SECONDS = 0.25
+TUNNEL_HEAD_BYTES = 16 * 1024
 NOTHING: dict[str, str] = {}
 
 
@@ -164,15 +167,23 @@ class PostClient:
     `close` ends it. Of a good answer (2xx) only the status is kept.
     """
 
-    def __init__(self, url: str, *, max_bytes: int = 1 << 20, guard: Guard | None = None) -> None:
-        """With a `guard`, connections go only to hosts that it permits."""
+    def __init__(
+        self, url: str, *, max_bytes: int = 1 << 20, guard: Guard | None = None, proxy: Proxy | None = None
+    ) -> None:
+        """With a `guard`, connections go only to hosts that it permits. `proxy`: what they go through, if it serves the host."""
         self.loop = asyncio.get_running_loop()
         self.origin = origin(url)
         self.max_bytes = max_bytes
         self._url = _checked(url)
         self._guard = guard
+        self._proxy = proxy if proxy is not None and proxy.serves(self._url.raw_host or "") else None
+        self._is_tls = self._url.scheme == "https"
+        plainly = self._proxy is not None and not self._is_tls  # the proxy reads the request, and passes it on
+        where = f"{self._url.origin()}{self._url.raw_path_qs}" if plainly else self._url.raw_path_qs
+        own = "".join(f"{name}: {value}\r\n" for name, value in self._proxy.headers.items()) if self._proxy else ""
         self._head = (
-            f"POST {self._url.raw_path_qs} HTTP/1.1\r\n"
+            f"POST {where} HTTP/1.1\r\n"
+            f"{own if plainly else ''}"
             f"Host: {self._url.host_port_subcomponent}\r\n"
             f"User-Agent: {USER_AGENT}\r\n"
             "Accept: application/json\r\n"
@@ -268,7 +279,7 @@ class PostClient:
         if self._sweeper is None:
             self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep)
         try:
-            return await answer
+            return self._of_the_server(await answer)
         except asyncio.CancelledError:
             if answer.cancelled():
                 connection.close()
@@ -276,13 +287,23 @@ class PostClient:
         finally:
             del self._asking[answer]
 
+    def _of_the_server(self, answer: Answer) -> Answer:
+        """The answer, if it is not the proxy's own. Raises TransportError."""
+        if answer.status == 407 and self._proxy is not None:
+            raise refused_by_proxy(407, self.origin)
+        return answer
+
     async def _connect(self, deadline: float) -> Connection:
         url = self._url
         assert url.raw_host is not None
         assert url.port is not None
         try:
             async with asyncio.timeout_at(deadline):
+                if self._proxy is not None:
+                    return await self._connect_through(self._proxy, url.raw_host)
                 return await self._connect_to_any(await self._addresses(), url.port, url.raw_host)
+        except UnknownAddressError as error:
+            raise unseen(self.origin) from error
         except PrivateAddressError as error:
             raise private(self.origin) from error
         except TimeoutError as error:
@@ -296,6 +317,34 @@ class PostClient:
                 f"{self.origin} cannot be reached: {error.strerror or error}", "no connection"
             ) from error
 
+    async def _connect_through(self, proxy: Proxy, host: str) -> Connection:
+        """Connect to the proxy; for https, through it to the host. Raises TransportError where the proxy does not let it."""
+        if self._guard is not None:
+            self._guard.check_literal(self._url)
+            await self._guard.check_name(host)
+        tunnel = Tunnel(self.loop)
+        try:
+            transport, _ = await self.loop.create_connection(lambda: tunnel, proxy.host, proxy.port)
+        except OSError as error:
+            reason = error.strerror or error
+            raise TransportError(
+                f"{THE_PROXY} to {self.origin} cannot be reached: {reason}", "no connection"
+            ) from error
+        connection = Connection(self)
+        if not self._is_tls:
+            transport.set_protocol(connection)
+            connection.connection_made(transport)
+            return connection
+        try:
+            await tunnel.open(self._url, proxy.headers)
+            inner = await self.loop.start_tls(transport, connection, _tls(), server_hostname=host.strip("[]"))
+        except BaseException:
+            transport.abort()
+            raise
+        assert inner is not None
+        connection.connection_made(inner)
+        return connection
+
     async def _addresses(self) -> list[str]:
         """What to connect to: the host, or the addresses of it that the guard has checked."""
         host = self._url.raw_host
@@ -306,7 +355,7 @@ class PostClient:
 
     async def _connect_to_any(self, hosts: Sequence[str], port: int, name: str) -> Connection:
         """Connect to the first of the hosts that takes it. Raises what the last one's connection ended with."""
-        tls = _tls() if self._url.scheme == "https" else None
+        tls = _tls() if self._is_tls else None
         for host in hosts[:-1]:
             with contextlib.suppress(OSError):
                 return await self._connect_to(host, port, tls, name)
@@ -327,6 +376,41 @@ class PostClient:
         while self._idle and (self._idle[0].closed or self._idle[0].used_at + IDLE_SECONDS <= now):
             self._idle.popleft().close()
         self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep) if self._asking or self._idle else None
+
+
+class Tunnel(asyncio.Protocol):
+    """A proxy is asked for a tunnel to a host (CONNECT)."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._answer: asyncio.Future[int] = loop.create_future()
+        self._head = b""
+        self._transport: asyncio.Transport
+
+    async def open(self, url: URL, headers: Mapping[str, str]) -> None:
+        """Ask, and wait for the answer. Raises TransportError where there is none, or where the proxy refuses."""
+        name = f"{url.host_subcomponent}:{url.port}"
+        lines = [f"CONNECT {name} HTTP/1.1", f"Host: {name}", *(f"{key}: {value}" for key, value in headers.items())]
+        self._transport.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        if (status := await self._answer) != 200:
+            raise refused_by_proxy(status, str(url.origin()))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._head += data
+        found = re.match(rb"HTTP/1\.[01] (\d{3})[ \r\n]", self._head)
+        if found is not None and b"\r\n\r\n" in self._head:
+            if not self._answer.done():
+                self._answer.set_result(int(found[1]))
+        elif (
+            len(self._head) > TUNNEL_HEAD_BYTES or (found is None and b"\r\n" in self._head)
+        ) and not self._answer.done():
+            self._answer.set_exception(TransportError(f"{THE_PROXY} does not answer in HTTP/1.1", "no connection"))
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        if not self._answer.done():
+            self._answer.set_exception(TransportError(f"{THE_PROXY} gave no answer", "no connection"))
 
 
 def _checked(url: str) -> URL:

@@ -15,7 +15,6 @@ from imageflow.errors import ReadError, SecretError, StageError, TransportError
 from imageflow.flows import file as flow_file
 from imageflow.http.client import Transport
 from imageflow.http.omnitron import OmnitronSessions
-from imageflow.http.public_address import Allowed
 from imageflow.model.flow import Definition
 from imageflow.model.pagination.contract import More
 from imageflow.model.run import Run, Trigger
@@ -24,6 +23,7 @@ from imageflow.read.asker import Asker, Wanted
 from imageflow.read.login import with_secrets
 from imageflow.read.rows import rows_of
 from imageflow.secret import resolve
+from imageflow.settings import Settings
 
 FOUND = (StageError, SecretError, TransportError)
 """What asking may raise, with words for people."""
@@ -152,7 +152,7 @@ def product_seen(answer: Any) -> str:
 
 
 @asynccontextmanager
-async def live(allowed: Allowed, clock: Clock, environ: Mapping[str, str] = os.environ) -> AsyncIterator[Live]:
+async def live(settings: Settings, clock: Clock, environ: Mapping[str, str] = os.environ) -> AsyncIterator[Live]:
     """A Live with connections of its own."""
-    async with Transport(connections=2, allowed=allowed) as transport:
+    async with Transport.of(settings, connections=2) as transport:
         yield Live(transport, environ, clock)

@@ -20,9 +20,10 @@ import msgspec
 
 from imageflow.clock import Clock
 from imageflow.errors import TransportError
-from imageflow.http.client import USER_AGENT, exact, translated
+from imageflow.http.client import USER_AGENT, exact, refused_by_proxy, through, translated
 from imageflow.http.guard import Guard, PrivateAddressError
 from imageflow.http.origin import origin, retry_after
+from imageflow.http.proxy import Proxy
 from imageflow.http.public_address import Allowed
 from imageflow.model.imageset import Image
 from imageflow.runtime.bounded import Recent
@@ -97,8 +98,9 @@ class _Remembered(msgspec.Struct, frozen=True):
 class ImageProbe:
     """Use as an async context manager."""
 
-    def __init__(self, clock: Clock, allowed: Allowed) -> None:
+    def __init__(self, clock: Clock, allowed: Allowed, proxy: Proxy | None = None) -> None:
         self._clock = clock
+        self._proxy = proxy
         self._guard = Guard(allowed)
         self._remembered: Recent[str, _Remembered] = Recent(REMEMBERED)
         self._locks: dict[str, asyncio.Lock] = {}
@@ -108,19 +110,24 @@ class ImageProbe:
         self._paused: dict[str, float] = {}
         self._all = asyncio.Semaphore(CONNECTIONS)
         self._session: aiohttp.ClientSession
+        self._through: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, resolver=self._guard, ttl_dns_cache=30),
+        self._session, self._through = self._open(self._guard), self._open(None)
+        return self
+
+    def _open(self, guard: Guard | None) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, resolver=guard, ttl_dns_cache=30),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": USER_AGENT, "Accept": "image/png,image/jpeg", "Accept-Encoding": "identity"},
             auto_decompress=False,
             trust_env=False,
         )
-        return self
 
     async def __aexit__(self, *exc: object) -> None:
         await self._session.close()
+        await self._through.close()
 
     # image sets ------------------------------------------------------------------------------------------------------
 
@@ -234,16 +241,23 @@ class ImageProbe:
     async def _ask(self, method: str, url: str, headers: Mapping[str, str]) -> _Answer:
         """One request; of a body, as much as it takes to measure the image. Raises _NoAnswerError."""
         timeout = aiohttp.ClientTimeout(total=HEAD_SECONDS if method == "HEAD" else REQUEST_SECONDS)
-        options: Any = {"headers": headers, "allow_redirects": False, "timeout": timeout}
         try:
             target = exact(url)
+            host = target.raw_host or ""
+            via = self._proxy if self._proxy is not None and self._proxy.serves(host) else None
             self._guard.check_literal(target)
+            options: Any = {"allow_redirects": False, "timeout": timeout, **through(via, target, headers)}
+            if via is not None:
+                async with asyncio.timeout(HEAD_SECONDS):
+                    await self._guard.check_name(host)
             async with (
                 self._politely(origin(url)),
-                self._session.request(method, target, **options) as response,
+                (self._session if via is None else self._through).request(method, target, **options) as response,
             ):
+                if via is not None and response.status == 407:
+                    raise refused_by_proxy(407, origin(url))
                 answer = await _read(response, method)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, OSError, ValueError, TransportError) as error:
             raise self._translated(error, url) from error
         self._timeouts.pop(origin(url), None)
         if answer.status in (429, 503):
@@ -251,9 +265,12 @@ class ImageProbe:
             self._paused[origin(url)] = self._clock.monotonic() + min(wait, MAX_PAUSE_SECONDS)
         return answer
 
-    def _translated(self, error: aiohttp.ClientError | OSError | ValueError, url: str) -> _NoAnswerError:
+    def _translated(
+        self, error: aiohttp.ClientError | OSError | ValueError | TransportError, url: str
+    ) -> _NoAnswerError:
         """The error in our words. A host with many timeouts in a row is taken to be unreachable."""
-        failure, host = translated(error, url), origin(url)
+        failure = error if isinstance(error, TransportError) else translated(error, url)
+        host = origin(url)
         finding = _unanswered(error, failure)
         if failure.kind == "timeout":
             self._timeouts[host] += 1

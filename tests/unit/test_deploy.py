@@ -276,7 +276,8 @@ def test_secrets_are_made_for_compose(tmp_path):
     subprocess.run(["sh", *made], check=True, capture_output=True)
     assert {path.name: path.read_text() for path in folder.rglob("*") if path.is_file()} == first
     assert folder.stat().st_mode & 0o777 == 0o700
-    environ = {f"IMAGEFLOW_{name}_FILE": str(folder / name.lower()) for name in settings.FROM_FILES}
+    names = ("BROKER_URL", "STORE_URL", "SECRET_KEY")
+    environ = {f"IMAGEFLOW_{name}_FILE": str(folder / name.lower()) for name in names}
     found = settings.load(environ)
     assert first["rabbitmq_password"] in found.broker_url.reveal()
     assert first["postgres_password"] in found.store_url.reveal()

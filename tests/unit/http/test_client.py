@@ -24,6 +24,7 @@ LIBRARIES = (aiohttp.client_exceptions, aiohttp.http_exceptions)
 KINDS: dict[str, set[str]] = {
     "timeout": {"ServerTimeoutError", "ConnectionTimeoutError", "SocketTimeoutError"},
     "no connection": {
+        "ClientHttpProxyError",
         *("ClientConnectorError", "ClientConnectorDNSError", "ClientProxyConnectionError", "UnixClientConnectorError"),
         *("ClientSSLError", "ClientConnectorSSLError", "ClientConnectorCertificateError"),
     },
@@ -32,7 +33,7 @@ KINDS: dict[str, set[str]] = {
         *("NonHttpUrlClientError", "NonHttpUrlRedirectClientError"),
     },
     "broken": {
-        *("ClientError", "ClientResponseError", "ContentTypeError", "WSServerHandshakeError", "ClientHttpProxyError"),
+        *("ClientError", "ClientResponseError", "ContentTypeError", "WSServerHandshakeError"),
         *("TooManyRedirects", "RedirectClientError", "ClientConnectionError", "ClientConnectionResetError"),
         *("ClientOSError", "ServerConnectionError", "ServerDisconnectedError", "ServerFingerprintMismatch"),
         *("ClientPayloadError", "UploadAbortedError", "HttpProcessingError", "BadHttpMessage", "HttpBadRequest"),
