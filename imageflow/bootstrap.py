@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from imageflow import settings as settings_
+from imageflow.console.app import console
 from imageflow.errors import Postponed, StoreError
 from imageflow.flows.bounded import Reach
 from imageflow.gateway.app import Gateway, monitoring, serve
@@ -37,6 +38,7 @@ from imageflow.schedule.retention import Retention
 from imageflow.schedule.rewriter import Rewriter
 from imageflow.schedule.scheduler import Scheduler, release_only
 from imageflow.secret import Bounds
+from imageflow.store.connect import connect
 from imageflow.telemetry import metrics, tracing
 from imageflow.transform.transformer import Transformer
 from imageflow.write import writer as writing
@@ -50,6 +52,9 @@ OMNITRON_CONNECTIONS = 100
 ERP_CONNECTIONS = 100
 FETCH_CONNECTIONS = 32
 WEBHOOK_CONNECTIONS = 32
+LOOKING_CONNECTIONS = 4
+LOOKING_SECONDS = 2.0
+"""Of the console's pages: whoever looks takes no connection from the work, and no statement of theirs goes on for long."""
 
 READ_PREFETCH = 8
 TRANSFORM_PREFETCH = 2
@@ -69,12 +74,14 @@ async def run_services(
     port: int | None = None,
     started: Callable[[int | None], None] | None = None,
     ending: Callable[[], None] = lambda: None,
+    opened: Callable[[str, str | None], None] | None = None,
     only: str | None = None,
 ) -> None:
     """Run services until `stop` is set, then stop them in order: the gateway and scheduler first, the writer last.
 
     `port`: where the gateway listens (0: any free port); `started` is told which it became. Services without a gateway
-    show /health, /ready and /metrics on METRICS_PORT. `ending` is called when they begin to stop, for whatever reason.
+    show /health, /ready and /metrics on METRICS_PORT. `opened` is told the console's address and, while there is no user, the
+    address that makes the first one, once. `ending` is called when they begin to stop, for whatever reason.
     `only`: the services handle messages of this flow alone, and let its queued runs begin.
     """
     wanted = [name for name in SERVICES if name in set(names)]
@@ -87,6 +94,8 @@ async def run_services(
         if started is not None:
             started(bound)
         log.info("started", services=",".join(wanted), port=bound)
+        if opened is not None and parts.gateway is not None and bound is not None:
+            await _tell(parts.gateway, host, bound, opened)
         async with asyncio.TaskGroup() as group:
             for name, run in parts.runs.items():
                 group.create_task(parts.kept.keep(name, functools.partial(run, stop)), name=name)
@@ -95,6 +104,22 @@ async def run_services(
             finally:
                 ending()
         log.info("stopped", services=",".join(wanted))
+
+
+async def _tell(gateway: Gateway, host: str, port: int, opened: Callable[[str, str | None], None]) -> None:
+    address = console_address(host, port)
+    try:
+        link = await gateway.sessions.setup_link()
+    except StoreError as error:
+        log.warning("no link for a first user", error=str(error))
+        link = None
+    opened(address, None if link is None else f"{address}setup?once={link}")
+
+
+def console_address(host: str, port: int) -> str:
+    """Where a browser of this machine finds the console of a gateway that listens there."""
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104 - a name
+    return f"http://{shown}:{port}/"
 
 
 async def _listen(
@@ -297,8 +322,19 @@ class _Parts:
         sandbox = await stack.enter_async_context(Sandbox())
         reach = Reach(Bounds(s.settings.secret_dirs, s.settings.secret_env_prefixes), Allowed(s.settings.allow_private))
         tools = Tools(sandbox, await stack.enter_async_context(missing_fetcher(s)), reach)
+        looks = connect(
+            s.settings.store_url, s.clock, connections=LOOKING_CONNECTIONS, statement_seconds=LOOKING_SECONDS
+        )
+        pages = console(await stack.enter_async_context(looks), pictures=s.settings.console_pictures == "direct")
         self.gateway = Gateway(
-            s.store, s.broker, s.clock, key, ready=self.problems, tools=tools, trusted=s.settings.trusted_proxies
+            s.store,
+            s.broker,
+            s.clock,
+            key,
+            ready=self.problems,
+            tools=tools,
+            trusted=s.settings.trusted_proxies,
+            pages=pages,
         )
         self._stage(OutboundQueue(Outbound(s.store, s.broker, LatePublisher(s.store, s.broker), s.clock)).stage)
 

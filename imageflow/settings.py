@@ -23,6 +23,7 @@ from imageflow.text.masking import hide
 PREFIX = secret.OWN_PREFIX
 LOG_FORMATS = ("text", "json")
 JAIL_MODES = ("strict", "best-effort")
+PICTURE_MODES = ("direct", "off")
 
 FROM_FILES = ("BROKER_URL", "STORE_URL", "SECRET_KEY", "HTTP_PROXY")
 """Settings that hold secrets. NAME_FILE names a file with the value, as Docker and Kubernetes mount secrets."""
@@ -53,6 +54,8 @@ DOCS = {
     "(default: none)",
     "JAIL": "strict or best-effort; without seccomp, strict runs no scripts, best-effort runs them less isolated "
     "(default: strict)",
+    "CONSOLE_PICTURES": "direct or off; direct: the console's pages show product pictures, which the browser loads from the "
+    "brand's own hosts (default: direct)",
     "START_SECONDS": "seconds that a service waits at its start for queue and database; 0: not at all (default: 600)",
     "STOP_SECONDS": "seconds that a service may take to finish its work when it is stopped (default: 30)",
     **{f"{name}_FILE": f"file that holds {name}; set it instead of {name}" for name in FROM_FILES},
@@ -81,6 +84,7 @@ class Settings(msgspec.Struct, frozen=True):
     jail: Literal["strict", "best-effort"] = "strict"
     http_proxy: Secret | None = None
     no_proxy: tuple[str, ...] = ()
+    console_pictures: Literal["direct", "off"] = "direct"
 
     @property
     def embedded(self) -> bool:
@@ -119,6 +123,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         allow_private=_hosts(given, "ALLOW_PRIVATE"),
         listen=_listen(given),
         trusted_proxies=_networks(given, "TRUSTED_PROXIES"),
+        console_pictures=cast(Literal["direct", "off"], _choice(given, "CONSOLE_PICTURES", PICTURE_MODES)),
         jail=cast(Literal["strict", "best-effort"], _choice(given, "JAIL", JAIL_MODES)),
         http_proxy=_proxy(given),
         no_proxy=_direct(given),

@@ -33,6 +33,15 @@ class OwnUserError(RequestError):
 async def save(store: Store, name: str, password: str, role: str, actor: Actor) -> User:
     """Add a user, or change their password and role. Raises UserError that says what is wrong, OwnUserError."""
     _check_not_own(actor, name, role)
+    check(name, password, role)
+    password_hash = await asyncio.to_thread(credentials.hash_password, password)
+    user = msgspec.convert({"name": name, "password_hash": password_hash, "role": role}, User)
+    await store.save_user(user, audit=actor.entry("user.save", f"user {name}", role=role))
+    return user
+
+
+def check(name: str, password: str, role: str) -> None:
+    """Raises UserError where a user cannot be saved like this."""
     if not _NAME.fullmatch(name):
         raise UserError("a user's name is 1 to 150 of the letters a-z and A-Z, digits and . _ @ + -")
     if role not in ROLES:
@@ -43,10 +52,6 @@ async def save(store: Store, name: str, password: str, role: str, actor: Actor) 
         raise UserError(
             "this password is one of those that are guessed first; take several words, or let a program make one"
         )
-    password_hash = await asyncio.to_thread(credentials.hash_password, password)
-    user = msgspec.convert({"name": name, "password_hash": password_hash, "role": role}, User)
-    await store.save_user(user, audit=actor.entry("user.save", f"user {name}", role=role))
-    return user
 
 
 async def set_role(store: Store, name: str, role: Role, actor: Actor) -> None:

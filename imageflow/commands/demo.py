@@ -26,13 +26,14 @@ from imageflow.commands.shell import JSON_OPTION, print_json, run_async
 from imageflow.emulator.erp import FakeErp
 from imageflow.emulator.omnitron import FakeOmnitron
 from imageflow.errors import ImageFlowError
+from imageflow.gateway.sessions import Sessions
 from imageflow.http.client import Transport
 from imageflow.model.row import STATES
 from imageflow.model.run import Run
 from imageflow.runtime.process import ended_by, stop_on_signals
 from imageflow.runtime.substrate import Substrate, open_substrate
 from imageflow.secret import Secret
-from imageflow.settings import Settings
+from imageflow.settings import Settings, secret_key
 from imageflow.store.data_dir import data_dir_lock
 
 ACTOR = Actor("demo", "demo")
@@ -111,7 +112,7 @@ async def demonstrate(
             metrics_port=None,
             stop_seconds=stop_seconds,
         )
-        erp, omnitron = FakeErp(rows=rows), FakeOmnitron(keep_history=False)
+        erp, omnitron = FakeErp(rows=rows, images_here=True), FakeOmnitron(keep_history=False)
         async with erp.serve() as erp_url, omnitron.serve() as omnitron_url:
             tell(f"fake ERP with {rows} rows at {erp_url}, fake Omnitron at {omnitron_url}")
             async with _running(settings) as (substrate, port, stop):
@@ -124,7 +125,7 @@ async def demonstrate(
                 result["seconds"] = round(time.monotonic() - started, 2)
                 result["peak_memory_mb"] = _peak_memory_mb()
                 if serve:
-                    tell(f"{report(result)}\nstill running; stop with Ctrl-C")
+                    tell(f"{report(result)}\n{await _door(substrate, port)}\nstill running; stop with Ctrl-C")
                     await stop.wait()
     return result
 
@@ -152,6 +153,14 @@ async def _running(settings: Settings) -> AsyncIterator[tuple[Substrate, int, as
                 yield substrate, await port, stop
             finally:
                 stop.set()
+
+
+async def _door(substrate: Substrate, port: int) -> str:
+    """Where the console is, and a link that logs in there, once."""
+    user = await users.save(substrate.store, "demo", os.urandom(12).hex(), "admin", ACTOR)
+    sessions = Sessions(substrate.store, secret_key(substrate.settings), substrate.clock)
+    link, address = await sessions.login_link(user.name), f"http://127.0.0.1:{port}/"
+    return f"console: {address}\nlog in, once, within an hour: {address}login?once={link}"
 
 
 async def _inbound(substrate: Substrate, tell: Callable[[str], Any]) -> RunShown:

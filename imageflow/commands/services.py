@@ -85,6 +85,13 @@ def up(settings: Settings, flows: Path | None, port: int) -> None:
     run_async(_serve(settings, bootstrap.SERVICES, port, flows, found))
 
 
+def _say_where(console: str, setup: str | None) -> None:
+    """The link goes to stderr: it is a secret, if a short-lived one, and no result."""
+    click.echo(f"console: {console}")
+    if setup is not None:
+        click.echo(f"there is no user yet; make the first admin within an hour: {setup}", err=True)
+
+
 async def _serve(
     settings: Settings,
     names: Sequence[str],
@@ -109,5 +116,7 @@ async def _serve(
             async with asyncio.TaskGroup() as group:
                 if folder is not None:
                     group.create_task(KeptJobs().keep("the folder of flow files", partial(folder.follow, stop)))
-                await bootstrap.run_services(substrate, names, stop, port=port, ending=watchdog.begin)
+                await bootstrap.run_services(
+                    substrate, names, stop, port=port, ending=watchdog.begin, opened=_say_where
+                )
                 stop.set()

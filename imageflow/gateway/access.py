@@ -93,12 +93,17 @@ class Access:
         Raises ThrottledError after too many failures (login_pace.py) or while too many log in at once, StoreError when the
         database is away.
         """
-        user = await self._known(name[:200], password[: users.MAX_PASSWORD_CHARS], address)
-        metrics.LOGINS.labels("gateway", "refused" if user is None else "ok").inc()
+        user = await self.verified(name, password, address)
         if user is None:
             return None
         expires_at = self._clock.now() + timedelta(seconds=TOKEN_SECONDS)
         return Token(await add_token(self._store, self._secret_key, user.name, self._clock, TOKEN_SECONDS), expires_at)
+
+    async def verified(self, name: str, password: str, address: str) -> User | None:
+        """The user whose password this is, or None. Raises as `login`."""
+        user = await self._known(name[:200], password[: users.MAX_PASSWORD_CHARS], address)
+        metrics.LOGINS.labels("gateway", "refused" if user is None else "ok").inc()
+        return user
 
     async def _known(self, name: str, password: str, address: str) -> User | None:
         keys = self._keys(name, address)

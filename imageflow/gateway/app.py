@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any
@@ -18,17 +18,20 @@ from imageflow.actions import shapes
 from imageflow.broker import Broker
 from imageflow.clock import Clock, iso
 from imageflow.errors import ImageFlowError, RequestError, SettingsError
-from imageflow.gateway import integrator
+from imageflow.gateway import events, integrator
 from imageflow.gateway.access import Access, AuthenticationError
 from imageflow.gateway.api import Api
-from imageflow.gateway.client_address import Network, client_address
+from imageflow.gateway.browser import cookie_name, way
+from imageflow.gateway.client_address import Network, client_address, client_scheme
 from imageflow.gateway.deps import Deps, Tools
+from imageflow.gateway.events import Events
 from imageflow.gateway.inputs import Credentials
 from imageflow.gateway.late_publisher import LatePublisher
 from imageflow.gateway.outbound import NDJSON_TYPES, QUEUE_LIMIT, Outbound, Posted, check_key
 from imageflow.gateway.problem_details import CONTENT_TYPE, Refusal, refusal
 from imageflow.gateway.request_body import MAX_FORM_BYTES, BodyReader
-from imageflow.store import AcceptedPost, Store
+from imageflow.gateway.sessions import Sessions
+from imageflow.store import AcceptedPost, Store, User
 from imageflow.telemetry import metrics
 
 REQUEST_SECONDS = 120.0
@@ -54,6 +57,8 @@ SAFE_HEADERS = {
 
 Ready = Callable[[], Awaitable[list[str]]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Pages = Callable[[Deps, Sessions, BodyReader], Iterable[web.AbstractRouteDef]]
+"""Makes the routes of the console."""
 
 log = structlog.get_logger("imageflow.gateway")
 
@@ -76,17 +81,23 @@ class Gateway:
         reader: BodyReader | None = None,
         tools: Tools | None = None,
         trusted: Sequence[Network] = (),
+        pages: Pages | None = None,
     ) -> None:
+        self.sessions = Sessions(store, secret_key, clock)
         self._access = Access(store, secret_key, clock)
         publisher = LatePublisher(store, broker)
         self._outbound = Outbound(store, broker, publisher, clock, queue_limit=queue_limit)
         self._reader = reader or BodyReader()
         self._integrator = integrator.Integrator(store, self._access, self._reader)
-        self._api: list[web.RouteDef] = []
+        self._api: list[web.AbstractRouteDef] = []
+        self._pages: list[web.AbstractRouteDef] = []
+        self._events = Events(store, self._listener)
         if tools is not None:
             checking = asyncio.Semaphore(CHECKS_AT_ONCE)
             deps = Deps(store, broker, publisher, clock, self._access, secret_key, tools, checking)
-            self._api = Api(deps, self._reader).routes()
+            self._api = [*Api(deps, self._reader).routes(), *self._events.routes()]
+            if pages is not None:
+                self._pages = list(pages(deps, self.sessions, self._reader))
         self._ready = ready
         self._trusted = trusted
 
@@ -94,16 +105,27 @@ class Gateway:
         """The web application; `serve` runs it. `watched_elsewhere`: metrics, and why the process is not ready, are on a port
         of their own, which need not be open to the world.
         """
-        return application(
+        app = application(
             [
                 *(public_routes(self._ready) if watched_elsewhere else monitoring_routes(self._ready)),
                 *self._integrator.routes(),
                 web.post("/api/login", self._login),
                 web.post("/api/outbound/{flow}", self._post),
                 *self._api,
+                *self._pages,
             ],
             self._trusted,
         )
+        app.cleanup_ctx.append(_beside(self._events.run))
+        return app
+
+    async def _listener(self, request: web.Request) -> User:
+        """Who listens to the event stream: a user with a token, or, in a browser that cannot send one, with a session."""
+        authorization = request.headers.getall("Authorization", [])
+        session = request.cookies.get(cookie_name(way(request.scheme, request.host)))
+        if not authorization and session and (user := await self.sessions.user(session)) is not None:
+            return user
+        return await self._access.user(authorization)
 
     async def _login(self, request: web.Request) -> web.Response:
         async with self._reader.form(request, MAX_FORM_BYTES) as body:
@@ -150,9 +172,24 @@ def application(routes: Iterable[web.AbstractRouteDef], trusted: Sequence[Networ
     """
     middlewares = [_behind(trusted), _problems] if trusted else [_problems]
     app = web.Application(middlewares=middlewares, client_max_size=MAX_FORM_BYTES)
+    app[events.STOPPING] = asyncio.Event()
     app.add_routes(routes)
     app.on_response_prepare.append(_safe_headers)
     return app
+
+
+def _beside(
+    run: Callable[[web.Application], Coroutine[Any, Any, None]],
+) -> Callable[[web.Application], AsyncIterator[None]]:
+    """What runs as long as an application does."""
+
+    async def context(app: web.Application) -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(run(app))
+            yield
+            task.cancel()
+
+    return context
 
 
 async def _health(_request: web.Request) -> web.Response:
@@ -210,7 +247,9 @@ def _behind(trusted: Sequence[Network]) -> aiohttp.typedefs.Middleware:
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         forwarded = request.headers.getall("X-Forwarded-For", [])
-        return await handler(request.clone(remote=client_address(request.remote, forwarded, trusted)))
+        scheme = client_scheme(request.remote, request.headers.get("X-Forwarded-Proto", ""), trusted)
+        remote = client_address(request.remote, forwarded, trusted)
+        return await handler(request.clone(remote=remote, scheme=scheme or request.scheme))
 
     return middleware
 
@@ -219,7 +258,7 @@ def _behind(trusted: Sequence[Network]) -> aiohttp.typedefs.Middleware:
 async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn every error into a problem body; log the unforeseen ones."""
     try:
-        async with asyncio.timeout(REQUEST_SECONDS):
+        async with asyncio.timeout(None if request.path == events.PATH else REQUEST_SECONDS):
             return await handler(request)
     except web.HTTPException as answer:
         if answer.status < 400:
@@ -267,7 +306,9 @@ def _json(value: Any, *, status: int = 200, headers: Any = None) -> web.Response
 
 
 class _InHand:
-    """Counts requests under way. While stopping, each answer closes its connection."""
+    """Counts requests under way, but for event streams, which are told to end. While stopping, each answer closes its
+    connection.
+    """
 
     def __init__(self) -> None:
         self._count = 0
@@ -277,6 +318,8 @@ class _InHand:
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path == events.PATH:
+            return await handler(request)
         self._count += 1
         self._idle.clear()
         try:
@@ -327,6 +370,7 @@ async def serve(app: web.Application, host: str, port: int, stop_seconds: float)
             yield runner.addresses[0][1]
         finally:
             await site.stop()
+            app[events.STOPPING].set()
             await in_hand.finish(stop_seconds * 0.75)
     finally:
         await runner.cleanup()

@@ -1,4 +1,4 @@
-"""The address of who asks: that of the connection, or what a trusted proxy says."""
+"""The address of who asks, and how they came: that of the connection, or what a trusted proxy says."""
 
 from __future__ import annotations
 
@@ -21,6 +21,12 @@ def client_address(peer: str | None, forwarded: Sequence[str], trusted: Sequence
             break
         address = before
     return address
+
+
+def client_scheme(peer: str | None, forwarded: str, trusted: Sequence[Network]) -> str | None:
+    """Whether the client came over `http` or `https`, where a trusted proxy says so in `X-Forwarded-Proto`; else None."""
+    scheme = forwarded.strip().lower()
+    return scheme if _is_in(peer or "", trusted) and scheme in ("http", "https") else None
 
 
 def _is_in(address: str, networks: Sequence[Network]) -> bool:

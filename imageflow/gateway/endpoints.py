@@ -17,7 +17,7 @@ from imageflow.actions.actor import Role
 from imageflow.actions.dead_letters import Parked
 from imageflow.gateway import handlers_flows, handlers_ops, handlers_runs, handlers_users, inputs
 from imageflow.gateway.deps import A, B, Call, Deps, P, Q
-from imageflow.gateway.inputs import JSON, YAML
+from imageflow.gateway.inputs import EVENT_STREAM, JSON, YAML
 from imageflow.gateway.paging import Page
 from imageflow.gateway.request_body import MAX_BODY_BYTES, MAX_FORM_BYTES
 from imageflow.store import ErrorGroup
@@ -26,7 +26,7 @@ FLOW_FILE = {"$ref": "#/components/schemas/FlowFile"}
 MAX_FLOW_BYTES = 1 << 20
 MAX_IDENTIFIERS_BYTES = 4 << 20
 
-Tag = Literal["sessions", "flows", "runs", "rows", "outbound", "alarms", "parked", "users", "keys", "audit"]
+Tag = Literal["sessions", "flows", "runs", "rows", "outbound", "alarms", "parked", "users", "keys", "audit", "events"]
 
 
 class Body(msgspec.Struct, Generic[B], frozen=True):
@@ -47,7 +47,7 @@ class Endpoint(msgspec.Struct, Generic[P, Q, B, A], frozen=True, kw_only=True):
 
     `role`: who may, and those above; None: anybody. `params`, `query` and `body` say what path, query and body hold;
     `answer` is the type of the answer's JSON; None: no body. `refusals` are statuses that are its own; those that follow
-    from role, query and body are added by `statuses`. `media`: an answer that is a flow file, no JSON.
+    from role, query and body are added by `statuses`. `media`: an answer that is no JSON: a flow file, or a stream of events.
     """
 
     name: str
@@ -697,5 +697,20 @@ ENDPOINTS: tuple[Endpoint[Any, Any, Any, Any], ...] = (
         role="admin",
         query=inputs.AuditQuery,
         answer=Page[shapes.Change],
+    ),
+    # events
+    Endpoint(
+        name="watch_events",
+        method="GET",
+        path="/api/events",
+        tag="events",
+        summary="Watch what changes",
+        about=(
+            "A stream of server-sent events, open until the client closes it: each event's data is the topic that changed, and "
+            "nothing else. A comment every 15 seconds; `event: bye` when the gateway stops. A session of the console opens it too."
+        ),
+        query=inputs.EventQuery,
+        refusals=(429,),
+        media=EVENT_STREAM,
     ),
 )

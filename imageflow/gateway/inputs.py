@@ -18,6 +18,7 @@ from imageflow.model.run import Status
 
 JSON = "application/json"
 YAML = "application/yaml"
+EVENT_STREAM = "text/event-stream"
 
 MAX_IDENTIFIERS = 10_000
 MAX_NUMBER = (1 << 31) - 1
@@ -193,6 +194,20 @@ class AuditQuery(Paged, frozen=True):
 class DiffQuery(_Taken, frozen=True):
     a: Annotated[Number, msgspec.Meta(description="The version before.")]
     b: Annotated[Number, msgspec.Meta(description="The version after.")]
+
+
+class EventQuery(_Taken, frozen=True):
+    topics: (
+        Annotated[
+            str,
+            msgspec.Meta(
+                pattern=r"^(flows|runs|errors|holds|alarms|system|run:[A-Za-z0-9-]{1,100})?(,(flows|runs|errors|holds|alarms|system|run:[A-Za-z0-9-]{1,100}))*$",
+                max_length=1000,
+                description="Only these, with commas between them, as in `flows,run:ID`; all unless given.",
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class VersionQuery(_Taken, frozen=True):

@@ -12,7 +12,7 @@ from imageflow import __version__
 from imageflow.flows import schema
 from imageflow.gateway import problem_details
 from imageflow.gateway.endpoints import FLOW_FILE, Endpoint
-from imageflow.gateway.inputs import JSON
+from imageflow.gateway.inputs import EVENT_STREAM, JSON
 
 Json = dict[str, Any]
 AnyEndpoint = Endpoint[Any, Any, Any, Any]
@@ -155,7 +155,9 @@ def _responses(endpoint: AnyEndpoint, schemas: _Schemas) -> Json:
 
 def _done(endpoint: AnyEndpoint, schemas: _Schemas) -> Json:
     response: Json = {"description": HTTPStatus(endpoint.status).phrase}
-    if endpoint.media != JSON:
+    if endpoint.media == EVENT_STREAM:
+        response["content"] = {EVENT_STREAM: {"schema": {"type": "string"}}}
+    elif endpoint.media != JSON:
         response["content"] = {endpoint.media: {"schema": FLOW_FILE}}
     elif endpoint.answer is not None:
         response["content"] = {JSON: {"schema": schemas[endpoint.answer]}}

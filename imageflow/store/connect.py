@@ -18,12 +18,15 @@ from imageflow.store.postgresql import PostgresDatabase
 from imageflow.store.sqlite import SqliteDatabase
 
 
-def connect(url: Secret, clock: Clock) -> Store:
+def connect(
+    url: Secret, clock: Clock, *, connections: int | None = None, statement_seconds: float | None = None
+) -> Store:
     """The store at `sqlite:///PATH` (four slashes: an absolute path) or `postgresql://USER:PASSWORD@HOST/DATABASE`.
 
-    Nothing is opened before the store is entered. Raises SettingsError, which never shows the URL.
+    Nothing is opened before the store is entered. `connections`: so many at most; `statement_seconds`: PostgreSQL ends a
+    statement that takes longer. Raises SettingsError, which never shows the URL.
     """
-    return Store(database(url, clock))
+    return Store(database(url, clock, connections=connections, statement_seconds=statement_seconds))
 
 
 @asynccontextmanager
@@ -35,16 +38,18 @@ async def open_store(settings: Settings, clock: Clock | None = None) -> AsyncIte
         yield store
 
 
-def database(url: Secret, clock: Clock) -> Database:
+def database(
+    url: Secret, clock: Clock, *, connections: int | None = None, statement_seconds: float | None = None
+) -> Database:
     """The database under the store at `url`. Raises SettingsError."""
     scheme, separator, rest = url.reveal().partition("://")
     if separator and scheme == "sqlite":
         if not rest.startswith("/") or rest in ("/", "/:memory:"):
             raise SettingsError("IMAGEFLOW_STORE_URL: must be sqlite:///PATH of a file")
-        return SqliteDatabase(Path(rest[1:]), clock)
+        return SqliteDatabase(Path(rest[1:]), clock, readers=connections)
     if separator and scheme in ("postgresql", "postgres"):
         _check(url)
-        return PostgresDatabase(url, clock)
+        return PostgresDatabase(url, clock, connections=connections, statement_seconds=statement_seconds)
     raise SettingsError("IMAGEFLOW_STORE_URL: must start with sqlite:// or postgresql://")
 
 

@@ -20,7 +20,6 @@ POOL_SIZE = 10
 SCHEMA_LOCK = 0x696D6167656677  # "imagefw": any number that no other program locks
 SESSION = {
     "application_name": "imageflow",
-    "statement_timeout": f"{STATEMENT_SECONDS:.0f}s",
     "lock_timeout": "15s",
     "idle_in_transaction_session_timeout": "60s",
     "jit": "off",
@@ -31,10 +30,15 @@ SESSION = {
 class PostgresDatabase(Database):
     """A pool of connections. A dead one is noticed when it is used; the whole pool is then renewed."""
 
-    def __init__(self, url: Secret, clock: Clock) -> None:
+    def __init__(
+        self, url: Secret, clock: Clock, *, connections: int | None = None, statement_seconds: float | None = None
+    ) -> None:
         super().__init__(clock)
         self._url = url
-        self._engine = self._create(pool_size=POOL_SIZE, max_overflow=0, pool_timeout=STATEMENT_SECONDS)
+        self._statement_seconds = statement_seconds or STATEMENT_SECONDS
+        self._engine = self._create(
+            pool_size=connections or POOL_SIZE, max_overflow=0, pool_timeout=self._statement_seconds
+        )
 
     def _create(self, **options: Any) -> AsyncEngine:
         return create_async_engine(
@@ -49,8 +53,8 @@ class PostgresDatabase(Database):
             return await asyncpg.connect(
                 self._url.reveal(),
                 timeout=CONNECT_SECONDS,
-                command_timeout=STATEMENT_SECONDS + 10,
-                server_settings=SESSION,
+                command_timeout=self._statement_seconds + 10,
+                server_settings={**SESSION, "statement_timeout": f"{self._statement_seconds * 1000:.0f}ms"},
             )
 
     async def _connect_migrator(self) -> asyncpg.Connection[Any]:

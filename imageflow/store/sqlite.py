@@ -29,12 +29,12 @@ READERS = 4
 class SqliteDatabase(Database):
     """A file in WAL mode. Writing transactions take the write lock when they begin (BEGIN IMMEDIATE), one at a time."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Path, clock: Clock, *, readers: int | None = None) -> None:
         super().__init__(clock)
         self._path = path
         self._turn = asyncio.Lock()
         self._writer = _engine(path, 1, "BEGIN IMMEDIATE")
-        self._reader = _engine(path, READERS, "BEGIN")
+        self._reader = _engine(path, readers or READERS, "BEGIN")
 
     async def open(self) -> None:
         with translated():

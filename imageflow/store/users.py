@@ -16,6 +16,9 @@ from imageflow.store.tables import api_keys, tokens, users
 from imageflow.store.text import clean
 from imageflow.store.transaction import Sql, reads, writes
 
+NOBODY = ""
+"""The user of a setup token: no user has this name."""
+
 
 class User(msgspec.Struct, frozen=True):
     """A person or machine that may log in."""
@@ -89,6 +92,24 @@ class UsersSql(Sql):
         valid = (tokens.c.digest == clean(digest), tokens.c.expires_at > now)
         row = await tx.first(select(users).join(tokens, tokens.c.user_name == users.c.name).where(*valid))
         return None if row is None else _user(row)
+
+    @writes
+    async def take_token(self, tx: Tx, digest: str, now: datetime) -> str | None:
+        """Use an unexpired token up: the name of its user; None where there is no such token, or another took it."""
+        wanted = (tokens.c.digest == clean(digest), tokens.c.expires_at > now)
+        row = await tx.first(delete(tokens).where(*wanted).returning(tokens.c.user_name))
+        return None if row is None else str(row.user_name)
+
+    @writes
+    async def save_setup_token(self, tx: Tx, digest: str, expires_at: datetime) -> None:
+        """A token of no user, which makes the first one. It takes the place of any other."""
+        await tx.execute(delete(tokens).where(tokens.c.user_name == NOBODY))
+        await tx.execute(tx.insert(tokens).values(digest=digest, user_name=NOBODY, expires_at=expires_at))
+
+    @reads
+    async def is_setup_token(self, tx: Tx, digest: str, now: datetime) -> bool:
+        wanted = (tokens.c.digest == clean(digest), tokens.c.user_name == NOBODY, tokens.c.expires_at > now)
+        return await tx.first(select(tokens.c.digest).where(*wanted)) is not None
 
     @writes
     async def revoke_token(self, tx: Tx, digest: str) -> None:

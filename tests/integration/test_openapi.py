@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
-from imageflow.gateway import openapi
+from imageflow.gateway import events, openapi
 from imageflow.gateway.access import add_token
 from imageflow.gateway.endpoints import ENDPOINTS
 from imageflow.store import AuditEntry
@@ -96,7 +96,7 @@ def served(tmp_path_factory, furniture):  # noqa: F811
         yield api.url, session, token
 
 
-@schema.parametrize()
+@schema.exclude(path=events.PATH).parametrize()  # a stream, which does not end
 @settings(
     max_examples=EXAMPLES,
     derandomize=True,

@@ -18,6 +18,8 @@ import pytest
 
 import imageflow
 from imageflow.cli import cli
+from imageflow.console.pages import PAGES
+from imageflow.console.visit import Page
 from imageflow.gateway.endpoints import ENDPOINTS
 
 PACKAGE = Path(imageflow.__path__[0])
@@ -77,6 +79,7 @@ WITHOUT_ACTION = {
     "show_me": "a session of the gateway",
     "show_flow_schema": "shows what is in the package",
     "trace_product": "see inspect/product_history.py",
+    "watch_events": "says what changes, see gateway/events.py",
     "post_rows": "the door of an ERP, see gateway/outbound.py",
 }
 """Commands and endpoints that use no action, with the reason."""
@@ -148,6 +151,11 @@ def leaves(command: click.Command, context: click.Context, path: str = "") -> It
         yield from leaves(command.get_command(context, name), context, f"{path} {name}".strip())
 
 
+def name_of(page: Page) -> str:
+    return f"{page.method} {page.path}"
+
+
+BY_PAGE = {name_of(page): actions_of(page.handler) for page in PAGES}
 BY_COMMAND = {name: actions_of(leaf.callback) for name, leaf in leaves(cli, click.Context(cli))}
 BY_ENDPOINT = {one.name: actions_of(one.handler) if one.handler is not None else set() for one in ENDPOINTS}
 
@@ -174,6 +182,28 @@ def test_every_action_is_offered():
     assert there <= offered
 
 
+def test_the_console_offers_what_is_offered_elsewhere():
+    """What a page of the console does, an endpoint or a command does too: each use case stands once, in actions/."""
+    elsewhere = set().union(*BY_COMMAND.values(), *BY_ENDPOINT.values())
+    assert not set().union(*BY_PAGE.values()) - elsewhere
+
+
+ROLE_OF_ITS_OWN = {"POST /logout": "a session of one's own"}
+"""Forms that use no action, with the reason."""
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.method == "POST" and page.role], ids=name_of)
+def test_a_form_takes_the_role_that_its_endpoint_takes(page):
+    """What changes something in the console changes it by an action, and for whom the API allows that, too."""
+    changing = {f"imageflow.{name}" for name in BY_PAGE[name_of(page)]} & CHANGING
+    if not changing:
+        assert name_of(page) in ROLE_OF_ITS_OWN
+        return
+    names = {name.removeprefix("imageflow.") for name in changing}
+    roles = {one.role for one in ENDPOINTS if BY_ENDPOINT[one.name] & names and one.method != "GET"}
+    assert page.role in roles
+
+
 # audit ----------------------------------------------------------------------------------------------------------------
 
 
@@ -189,6 +219,10 @@ def methods_that_write() -> set[str]:
 
 
 CHANGES = {f".{name}" for name in methods_that_write()} | {".publish", ".ack", ".ask_now"}
+CHANGING = {
+    f"{module}.{name}" for module in MODULES for name in functions(module) if ".entry" in set(used(module, name))
+}
+"""Actions that are audited."""
 ACTIONS = [(module, name) for module in MODULES for name in functions(module) if not name.startswith("_")]
 
 
@@ -208,7 +242,13 @@ def test_an_action_that_changes_something_is_audited(module, name):
 
 @pytest.mark.parametrize(
     "path",
-    sorted([*(PACKAGE / "commands").glob("*.py"), *(PACKAGE / "gateway").glob("handlers_*.py")]),
+    sorted(
+        [
+            *(PACKAGE / "commands").glob("*.py"),
+            *(PACKAGE / "gateway").glob("handlers_*.py"),
+            *(PACKAGE / "console").rglob("*.py"),
+        ]
+    ),
     ids=lambda path: path.stem,
 )
 def test_commands_and_handlers_change_nothing_themselves(path):

@@ -1,0 +1,313 @@
+"""Flows: the list; one with its settings, versions and runs; and what may be done with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from imageflow.actions import flows, keys, missing, runs, watermarks
+from imageflow.console import flow_form
+from imageflow.console.languages import zone
+from imageflow.console.pages.shared import all_flows, common_zone, host, part
+from imageflow.console.visit import Answer, Go, Page, Show, Visit
+from imageflow.errors import FlowFileError, NotFoundError, Problem
+from imageflow.flows import plain_secrets
+from imageflow.gateway.problem_details import Refusal
+from imageflow.gateway.request_body import MAX_FORM_BYTES
+from imageflow.model import cron
+from imageflow.model.flow import Flow
+from imageflow.model.run import Run
+from imageflow.store import FlowVersion
+
+SHOWN_VERSIONS = 20
+SHOWN_RUNS = 8
+MAX_FLOW_BYTES = 1 << 20
+MAX_IDENTIFIERS = 10_000
+
+
+async def list_(visit: Visit) -> Answer:
+    """All flows: when each runs, how its last run went."""
+    found = await all_flows(visit)
+    lines = []
+    for flow in found:
+        newest = await visit.store.runs(flow.name, limit=1)
+        lines.append(
+            {"flow": flow, "last": newest[0] if newest else None, "next": _next(flow, visit.now), **_places(flow)}
+        )
+    off = sum(not flow.definition.enabled for flow in found)
+    return Show("flows.html", {"here": "flows", "lines": lines, "off": off}, zone=common_zone(found))
+
+
+def _next(flow: Flow, now: datetime, count: int = 1) -> list[datetime]:
+    schedule = flow.definition.schedule
+    if schedule is None or not flow.definition.enabled:
+        return []
+    return cron.next_fires(schedule, flow.definition.timezone, now, count)
+
+
+def _places(flow: Flow) -> dict[str, str]:
+    definition = flow.definition
+    erp = definition.erp.endpoint_url if definition.erp is not None else None
+    return {"erp": host(erp), "omnitron": host(definition.omnitron.domain_url)}
+
+
+async def show(visit: Visit) -> Answer:
+    """A flow as it is now."""
+    return await _flow(visit, visit.path("name"))
+
+
+async def _flow(
+    visit: Visit,
+    name: str,
+    *,
+    status: int = 200,
+    form: Mapping[str, str] | None = None,
+    problems: Sequence[Problem] = (),
+    asked: str = "",
+    refused: str = "",
+    made_key: str = "",
+) -> Show:
+    seen = await flows.show(visit.store, name, visit.now)
+    flow, definition = seen.flow, seen.flow.definition
+    document = flow.document if visit.may("operator") else plain_secrets.masked(flow.document)
+    fields = flow_form.shown(document, inbound=definition.inbound) | dict(form or {})
+    at = {flow_form.field_of(problem.path, fields) or "": problem.message for problem in reversed(problems)}
+    newest = await visit.store.runs(name, limit=SHOWN_RUNS)
+    values = {
+        "here": "flows",
+        "flow": flow,
+        "d": definition,
+        **_places(flow),
+        "next": seen.next_fires,
+        "runs": newest,
+        "versions": (await flows.versions(visit.store, name))[:SHOWN_VERSIONS],
+        "groups": flow_form.groups(inbound=definition.inbound),
+        "fields": fields,
+        "default": flow_form.default,
+        "problems": at,
+        "others": [problem for problem in problems if flow_form.field_of(problem.path, fields) is None],
+        "asked": asked,
+        "refused": refused,
+        "standing": await watermarks.show(visit.store, name) if definition.inbound else None,
+        "script_lines": len((definition.script or "").strip().splitlines()),
+        "keys": [] if definition.inbound or not visit.may("admin") else await keys.listed(visit.store, name),
+        "made_key": made_key,
+        "sample": _sample(visit, flow),
+        "post_url": f"{visit.request.scheme}://{visit.request.host}/api/outbound/{name}",
+    }
+    return Show("flow.html", values, status, zone(definition.timezone))
+
+
+def _sample(visit: Visit, flow: Flow) -> str:
+    """A line of a shell that posts one row to an outbound flow."""
+    row = '[{"sku": "TEST-1", "images": ["https://example.com/TEST-1.jpg"]}]'
+    url = f"{visit.request.scheme}://{visit.request.host}/api/outbound/{flow.name}"
+    return f"curl -H 'Authorization: Bearer KEY' -H 'Content-Type: application/json' -d '{row}' {url}"
+
+
+# what may be done -------------------------------------------------------------------------------------------------------
+
+
+async def run(visit: Visit) -> Answer:
+    """Start a run: of everything since the watermark, or of some products."""
+    name, text = visit.path("name"), visit.form.get("identifiers", "")
+    ids = [word.strip() for line in text.splitlines() for word in line.split(",") if word.strip()]
+    if len(ids) > MAX_IDENTIFIERS:
+        return await _flow(
+            visit, name, status=422, asked=text, refused=f"at most {MAX_IDENTIFIERS:,} identifiers at once"
+        )
+    try:
+        seen = await runs.start(visit.deps.store, visit.deps.publisher, name, ids, visit.actor, visit.now)
+    except NotFoundError:
+        raise
+    except runs.NotRunnable as error:
+        return await _flow(visit, name, status=409, asked=text, refused=str(error))
+    return Go(f"/runs/{part(seen.run.run_id)}", ("started",))
+
+
+async def look_for_missing(visit: Visit) -> Answer:
+    """Look for products without images now."""
+    name = visit.path("name")
+    begun = await missing.fetch_missing(visit.deps.store, visit.deps.tools.fetcher, name, visit.actor)
+    if not begun.runs:
+        return Go(f"/flows/{part(name)}", ("nothing-missing",))
+    return Go(f"/runs?flow={part(name)}", ("asked", str(len(begun.runs))))
+
+
+async def set_watermark(visit: Visit) -> Answer:
+    """Set the watermark; empty: the next run asks for everything."""
+    name, since = visit.path("name"), visit.form.get("since", "").strip()
+    await watermarks.set_to(visit.deps.store, name, since or None, visit.actor)
+    return Go(f"/flows/{part(name)}", ("watermark",))
+
+
+async def enable(visit: Visit) -> Answer:
+    """Enable the flow."""
+    name = visit.path("name")
+    await flows.enable(visit.deps.store, name, visit.actor, enabled=True)
+    return Go(f"/flows/{part(name)}", ("enabled", name))
+
+
+async def ask_disable(visit: Visit) -> Answer:
+    """The question before a flow is disabled."""
+    flow = await flows.version(visit.store, visit.path("name"))
+    return _question("disable", flow.name, f"/flows/{part(flow.name)}/disable", f"/flows/{part(flow.name)}")
+
+
+async def disable(visit: Visit) -> Answer:
+    """Disable the flow, once that is confirmed."""
+    name = visit.path("name")
+    if visit.form.get("sure") != "yes":
+        return Go(f"/flows/{part(name)}/disable")
+    await flows.enable(visit.deps.store, name, visit.actor, enabled=False)
+    return Go(f"/flows/{part(name)}", ("disabled", name))
+
+
+async def ask_roll_back(visit: Visit) -> Answer:
+    """The question before an earlier version comes into force again, with what changes by it."""
+    name, number = visit.path("name"), int(visit.path("version"))
+    old, new = await flows.version(visit.store, name, number), await flows.version(visit.store, name)
+    lines = flows.diff(*(_seen(visit, one) for one in (new, old)))
+    url = f"/flows/{part(name)}"
+    page = _question("rollback", name, f"{url}/versions/{number}/rollback", url)
+    return page._replace(values={**page.values, "number": number, "lines": lines})
+
+
+async def roll_back(visit: Visit) -> Answer:
+    """Save an earlier version once more, once that is confirmed."""
+    name, number = visit.path("name"), int(visit.path("version"))
+    if visit.form.get("sure") != "yes":
+        return Go(f"/flows/{part(name)}/versions/{number}/rollback")
+    async with visit.deps.checking:
+        await flows.roll_back(visit.deps.store, name, number, visit.actor)
+    return Go(f"/flows/{part(name)}", ("rolled", str(number)))
+
+
+def _question(kind: str, name: str, action: str, back: str) -> Show:
+    values = {"here": "flows", "kind": kind, "name": name, "action": action, "back": back, "values": {}, "number": 0}
+    return Show("confirm.html", values)
+
+
+def _seen(visit: Visit, flow: Flow) -> Flow:
+    """A flow as this user may see it."""
+    if visit.may("operator"):
+        return flow
+    return msgspec.structs.replace(flow, document=plain_secrets.masked(flow.document))
+
+
+async def compare(visit: Visit) -> Answer:
+    """What changed from one version to another."""
+    name, number = visit.path("name"), int(visit.path("version"))
+    other = visit.number("with") or max(1, number - 1)
+    versions = await flows.versions(visit.store, name)
+    old, new = [_seen(visit, await flows.version(visit.store, name, one)) for one in (other, number)]
+    lines = flows.diff(old, new)
+    values = {"here": "flows", "flow": new, "other": other, "lines": lines, "saved": _saved(versions, number)}
+    return Show("version.html", {**values, "text": flows.as_file(new)}, zone=zone(new.definition.timezone))
+
+
+def _saved(versions: Sequence[FlowVersion], number: int) -> FlowVersion | None:
+    return next((version for version in versions if version.version == number), None)
+
+
+async def save(visit: Visit) -> Answer:
+    """Save the form as a new version; what is wrong is said at its field."""
+    name, form = visit.path("name"), dict(visit.form)
+    flow = await flows.version(visit.deps.store, name)
+    if form.get("version") != str(flow.version):
+        said = f"somebody has saved version {flow.version} meanwhile: what you sent is shown below; compare, and send it again"
+        return await _flow(visit, name, status=409, form=form, refused=said)
+    try:
+        document = flow_form.changed(flow.document, form, inbound=flow.definition.inbound)
+        saved = await _checked_and_saved(visit, name, document)
+    except FlowFileError as error:
+        return await _flow(visit, name, status=422, form=form, problems=error.problems)
+    return Go(f"/flows/{part(name)}", ("saved", str(saved.version)))
+
+
+async def _checked_and_saved(visit: Visit, name: str, document: dict[str, Any]) -> Flow:
+    text, reach = msgspec.json.encode(document), visit.deps.tools.reach
+    async with visit.deps.checking:
+        checked = await asyncio.to_thread(flows.checked_text, text, reach, is_yaml=False)
+    return await flows.save_as(visit.deps.store, name, checked, visit.actor)
+
+
+async def ask_new(visit: Visit, *, text: str = "", problems: Sequence[Problem] = (), status: int = 200) -> Answer:
+    """A new flow, as a flow file."""
+    if not visit.may("admin"):
+        raise Refusal(403, "admin")
+    return Show("new_flow.html", {"here": "flows", "text": text, "problems": problems}, status)
+
+
+async def new(visit: Visit) -> Answer:
+    """Save a new flow."""
+    text = visit.form.get("file", "")
+    try:
+        reach = visit.deps.tools.reach
+        async with visit.deps.checking:
+            document = await asyncio.to_thread(flows.checked_text, text.encode(), reach, is_yaml=True)
+        saved = await flows.save_as(visit.deps.store, document["name"], document, visit.actor)
+    except FlowFileError as error:
+        return await ask_new(visit, text=text, problems=error.problems, status=422)
+    return Go(f"/flows/{part(saved.name)}", ("saved", str(saved.version)))
+
+
+async def add_key(visit: Visit) -> Answer:
+    """Make a key; its text is shown this once, in the answer itself."""
+    name, called = visit.path("name"), visit.form.get("key_name", "")
+    days = visit.form.get("days", "").strip()
+    good = int(days) if days.isascii() and days.isdigit() and len(days) < 6 else None
+    deps = visit.deps
+    made = await keys.add(deps.store, deps.secret_key, name, called, good, visit.actor, deps.clock)
+    page = await _flow(visit, name, made_key=made.text)
+    return page._replace(headers={"Cache-Control": "no-store"})
+
+
+async def ask_revoke_key(visit: Visit) -> Answer:
+    """The question before a key is revoked."""
+    found = [key for key in await keys.listed(visit.store, None) if key.id == visit.path("key")]
+    if not found:
+        raise Refusal(404, "there is nothing at this address")
+    back = f"/flows/{part(found[0].flow)}"
+    return _question("revoke-key", found[0].name, f"/keys/{part(found[0].id)}/revoke", back)
+
+
+async def revoke_key(visit: Visit) -> Answer:
+    """Revoke a key, once that is confirmed."""
+    if visit.form.get("sure") != "yes":
+        return Go(f"/keys/{part(visit.path('key'))}/revoke")
+    gone = await keys.revoke(visit.deps.store, visit.path("key"), visit.actor)
+    visit.deps.access.forget()
+    return Go(f"/flows/{part(gone.flow)}", ("no-key", gone.name))
+
+
+def last_of(found: Sequence[Run]) -> Run | None:
+    """The newest of some runs."""
+    return found[0] if found else None
+
+
+_VERSION = r"/flows/{name}/versions/{version:\d{1,9}}"
+
+PAGES = (
+    Page("GET", "/flows", list_),
+    Page("GET", "/flows/new", ask_new, role="admin"),
+    Page("POST", "/flows/new", new, role="admin", limit=MAX_FLOW_BYTES * 3),
+    Page("GET", "/flows/{name}", show),
+    Page("POST", "/flows/{name}", save, role="admin", limit=MAX_FLOW_BYTES * 3),
+    Page("POST", "/flows/{name}/run", run, role="operator", limit=MAX_FORM_BYTES * 64),
+    Page("POST", "/flows/{name}/missing", look_for_missing, role="operator"),
+    Page("POST", "/flows/{name}/watermark", set_watermark, role="operator"),
+    Page("POST", "/flows/{name}/enable", enable, role="admin"),
+    Page("GET", "/flows/{name}/disable", ask_disable, role="admin"),
+    Page("POST", "/flows/{name}/disable", disable, role="admin"),
+    Page("GET", _VERSION, compare),
+    Page("GET", f"{_VERSION}/rollback", ask_roll_back, role="admin"),
+    Page("POST", f"{_VERSION}/rollback", roll_back, role="admin"),
+    Page("POST", "/flows/{name}/keys", add_key, role="admin"),
+    Page("GET", "/keys/{key}/revoke", ask_revoke_key, role="admin"),
+    Page("POST", "/keys/{key}/revoke", revoke_key, role="admin"),
+)

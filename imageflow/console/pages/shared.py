@@ -1,0 +1,49 @@
+"""What several pages need."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from urllib.parse import quote, urlsplit
+from zoneinfo import ZoneInfo
+
+from imageflow.actions import flows
+from imageflow.console.languages import zone
+from imageflow.console.visit import Visit
+from imageflow.errors import NotFoundError
+from imageflow.model.flow import Flow
+
+CONFIRM_FROM = 100
+"""So many rows are retried without a question."""
+
+
+async def all_flows(visit: Visit) -> list[Flow]:
+    """The flows by name."""
+    return await flows.listed(visit.store)
+
+
+def common_zone(found: Iterable[Flow]) -> ZoneInfo:
+    """The zone of pages about several flows: that which most of them have."""
+    counted = Counter(flow.definition.timezone for flow in found)
+    return zone(counted.most_common(1)[0][0]) if counted else zone("UTC")
+
+
+async def zone_of(visit: Visit, flow: str) -> ZoneInfo:
+    """The zone of a flow; UTC where it is gone."""
+    try:
+        return zone((await flows.version(visit.store, flow)).definition.timezone)
+    except NotFoundError:
+        return zone("UTC")
+
+
+def host(url: str | None) -> str:
+    """The host of a URL, to be read."""
+    try:
+        return urlsplit(url or "").hostname or ""
+    except ValueError:
+        return ""
+
+
+def part(text: str) -> str:
+    """A name as a part of a path."""
+    return quote(text, safe="")

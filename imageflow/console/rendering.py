@@ -1,0 +1,118 @@
+"""Templates: one environment for each language, with what every template may use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup
+
+from imageflow.console import plots
+from imageflow.console.assets import Assets
+from imageflow.console.languages import LANGUAGES, NAMES, Language, utc
+from imageflow.console.visit import Show, Visit
+
+UTC = ZoneInfo("UTC")
+NOTHING = "\N{EN DASH}"
+
+
+class Renderer:
+    """Makes the HTML of a page."""
+
+    def __init__(self, languages: Mapping[str, Language], assets: Assets) -> None:
+        self._environments = {code: _environment(language, assets) for code, language in languages.items()}
+
+    def render(self, visit: Visit, page: Show, notice: tuple[str, ...] = ()) -> str:
+        """The page of a visit. `notice`: what was done before, to be said once."""
+        environment = self._environments[visit.language.code]
+        return environment.get_template(page.template).render(
+            {
+                "visit": visit,
+                "user": visit.user,
+                "may": visit.may,
+                "form_token": visit.parts.sessions.form_token(visit.cookie),
+                "now": visit.now,
+                "zone": page.zone or UTC,
+                "lang": visit.language.code,
+                "languages": [(code, NAMES[code], visit.here(lang=code)) for code in LANGUAGES],
+                "notice": notice,
+                "pic_of": visit.pictures.of,
+                **page.values,
+            }
+        )
+
+
+def _environment(language: Language, assets: Assets) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("imageflow.console"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+        extensions=["jinja2.ext.i18n", "jinja2.ext.do"],
+    )
+    environment.policies["ext.i18n.trimmed"] = True
+    environment.install_gettext_translations(language.texts, newstyle=True)  # type: ignore[attr-defined]
+    environment.globals.update(asset=assets.url, plots=plots)
+    environment.filters.update(
+        number=language.number,
+        percent=language.percent,
+        duration=language.duration,
+        bytes=language.bytes,
+        path=lambda text: quote(str(text), safe=""),
+        moment=_moment(language),
+        ago=_ago(language),
+        short=short,
+        clock=_clock(language),
+    )
+    return environment
+
+
+def _moment(language: Language) -> Any:
+    @pass_context
+    def moment(context: Context, instant: datetime | None) -> Markup | str:
+        """An instant in the page's zone; UTC in the tooltip and for machines."""
+        if instant is None:
+            return NOTHING
+        exact = utc(instant)
+        shown = language.moment(instant, context["zone"], context["now"])
+        return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(exact, exact[:-1].replace("T", " "), shown)
+
+    return moment
+
+
+def _ago(language: Language) -> Any:
+    @pass_context
+    def ago(context: Context, instant: datetime | None) -> Markup | str:
+        """How long ago an instant is, or how long until then; the instant itself in the tooltip."""
+        if instant is None:
+            return NOTHING
+        shown, exact = language.ago(instant, context["now"]), language.exact(instant, context["zone"])
+        return Markup('<time datetime="{}" title="{}">{}</time>').format(utc(instant), exact, shown)
+
+    return ago
+
+
+def short(run_id: str) -> str:
+    """A run's id as people call it: what is by chance at its end."""
+    return run_id.rpartition("-")[2][:4] if run_id.count("-") >= 2 else run_id
+
+
+def _clock(_language: Language) -> Any:
+    @pass_context
+    def clock(context: Context, instant: datetime) -> Markup:
+        """The time in the page's zone, and which zone that is."""
+        zone: ZoneInfo = context["zone"]
+        local = instant.astimezone(zone)
+        place = zone.key.rpartition("/")[2].replace("_", " ")
+        return Markup('<time datetime="{}" data-zone="{}">{}</time> {}').format(
+            utc(instant), zone.key, local.strftime("%H:%M"), place
+        )
+
+    return clock

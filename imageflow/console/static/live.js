@@ -1,0 +1,85 @@
+// Live regions. htmx's sse extension takes its sources from htmx.createEventSource: ours speaks to a SharedWorker, so that all
+// tabs of a browser share one stream. Where there is no SharedWorker, each visible tab has a stream of its own.
+Idiomorph.defaults.ignoreActiveValue = true; // or a renewed region takes back what is being typed in it
+
+const live = document.getElementById("live");
+const words = document.body.dataset;
+
+/** @param {"live" | "paused" | "lost"} state */
+function say(state) {
+  if (!live) return;
+  if (live.textContent !== words[state]) live.textContent = words[state];
+  live.closest(".live").className = `live ${state === "live" ? "on" : state === "lost" ? "lost" : ""}`;
+}
+
+class Stream extends EventTarget {
+  readyState = EventSource.CONNECTING;
+  #port;
+  #own = null;
+  #url;
+
+  constructor(url) {
+    super();
+    this.#url = new URL(url, location.href).href;
+    if (window.SharedWorker) {
+      this.#port = new SharedWorker(words.events, {name: "events"}).port;
+      this.#port.onmessage = ({data}) => this.#take(data);
+    }
+    document.addEventListener("visibilitychange", this.#tend);
+    addEventListener("pageshow", this.#tend);
+    addEventListener("pagehide", this.#leave);
+    this.#tend();
+  }
+
+  #tend = () => this.#listen(!document.hidden);
+  #leave = () => this.#listen(false);
+
+  #listen(listen) {
+    if (!listen) say("paused");
+    if (this.#port) this.#port.postMessage({url: this.#url, listen});
+    else if (!listen) {
+      this.#own?.close();
+      this.#own = null;
+    } else if (!this.#own) {
+      this.#own = new EventSource(this.#url);
+      this.#own.onopen = () => this.#take({state: "open"});
+      this.#own.onerror = () => this.#take({state: "error"});
+      this.#own.onmessage = ({data, lastEventId}) => this.#take({topic: data, id: lastEventId});
+    }
+  }
+
+  #take({state, topic, id}) {
+    if (topic) return void this.dispatchEvent(new MessageEvent(topic, {data: topic, lastEventId: id}));
+    say(state === "open" ? "live" : "lost");
+    this.readyState = state === "open" ? EventSource.OPEN : EventSource.CONNECTING;
+    this[`on${state}`]?.(new Event(state));
+  }
+
+  close() {
+    document.removeEventListener("visibilitychange", this.#tend);
+    removeEventListener("pageshow", this.#tend);
+    removeEventListener("pagehide", this.#leave);
+    this.#leave();
+  }
+}
+
+htmx.createEventSource = url => new Stream(url);
+
+// What somebody reads or works with is not taken away under their hands: it is said instead that there is something newer.
+document.body.addEventListener("htmx:beforeSwap", event => {
+  const target = event.detail.target;
+  if (event.detail.xhr.status !== 200 || event.detail.xhr.responseURL.includes("/login")) {
+    event.detail.shouldSwap = false;
+    return;
+  }
+  const selected = getSelection();
+  const busy = (selected && !selected.isCollapsed && target.contains(selected.anchorNode)) || target.querySelector("details[open] :focus, textarea:focus");
+  if (busy) event.detail.shouldSwap = false;
+  document.getElementById("newer").textContent = busy ? words.newer : "";
+});
+
+const clock = document.querySelector(".clock time");
+if (clock) setInterval(() => {
+  const shown = new Date().toLocaleTimeString("en-GB", {timeZone: clock.dataset.zone, hour: "2-digit", minute: "2-digit"});
+  if (clock.textContent !== shown) clock.textContent = shown;
+}, 5000);

@@ -1,0 +1,485 @@
+"""The console over real HTTP: its door, its forms, its headers, and what each page has by the contract. Without a script."""
+
+import asyncio
+import re
+from ipaddress import ip_network
+
+import pytest
+
+from imageflow.console.assets import Assets
+from imageflow.console.pages import PAGES
+from imageflow.gateway.login_pace import PACES
+from tests.console_site import PASSWORD, RUN, form_of, furnish, opened
+
+SAMPLES = {
+    "{name}": "polled",
+    r"{version:\d{1,9}}": "1",
+    "{run_id}": RUN,
+    "{sku}": "A-1",
+    "{cause}": "0" * 16,
+    "{key}": "none",
+    r"{row:\d{1,9}}": "2",
+    r"{number:\d{1,9}}": "1",
+    "{user}": "viewer",
+    "{message}": "0" * 12,
+}
+WORDS = {
+    "en": {"nav": "Pages", "search": "Search", "skip": "Skip to content", "out": "Log out", "now": "Now"},
+    "tr": {"nav": "Sayfalar", "search": "Ara", "skip": "İçeriğe geç", "out": "Çıkış yap", "now": "Şimdi"},  # noqa: RUF001 - Turkish
+}
+
+
+def sample(path):
+    for name, value in SAMPLES.items():
+        path = path.replace(name, value)
+    return path
+
+
+SHOWN = sorted(
+    {sample(page.path) for page in PAGES if page.method == "GET" and page.role and "/keys/" not in page.path}
+)
+FORMS = sorted({sample(page.path) for page in PAGES if page.method == "POST" and page.role})
+
+
+@pytest.fixture(scope="module")
+def furnished(tmp_path_factory):
+    """A furnished store's file, to be copied: making it is most of what a test would cost."""
+    file = tmp_path_factory.mktemp("furniture") / "store.db"
+    asyncio.run(furnish(file))
+    return file
+
+
+@pytest.fixture
+async def site(tmp_path, furnished):
+    async with opened(furnished, tmp_path) as site:
+        yield site
+
+
+# the door -------------------------------------------------------------------------------------------------------------
+
+
+async def test_without_a_session_pages_lead_to_the_login(site):
+    """Each page, also one that is not there, is 303 to the log-in and comes back after it; what is no page is 401 or 404."""
+    visitor = await site.visitor()
+    for path in [*SHOWN, "/nothing"]:
+        answer = await visitor.get(f"{path}?a=b")
+        assert answer.status == 303, path
+        assert answer.to == f"/login?next={path.replace('%', '%25')}%3Fa%3Db"
+    assert (await visitor.get("/api/events")).status == 401
+    assert (await visitor.get("/api/nothing")).status == 404
+
+
+async def test_logging_in_and_out(site):
+    """The cookie changes at the log-in, opens pages, and opens nothing after the log-out."""
+    visitor = await site.visitor()
+    shown = await visitor.get("/login?next=/flows")
+    before = visitor.cookies["imageflow"]
+    assert shown.html.one("h1").text == "Log in to ImageFlow"
+    answer = await visitor.send("/login?next=/flows", "/login", username="viewer", password=PASSWORD)
+    assert (answer.status, answer.to) == (303, "/flows")
+    cookie = answer.headers["Set-Cookie"]
+    assert re.search(r"Max-Age=43200; Path=/; .*SameSite=Lax", cookie)
+    assert "HttpOnly" in cookie
+    session = visitor.cookies["imageflow"]
+    assert session != before
+    flows = await visitor.get("/flows")
+    assert flows.status == 200
+    assert "viewer · viewer" in flows.text
+    answer = await visitor.send("/flows", "/logout")
+    assert (answer.status, answer.to) == (303, "/login")
+    assert answer.headers["Clear-Site-Data"] == '"cache"'
+    assert (await visitor.get("/flows", Cookie=f"imageflow={session}")).status == 303
+
+
+async def test_a_wrong_password(site):
+    """It is said at the form, in the visitor's language, with the name still there; nobody is logged in."""
+    visitor = await site.visitor(language="tr")
+    answer = await visitor.log_in("viewer", "wrong words here")
+    assert answer.status == 401
+    assert "Bu ad ve parola birbirine uymuyor." in answer.html.one(role="alert").text
+    assert answer.html.one("input", name="username").attributes["value"] == "viewer"
+    assert answer.html.one("input", name="password").attributes["aria-invalid"] == "true"
+    assert (await visitor.get("/flows")).status == 303
+
+
+async def test_guessing_is_slowed(site):
+    """After the free tries the form says when the next one counts, and so does Retry-After."""
+    visitor = await site.visitor()
+    page = await visitor.get("/login")
+    token = page.html.one("input", name="csrf").attributes["value"]
+    for _ in range(PACES["pair"].free):
+        answer = await visitor.post("/login", {"csrf": token, "username": "viewer", "password": "wrong"})
+        assert answer.status == 401
+    answer = await visitor.post("/login", {"csrf": token, "username": "viewer", "password": PASSWORD})
+    assert answer.status == 429
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert "Too many tries" in answer.html.one(role="alert").text
+
+
+async def test_a_login_link_works_once(site):
+    """A GET shows a button and uses nothing up; the button's POST does, and it works once."""
+    link = await site.gateway.sessions.login_link("operator")
+    for _ in range(2):
+        first = await site.visitor()
+        shown = await first.get(f"/login?once={link}")
+        assert [button.text for button in shown.html.all("button")][-1] == "Log in"
+    answer = await first.send(f"/login?once={link}", "/login")
+    assert (answer.status, answer.to) == (303, "/")
+    assert "operator · operator" in (await first.get("/flows")).text
+    second = await site.visitor()
+    assert (await second.get(f"/login?once={link}")).html.one("h1").text == "This link has been used, or is too old"
+    token = (await second.get("/login")).html.one("input", name="csrf").attributes["value"]
+    assert (await second.post("/login", {"csrf": token, "once": link})).status == 403
+    assert (await second.get("/flows")).status == 303
+
+
+async def test_the_first_admin(site, tmp_path):
+    """A link makes the first admin: once, not with a weak password, and not once there are users."""
+    assert await site.gateway.sessions.setup_link() is None
+    visitor = await site.visitor()
+    assert (await visitor.get("/setup?once=x")).status == 404
+    for role in ("viewer", "operator", "admin"):
+        await site.store.remove_user(role)
+    old, link = [await site.gateway.sessions.setup_link() for _ in range(2)]
+    assert (await visitor.get(f"/setup?once={old}")).status == 404
+    refused = await visitor.send(f"/setup?once={link}", "/setup", username="ayse", password="short")
+    assert refused.status == 422
+    assert "8 to 1024 characters" in refused.html.one(role="alert").text
+    made = await visitor.send(f"/setup?once={link}", "/setup", username="ayse", password="a long sentence")
+    assert (made.status, made.to) == (303, "/")
+    shown = await visitor.get("/flows")
+    assert "ayse · admin" in shown.text
+    assert "You are the first admin" in shown.html.one(id="notice").text
+    assert (await visitor.get(f"/setup?once={link}")).status == 404
+    (record,) = await site.store.audit(what="user.save", limit=1)
+    assert (record.entry.who, record.entry.object, record.entry.origin) == ("ayse", "user ayse", "127.0.0.1")
+
+
+async def test_over_tls(tmp_path, furnished):
+    """Behind a proxy that is trusted and speaks TLS, the cookie is bound to the host and goes over TLS alone."""
+    async with opened(furnished, tmp_path, trusted=[ip_network("127.0.0.1")]) as site:
+        visitor = await site.visitor()
+        visitor.headers |= {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https", "Host": "console.example"}
+        answer = await visitor.get("/login")
+        cookie = answer.headers["Set-Cookie"]
+        assert cookie.startswith("__Host-imageflow=")
+        assert "Secure" in cookie
+        assert "Path=/" in cookie
+        assert "Domain" not in cookie
+        token = answer.html.one("input", name="csrf").attributes["value"]
+        form = {"csrf": token, "username": "viewer", "password": PASSWORD}
+        sent = {"Cookie": cookie.partition(";")[0]}
+        assert (await visitor.post("/login", form, **sent)).status == 303
+
+
+async def test_no_password_goes_over_plain_http(site):
+    """From elsewhere, without TLS, there is no form; what is posted all the same is refused."""
+    visitor = await site.visitor()
+    visitor.headers["Host"] = "imageflow.example.com"
+    shown = await visitor.get("/login")
+    assert shown.html.one("h1").text == "Logging in needs https"
+    assert not shown.html.all("input", type="password")
+    assert "Set-Cookie" not in shown.headers
+    assert (await visitor.post("/login", {"username": "viewer", "password": PASSWORD})).status == 403
+
+
+# forms ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("token", "headers"),
+    [
+        ("", {}),
+        ("wrong", {}),
+        ("right", {"Sec-Fetch-Site": "cross-site"}),
+        ("right", {"Sec-Fetch-Site": "same-site"}),
+        ("right", {"Sec-Fetch-Site": "", "Origin": "https://evil.example"}),
+        ("right", {"Sec-Fetch-Site": "", "Origin": "null"}),
+    ],
+)
+async def test_forms_of_others_change_nothing(site, token, headers):
+    """Without the form's token, or from another site, each form is 403."""
+    visitor = await site.visitor("admin")
+    right = (await visitor.get("/flows")).html.all("input", name="csrf")[0].attributes["value"]
+    for name, value in headers.items():
+        visitor.headers.pop(name, None)
+        if value:
+            visitor.headers[name] = value
+    for path in FORMS:
+        answer = await visitor.post(path, {"csrf": right if token == "right" else token, "sure": "yes"})
+        assert answer.status == 403, path
+        assert answer.html.one("h1").text == "This form does not count any more"
+    assert (await site.store.flow("polled")).version == 2
+
+
+async def test_a_browser_that_says_only_its_origin(site):
+    """Our own origin counts where Sec-Fetch-Site is missing."""
+    visitor = await site.visitor("admin")
+    visitor.headers = {"Origin": site.url}
+    answer = await visitor.send("/flows/polled", "/flows/polled/disable", sure="yes")
+    assert answer.status == 303
+
+
+async def test_forms_need_a_session_and_a_role(site):
+    """Nobody, and a role that is too small, change nothing; the page says who may."""
+    nobody, viewer = await site.visitor(), await site.visitor("viewer")
+    token = (await viewer.get("/flows")).html.all("input", name="csrf")[0].attributes["value"]
+    for page in PAGES:
+        if page.method == "GET" or page.role in (None, "viewer"):
+            continue
+        path = sample(page.path)
+        assert (await nobody.post(path, {"csrf": token})).status == 403, path
+        answer = await viewer.post(path, {"csrf": token, "sure": "yes"})
+        assert answer.status == 403, path
+        assert answer.html.one("h1").text == "Your role does not allow this", path
+
+
+async def test_a_form_has_a_size(site):
+    """What is larger is refused, as at the rest of the door."""
+    visitor = await site.visitor("admin")
+    token = (await visitor.get("/flows")).html.all("input", name="csrf")[0].attributes["value"]
+    answer = await visitor.post("/logout", {"csrf": token, "more": "x" * 20_000})
+    assert answer.status == 413
+
+
+async def test_a_cookie_opens_no_path_of_the_api(site):
+    """But for the event stream, which a browser cannot send a header to."""
+    visitor = await site.visitor("admin")
+    assert (await visitor.get("/api/me")).status == 401
+    text = visitor.cookies["imageflow"]
+    assert (await visitor.get("/api/me", Authorization=f"Bearer {text}")).status == 401
+
+
+# what every page has --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("language", ["en", "tr"])
+@pytest.mark.parametrize("path", [*SHOWN, "/login", "/nothing", "/flows/nothing"])
+async def test_structure(site, path, language):
+    """One h1 that the title begins with, the landmarks and their names, forms with their token, captions for tables."""
+    visitor = await site.visitor(None if path == "/login" else "admin", language)
+    answer = await visitor.get(path)
+    words, html = WORDS[language], answer.html
+    assert answer.status == (404 if "nothing" in path else 200), path
+    assert html.one("html").attributes["lang"] == language
+    assert html.one("title").text == f"{html.one('h1').text} · ImageFlow"
+    assert html.one("nav").attributes["aria-label"] == words["nav"]
+    assert html.one("main").attributes["id"] == "main"
+    assert html.one(role="search").attributes["aria-label"] == words["search"]
+    assert html.all("a")[0].text == words["skip"]
+    assert html.all("a")[0].attributes["href"] == "#main"
+    assert {"English", "Türkçe", words["now"]} <= {link.text for link in html.all("a")}
+    assert len(html.all("a", aria_current="page")) <= 1
+    if path != "/login":
+        assert words["out"] in html.texts("button")
+        assert html.one(id="live").attributes["aria-live"] == "polite"
+    assert len(html.all("caption")) == len(html.all("table"))
+    forms = re.findall(r"<form[^>]*method=\"post\".*?</form>", answer.text, re.DOTALL)
+    assert all('name="csrf"' in form for form in forms)
+    for field in [*html.all("input"), *html.all("select"), *html.all("textarea")]:
+        if field.attributes.get("type") != "hidden":
+            assert html.all("label", for_=field.attributes["id"]) or field.attributes.get("aria-label"), field
+
+
+@pytest.mark.parametrize("path", SHOWN)
+async def test_headers_and_policy(site, path):
+    """The headers of the contract; no inline style, script or handler; small enough."""
+    visitor = await site.visitor("admin")
+    answer = await visitor.get(path)
+    headers = answer.headers
+    assert re.fullmatch(
+        r"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'( https?://[a-z0-9.:-]+)*; font-src 'self'; "
+        r"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+        headers["Content-Security-Policy"],
+    )
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "same-origin"
+    assert headers["Cross-Origin-Opener-Policy"] == headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert headers["Cache-Control"] == "private, no-cache"
+    assert headers["Vary"] == "Accept-Language, Cookie"
+    assert headers["ETag"]
+    for element in answer.html.elements:
+        assert "style" not in element.attributes, element
+        assert not [name for name in element.attributes if name.startswith("on")], element
+        assert element.tag != "style"
+        assert element.tag != "script" or element.attributes["src"].startswith("/static/")
+        if element.tag == "img":
+            assert element.attributes["referrerpolicy"] == "no-referrer"
+    assert int(headers.get("Content-Length", 0)) < 15_000, "compressed"
+
+
+async def test_a_page_that_is_the_same_is_not_sent_again(site):
+    """The ETag of a page is that of what it shows."""
+    visitor = await site.visitor("viewer")
+    first = await visitor.get("/flows/new")
+    assert first.status == 403
+    first = await visitor.get("/login")
+    assert (await visitor.get("/login", If_None_Match=first.headers["ETag"])).status in (200, 304)
+
+
+@pytest.mark.parametrize("path", SHOWN)
+async def test_pages_name_no_other_host(site, path):
+    """All links, scripts and forms stay; only pictures come from elsewhere, and the policy names their hosts."""
+    visitor = await site.visitor("viewer")
+    answer = await visitor.get(path)
+    for element in answer.html.elements:
+        target = (
+            element.attributes.get("href") or element.attributes.get("action") or element.attributes.get("src") or "/"
+        )
+        if element.tag == "img":
+            assert "/".join(target.split("/")[:3]) in answer.headers["Content-Security-Policy"]
+        else:
+            assert target.startswith(("/", "#", "?")), element
+
+
+async def test_controls_that_the_role_may_not_use_say_who_may(site):
+    """They are there, do nothing, and are described."""
+    visitor = await site.visitor("viewer")
+    html = (await visitor.get("/flows/polled")).html
+    for name in ("Disable", "Run now", "Save", "Roll back"):
+        buttons = [button for button in html.all("button") if button.text == name]
+        assert buttons, name
+        for button in buttons:
+            assert button.attributes["aria-disabled"] == "true"
+            assert html.one(id=button.attributes["aria-describedby"]).text
+
+
+async def test_languages(site):
+    """The link sets a cookie and leads back to the same page; else the browser's languages decide."""
+    visitor = await site.visitor("viewer", "tr-TR,tr;q=0.9")
+    assert (await visitor.get("/flows")).html.one("html").attributes["lang"] == "tr"
+    answer = await visitor.get("/flows?lang=en&state=x")
+    assert (answer.status, answer.to) == (303, "/flows?state=x")
+    assert (await visitor.get("/flows")).html.one("html").attributes["lang"] == "en"
+    assert (await visitor.get("/flows?lang=xx")).status == 303
+    assert (await visitor.get("/flows")).html.one("html").attributes["lang"] == "en"
+
+
+async def test_static_files(site):
+    """They never change, and are sent compressed; another digest is not there."""
+    visitor = await site.visitor()
+    url = Assets().url("console.css")
+    answer = await visitor.get(url)
+    assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert answer.headers["Content-Type"].startswith("text/css")
+    assert (await visitor.get("/static/000000000000/console.css")).status == 404
+    assert (await visitor.get("/static/../secret.key")).status in (303, 404)
+
+
+# flows ----------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_flow_is_run_by_hand(site):
+    """With identifiers, to a line or with commas; the page of the run shows it."""
+    visitor = await site.visitor("operator")
+    answer = await visitor.send("/flows/polled", "/flows/polled/run", identifiers="A-1, B-2\nC-3")
+    assert answer.status == 303
+    (run,) = await site.store.runs("polled", limit=1)
+    assert answer.to == f"/runs/{run.run_id}"
+    assert run.trigger.ids == ("A-1", "B-2", "C-3")
+    assert run.trigger.by == "operator"
+
+
+async def test_settings_are_saved_as_a_version(site):
+    """The form holds what the flow says; saving makes a version; the page says so."""
+    visitor = await site.visitor("admin")
+    answer = await visitor.send("/flows/polled", "/flows/polled", schedule__every="20m", timezone="UTC")
+    assert (answer.status, answer.to) == (303, "/flows/polled")
+    shown = await visitor.get("/flows/polled")
+    assert "version 3 is in force" in shown.html.one(id="notice").text
+    flow = await site.store.flow("polled")
+    assert (flow.document["schedule"], flow.document["timezone"]) == ({"every": "20m"}, "UTC")
+    assert (await visitor.get("/flows/polled")).html.one(id="notice").text == ""
+
+
+async def test_a_mistake_is_said_at_its_field(site):
+    """Each with what is wrong, the first with the focus; what was typed stays; nothing is saved."""
+    visitor = await site.visitor("admin")
+    answer = await visitor.send("/flows/polled", "/flows/polled", schedule__every="soon", script="def process_row(:")
+    assert answer.status == 422
+    html = answer.html
+    wrong = html.all(aria_invalid="true")
+    assert {field.attributes["name"] for field in wrong} == {"schedule.every", "script"}
+    assert all(html.one(id=field.attributes["aria-describedby"]).text for field in wrong)
+    assert len([field for field in html.elements if "autofocus" in field.attributes]) == 1
+    assert html.one("input", name="schedule.every").attributes["value"] == "soon"
+    assert (await site.store.flow("polled")).version == 2
+
+
+async def test_two_editors(site):
+    """Who saves after somebody else is told, and what was typed stays."""
+    visitor = await site.visitor("admin")
+    form = (await visitor.get("/flows/polled")).text
+    await visitor.send("/flows/polled", "/flows/polled", schedule__every="20m")
+    answer = await visitor.post("/flows/polled", form_of(form, "/flows/polled") | {"schedule.every": "30m"})
+    assert answer.status == 409
+    assert "version 3" in answer.html.one(role="alert").text
+    assert answer.html.one("input", name="schedule.every").attributes["value"] == "30m"
+
+
+async def test_disabling_is_confirmed(site):
+    """The button leads to a question; only its answer disables."""
+    visitor = await site.visitor("admin")
+    answer = await visitor.send("/flows/polled", "/flows/polled/disable")
+    assert (answer.status, answer.to) == (303, "/flows/polled/disable")
+    question = await visitor.get(answer.to)
+    assert "Confirm" in question.html.texts("button")
+    assert [link.attributes["href"] for link in question.html.all("a") if link.text == "Cancel"] == ["/flows/polled"]
+    assert (await site.store.flow("polled")).definition.enabled
+    assert (await visitor.send(answer.to, "/flows/polled/disable")).to == "/flows/polled"
+    assert not (await site.store.flow("polled")).definition.enabled
+    assert (await visitor.send("/flows/polled", "/flows/polled/enable")).status == 303
+    assert (await site.store.flow("polled")).definition.enabled
+
+
+async def test_versions_are_compared_and_rolled_back(site):
+    """What a version changed is shown; rolling back is confirmed with what it changes."""
+    visitor = await site.visitor("admin")
+    shown = await visitor.get("/flows/polled/versions/2")
+    assert [line.text for line in shown.html.all("span", class_="add")] == ["+ every: 10m"]
+    answer = await visitor.send("/flows/polled", "/flows/polled/versions/1/rollback")
+    question = await visitor.get(answer.to)
+    assert "- every: 10m" in question.text.replace("-  ", "- ")
+    await visitor.send(answer.to, "/flows/polled/versions/1/rollback")
+    flow = await site.store.flow("polled")
+    assert (flow.version, "cron" in flow.document["schedule"]) == (3, True)
+
+
+async def test_the_watermark_is_set(site):
+    """In the flow's own zone."""
+    visitor = await site.visitor("operator")
+    await visitor.send("/flows/polled", "/flows/polled/watermark", since="2026-01-31T12:00")
+    found = await site.store.watermark("polled")
+    assert found.isoformat() == "2026-01-31T09:00:00+00:00"
+    answer = await visitor.send("/flows/polled", "/flows/polled/watermark", since="soon")
+    assert answer.status == 422
+
+
+async def test_a_new_flow(site):
+    """A flow file in a form; what is wrong with it is listed."""
+    visitor = await site.visitor("admin")
+    bad = await visitor.send("/flows/new", "/flows/new", file="name: x\n")
+    assert bad.status == 422
+    assert "direction" in bad.html.one(role="alert").text
+    good = (
+        "name: fresh\ndirection: outbound\nomnitron: {domain_url: https://b.example, username: u, password: {env: P}}\n"
+    )
+    answer = await visitor.send("/flows/new", "/flows/new", file=good)
+    assert (answer.status, answer.to) == (303, "/flows/fresh")
+
+
+async def test_keys_of_an_outbound_flow(site):
+    """Where to post and with what; a key's text is shown once; revoking is confirmed."""
+    visitor = await site.visitor("admin")
+    answer = await visitor.send("/flows/posts", "/flows/posts/keys", key_name="logo", days="30")
+    assert answer.status == 200
+    assert answer.headers["Cache-Control"] == "no-store"
+    shown = re.search(r"ifk\.[\w-]+", answer.text)
+    assert shown
+    assert f"{site.url}/api/outbound/posts" in answer.text
+    later = await visitor.get("/flows/posts")
+    assert shown[0] not in later.text
+    (key,) = await site.store.keys("posts")
+    question = await visitor.send("/flows/posts", f"/keys/{key.id}/revoke")
+    await visitor.send(question.to, f"/keys/{key.id}/revoke")
+    assert not await site.store.keys("posts")

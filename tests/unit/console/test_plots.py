@@ -1,0 +1,90 @@
+"""Plots: what is drawn, that it is bounded, and that nothing of it is an inline style."""
+
+import re
+
+from markupsafe import Markup
+
+from imageflow.console import plots
+from imageflow.console.plots import Bar, Link, Span
+
+
+def classes(svg):
+    return re.findall(r'<path class="([^"]*)"', svg)
+
+
+def test_a_strip_says_by_position_what_failed():
+    """What came well stands above the line, what failed hangs below it, a hold is hatched."""
+    drawn = plots.strip([Bar(3, 5), Bar(0, 0, 2), Bar(held=True)], "rows")
+    assert classes(drawn) == ["axis", "held", "still", "up", "down"]
+    assert 'aria-label="rows"' in drawn
+    below = re.search(r'class="down" d="M[\d.]+ ([\d.]+)', drawn)
+    assert float(below[1]) > 28
+    assert plots.strip([], "rows") == ""
+
+
+def test_labels_are_escaped():
+    """A label is text."""
+    assert "<b>" not in plots.strip([Bar(1)], "<b>") + plots.balance([], "<b>") + plots.days([1], "<b>")
+
+
+def test_days_without_failures_have_no_bar():
+    """Only the line is left."""
+    assert classes(plots.days([0, 0], "days")) == ["axis"]
+    assert classes(plots.days([0, 3], "days")) == ["axis", "down"]
+
+
+def test_a_balance_shows_each_part():
+    """One row of a million is at least visible; without rows there is one empty bar."""
+    drawn = plots.balance([("written", 999_999), ("failed", 1), ("superseded", 0)], "balance")
+    assert classes(drawn) == ["b-written", "b-failed"]
+    assert re.search(r'class="b-failed" d="M[\d.]+ 0h2v', drawn)
+    assert classes(plots.balance([], "nothing")) == ["b-none"]
+
+
+def test_squares_are_as_bad_as_their_worst_page():
+    """Of more pages than there is room for, each square stands for several; failed ones have a diamond too."""
+    drawn = plots.squares(["u"] * 3999 + ["f"], "pages")
+    assert classes(drawn) == ["u", "f", "hole"]
+    assert re.search(r'class="u" d="([^"]*)"', drawn)[1].count("M") == 1999
+    assert "hole" not in classes(plots.squares(["w", "n"], "pages"))
+
+
+def test_a_million_rows_stay_small():
+    """One path for each colour: 2,000 squares are a few dozen kilobytes at most."""
+    assert len(plots.squares(["u", "w", "f", "w2"] * 500, "pages")) < 90_000
+
+
+def test_a_timeline_has_a_lane_for_each_step():
+    """With the names, the bars in their lanes, and the marks below."""
+    spans = [Span("read", 0, 60), Span("write", 5, 120, "go"), Span("write", 60, 80, "wait")]
+    drawn = plots.timeline(spans, ["read", "write"], [(0, "11:41"), (120, "now")], "steps")
+    assert classes(drawn) == ["lane", "done", "lane", "go", "wait", "axis"]
+    assert ">read<" in drawn
+    assert 'text-anchor="end">now' in drawn
+
+
+def test_what_became_of_each_picture():
+    """By its URL: it stays, moves, is new or goes; the same picture twice counts twice."""
+    found = plots.links(["a", "b", "c", "c"], ["b", "a", "c", "d"])
+    assert found == [
+        Link(1, 0, "moved"),
+        Link(0, 1, "moved"),
+        Link(2, 2, ""),
+        Link(None, 3, "new"),
+        Link(3, None, "gone"),
+    ]
+    assert classes(plots.joined(found)) == ["moved", "", "new", "gone"]
+    assert isinstance(plots.joined([]), Markup)
+
+
+def test_no_inline_style():
+    """The policy would block it."""
+    everything = [
+        plots.strip([Bar(1, 1, 1, held=True)], "a"),
+        plots.days([1], "a"),
+        plots.balance([("written", 1)], "a"),
+        plots.squares(["f"], "a"),
+        plots.timeline([Span("a", 0, 1)], ["a"], [], "a"),
+        plots.joined(plots.links(["a"], ["b"])),
+    ]
+    assert not [plot for plot in everything if "style" in plot or "<script" in plot]
