@@ -43,19 +43,19 @@ VERSION = click.option(
 )
 
 
-def _files(paths: Sequence[Path], *, cases: bool = False) -> list[Path]:
-    """The flow files that the paths mean, a folder's by name; `cases`: with the files of their cases."""
-    return [file for path in paths for file in flow_file.files_of(path, cases=cases)]
+def _files(paths: Sequence[Path], *, others: bool = False) -> list[Path]:
+    """The flow files that the paths mean, a folder's by name; `others`: with those of cases and of shared settings."""
+    return [file for path in paths for file in flow_file.files_of(path, others=others)]
 
 
 @flow.command()
 @PATHS
 def lint(paths: tuple[Path, ...]) -> None:
-    """Check flow files: fields, types, cron, script and mapping; and the outline of files with their cases. A PATH is a file
-    or a folder.
+    """Check flow files: fields, types, cron, script and mapping; the outline of files with their cases; and files of shared
+    settings. A PATH is a file or a folder.
     """
     wrong = 0
-    for path in _files(paths, cases=True):
+    for path in _files(paths, others=True):
         problems = _problems(path)
         wrong += bool(problems)
         for problem in problems:
@@ -63,6 +63,8 @@ def lint(paths: tuple[Path, ...]) -> None:
         for warning in [] if problems else _warnings(path):
             click.echo(f"{path}: warning: {warning}")
         if not problems:
+            if taken := _taken(path):
+                click.echo(printable_text(f"{path}: takes from {taken}"))
             click.echo(f"{path}: ok")
     if wrong:
         raise click.exceptions.Exit(2)
@@ -70,15 +72,26 @@ def lint(paths: tuple[Path, ...]) -> None:
 
 def _problems(path: Path) -> list[Problem]:
     try:
-        flow_cases.read_cases(path) if flow_file.is_case_file(path) else flow_actions.checked(path)
+        if flow_file.is_shared_file(path):
+            flow_file.read_shared(path)
+        elif flow_file.is_case_file(path):
+            flow_cases.read_cases(path)
+        else:
+            flow_actions.checked(path)
     except FlowFileError as error:
         return error.problems
     return []
 
 
+def _taken(path: Path) -> str:
+    """What a flow file takes from the one that it shares settings with, for people; empty if nothing."""
+    file, fields = flow_file.taken(path)
+    return f"{file}: {', '.join(fields)}" if fields else ""
+
+
 def _warnings(path: Path) -> list[Problem]:
     """What a flow says that is allowed, and hardly what is meant."""
-    if flow_file.is_case_file(path):
+    if flow_file.is_case_file(path) or flow_file.is_shared_file(path):
         return []
     document = flow_file.load(path)
     mapping = document.get("mapping")
@@ -94,9 +107,9 @@ def apply(settings: Settings, paths: tuple[Path, ...], force: bool, prune: bool)
     """Save flow files as new versions; all of them or none, and none that fails its cases (see `flow test`). A PATH is a
     file or a folder.
     """
-    files = [path for path in _files(paths) if not flow_file.is_case_file(path)]
+    files = [path for path in _files(paths) if not flow_file.is_case_file(path) and not flow_file.is_shared_file(path)]
     if not files:
-        raise click.UsageError("these are files with cases; there is no flow file among them")
+        raise click.UsageError("these are files with cases or shared settings; there is no flow file among them")
     documents = flow_actions.checked_all(files)
     if not force:
         _pass_cases(settings, files)

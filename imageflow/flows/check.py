@@ -18,14 +18,16 @@ MAX_DEPTH = 100
 _TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
 
 
-def problems(document: object) -> list[Problem]:
-    """Everything that is wrong with a document, at most MAX_PROBLEMS; empty: `flow.Definition` takes it."""
+def problems(document: object, *, is_part: bool = False) -> list[Problem]:
+    """Everything that is wrong with a document, at most MAX_PROBLEMS; empty: `flow.Definition` takes it. `is_part`: of a part,
+    whose fields may depend on others that it lacks.
+    """
     if not isinstance(document, dict):
         return [Problem("", f"a flow file must be an object with the fields of a flow, not {words.kind(document)}")]
     foreign = list(islice(_foreign(document, "", 0), MAX_PROBLEMS))
     if any(problem.message == _TOO_DEEP for problem in foreign):
         return foreign
-    found = chain(foreign, shape.problems(document), sense.problems(document))
+    found = chain(foreign, shape.problems(document), () if is_part else sense.problems(document))
     return list(dict.fromkeys(islice(found, MAX_PROBLEMS)))
 
 

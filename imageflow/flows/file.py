@@ -12,13 +12,13 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import msgspec
 import yaml
 
 from imageflow.errors import FlowFileError, Problem
-from imageflow.flows import check, words
+from imageflow.flows import check, shared, words
 from imageflow.flows.schema import schema
 from imageflow.jolt.comments import without_comments
 from imageflow.model.flow import Definition, Erp, OAuth2Login, TokenLogin, decode_custom
@@ -32,14 +32,17 @@ __all__ = [
     "files_of",
     "is_case_file",
     "is_flow_file",
+    "is_shared_file",
     "load",
     "parse",
+    "read_shared",
     "read_text",
     "read_value",
     "referenced_secrets",
     "schema",
     "secrets",
     "sources",
+    "taken",
 ]
 
 MAX_FILE_BYTES = 1 << 20
@@ -63,10 +66,10 @@ not octal either.
 
 
 def load(path: Path) -> dict[str, Any]:
-    """A flow file's document, with `script_file` and `mapping_file` (relative to the file) read into it.
+    """A flow file's document, with `script_file`, `mapping_file` and `shared_file` (relative to the file) read into it.
 
-    Raises FlowFileError for what cannot be read; if that is one of the two files, with all other problems as well.
-    `parse` says whether the document is a flow.
+    Raises FlowFileError for what cannot be read; if that is one of these files, or if what is shared is wrong, with all
+    other problems as well. `parse` says whether the document is a flow.
     """
     document = _read(path, "")
     if not isinstance(document, dict):
@@ -78,9 +81,43 @@ def load(path: Path) -> dict[str, Any]:
             inlined.update(_inlined(path.parent, document, key, value))
         except FlowFileError as error:
             problems += error.problems
-    if problems:
-        raise FlowFileError(problems + check.problems(inlined))
-    return inlined
+    named = inlined.pop(shared.FIELD, None)
+    common, wrong = _common(path.parent, named)
+    whole = shared.joined(inlined, common)
+    found = shared.with_source(check.problems(whole), inlined, common, str(named))
+    if problems or wrong or any(shared.is_of(problem, str(named)) for problem in found):
+        raise FlowFileError([*problems, *wrong, *found])
+    return whole
+
+
+def _common(folder: Path, named: Any) -> tuple[dict[str, Any], list[Problem]]:
+    """What a flow file shares with others, and what is wrong with it."""
+    if named is None:
+        return {}, []
+    if not isinstance(named, str) or not named:
+        return {}, [Problem(shared.FIELD, f"must be a text, the name of a file, not {words.kind(named)}")]
+    path = folder / named
+    try:
+        return read_shared(path), []
+    except FlowFileError as error:
+        return {}, [Problem(shared.FIELD, f"{path.name}: {problem}") for problem in error.problems]
+
+
+def taken(path: Path) -> tuple[str, list[str]]:
+    """The file of shared settings that a flow file without problems names, and the paths of what it takes from there."""
+    own = {} if is_case_file(path) or is_shared_file(path) else _read(path, "")
+    named = own.get(shared.FIELD)
+    return ("", []) if not named else (named, list(shared.given(own, read_shared(path.parent / named))))
+
+
+def read_shared(path: Path) -> dict[str, Any]:
+    """What a file of shared settings says. Raises FlowFileError with what is wrong with it."""
+    if not is_shared_file(path):
+        raise FlowFileError([Problem("", f"its name must end with {shared.MARK}.yaml, to be told from a flow file")])
+    common = _read(path, "")
+    if problems := shared.problems(common):
+        raise FlowFileError(problems)
+    return cast("dict[str, Any]", common)
 
 
 def read_value(path: Path) -> Any:
@@ -103,18 +140,24 @@ def is_case_file(path: Path) -> bool:
     return path.suffix in SUFFIXES and path.stem.endswith(".test")
 
 
+def is_shared_file(path: Path) -> bool:
+    """Whether a file holds settings that flow files share, by its name: `NAME.shared.yaml` (see `flows/shared.py`)."""
+    return path.suffix in SUFFIXES and path.stem.endswith(shared.MARK)
+
+
 def is_flow_file(path: Path) -> bool:
     """Whether a file of a folder is to be read as a flow."""
-    return path.suffix in SUFFIXES and not is_case_file(path) and path.is_file()
+    return path.suffix in SUFFIXES and not is_case_file(path) and not is_shared_file(path) and path.is_file()
 
 
-def files_of(path: Path, *, cases: bool = False) -> list[Path]:
-    """The flow files that a path means: itself, or those of the folder, by name; `cases`: with the files of their cases.
-    Raises FlowFileError where a folder holds none.
+def files_of(path: Path, *, others: bool = False) -> list[Path]:
+    """The flow files that a path means: itself, or those of the folder, by name; `others`: with the files of their cases, and
+    those of shared settings. Raises FlowFileError where a folder holds none.
     """
     if not path.is_dir():
         return [path]
-    found = sorted(file for file in path.iterdir() if is_flow_file(file) or (cases and is_case_file(file)))
+    beside = (is_case_file, is_shared_file) if others else ()
+    found = sorted(file for file in path.iterdir() if is_flow_file(file) or any(is_one(file) for is_one in beside))
     if not found:
         deeper = sorted({str(file.parent) for file in path.glob("*/*") if is_flow_file(file)})
         hint = f"; sub-folders are not looked into: {', '.join(deeper)}" if deeper else ""
@@ -123,12 +166,16 @@ def files_of(path: Path, *, cases: bool = False) -> list[Path]:
 
 
 def sources(path: Path) -> list[Path]:
-    """A flow file, and the files that it names as its script and its mapping, as far as it can be read."""
+    """A flow file, and the files that it names (script, mapping, shared settings), as far as it can be read."""
     try:
         document = _read(path, "")
     except FlowFileError:
         return [path]
-    named = [document.get(key) for key in ("script_file", "mapping_file")] if isinstance(document, dict) else []
+    named = (
+        [document.get(key) for key in ("script_file", "mapping_file", shared.FIELD)]
+        if isinstance(document, dict)
+        else []
+    )
     return [path, *(path.parent / name for name in named if isinstance(name, str) and name)]
 
 

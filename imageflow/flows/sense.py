@@ -55,6 +55,8 @@ def _part(document: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _sources(document: dict[str, Any]) -> Iterator[Problem]:
+    if isinstance(document.get("shared_file"), str):
+        yield Problem("shared_file", "is read in flow files only; here what it says must stand in the flow")
     for name in ("script", "mapping"):
         if document.get(f"{name}_file") is None:
             continue

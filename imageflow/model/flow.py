@@ -372,6 +372,13 @@ class Definition(_Part, frozen=True):
         Literal["inbound", "outbound"], Meta(description="inbound: the ERP is asked; outbound: the ERP posts.")
     ]
     omnitron: Annotated[Omnitron, Meta(description="Where image sets are written, and who logs in there.")]
+    shared_file: Annotated[
+        Text | None,
+        Meta(
+            description="A file with fields that several flows share, relative to the flow file. What the flow file says itself wins; omnitron, erp, fetch_missing, write and alarms are put together field by field.",
+            examples=["brand.shared.yaml"],
+        ),
+    ] = None
     enabled: Annotated[bool, Meta(description="Whether the flow is scheduled and takes posts.")] = True
     schedule: Annotated[
         Schedule | None,

@@ -32,9 +32,9 @@ class Shell:
         )
         return path
 
-    def __call__(self, *args: str, stderr: bool = False) -> str:
+    def __call__(self, *args: str, stderr: bool = False, status: int = 0) -> str:
         done = CliRunner().invoke(cli, args, env=self._environ, catch_exceptions=False)
-        assert done.exit_code == 0, done.stderr
+        assert done.exit_code == status, done.stderr
         return done.stderr if stderr else done.stdout
 
     def json(self, *args: str) -> Any:
@@ -57,6 +57,26 @@ def test_a_folder_is_applied(shell: Shell) -> None:
     assert shell("flow", "lint", str(shell.flows)).count(": ok") == 1
     assert shell("flow", "apply", str(shell.flows), "--prune") == "b: version 1\na: deleted\n"
     assert [flow["name"] for flow in shell.json("flow", "list")] == ["b"]
+
+
+def test_a_file_of_shared_settings(shell: Shell) -> None:
+    """Lint checks it, and says what each flow takes from it; it is applied with the flows that name it, and shown with them."""
+    path = shell.write("a")
+    document = yaml.safe_load(path.read_text())
+    brand = {"omnitron": document.pop("omnitron"), "write": {"timeout": "7s"}}
+    path.write_text(yaml.safe_dump({**document, "shared_file": "brand.shared.yaml", "write": {"max_attempts": 3}}))
+    (shell.flows / "brand.shared.yaml").write_text(yaml.safe_dump(brand))
+    said = shell("flow", "lint", str(shell.flows))
+    assert f"{path}: takes from brand.shared.yaml: omnitron, write.timeout\n" in said
+    assert said.count(": ok") == 2
+    assert shell("flow", "apply", str(shell.flows)) == "a: version 1\n"
+    assert shell.json("flow", "show", "a")["document"]["write"] == {"timeout": "7s", "max_attempts": 3}
+    assert "domain_url" in shell("flow", "show", "a")
+    assert "shared settings" in shell("flow", "apply", str(shell.flows / "brand.shared.yaml"), status=2, stderr=True)
+    (shell.flows / "brand.shared.yaml").write_text("omnitron: {domain_url: 7}\nname: a\n")
+    wrong = shell("flow", "lint", str(shell.flows / "brand.shared.yaml"), status=2)
+    assert "brand.shared.yaml: name: must stand in each flow file itself" in wrong
+    assert "brand.shared.yaml: omnitron.domain_url: must be a text" in wrong
 
 
 def test_a_folder_that_says_nothing_clear(shell: Shell) -> None:

@@ -215,3 +215,29 @@ def test_which_flows_no_file_names(
     """Those that a file named before and that none of those that are there names."""
     known = {Path(path): Known((), (), flow) for path, flow in files.items()}
     assert unnamed(owned, known, [Path(path) for path in there]) == expected
+
+
+async def test_shared_settings_are_followed(followed: Followed) -> None:
+    """A change of what flows share makes a new version of each that names it; a broken one is reported, and changes nothing."""
+    brand = followed.path / "brand.shared.yaml"
+    brand.write_text(yaml.safe_dump({"omnitron": OMNITRON, "timezone": "Europe/Istanbul"}))
+    for name in ("x", "y"):
+        erp = {"endpoint_url": "https://erp.example.com/images/"}
+        followed.put(
+            name, yaml.safe_dump({"name": name, "direction": "inbound", "shared_file": brand.name, "erp": erp})
+        )
+    followed.write("z")
+    await followed.folder.begin(read(followed.path))
+    assert (await followed.versions()).items() >= {"x": 1, "y": 1, "z": 1}.items()
+    assert (await followed.store.flow("x")).document["omnitron"] == OMNITRON
+    brand.write_text(yaml.safe_dump({"omnitron": OMNITRON, "timezone": "Europe/Berlin"}))
+    assert await followed.looks() == ["a flow file is applied"] * 2
+    assert (await followed.versions()).items() >= {"x": 2, "y": 2, "z": 1}.items()
+    assert (await followed.store.flow("y")).definition.timezone == "Europe/Berlin"
+    brand.write_text("omnitron: 7\n")
+    assert await followed.looks() == ["a flow file is wrong; nothing changes"] * 2
+    brand.unlink()
+    assert await followed.looks() == ["a flow file is wrong; nothing changes"] * 2
+    brand.write_text(yaml.safe_dump({"omnitron": OMNITRON, "timezone": "Europe/Paris"}))
+    await followed.looks()
+    assert (await followed.versions()).items() >= {"x": 3, "y": 3, "z": 1}.items()

@@ -13,12 +13,13 @@ from imageflow.flows.folder import Known, seen, stamp, unnamed
 
 
 def test_the_files_of_a_path(tmp_path: Path) -> None:
-    """A file means itself; a folder its flow files by name, with their cases where these are wanted."""
-    for name in ("b.yaml", "a.json", "a.test.yaml", "notes.txt"):
+    """A file means itself; a folder its flow files by name, with cases and shared settings where these are wanted."""
+    for name in ("b.yaml", "a.json", "a.test.yaml", "x.shared.yaml", "notes.txt"):
         (tmp_path / name).write_text("{}")
     assert flow_file.files_of(tmp_path / "b.yaml") == [tmp_path / "b.yaml"]
     assert [path.name for path in flow_file.files_of(tmp_path)] == ["a.json", "b.yaml"]
-    assert [path.name for path in flow_file.files_of(tmp_path, cases=True)] == ["a.json", "a.test.yaml", "b.yaml"]
+    found = [path.name for path in flow_file.files_of(tmp_path, others=True)]
+    assert found == ["a.json", "a.test.yaml", "b.yaml", "x.shared.yaml"]
 
 
 def test_a_folder_without_flow_files(tmp_path: Path) -> None:
@@ -36,6 +37,7 @@ def test_a_folder_without_flow_files(tmp_path: Path) -> None:
     [
         ("name: a\n", []),
         ("name: a\nscript_file: s.py\nmapping_file: m.json\n", ["s.py", "m.json"]),
+        ("name: a\nshared_file: ../x.shared.yaml\n", ["../x.shared.yaml"]),
         ("script_file: 7\nmapping_file: ''\n", []),
         ("- 1\n", []),
         ("name: [\n", []),

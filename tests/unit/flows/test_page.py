@@ -26,6 +26,27 @@ tries a flow's logins.
 A duration is seconds, as a number or like `30s`, `5m`, `1h30m`; a rate is like `10/s` or `300/m`. A *secret* is named and never
 written down: `{env: NAME}`, a variable of the service, or `{file: PATH}`. A path into JSON is dotted (`data.items.0.id`) or a JSON
 Pointer (`/data/items/0/id`).
+
+**What several flows share** stands in a file of its own, whose name ends with `.shared.yaml`; each flow file names it:
+
+```yaml
+# brand.shared.yaml
+omnitron: {domain_url: https://brand.omnitron.net, username: {env: OMNITRON_USERNAME}, password: {env: OMNITRON_PASSWORD}}
+timezone: Europe/Istanbul
+```
+
+```yaml
+# winter.yaml
+name: winter
+direction: inbound
+shared_file: brand.shared.yaml
+erp: {endpoint_url: https://erp.example.com/images/}
+```
+
+What the flow file says itself wins, also with `null`. `omnitron`, `erp`, `fetch_missing`, `write` and `alarms` are put together field
+by field; anything else is taken whole, as `schedule`, or `login` within `erp`. Name, direction, script and mapping stand in each
+flow file. The flow that is saved is complete: `imageflow flow show` shows what it took, and `imageflow flow lint` says where from. A
+running `up --flows` follows a change of the shared file with a new version of each flow that names it.
 """
 ORDER = {
     "Definition": "the file",
