@@ -7,7 +7,6 @@ the store has only their HMAC under the secret key, so that neither a stolen dat
 from __future__ import annotations
 
 import functools
-import hashlib
 import hmac
 import secrets
 import unicodedata
@@ -33,7 +32,7 @@ def new_key() -> str:
 
 def digest(secret_key: bytes, text: str) -> str:
     """What the store keeps of a token or a key."""
-    return hmac.new(secret_key, text.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(secret_key, text.encode(), "sha256").hex()
 
 
 def hash_password(password: str) -> str:

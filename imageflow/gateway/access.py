@@ -83,6 +83,7 @@ class Access:
         self._secret_key = secret_key
         self._clock = clock
         self._cache: Recent[str, Known] = Recent(CACHE_TOKENS, CACHE_SECONDS, clock.monotonic)
+        self._looking: dict[tuple[str, int], asyncio.Task[Known]] = {}
         self._changes = 0
         self._users = _Line(LOGINS_AT_ONCE)
         self._strangers = _Line(STRANGERS_AT_ONCE)
@@ -160,11 +161,26 @@ class Access:
         token_digest = credentials.digest(self._secret_key, token)
         known = self._cache.get(token_digest)
         if known is None:
-            changes = self._changes
-            known = await self._look_up(token_digest, is_key=token.startswith(credentials.KEY_PREFIX))
-            if changes == self._changes:  # else what was looked up may be older than the change
-                self._cache.put(token_digest, known)
+            known = await self._looked_up(token_digest, is_key=token.startswith(credentials.KEY_PREFIX))
         return known
+
+    async def _looked_up(self, token_digest: str, *, is_key: bool) -> Known:
+        """Many requests at once with one credential ask the store once. What was asked before a change is not used after it."""
+        changes = self._changes
+        looking = self._looking.get((token_digest, changes))
+        if looking is None:
+            looking = asyncio.create_task(self._look_up(token_digest, is_key=is_key))
+            self._looking[token_digest, changes] = looking
+            looking.add_done_callback(lambda done: self._end_look_up(done, (token_digest, changes)))
+        known = await asyncio.shield(looking)
+        if changes == self._changes:
+            self._cache.put(token_digest, known)
+        return known
+
+    def _end_look_up(self, looking: asyncio.Task[Known], key: tuple[str, int]) -> None:
+        del self._looking[key]
+        if not looking.cancelled():
+            looking.exception()  # those who wait for it have it; there may be nobody any more
 
     async def _look_up(self, token_digest: str, *, is_key: bool) -> Known:
         if is_key:

@@ -1,8 +1,8 @@
 """The outbound door: what an ERP posts becomes a run with one page, durable before it is answered.
 
 What a post holds, and why it is refused, post_body.py decides. `Outbound` does the rest, for HTTP and (the same rules) for
-the queue `imageflow.outbound`. Posts that come together are stored and published together (group_commit.py);
-each remains a run of its own.
+the queue `imageflow.outbound`. Posts that come together are stored and published together (group_commit.py); small ones may
+share a run (shared_runs.py).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from imageflow.errors import BrokerError, NotFoundError, PostError, QueueFullErr
 from imageflow.gateway.group_commit import GroupCommit
 from imageflow.gateway.late_publisher import LatePublisher
 from imageflow.gateway.post_body import STEP_BYTES, Post, finished, steps
+from imageflow.gateway.shared_runs import shared
 from imageflow.model.flow import NAME_PATTERN, Definition, Flow
 from imageflow.model.messages import transform_queue
 from imageflow.model.run import Run, Trigger, new_run_id
@@ -193,15 +194,15 @@ class Outbound:
 
     async def _store_post(self, flow: Flow, post: Post, body: Posted) -> AcceptedPost:
         """Store the post, then publish what the outbox has of it or leave it to the sweep of the outbox."""
-        run = self._run(flow, body.by)
-        with tracing.span("gateway", run.run_id, flow.name, {}, rows=post.rows):
-            key = None if body.key is None else scoped(body.by, body.key)
-            same = None if key is None else (flow.name, key)
-            new = NewPost(run, post.text, post.rows, key)
-            accepted = await self._storing.add(new, size=len(post.text), key=same)
+        key = None if body.key is None else scoped(body.by, body.key)
+        new = NewPost(self._run(flow, body.by), post.text, post.rows, key, post.sets)
+        same = None if key is None else (flow.name, key)
+        accepted = await self._storing.add(new, size=len(post.text), key=same)
+        with tracing.span("gateway", accepted.run_id, flow.name, {}, rows=post.rows):
             headers = message_headers.following()
-            parcels = [Parcel(item, headers, post.text) for item in accepted.outbox]
-            if parcels and isinstance(await self._publishing.add(parcels, size=len(post.text)), QueueFullError):
+            parcels = [Parcel(item, headers, accepted.page) for item in accepted.outbox]
+            size = len(accepted.page or b"")
+            if parcels and isinstance(await self._publishing.add(parcels, size=size), QueueFullError):
                 self._remember(flow.name, full=True)
         return accepted
 
@@ -220,7 +221,7 @@ class Outbound:
         )
 
     async def _store_all(self, posts: Sequence[NewPost]) -> list[AcceptedPost]:
-        return await self._store.accept_posts(posts)
+        return await self._store.accept_posts(shared(posts))
 
     async def _publish_all(self, posts: Sequence[Sequence[Parcel]]) -> list[Exception | None]:
         """What prevented the publishing, for each post: None where nothing did."""

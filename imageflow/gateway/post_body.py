@@ -9,7 +9,7 @@ decoded one after the other.
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -26,21 +26,31 @@ MAX_CONTAINERS = 300_000
 """Values, and objects and lists, that a body of 10 MiB may hold: more than image sets of that size have, and fewer than a
 page can number rows."""
 MAX_LINES = 300_000
+SMALL_BYTES = 16 * 1024
+SMALL_ROWS = 10
+"""A post of up to that size may share a page with others."""
 MAX_SPLITS = 16
 """Lists and objects larger than a step that lie within each other."""
 _BOM = b"\xef\xbb\xbf"
 _NAMES_PRODUCT = re.compile(r"\s*\{(sku|base_code)\}\s*")
 
+_decode_lines = msgspec.json.Decoder().decode_lines
+
 T = TypeVar("T")
+_Placed = tuple[str, bytes]
+"""A JSON text, and a word for where it stands."""
 Steps = Generator[None, None, T]
 """A computation that pauses between its steps, and returns its result."""
 
 
 class Post(NamedTuple):
-    """A post that is accepted: its JSON text (an object or a list) and how many rows it holds."""
+    """A post that is accepted: its JSON text (an object or a list) and how many rows it holds. `sets`: the texts of its image
+    sets, separated by commas, where a page may hold them beside those of other posts, and the same becomes of them.
+    """
 
     text: bytes
     rows: int
+    sets: bytes | None = None
 
 
 class _Decoded(NamedTuple):
@@ -76,11 +86,13 @@ def steps(body: bytes, definition: Definition, *, ndjson: bool = False) -> Steps
         raise PostError("the body is empty; post a JSON object, a list of objects, or NDJSON")
     _check_bounds(body)
     decoded = yield from _document(body, ndjson)
-    return Post(decoded.text, _count(decoded.value, definition))
+    return Post(decoded.text, _count(decoded.value, definition), _image_sets(decoded, definition))
 
 
 def _check_bounds(body: bytes) -> None:
-    """Counts what may be in texts too, so it may only count too much."""
+    """Counts what may be in texts too, so it may only count too much. A body of fewer bytes than any limit needs no counting."""
+    if len(body) <= min(MAX_VALUES, MAX_CONTAINERS, MAX_LINES):
+        return
     if (values := body.count(b",") + 1) > MAX_VALUES:
         raise _too_large(f"about {values:,} values", MAX_VALUES)
     if (containers := body.count(b"{") + body.count(b"[")) > MAX_CONTAINERS:
@@ -119,9 +131,7 @@ def _is_ndjson(body: bytes) -> bool:
 
 def _lines(body: bytes) -> Steps[_Decoded]:
     lines = ((number, line.strip(b" \t\r\x1e")) for number, line in enumerate(body.split(b"\n"), 1))
-    items = yield from _each(((f"line {number}", line) for number, line in lines if line), 0)
-    yield
-    return _list(items)
+    return (yield from _list(((f"line {number}", line) for number, line in lines if line), 0))
 
 
 def _value(text: bytes, where: str, splits: int = 0) -> Steps[_Decoded]:
@@ -135,31 +145,62 @@ def _value(text: bytes, where: str, splits: int = 0) -> Steps[_Decoded]:
     if kind == b"[":
         elements = _json(text, where, list[msgspec.Raw])
         yield
-        items = yield from _each(((where, bytes(element)) for element in elements), splits + 1)
-        yield
-        return _list(items)
+        return (yield from _list(((where, bytes(element)) for element in elements), splits + 1))
     members = _json(text, where, dict[str, msgspec.Raw])
     yield
-    items = yield from _each(((where, bytes(member)) for member in members.values()), splits + 1)
+    items = []
+    done = 0
+    for member in members.values():
+        items.append((yield from _value(bytes(member), where, splits + 1)))
+        done += len(member) + VALUE_BYTES
+        if done > STEP_BYTES:
+            yield
+            done = 0
     yield
     return _object(list(members), items)
 
 
-def _each(parts: Iterable[tuple[str, bytes]], splits: int) -> Steps[list[_Decoded]]:
-    """The values of several texts, each with a word for where it stands."""
-    items = []
-    done = 0
-    for where, text in parts:
-        items.append((yield from _value(text, where, splits)))
-        done += len(text) + VALUE_BYTES
-        if done > STEP_BYTES:
-            yield
-            done = 0
-    return items
+def _list(elements: Iterable[_Placed], splits: int) -> Steps[_Decoded]:
+    """A list of texts: those of a step are decoded together, a larger one by itself."""
+    values: list[Any] = []
+    texts: list[bytes] = []
+    for step in _in_steps(elements):
+        where, first = step[0]
+        if len(first) > STEP_BYTES:
+            one = yield from _value(first, where, splits)
+            values.append(one.value)
+            texts.append(one.text)
+        else:
+            found = _together(step)
+            values += found
+            texts.append(msgspec.json.encode(found)[1:-1])
+        yield
+    return _Decoded(values, b"[" + b",".join(texts) + b"]")
 
 
-def _list(items: Sequence[_Decoded]) -> _Decoded:
-    return _Decoded([item.value for item in items], b"[" + b",".join([item.text for item in items]) + b"]")
+def _in_steps(elements: Iterable[_Placed]) -> Iterator[list[_Placed]]:
+    step: list[_Placed] = []
+    size = 0
+    for element in elements:
+        cost = len(element[1]) + VALUE_BYTES
+        if step and size + cost > STEP_BYTES:
+            yield step
+            step, size = [], 0
+        step.append(element)
+        size += cost
+    if step:
+        yield step
+
+
+def _together(step: Sequence[_Placed]) -> list[Any]:
+    """The values of several texts. One by one where one of them is wrong: the error says which."""
+    try:
+        values: list[Any] = _decode_lines(b"\n".join([text for _, text in step]))
+    except (ValueError, RecursionError):
+        values = []
+    if len(values) == len(step):
+        return values
+    return [_json(text, where, Any) for where, text in step]
 
 
 def _object(names: Sequence[str], items: Sequence[_Decoded]) -> _Decoded:
@@ -209,6 +250,24 @@ def _at(value: dict[str, Any], definition: Definition) -> list[Any] | None:
     if definition.script is not None:
         return None
     raise PostError(f"the body has no list at {path!r}, where this flow's rows are (rows_path)")
+
+
+def _image_sets(decoded: _Decoded, definition: Definition) -> bytes | None:
+    """The texts of a small post's image sets. None where a script, a mapping or a join looks at the page as a whole: rows with one
+    image each are joined with others of their page.
+    """
+    alone = definition.script is not None or definition.mapping is not None or definition.holds_back != "nothing"
+    if len(decoded.text) > SMALL_BYTES or alone or not _NAMES_PRODUCT.fullmatch(definition.filename_template):
+        return None
+    found = decoded.value if isinstance(decoded.value, list) else _at(decoded.value, definition)
+    elements = [decoded.value] if found is None else found
+    if len(elements) > SMALL_ROWS or not all(_is_image_set(element) for element in elements):
+        return None
+    return msgspec.json.encode(elements)[1:-1]
+
+
+def _is_image_set(element: Any) -> bool:
+    return isinstance(element, dict) and isinstance(element.get("images"), list)
 
 
 def _check_elements(elements: list[Any], *, strings: bool) -> None:

@@ -79,9 +79,12 @@ async def insert_page(tx: Tx, run_id: str, page: int, packed: bytes, asked: byte
 
 
 async def compress(body: bytes) -> bytes:
-    if len(body) < _IN_THREAD_BYTES:
-        return zlib.compress(body, 1)
-    return await asyncio.to_thread(zlib.compress, body, 1)
+    return pack(body) if len(body) < _IN_THREAD_BYTES else await asyncio.to_thread(pack, body)
+
+
+def pack(body: bytes) -> bytes:
+    """As `compress`, at once: for a small body."""
+    return zlib.compress(body, 1)
 
 
 async def decompress(packed: bytes) -> bytes:

@@ -1,7 +1,7 @@
-"""Outbound posts: a run of one page each, and the idempotency key that makes a repeat harmless.
+"""Outbound posts: runs of one page, and the idempotency key that makes a repeat harmless.
 
-Posts are stored many at a time: five statements and one commit, however many there are. A post of one row costs little
-more than that row.
+Posts are stored many at a time: a few statements and one commit, however many there are. Posts may share a run: its page is
+then the list of their image sets, and a post costs what its rows cost.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from imageflow.model.messages import PageRead, transform_queue
 from imageflow.model.run import Run
 from imageflow.store.database import Tx
 from imageflow.store.outbox import Unsent
-from imageflow.store.pages import compress
+from imageflow.store.pages import compress, pack
 from imageflow.store.run_record import run_values
 from imageflow.store.tables import flows, outbox, pages, post_keys, runs
 from imageflow.store.text import keyed
@@ -30,37 +30,60 @@ KEY_LIFE = timedelta(hours=24)
 
 class NewPost(NamedTuple):
     """A post to be stored: its run (`draining`, read complete, one page), its JSON text,
-    its number of rows and its idempotency key.
+    its number of rows and its idempotency key. `sets`: the post shares the run, and its page, with the others of the same run;
+    these are the texts of its image sets, separated by commas.
     """
 
     run: Run
     body: bytes
     rows: int
     key: str | None = None
+    sets: bytes | None = None
 
 
 class AcceptedPost(NamedTuple):
-    """An outbound post is stored as page 1 of `run_id`. `repeated`: the idempotency key was known, nothing was added;
-    `conflict`: it was known with another body; `outdated`: the flow has another version by now, nothing was added.
+    """An outbound post is stored as page 1 of `run_id`, alone or with others. `outbox`: messages to be published; of posts that
+    share a run, the first has them. `page` is the page's text where it was added now.
+
+    `repeated`: the idempotency key was known, nothing was added; `conflict`: it was known with another body; `outdated`: the
+    flow has another version by now, nothing was added.
     """
 
     run_id: str
     rows: int
     seq: int = 0
     outbox: tuple[Unsent, ...] = ()
+    page: bytes | None = None
     repeated: bool = False
     conflict: bool = False
     outdated: bool = False
 
 
-class _Packed(NamedTuple):
-    """A post as it is stored. `key` and `digest` (of the body) are those of the table `post_keys`."""
+class _Keyed(NamedTuple):
+    """A post with what the table `post_keys` says of it: `key` and `digest` (of the body); and its text packed, where it has a
+    page of its own.
+    """
 
-    run: Run
-    rows: int
+    post: NewPost
     key: str | None
     digest: str
-    body: bytes
+    packed: bytes | None
+
+    @property
+    def run(self) -> Run:
+        return self.post.run
+
+
+class _Page(NamedTuple):
+    """The page of a run: its posts, its text, and that packed."""
+
+    posts: Sequence[_Keyed]
+    text: bytes
+    packed: bytes
+
+    @property
+    def run(self) -> Run:
+        return self.posts[0].run
 
 
 class PostsSql(Sql):
@@ -73,26 +96,43 @@ class PostsSql(Sql):
         A key that the flow has seen within the last 24 hours gives the first post's run instead. No key may occur twice
         among the posts of a flow.
         """
-        return await self._accept_posts([await _pack(post) for post in posts])
+        return await self._accept_posts([await _keyed(post) for post in posts])
 
     @writes
-    async def _accept_posts(self, tx: Tx, posts: Sequence[_Packed]) -> list[AcceptedPost]:
+    async def _accept_posts(self, tx: Tx, posts: Sequence[_Keyed]) -> list[AcceptedPost]:
         newest = await _newest(tx, posts)
         current = [post for post in posts if (post.run.flow, post.run.version) in newest]
         first = await _first_posts(tx, current)
-        wanted = [post for post in current if (post.run.flow, post.key) not in first]
-        added = await _insert_runs(tx, wanted)
-        unsent = await _insert_pages(tx, [post for post in wanted if post.run.run_id in added])
-        return [await _outcome(tx, post, newest, first, unsent) for post in posts]
+        wanted = _paged([post for post in current if (post.run.flow, post.key) not in first])
+        added = await _insert_runs(tx, [page.run for page in wanted])
+        accepted = await _insert_pages(tx, [page for page in wanted if page.run.run_id in added])
+        return [accepted.get(id(post)) or await _known(tx, post, newest, first) for post in posts]
 
 
-async def _pack(post: NewPost) -> _Packed:
-    digest = hashlib.blake2b(post.body, digest_size=16).hexdigest()
-    key = None if post.key is None else keyed(post.key)
-    return _Packed(post.run, post.rows, key, digest, await compress(post.body))
+async def _keyed(post: NewPost) -> _Keyed:
+    packed = await compress(post.body) if post.sets is None else None
+    if post.key is None:
+        return _Keyed(post, None, "", packed)
+    return _Keyed(post, keyed(post.key), hashlib.blake2b(post.body, digest_size=16).hexdigest(), packed)
 
 
-async def _newest(tx: Tx, posts: Sequence[_Packed]) -> set[tuple[str, int]]:
+def _paged(posts: Sequence[_Keyed]) -> list[_Page]:
+    """The pages of the posts' runs."""
+    together: dict[str, list[_Keyed]] = {}
+    for post in posts:
+        together.setdefault(post.run.run_id, []).append(post)
+    return [_page(same) for same in together.values()]
+
+
+def _page(posts: Sequence[_Keyed]) -> _Page:
+    first = posts[0]
+    if len(posts) == 1:
+        return _Page(posts, first.post.body, first.packed or pack(first.post.body))
+    text = b"[" + b",".join([one.post.sets for one in posts if one.post.sets is not None]) + b"]"
+    return _Page(posts, text, pack(text))
+
+
+async def _newest(tx: Tx, posts: Sequence[_Keyed]) -> set[tuple[str, int]]:
     """The newest version of each of the posts' flows; none of one that was deleted."""
     names = {post.run.flow for post in posts}
     there = (flows.c.name.in_(names), flows.c.deleted_at.is_(None))
@@ -100,7 +140,7 @@ async def _newest(tx: Tx, posts: Sequence[_Packed]) -> set[tuple[str, int]]:
     return {(row.name, row.version) for row in found}
 
 
-async def _first_posts(tx: Tx, posts: Sequence[_Packed]) -> dict[tuple[str, str | None], SqlRow[Any]]:
+async def _first_posts(tx: Tx, posts: Sequence[_Keyed]) -> dict[tuple[str, str | None], SqlRow[Any]]:
     """The posts that used a key before, by flow and key. A key that is free belongs to the run of its post now."""
     keyed_posts = sorted((post for post in posts if post.key is not None), key=lambda post: (post.run.flow, post.key))
     if not keyed_posts:
@@ -114,7 +154,7 @@ async def _first_posts(tx: Tx, posts: Sequence[_Packed]) -> dict[tuple[str, str 
     return {(row.flow, row.key): row for row in found}
 
 
-async def _take_keys(tx: Tx, posts: Sequence[_Packed]) -> set[tuple[str, str]]:
+async def _take_keys(tx: Tx, posts: Sequence[_Keyed]) -> set[tuple[str, str]]:
     """The keys, with their flow, that were free or had expired. In order, so that two transactions do not deadlock."""
     statement = tx.insert(post_keys)
     fresh = {name: statement.excluded[name] for name in ("digest", "run_id", "rows", "posted_at")}
@@ -128,7 +168,7 @@ async def _take_keys(tx: Tx, posts: Sequence[_Packed]) -> set[tuple[str, str]]:
                 "key": post.key,
                 "digest": post.digest,
                 "run_id": post.run.run_id,
-                "rows": post.rows,
+                "rows": post.post.rows,
                 "posted_at": tx.now,
             }
             for post in posts
@@ -146,26 +186,30 @@ async def _forget_old_keys(tx: Tx) -> None:
         await tx.execute(delete(post_keys).where(and_(post_keys.c.flow == row.flow, post_keys.c.key == row.key)))
 
 
-async def _insert_runs(tx: Tx, posts: Sequence[_Packed]) -> set[str]:
+async def _insert_runs(tx: Tx, new: Sequence[Run]) -> set[str]:
     """Add the runs that are not there yet; returns their ids."""
-    if not posts:
+    if not new:
         return set()
-    values = [run_values(post.run) | {"released": True} for post in posts]
+    values = [run_values(run) | {"released": True} for run in new]
     added = await tx.all(tx.insert(runs).on_conflict_do_nothing().returning(runs.c.run_id), values)
     return {row.run_id for row in added}
 
 
-async def _insert_pages(tx: Tx, posts: Sequence[_Packed]) -> dict[str, AcceptedPost]:
-    """Add the page of each run, numbered in the order of the posts, and its message to the outbox."""
-    if not posts:
+async def _insert_pages(tx: Tx, new: Sequence[_Page]) -> dict[int, AcceptedPost]:
+    """Add the pages, numbered in their order, and their messages to the outbox. Returns their posts by `id`."""
+    if not new:
         return {}
-    bodies = [{"run_id": post.run.run_id, "page": 1, "body": post.body} for post in posts]
+    bodies = [{"run_id": page.run.run_id, "page": 1, "body": page.packed} for page in new]
     stored = await tx.all(tx.insert(pages).returning(pages.c.run_id, pages.c.seq), bodies)
     seqs = {row.run_id: row.seq for row in stored}
-    left = await _outbox(tx, [_page_read(post.run, seqs[post.run.run_id]) for post in posts])
-    return {
-        run.run_id: AcceptedPost(run.run_id, rows, seqs[run.run_id], (left[run.run_id],)) for run, rows, *_ in posts
-    }
+    left = await _outbox(tx, [_page_read(page.run, seqs[page.run.run_id]) for page in new])
+    accepted = {}
+    for page in new:
+        run_id, first = page.run.run_id, page.posts[0]
+        for post in page.posts:
+            accepted[id(post)] = AcceptedPost(run_id, post.post.rows, seqs[run_id])
+        accepted[id(first)] = accepted[id(first)]._replace(outbox=(left[run_id],), page=page.text)
+    return accepted
 
 
 def _page_read(run: Run, seq: int) -> PageRead:
@@ -183,21 +227,20 @@ async def _outbox(tx: Tx, read: Sequence[PageRead]) -> dict[str, Unsent]:
     return {row.run_id: Unsent(row.id, *posted[row.run_id]) for row in stored}
 
 
-async def _outcome(
+async def _known(
     tx: Tx,
-    post: _Packed,
+    post: _Keyed,
     newest: set[tuple[str, int]],
     first: dict[tuple[str, str | None], SqlRow[Any]],
-    added: dict[str, AcceptedPost],
 ) -> AcceptedPost:
-    if post.run.run_id in added:
-        return added[post.run.run_id]
-    if (post.run.flow, post.run.version) not in newest:
-        return AcceptedPost(post.run.run_id, post.rows, outdated=True)
-    before = first.get((post.run.flow, post.key))
+    """What is there of a post that was not added."""
+    run_id, flow, rows = post.run.run_id, post.run.flow, post.post.rows
+    if (flow, post.run.version) not in newest:
+        return AcceptedPost(run_id, rows, outdated=True)
+    before = first.get((flow, post.key))
     if before is None:  # the same run again: its transaction was repeated
-        return await _accepted(tx, post.run.run_id, post.run.flow, post.rows)
-    again = await _accepted(tx, before.run_id, post.run.flow, before.rows)
+        return await _accepted(tx, run_id, flow, rows)
+    again = await _accepted(tx, before.run_id, flow, before.rows)
     return again._replace(conflict=before.digest != post.digest)
 
 

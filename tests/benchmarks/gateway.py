@@ -42,6 +42,8 @@ from tests.draining import drain
 
 FLOW = "bench"
 PASSWORD = "correct horse"
+ARRIVED: set[str] = set()
+"""The runs whose pages have been seen in the queue."""
 
 
 class Measured(NamedTuple):
@@ -116,13 +118,19 @@ async def prepare(environ: dict[str, str]) -> None:
         await users.save(store, "erp", PASSWORD, "operator", Actor("bench", "bench"))
 
 
-async def arrive(environ: dict[str, str], posts: int) -> None:
-    """Wait until all posts wait to be transformed; they are thrown away: the gateway refuses more than 10,000. What an
-    overloaded broker did not take in time comes from the outbox a little later.
+async def arrive(environ: dict[str, str]) -> None:
+    """Wait until all rows that were posted wait to be transformed; they are thrown away: the gateway refuses more than 10,000
+    messages. What an overloaded broker did not take in time comes from the outbox a little later.
     """
-    seen = 0
-    async with asyncio.timeout(120), connect_broker(Secret(environ["IMAGEFLOW_BROKER_URL"]), consumer=False) as broker:
-        while (seen := seen + len(await drain(broker, messages.transform_queue(FLOW)))) < posts:
+    async with (
+        asyncio.timeout(120),
+        connect_broker(Secret(environ["IMAGEFLOW_BROKER_URL"]), consumer=False) as broker,
+        connect_store(Secret(environ["IMAGEFLOW_STORE_URL"]), SystemClock()) as store,
+    ):
+        waiting = {run.run_id for run in await store.runs(limit=100_000, active=True)} - ARRIVED
+        while waiting - ARRIVED:
+            for body in await drain(broker, messages.transform_queue(FLOW)):
+                ARRIVED.add(messages.decode(body).run_id)
             await asyncio.sleep(0.2)
 
 
@@ -228,7 +236,7 @@ def main() -> None:
                     before = cpu(process)
                     seen = client(where, token, posts, rows, options.concurrency)
                     found.setdefault((kind, side), []).append(seen._replace(cpu=cpu(process) - before))
-                uvloop.run(arrive(environ, posts))
+                uvloop.run(arrive(environ))
                 used.append((f"round {number}, {kind}", memory().rss))
         print(f"median of {options.rounds} rounds, {options.concurrency} connections\n")
         for kind, (rows, posts, unit) in kinds.items():

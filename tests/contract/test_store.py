@@ -645,10 +645,36 @@ async def test_posts_together(store: Store, clock: FakeClock) -> None:
         assert (accepted.run_id, accepted.repeated, accepted.conflict, accepted.outdated) == (run.run_id, *[False] * 3)
         assert (await store.page(run.run_id, 1)).body == body
         assert [messages.decode(message.body).run_id for message in accepted.outbox] == [run.run_id]
-    assert again == before._replace(repeated=True)
+    assert again == before._replace(repeated=True, page=None)
     assert (conflict.rows, conflict.repeated, conflict.conflict) == (9, True, True)
     assert (outdated.outdated, deleted.outdated) == (True, True)
     assert len(await store.runs()) == 5
+
+
+async def test_posts_that_share_a_run(store: Store, clock: FakeClock) -> None:
+    """Posts of one run are one page, a list of their image sets in their order; each keeps its rows and its key. What was
+    posted before is not in it.
+    """
+    before = await accept_post(store, post_run(clock), b'{"n":0}', rows=1, key="known")
+    run, alone = post_run(clock), post_run(clock)
+    bodies, keys = (b'{"n":1}', b'{"n":0}', b'[{"n":2},{"n":3}]'), ("new", "known", None)
+    posts = [
+        NewPost(run, body, body.count(b"n"), key, body.strip(b"[]")) for body, key in zip(bodies, keys, strict=True)
+    ]
+    posts.append(NewPost(alone, b'{"n":4}', 1, None, b'{"n":4}'))
+    first, again, last, other = await store.accept_posts(posts)
+    assert ([first.run_id, last.run_id], [first.rows, last.rows]) == ([run.run_id] * 2, [1, 2])
+    assert (again.run_id, again.repeated, again.page) == (before.run_id, True, None)
+    assert (await store.page(run.run_id, 1)).body == first.page == b'[{"n":1},{"n":2},{"n":3}]'
+    assert (await store.page(alone.run_id, 1)).body == other.page == b'{"n":4}'
+    assert [messages.decode(message.body) for message in first.outbox] == [
+        messages.PageRead(run.run_id, "winter", 1, 1, first.seq)
+    ]
+    assert (last.outbox, last.seq) == ((), first.seq)
+    assert first.seq < other.seq
+    repeat = await accept_post(store, post_run(clock), b'{"n":1}', rows=1, key="new")
+    assert (repeat.run_id, repeat.rows, repeat.outbox, repeat.page) == (run.run_id, 1, first.outbox, None)
+    assert len(await store.runs()) == 3
 
 
 async def test_no_posts(store: Store) -> None:
@@ -660,7 +686,7 @@ async def test_idempotency_keys(store: Store, clock: FakeClock) -> None:
     """The same key again adds nothing and gives the first run, with its message until that is sent."""
     first = await accept_post(store, post_run(clock), b"[1]", rows=1, key="k\0ey" * 1000)
     again = await accept_post(store, post_run(clock), b"[1]", rows=1, key="k\0ey" * 1000)
-    assert again == first._replace(repeated=True)
+    assert again == first._replace(repeated=True, page=None)
     await store.sent([message.id for message in first.outbox])
     again = await accept_post(store, post_run(clock), b"[1]", rows=1, key="k\0ey" * 1000)
     assert (again.repeated, again.conflict, again.outbox) == (True, False, ())

@@ -144,6 +144,31 @@ async def test_tokens_are_cached_briefly(access, users, clock):
     assert (await access.user([f"Bearer {token}"])).role == "viewer"
 
 
+async def test_requests_together_ask_once(access, users, clock):
+    """Of many requests at once with one token, one asks the store; those after a change ask anew; an error is everybody's."""
+    token = await add_token(users, b"key", "erp@brand.com", clock, 3600)
+    found, go = users.token_user, asyncio.Event()
+
+    async def slowly(digest, now):
+        user = await found(digest, now)
+        await go.wait()
+        return user
+
+    users.token_user = slowly
+    async with asyncio.TaskGroup() as tasks:
+        before = [tasks.create_task(access.user([f"Bearer {token}"])) for _ in range(10)]
+        await asyncio.sleep(0)
+        access.forget()
+        after = [tasks.create_task(access.user([f"Bearer {token}"])) for _ in range(10)]
+        await asyncio.sleep(0)
+        assert not before[0].done()
+        go.set()
+    assert {task.result().name for task in before + after} == {"erp@brand.com"}
+    assert users.lookups == 2
+    wrong = await asyncio.gather(*(access.user(["Bearer x"]) for _ in range(5)), return_exceptions=True)
+    assert ([type(error) for error in wrong], users.lookups) == ([AuthenticationError] * 5, 3)
+
+
 async def test_what_was_looked_up_before_a_change_is_not_kept(access, users, clock):
     """A token that is looked up while its user is removed: the answer of that moment serves that request alone."""
     token = await add_token(users, b"key", "erp@brand.com", clock, 3600)

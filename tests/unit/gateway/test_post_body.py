@@ -63,7 +63,41 @@ def test_accepted(body, flow, rows, text):
 
 def test_ndjson_by_content_type_is_a_list():
     """A body that calls itself NDJSON becomes a list even if it has one line."""
-    assert parse(b'{"sku": "A"}', PLAIN, ndjson=True) == (b'[{"sku":"A"}]', 1)
+    assert parse(b'{"sku": "A"}', PLAIN, ndjson=True) == (b'[{"sku":"A"}]', 1, None)
+
+
+SET = {"sku": "A", "images": ["https://e.com/1.jpg"]}
+
+
+@pytest.mark.parametrize(
+    ("body", "flow", "sets"),
+    [
+        (SET, PLAIN, [SET]),
+        ([SET, {"images": []}], PLAIN, [SET, {"images": []}]),
+        ({"data": {"items": [SET, SET]}}, NESTED, [SET, SET]),
+        ([SET] * post_body.SMALL_ROWS, definition(filename_template=" {base_code} "), [SET] * post_body.SMALL_ROWS),
+        ([SET] * (post_body.SMALL_ROWS + 1), PLAIN, None),
+        ({**SET, "x": "y" * post_body.SMALL_BYTES}, PLAIN, None),
+        ({"sku": "A", "url": "https://e.com/1.jpg"}, PLAIN, None),
+        ([SET, {"sku": "A", "url": "https://e.com/1.jpg"}], PLAIN, None),
+        (SET, SCRIPTED, None),
+        (SET, definition(script="def process_row(row):\n    return row\n"), None),
+        (SET, definition(mapping=[{"operation": "shift", "spec": {"*": "[&0]"}}]), None),
+        (SET, definition(group="run"), None),
+        ([SET], BY_FILE_NAME, None),
+    ],
+)
+def test_what_may_stand_beside_others(body, flow, sets):
+    """A small post of image sets may share a page; not where anything looks at the page as a whole."""
+    post = parse(json.dumps(body).encode(), flow)
+    assert (None if post.sets is None else json.loads(b"[" + post.sets + b"]")) == sets
+
+
+@pytest.mark.parametrize("lines", [b'{"a": 1}, {"a": 2}\n{"a": 3}', b'{"a":\n1}', b'{"a": 1} {"a": 2}\n{}'])
+def test_a_line_is_one_value(lines):
+    """Lines that are decoded together are one value each, as they are by themselves."""
+    with pytest.raises(PostError, match="line 1 is not JSON"):
+        parse(lines, PLAIN, ndjson=True)
 
 
 @pytest.mark.parametrize(
@@ -184,6 +218,7 @@ def test_deep_and_large():
         (b'[{"a": "' + b"x" * STEP_BYTES + b'"}, {"b": nul}]', "the body is not JSON"),
         (b'[{"a": "' + b"x" * STEP_BYTES + b'"}', "the body is not JSON"),
         (b'{"a": "' + b"x" * STEP_BYTES + b'"}\n{"b": nul}', "line 2 is not JSON"),
+        (b'{"a": "' + b"x" * STEP_BYTES + b'"}\n{"b": 1}\n{"b": nul}', "line 3 is not JSON"),
         (b'[{"a": "' + b"x" * STEP_BYTES + b'"}, {"b": "\xff"}]', "not UTF-8"),
     ],
 )
