@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from typing import NoReturn
 
 import click
 
 from imageflow import __version__, settings
-from imageflow.commands import COMMANDS, CommandTable, stdout
+from imageflow.commands import COMMANDS, CommandTable, stdout, volume
 from imageflow.errors import FlowFileError, ImageFlowError
 from imageflow.text.printable import lines
 
 EPILOG = "\b\nSettings, from the environment:\n" + "\n".join(
-    f"  {settings.PREFIX}{name}\n      {text}" for name, text in settings.DOCS.items()
+    f"  {settings.PREFIX}{name}\n{textwrap.fill(text, 78, initial_indent=' ' * 6, subsequent_indent=' ' * 6)}"
+    for name, text in settings.DOCS.items()
 )
 
 
@@ -25,16 +27,22 @@ EPILOG = "\b\nSettings, from the environment:\n" + "\n".join(
     cls=CommandTable,
     table=COMMANDS,
     epilog=EPILOG,
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.version_option(__version__, prog_name="imageflow")
 @click.pass_context
 def cli(context: click.Context) -> None:
     """Move product images from an ERP to Omnitron."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+        return
     from imageflow.telemetry import log  # noqa: PLC0415 - --help and --version need no logs, half of their time
 
     context.obj = settings.load(os.environ)
     log.configure(context.obj.log_format)
+    volume.set_level(context)
 
 
 def main() -> NoReturn:

@@ -25,7 +25,6 @@ FLOOR = 95.0
 
 NOT_PURE = {
     "imageflow.__main__": "runs the command line",
-    "imageflow.commands.stdout": "writes to a file descriptor: tests/integration/test_stdout.py",
     "imageflow.console.rendering": "loads templates: tests/integration/test_console.py",
     "imageflow.broker.connect": "chooses an adapter and imports it: tests/contract",
     "imageflow.private_files": "makes files",

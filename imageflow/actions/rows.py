@@ -12,15 +12,27 @@ from imageflow.store import ErrorGroup, OpenError, Store
 ROWS_AT_ONCE = 1000
 
 
-async def every(store: Store, run_id: str, *, state: State | None = None) -> AsyncIterator[RowLog]:
-    """All settled rows of a run, by number. Raises NotFoundError."""
-    found = await listed(store, run_id, state=state)
-    while True:
+async def every(
+    store: Store,
+    run_id: str,
+    *,
+    state: State | None = None,
+    product: str | None = None,
+    group: str | None = None,
+    limit: int | None = None,
+) -> AsyncIterator[RowLog]:
+    """The settled rows of a run, by number: all of them, or those of a state, a product or an error group; at most `limit`.
+    Raises NotFoundError.
+    """
+    after, left = 0, limit
+    while left is None or left > 0:
+        most = ROWS_AT_ONCE if left is None else min(left, ROWS_AT_ONCE)
+        found = await listed(store, run_id, state=state, product=product, group=group, after=after, limit=most)
         for row in found:
             yield row
-        if len(found) < ROWS_AT_ONCE:
+        if len(found) < most:
             return
-        found = await store.rows(run_id, state=state, after=found[-1].row, limit=ROWS_AT_ONCE)
+        after, left = found[-1].row, None if left is None else left - most
 
 
 async def listed(

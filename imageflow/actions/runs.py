@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from imageflow.errors import ConflictError, NotFoundError, RequestError
 from imageflow.model import messages
 from imageflow.model.flow import Flow
 from imageflow.model.identifiers import distinct, with_separator
-from imageflow.model.run import Run, Status, Trigger, new_run_id
+from imageflow.model.run import Run, Status, Trigger, TriggerKind, new_run_id
 from imageflow.read import request
 from imageflow.runtime.outbox_publisher import OutboxPublisher
 from imageflow.store import Left, Store, Taken, Unsent
@@ -69,11 +69,18 @@ async def listed(
     *,
     limit: int = 100,
     active: bool = False,
-    status: Status | None = None,
+    status: Status | Collection[Status] | None = None,
+    trigger: TriggerKind | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
     before: tuple[datetime, str] | None = None,
 ) -> list[Seen]:
-    """Runs, newest first; only those `before` a run, by when it was created and its id."""
-    found = await store.runs(flow, limit=limit, active=active, status=status, before=before)
+    """Runs, newest first, of a status or several, of a kind of trigger, created between `since` and `until`; only those `before`
+    a run, by when it was created and its id.
+    """
+    found = await store.runs(
+        flow, limit=limit, active=active, status=status, trigger=trigger, since=since, until=until, before=before
+    )
     watermarks = {name: await store.watermark(name) for name in {run.flow for run in found}}
     return [Seen(run, watermarks[run.flow]) for run in found]
 

@@ -149,7 +149,15 @@ def schedule_text(definition: Definition) -> str | None:
         return None
     if schedule.cron is not None:
         return f"cron {schedule.cron} ({definition.timezone})"
-    return f"after {schedule.after}" if schedule.after is not None else f"every {schedule.every:g}s"
+    return f"after {schedule.after}" if schedule.after is not None else f"every {duration(schedule.every or 0.0)}"
+
+
+def duration(seconds: float) -> str:
+    """A duration as a flow file writes it: `90s`, `5m`, `1h`."""
+    unit, name = next(
+        (size, name) for size, name in ((3600, "h"), (60, "m"), (1, "s")) if size == 1 or seconds % size == 0
+    )
+    return f"{seconds / unit:g}{name}"
 
 
 def flow_shown(seen: FlowSeen) -> FlowShown:

@@ -12,6 +12,19 @@ from typing import Any
 
 import click
 
+from imageflow.commands import volume
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "Write a flow": ("flow", "probe", "check", "try"),
+    "Run it": ("run", "cancel", "retry", "resume", "watermark"),
+    "See what happened": ("runs", "rows", "errors", "log", "trace", "alarms", "audit"),
+    "Run the services": ("up", "scheduler", "reader", "transformer", "writer", "gateway"),
+    "Who may come in": ("user", "key"),
+    "Keep it going": ("doctor", "holds", "parked", "publish", "db", "broker", "migrate-data"),
+    "Play": ("demo", "emulate"),
+}
+"""In which part of `--help` a command stands, in the order in which it is needed."""
+
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "alarms": ("operate:alarms", "List open alarms, newest first."),
     "audit": ("operate:audit", "List who changed what, newest first."),
@@ -85,15 +98,17 @@ class CommandTable(click.Group):
         self._table = table
 
     def list_commands(self, _context: click.Context) -> list[str]:
-        return list(self._table)
+        return sorted(self._table)
 
     def get_command(self, _context: click.Context, name: str) -> click.Command | None:
         if name not in self._table:
             return None
         module, _, attribute = self._table[name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
-        return command
+        return volume.options(command)
 
     def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in self._table.items()])
+        widest = max(map(len, self._table))
+        for heading, names in GROUPS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name.ljust(widest), self._table[name][1]) for name in names])

@@ -6,7 +6,9 @@ import os
 
 import click
 
+from imageflow.commands import stdout
 from imageflow.commands.shell import JSON_OPTION, print_json, run_async
+from imageflow.commands.tables import Column, Line
 from imageflow.doctor import checks
 from imageflow.doctor.visit import visit
 from imageflow.settings import Settings
@@ -24,9 +26,10 @@ def doctor(settings: Settings, management: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"ok": checks.ok(found), "findings": found})
     else:
-        for item in found:
-            click.echo(f"{item.level:8}{item.about:10}{item.text}")
-            if item.mend:
-                click.echo(f"{'':18}-> {item.mend}")
+        columns = (Column("LEVEL"), Column("ABOUT"))
+        notes = [[f"-> {item.mend}"] if item.mend else [] for item in found]
+        stdout.show(
+            columns, [Line([item.level, item.about], item.text, note) for item, note in zip(found, notes, strict=True)]
+        )
     if not checks.ok(found):
         raise click.exceptions.Exit(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from datetime import tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,23 @@ import click
 from imageflow import settings as settings_
 from imageflow.actions import flows as flow_actions
 from imageflow.actions import shapes, watermarks
+from imageflow.actions.flows import FlowSeen
 from imageflow.clock import SystemClock
-from imageflow.commands.shell import FILE_OR_FOLDER, JSON_OPTION, actor, print_json, run_async, sandbox_of, with_store
-from imageflow.commands.texts import counted, printable_text, run_text
+from imageflow.commands import stdout, texts
+from imageflow.commands.completion import FLOW
+from imageflow.commands.groups import FullGroup
+from imageflow.commands.shell import (
+    FILE_OR_FOLDER,
+    JSON_OPTION,
+    actor,
+    note,
+    print_json,
+    reading,
+    run_async,
+    sandbox_of,
+    with_store,
+)
+from imageflow.commands.texts import counted, printable_text
 from imageflow.errors import FlowFileError, ImageFlowError, Problem
 from imageflow.flows import file as flow_file
 from imageflow.flows import sense
@@ -31,13 +46,13 @@ from imageflow.settings import Settings
 from imageflow.store import Store
 
 
-@click.group()
+@click.group(cls=FullGroup)
 def flow() -> None:
     """Check, save, show, compare, switch off and delete flows."""
 
 
 PATHS = click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=FILE_OR_FOLDER)
-NAME = click.argument("name")
+NAME = click.argument("name", metavar="FLOW", type=FLOW)
 VERSION = click.option(
     "--version", "version", type=click.IntRange(min=1), help="That version; the newest unless given."
 )
@@ -169,14 +184,18 @@ async def run_cases(sandbox: Sandbox, found: Sequence[Suite], say: Callable[[str
 @JSON_OPTION
 @click.pass_obj
 def list_flows(settings: Settings, as_json: bool) -> None:
-    """List the flows."""
-    found = [shapes.flow_line(item) for item in with_store(settings, flow_actions.listed)]
+    """List the flows: when each runs next, and how its newest run went."""
+    now = SystemClock().now()
+
+    async def work(store: Store) -> list[FlowSeen]:
+        return [await flow_actions.show(store, item.name, now) for item in await flow_actions.listed(store)]
+
     if as_json:
-        print_json(found)
-        return
-    for line in found:
-        state = "enabled" if line.enabled else "disabled"
-        click.echo(f"{line.name:20}  {line.direction:8}  {state:8}  version {line.version}  {line.schedule or ''}")
+        print_json([shapes.flow_line(item) for item in reading(settings, flow_actions.listed)])
+    elif found := reading(settings, work):
+        stdout.show(texts.FLOW, [texts.flow_line(item) for item in found])
+    else:
+        note("no flows: imageflow flow new NAME writes a file to begin with, imageflow flow apply FILE saves it")
 
 
 @flow.command()
@@ -187,16 +206,24 @@ def list_flows(settings: Settings, as_json: bool) -> None:
 def show(settings: Settings, name: str, version: int | None, as_json: bool) -> None:
     """Show a flow: version, schedule with its next five fires, watermark, last runs."""
     now = SystemClock().now()
-    found = shapes.flow_shown(with_store(settings, lambda store: flow_actions.show(store, name, now, version)))
+    seen = reading(settings, lambda store: flow_actions.show(store, name, now, version))
+    found = shapes.flow_shown(seen)
     if as_json:
         print_json(found)
         return
-    for field in ("name", "version", "direction", "enabled", "schedule", "watermark"):
-        click.echo(f"{field}: {getattr(found, field)}")
-    click.echo(f"next fires: {', '.join(found.next_fires)}")
-    for item in found.runs:
-        click.echo("run " + run_text(item))
-    click.echo("---\n" + flow_file.dump(found.document))
+    of = texts.zone(seen.flow.definition.timezone)
+    click.echo(
+        f"{found.name}, {found.direction}, {'enabled' if found.enabled else 'disabled'}, version {found.version}"
+    )
+    click.echo(f"schedule: {found.schedule or 'none; it runs when a person asks for it'}")
+    if found.next_fires:
+        click.echo(f"next runs: {', '.join(texts.local(fire, of) for fire in found.next_fires)}")
+    if seen.flow.definition.inbound:
+        click.echo(f"watermark: {texts.local(found.watermark, of) or 'none'}")
+    if found.runs:
+        click.echo()
+        stdout.show(texts.RUN, [texts.run_line(item, {name: of}, now) for item in found.runs])
+    click.echo("\n" + flow_file.dump(found.document))
 
 
 @flow.command()
@@ -205,7 +232,7 @@ def show(settings: Settings, name: str, version: int | None, as_json: bool) -> N
 @click.pass_obj
 def export(settings: Settings, name: str, version: int | None) -> None:
     """Print a flow as a flow file."""
-    found = with_store(settings, lambda store: flow_actions.version(store, name, version))
+    found = reading(settings, lambda store: flow_actions.version(store, name, version))
     click.echo(flow_actions.as_file(found), nl=False)
 
 
@@ -215,14 +242,17 @@ def export(settings: Settings, name: str, version: int | None) -> None:
 @click.pass_obj
 def versions(settings: Settings, name: str, as_json: bool) -> None:
     """List the versions of a flow, newest first: when and by whom each was saved."""
-    saved = with_store(settings, lambda store: flow_actions.versions(store, name))
-    found = [shapes.version_line(item) for item in saved]
+
+    async def work(store: Store) -> tuple[list[shapes.VersionLine], tzinfo]:
+        found = [shapes.version_line(item) for item in await flow_actions.versions(store, name)]
+        newest = await flow_actions.version(store, name, found[0].version)
+        return found, texts.zone(newest.definition.timezone)
+
+    found, of = reading(settings, work)
     if as_json:
         print_json(found)
-        return
-    for item in found:
-        state = "enabled" if item.enabled else "disabled"
-        click.echo(printable_text(f"{item.version:6}  {item.saved_at}  {state:8}  {item.by or '-'}"))
+    else:
+        stdout.show(texts.VERSION, [texts.version_line(item, of) for item in found])
 
 
 @flow.command()
@@ -237,14 +267,14 @@ def diff(settings: Settings, name: str, a: int, b: int, as_json: bool) -> None:
     async def work(store: Store) -> tuple[Flow, Flow]:
         return await flow_actions.version(store, name, a), await flow_actions.version(store, name, b)
 
-    lines = flow_actions.diff(*with_store(settings, work))
+    lines = flow_actions.diff(*reading(settings, work))
     if as_json:
         print_json(shapes.difference(name, a, b, lines))
         return
     for line in lines:
         click.echo(printable_text(line))
     if not lines:
-        click.echo(f"{name}: versions {a} and {b} say the same", err=True)
+        note(f"{name}: versions {a} and {b} say the same")
 
 
 @flow.command()
@@ -262,9 +292,7 @@ def rollback(settings: Settings, name: str, version: int) -> None:
     same = ", as before" if saved.version == before.version else f", which says what version {version} says"
     click.echo(f"{saved.name}: version {saved.version}{same}")
     if saved.version != before.version:
-        click.echo(
-            "its flow file is as it was: change it too, or the next `flow apply` brings the mistake back", err=True
-        )
+        note("its flow file is as it was: change it too, or the next `flow apply` brings the mistake back")
 
 
 @flow.command()
@@ -298,7 +326,7 @@ def delete(settings: Settings, name: str) -> None:
 
 
 @flow.command("new")
-@NAME
+@click.argument("name")
 @click.option("--probe", "url", metavar="URL", help="Look at this endpoint of the ERP, and write down how it pages.")
 @click.option("--direction", type=click.Choice(["inbound", "outbound"]), default="inbound", show_default=True)
 @click.pass_obj
@@ -334,7 +362,7 @@ def schema() -> None:
 
 
 @flow.command("webhook-key")
-@click.argument("name")
+@NAME
 @click.pass_obj
 def webhook_key(settings: Settings, name: str) -> None:
     """Print the key that posts to a flow's alarm webhook are signed with, for the receiver to check them."""
@@ -342,41 +370,59 @@ def webhook_key(settings: Settings, name: str) -> None:
     click.echo(with_store(settings, lambda store: flow_actions.webhook_key(store, secret_key, name)))
 
 
-@click.group()
+@click.group(cls=FullGroup)
 def watermark() -> None:
     """The instant since which a flow asks for changes."""
 
 
 @watermark.command("show")
-@click.argument("name", metavar="FLOW")
+@NAME
 @JSON_OPTION
 @click.pass_obj
 def show_watermark(settings: Settings, name: str, as_json: bool) -> None:
     """Show a flow's watermark, and since when its next run will ask."""
-    _print_watermark(with_store(settings, lambda store: watermarks.show(store, name)), as_json=as_json)
+
+    async def work(store: Store) -> Watermarked:
+        return await watermarks.show(store, name), await _zone(store, name)
+
+    _print_watermark(reading(settings, work), as_json=as_json)
 
 
 @watermark.command("set")
-@click.argument("name", metavar="FLOW")
+@NAME
 @click.argument("since", metavar="ISO-DATE|none")
 @JSON_OPTION
 @click.pass_obj
 def set_watermark(settings: Settings, name: str, since: str, as_json: bool) -> None:
     """Set a flow's watermark, backwards too; a date without an offset is in the flow's timezone; none: ask for all."""
     wanted = None if since.lower() == "none" else since
-    _print_watermark(
-        with_store(settings, lambda store: watermarks.set_to(store, name, wanted, actor())), as_json=as_json
-    )
+
+    async def work(store: Store) -> Watermarked:
+        return await watermarks.set_to(store, name, wanted, actor()), await _zone(store, name)
+
+    _print_watermark(with_store(settings, work), as_json=as_json)
 
 
-def _print_watermark(standing: watermarks.Standing, *, as_json: bool) -> None:
-    found = shapes.watermark(standing)
+Watermarked = tuple[watermarks.Standing, tzinfo]
+
+
+async def _zone(store: Store, name: str) -> tzinfo:
+    return texts.zone((await flow_actions.version(store, name)).definition.timezone)
+
+
+def _print_watermark(standing: Watermarked, *, as_json: bool) -> None:
+    found, of = shapes.watermark(standing[0]), standing[1]
     if as_json:
         print_json(found)
         return
-    click.echo(f"watermark: {found.watermark or 'none'}")
-    click.echo(f"the next run asks for changes since: {found.asks_since or 'ever'}")
+    click.echo(f"watermark: {_both(found.watermark, of) or 'none'}")
+    click.echo(f"the next run asks for changes since: {_both(found.asks_since, of) or 'ever; it asks for everything'}")
     if found.reading:
-        click.echo(
-            f"being read now: {', '.join(found.reading)}; does not move a watermark that was set meanwhile", err=True
-        )
+        note(f"being read now: {', '.join(found.reading)}; does not move a watermark that was set meanwhile")
+
+
+def _both(instant: str | None, of: tzinfo) -> str:
+    """An instant in the flow's zone and, where that differs, as it is in JSON."""
+    if instant is None:
+        return ""
+    return texts.local(instant, of) + ("" if texts.local(instant, of).endswith("UTC") else f" ({instant})")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-
-import click
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import TextIO
 
 from imageflow import bootstrap
 from imageflow.actions.run_watch import POLL_SECONDS, until_ended
+from imageflow.commands.shell import note
+from imageflow.commands.texts import progress_text
+from imageflow.commands.volume import is_quiet
 from imageflow.errors import StoreError
-from imageflow.model.run import FINAL, Run
+from imageflow.model.run import Run
 from imageflow.runtime.process import ended_by, stop_on_signals
 from imageflow.runtime.substrate import Substrate, open_substrate
 from imageflow.settings import Settings
@@ -39,22 +42,11 @@ async def follow(settings: Settings, store: Store, flow: str, run_ids: Sequence[
                 return
         except DataDirBusy:
             if not told:
-                click.echo(f"handing over to the process that runs on {settings.data_dir}", err=True)
+                note(f"handing over to the process that runs on {settings.data_dir}")
             told = True
         if await _have_ended(store, run_ids):
             return
         await asyncio.sleep(POLL_SECONDS)
-
-
-def is_free(settings: Settings) -> bool:
-    """Whether this process will run the services itself."""
-    if not settings.embedded:
-        return False
-    try:
-        with data_dir_lock(settings):
-            return True
-    except DataDirBusy:
-        return False
 
 
 async def _host(settings: Settings, flow: str, run_ids: Sequence[str]) -> None:
@@ -63,8 +55,9 @@ async def _host(settings: Settings, flow: str, run_ids: Sequence[str]) -> None:
 
 
 async def _until_ended(store: Store, run_ids: Sequence[str]) -> None:
-    for run_id in run_ids:
-        await until_ended(store, run_id, progress_line())
+    with progress_line() as show:
+        for run_id in run_ids:
+            await until_ended(store, run_id, show)
 
 
 async def _have_ended(store: Store, run_ids: Sequence[str]) -> bool:
@@ -77,7 +70,7 @@ async def _have_ended(store: Store, run_ids: Sequence[str]) -> bool:
 @asynccontextmanager
 async def _services(substrate: Substrate, flow: str) -> AsyncIterator[None]:
     """The services of one flow, in this process, for as long as the body lasts."""
-    async with stop_on_signals() as stop, asyncio.TaskGroup() as group:
+    async with stop_on_signals(said(substrate.settings)) as stop, asyncio.TaskGroup() as group:
         services = group.create_task(bootstrap.run_services(substrate, SERVICES, stop, only=flow))
         try:
             async with ended_by(stop):
@@ -87,15 +80,38 @@ async def _services(substrate: Substrate, flow: str) -> AsyncIterator[None]:
             await asyncio.shield(services)
 
 
-def progress_line() -> Callable[[Run], None] | None:
-    """A progress line, where somebody looks at one."""
-    if not sys.stderr.isatty():
-        return None
+def said(settings: Settings) -> Callable[[], None]:
+    """Says what the first Ctrl-C does."""
+    return lambda: note(
+        f"stopping: what is in hand is finished first, in up to {settings.stop_seconds:g} s; Ctrl-C again stops at once. "
+        "Nothing is lost: what is left goes on with the next `imageflow up` or `run --wait`"
+    )
 
-    def show_progress(run: Run) -> None:
-        end = "\n" if run.status in FINAL else ""
-        counts = run.counts
-        sys.stderr.write(f"\r\x1b[K{run.status}: {run.pages} pages, {counts.settled} of {counts.total} rows{end}")
-        sys.stderr.flush()
 
-    return show_progress
+@contextmanager
+def progress_line() -> Iterator[Callable[[Run], None] | None]:
+    """A line that shows how far a run is, where somebody looks at one; logs and other texts go above it."""
+    if not sys.stderr.isatty() or is_quiet() or os.environ.get("TERM") == "dumb":
+        yield None
+        return
+    from rich.console import Console  # noqa: PLC0415 - only where somebody looks
+    from rich.live import Live  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    live = Live(console=Console(stderr=True), auto_refresh=False, transient=True, redirect_stdout=False)
+    with live, logs_to(sys.stderr):
+        live.console.show_cursor()  # a second Ctrl-C would leave it hidden
+        yield lambda run: live.update(Text(progress_text(run), no_wrap=True, overflow="ellipsis"), refresh=True)
+
+
+@contextmanager
+def logs_to(stream: TextIO) -> Iterator[None]:
+    """Logs go to another stream meanwhile."""
+    handlers = [one for one in logging.getLogger().handlers if isinstance(one, logging.StreamHandler)]
+    before = [one.setStream(stream) for one in handlers]
+    try:
+        yield
+    finally:
+        for one, known in zip(handlers, before, strict=True):
+            if known is not None:
+                one.setStream(known)

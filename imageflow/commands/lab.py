@@ -9,17 +9,18 @@ import click
 
 from imageflow.actions import rows, shapes
 from imageflow.clock import SystemClock
-from imageflow.commands import dry_run_text
+from imageflow.commands import dry_run_text, stdout
+from imageflow.commands.completion import FLOW, RUN
 from imageflow.commands.shell import (
     FILE_OR_STDIN,
     JSON_OPTION,
     content_of,
     print_json,
+    reading,
     run_async,
     sandbox_of,
-    with_store,
 )
-from imageflow.commands.texts import printable_text
+from imageflow.commands.tables import Column, Line
 from imageflow.emulator.erp import FakeErp
 from imageflow.emulator.omnitron import FakeOmnitron
 from imageflow.emulator.server import Emulator, serve_forever
@@ -35,14 +36,14 @@ from imageflow.settings import Settings
 
 
 @click.command("try")
-@click.argument("name", metavar="FLOW")
+@click.argument("name", metavar="FLOW", type=FLOW)
 @click.option(
     "--input",
     "file",
     type=FILE_OR_STDIN,
     help="A file with an answer of the ERP (- reads stdin).",
 )
-@click.option("--from-run", "run_id", metavar="RUN", help="Take a page that a run has read.")
+@click.option("--from-run", "run_id", metavar="RUN", type=RUN, help="Take a page that a run has read.")
 @click.option(
     "--live", "is_live", is_flag=True, help="Ask the ERP for a page now, with the flow's login, as a first run does."
 )
@@ -73,7 +74,7 @@ def try_flow(
     if file is not None:
         body = content_of(file)
     elif run_id is not None:
-        read = with_store(settings, lambda store: rows.page(store, run_id, page or 1))
+        read = reading(settings, lambda store: rows.page(store, run_id, page or 1))
         body, context = read.body, context_of(read)
     else:
         body = run_async(_asked(settings, wanted, page or 1))
@@ -95,7 +96,7 @@ def named(settings: Settings, name: str) -> Definition:
     """The flow of a path of a flow file, or of a saved flow's name."""
     if "/" in name or "." in name:
         return flow_file.parse(flow_file.load(Path(name)))
-    return with_store(settings, lambda store: store.flow(name)).definition
+    return reading(settings, lambda store: store.flow(name)).definition
 
 
 async def _asked(settings: Settings, wanted: Definition, page: int) -> bytes:
@@ -106,7 +107,7 @@ async def _asked(settings: Settings, wanted: Definition, page: int) -> bytes:
 
 
 @click.command()
-@click.argument("name", metavar="FLOW")
+@click.argument("name", metavar="FLOW", type=FLOW)
 @JSON_OPTION
 @click.pass_obj
 def check(settings: Settings, name: str, as_json: bool) -> None:
@@ -124,8 +125,8 @@ def check(settings: Settings, name: str, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        for one in found.checks:
-            click.echo(printable_text(f"{'ok' if one.ok else 'WRONG':5}  {one.check:16}  {one.detail}"))
+        columns = (Column("RESULT"), Column("CHECK"))
+        stdout.show(columns, [Line(["ok" if one.ok else "WRONG", one.check], one.detail) for one in found.checks])
     if not found.ok:
         raise click.exceptions.Exit(1)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import tzinfo
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -16,8 +17,21 @@ from imageflow.actions import audit as audit_log
 from imageflow.actions import dead_letters, service_accounts, shapes
 from imageflow.actions import migrate_data as migration
 from imageflow.broker import Outgoing
-from imageflow.commands.shell import FILE_OR_STDIN, JSON_OPTION, actor, content_of, print_json, run_async, with_store
-from imageflow.commands.texts import printable_text
+from imageflow.commands import stdout, texts
+from imageflow.commands.completion import FLOW
+from imageflow.commands.groups import FullGroup
+from imageflow.commands.rows import zones_of
+from imageflow.commands.shell import (
+    FILE_OR_STDIN,
+    JSON_OPTION,
+    actor,
+    content_of,
+    note,
+    print_json,
+    reading,
+    run_async,
+    with_store,
+)
 from imageflow.model.messages import OUTBOUND_QUEUE
 from imageflow.runtime.substrate import Substrate, open_substrate
 from imageflow.settings import Settings
@@ -28,7 +42,7 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.command()
-@click.argument("flow_name", metavar="[FLOW]", required=False)
+@click.argument("flow_name", metavar="[FLOW]", required=False, type=FLOW)
 @click.option("--all", "every", is_flag=True, help="Those that have closed, too.")
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1))
 @JSON_OPTION
@@ -36,20 +50,22 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 def alarms(settings: Settings, flow_name: str | None, every: bool, limit: int, as_json: bool) -> None:
     """List open alarms, newest first."""
 
-    async def work(store: Store) -> list[Alarm]:
+    async def work(store: Store) -> tuple[list[Alarm], dict[str, tzinfo]]:
         if flow_name is not None:
             await store.flow(flow_name)
-        return await alarm_actions.listed(store, flow_name, is_open=None if every else True, limit=limit)
+        found = await alarm_actions.listed(store, flow_name, is_open=None if every else True, limit=limit + 1)
+        return found, await zones_of(store)
 
-    found = [shapes.alarm_shown(item) for item in with_store(settings, work)]
+    alarms, zones = reading(settings, work)
+    found = [shapes.alarm_shown(item) for item in alarms[:limit]]
     if as_json:
         print_json(found)
-        return
-    for item in found:
-        state = f"closed {item.closed_at}" if item.closed_at else "open"
-        click.echo(f"{item.opened_at}  {item.flow:20}  {item.kind:17}  {state}  {item.text}")
-        if item.notice:
-            click.echo(f"    webhook: {item.notice}")
+    elif found:
+        stdout.show(texts.ALARM, [texts.alarm_line(item, zones) for item in found])
+    else:
+        note(("no alarm" if every else "no alarm is open") + (f" of {flow_name}" if flow_name else ""))
+    if len(alarms) > limit:
+        note(f"there are older alarms: --limit {2 * limit}")
 
 
 @click.command()
@@ -57,12 +73,13 @@ def alarms(settings: Settings, flow_name: str | None, every: bool, limit: int, a
 @click.pass_obj
 def holds(settings: Settings, as_json: bool) -> None:
     """List the Omnitron domains that writers hold back from, because they are away."""
-    found = [shapes.hold_shown(item) for item in with_store(settings, alarm_actions.holds)]
+    found = [shapes.hold_shown(item) for item in reading(settings, alarm_actions.holds)]
     if as_json:
         print_json(found)
-        return
-    for item in found:
-        click.echo(f"{item.domain}  since {item.since}  by {item.writers} writers  {item.reason}")
+    elif found:
+        stdout.show(texts.HOLD, [texts.hold_line(item) for item in found])
+    else:
+        note("no Omnitron is held: writers write to all of them")
 
 
 @click.command()
@@ -73,23 +90,20 @@ def holds(settings: Settings, as_json: bool) -> None:
 @click.pass_obj
 def audit(settings: Settings, who: str | None, what: str | None, limit: int, as_json: bool) -> None:
     """List who changed what, newest first."""
-    records = with_store(settings, lambda store: audit_log.listed(store, who=who, what=what, limit=limit + 1))
+    records = reading(settings, lambda store: audit_log.listed(store, who=who, what=what, limit=limit + 1))
     found = [shapes.change(record) for record in records[:limit]]
     if as_json:
         print_json(found)
-        return
-    for item in found:
-        detail = ", ".join(f"{name}: {value}" for name, value in item.detail.items())
-        about = f"{item.at}  {item.who or '-':20}  {item.what:16}  {item.object}"
-        click.echo(printable_text(f"{about}  {detail}" if detail else about))
+    elif found:
+        stdout.show(texts.CHANGE, [texts.change_line(item) for item in found])
+    else:
+        note(" ".join(["no changes", *([f"by {who}"] if who else []), *([f"of the kind {what}"] if what else [])]))
     if len(records) > limit:
-        click.echo(f"there are older ones: --limit {2 * limit}", err=True)
-    if not found:
-        click.echo("no changes" + (" of that kind" if who or what else ""), err=True)
+        note(f"there are older ones: --limit {2 * limit}")
 
 
 @click.command()
-@click.argument("name", metavar="FLOW")
+@click.argument("name", metavar="FLOW", type=FLOW)
 @click.argument("file", type=FILE_OR_STDIN)
 @click.option("--id", "message_id", help="The message's id: publishing it again with the same id adds nothing.")
 @click.pass_obj
@@ -106,7 +120,7 @@ def publish(settings: Settings, name: str, file: Path, message_id: str | None) -
     click.echo(f"published {len(body):,} bytes for {name}")
 
 
-@click.group()
+@click.group(cls=FullGroup)
 def parked() -> None:
     """Messages that could not be used, with the reason: look at them, send them again, throw them away."""
 
@@ -124,9 +138,12 @@ def list_(settings: Settings, limit: int, as_json: bool) -> None:
     found = _with_broker(settings, lambda substrate: dead_letters.look(substrate.broker, limit))
     if as_json:
         print_json(found)
-        return
-    for item in found:
-        click.echo(_parked_text(item))
+    elif found:
+        stdout.show(texts.PARKED, [texts.parked_line(item) for item in found])
+    else:
+        note("no message is parked")
+    if len(found) == limit:
+        note(f"there may be more: --limit {2 * limit}")
 
 
 @parked.command("show")
@@ -143,7 +160,7 @@ def show(settings: Settings, wanted: str, body: bool, as_json: bool) -> None:
     if as_json:
         print_json(shapes.parked_shown(found, content))
         return
-    click.echo(_parked_text(found))
+    stdout.show(texts.PARKED, [texts.parked_line(found)])
     for name, value in found.headers.items():
         click.echo(f"    {name}: {value}")
     click.echo(content.decode("utf-8", "replace"))
@@ -179,11 +196,6 @@ def _settle_parked(settings: Settings, wanted: str | None, *, every: bool, verb:
         click.echo(f"{'sent to ' + item.queue if verb == 'replay' else 'dropped'}: {item.id}")
 
 
-def _parked_text(item: dead_letters.Parked) -> str:
-    about = f"{item.queue or '?'}{' (flow ' + item.flow + ')' if item.flow else ''}"
-    return f"{item.id}  {item.parked_at:25}  {about:40}  {item.bytes:,} bytes  {item.reason}"
-
-
 def _with_broker(settings: Settings, work: Callable[[Substrate], Awaitable[T]]) -> T:
     async def body() -> T:
         async with open_substrate(settings, os.environ, consumer=False) as substrate:
@@ -192,7 +204,7 @@ def _with_broker(settings: Settings, work: Callable[[Substrate], Awaitable[T]]) 
     return run_async(body())
 
 
-@click.group()
+@click.group(cls=FullGroup)
 def db() -> None:
     """The database."""
 
@@ -220,7 +232,7 @@ def upgrade(settings: Settings, roles: Path | None) -> None:
         click.echo(line)
 
 
-@click.group()
+@click.group(cls=FullGroup)
 def broker() -> None:
     """The message queue."""
 

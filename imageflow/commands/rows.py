@@ -4,98 +4,205 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime, tzinfo
+from typing import get_args
 
 import click
 
+from imageflow.actions import flows as flow_actions
 from imageflow.actions import rows as row_actions
 from imageflow.actions import run_log, shapes
 from imageflow.actions import runs as run_actions
 from imageflow.actions.runs import Seen
-from imageflow.commands import history_text
-from imageflow.commands.shell import JSON_OPTION, json_text, print_json, sandbox_of, with_store
-from imageflow.commands.texts import error_text, printable_text, row_text, run_text
+from imageflow.clock import SystemClock
+from imageflow.commands import history_text, stdout, texts
+from imageflow.commands.completion import FLOW, RUN
+from imageflow.commands.shell import JSON_OPTION, is_free, json_text, note, print_json, reading, sandbox_of
+from imageflow.commands.texts import counted, printable_text
 from imageflow.inspect import product_history
-from imageflow.model.row import STATES, State
+from imageflow.model.row import STATES, RowLog, State
+from imageflow.model.run import FINAL, Run, Status, TriggerKind
 from imageflow.settings import Settings
 from imageflow.store import ErrorGroup, Store
 
+SHOWN_RUNS = 20
+LISTED_RUNS = 100
+SHOWN_ROWS = 100
+
 
 @click.command()
-@click.argument("flow_name", metavar="[FLOW]", required=False)
-@click.option("--limit", default=100, show_default=True)
+@click.argument("flow_name", metavar="[FLOW]", required=False, type=FLOW)
+@click.option(
+    "--status", multiple=True, type=click.Choice(get_args(Status)), help="Runs of this status; may be repeated."
+)
+@click.option("--active", is_flag=True, help="Runs that have not ended.")
+@click.option("--trigger", type=click.Choice(get_args(TriggerKind)), help="Runs that were started so.")
+@click.option("--since", metavar="TIME", help="Runs created since then: an ISO date, or so long ago (90m, 24h, 7d).")
+@click.option("--until", metavar="TIME", help="Runs created before then.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), help=f"How many. Unless given: {SHOWN_RUNS}, and {LISTED_RUNS} with --json."
+)
 @JSON_OPTION
 @click.pass_obj
-def runs(settings: Settings, flow_name: str | None, limit: int, as_json: bool) -> None:
-    """List runs, newest first."""
+def runs(
+    settings: Settings,
+    flow_name: str | None,
+    status: tuple[Status, ...],
+    active: bool,
+    trigger: TriggerKind | None,
+    since: str | None,
+    until: str | None,
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    """List runs, newest first.
 
-    async def work(store: Store) -> list[Seen]:
-        found = await run_actions.listed(store, flow_name, limit=limit)
+    Times are in the flow's time zone; of --since and --until too, or in this machine's where no FLOW is given.
+    """
+    most = limit or (LISTED_RUNS if as_json else SHOWN_RUNS)
+    now = SystemClock().now()
+
+    async def work(store: Store) -> tuple[list[Seen], dict[str, tzinfo]]:
+        zones = await zones_of(store)
+        of = zones[(await store.flow(flow_name)).name] if flow_name in zones else None
+        found = await run_actions.listed(
+            store,
+            flow_name,
+            limit=most + 1,
+            active=active,
+            status=status or None,
+            trigger=trigger,
+            since=_instant("--since", since, of, now),
+            until=_instant("--until", until, of, now),
+        )
         if flow_name is not None and not found:
             await store.flow(flow_name)
-        return found
+        return found, zones
 
-    found = [shapes.run_shown(seen) for seen in with_store(settings, work)]
+    seen, zones = reading(settings, work)
+    found = [shapes.run_shown(one) for one in seen[:most]]
     if as_json:
         print_json(found)
-        return
-    for item in found:
-        click.echo(run_text(item))
+    elif found:
+        stdout.show(texts.RUN, [texts.run_line(item, zones, now) for item in found])
+    if len(seen) > most:
+        note(f"there are older runs: --limit {2 * most}, or --until {found[-1].created_at}")
+    wanted = [text for text in (" or ".join(status), "active" if active else "", trigger or "") if text]
+    when = " ".join(f"{name} {value}" for name, value in (("since", since), ("until", until)) if value)
+    if not found and not as_json:
+        about = f"{', '.join(wanted)} " if wanted else ""
+        note(f"no {about}runs" + (f" of {flow_name}" if flow_name else "") + (f" {when}" if when else ""))
+    _say_who_waits(settings, seen)
+
+
+async def zones_of(store: Store) -> dict[str, tzinfo]:
+    """The time zones of the flows, by name."""
+    return {flow.name: texts.zone(flow.definition.timezone) for flow in await flow_actions.listed(store)}
+
+
+def _instant(option: str, text: str | None, of: tzinfo | None, now: datetime) -> datetime | None:
+    try:
+        return None if text is None else texts.instant(text, of, now)
+    except ValueError as error:
+        raise click.UsageError(f"{option}: an ISO date, or so long ago, as in 90m, 24h or 7d; not {text!r}") from error
+
+
+def _say_who_waits(settings: Settings, seen: Sequence[Seen]) -> None:
+    """A run that goes on while no process runs the services waits for ever."""
+    waiting = sum(not one.run.ended for one in seen)
+    if waiting and is_free(settings):
+        note(f"{counted(waiting, 'run')} did not end yet, and no process runs the services: imageflow up")
 
 
 @click.command()
-@click.argument("run_id", metavar="RUN")
-@click.option("--state", type=click.Choice(STATES))
+@click.argument("run_id", metavar="RUN", type=RUN)
+@click.option("--state", type=click.Choice(STATES), help="Rows of this state.")
+@click.option("--product", metavar="SKU", help="Rows of this product.")
+@click.option("--group", metavar="CAUSE", help="Rows that failed of one cause, see `imageflow errors`.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), help=f"How many. Unless given: {SHOWN_ROWS}, and all of them with --json."
+)
 @JSON_OPTION
 @click.pass_obj
-def rows(settings: Settings, run_id: str, state: State | None, as_json: bool) -> None:
+def rows(
+    settings: Settings,
+    run_id: str,
+    state: State | None,
+    product: str | None,
+    group: str | None,
+    limit: int | None,
+    as_json: bool,
+) -> None:
     """List the rows of a run."""
 
     async def work(store: Store) -> None:
-        separator, bad = "[", 0
-        async for row in row_actions.every(store, run_id, state=state):
-            if as_json:
+        if as_json:
+            found = row_actions.every(store, run_id, state=state, product=product, group=group, limit=limit)
+            separator = "["
+            async for row in found:
                 sys.stdout.write(separator + json_text(shapes.row_shown(row)))
                 separator = ",\n "
-            else:
-                click.echo(row_text(row))
-                bad += row.state in ("failed", "cancelled")
-        if as_json:
             sys.stdout.write("[]\n" if separator == "[" else "]\n")
-        elif bad:
-            click.echo(f"{bad:,} rows were not written: imageflow errors {run_id}; then: imageflow retry {run_id}")
+            return
+        most = limit or SHOWN_ROWS
+        found = row_actions.every(store, run_id, state=state, product=product, group=group, limit=most + 1)
+        about = [
+            state or "settled",
+            "row",
+            f"of product {product}" if product else "",
+            f"of cause {group}" if group else "",
+        ]
+        _show_rows(
+            [row async for row in found], most, await store.run(run_id), " ".join(part for part in about if part)
+        )
 
-    with_store(settings, work)
+    reading(settings, work)
+
+
+def _show_rows(found: Sequence[RowLog], most: int, run: Run, wanted: str) -> None:
+    if found:
+        stdout.show(texts.ROW, [texts.row_line(row) for row in found[:most]])
+    if len(found) > most:
+        note(f"there are more rows: --limit {2 * most}; all: --json")
+    if not found:
+        settled = f"{run.counts.settled:,} of {counted(run.counts.total, 'row')} settled"
+        note(f"run {run.run_id} has no {wanted}; it is {run.status}, with {settled}")
+    if bad := run.counts.failed + run.counts.cancelled:
+        note(f"{counted(bad, 'row')} not written: imageflow errors {run.run_id}; then: imageflow retry {run.run_id}")
 
 
 @click.command()
-@click.argument("run_id", metavar="RUN")
+@click.argument("run_id", metavar="RUN", type=RUN)
 @JSON_OPTION
 @click.pass_obj
 def log(settings: Settings, run_id: str, as_json: bool) -> None:
     """Tell a run: who asked for it, what was read, printed and failed, and how it ended."""
 
-    async def work(store: Store) -> list[shapes.LogEntry]:
+    async def work(store: Store) -> tuple[list[shapes.LogEntry], tzinfo]:
         entries, more = await run_log.told(store, run_id)
         while more is not None:
             later, more = await run_log.told(store, run_id, after=more)
             entries += later
-        return [shapes.log_entry(entry) for entry in entries]
+        of = (await zones_of(store)).get((await store.run(run_id)).flow, UTC)
+        return [shapes.log_entry(entry) for entry in entries], of
 
-    found = with_store(settings, work)
+    found, of = reading(settings, work)
     if as_json:
         print_json(found)
         return
     for entry in found:
-        about = f"page {entry.page}" if entry.page is not None else entry.at or ""
+        about = f"page {entry.page}" if entry.page is not None else texts.local(entry.at, of)
         first, *others = printable_text(entry.text).split("\n")
-        click.echo(f"{about:27}  {entry.what:8}  {first}")
+        click.echo(f"{about:23}  {entry.what:8}  {first}")
         for line in others:
-            click.echo(f"{'':39}{line}")
+            click.echo(f"{'':35}{line}")
 
 
 @click.command()
-@click.argument("run_id", metavar="[RUN]", required=False)
-@click.option("--flow", "flow_name", metavar="FLOW", help="What is still open in a flow, over all of its runs.")
+@click.argument("run_id", metavar="[RUN]", required=False, type=RUN)
+@click.option(
+    "--flow", "flow_name", metavar="FLOW", type=FLOW, help="What is still open in a flow, over all of its runs."
+)
 @JSON_OPTION
 @click.pass_obj
 def errors(settings: Settings, run_id: str | None, flow_name: str | None, as_json: bool) -> None:
@@ -103,20 +210,27 @@ def errors(settings: Settings, run_id: str | None, flow_name: str | None, as_jso
     if (run_id is None) == (flow_name is None):
         raise click.UsageError("give either RUN or --flow FLOW")
 
-    async def work(store: Store) -> Sequence[ErrorGroup | shapes.OpenErrorShown]:
+    async def work(store: Store) -> tuple[Sequence[ErrorGroup | shapes.OpenErrorShown], Run | None, tzinfo]:
+        zones = await zones_of(store)
         if run_id is not None:
-            return await row_actions.errors(store, run_id)
-        return [shapes.open_error(error) for error in await row_actions.open_errors(store, flow_name or "")]
+            return await row_actions.errors(store, run_id), await store.run(run_id), UTC
+        found = [shapes.open_error(error) for error in await row_actions.open_errors(store, flow_name or "")]
+        return found, next(iter(await store.runs(flow_name, limit=1)), None), zones.get(flow_name or "", UTC)
 
-    found = with_store(settings, work)
+    found, run, of = reading(settings, work)
     if as_json:
         print_json(found)
         return
-    for error in found:
-        click.echo(printable_text(error_text(error)))
     if found:
+        stdout.show(texts.ERROR, [texts.error_line(error, of) for error in found])
         what = run_id or f"--flow {flow_name}"
-        click.echo(f"mend the cause (imageflow flow apply FILE), then: imageflow retry {what} [--group CAUSE] [--wait]")
+        note(f"mend the cause (imageflow flow apply FILE), then: imageflow retry {what} [--group CAUSE] [--wait]")
+    else:
+        note(f"no row of run {run_id} has failed" if run_id else f"no failure of {flow_name} is open")
+    if run is not None and run.error is not None:
+        note(
+            f"run {run.run_id} itself {'failed' if run.status in FINAL else 'fails'} in {run.error_stage}: {run.error}"
+        )
 
 
 @click.command("trace")
@@ -137,7 +251,7 @@ def trace(settings: Settings, product: str, limit: int, as_json: bool) -> None:
         async with sandbox_of(settings) as sandbox:
             return await product_history.trace(store, sandbox, product, limit=limit)
 
-    found = with_store(settings, work)
+    found = reading(settings, work)
     if as_json:
         print_json(shapes.product_history(found))
     else:

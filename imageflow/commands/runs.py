@@ -16,9 +16,20 @@ from imageflow.actions import runs as run_actions
 from imageflow.actions import shapes
 from imageflow.actions.shapes import NoRun, RetriedRun, RunShown
 from imageflow.clock import iso
-from imageflow.commands.hosting import follow, is_free
-from imageflow.commands.shell import FILE, FLOWS_DIR, JSON_OPTION, actor, print_json, run_async, with_store
-from imageflow.commands.texts import retry_text, run_text, way_out_text
+from imageflow.commands.completion import FLOW, RUN
+from imageflow.commands.hosting import follow
+from imageflow.commands.shell import (
+    FILE,
+    FLOWS_DIR,
+    JSON_OPTION,
+    actor,
+    is_free,
+    note,
+    print_json,
+    run_async,
+    with_store,
+)
+from imageflow.commands.texts import counted, retry_text, run_text, way_out_text
 from imageflow.model.identifiers import SEPARATOR, distinct, first_column
 from imageflow.runtime.substrate import Substrate, open_substrate
 from imageflow.settings import Settings
@@ -28,7 +39,7 @@ GOOD = ("success", "empty")
 
 
 @click.command()
-@click.argument("name", metavar="FLOW")
+@click.argument("name", metavar="FLOW", type=FLOW)
 @click.option("--flows", type=FLOWS_DIR, help="Apply the flow files in this folder first.")
 @click.option("--ids", help="Only these identifiers: A,B.")
 @click.option("--ids-file", type=FILE, help="Only the identifiers in a CSV file's first column.")
@@ -68,7 +79,10 @@ def run(
             window = run_actions.window(since, until)
             return [await _start(substrate, name, identifiers, window, wait=wait)]
 
-    _print(run_async(work()), wait=wait, as_json=as_json)
+    found = run_async(work())
+    _print(found, wait=wait, as_json=as_json)
+    if not wait and is_free(settings) and any(isinstance(item, RunShown) for item in found):
+        note("no process runs the services: imageflow up; or the next time: imageflow run FLOW --wait")
 
 
 def _documents(folder: Path, name: str) -> list[dict[str, Any]]:
@@ -77,7 +91,7 @@ def _documents(folder: Path, name: str) -> list[dict[str, Any]]:
     for problem in found.problems:
         click.echo(lines(f"{problem}"), err=True)
     if found.problems:
-        click.echo(f"the broken files above change nothing; {name} runs all the same", err=True)
+        note(f"the broken files above change nothing; {name} runs all the same")
     return found.documents
 
 
@@ -143,15 +157,19 @@ def _print(found: Sequence[RunShown | NoRun], *, wait: bool, as_json: bool) -> N
         else:
             click.echo(run_text(item))
             if text := way_out_text(item):
-                click.echo(f"    next: {text}")
+                click.echo("    next: " + text.replace("; ", "\n          "))
     if wait and any(item.status not in GOOD for item in found):
         raise click.exceptions.Exit(1)
 
 
 @click.command("retry")
-@click.argument("run_id", metavar="[RUN]", required=False)
+@click.argument("run_id", metavar="[RUN]", required=False, type=RUN)
 @click.option(
-    "--flow", "flow_name", metavar="FLOW", help="All rows of a flow whose failure is open, over all of its runs."
+    "--flow",
+    "flow_name",
+    metavar="FLOW",
+    type=FLOW,
+    help="All rows of a flow whose failure is open, over all of its runs.",
 )
 @click.option("--row", type=int, help="Only this row.")
 @click.option("--group", metavar="FINGERPRINT", help="Only rows that failed of one cause, see `imageflow errors`.")
@@ -193,7 +211,7 @@ def retry(
 
 
 @click.command()
-@click.argument("run_id", metavar="RUN")
+@click.argument("run_id", metavar="RUN", type=RUN)
 @JSON_OPTION
 @click.pass_obj
 def cancel(settings: Settings, run_id: str, as_json: bool) -> None:
@@ -205,7 +223,7 @@ def cancel(settings: Settings, run_id: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("run_ids", metavar="RUN…", nargs=-1)
+@click.argument("run_ids", metavar="RUN...", nargs=-1, type=RUN)
 @click.option("--all", "every", is_flag=True, help="All runs that have not ended.")
 @click.pass_obj
 def resume(settings: Settings, run_ids: tuple[str, ...], every: bool) -> None:
@@ -220,5 +238,8 @@ def resume(settings: Settings, run_ids: tuple[str, ...], every: bool) -> None:
                 return await run_actions.resume_all(store, broker, actor())
             return {run_id: await run_actions.resume(store, broker, run_id, actor()) for run_id in run_ids}
 
-    for run_id, count in run_async(work()).items():
-        click.echo(f"{run_id}: {count} messages published")
+    resumed = run_async(work())
+    for run_id, count in resumed.items():
+        click.echo(f"{run_id}: {counted(count, 'message')} published")
+    if not resumed:
+        note("every run has ended: there is nothing to resume")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import getpass
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,12 +16,15 @@ import msgspec
 import uvloop
 
 from imageflow.actions.actor import Actor
+from imageflow.commands.volume import is_quiet
 from imageflow.errors import ImageFlowError
 from imageflow.sandbox.supervisor import Sandbox
-from imageflow.settings import Settings
+from imageflow.secret import Secret
+from imageflow.settings import PREFIX, Settings
 from imageflow.store import Store
 from imageflow.store.connect import open_store
-from imageflow.text.printable import in_json
+from imageflow.store.data_dir import DataDirBusy, data_dir_lock
+from imageflow.text.printable import in_json, lines
 
 T = TypeVar("T")
 
@@ -55,6 +60,54 @@ def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
             return await work(store)
 
     return run_async(body())
+
+
+def reading(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
+    """As `with_store`, for work that only reads: where there is no store yet, it makes none and says so."""
+
+    async def body() -> T:
+        async with store_to_read(settings) as store:
+            return await work(store)
+
+    return run_async(body())
+
+
+@asynccontextmanager
+async def store_to_read(settings: Settings, *, said: bool = True) -> AsyncIterator[Store]:
+    """The store that the settings name, or an empty one where its file is not there, which is `said`."""
+    if not _is_missing(settings):
+        async with open_store(settings) as store:
+            yield store
+        return
+    if said:
+        note(f"there is no data in {settings.data_dir} yet; {PREFIX}DATA_DIR says which folder is meant")
+    with tempfile.TemporaryDirectory() as folder:
+        url = Secret(f"sqlite:///{folder}/store.db")
+        async with open_store(msgspec.structs.replace(settings, data_dir=Path(folder), store_url=url)) as store:
+            yield store
+
+
+def _is_missing(settings: Settings) -> bool:
+    scheme, _, path = settings.store_url.reveal().partition(":///")
+    return scheme == "sqlite" and not Path(path).exists()
+
+
+def is_free(settings: Settings) -> bool:
+    """Whether no process runs the services of the embedded default."""
+    if not settings.embedded:
+        return False
+    try:
+        with data_dir_lock(settings):
+            return True
+    except DataDirBusy:
+        return False
+
+
+def note(text: str) -> None:
+    """Something beside the result, on stderr, unless --quiet is given."""
+    if not is_quiet():
+        sys.stdout.flush()  # where both go to one place, it stands after the result
+        click.echo(lines(text), err=True)
 
 
 def actor() -> Actor:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import io
 import os
 import select
+import shutil
 import sys
+from collections.abc import Sequence
 
+from imageflow.commands.tables import Column, Line, table
+from imageflow.text import color
 from imageflow.text.printable import lines
 
 
@@ -42,6 +46,27 @@ class Printed(io.TextIOWrapper):
 
     def write(self, text: str, /) -> int:
         return super().write(lines(text))
+
+    def write_styled(self, text: str) -> None:
+        """Write text that holds escapes of ours, and of nobody else."""
+        super().write(text)
+
+
+def width() -> int | None:
+    """How wide lines may be: what COLUMNS says, or as wide as the terminal; None: this is no terminal, so whole lines."""
+    if os.environ.get("COLUMNS", "").isdecimal() or sys.stdout.isatty():
+        return max(shutil.get_terminal_size().columns, 20)
+    return None
+
+
+def show(columns: Sequence[Column], found: Sequence[Line]) -> None:
+    """Print a table, as wide as the terminal is."""
+    colored = isinstance(sys.stdout, Printed) and color.wanted(os.environ, terminal=sys.stdout.isatty())
+    text = table(columns, found, width=width(), color=colored) + "\n"
+    if colored and isinstance(sys.stdout, Printed):
+        sys.stdout.write_styled(text)
+    else:
+        sys.stdout.write(text)
 
 
 def install() -> None:

@@ -1,21 +1,152 @@
-"""Results as people read them, one line each."""
+"""Results as people read them: texts, and lines of tables. Times are local ones, of the flow's zone where there is a flow."""
 
 from __future__ import annotations
 
-from imageflow.actions.shapes import KeyShown, NoRun, OpenErrorShown, Retried, RunShown
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from imageflow.actions.dead_letters import Parked
+from imageflow.actions.flows import FlowSeen
+from imageflow.actions.shapes import (
+    AlarmShown,
+    Change,
+    Hold,
+    KeyShown,
+    NoRun,
+    OpenErrorShown,
+    Retried,
+    RunShown,
+    TriggerShown,
+    VersionLine,
+    schedule_text,
+)
 from imageflow.actions.ways_out import RUNS, About, command
+from imageflow.commands.tables import Column, Line
 from imageflow.model.row import STATES, RowLog
+from imageflow.model.run import FINAL, Run
 from imageflow.store import ErrorGroup
 from imageflow.text.printable import lines
 
+Zones = Mapping[str, tzinfo]
+"""The time zones of flows, by their names."""
+
+_SPANS = ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s"))
+_AGO = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+# times ----------------------------------------------------------------------------------------------------------------
+
+
+def zone(name: str) -> tzinfo:
+    """A time zone by its IANA name; UTC where this machine does not know it."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        return UTC
+
+
+def local(instant: datetime | str | None, of: tzinfo = UTC) -> str:
+    """An instant in a time zone, to the second, with the name or offset of the zone; nothing for None."""
+    if instant is None:
+        return ""
+    moment = datetime.fromisoformat(instant) if isinstance(instant, str) else instant
+    return f"{moment.astimezone(of):%Y-%m-%d %H:%M:%S %Z}"
+
+
+def span(seconds: float) -> str:
+    """How long something took: `0.4s`, `12s`, `3m05s`, `2h03m`, `1d04h`."""
+    for unit, name, smaller, its_name in _SPANS:
+        if seconds >= unit:
+            return f"{int(seconds // unit)}{name}{int(seconds % unit // smaller):02}{its_name}"
+    return f"{seconds:.1f}s" if seconds < 9.95 else f"{seconds:.0f}s"
+
+
+def instant(text: str, of: tzinfo | None, now: datetime) -> datetime:
+    """What `--since` and `--until` of a list say: an ISO date, without an offset in the zone (None: this machine's), or so long
+    ago: `90m`, `24h`, `7d`. Raises ValueError.
+    """
+    if (ago := re.fullmatch(r"(\d{1,6})([smhd])", text)) is not None:
+        return now - timedelta(**{_AGO[ago[2]]: int(ago[1])})
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None and of is not None:
+        moment = moment.replace(tzinfo=of)
+    return moment.astimezone(UTC)
+
+
+# runs -----------------------------------------------------------------------------------------------------------------
+
+RUN = (
+    Column("RUN"),
+    Column("FLOW", gives_way=True),
+    Column("STATUS"),
+    Column("STARTED"),
+    Column("TOOK", right=True),
+    Column("BY", moves=True),
+    Column("PAGES", right=True, moves=True),
+    Column("ROWS", right=True, moves=True),
+    *(Column(state.upper(), right=True, moves=True) for state in STATES),
+)
+
+
+def run_line(run: RunShown, zones: Zones, now: datetime) -> Line:
+    """A run in a table; why it failed and what it warns of stand under it."""
+    started = run.started_at or run.created_at
+    counts = [f"{getattr(run.rows, state):,}" if getattr(run.rows, state) else "" for state in STATES]
+    return Line(
+        [
+            run.run_id,
+            run.flow,
+            run.status,
+            local(started, zones.get(run.flow, UTC)),
+            took(run, now),
+            by(run.trigger),
+            f"{run.pages:,}",
+            f"{run.rows.total:,}",
+            *counts,
+        ],
+        run.error or "",
+        [f"warning: {text}" for text in run.warnings],
+    )
+
+
+def took(run: RunShown, now: datetime) -> str:
+    """How long a run took; of one that goes on, how long it has, with `…`; nothing before it begins."""
+    if run.status == "queued":
+        return ""
+    begun = datetime.fromisoformat(run.started_at or run.created_at)
+    end = datetime.fromisoformat(run.finished_at) if run.finished_at else now
+    return span(max((end - begun).total_seconds(), 0.0)) + ("" if run.status in FINAL else "…")
+
+
+def by(trigger: TriggerShown) -> str:
+    """What started a run, in a word or two."""
+    who = {"person": trigger.by, "flow": f"after {trigger.by}", "fetch_missing": "missing"}.get(
+        trigger.kind, trigger.kind
+    )
+    return f"{who}, {counted(len(trigger.identifiers), 'product')}" if trigger.identifiers else who
+
+
+def progress_text(run: Run) -> str:
+    """How far a run is, on one line."""
+    counts = run.counts
+    parts = [
+        f"{run.flow}: {run.status}",
+        counted(run.pages, "page"),
+        f"{counts.settled:,} of {counted(counts.total, 'row')}",
+    ]
+    return ", ".join([*parts, f"{counts.failed:,} failed"] if counts.failed else parts)
+
 
 def run_text(run: RunShown | NoRun) -> str:
-    """A run, and its warnings each on a line of its own."""
-    counts = run.rows
-    parts = [f"{number} {state}" for state in STATES if (number := getattr(counts, state))]
-    text = f"{run.run_id}  {run.flow:20}  {run.status:8}  {run.pages} pages, {counts.total} rows"
+    """A run in a few words, and its warnings each on a line of its own."""
+    if isinstance(run, NoRun):
+        return "\n    warning: ".join([f"{run.flow}: no run; no product is without images", *run.warnings])
+    parts = [f"{number:,} {state}" for state in STATES if (number := getattr(run.rows, state))]
+    text = f"{run.run_id}  {run.flow}  {run.status}  {counted(run.pages, 'page')}, {counted(run.rows.total, 'row')}"
     text += f" ({', '.join(parts)})" if parts else ""
-    text += f"  {run.error}" if run.error else ""
+    text += f"\n    {run.error}" if run.error else ""
     return "\n    warning: ".join([text, *run.warnings])
 
 
@@ -31,34 +162,160 @@ def way_out_text(run: RunShown | NoRun) -> str:
 def retry_text(done: Retried) -> str:
     """What a retry took and, of the other rows, why not and what to do."""
     total = done.rows + sum(left.rows for left in done.left)
-    lines = [f"{done.rows:,} of {counted(total, 'row')} of run {done.run_id} are put through again"]
-    lines += [f"{counted(left.rows, 'row')} {left.why}: {left.do}" for left in done.left]
-    return "\n    ".join([*lines, done.note] if done.note else lines)
+    said = [f"{done.rows:,} of {counted(total, 'row')} of run {done.run_id} are put through again"]
+    said += [f"{counted(left.rows, 'row')} {left.why}: {left.do}" for left in done.left]
+    return "\n    ".join([*said, done.note] if done.note else said)
 
 
-def row_text(row: RowLog) -> str:
-    """A row and why it failed."""
-    text = f"{row.row:8}  {row.product or '-':30}  {row.state:10}"
-    return f"{text}  {row.stage}: {row.reason}" if row.reason else text
+# rows and errors ------------------------------------------------------------------------------------------------------
+
+ROW = (
+    Column("ROW", right=True),
+    Column("PRODUCT", gives_way=True),
+    Column("STATE"),
+    Column("IMAGES", right=True),
+    Column("HTTP", right=True),
+    Column("TRIES", right=True, moves=True),
+)
 
 
-def error_text(error: ErrorGroup | OpenErrorShown) -> str:
-    """A cause of failures, with an example."""
-    cause = f"{error.stage}: {error.reason}"
-    again = "" if error.retryable == error.rows else f", {error.retryable} can be retried"
+def row_line(row: RowLog) -> Line:
+    """A row in a table, and why it failed."""
+    tries = str(row.attempts) if row.attempts > 1 else ""
+    cells = [str(row.row), row.product or "-", row.state, str(len(row.images) or ""), str(row.http_status or ""), tries]
+    return Line(cells, f"{row.stage}: {row.reason}" if row.reason else "")
+
+
+ERROR = (
+    Column("CAUSE"),
+    Column("ROWS", right=True),
+    Column("RETRYABLE", right=True),
+    Column("STAGE"),
+    Column("HTTP", right=True),
+    Column("RUNS", right=True, moves=True),
+    Column("SINCE", moves=True),
+    Column("EXAMPLE", gives_way=True),
+)
+
+
+def error_line(error: ErrorGroup | OpenErrorShown, of: tzinfo = UTC) -> Line:
+    """A cause of failures, with an example: a row's number and product, over several runs the newest."""
     if isinstance(error, OpenErrorShown):
-        newest = f"newest: run {error.run_id}, row {error.row}, {error.product or 'no product'}"
-        counts = f"{counted(error.rows, 'row')} in {counted(error.runs, 'run')}"
-        return f"{error.group}  {counts}{again} since {error.since}  {cause} ({newest})"
-    example = f"e.g. row {error.example_row}, {error.example_product or 'no product'}"
-    return f"{error.group}  {counted(error.rows, 'row')}{again}  {cause} ({example})"
+        runs, since, row, product = f"{error.runs:,}", local(error.since, of), error.row, error.product
+        notes = [f"newest: run {error.run_id}, row {error.row}"]
+    else:
+        runs, since, row, product, notes = "", "", error.example_row, error.example_product, []
+    again = "all" if error.retryable == error.rows else f"{error.retryable:,}"
+    status = str(error.http_status or "")
+    example = product or f"row {row}"
+    return Line(
+        [error.group, f"{error.rows:,}", again, error.stage, status, runs, since, example], error.reason or "", notes
+    )
+
+
+# flows ----------------------------------------------------------------------------------------------------------------
+
+FLOW = (
+    Column("FLOW"),
+    Column("DIRECTION", moves=True),
+    Column("STATE"),
+    Column("VERSION", right=True, moves=True),
+    Column("SCHEDULE", gives_way=True, moves=True),
+    Column("NEXT", moves=True),
+    Column("LAST RUN"),
+    Column("ENDED", moves=True),
+)
+
+
+def flow_line(seen: FlowSeen) -> Line:
+    """A flow in a table: when it runs next, and how its newest run went."""
+    flow, definition = seen.flow, seen.flow.definition
+    of = zone(definition.timezone)
+    state = "enabled" if definition.enabled else "disabled"
+    following = local(seen.next_fires[0], of) if seen.next_fires else ""
+    cells = [flow.name, definition.direction, state, str(flow.version), schedule_text(definition) or "-", following]
+    if not seen.runs:
+        return Line([*cells, "", ""])
+    last = seen.runs[0]
+    return Line([*cells, last.status, local(last.finished_at, of)], last.error or "")
+
+
+VERSION = (Column("VERSION", right=True), Column("SAVED"), Column("STATE"), Column("BY", gives_way=True))
+
+
+def version_line(version: VersionLine, of: tzinfo) -> Line:
+    """A version of a flow in a table."""
+    state = "enabled" if version.enabled else "disabled"
+    return Line([str(version.version), local(version.saved_at, of), state, version.by or "-"])
+
+
+# operating ------------------------------------------------------------------------------------------------------------
+
+ALARM = (
+    Column("OPENED"),
+    Column("FLOW", gives_way=True),
+    Column("KIND"),
+    Column("STATE"),
+    Column("CLOSED", moves=True),
+)
+
+
+def alarm_line(alarm: AlarmShown, zones: Zones) -> Line:
+    """An alarm in a table; what became of its post stands under it."""
+    of = zones.get(alarm.flow, UTC)
+    closed = local(alarm.closed_at, of)
+    cells = [local(alarm.opened_at, of), alarm.flow, alarm.kind, "closed" if closed else "open", closed]
+    return Line(cells, alarm.text, [f"webhook: {alarm.notice}"] if alarm.notice else [])
+
+
+HOLD = (Column("DOMAIN"), Column("SINCE"), Column("WRITERS", right=True))
+
+
+def hold_line(hold: Hold) -> Line:
+    """A domain that is held, in a table."""
+    return Line([hold.domain, local(hold.since), str(hold.writers)], hold.reason)
+
+
+CHANGE = (Column("WHEN"), Column("WHO", gives_way=True), Column("WHAT"), Column("OBJECT"))
+
+
+def change_line(change: Change) -> Line:
+    """An entry of the audit log in a table."""
+    detail = ", ".join(f"{name}: {value}" for name, value in change.detail.items())
+    return Line([local(change.at), change.who or "-", change.what, change.object], detail)
+
+
+PARKED = (
+    Column("ID"),
+    Column("PARKED"),
+    Column("QUEUE", moves=True),
+    Column("FLOW", moves=True),
+    Column("BYTES", right=True),
+)
+
+
+def parked_line(message: Parked) -> Line:
+    """A parked message in a table, with the reason."""
+    when = local(message.parked_at) if message.parked_at else ""
+    return Line([message.id, when, message.queue or "?", message.flow or "", f"{message.bytes:,}"], message.reason)
+
+
+KEY = (Column("ID"), Column("FLOW"), Column("NAME", gives_way=True), Column("BY", moves=True))
+
+
+def key_line(key: KeyShown, now: str) -> Line:
+    """A key in a table. `now` is an instant as the key's are."""
+    return Line([key.id, key.flow, key.name, key.created_by], key_validity(key, now))
 
 
 def key_validity(key: KeyShown, now: str) -> str:
     """Until when a key is good. `now` is an instant as the key's are."""
     if key.expires_at is None:
         return "good until it is revoked"
-    return f"{'was good' if key.expires_at <= now else 'good'} until {key.expires_at}"
+    return f"{'was good' if key.expires_at <= now else 'good'} until {local(key.expires_at)}"
+
+
+# words ----------------------------------------------------------------------------------------------------------------
 
 
 def counted(number: int, noun: str) -> str:

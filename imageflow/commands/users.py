@@ -9,12 +9,16 @@ import click
 from imageflow import settings as settings_
 from imageflow.actions import keys, shapes, users
 from imageflow.clock import SystemClock, iso
-from imageflow.commands.shell import JSON_OPTION, actor, print_json, with_store
+from imageflow.commands import stdout, texts
+from imageflow.commands.completion import FLOW
+from imageflow.commands.groups import FullGroup
+from imageflow.commands.shell import JSON_OPTION, actor, note, print_json, reading, with_store
+from imageflow.commands.tables import Column, Line
 from imageflow.commands.texts import key_validity
 from imageflow.settings import Settings
 
 
-@click.group()
+@click.group(cls=FullGroup)
 def user() -> None:
     """Who may log in to the gateway."""
 
@@ -38,12 +42,13 @@ def add(settings: Settings, name: str, role: str) -> None:
 @click.pass_obj
 def list_users(settings: Settings, as_json: bool) -> None:
     """List the users and their roles."""
-    found = [shapes.me(item) for item in with_store(settings, users.listed)]
+    found = [shapes.me(item) for item in reading(settings, users.listed)]
     if as_json:
         print_json(found)
-        return
-    for item in found:
-        click.echo(f"{item.name:30}  {item.role}")
+    elif found:
+        stdout.show((Column("USER"), Column("ROLE")), [Line([item.name, item.role]) for item in found])
+    else:
+        note("no users: imageflow user add NAME --role admin")
 
 
 @user.command("remove")
@@ -55,13 +60,13 @@ def remove_user(settings: Settings, name: str) -> None:
     click.echo(f"{name}: removed")
 
 
-@click.group()
+@click.group(cls=FullGroup)
 def key() -> None:
     """Keys of machines: each opens the outbound door of one flow."""
 
 
 @key.command("add")
-@click.argument("flow_name", metavar="FLOW")
+@click.argument("flow_name", metavar="FLOW", type=FLOW)
 @click.argument("name")
 @click.option(
     "--days", type=click.IntRange(1, keys.MAX_DAYS), help="For how many days it is good; until revoked unless given."
@@ -83,17 +88,18 @@ def add_key(settings: Settings, flow_name: str, name: str, days: int | None, as_
 
 
 @key.command("list")
-@click.argument("flow_name", metavar="[FLOW]", required=False)
+@click.argument("flow_name", metavar="[FLOW]", required=False, type=FLOW)
 @JSON_OPTION
 @click.pass_obj
 def list_keys(settings: Settings, flow_name: str | None, as_json: bool) -> None:
     """List keys, also those that have expired; their texts are not kept."""
-    found = [shapes.key_shown(item) for item in with_store(settings, lambda store: keys.listed(store, flow_name))]
+    found = [shapes.key_shown(item) for item in reading(settings, lambda store: keys.listed(store, flow_name))]
     if as_json:
         print_json(found)
-        return
-    for item in found:
-        click.echo(f"{item.id}  {item.flow:20}  {item.name:30}  by {item.created_by}, {key_validity(item, _now())}")
+    elif found:
+        stdout.show(texts.KEY, [texts.key_line(item, _now()) for item in found])
+    else:
+        note("no keys" + (f" of {flow_name}: imageflow key add {flow_name} NAME" if flow_name else ""))
 
 
 @key.command("revoke")

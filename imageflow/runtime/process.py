@@ -67,8 +67,10 @@ def _place(task: asyncio.Task[Any]) -> str:
 
 
 @asynccontextmanager
-async def stop_on_signals() -> AsyncIterator[asyncio.Event]:
-    """An event that SIGTERM and SIGINT set; a second signal ends the process at once (the broker redelivers)."""
+async def stop_on_signals(said: Callable[[], None] | None = None) -> AsyncIterator[asyncio.Event]:
+    """An event that SIGTERM and SIGINT set, which is logged or `said`; a second signal ends the process at once (the broker
+    redelivers).
+    """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
@@ -77,6 +79,10 @@ async def stop_on_signals() -> AsyncIterator[asyncio.Event]:
             log.warning("second signal: stopping at once")
             os._exit(1)
         stop.set()
+        if said is not None:
+            said()
+        else:
+            log.info("stopping: what is in hand is finished first; a second signal stops at once")
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ask)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -102,10 +102,14 @@ class RunsSql(Sql):
         *,
         limit: int = 100,
         active: bool = False,
-        status: str | None = None,
+        status: str | Collection[str] | None = None,
+        trigger: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         before: tuple[datetime, str] | None = None,
     ) -> list[Run]:
-        """Runs, newest first. `active`: only those that have not ended. `before`: only those older than the run with that
+        """Runs, newest first. `active`: only those that have not ended; `status`: one, or several; `trigger`: the kind of what
+        started them; created between `since` (inclusive) and `until`. `before`: only those older than the run with that
         instant of creation and that id.
         """
         statement = select(runs).order_by(runs.c.created_at.desc(), runs.c.run_id.desc()).limit(limit)
@@ -114,7 +118,13 @@ class RunsSql(Sql):
         if active:
             statement = statement.where(ACTIVE)
         if status is not None:
-            statement = statement.where(runs.c.status == status)
+            statement = statement.where(runs.c.status.in_([status] if isinstance(status, str) else list(status)))
+        if trigger is not None:
+            statement = statement.where(runs.c.triggered.startswith(to_json({"kind": trigger})[:-1], autoescape=True))
+        if since is not None:
+            statement = statement.where(runs.c.created_at >= since)
+        if until is not None:
+            statement = statement.where(runs.c.created_at < until)
         if before is not None:
             created_at, run_id = before
             same = and_(runs.c.created_at == created_at, runs.c.run_id < clean(run_id))

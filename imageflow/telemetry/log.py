@@ -6,6 +6,7 @@ Every line passes `_masked`, also those of libraries and tracebacks: no secret g
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, MutableMapping
@@ -14,6 +15,7 @@ from typing import Any, Literal
 import orjson
 import structlog
 
+from imageflow.text import color
 from imageflow.text.masking import mask
 from imageflow.text.printable import lines, one_line
 
@@ -25,13 +27,19 @@ MALFORMED_SECONDS = 10.0
 _PROCESSORS: list[Any] = []
 
 
+def set_level(level: int) -> None:
+    """Leave out what is below a level of Python's logging."""
+    logging.getLogger().setLevel(level)
+
+
 def configure(log_format: Literal["text", "json"], *, level: int = logging.INFO) -> None:
     """Send all logs of this process to stderr."""
     renderer: Any = (
         structlog.processors.JSONRenderer(serializer=_json)
         if log_format == "json"
         else structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            colors=color.wanted(os.environ, terminal=sys.stderr.isatty()),
+            exception_formatter=structlog.dev.plain_traceback,
         )
     )
     shared: list[Any] = [

@@ -5,9 +5,10 @@ import sys
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from imageflow.cli import cli
-from imageflow.commands import COMMANDS
+from imageflow.commands import COMMANDS, GROUPS
 
 
 def paragraph(command: click.Command) -> str:
@@ -23,9 +24,52 @@ def test_the_table_says_what_the_command_says(name):
     assert paragraph(command) == COMMANDS[name][1]
 
 
-def test_names_are_in_order():
-    """`--help` lists the commands by name."""
-    assert list(COMMANDS) == sorted(COMMANDS)
+def test_each_command_stands_in_one_group():
+    """`--help` shows every command, once; nothing else stands in a group."""
+    shown = [name for names in GROUPS.values() for name in names]
+    assert sorted(shown) == sorted(COMMANDS)
+
+
+def leaves(command, path=()):
+    if not isinstance(command, click.Group):
+        yield path, command
+        return
+    for name in command.list_commands(click.Context(command)):
+        yield from leaves(command.get_command(click.Context(command), name), (*path, name))
+
+
+LEAVES = dict(leaves(cli))
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=" ".join)
+def test_help_of_every_command(path):
+    """Each command has a help that fits 80 columns, says what it is for, and takes --quiet and --verbose."""
+    shown = CliRunner().invoke(cli, [*path, "--help"], terminal_width=80)
+    assert shown.exit_code == 0
+    assert paragraph(LEAVES[path])
+    assert "--quiet" in shown.output
+    assert "--verbose" in shown.output
+    assert max(map(len, shown.output.splitlines())) <= 80
+
+
+def test_the_help_of_a_group_cuts_nothing():
+    """Each command of a group with the whole first paragraph of its help."""
+    shown = " ".join(CliRunner().invoke(cli, ["flow", "--help"], terminal_width=80).output.split())
+    assert (
+        "Disable a flow: it is not scheduled and takes no posts, whatever its file says, until `flow enable`." in shown
+    )
+
+
+def test_without_a_command():
+    """`imageflow` alone shows its help, and that is no mistake."""
+    shown = CliRunner().invoke(cli, [])
+    assert (shown.exit_code, "See what happened:" in shown.output) == (0, True)
+
+
+def test_quiet_and_verbose_are_opposites(tmp_path):
+    """Both at once are refused."""
+    environ = {"IMAGEFLOW_DATA_DIR": str(tmp_path)}
+    assert CliRunner().invoke(cli, ["runs", "-q", "-v"], env=environ).exit_code == 2
 
 
 def test_an_unknown_command_is_none():
@@ -33,7 +77,7 @@ def test_an_unknown_command_is_none():
     assert cli.get_command(click.Context(cli), "nope") is None
 
 
-HEAVY = ("aiohttp", "sqlalchemy", "structlog", "orjson", "aio_pika", "alembic", "uvloop", "imageflow.bootstrap")
+HEAVY = ("rich", "aiohttp", "sqlalchemy", "structlog", "orjson", "aio_pika", "alembic", "uvloop", "imageflow.bootstrap")
 
 
 @pytest.mark.parametrize("option", ["--help", "--version"])

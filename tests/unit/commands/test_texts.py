@@ -1,70 +1,263 @@
 """Results as people read them."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
+import pytest
+
+from imageflow.actions.dead_letters import Parked
+from imageflow.actions.flows import FlowSeen
 from imageflow.actions.runs import Seen
-from imageflow.actions.shapes import KeyShown, LeftShown, NoRun, OpenErrorShown, Retried, run_shown
-from imageflow.commands.texts import counted, error_text, key_validity, retry_text, row_text, run_text, way_out_text
+from imageflow.actions.shapes import (
+    AlarmShown,
+    Change,
+    Hold,
+    KeyShown,
+    LeftShown,
+    NoRun,
+    OpenErrorShown,
+    Retried,
+    TriggerShown,
+    VersionLine,
+    run_shown,
+)
+from imageflow.commands import texts
+from imageflow.commands.texts import (
+    by,
+    counted,
+    error_line,
+    instant,
+    key_line,
+    key_validity,
+    local,
+    progress_text,
+    retry_text,
+    row_line,
+    run_line,
+    run_text,
+    span,
+    way_out_text,
+    zone,
+)
+from imageflow.flows import file as flow_file
+from imageflow.model.flow import Flow
 from imageflow.model.row import RowLog
 from imageflow.model.run import Counts, Run, Trigger
 from imageflow.store import ErrorGroup
 
 NOW = "2026-01-01T00:00:00.000000Z"
+MIDNIGHT = datetime(2026, 1, 1, tzinfo=UTC)
+ISTANBUL = ZoneInfo("Europe/Istanbul")
 
 
-def test_a_run_with_counts_error_and_warnings():
-    """One line with the counts that are not zero and the error; each warning on a line of its own."""
-    run = Run(
-        run_id="r1",
-        flow="winter",
-        version=1,
-        trigger=Trigger("person"),
-        status="failed",
-        created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        pages=2,
-        counts=Counts(total=3, written=1, failed=2),
-        error="no answer",
-        warnings=("one", "two"),
-    )
-    first, *warnings = run_text(run_shown(Seen(run, None))).splitlines()
-    assert first.split() == [
+def run(**fields):
+    made = {
+        "run_id": "r1",
+        "flow": "winter",
+        "version": 1,
+        "trigger": Trigger("person", "ada"),
+        "status": "failed",
+        "created_at": MIDNIGHT,
+    }
+    return Run(**{**made, **fields})
+
+
+def shown(**fields):
+    return run_shown(Seen(run(**fields), None))
+
+
+FAILED = {
+    "pages": 2,
+    "counts": Counts(total=3, written=1, failed=2),
+    "error": "no answer",
+    "warnings": ("one", "two"),
+    "started_at": MIDNIGHT + timedelta(seconds=5),
+    "finished_at": MIDNIGHT + timedelta(seconds=30),
+}
+
+
+def test_local_times():
+    """To the second, in the zone, which is named; nothing where there is no time."""
+    assert local(NOW, ISTANBUL) == "2026-01-01 03:00:00 +03"
+    assert local(MIDNIGHT) == "2026-01-01 00:00:00 UTC"
+    assert local(None) == ""
+
+
+def test_zones():
+    """By name; UTC where the machine does not know it."""
+    assert (zone("Europe/Istanbul"), zone("Mars/Base"), zone("../etc")) == (ISTANBUL, UTC, UTC)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0s"), (9.94, "9.9s"), (12.4, "12s"), (59.9, "60s"), (185, "3m05s"), (7380, "2h03m"), (100_800, "1d04h")],
+)
+def test_spans(seconds, text):
+    """In the two largest units."""
+    assert span(seconds) == text
+
+
+def test_times_that_people_ask_for():
+    """So long ago, or an ISO date: in the zone unless it has an offset; anything else is refused."""
+    now = datetime(2026, 1, 8, 12, tzinfo=UTC)
+    assert instant("7d", ISTANBUL, now) == datetime(2026, 1, 1, 12, tzinfo=UTC)
+    assert instant("90m", None, now) == datetime(2026, 1, 8, 10, 30, tzinfo=UTC)
+    assert instant("2026-01-02", ISTANBUL, now) == datetime(2026, 1, 1, 21, tzinfo=UTC)
+    assert instant("2026-01-02T00:00:00Z", ISTANBUL, now) == datetime(2026, 1, 2, tzinfo=UTC)
+    assert instant("2026-01-02", None, now) == datetime(2026, 1, 2).astimezone()
+    for wrong in ("yesterday", "9999999d", "-1d", ""):
+        with pytest.raises(ValueError, match=r".*"):
+            instant(wrong, None, now)
+
+
+def test_a_run_in_a_table():
+    """When, how long, by whom, and the counts that are not zero; why it failed and what it warns of stand under it."""
+    line = run_line(shown(**FAILED), {"winter": ISTANBUL}, MIDNIGHT)
+    assert line.cells == [
         "r1",
         "winter",
         "failed",
+        "2026-01-01 03:00:05 +03",
+        "25s",
+        "ada",
         "2",
-        "pages,",
         "3",
-        "rows",
-        "(1",
-        "written,",
+        "1",
+        "",
+        "",
         "2",
-        "failed)",
-        "no",
-        "answer",
+        "",
     ]
-    assert [line.strip() for line in warnings] == ["warning: one", "warning: two"]
+    assert len(line.cells) == len(texts.RUN)
+    assert (line.tail, line.notes) == ("no answer", ["warning: one", "warning: two"])
+
+
+def test_how_long_a_run_takes():
+    """Of one that goes on: so far. One that waits has not begun. A clock that went back is no negative time."""
+    now = MIDNIGHT + timedelta(minutes=3)
+    assert run_line(shown(status="reading", started_at=MIDNIGHT), {}, now).cells[4] == "3m00s…"
+    assert run_line(shown(status="queued"), {}, now).cells[4] == ""
+    assert run_line(shown(finished_at=MIDNIGHT - timedelta(seconds=1)), {}, now).cells[4] == "0.0s"
+
+
+@pytest.mark.parametrize(
+    ("trigger", "text"),
+    [
+        (("schedule", NOW, []), "schedule"),
+        (("person", "ada", ["A"]), "ada, 1 product"),
+        (("flow", "first", []), "after first"),
+        (("fetch_missing", "", ["A", "B"]), "missing, 2 products"),
+        (("outbound", "erp", []), "outbound"),
+    ],
+)
+def test_what_started_a_run(trigger, text):
+    """A word or two."""
+    assert by(TriggerShown(*trigger)) == text
+
+
+def test_a_run_in_a_few_words():
+    """Its counts that are not zero; why it failed and each warning on a line of its own."""
+    first, *others = run_text(shown(**FAILED)).splitlines()
+    assert first == "r1  winter  failed  2 pages, 3 rows (1 written, 2 failed)"
+    assert [line.strip() for line in others] == ["no answer", "warning: one", "warning: two"]
+    assert run_text(shown(status="empty", pages=1)) == "r1  winter  empty  1 page, 0 rows"
 
 
 def test_no_run():
-    """Where nothing is missing, the line says that the run was empty."""
-    assert "empty" in run_text(NoRun("winter", None, []))
+    """Where nothing is missing, the text says so, and what was warned of."""
+    assert run_text(NoRun("winter", None, ["w"])) == "winter: no run; no product is without images\n    warning: w"
+
+
+def test_how_far_a_run_is():
+    """Status, pages, rows, and how many failed, if any did."""
+    going = run(status="draining", pages=1, counts=Counts(total=1200, written=3))
+    assert progress_text(going) == "winter: draining, 1 page, 3 of 1,200 rows"
+    failing = run(status="draining", pages=2, counts=Counts(total=1, failed=1))
+    assert progress_text(failing) == "winter: draining, 2 pages, 1 of 1 row, 1 failed"
 
 
 def test_a_row_and_why_it_failed():
     """A row that failed has stage and reason; another has none; a row without a product has a dash."""
-    failed = RowLog(run_id="r", row=1, product=None, state="failed", stage="script", reason="why")
-    assert row_text(failed).split() == ["1", "-", "failed", "script:", "why"]
-    assert row_text(RowLog(run_id="r", row=2, product="A", state="written")).split() == ["2", "A", "written"]
+    failed = RowLog(
+        run_id="r", row=1, product=None, state="failed", stage="write", reason="why", http_status=400, attempts=2
+    )
+    assert row_line(failed) == (["1", "-", "failed", "", "400", "2"], "write: why", ())
+    assert row_line(RowLog(run_id="r", row=2, product="A", state="written")) == (
+        ["2", "A", "written", "", "", ""],
+        "",
+        (),
+    )
 
 
 def test_causes_of_failures():
-    """A run's cause says how many rows can be written again, if not all; an open one since when, and the newest row."""
+    """How many rows, how many of them can be retried, an example; an open one since when, and where the newest is."""
     group = ErrorGroup("f", "write", 400, "why", 2, 1, 7, None)
-    assert error_text(group) == "f  2 rows, 1 can be retried  write: why (e.g. row 7, no product)"
-    all_again = ErrorGroup("f", "write", 400, "why", 1, 1, 7, "A")
-    assert error_text(all_again) == "f  1 row  write: why (e.g. row 7, A)"
-    still_open = OpenErrorShown("f", "write", 400, "why", 1, 1, NOW, "r1", 7, "A", 1)
-    assert error_text(still_open) == f"f  1 row in 1 run since {NOW}  write: why (newest: run r1, row 7, A)"
+    assert error_line(group) == (["f", "2", "1", "write", "400", "", "", "row 7"], "why", [])
+    assert error_line(ErrorGroup("f", "script", None, "why", 1, 1, 7, "A")).cells[2:] == [
+        "all",
+        "script",
+        "",
+        "",
+        "",
+        "A",
+    ]
+    still_open = OpenErrorShown("f", "write", 400, "why", 1, 3, NOW, "r1", 7, "A", 1)
+    line = error_line(still_open, ISTANBUL)
+    assert line.cells == ["f", "1", "all", "write", "400", "3", "2026-01-01 03:00:00 +03", "A"]
+    assert line.notes == ["newest: run r1, row 7"]
+    assert len(line.cells) == len(texts.ERROR)
+
+
+OMNITRON = {"domain_url": "https://b.example.com", "username": "u", "password": {"env": "P"}}
+
+
+def flow(**fields):
+    document = {"name": "winter", "direction": "outbound", "omnitron": OMNITRON, **fields}
+    return Flow("winter", 3, flow_file.parse(document), document)
+
+
+def test_a_flow_in_a_table():
+    """When it runs next and how its newest run went, in its own time; an outbound flow that never ran has neither."""
+    polled = flow(
+        direction="inbound",
+        erp={"endpoint_url": "https://e.example.com"},
+        schedule={"every": "1h"},
+        timezone="Europe/Istanbul",
+    )
+    line = texts.flow_line(FlowSeen(polled, [MIDNIGHT], None, [run(**FAILED)]))
+    assert line.cells == [
+        "winter",
+        "inbound",
+        "enabled",
+        "3",
+        "every 1h",
+        "2026-01-01 03:00:00 +03",
+        "failed",
+        "2026-01-01 03:00:30 +03",
+    ]
+    assert line.tail == "no answer"
+    quiet = texts.flow_line(FlowSeen(flow(enabled=False), [], None, []))
+    assert quiet.cells == ["winter", "outbound", "disabled", "3", "-", "", "", ""]
+    assert len(quiet.cells) == len(texts.FLOW)
+
+
+def test_other_lines():
+    """Each has a cell for every column; what is long is its tail."""
+    found = [
+        (texts.VERSION, texts.version_line(VersionLine(2, NOW, "", False), UTC)),
+        (texts.ALARM, texts.alarm_line(AlarmShown(1, "winter", "silence", "no rows", NOW, None, "posted"), {})),
+        (texts.ALARM, texts.alarm_line(AlarmShown(1, "winter", "silence", "no rows", NOW, NOW, None), {})),
+        (texts.HOLD, texts.hold_line(Hold("https://b", "503", NOW, 2))),
+        (texts.CHANGE, texts.change_line(Change(1, NOW, "", "flow.save", "flow a", "cli", {"version": 2, "n": "x"}))),
+        (texts.PARKED, texts.parked_line(Parked("i", "", "", "not JSON", "", 12, {}, ""))),
+        (texts.PARKED, texts.parked_line(Parked("i", "q", "f", "not JSON", NOW, 1200, {}, ""))),
+        (texts.KEY, texts.key_line(KeyShown("k", "winter", "erp", "ada", NOW, None), NOW)),
+    ]
+    assert all(len(columns) == len(line.cells) for columns, line in found)
+    lines = [line for _, line in found]
+    assert lines[0].cells == ["2", "2026-01-01 00:00:00 UTC", "disabled", "-"]
+    assert [(line.cells[3], line.notes) for line in lines[1:3]] == [("open", ["webhook: posted"]), ("closed", [])]
+    assert (lines[4].tail, lines[6].cells[-1]) == ("version: 2, n: x", "1,200")
 
 
 def test_how_long_a_key_is_good():
@@ -73,9 +266,9 @@ def test_how_long_a_key_is_good():
     def key(expires_at):
         return KeyShown("k", "winter", "erp", "ada", NOW, expires_at)
 
-    assert key_validity(key(None), NOW) == "good until it is revoked"
-    assert key_validity(key("2026-01-02"), NOW) == "good until 2026-01-02"
-    assert key_validity(key(NOW), NOW) == f"was good until {NOW}"
+    assert key_validity(key(None), NOW) == key_line(key(None), NOW).tail == "good until it is revoked"
+    assert key_validity(key("2026-01-02T00:00:00Z"), NOW) == "good until 2026-01-02 00:00:00 UTC"
+    assert key_validity(key(NOW), NOW) == "was good until 2026-01-01 00:00:00 UTC"
 
 
 def test_counted():
@@ -84,16 +277,7 @@ def test_counted():
 
 
 def partial(**counts):
-    run = Run(
-        run_id="r1",
-        flow="winter",
-        version=1,
-        trigger=Trigger("schedule"),
-        status="partial",
-        created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        counts=Counts(total=3, **counts),
-    )
-    return run_shown(Seen(run, None))
+    return shown(status="partial", trigger=Trigger("schedule"), counts=Counts(total=3, **counts))
 
 
 def test_what_leads_out_of_a_run():

@@ -1,0 +1,321 @@
+"""Lists for people: filters, limits that say what they left out, sentences where there is nothing, and no files made by reading."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+from click.shell_completion import ShellComplete
+from click.testing import CliRunner, Result
+
+from imageflow import settings
+from imageflow.cli import cli
+from imageflow.model.row import RowLog
+from imageflow.model.run import Run, Trigger
+from imageflow.store import Store
+from imageflow.store.connect import open_store
+
+OMNITRON = {"domain_url": "https://brand.example.com", "username": "bot", "password": {"env": "OMNITRON_PASSWORD"}}
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+class Here:
+    """Commands on one data directory, whose store tests can fill."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environ = {"IMAGEFLOW_DATA_DIR": str(folder / "data"), "COLUMNS": "80"}
+
+    def call(self, *args: str) -> Result:
+        return CliRunner().invoke(cli, args, env=self.environ, catch_exceptions=False)
+
+    def lines(self, *args: str) -> list[str]:
+        """The table that a command prints, without its heading."""
+        done = self.call(*args)
+        assert done.exit_code == 0, done.output
+        return done.stdout.splitlines()[1:]
+
+    def said(self, *args: str) -> str:
+        """What a command says beside its result."""
+        done = self.call(*args)
+        assert done.exit_code == 0, done.output
+        return done.stderr
+
+    def fill(self, work: Callable[[Store], Awaitable[Any]]) -> None:
+        async def body() -> None:
+            async with open_store(settings.load(self.environ)) as store:
+                await work(store)
+
+        asyncio.run(body())
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Here:
+    made = Here(tmp_path)
+    for name, timezone in (("a", "Europe/Istanbul"), ("b", "UTC")):
+        path = tmp_path / f"{name}.yaml"
+        erp = {"endpoint_url": "https://erp.example.com/images/"}
+        document = {"name": name, "direction": "inbound", "timezone": timezone, "omnitron": OMNITRON, "erp": erp}
+        path.write_text(yaml.safe_dump(document))
+    assert made.call("flow", "apply", str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml")).exit_code == 0
+    return made
+
+
+def a_run(number: int, flow: str = "a", kind: str = "schedule", by: str = "") -> Run:
+    return Run(
+        run_id=f"20260101-12000{number}-0123456789",
+        flow=flow,
+        version=1,
+        trigger=Trigger(kind, by),
+        status="queued",
+        created_at=NOON + timedelta(hours=number),
+    )
+
+
+async def three_runs(store: Store) -> None:
+    """An old one that failed, one by a person, and one of another flow that was cancelled."""
+    await store.create_run(a_run(1))
+    await store.start_reading(a_run(1).run_id, None, NOON)
+    await store.end_read(a_run(1).run_id, error="no answer\x1b[2J", stage="read")
+    await store.create_run(a_run(2, kind="person", by="ada"))
+    await store.create_run(a_run(3, flow="b", kind="fetch_missing"))
+    await store.cancel_run(a_run(3).run_id)
+
+
+def ids(lines: list[str]) -> list[str]:
+    return [line.split()[0][13:15] for line in lines if line.startswith("2026")]
+
+
+@pytest.mark.parametrize(
+    ("args", "wanted"),
+    [
+        ([], ["03", "02", "01"]),
+        (["a"], ["02", "01"]),
+        (["--status", "failed"], ["01"]),
+        (["--status", "failed", "--status", "cancelled"], ["03", "01"]),
+        (["--active"], ["02"]),
+        (["--trigger", "person"], ["02"]),
+        (["--trigger", "fetch_missing"], ["03"]),
+        (["--since", "2026-01-01T14:00:00Z"], ["03", "02"]),
+        (["--until", "2026-01-01T14:00:00Z"], ["01"]),
+        (["a", "--since", "2026-01-01T17:00:00"], ["02"]),
+        (["--limit", "1"], ["03"]),
+    ],
+)
+def test_runs_are_filtered(here: Here, args: list[str], wanted: list[str]) -> None:
+    """By flow, status, trigger and time, for people and in JSON; with a flow, times are in its zone."""
+    here.fill(three_runs)
+    assert ids(here.lines("runs", *args)) == wanted
+    found = json.loads(here.call("runs", *args, "--json").stdout)
+    assert [run["run_id"][13:15] for run in found] == wanted
+
+
+def test_a_list_of_runs(here: Here) -> None:
+    """Local time of the flow's zone; what does not fit stands under the line; no escape gets through."""
+    here.fill(three_runs)
+    done = here.call("runs", "a")
+    assert done.stdout.splitlines()[0].split() == ["RUN", "FLOW", "STATUS", "STARTED", "TOOK"]
+    assert "queued  2026-01-01 17:00:00 +03" in done.stdout
+    assert "\n    by ada, pages 0, rows 0\n" in done.stdout
+    assert "\n    no answer\ufffd[2J\n" in done.stdout
+    assert "1 run did not end yet, and no process runs the services: imageflow up" in done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "there are older runs: --limit 2, or --until 2026-01-01T15:00:00.000000Z" in here.said(
+        "runs", "--limit", "1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["runs", "b", "--status", "failed", "--since", "1h"], "no failed runs of b since 1h"),
+        (["alarms"], "no alarm is open"),
+        (["alarms", "a", "--all"], "no alarm of a"),
+        (["holds"], "no Omnitron is held"),
+        (["audit", "--who", "eve", "--what", "flow.save"], "no changes by eve of the kind flow.save"),
+        (["errors", "--flow", "a"], "no failure of a is open"),
+        (["errors", a_run(2).run_id], f"no row of run {a_run(2).run_id} has failed"),
+        (
+            ["rows", a_run(2).run_id],
+            f"run {a_run(2).run_id} has no settled row; it is queued, with 0 of 0 rows settled",
+        ),
+        (
+            ["rows", a_run(2).run_id, "--state", "failed", "--product", "A", "--group", "f"],
+            "has no failed row of product A of cause f",
+        ),
+        (["parked", "list"], "no message is parked"),
+        (["user", "list"], "no users: imageflow user add"),
+        (["key", "list", "a"], "no keys of a: imageflow key add a NAME"),
+        (["key", "list"], "no keys"),
+    ],
+)
+def test_empty_lists_say_what_was_asked(here: Here, args: list[str], said: str) -> None:
+    """A sentence on stderr, nothing on stdout; --quiet says nothing."""
+    here.fill(three_runs)
+    done = here.call(*args)
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert said in done.stderr
+    assert here.call(*args, "--quiet").stderr == ""
+
+
+def test_a_failed_poll_is_seen_beside_errors(here: Here) -> None:
+    """`errors` knows rows; it also says that the run itself failed, and why."""
+    here.fill(three_runs)
+    said = here.said("errors", a_run(1).run_id)
+    assert f"run {a_run(1).run_id} itself failed in read: no answer" in said
+
+
+async def many_rows(store: Store) -> None:
+    run = a_run(1)
+    await store.create_run(run)
+    await store.start_reading(run.run_id, None, NOON)
+    await store.save_page(run.run_id, 1, b"[]", cursor=None, last=True)
+    logs = [
+        RowLog(
+            run_id="", row=n, product=f"P-{n}", state="failed", stage="rows", reason="no URL", payload={"sku": f"P-{n}"}
+        )
+        for n in range(150)
+    ]
+    await store.register_page(run.run_id, 1, 150, logs)
+
+
+def test_rows_are_limited_for_people(here: Here) -> None:
+    """A hundred unless more are asked for, and a word on the others; JSON has all, or as many as were asked for."""
+    here.fill(many_rows)
+    run_id = a_run(1).run_id
+    done = here.call("rows", run_id)
+    assert len(done.stdout.splitlines()) == 101
+    assert "there are more rows: --limit 200; all: --json" in done.stderr
+    assert f"150 rows not written: imageflow errors {run_id}; then: imageflow retry {run_id}" in done.stderr
+    assert len(here.lines("rows", run_id, "--limit", "1000")) == 150
+    [one] = here.lines("rows", run_id, "--product", "P-7")
+    assert one.split() == ["8", "P-7", "failed", "rows:", "no", "URL"]
+    everything = json.loads(here.call("rows", run_id, "--json").stdout)
+    assert (len(everything), everything[149]["row"]) == (150, 150)
+    assert len(json.loads(here.call("rows", run_id, "--json", "--limit", "3").stdout)) == 3
+    group = json.loads(here.call("errors", run_id, "--json").stdout)[0]["group"]
+    assert len(here.lines("rows", run_id, "--group", group, "--limit", "5")) == 5
+
+
+def test_flows_and_versions(here: Here) -> None:
+    """A flow's line says how its newest run went; a version when it was saved, in the flow's time."""
+    here.fill(three_runs)
+    listed = "\n".join(here.lines("flow", "list"))
+    assert "a     inbound    enabled        1  -         queued" in listed
+    assert "b     inbound    enabled        1  -         cancelled" in listed
+    assert "+03" in here.lines("flow", "versions", "a")[0]
+    shown = here.call("flow", "show", "a").stdout
+    assert shown.startswith("a, inbound, enabled, version 1\nschedule: none; it runs when a person asks for it\n")
+    assert "watermark: none" in shown
+
+
+def test_a_watermark_in_both_times(here: Here) -> None:
+    """The flow's own time, as a person gave it, and UTC, as JSON has it."""
+    first, second = here.call("watermark", "set", "a", "2026-01-31").stdout.splitlines()
+    assert first == "watermark: 2026-01-31 00:00:00 +03 (2026-01-30T21:00:00.000000Z)"
+    assert second.startswith("the next run asks for changes since: 2026-01-30 23:55:00 +03")
+
+
+def test_a_run_that_nobody_carries_out(here: Here) -> None:
+    """`run` without --wait says that no process runs the services."""
+    done = here.call("run", "a")
+    assert done.exit_code == 0
+    assert "no process runs the services: imageflow up" in done.stderr
+
+
+READING = [
+    ["runs"],
+    ["rows", "r"],
+    ["errors", "--flow", "a"],
+    ["log", "r"],
+    ["trace", "A"],
+    ["alarms"],
+    ["holds"],
+    ["audit"],
+]
+READING += [
+    ["flow", "list"],
+    ["flow", "show", "a"],
+    ["flow", "export", "a"],
+    ["watermark", "show", "a"],
+    ["user", "list"],
+]
+READING += [["key", "list"], ["check", "a"], ["try", "a", "--from-run", "r"]]
+
+
+@pytest.mark.parametrize("args", READING, ids=" ".join)
+def test_reading_makes_no_files(tmp_path: Path, args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the wrong folder a command that only reads says that there is no data, and where it looked; nothing is made."""
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(cli, args)
+    assert "there is no data in imageflow-data yet; IMAGEFLOW_DATA_DIR says which folder is meant" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_times_are_usage_errors(here: Here) -> None:
+    """With the forms that are understood."""
+    done = CliRunner().invoke(cli, ["runs", "--since", "yesterday"], env=here.environ)
+    assert done.exit_code == 2
+    assert "--since: an ISO date, or so long ago, as in 90m, 24h or 7d; not 'yesterday'" in done.stderr
+
+
+def completed(here: Here, words: str) -> list[str]:
+    """What a shell is offered at the end of these words."""
+    *args, incomplete = words.split(" ")[1:]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in here.environ.items():
+            patch.setenv(name, value)
+        found = ShellComplete(cli, {}, "imageflow", "_IMAGEFLOW_COMPLETE").get_completions(args, incomplete)
+    return [item.value for item in found]
+
+
+def test_shells_complete_names(here: Here) -> None:
+    """Commands, options, names of flows and ids of runs; nothing where there is no data, and no file is made."""
+    here.fill(three_runs)
+    assert completed(here, "imageflow wat") == ["watermark"]
+    assert completed(here, "imageflow run ") == ["a", "b"]
+    assert completed(here, "imageflow flow disable b") == ["b"]
+    assert completed(here, "imageflow retry --flow ") == ["a", "b"]
+    assert completed(here, "imageflow rows 20260101-12000") == [a_run(n).run_id for n in (3, 2, 1)]
+    assert "--trigger" in completed(here, "imageflow runs --t")
+    elsewhere = Here(here.folder / "elsewhere")
+    assert completed(elsewhere, "imageflow run ") == []
+    assert not (here.folder / "elsewhere").exists()
+
+
+def test_bash_is_told(here: Here) -> None:
+    """The program itself answers what bash asks."""
+    environ = {**os.environ, **here.environ, "_IMAGEFLOW_COMPLETE": "bash_complete"}
+    environ |= {"COMP_WORDS": "imageflow run ", "COMP_CWORD": "2"}
+    program = "import sys; sys.argv[0] = 'imageflow'; from imageflow.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", program], check=True, env=environ, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("plain,a\nplain,b\n", "")
+
+
+def test_completion_takes_what_click_offers() -> None:
+    """Each argument that names a flow or a run completes it."""
+
+    def leaves(command: click.Command) -> list[click.Command]:
+        if not isinstance(command, click.Group):
+            return [command]
+        context = click.Context(command)
+        return [
+            leaf
+            for name in command.list_commands(context)
+            for leaf in leaves(command.get_command(context, name) or command)
+        ]
+
+    parameters = [one for leaf in leaves(cli) for one in leaf.params if not isinstance(one.type, click.Choice)]
+    named = [one for one in parameters if (one.metavar or "").strip("[].…") in ("FLOW", "RUN")]
+    assert len(named) > 25
+    assert {type(one.type).__name__ for one in named} == {"Known"}
