@@ -19,6 +19,7 @@ from imageflow.actions.keys import NewKey
 from imageflow.actions.run_log import Entry, EntryKind
 from imageflow.actions.runs import Retried as RetriedRows
 from imageflow.actions.runs import Seen
+from imageflow.actions.system import System
 from imageflow.actions.ways_out import LEFT, about, command
 from imageflow.clock import iso
 from imageflow.errors import Problem
@@ -467,6 +468,25 @@ class Hold(msgspec.Struct, frozen=True):
     writers: int
 
 
+class QueueShown(msgspec.Struct, frozen=True):
+    """A queue of a stage, of one flow or (empty) of all: messages `ready` and `delayed`, and consumers; null: not known now."""
+
+    name: str
+    stage: str
+    flow: str
+    ready: int | None
+    delayed: int
+    consumers: int | None
+
+
+class SystemShown(msgspec.Struct, frozen=True):
+    """The system now: queues, domains that writers hold back from, and how many runs have not ended."""
+
+    queues: list[QueueShown]
+    holds: list[Hold]
+    active_runs: int
+
+
 class ParkedShown(Parked, frozen=True):
     """A parked message with its whole body, as text."""
 
@@ -482,6 +502,12 @@ def alarm_shown(alarm: Alarm) -> AlarmShown:
 def hold_shown(held: HeldDomain) -> Hold:
     """A domain that is held."""
     return Hold(held.domain, held.reason, iso(held.since), held.writers)
+
+
+def system_shown(found: System) -> SystemShown:
+    """The system now."""
+    queues = [QueueShown(*queue) for queue in found.queues]
+    return SystemShown(queues, [hold_shown(held) for held in found.holds], found.active_runs)
 
 
 def parked_shown(message: Parked, body: bytes) -> ParkedShown:

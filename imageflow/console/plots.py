@@ -131,6 +131,37 @@ def timeline(spans: Sequence[Span], names: Sequence[str], marks: Sequence[tuple[
     return _svg("time", 1250, bottom + 22, label, Markup("").join(lanes))
 
 
+class LaneRun(NamedTuple):
+    """A run in a lane: from and until when, as shares of the time that is shown; its rows as a share of the most."""
+
+    since: float
+    until: float
+    size: float
+    status: str
+    run_id: str
+
+
+class Lane(NamedTuple):
+    """The runs of a flow."""
+
+    name: str
+    runs: tuple[LaneRun, ...]
+
+
+def lane(runs: Sequence[LaneRun], label: str, *, width: int = 1000, height: int = 30) -> Markup:
+    """Runs over time: length is time, height is rows; what failed is marked below the line too."""
+    line = height - 6.0
+    drawn = [PATH.format("lane", _box(0, 0, width, line))]
+    for run in runs:
+        x, wide = run.since * width, max(3.0, (run.until - run.since) * width)
+        high = max(4.0, run.size * (line - 2))
+        bar = PATH.format(f"s-{run.status}", _box(min(x, width - wide), line - high, wide, high))
+        if run.status in ("failed", "partial"):
+            bar += PATH.format("s-failed", _box(min(x, width - wide), line + 1, wide, 4))
+        drawn.append(bar)
+    return _svg("lanes", width, height, label, Markup("").join(drawn), stretched=True)
+
+
 class Link(NamedTuple):
     """How a picture went from one place to another; None: it was not there, or is not any more."""
 

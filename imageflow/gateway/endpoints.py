@@ -26,7 +26,9 @@ FLOW_FILE = {"$ref": "#/components/schemas/FlowFile"}
 MAX_FLOW_BYTES = 1 << 20
 MAX_IDENTIFIERS_BYTES = 4 << 20
 
-Tag = Literal["sessions", "flows", "runs", "rows", "outbound", "alarms", "parked", "users", "keys", "audit", "events"]
+Tag = Literal[
+    "sessions", "flows", "runs", "rows", "outbound", "alarms", "parked", "users", "keys", "audit", "events", "system"
+]
 
 
 class Body(msgspec.Struct, Generic[B], frozen=True):
@@ -537,6 +539,15 @@ ENDPOINTS: tuple[Endpoint[Any, Any, Any, Any], ...] = (
         summary="List alarms, newest first",
         query=inputs.AlarmQuery,
         answer=Page[shapes.AlarmShown],
+    ),
+    Endpoint(
+        name="show_system",
+        handler=handlers_ops.show_system,
+        method="GET",
+        path="/api/system",
+        tag="system",
+        summary="Show queues, holds, and how many runs go on",
+        answer=shapes.SystemShown,
     ),
     Endpoint(
         name="list_holds",

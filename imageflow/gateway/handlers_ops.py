@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from imageflow.actions import alarms, audit, dead_letters, shapes
+from imageflow.actions import alarms, audit, dead_letters, shapes, system
 from imageflow.actions.dead_letters import Parked
 from imageflow.gateway.deps import Call, Deps
 from imageflow.gateway.inputs import AlarmQuery, AuditQuery, LimitQuery, MessagePath
@@ -32,6 +32,11 @@ async def list_alarms(deps: Deps, call: Call[None, AlarmQuery, None]) -> Page[sh
 async def list_holds(deps: Deps, _call: Call[None, None, None]) -> Page[shapes.Hold]:
     """The domains that writers hold."""
     return Page([shapes.hold_shown(held) for held in await alarms.holds(deps.store)])
+
+
+async def show_system(deps: Deps, _call: Call[None, None, None]) -> shapes.SystemShown:
+    """Queues, holds, active runs."""
+    return shapes.system_shown(await system.look(deps.store, deps.broker))
 
 
 async def list_parked(deps: Deps, call: Call[None, LimitQuery, None]) -> Page[Parked]:

@@ -92,20 +92,26 @@ async def trace(store: Store, sandbox: Sandbox, product: str, *, limit: int = RO
     Raises NotFoundError where nothing is known.
     """
     logs = await _logs(store, product, limit)
-    states = await _states(store, product, logs)
-    written = [await _row(store, state.run_id, state.row) for state in states]
+    standing = await standings(store, product, logs)
+    written = [one.log for one in standing]
     known = {(log.run_id, log.row) for log in logs}
     logs += [
         log for log in written if log is not None and (log.run_id, log.row) not in known and log.product != product
     ]
-    if not logs and not states:
+    if not logs and not standing:
         raise NotFoundError(f"nothing is known of a product {product!r}")
-    standing = [
-        Standing(state, log, await _in_flight(store, state)) for state, log in zip(states, written, strict=True)
-    ]
     logs.sort(key=lambda log: (log.version, log.run_id, log.row), reverse=True)
     rows = [await _traced(store, sandbox, log) for log in logs[:limit]]
     return Trace(product, tuple(standing), tuple(rows), len(logs) > limit)
+
+
+async def standings(store: Store, product: str, logs: Sequence[RowLog]) -> list[Standing]:
+    """What is on Omnitron for a product. `logs`: newest logs of it, which tell a base code by what it was written to."""
+    found = []
+    for state in await _states(store, product, logs):
+        log = await _row(store, state.run_id, state.row)
+        found.append(Standing(state, log, await _in_flight(store, state)))
+    return found
 
 
 async def _logs(store: Store, product: str, limit: int) -> list[RowLog]:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from imageflow.console.pages import flows, login
+from imageflow.console.pages import audit, errors, flows, login, now, products, runs, search, system, users
 from imageflow.console.visit import Page
 
 PAGES: tuple[Page, ...] = (
     *login.PAGES,
+    *now.PAGES,
+    *errors.PAGES,
+    *products.PAGES,
+    *runs.PAGES,
     *flows.PAGES,
+    *system.PAGES,
+    *audit.PAGES,
+    *users.PAGES,
+    *search.PAGES,
 )

@@ -51,6 +51,7 @@ ONE_SIDED = {
     "actions.service_accounts.lines": "sets up PostgreSQL, with the owner's account",
     "actions.service_accounts.roles": "sets up PostgreSQL, with the owner's account",
     # endpoints only
+    "actions.system.look": "`doctor` looks at the queues, too, and says what mends them",
     "actions.flows.checked_text": "a request holds a flow, and no file",
     "actions.flows.save_as": "an address names the flow, a file names it itself",
     "actions.rows.of_product": "`trace` tells more of the same rows",

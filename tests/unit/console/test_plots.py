@@ -5,7 +5,7 @@ import re
 from markupsafe import Markup
 
 from imageflow.console import plots
-from imageflow.console.plots import Bar, Link, Span
+from imageflow.console.plots import Bar, LaneRun, Link, Span
 
 
 def classes(svg):
@@ -61,6 +61,14 @@ def test_a_timeline_has_a_lane_for_each_step():
     assert classes(drawn) == ["lane", "done", "lane", "go", "wait", "axis"]
     assert ">read<" in drawn
     assert 'text-anchor="end">now' in drawn
+
+
+def test_a_lane_marks_runs_that_failed():
+    """Length is time, height is rows; what failed has a mark below the line, and the shortest run is visible."""
+    runs = [LaneRun(0, 0.5, 1, "success", "a"), LaneRun(1, 1, 0, "partial", "b")]
+    drawn = plots.lane(runs, "runs")
+    assert classes(drawn) == ["lane", "s-success", "s-partial", "s-failed"]
+    assert re.search(r's-partial" d="M997 \d+h3v4', drawn)
 
 
 def test_what_became_of_each_picture():

@@ -1,0 +1,69 @@
+"""Causes of failures as people call them: what it is, who can mend it, and whether trying again may help. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, NamedTuple
+
+Name = Literal[
+    "unknown sku",
+    "too large",
+    "not a picture",
+    "unreachable",
+    "no answer",
+    "away",
+    "too many",
+    "login",
+    "script",
+    "mapping",
+    "rows",
+    "read",
+    "refused",
+]
+Who = Literal["catalogue", "erp", "cdn", "omnitron", "nobody", "flow", "access"]
+
+
+class Cause(NamedTuple):
+    """What it is called, who can mend it, and whether it helps to write the rows again as they are."""
+
+    name: Name
+    who: Who
+    again: bool
+
+
+_BY_STAGE: dict[str, Cause] = {
+    "login": Cause("login", "access", again=True),
+    "read": Cause("read", "erp", again=False),
+    "script": Cause("script", "flow", again=False),
+    "mapping": Cause("mapping", "flow", again=False),
+    "rows": Cause("rows", "flow", again=False),
+}
+_BY_REASON = (
+    (r"sku\b.*(does not exist|not found|unknown)|product.*(does not exist|not found)", Cause("unknown sku", "catalogue", again=True)),
+    (r"dimension|2000\s*x\s*2000|too large|pixels", Cause("too large", "erp", again=False)),
+    (r"not a (png|jpe?g|picture|image)|png or jpe?g|content[- ]type", Cause("not a picture", "erp", again=False)),
+    (r"image.*(unreachable|cannot be (reached|loaded))|cannot be (reached|loaded)", Cause("unreachable", "cdn", again=True)),
+    (r"no answer|timed? ?out|within \d", Cause("no answer", "nobody", again=True)),
+)  # fmt: skip
+_PLACE = re.compile(r"images?\s*(?::\s*|\[\s*|\s+)(\d{1,3})\b")
+
+
+def cause(stage: str, http_status: int | None, reason: str | None) -> Cause:
+    """What a failure is, by its stage, Omnitron's status and words."""
+    if stage in _BY_STAGE:
+        return _BY_STAGE[stage]
+    for pattern, found in _BY_REASON:
+        if re.search(pattern, reason or "", re.IGNORECASE):
+            return found
+    if http_status == 404:
+        return Cause("unknown sku", "catalogue", again=True)
+    if http_status == 429:
+        return Cause("too many", "nobody", again=True)
+    if http_status is None or http_status >= 500:
+        return Cause("away", "omnitron", again=True)
+    return Cause("refused", "omnitron", again=False)
+
+
+def broken_places(reason: str | None) -> frozenset[int]:
+    """Which images a refusal is about, by their place from 0, as far as Omnitron's words say."""
+    return frozenset(int(place) for place in _PLACE.findall(reason or ""))

@@ -1,0 +1,110 @@
+"""Errors: the causes that are open, over all flows, and the products of one of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import NamedTuple
+
+from imageflow.actions import flows, rows, runs
+from imageflow.console.causes import Cause, cause
+from imageflow.console.pages.runs import question
+from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone, part
+from imageflow.console.visit import Answer, File, Go, Page, Show, Visit
+from imageflow.gateway.problem_details import Refusal
+from imageflow.model.row import RowLog
+from imageflow.store import OpenError, Store
+
+WALL = 60
+LIST = 10_000
+
+
+class Open(NamedTuple):
+    """A cause that is open in a flow."""
+
+    flow: str
+    error: OpenError
+    kind: Cause
+
+
+async def open_causes(store: Store, names: list[str]) -> list[Open]:
+    """The open causes of flows, those with the most rows first."""
+    found = [
+        Open(name, error, cause(error.stage, error.http_status, error.reason))
+        for name in names
+        for error in await rows.open_errors(store, name)
+    ]
+    return sorted(found, key=lambda one: (-one.error.rows, one.flow, one.error.group))
+
+
+async def list_(visit: Visit) -> Answer:
+    """The open causes; below, the products of the one that is chosen."""
+    known = await all_flows(visit)
+    flow, group = visit.asked("flow"), visit.asked("cause")
+    names = [one.name for one in known if not flow or one.name == flow]
+    found = await open_causes(visit.store, names)
+    chosen = next((one for one in found if one.error.group == group), found[0] if found and not group else None)
+    values = {
+        "here": "errors",
+        "causes": found,
+        "rows_open": sum(one.error.rows for one in found),
+        "flow": flow,
+        "flows": [one.name for one in known],
+        "chosen": chosen,
+        "wall": await _wall(visit.store, chosen) if chosen else [],
+    }
+    return Show("errors.html", values, zone=common_zone(known))
+
+
+async def _wall(store: Store, chosen: Open) -> list[RowLog]:
+    """Products of a cause: of the run that failed last by it."""
+    return await store.rows(chosen.error.run_id, state="failed", group=chosen.error.group, limit=WALL)
+
+
+async def as_list(visit: Visit) -> Answer:
+    """The products of a cause as a file, for those who can mend it."""
+    flow, group = visit.path("name"), visit.path("cause")
+    found = [one for one in await open_causes(visit.store, [flow]) if one.error.group == group]
+    if not found:
+        raise Refusal(404, "there is nothing at this address")
+    text = io.StringIO()
+    lines = csv.writer(text)
+    lines.writerow(["product", "run", "row", "reason"])
+    for row in await visit.store.rows(found[0].error.run_id, state="failed", group=group, limit=LIST):
+        lines.writerow([_cell(row.product), row.run_id, row.row, _cell(row.reason)])
+    return File(f"{flow}-{group}.csv", text.getvalue())
+
+
+def _cell(text: str | None) -> str:
+    """A text of a stranger as no formula of a spreadsheet."""
+    return f"'{text}" if text and text[0] in "=+-@\t\r" else text or ""
+
+
+async def ask_retry(visit: Visit) -> Answer:
+    """The question before many rows are retried."""
+    flow, group = visit.path("name"), visit.path("cause")
+    number = sum(one.error.rows for one in await open_causes(visit.store, [flow]) if one.error.group == group)
+    url = f"/errors/{part(flow)}/{part(group)}/retry"
+    page = question("retry", flow, number, url, f"/errors?cause={part(group)}", {})
+    return page._replace(values={**page.values, "here": "errors"})
+
+
+async def retry(visit: Visit) -> Answer:
+    """Retry the open failures of a cause, over all runs of the flow; of many, once that is confirmed."""
+    flow, group = visit.path("name"), visit.path("cause")
+    await flows.version(visit.deps.store, flow)
+    many = sum(one.error.rows for one in await open_causes(visit.store, [flow]) if one.error.group == group)
+    if visit.form.get("sure") != "yes" and many > CONFIRM_FROM:
+        return Go(f"/errors/{part(flow)}/{part(group)}/retry")
+    deps = visit.deps
+    done = await runs.retry_flow(deps.store, deps.publisher, flow, visit.actor, group=group)
+    left = sum(sum(one.left.values()) for one in done)
+    return Go("/errors", ("retried", str(sum(one.rows for one in done)), str(left)))
+
+
+PAGES = (
+    Page("GET", "/errors", list_),
+    Page("GET", "/errors/{name}/{cause}/products.csv", as_list),
+    Page("GET", "/errors/{name}/{cause}/retry", ask_retry, role="operator"),
+    Page("POST", "/errors/{name}/{cause}/retry", retry, role="operator"),
+)

@@ -1,0 +1,178 @@
+"""Products: what each shows on Omnitron, what was asked for, and how that came about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from imageflow.actions import rows, runs, shapes
+from imageflow.console import plots
+from imageflow.console.causes import broken_places, cause
+from imageflow.console.pages.shared import all_flows, common_zone, part, zone_of
+from imageflow.console.visit import Answer, Go, Page, Show, Visit
+from imageflow.errors import NotFoundError
+from imageflow.gateway.problem_details import Refusal
+from imageflow.inspect import product_history
+from imageflow.inspect.product_history import Standing, TracedRow
+from imageflow.model.imageset import Image
+from imageflow.model.row import RowLog
+from imageflow.model.run import Run
+from imageflow.store import Store
+
+SHOWN_ROWS = 50
+SHOWN_CHARS = 8_000
+REEL = 42
+
+
+async def list_(visit: Visit) -> Answer:
+    """What was written last, and a field to look for others."""
+    wanted = visit.asked("sku")
+    if wanted:
+        return Go(f"/products/{part(wanted)}")
+    found = await all_flows(visit)
+    return Show("products.html", {"here": "product", "reel": await reel(visit.store, REEL)}, zone=common_zone(found))
+
+
+async def reel(store: Store, most: int) -> list[RowLog]:
+    """The rows that were written last, newest first, as far as the newest runs go."""
+    found: list[RowLog] = []
+    for run in [run for run in await store.runs(limit=20) if run.counts.written]:
+        newest = await store.rows(
+            run.run_id, state="written", after=max(0, run.counts.total - 3 * most), limit=3 * most
+        )
+        found += reversed(newest)
+        if len(found) >= most:
+            break
+    found.sort(key=lambda row: (row.settled_at or 0, row.run_id, row.row), reverse=True)
+    return found[:most]
+
+
+async def show(visit: Visit) -> Answer:
+    """A product: one sentence, the pictures joined, all that happened to it."""
+    sku = visit.path("sku")
+    logs = await rows.of_product(visit.store, sku, limit=SHOWN_ROWS)
+    standing = await product_history.standings(visit.store, sku, logs)
+    if not logs and not standing:
+        return Show("no_product.html", {"here": "product", "sku": sku[:200]}, 404)
+    newest = logs[0] if logs else None
+    runs_by_id = await _runs(visit, logs)
+    run = runs_by_id.get(newest.run_id) if newest else None
+    before, after = _sets(newest, standing, logs)
+    why = cause(newest.stage, newest.http_status, newest.reason) if newest and newest.state == "failed" else None
+    values = {
+        "here": "product",
+        "sku": sku,
+        "newest": newest,
+        "run": run,
+        "runs": runs_by_id,
+        "logs": logs,
+        "standing": standing,
+        "on": next((one for one in standing if one.state.version > 0), None),
+        "before": before,
+        "after": after,
+        "links": plots.links([image.url for image in before], [image.url for image in after]),
+        "why": why,
+        "broken": broken_places(newest.reason) if why and newest else frozenset(),
+        "kinds": _kinds([image.url for image in before], [image.url for image in after]),
+        "in_flight": any(one.state.in_flight is not None for one in standing),
+        "chain": None,
+    }
+    if visit.asked("how"):
+        values["chain"] = await _chain(visit, sku)
+    return Show("product.html", values, zone=await zone_of(visit, run.flow if run else ""))
+
+
+async def _runs(visit: Visit, logs: Sequence[RowLog]) -> dict[str, Run]:
+    found = {}
+    for run_id in dict.fromkeys(log.run_id for log in logs):
+        try:
+            found[run_id] = (await runs.show(visit.store, run_id)).run
+        except NotFoundError:
+            continue  # the run is gone, its rows go soon
+    return found
+
+
+def _sets(
+    newest: RowLog | None, standing: Sequence[Standing], logs: Sequence[RowLog]
+) -> tuple[list[Image], list[Image]]:
+    """What Omnitron has (or had before), and what was asked for last."""
+    written = next((one.log for one in standing if one.log is not None), None)
+    if newest is None:
+        return (_sorted(written.images) if written else []), []
+    if newest.state in ("failed", "cancelled"):
+        return (_sorted(written.images) if written else []), _sorted(newest.images)
+    earlier = [log for log in logs[1:] if log.state == "written"]
+    current = written or newest
+    before = next((log for log in earlier if (log.run_id, log.row) != (current.run_id, current.row)), None)
+    return (_sorted(before.images) if before else []), _sorted(current.images or newest.images)
+
+
+def _sorted(images: Sequence[Image]) -> list[Image]:
+    """In the order of the shop, the swatch first."""
+    return sorted(images, key=lambda image: (image.image_type != "swatch", image.order))
+
+
+def _kinds(before: Sequence[str], after: Sequence[str]) -> dict[int, str]:
+    """What is to be said at each picture of the second set."""
+    return {link.after: link.kind for link in plots.links(before, after) if link.after is not None and before}
+
+
+async def _chain(visit: Visit, sku: str) -> dict[str, Any] | None:
+    """The steps of the newest row: run again in the sandbox, with the version that it went through."""
+    trace = await product_history.trace(visit.store, visit.deps.tools.sandbox, sku, limit=1)
+    return _steps(trace.rows[0]) if trace.rows else None
+
+
+def _steps(row: TracedRow) -> dict[str, Any]:
+    source = next(iter(row.sources), None)
+    steps = source.dry.steps if source is not None and source.dry is not None else ()
+    found = {step.step: step for step in steps}
+    elements = list(source.elements.values()) if source is not None else []
+    sent = product_history.sent(row)
+    return {
+        "note": source.note if source is not None else None,
+        "page": source.page if source is not None else None,
+        "element": _text(elements[0] if len(elements) == 1 else elements) if elements else "",
+        "script": _said(found.get("script")),
+        "mapping": _said(found.get("mapping")),
+        "rows": _text(found["rows"].output) if "rows" in found and found["rows"].output is not None else "",
+        "sent": f"{sent.method} {sent.url}\n{_text(sent.body)}" if sent is not None else "",
+        "answer": row.log,
+        "tries": shapes.row_shown(row.log).attempts,
+    }
+
+
+def _said(step: Any) -> dict[str, str] | None:
+    if step is None:
+        return None
+    error = step.error or next(iter(step.row_errors.values()), None)
+    return {
+        "output": _text(step.output) if step.output is not None else "",
+        "prints": step.prints[:2000],
+        "error": (f"line {error.line}: " if error.line else "") + error.reason if error is not None else "",
+    }
+
+
+def _text(value: Any) -> str:
+    text = msgspec.json.format(msgspec.json.encode(value), indent=1).decode()
+    return text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + "\n…"
+
+
+async def again(visit: Visit) -> Answer:
+    """Write a product's newest row again."""
+    sku = visit.path("sku")
+    logs = await rows.of_product(visit.deps.store, sku, limit=1)
+    if not logs:
+        raise Refusal(404, "there is nothing at this address")
+    deps = visit.deps
+    done = await runs.retry(deps.store, deps.publisher, logs[0].run_id, visit.actor, row=logs[0].row)
+    return Go(f"/products/{part(sku)}", ("again",) if done.rows else ("retried", "0", str(sum(done.left.values()))))
+
+
+PAGES = (
+    Page("GET", "/products", list_),
+    Page("GET", "/products/{sku}", show),
+    Page("POST", "/products/{sku}/again", again, role="operator"),
+)

@@ -1,0 +1,210 @@
+"""Runs: the list with its lanes; one with its balance, causes and rows; and what may be done with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, get_args
+
+import msgspec
+
+from imageflow.actions import rows, run_log, runs
+from imageflow.console.causes import broken_places, cause
+from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone, part, zone_of
+from imageflow.console.plots import Lane, LaneRun
+from imageflow.console.visit import Answer, Go, Page, Show, Visit
+from imageflow.gateway.paging import cursor, position
+from imageflow.model.row import STATES, RowLog
+from imageflow.model.run import Run, Status
+
+RUNS = 50
+ROWS = 50
+LANES_OF = 200
+LOG = 200
+SHOWN_CHARS = 64_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_Microseconds = Annotated[int, msgspec.Meta(ge=0, le=4_000_000_000_000_000)]
+_STATUSES: tuple[Status, ...] = get_args(Status)
+
+
+async def list_(visit: Visit) -> Answer:
+    """The runs, newest first, in lanes by flow and as a list."""
+    flow, status = visit.asked("flow") or None, visit.asked("status")
+    wanted = next((one for one in _STATUSES if one == status), None)
+    place = position(visit.asked("before"), tuple[_Microseconds, str]) if visit.asked("before") else None
+    before = None if place is None else (_EPOCH + place[0] * _MICROSECOND, place[1])
+    found = await visit.store.runs(flow, limit=RUNS + 1, status=wanted, before=before)
+    known = await all_flows(visit)
+    recent = found if before is not None or wanted else await visit.store.runs(flow, limit=LANES_OF)
+    last = found[RUNS - 1] if len(found) > RUNS else None
+    values = {
+        "here": "runs",
+        "runs": found[:RUNS],
+        "flow": flow,
+        "status": wanted,
+        "statuses": _STATUSES,
+        "flows": [one.name for one in known],
+        "lanes": lanes(recent, visit.now),
+        "since": min((run.created_at for run in recent), default=visit.now),
+        "active": await visit.store.runs(flow, active=True, limit=LANES_OF),
+        "next": visit.here(before=_cursor(last)) if last else None,
+        "first": visit.here(before=None) if before is not None else None,
+    }
+    return Show("runs.html", values, zone=common_zone(known))
+
+
+def _cursor(run: Run) -> str:
+    return cursor((run.created_at - _EPOCH) // _MICROSECOND, run.run_id)
+
+
+def lanes(found: Sequence[Run], now: datetime) -> list[Lane]:
+    """A lane for each flow, with its runs as shares of the time from the oldest of them until now."""
+    if not found:
+        return []
+    since = min(run.created_at for run in found)
+    span = max(1.0, (now - since).total_seconds())
+    most = max(run.counts.total for run in found) or 1
+    named: dict[str, list[LaneRun]] = {}
+    for run in found:
+        until = run.finished_at or now
+        began, ended = (
+            min(max(0.0, (at - since).total_seconds() / span), 1.0) for at in (run.started_at or run.created_at, until)
+        )
+        bar = LaneRun(began, ended, run.counts.total / most, run.status, run.run_id)
+        named.setdefault(run.flow, []).append(bar)
+    return [Lane(name, tuple(named[name])) for name in sorted(named)]
+
+
+async def show(visit: Visit) -> Answer:
+    """A run: how it goes, whether it adds up, why rows failed, its rows."""
+    run = (await runs.show(visit.store, visit.path("run_id"))).run
+    state = next((one for one in STATES if one == visit.asked("state")), None)
+    group = visit.asked("cause") if _is_group(visit.asked("cause")) else None
+    after = visit.number("after") or 0
+    found = await visit.store.rows(run.run_id, state=state, group=group, after=after, limit=ROWS + 1)
+    causes = await visit.store.errors(run.run_id, 20) if run.counts.failed else []
+    told = await run_log.told(visit.store, run.run_id, limit=LOG)
+    values = {
+        "here": "runs",
+        "run": run,
+        "rows": found[:ROWS],
+        "broken": {row.row: broken_places(row.reason) for row in found if row.state == "failed"},
+        "state": state,
+        "cause": group,
+        "causes": [(one, cause(one.stage, one.http_status, one.reason)) for one in causes],
+        "states": [(name, getattr(run.counts, name)) for name in STATES],
+        "log": told.entries,
+        "after": after,
+        "next": visit.here(after=found[ROWS - 1].row) if len(found) > ROWS else None,
+        "first": visit.here(after=None) if after else None,
+        "seconds": ((run.finished_at or visit.now) - (run.started_at or run.created_at)).total_seconds(),
+        "left": _left(run, visit.now),
+    }
+    return Show("run.html", values, zone=await zone_of(visit, run.flow))
+
+
+def _left(run: Run, now: datetime) -> float | None:
+    """Seconds until all rows are settled, if it goes on as it went; None: that cannot be said."""
+    counts = run.counts
+    if run.ended or not run.read_complete or not counts.in_flight or not counts.settled or run.started_at is None:
+        return None
+    return (now - run.started_at).total_seconds() / counts.settled * counts.in_flight
+
+
+def _is_group(text: str) -> bool:
+    return len(text) == 16 and all(letter in "0123456789abcdef" for letter in text)
+
+
+async def show_row(visit: Visit) -> Answer:
+    """One row with what failed."""
+    row = await rows.show(visit.store, visit.path("run_id"), int(visit.path("row")))
+    run = (await runs.show(visit.store, row.run_id)).run
+    values = {
+        "here": "runs",
+        "run": run,
+        "row": row,
+        "why": cause(row.stage, row.http_status, row.reason) if row.state == "failed" else None,
+        "broken": broken_places(row.reason) if row.state == "failed" else (),
+        "payload": _json(row),
+    }
+    return Show("row.html", values, zone=await zone_of(visit, run.flow))
+
+
+def _json(row: RowLog) -> str:
+    text = msgspec.json.format(msgspec.json.encode(row.payload)).decode() if row.payload is not None else ""
+    return text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + "\n…"
+
+
+# what may be done -------------------------------------------------------------------------------------------------------
+
+
+def question(kind: str, name: str, number: int, action: str, back: str, values: dict[str, Any]) -> Show:
+    """The page before something that cannot be taken back easily."""
+    shown = {"here": "runs", "kind": kind, "name": name, "number": number, "action": action, "back": back}
+    return Show("confirm.html", {**shown, "values": values})
+
+
+async def ask_cancel(visit: Visit) -> Answer:
+    """The question before a run is cancelled."""
+    run = (await runs.show(visit.store, visit.path("run_id"))).run
+    url = f"/runs/{part(run.run_id)}"
+    return question("cancel", run.run_id, 0, f"{url}/cancel", url, {})
+
+
+async def cancel(visit: Visit) -> Answer:
+    """Cancel a run, once that is confirmed."""
+    run_id = visit.path("run_id")
+    if visit.form.get("sure") != "yes":
+        return Go(f"/runs/{part(run_id)}/cancel")
+    await runs.cancel(visit.deps.store, run_id, visit.actor)
+    return Go(f"/runs/{part(run_id)}", ("cancelled",))
+
+
+async def ask_retry(visit: Visit) -> Answer:
+    """The question before many rows are retried."""
+    run = (await runs.show(visit.store, visit.path("run_id"))).run
+    group, url = visit.asked("cause"), f"/runs/{part(run.run_id)}"
+    return question("retry", run.run_id, await _rows_of(visit, run, group), f"{url}/retry", url, {"cause": group})
+
+
+async def _rows_of(visit: Visit, run: Run, group: str) -> int:
+    """How many rows a retry is about."""
+    if not group:
+        return run.counts.failed + run.counts.cancelled
+    return sum(one.rows for one in await visit.store.errors(run.run_id, 1000) if one.group == group)
+
+
+async def retry(visit: Visit) -> Answer:
+    """Retry the rows of a run that failed or were cancelled; of many, once that is confirmed."""
+    run = (await runs.show(visit.deps.store, visit.path("run_id"))).run
+    group, url = visit.form.get("cause", ""), f"/runs/{part(run.run_id)}"
+    if visit.form.get("sure") != "yes" and await _rows_of(visit, run, group) > CONFIRM_FROM:
+        return Go(f"{url}/retry" + (f"?cause={part(group)}" if group else ""))
+    deps = visit.deps
+    done = await runs.retry(deps.store, deps.publisher, run.run_id, visit.actor, group=group or None)
+    return Go(url, ("retried", str(done.rows), str(sum(done.left.values()))))
+
+
+async def write_again(visit: Visit) -> Answer:
+    """Put one row through again."""
+    run_id, row = visit.path("run_id"), int(visit.path("row"))
+    deps = visit.deps
+    done = await runs.retry(deps.store, deps.publisher, run_id, visit.actor, row=row)
+    back = visit.form.get("back", "")
+    to = back if back.startswith("/products/") else f"/runs/{part(run_id)}"
+    return Go(to, ("again",) if done.rows else ("retried", "0", str(sum(done.left.values()))))
+
+
+_ROW = r"/runs/{run_id}/rows/{row:\d{1,9}}"
+
+PAGES = (
+    Page("GET", "/runs", list_),
+    Page("GET", "/runs/{run_id}", show),
+    Page("GET", _ROW, show_row),
+    Page("GET", "/runs/{run_id}/cancel", ask_cancel, role="operator"),
+    Page("POST", "/runs/{run_id}/cancel", cancel, role="operator"),
+    Page("GET", "/runs/{run_id}/retry", ask_retry, role="operator"),
+    Page("POST", "/runs/{run_id}/retry", retry, role="operator"),
+    Page("POST", f"{_ROW}/again", write_again, role="operator"),
+)
