@@ -15,7 +15,7 @@ import click
 from imageflow.commands import volume
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "Write a flow": ("flow", "probe", "check", "try"),
+    "Write a flow": ("flow", "import", "probe", "check", "try"),
     "Run it": ("run", "cancel", "retry", "resume", "watermark"),
     "See what happened": ("runs", "rows", "errors", "log", "trace", "alarms", "audit"),
     "Run the services": ("up", "scheduler", "reader", "transformer", "writer", "gateway"),
@@ -45,6 +45,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "flow": ("flows:flow", "Check, save, show, compare, switch off and delete flows."),
     "gateway": ("services:gateway", "Take in outbound posts; serve /ready, /health, /metrics."),
     "holds": ("operate:holds", "List the Omnitron domains that writers hold back from, because they are away."),
+    "import": ("importing:import_", "Make flow files of the flows of another system."),
     "key": ("users:key", "Keys of machines: each opens the outbound door of one flow."),
     "log": ("rows:log", "Tell a run: who asked for it, what was read, printed and failed, and how it ended."),
     "migrate-data": (

@@ -332,7 +332,7 @@ def delete(settings: Settings, name: str) -> None:
 @click.pass_obj
 def new_flow(settings: Settings, name: str, url: str | None, direction: str) -> None:
     """Write a flow file to begin with, NAME.yaml, into this folder."""
-    path, schema_path = Path(f"{name}.yaml"), Path(SCHEMA_FILE)
+    path = Path(f"{name}.yaml")
     if re.fullmatch(NAME_PATTERN, name) is None:
         raise click.UsageError(f"a flow's name is 1 to 20 of a-z, 0-9 and -, not {name!r}")
     if path.exists():
@@ -344,10 +344,16 @@ def new_flow(settings: Settings, name: str, url: str | None, direction: str) -> 
         click.echo("\n".join(found.lines), err=True)
         raise click.exceptions.Exit(1)
     erp, said = (None, ()) if found is None else (found.snippet, found.lines)
-    schema_path.parent.mkdir(exist_ok=True)
-    schema_path.write_text(json.dumps(flow_file.schema(), indent=1) + "\n")
+    write_schema(Path())
     path.write_text(flow_file_text(name, inbound=direction == "inbound", erp=erp, said=said))
     click.echo(f"{path} is written; next: fill it in, imageflow flow lint {path}, imageflow check {path}")
+
+
+def write_schema(folder: Path) -> None:
+    """Put the schema where the flow files of a folder name it, for editors."""
+    path = folder / SCHEMA_FILE
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(flow_file.schema(), indent=1) + "\n")
 
 
 async def _probed(settings: Settings, url: str) -> probing.Found:

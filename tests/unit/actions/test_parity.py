@@ -70,6 +70,7 @@ WITHOUT_ACTION = {
     "doctor": "looks at the machine itself",
     "emulate": "runs an emulator",
     "flow new": "writes a file of the machine",
+    "import nifi": "makes files of a file",
     "flow schema": "shows what is in the package",
     "flow test": "runs cases, and saves nothing",
     "probe": "asks an ERP, and saves nothing",

@@ -1,0 +1,286 @@
+"""What NiFi and Akinon's Integrator say of flows, and the flow files that come of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imageflow.errors import FlowFileError
+from imageflow.flows import file as flow_file
+from imageflow.flows import nifi
+from imageflow.flows.imported import Imported, comment, imported, name_of
+from imageflow.flows.nifi_values import Scope, resolved, schedule, seconds
+
+FILES = Path(__file__).parent / "nifi"
+SECRETS = ("Pa55-w0rd-of-the-ERP", "Yaz2026!x", "k-1234567890", "abc123def")
+
+
+def made(name: str) -> list[Imported]:
+    flows: list[Imported] = []
+    for found in nifi.read((FILES / name).read_bytes()):
+        flows.append(imported(found, {one.name for one in flows}))
+    return flows
+
+
+def text_of(one: Imported) -> str:
+    return comment(one.questions) + flow_file.dump(one.document)
+
+
+@pytest.mark.parametrize("path", sorted(FILES.glob("*.json")), ids=lambda path: path.stem)
+def test_every_file_gives_flow_files(path: Path) -> None:
+    """They can be read and are flows; no secret is in them, also not in a comment; each question is one line."""
+    for one in made(path.name):
+        text = text_of(one)
+        assert not any(secret in text for secret in SECRETS)
+        assert "\x1b" not in text
+        read = flow_file.read_text(text.encode(), is_yaml=True)
+        assert read == one.document
+        if path.stem != "hostile":  # its mapping is broken, and `import` says so
+            assert flow_file.parse(read).name == one.name
+        assert all(line.startswith("#") for line in text.splitlines()[: len(one.questions) + 1])
+
+
+def test_a_chain_with_parameters() -> None:
+    """Schedule, URL, headers, login, watermark and mapping of a flow that asks, maps and writes."""
+    [one] = made("chain.json")
+    assert one.document["schedule"] == {"cron": "0 0/5 * * * ?"}
+    assert one.document["omnitron"]["domain_url"] == "https://brand.omnitron.example.net"
+    assert one.document["omnitron"]["images_path"] == "/api/i1/downloadable_image/"
+    assert one.document["erp"] == {
+        "endpoint_url": "https://erp.example.com/images/",
+        "login": {"type": "header", "name": "Authorization", "value": {"env": "WINTER_IMAGES_AUTHORIZATION"}},
+        "extra_headers": {"X-Company": "12"},
+        "extra_params": {"status": "active", "company": "12"},
+        "modified_date_key": "modified_date__gt",
+        "timeout": "20s",
+    }
+    assert [step["operation"] for step in one.document["mapping"]] == ["shift"]
+    assert any("WINTER_IMAGES_AUTHORIZATION" in question for question in one.questions)
+
+
+def test_pages_that_are_split() -> None:
+    """What splits pages names the rows; single transformations become a chain; what has no counterpart is asked."""
+    [one] = made("split.json")
+    assert one.name == "canta-gorselleri"
+    erp = one.document["erp"]
+    assert (erp["rows_path"], erp["extra_params"], erp["timeout"]) == ("data.items", {"$format": "json"}, "60s")
+    assert erp["login"]["username"] == "reader"
+    assert [step["operation"] for step in one.document["mapping"]] == ["shift", "default"]
+    assert any("ExecuteScript" in question for question in one.questions)
+    assert any('under "*"' in question for question in one.questions)
+
+
+def test_a_login_and_a_body() -> None:
+    """The body that NiFi makes becomes extra_params, without secrets and without what it computes; a token is taken along."""
+    [one] = made("post.json")
+    erp = one.document["erp"]
+    assert erp["login"] == {
+        "type": "token",
+        "url": "https://nebim.example.com/api/Login",
+        "body": {"userName": "integrator", "password": {"env": "NEBIM_IMAGES_PASSWORD"}},
+        "header": "Authorization",
+        "template": "Bearer {token}",
+        "token_path": "accessToken",
+    }
+    assert erp["extra_params"]["filter"] == {"season": "winter", "secretKey": {"env": "NEBIM_IMAGES_SECRETKEY"}}
+    assert (erp["method"], erp["modified_date_key"]) == ("POST", "updatedAfter")
+
+
+def test_groups_are_flows() -> None:
+    """Each group in which something begins is a flow: one that is posted to, one that polls, in the scope of its groups."""
+    door, poll = made("groups.json")
+    assert (door.document["direction"], poll.document["enabled"]) == ("outbound", False)
+    assert "erp" not in door.document
+    assert poll.document["schedule"] == {"cron": "0 30 3 * * ? *"}
+    assert poll.document["erp"] == {
+        "endpoint_url": "https://sap.example.com:8443/export/{now:%Y-%m-%d}/images.json",
+        "extra_headers": {"X-Tenant": "tr"},
+    }
+
+
+def test_the_list_of_the_integrator() -> None:
+    """Variables as an object or as a list; a stopped flow is not enabled; settings are taken where the list has them."""
+    first, second, third = made("list.json")
+    assert (first.name, first.document["schedule"]) == ("winter-image", {"cron": "0 0,30 * * * ? *"})
+    assert (second.name, second.document["direction"], second.document["enabled"]) == ("erp-posts", "outbound", False)
+    assert third.name == "winter-image-2"
+    assert third.document["erp"]["extra_params"] == {
+        "status": "active",
+        "page": 1,
+        "token": {"env": "WINTER_IMAGE_2_TOKEN"},
+    }
+    assert (third.document["timezone"], third.document["filename_template"]) == ("Europe/Istanbul", "{base_code}")
+    assert any("'stock'" in question for question in third.questions)
+
+
+def test_what_must_not_get_through() -> None:
+    """A secret is known wherever else it stands; what NiFi computes is asked; circles end."""
+    [one] = made("hostile.json")
+    assert one.document["erp"]["extra_params"] == {
+        name: {"env": f"X_OMNITRON_EVIL_YES_{name.upper()}"} for name in ("api_key", "n", "t")
+    }
+    assert "schedule" not in one.document
+    assert any("'X-Computed' is computed" in question for question in one.questions)
+
+
+def definition(**fields: Any) -> bytes:
+    processor = {
+        "identifier": "p",
+        "name": "p",
+        "type": "x.InvokeHTTP",
+        "schedulingPeriod": "1 min",
+        "properties": fields,
+    }
+    return json.dumps({"flowContents": {"name": "f", "processors": [processor]}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "is no JSON"),
+        (b"[" * 100_000, "is no JSON"),
+        (b"[]", "tells of no flow"),
+        (b"{}", "tells of no flow"),
+        (b"7", "tells of no flow"),
+        (b'[{"component": 3}, null, {"component": {"name": "x", "variables": "y"}}]', "tells of no flow"),
+        (b'{"flowContents": {"processors": [null, 7, {"type": 3}], "processGroups": [[]]}}', "tells of no flow"),
+        (b" " * (nifi.MAX_BYTES + 1), "larger than 16 MiB"),
+        (
+            json.dumps(
+                {"flowContents": {"processors": [{"type": "x.InvokeHTTP"}] * (nifi.MAX_PROCESSORS + 1)}}
+            ).encode(),
+            "more than 5,000 processors",
+        ),
+        (b'{"flowContents": ' + b'{"processGroups": [' * 60 + b"{}" + b"]}" * 60 + b"}", "more than 50 deep"),
+    ],
+)
+def test_what_is_no_such_file(data: bytes, said: str) -> None:
+    """Is refused with the reason, and within a bound."""
+    with pytest.raises(FlowFileError, match=said):
+        nifi.read(data)
+
+
+def test_what_grows_stays_bounded() -> None:
+    """Parameters that double each other, and a wide net of connections, take no time."""
+    bomb = [{"name": f"p{n}", "value": f"#{{p{n + 1}}}" * 10} for n in range(50)]
+    nodes = [{"identifier": str(n), "name": str(n), "type": "x.LogAttribute"} for n in range(150)]
+    asks = {
+        "identifier": "0",
+        "name": "a",
+        "type": "x.InvokeHTTP",
+        "properties": {"HTTP Method": "POST", "HTTP URL": "#{p0}"},
+    }
+    edges = [{"source": {"id": str(a)}, "destination": {"id": str(b)}} for a in range(130) for b in range(130)]
+    root = {"name": "f", "processors": [asks, *nodes[1:]], "connections": edges, "parameterContextName": "c"}
+    document = {"flowContents": root, "parameterContexts": {"c": {"name": "c", "parameters": bomb}}}
+    begun = time.process_time()
+    [found] = nifi.read(json.dumps(document).encode())
+    assert imported(found, ()).document["erp"]["endpoint_url"] == "https://erp.example.com/images/"
+    assert time.process_time() - begun < 10
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                ("flowContents", "processors", "processGroups", "type", "properties", "component", "variables", "name")
+            )
+            | st.text(max_size=8),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=30,
+)
+
+
+@given(JSON)
+def test_any_json(document: Any) -> None:
+    """Gives flows, or is refused; nothing else."""
+    try:
+        found = nifi.read(json.dumps(document).encode())
+    except FlowFileError:
+        return
+    for one in found:
+        flow_file.read_text(text_of(imported(one, ())).encode(), is_yaml=True)
+
+
+@given(st.text(max_size=60), st.text(max_size=30), st.text(max_size=60))
+def test_any_property(url: str, header: str, value: str) -> None:
+    """Whatever a processor says, the file can be read, and holds what the document holds."""
+    [found] = nifi.read(definition(**{"HTTP URL": url, header: value, "HTTP Method": value}))
+    one = imported(found, ())
+    assert flow_file.read_text(text_of(one).encode(), is_yaml=True) == one.document
+
+
+def test_names() -> None:
+    """Letters, digits and dashes, at most twenty; one that is taken gets a number."""
+    assert name_of("Çanta Görselleri (İlkbahar) 2026", ()) == "canta-gorselleri-ilk"
+    assert name_of("日本", ()) == "flow"
+    assert name_of("a" * 30, {"a" * 20}) == "a" * 18 + "-2"
+
+
+SCOPE = Scope({"host": "h", "deep": "#{host}x"}, frozenset(("key",)), {"name": "n", "self": "${self}"})
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("https://#{host}/${name}", ("https://h/n", False, False)),
+        ("#{'deep'}", ("hx", False, False)),
+        ("#{key}", ("#{key}", True, False)),
+        ("#{unknown}", ("#{unknown}", False, True)),
+        ("${unknown}", ("${unknown}", False, True)),
+        ("${self}", ("${self}", False, True)),
+        ("${now():format('yyyy-MM-dd')}", ("{now:%Y-%m-%d}", False, False)),
+        ('${now():format("yyyyMMdd\'T\'HHmm", "UTC")}', ("{now:%Y%m%dT%H%M}", False, False)),
+        ("${now():format('EEE')}", ("${now():format('EEE')}", False, True)),
+        ("${name:toUpper()}", ("${name:toUpper()}", False, True)),
+    ],
+)
+def test_values(text: str, value: tuple[str, bool, bool]) -> None:
+    """Parameters and attributes are filled in; what is secret or computed is marked."""
+    assert resolved(text, SCOPE) == value
+
+
+@pytest.mark.parametrize(
+    ("period", "value"),
+    [
+        ("5 min", 300),
+        ("30 sec", 30),
+        ("1 hour", 3600),
+        ("2 days", 172_800),
+        ("100 ms", 0.1),
+        ("x", None),
+        ("5 parsecs", None),
+    ],
+)
+def test_periods(period: str, value: float | None) -> None:
+    """In the units of NiFi."""
+    assert seconds(period) == value
+
+
+@pytest.mark.parametrize(
+    ("strategy", "period", "found", "asks"),
+    [
+        ("CRON_DRIVEN", "0 0/5 * * * ?", {"cron": "0 0/5 * * * ?"}, True),
+        ("CRON_DRIVEN", "* * *", None, True),
+        ("TIMER_DRIVEN", "90 sec", {"every": "90s"}, False),
+        ("TIMER_DRIVEN", "2 hours", {"every": "2h"}, False),
+        ("TIMER_DRIVEN", "15 min", {"every": "15m"}, False),
+        ("TIMER_DRIVEN", "0 sec", None, True),
+        ("EVENT_DRIVEN", "", None, True),
+    ],
+)
+def test_schedules(strategy: str, period: str, found: dict[str, str] | None, asks: bool) -> None:
+    """As a flow file has them; what is none, or is not certain, is asked."""
+    result, question = schedule(strategy, period)
+    assert (result, question is not None) == (found, asks)
