@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from imageflow.actions import rows, shapes
 from imageflow.clock import SystemClock
@@ -132,12 +133,38 @@ def check(settings: Settings, name: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("url")
+@click.argument("target", metavar="URL|FLOW")
 @click.option("--header", multiple=True, help="A header to send, as in 'Authorization: Bearer …'; may be repeated.")
 @click.option("--method", type=click.Choice(["GET", "POST"]), default="GET", show_default=True)
 @click.pass_obj
-def probe(settings: Settings, url: str, header: tuple[str, ...], method: str) -> None:
-    """Look at an ERP's endpoint: where its list is and how it pages. Prints what a flow file needs, with evidence."""
+@click.pass_context
+def probe(context: click.Context, settings: Settings, target: str, header: tuple[str, ...], method: str) -> None:
+    """Look at an ERP's endpoint: where its list is and how it pages. Prints what a flow file needs, with evidence.
+
+    A URL is asked as it is. FLOW is a flow file, or a saved flow's name: then its endpoint is asked with its login, headers and
+    parameters, and the body of a POST.
+    """
+    if "://" in target:
+        found = _probed_url(settings, target, header, method)
+    elif context.get_parameter_source("method") is not ParameterSource.DEFAULT or header:
+        raise click.UsageError("--header and --method are for a URL; a flow says itself how its ERP is asked")
+    else:
+        found = run_async(_probed_flow(settings, named(settings, target)))
+    for line in found.lines:
+        click.echo(f"# {line}")
+    if found.snippet is None:
+        raise click.exceptions.Exit(1)
+    click.echo(found.snippet, nl=False)
+
+
+async def _probed_flow(settings: Settings, wanted: Definition) -> probing.Found:
+    if not wanted.inbound:
+        raise click.UsageError(f"{wanted.name} is an outbound flow: no ERP is asked for its rows")
+    async with live(settings, SystemClock()) as asking:
+        return await asking.probe(wanted)
+
+
+def _probed_url(settings: Settings, url: str, header: tuple[str, ...], method: str) -> probing.Found:
     try:
         exact_origin(url)
     except ValueError as error:
@@ -150,12 +177,7 @@ def probe(settings: Settings, url: str, header: tuple[str, ...], method: str) ->
         async with Transport.of(settings) as transport:
             return await probing.probe(transport, url, method, headers)
 
-    found = run_async(work())
-    for line in found.lines:
-        click.echo(f"# {line}")
-    if found.snippet is None:
-        raise click.exceptions.Exit(1)
-    click.echo(found.snippet, nl=False)
+    return run_async(work())
 
 
 @click.command()

@@ -1,6 +1,7 @@
 """A fake ERP: any number of rows, every kind of pagination, logins, and hostile modes.
 
     GET or POST /images/{none|next|token|link|offset|page|seek}/     parameters in the query, or in the JSON body
+    GET or POST /shapes/{next|odata|spring|graphql|nested|flat|csv}/   the same rows in the shapes of real ERPs, see shapes.py
     POST /login                     {"username", "password"} -> {"data": {"token": …}}
     GET  /media/{sku}/{n}.jpg       a picture, for rows whose images are here (`images_here`)
     GET  /_emulator/state           counters, the last requests, what changed
@@ -36,6 +37,7 @@ from imageflow.emulator.catalog import base_code_of, index_of, indices_of, sku_o
 from imageflow.emulator.faults import Verdict
 from imageflow.emulator.hostile import Ask, Host, Mode, Page
 from imageflow.emulator.server import AnyFault, Emulator, credentials_in, json_answer
+from imageflow.emulator.shapes import SHAPES, Part, Shape, WrongRequest, images_of
 
 KINDS = ("none", "next", "token", "link", "offset", "page", "seek")
 FIRST_CHANGE = datetime(2025, 1, 1, tzinfo=UTC)
@@ -359,8 +361,10 @@ class FakeErp(Emulator):
                 return refusal
             if login:
                 return await self._login(request)
+            if parts[0] == "shapes" and len(parts) > 1 and parts[1] in SHAPES:
+                return self.unless_lost(verdict, self._shaped(request, path, SHAPES[parts[1]], params))
             if parts[0] != "images" or len(parts) < 2 or parts[1] not in KINDS:
-                known = ", ".join(f"/images/{kind}/" for kind in KINDS)
+                known = ", ".join([f"/images/{kind}/" for kind in KINDS] + [f"/shapes/{shape}/" for shape in SHAPES])
                 raise _Refused(404, f"there is no {path}; there are: {known}")  # noqa: TRY301 - an answer, made below
             return self._rows(request, path, parts[1], params, verdict)
         except _Refused as refused:
@@ -393,6 +397,27 @@ class FakeErp(Emulator):
         else:
             response = self._hostile(mode, ask)
         return self.unless_lost(verdict, response)
+
+    def _shaped(self, request: web.BaseRequest, path: str, shape: Shape, params: dict[str, Any]) -> web.StreamResponse:
+        """A page in the shape of a real ERP."""
+        if request.method != shape.method:
+            raise _Refused(405, f"ask with {shape.method}")
+        self.seen.append(Seen(request.method, path, dict(params), dict(request.headers)))
+        self._authorise(request)
+        try:
+            asked = shape.asked(params)
+        except WrongRequest as wrong:
+            return json_answer(wrong.status, wrong.body)
+        selection = self._selection({DATE_NAMES[0]: asked.since, "sku": asked.skus})
+        rows: Sequence[Mapping[str, Any]]
+        if shape.flat:
+            table = images_of([self.row(index) for index in selection])
+            rows, total = table[asked.start : asked.start + asked.limit], len(table)
+        else:
+            rows, total = [self.row(at) for at in selection[asked.start : asked.start + asked.limit]], len(selection)
+        self.pages += 1
+        written = shape.written(Part(rows, asked, total, f"http://{request.host}{request.raw_path}", params))
+        return web.Response(body=written.body, headers=dict(written.headers))
 
     def _hostile(self, mode: Mode, ask: Ask) -> web.StreamResponse:
         if mode.refuse is not None and (refusal := mode.refuse(ask)) is not None:

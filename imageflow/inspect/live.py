@@ -13,14 +13,19 @@ import msgspec
 from imageflow.clock import Clock
 from imageflow.errors import ReadError, SecretError, StageError, TransportError
 from imageflow.flows import file as flow_file
-from imageflow.http.client import Transport
+from imageflow.http.client import Answer, Transport
 from imageflow.http.omnitron import OmnitronSessions
+from imageflow.inspect import probe as probing
+from imageflow.inspect.probe import Found
+from imageflow.inspect.probe_inquiry import Inquiry, Known
 from imageflow.model.flow import Definition
 from imageflow.model.pagination.contract import More
+from imageflow.model.pagination.none import NonePagination
 from imageflow.model.run import Run, Trigger
 from imageflow.read import request
 from imageflow.read.asker import Asker, Wanted
 from imageflow.read.login import with_secrets
+from imageflow.read.request import Question
 from imageflow.read.rows import rows_of
 from imageflow.secret import resolve
 from imageflow.settings import Settings
@@ -61,6 +66,26 @@ class Live:
         if body is None:
             raise ReadError(f"the ERP answers that it has no rows for page {number}")
         return body
+
+    async def probe(self, definition: Definition) -> Found:
+        """What can be found out about the flow's endpoint, asked with the flow's login, headers and parameters, as its first run
+        asks. Secrets are in none of the lines. Raises SecretError.
+        """
+        wanted = self._wanted(definition)
+        first = msgspec.structs.replace(
+            wanted.definition, erp=msgspec.structs.replace(wanted.erp, pagination=NonePagination())
+        )
+        question = request.build(first, wanted.run, NonePagination().first())
+        known = Known(
+            msgspec.json.decode(question.body) if question.body else {}, wanted.erp.answer_format, wanted.erp.charset
+        )
+        every = 1 / wanted.erp.rate_limit if wanted.erp.rate_limit else 0.0
+
+        async def answered(asked: Question) -> Answer:
+            answer, _ = await self._asker.fetch(wanted, asked, lambda: asyncio.sleep(every))
+            return answer
+
+        return await probing.found(Inquiry(question.url, question.method, {}, known), answered)
 
     async def _page(self, definition: Definition, number: int) -> bytes | None:
         wanted = self._wanted(definition)

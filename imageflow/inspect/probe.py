@@ -11,7 +11,7 @@ from imageflow.errors import ImageFlowError
 from imageflow.http.client import Answer, Transport
 from imageflow.inspect.probe_inquiry import Asking, Inquiry
 from imageflow.read.request import DEFAULT_HEADERS, Question
-from imageflow.text.masking import Hidden
+from imageflow.text.masking import Hidden, mask
 
 TIMEOUT_SECONDS = 30.0
 MAX_REQUESTS = 80
@@ -43,15 +43,21 @@ async def probe(transport: Transport, url: str, method: str = "GET", headers: Ma
             timeout=TIMEOUT_SECONDS,
         )
 
+    hidden = Hidden()
+    for value in given.values():
+        hidden.add(value)
+    made = await found(inquiry, answered)
+    return made._replace(lines=tuple(hidden.mask(line) for line in made.lines))
+
+
+async def found(inquiry: Inquiry, answered: Callable[[Question], Awaitable[Answer]]) -> Found:
+    """What an inquiry finds out from these answers."""
     try:
         if not await _asked(inquiry.run(), answered):
             inquiry.say(f"stopped after {MAX_REQUESTS} requests: what is not said above could not be determined")
     except ImageFlowError as error:
         inquiry.say(f"stopped: {error}")
-    hidden = Hidden()
-    for value in given.values():
-        hidden.add(value)
-    return Found(tuple(hidden.mask(line) for line in inquiry.lines), inquiry.erp)
+    return Found(tuple(mask(line) for line in inquiry.lines), inquiry.erp)
 
 
 async def _asked(asking: Asking[None], answered: Callable[[Question], Awaitable[Answer]]) -> bool:

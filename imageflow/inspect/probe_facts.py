@@ -20,12 +20,13 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?")
 
 
 class Seen(NamedTuple):
-    """One answer: its document, its rows, its Link header, and where the rows are."""
+    """One answer: its document, its rows, its Link header, where the rows are, and all headers."""
 
     document: Any
     rows: list[Any]
     link: str
     path: str = ""
+    headers: Mapping[str, str] = {}
 
 
 def lists_in(document: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, list[Any]]]:
@@ -62,7 +63,7 @@ def next_fields(document: Any, skip: str) -> list[tuple[str, Any]]:
     named = [
         (path, value)
         for path, value in _scalars(document, skip)
-        if _NEXT.search(path.rpartition(".")[2] if not re.search(r"next\.(href|url)$", path) else "next")
+        if _NEXT.search(path.rpartition(".")[2] if not re.search(r"next\.(href|url)$|endCursor$", path) else "next")
         and isinstance(value, str | int)
         and not isinstance(value, bool)
         and value not in ("", 0)
@@ -70,13 +71,23 @@ def next_fields(document: Any, skip: str) -> list[tuple[str, Any]]:
     return sorted(dict.fromkeys((*known, *named)), key=lambda one: not is_link(one[1]))
 
 
+def says_end(seen: Seen) -> bool:
+    """Whether an answer says that nothing follows it, by a flag: then a token in it leads nowhere."""
+    found = envelope.signals(seen.document, seen.rows, seen.path, seen.headers)
+    flags = [signal.value for signal in found if signal.kind == "more"]
+    return bool(flags) and not any(flags)
+
+
 def is_link(value: Any) -> bool:
     return isinstance(value, str) and re.match(r"https?://|[/?]", value) is not None
 
 
-def total_of(found: Seen) -> tuple[str, int] | None:
-    """What the answer calls its total, by the names that the reader knows; one that can mean nothing else first."""
-    totals = [signal for signal in envelope.signals(found.document, found.rows, found.path) if signal.kind == "total"]
+def total_of(found: Seen, *, headers: bool = False) -> tuple[str, int] | None:
+    """What the answer calls its total, by the names that the reader knows; one that can mean nothing else first. `headers`: or
+    what a header of it says.
+    """
+    said = envelope.signals(found.document, found.rows, found.path, found.headers if headers else {})
+    totals = [signal for signal in said if signal.kind == "total"]
     first = next(iter(sorted(totals, key=lambda signal: not signal.sure)), None)
     return None if first is None else (first.path, first.value)
 
@@ -114,6 +125,37 @@ def about_rows(rows: Sequence[Any]) -> Iterator[str]:
     dates = [name for name, value in rows[0].items() if isinstance(value, str) and _DATE.fullmatch(value)]
     if dates:
         yield f"dates are in {', '.join(dates)}; could not determine which parameter asks for changes (modified_date_key)"
+
+
+# parameters ----------------------------------------------------------------------------------------------------------
+
+_PAGING_OBJECTS = frozenset(("paging", "pagination", "pager", "page", "pageinfo", "variables", "options"))
+
+
+def candidates(names: Sequence[str], url: str, body: Mapping[str, Any]) -> list[str]:
+    """Names that a parameter may have, the likeliest first: those that are sent already and are called like one of `names`; in an
+    object of the body that is about paging; then `names` themselves. Names in a body are dotted.
+    """
+    wanted = {envelope.compact(name) for name in names}
+    sent = [name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)] + list(_leaves(body))
+    own = [name for name in sent if envelope.compact(name.rpartition(".")[2]) in wanted]
+    inner = [f"{place}.{name}" for place in _objects(body) for name in names]
+    return list(dict.fromkeys((*own, *inner, *names)))
+
+
+def _leaves(body: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    for name, value in body.items():
+        here = f"{path}.{name}" if path else name
+        if isinstance(value, dict):
+            yield from _leaves(value, here)
+        elif "." not in name:
+            yield here
+
+
+def _objects(body: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in body.items():
+        if isinstance(value, dict) and envelope.compact(name) in _PAGING_OBJECTS:
+            yield name
 
 
 # comparing pages -----------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ the first answer held. What cannot be told apart is said, never guessed: the flo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urljoin
 
@@ -19,6 +19,7 @@ from imageflow.http.origin import exact_origin, origin
 from imageflow.inspect import probe_facts as facts
 from imageflow.inspect.probe_facts import Seen
 from imageflow.model import pagination
+from imageflow.model.answer_format import TAB, CsvFormat, Format, JsonFormat, NdjsonFormat, XmlFormat
 from imageflow.model.link_header import next_target
 from imageflow.model.pagination.next import NextPagination
 from imageflow.model.pagination.none import NonePagination
@@ -26,7 +27,9 @@ from imageflow.model.pagination.offset import OffsetPagination
 from imageflow.model.pagination.page import PagePagination
 from imageflow.model.pagination.seek import SeekPagination
 from imageflow.read import answer as answers
-from imageflow.read.request import Question, with_query
+from imageflow.read import csv_answer
+from imageflow.read.answer import JSON
+from imageflow.read.request import Question, nested, with_query
 
 MAX_FOLLOWED = 4
 MOST_ROWS_ASKED = 10
@@ -64,13 +67,26 @@ class _Limit(NamedTuple):
     rows: int
 
 
+class Known(NamedTuple):
+    """What a flow says already of the requests to its ERP, beside the URL: the body of a POST, and how answers are written."""
+
+    body: Mapping[str, Any] = {}
+    form: Format = JSON
+    charset: str | None = None
+
+
 class Inquiry:
     """The questions of one probe, and what was learned from their answers."""
 
-    def __init__(self, url: str, method: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, url: str, method: str, headers: Mapping[str, str], known: Known | None = None) -> None:
+        """`known`: what a flow says already; then the part for the flow file has only what was found out."""
         self._url = url
         self._method = method
         self._given = headers
+        self._known = known
+        self._body: dict[str, Any] = {} if known is None else dict(known.body)
+        self._charset = None if known is None else known.charset
+        self._form: Format | None = None if known is None else known.form
         self._path = ""
         self._shorter: Seen | None = None
         self.lines: list[str] = []
@@ -84,7 +100,12 @@ class Inquiry:
         found = yield from self._list()
         if found is None:
             return
-        self.erp = facts.flow_part(self._url, self._method, self._given, self._path)
+        if self._known is None:
+            self.erp = facts.flow_part(self._url, self._method, self._given, self._path)
+            if not isinstance(self._form, JsonFormat):
+                self.erp["format"] = _written(self._form)
+        else:
+            self.erp = {"rows_path": self._path} if self._path else {}
         if len(self._given) > 1:
             self.say(
                 "of the headers only the first is in the flow file's part: a flow has one login; see extra_headers"
@@ -107,13 +128,23 @@ class Inquiry:
             return None
         try:
             answers.refuse(answer, origin(self._url), None)
-            document = answers.decode(answer).document
+            document = self._recognised(answer)
         except (ReadError, LoginError) as error:
             self.say(str(error))
             return None
-        return self._choose(document, answer.headers.get("link", ""))
+        return self._choose(document, answer)
 
-    def _choose(self, document: Any, links: str) -> Seen | None:
+    def _recognised(self, answer: Answer) -> Any:
+        """What the first answer says, in the format that it is found to be in. Raises ReadError where it is in none."""
+        if self._form is None:
+            form = next((form for form in _formats(answer) if _is_in(answer, form)), JSON)
+            if not isinstance(form, JsonFormat):
+                how = f"; its cells are divided by {form.divider!r}" if isinstance(form, CsvFormat) else ""
+                self.say(f"the answer is {form.named}{how}")
+            self._form = form
+        return answers.decode(answer, self._charset, self._form, self._path).document
+
+    def _choose(self, document: Any, answer: Answer) -> Seen | None:
         candidates = sorted(
             facts.lists_in(document), key=lambda one: (not facts.of_objects(one[1]), one[0].count("."), -len(one[1]))
         )
@@ -131,7 +162,7 @@ class Inquiry:
         others = [repr(path) for path, _ in candidates[1:]]
         if others:
             self.say(f"there are other lists, check which one is meant: {', '.join(others[:5])}")
-        return Seen(document, rows, links, self._path)
+        return Seen(document, rows, answer.headers.get("link", ""), self._path, answer.headers)
 
     def _stable(self, found: Seen) -> Asking[None]:
         again = yield from self._ask({})
@@ -165,7 +196,7 @@ class Inquiry:
         return sought or self._not_paged(found, "no parameter that was tried gave another page")
 
     def _not_paged(self, found: Seen, why: str) -> dict[str, Any] | None:
-        total = facts.total_of(found)
+        total = facts.total_of(found, headers=True)
         if total is not None and total[1] == len(found.rows):
             self.say(f"{total[0]} says {total[1]}, and so many rows came: one page (type none)")
             return {"type": "none"}
@@ -224,18 +255,21 @@ class Inquiry:
             self.say("could not determine the end: more pages follow; the read ends where none is named")
 
     def _by_token(self, found: Seen, path: str, token: Any) -> Asking[dict[str, Any] | None]:
-        for param in dict.fromkeys((path.rpartition(".")[2], *TOKEN_PARAMS)):
+        if facts.says_end(found):
+            self.say(f"the field {path!r} looks like a token for the next page, but the answer says that none follows")
+            return None
+        for param in self._candidates(path.rpartition(".")[2], *TOKEN_PARAMS):
             seen = yield from self._ask({param: token})
             if seen is None or seen.rows == found.rows or facts.overlap([found.rows], seen.rows):
                 continue
             self.say(f"the field {path!r} holds a token; sent as {param!r} it gives the next page")
-            pages, following = [found.rows, seen.rows], pointer.find(seen.document, path)
+            pages, following = [found.rows, seen.rows], _token(seen, path)
             while following and isinstance(following, str | int) and len(pages) <= MAX_FOLLOWED:
                 more = yield from self._ask({param: following})
                 if more is None or not self._apart(pages, more.rows):
                     return None
                 pages.append(more.rows)
-                following = pointer.find(more.document, path)
+                following = _token(more, path)
             self._followed(pages, ended=not following)
             return {"type": "next", "field": path, "kind": "token", "param": param}
         self.say(f"the field {path!r} looks like a token for the next page, but no parameter that was tried takes it")
@@ -250,7 +284,7 @@ class Inquiry:
     def _limit(self, found: Seen) -> Asking[_Limit | None]:
         """The parameter that shortens a page, so that two known pages can be compared."""
         wanted = min(MOST_ROWS_ASKED, max(1, len(found.rows) // 2))
-        for param in LIMIT_PARAMS:
+        for param in self._candidates(*LIMIT_PARAMS):
             seen = yield from self._ask({param: wanted})
             if seen is not None and seen.rows == found.rows[:wanted]:
                 self.say(f"{param}={wanted} gives the first {wanted} rows: {param!r} sets how many a page has")
@@ -262,7 +296,7 @@ class Inquiry:
     def _by_offset(self, found: Seen, limit: _Limit | None) -> Asking[dict[str, Any] | None]:
         if limit is None:
             return None
-        for param in OFFSET_PARAMS:
+        for param in self._candidates(*OFFSET_PARAMS):
             asked = {limit.param: limit.rows}
             seen = yield from self._ask({**asked, param: limit.rows})
             if seen is None or not facts.is_second(found.rows, seen.rows, limit.rows):
@@ -279,7 +313,7 @@ class Inquiry:
     def _by_page(self, found: Seen, limit: _Limit | None) -> Asking[dict[str, Any] | None]:
         size = len(found.rows) if limit is None else limit.rows
         asked = {} if limit is None else {limit.param: limit.rows}
-        for param in PAGE_PARAMS:
+        for param in self._candidates(*PAGE_PARAMS):
             first = yield from self._ask({**asked, param: 1})
             second = yield from self._ask({**asked, param: 2})
             if first is None or second is None:
@@ -330,7 +364,7 @@ class Inquiry:
         asked = {limit.param: limit.rows}
         last = found.rows[limit.rows - 1]
         for field in facts.markers(found.rows):
-            for param in dict.fromkeys((*SEEK_PARAMS, field, f"{field}__gt")):
+            for param in self._candidates(*SEEK_PARAMS, field, f"{field}__gt"):
                 seen = yield from self._ask({**asked, param: pointer.find(last, field)})
                 if seen is None or not facts.is_second(found.rows, seen.rows, limit.rows):
                     continue
@@ -360,16 +394,53 @@ class Inquiry:
         if not answer.ok:
             return None
         try:
-            document = answers.decode(answer).document
+            document = answers.decode(answer, self._charset, self._form or JSON, self._path).document
         except ReadError:
             return None
         rows = pointer.find(document, self._path)
-        return Seen(document, rows, answer.headers.get("link", ""), self._path) if isinstance(rows, list) else None
+        if not isinstance(rows, list):
+            return None
+        return Seen(document, rows, answer.headers.get("link", ""), self._path, answer.headers)
 
     def _send(self, url: str, params: Mapping[str, Any]) -> Asking[Answer]:
         if self._method == "POST":
-            return (yield Question("POST", url, msgspec.json.encode(params)))
+            return (yield Question("POST", url, msgspec.json.encode(nested(params, self._body))))
         return (yield Question(self._method, with_query(url, params) if params else url, None))
+
+    def _candidates(self, *names: str) -> list[str]:
+        return facts.candidates(names, self._url, self._body)
+
+
+def _formats(answer: Answer) -> Iterator[Format]:
+    """The formats that an answer may be in, the likeliest first."""
+    yield JSON
+    yield NdjsonFormat()
+    yield XmlFormat()
+    first = next((line for line in answer.body.splitlines() if line.strip()), b"")
+    divider = csv_answer.divider_of(first.decode("utf-8", "replace"))
+    if divider is not None:
+        yield CsvFormat(delimiter=TAB if divider == "\t" else divider)
+
+
+def _is_in(answer: Answer, form: Format) -> bool:
+    try:
+        document = answers.decode(answer, None, form).document
+    except ReadError:
+        return False
+    return not isinstance(form, CsvFormat) or bool(document)
+
+
+def _written(form: Format | None) -> Any:
+    """A format as a flow file has it."""
+    if isinstance(form, CsvFormat) and form != CsvFormat():
+        return {"type": "csv", "delimiter": form.delimiter}
+    assert form is not None
+    return str(type(form).__struct_config__.tag)
+
+
+def _token(seen: Seen, path: str) -> Any:
+    """The token that leads on from a page; None where it says that nothing follows."""
+    return None if facts.says_end(seen) else pointer.find(seen.document, path)
 
 
 def _at(path: str) -> Callable[[Seen], Any]:

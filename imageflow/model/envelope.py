@@ -161,7 +161,18 @@ def signals(
     kept = [signal for signal in found if not any(is_at(signal.path, entry) for entry in ignore)]
     if any(signal.kind == "total" and "filter" in compact(signal.path) for signal in kept):
         kept = [signal for signal in kept if signal.kind != "total" or "filter" in compact(signal.path)]
-    return tuple(kept)
+    return tuple(signal for signal in kept if not _is_of_the_page(signal, kept))
+
+
+def _is_of_the_page(count: Signal, found: Iterable[Signal]) -> bool:
+    """Whether a `size` is how many rows a page may have: beside a total, or beside what else describes a page (Spring's
+    `{number: 0, size: 100, last: true}`).
+    """
+    inside, _, name = count.path.rpartition(".")
+    if count.kind != "total" or compact(name) != "size":
+        return False
+    beside = [signal for signal in found if signal.path.rpartition(".")[0] == inside and signal.path != count.path]
+    return any(signal.kind in ("page", "pages", "more", "total") for signal in beside)
 
 
 def fields(document: Any, rows: Any, rows_path: str) -> Iterator[Field]:

@@ -65,14 +65,23 @@ class Asker:
 
     async def ask(self, wanted: Wanted, pace: Callable[[], Awaitable[None]]) -> Read:
         """Ask once (twice where the token was no longer good). Raises what went wrong, transient or not."""
-        login = await self.login(wanted)
         question = request.build(wanted.definition, wanted.run, wanted.cursor)
+        answer, url = await self.fetch(wanted, question, pace)
+        read = await self._understood(wanted, answer, url)
+        return read._replace(asked=request.asked(question, wanted.hidden))
+
+    async def fetch(
+        self, wanted: Wanted, question: Question, pace: Callable[[], Awaitable[None]]
+    ) -> tuple[Answer, str]:
+        """The answer to a question, whatever it says, and the URL that gave it; logged in, once anew after a 401. Raises what went
+        wrong on the way.
+        """
+        login = await self.login(wanted)
         answer, url = await self._fetch(wanted, question, login, pace)
         if answer.status == 401 and self._logins.renew(wanted.erp, login):
             login = await self.login(wanted)
             answer, url = await self._fetch(wanted, question, login, pace)
-        read = await self._understood(wanted, answer, url)
-        return read._replace(asked=request.asked(question, wanted.hidden))
+        return answer, url
 
     async def _understood(self, wanted: Wanted, answer: Answer, url: str) -> Read:
         if answer.status in wanted.erp.no_rows.statuses:

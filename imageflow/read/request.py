@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 from zoneinfo import ZoneInfo
@@ -200,11 +201,11 @@ def _leaves(value: Any) -> Iterator[str]:
         yield str(value)
 
 
-def nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters as a POST body has them: a name with dots leads into objects, a backslash makes a dot part of a name.
-    Objects are merged; what comes later wins.
+def nested(values: Mapping[str, Any], body: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """Parameters as a POST body has them, put into `body`: a name with dots leads into objects, a backslash makes a dot part of a
+    name. Objects are merged; what comes later wins.
     """
-    body: dict[str, Any] = {}
+    body = dict(body)
     for name, value in values.items():
         *outer, last = (part.replace("\\.", ".") for part in re.split(r"(?<!\\)\.", name))
         inner: Any = value if not isinstance(value, dict) else dict(value)

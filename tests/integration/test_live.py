@@ -103,7 +103,7 @@ async def test_all_is_well(shell: Shell) -> None:
     ]
     assert shell.omnitron.written == 0
     lines = (await shell("check", shell.flow())).stdout.splitlines()
-    assert lines[0].split() == ["ok", "secrets", "1", "can", "be", "read"]
+    assert lines[1].split() == ["ok", "secrets", "1", "can", "be", "read"]
 
 
 async def test_what_is_wrong(shell: Shell) -> None:
@@ -159,3 +159,33 @@ async def test_a_new_flow_from_a_probe(shell: Shell, monkeypatch: pytest.MonkeyP
     assert (await shell("flow", "new", "Winter!")).exit_code == 2
     assert (await shell("flow", "new", "x", "--probe", "http://127.0.0.1:9/")).exit_code == 1
     assert not (shell.folder / "x.yaml").exists()
+
+
+async def test_probe_with_a_flow(shell: Shell) -> None:
+    """The endpoint is asked with the flow's login, headers, body and parameters; secrets are in no line; a URL has options."""
+    shell.erp._auth = "header"
+    login = {"type": "header", "name": "X-Api-Key", "value": {"env": "ERP_PASSWORD"}}
+    path = shell.flow(
+        erp={
+            "endpoint_url": f"{shell.erp.url}/images/page/",
+            "method": "POST",
+            "login": login,
+            "extra_params": {"limit": 50, "status": "active"},
+            "extra_headers": {"X-Company": "12"},
+            "pagination": {"type": "none"},
+        }
+    )
+    done = await shell("probe", path)
+    assert done.exit_code == 0, done.output
+    proposed = yaml.safe_load(done.stdout)["erp"]
+    assert proposed["rows_path"] == "results"
+    assert proposed["pagination"]["page_param"] == "page"
+    assert "endpoint_url" not in proposed
+    assert all(seen.params["status"] == "active" for seen in shell.erp.seen)
+    assert all(seen.headers["X-Company"] == "12" for seen in shell.erp.seen)
+    denied = await shell("probe", f"{shell.erp.url}/images/page/")
+    assert denied.exit_code == 1
+    assert "401" in denied.output
+    assert (await shell("probe", path, "--method", "GET")).exit_code == 2
+    missing = await shell("probe", path, ERP_PASSWORD="")
+    assert missing.exit_code != 0

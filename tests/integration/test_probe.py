@@ -149,3 +149,45 @@ async def test_nobody_there(transport: Transport):
     """An endpoint that cannot be reached is said."""
     found = await probe(transport, "http://127.0.0.1:9/")
     assert (found.snippet, "cannot be reached" in said(found)) == (None, True)
+
+
+FORMATS = {
+    "csv": (
+        "text/csv",
+        "sku;url\n" + "".join(f"S{n};u{n}\n" for n in range(40)),
+        {"type": "csv", "delimiter": ";"},
+        None,
+    ),
+    "comma": ("text/plain", "sku,url\n" + "".join(f"S{n},u{n}\n" for n in range(40)), "csv", None),
+    "tab": ("text/plain", "sku\turl\nA\tu\nB\tv\n", {"type": "csv", "delimiter": "tab"}, None),
+    "ndjson": ("text/plain", '{"sku": "A"}\n{"sku": "B"}\n', "ndjson", None),
+    "xml": ("text/xml", "<c><p><sku>A</sku></p><p><sku>B</sku></p></c>", "xml", "c.p"),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+async def test_formats(transport: Transport, name: str):
+    """What an answer is written in is found out, and said."""
+    kind, text, form, path = FORMATS[name]
+
+    async def answer(_: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(text=text, content_type=kind)
+
+    async with served(answer) as url:
+        found = await probe(transport, f"{url}/export")
+    assert found.erp is not None, said(found)
+    assert (found.erp["format"], found.erp.get("rows_path")) == (form, path)
+    assert "the answer is " in said(found)
+
+
+@pytest.mark.parametrize("text", ["Fatal error, sorry", "<html>log in</html>", "a;b\n", "{"])
+async def test_what_is_in_no_format(transport: Transport, text: str):
+    """An error page is no table; the probe says what came."""
+
+    async def answer(_: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(text=text, content_type="text/plain")
+
+    async with served(answer) as url:
+        found = await probe(transport, url)
+    assert found.erp is None
+    assert "not JSON" in said(found) or "truncated" in said(found)

@@ -134,3 +134,28 @@ def test_next_fields_that_the_reader_knows():
     assert facts.next_fields({"items": rows, "page": {"continuationToken": "t"}}, "items") == [
         ("page.continuationToken", "t")
     ]
+
+
+def test_names_that_a_parameter_may_have() -> None:
+    """What is sent already and is called like it comes first, then names in an object about paging, then the names themselves."""
+    body = {"query": "q", "paging": {"PageNo": 1, "other": 2}, "filter": {"page": {"x.y": 1}}, "a.page": 1}
+    found = facts.candidates(["page", "pageNo"], "https://e/?P=1&page_no=2", body)
+    assert found == ["page_no", "paging.PageNo", "paging.page", "paging.pageNo", "page", "pageNo"]
+    assert facts.candidates(["limit"], "https://e/", {}) == ["limit"]
+
+
+def test_a_token_that_leads_nowhere() -> None:
+    """A cursor is followed only where the answer does not say that it is the last page."""
+    last = {"edges": [{"a": 1}], "pageInfo": {"hasNextPage": False, "endCursor": "c"}}
+    assert facts.says_end(Seen(last, last["edges"], "", "edges"))
+    more = {**last, "pageInfo": {"hasNextPage": True, "endCursor": "c"}}
+    assert not facts.says_end(Seen(more, more["edges"], "", "edges"))
+    assert facts.next_fields(more, "edges") == [("pageInfo.endCursor", "c")]
+    assert not facts.says_end(Seen([], [], ""))
+
+
+def test_a_total_in_a_header() -> None:
+    """It counts where it is asked for; it is no path into the answer."""
+    seen = Seen([{"a": 1}], [{"a": 1}], "", "", {"x-total-count": "7"})
+    assert facts.total_of(seen) is None
+    assert facts.total_of(seen, headers=True) == ("X-Total-Count", 7)

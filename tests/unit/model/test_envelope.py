@@ -269,6 +269,27 @@ def test_a_signal_in_words():
     assert len(str(long)) < 150
 
 
+@pytest.mark.parametrize(
+    ("beside", "paths"),
+    [
+        ({"totalElements": 10, "totalPages": 1, "last": True, "number": 0, "size": 100}, []),
+        ({"last": True, "number": 0, "size": 100}, []),
+        ({"page__size": 100, "page__totalElements": 10, "page__totalPages": 1, "page__number": 0}, []),
+        ({"total": 10, "size": 100}, []),
+        ({"total": 10, "count": 100}, ["count"]),
+        ({"totalElements": 12, "size": 100}, ["totalElements"]),
+        ({"size": 12}, ["size"]),
+        ({"count": 12, "hasMore": False}, ["count"]),
+        ({"meta__count": 12, "total": 10}, ["meta.count"]),
+    ],
+)
+def test_the_size_of_a_page_is_no_total(beside: dict[str, Any], paths: list[str]):
+    """A last page holds fewer rows than pages may have: what says how many that are is no total, beside one or beside a page's
+    number; alone it may be one.
+    """
+    assert owed(around("content", **beside), "content") == paths
+
+
 def test_bounds():
     """Envelopes are searched to a bounded depth and size."""
     document: Any = {"total": 33}
