@@ -43,7 +43,7 @@ async def checkup(url: Secret, clock: Clock) -> Checkup:
 
 
 async def _checkup(tx: Tx) -> Checkup:
-    revision, newest = await tx.connection.run_sync(current_revision), newest_revision()
+    revision, newest = await tx.run_sync(current_revision), newest_revision()
     if not tx.postgresql:
         version = await tx.value(text("SELECT sqlite_version()"))
         return Checkup("SQLite", tuple(map(int, version.split("."))), revision, newest)

@@ -11,16 +11,14 @@ import asyncio
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import CursorResult, Executable, Row, Table
+from sqlalchemy import Connection, CursorResult, Executable, Row, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from imageflow.cancellation import cancellation_kept
 from imageflow.clock import Clock
 from imageflow.store import schema
 from imageflow.store.driver_errors import LostTransaction, translated
@@ -29,19 +27,18 @@ T = TypeVar("T")
 ATTEMPTS = 6
 
 
-class Tx:
-    """A transaction under way. `now` is one instant for all of it."""
+class Tx(ABC):
+    """A transaction under way. `now` is one instant for all of it.
 
-    def __init__(self, connection: AsyncConnection, now: datetime) -> None:
-        self.connection = connection
+    What runs in it awaits its methods and nothing else: on SQLite a transaction runs on a thread, which cannot wait.
+    """
+
+    postgresql: bool
+
+    def __init__(self, now: datetime) -> None:
         self.now = now
-        self.dialect = connection.dialect.name
         self.committed: list[Callable[[], None]] = []
         """Called once what was done is committed."""
-
-    @property
-    def postgresql(self) -> bool:
-        return self.dialect == "postgresql"
 
     def insert(self, table: Table) -> PostgresInsert:
         """An INSERT that knows ON CONFLICT, which is the same in both dialects."""
@@ -49,8 +46,12 @@ class Tx:
         statement: PostgresInsert = make(table)
         return statement
 
-    async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
-        return await self.connection.execute(statement, parameters)
+    @abstractmethod
+    async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]: ...
+
+    @abstractmethod
+    async def run_sync(self, work: Callable[[Connection], T]) -> T:
+        """Give SQLAlchemy's own connection to `work`."""
 
     async def all(self, statement: Executable, parameters: Any = None) -> Sequence[Row[Any]]:
         return (await self.execute(statement, parameters)).all()
@@ -67,6 +68,10 @@ class Tx:
         return (await self.execute(statement, parameters)).rowcount
 
 
+Work = Callable[[Tx], Awaitable[T]]
+"""What a transaction does."""
+
+
 class Database(ABC):
     """A database that transactions run on. `open` before, `close` after."""
 
@@ -80,10 +85,6 @@ class Database(ABC):
     async def close(self) -> None: ...
 
     @abstractmethod
-    def connection(self, *, writing: bool) -> AbstractAsyncContextManager[AsyncConnection]:
-        """A connection of the pool."""
-
-    @abstractmethod
     def migrator(self) -> AsyncEngine:
         """An engine for a migration: it has no time-outs."""
 
@@ -95,7 +96,7 @@ class Database(ABC):
         """Whether a statement may have failed because the schema is missing or older. PostgreSQL says so by SQLSTATE."""
         return False
 
-    async def transact(self, work: Callable[[Tx], Awaitable[T]], *, writing: bool) -> T:
+    async def transact(self, work: Work[T], *, writing: bool) -> T:
         """Run `work` in a transaction and commit it; raises StoreError when the database is away."""
         for attempt in range(1, ATTEMPTS):
             try:
@@ -104,17 +105,9 @@ class Database(ABC):
                 await asyncio.sleep(random.uniform(0.0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
         return await self.once(work, writing=writing)
 
-    async def once(self, work: Callable[[Tx], Awaitable[T]], *, writing: bool) -> T:
+    @abstractmethod
+    async def once(self, work: Work[T], *, writing: bool) -> T:
         """One try of `transact`."""
-        with cancellation_kept(), translated(self.is_outdated) as committing:
-            async with self.connection(writing=writing) as connection, connection.begin() as transaction:
-                tx = Tx(connection, self._clock.now())
-                result = await work(tx)
-                committing.append(True)
-                await transaction.commit()
-                for tell in tx.committed:
-                    tell()
-                return result
 
     async def upgrade(self) -> None:
         """Bring the schema to the newest revision."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
-from typing import Any
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
 
 import asyncpg
-from sqlalchemy import NullPool, text
+from sqlalchemy import Connection, CursorResult, Executable, NullPool, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from imageflow.cancellation import cancellation_kept
 from imageflow.clock import Clock
 from imageflow.secret import Secret
-from imageflow.store.database import Database
+from imageflow.store.database import Database, Tx, Work
 from imageflow.store.driver_errors import connecting, translated
 
+T = TypeVar("T")
 CONNECT_SECONDS = 10.0
 STATEMENT_SECONDS = 30.0
 POOL_SIZE = 10
@@ -25,6 +28,22 @@ SESSION = {
     "jit": "off",
     "timezone": "UTC",
 }
+
+
+class PostgresTx(Tx):
+    """A transaction on a connection of the pool."""
+
+    postgresql = True
+
+    def __init__(self, connection: AsyncConnection, now: datetime) -> None:
+        super().__init__(now)
+        self.connection = connection
+
+    async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
+        return await self.connection.execute(statement, parameters)
+
+    async def run_sync(self, work: Callable[[Connection], T]) -> T:
+        return await self.connection.run_sync(work)
 
 
 class PostgresDatabase(Database):
@@ -73,8 +92,16 @@ class PostgresDatabase(Database):
     async def close(self) -> None:
         await self._engine.dispose()
 
-    def connection(self, *, writing: bool) -> AbstractAsyncContextManager[AsyncConnection]:  # noqa: ARG002 - SQLite's twin asks
-        return self._engine.connect()
+    async def once(self, work: Work[T], *, writing: bool) -> T:  # noqa: ARG002 - SQLite's twin asks
+        with cancellation_kept(), translated() as committing:
+            async with self._engine.connect() as connection, connection.begin() as transaction:
+                tx = PostgresTx(connection, self._clock.now())
+                result = await work(tx)
+                committing.append(True)
+                await transaction.commit()
+                for tell in tx.committed:
+                    tell()
+                return result
 
     def migrator(self) -> AsyncEngine:
         return create_async_engine(

@@ -1,57 +1,101 @@
-"""The store in an SQLite file: one writing connection, a few reading ones. Several processes may open the file."""
+"""The store in an SQLite file. Several processes may open it.
+
+A transaction runs as a whole on a thread: one thread writes, a few read. The thread that writes takes all transactions that
+wait for it and commits them at once (group commit): many callers share one fsync, and what was answered is on disk. Each of
+them has a savepoint, so that one that fails undoes nothing of the others.
+
+A transaction awaits nothing but its statements (see Tx), and these are done when they return. So its coroutine never waits,
+and the thread runs it from its start to its end by hand (`run_through`). One hop to the thread and back serves a whole
+transaction, and not each of its statements.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
+import queue as threads
 import sqlite3
+import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
-from sqlalchemy import URL, Connection, event
+from sqlalchemy import URL, Connection, CursorResult, Engine, Executable, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from imageflow.clock import Clock
+from imageflow.errors import StoreError
 from imageflow.private_files import private_file
 from imageflow.store import schema
-from imageflow.store.database import Database, Tx
+from imageflow.store.database import Database, Tx, Work
 from imageflow.store.driver_errors import translated
 
 T = TypeVar("T")
 BUSY_SECONDS = 15.0
 MIGRATION_SECONDS = 600.0
 READERS = 4
+GROUP_SECONDS = 0.05
+"""A group takes no more transactions after so long: the first of it waits for the commit."""
+
+
+class SqliteTx(Tx):
+    """A transaction on a thread of the database. Its methods never wait."""
+
+    postgresql = False
+
+    def __init__(self, connection: Connection, now: datetime) -> None:
+        super().__init__(now)
+        self._connection = connection
+
+    async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
+        return self._connection.execute(statement, parameters)
+
+    async def run_sync(self, work: Callable[[Connection], T]) -> T:
+        return work(self._connection)
 
 
 class SqliteDatabase(Database):
-    """A file in WAL mode. Writing transactions take the write lock when they begin (BEGIN IMMEDIATE), one at a time."""
+    """A file in WAL mode. A group of writing transactions takes the write lock when it begins (BEGIN IMMEDIATE)."""
 
     def __init__(self, path: Path, clock: Clock, *, readers: int | None = None) -> None:
         super().__init__(clock)
         self._path = path
-        self._turn = asyncio.Lock()
-        self._writer = _engine(path, 1, "BEGIN IMMEDIATE")
-        self._reader = _engine(path, readers or READERS, "BEGIN")
+        self._writer: Writer | None = None
+        self._readers: Readers | None = None
+        self._read_at_once = readers or READERS
 
     async def open(self) -> None:
         with translated():
             await asyncio.to_thread(_prepare, self._path)
+        self._readers = Readers(self._path, self._read_at_once)
+        self._writer = Writer(self._path)
 
     async def close(self) -> None:
-        await self._writer.dispose()
-        await self._reader.dispose()
+        """Do what waits, and close the file."""
+        writer, readers = self._writer, self._readers
+        self._writer = self._readers = None
+        if writer is not None and readers is not None:
+            await asyncio.to_thread(writer.close)
+            await asyncio.to_thread(readers.close)
 
-    def connection(self, *, writing: bool) -> AbstractAsyncContextManager[AsyncConnection]:
-        return (self._writer if writing else self._reader).connect()
-
-    async def once(self, work: Callable[[Tx], Awaitable[T]], *, writing: bool) -> T:
-        if not writing:
-            return await _to_its_end(super().once(work, writing=False))
-        async with self._turn:
-            return await _to_its_end(super().once(work, writing=True))
+    async def once(self, work: Work[T], *, writing: bool) -> T:
+        if self._writer is None or self._readers is None:
+            raise StoreError("the database is closed")
+        now = self._clock.now()
+        with translated(self.is_outdated) as committing:
+            if not writing:
+                return await self._readers.run(work, now)
+            outcome = await _to_its_end(self._writer.submit(work, now))
+            if outcome.error is None:
+                return cast("T", outcome.result)
+            if outcome.committing:
+                committing.append(True)
+            raise outcome.error
 
     def is_outdated(self) -> bool:
         with contextlib.closing(sqlite3.connect(self._path, timeout=0)) as connection:
@@ -62,54 +106,189 @@ class SqliteDatabase(Database):
         return schema.is_older(found[0] if found else None)
 
     def migrator(self) -> AsyncEngine:
-        return _engine(self._path, 1, "BEGIN IMMEDIATE", seconds=MIGRATION_SECONDS)
+        engine = create_async_engine(_url(self._path, "sqlite+aiosqlite"), **_options(1, MIGRATION_SECONDS))
+        _configure(engine.sync_engine, "BEGIN IMMEDIATE")
+        return engine
 
     async def lock_schema(self, connection: AsyncConnection) -> None:
         """BEGIN IMMEDIATE is the lock."""
 
 
-async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
-    """Wait for `work`, which is short, even when cancelled; then be cancelled.
+class Readers:
+    """The threads that read, each transaction on one of them."""
 
-    A statement that is running in SQLite's thread goes on without us, and Python's sqlite3 keeps the transaction (and so
-    the file's write lock) of a connection that is closed before it: until the garbage collector comes by. The task
-    never outlives this call, and what it raises is raised here.
-    """
-    task = asyncio.ensure_future(work)
+    def __init__(self, path: Path, count: int) -> None:
+        self._engine = _engine(path, count, "BEGIN")
+        self._threads = ThreadPoolExecutor(count, f"reads {path.name}")
+
+    async def run(self, work: Work[T], now: datetime) -> T:
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, context.run, self._read, work, now)
+
+    def close(self) -> None:
+        self._threads.shutdown()
+        self._engine.dispose()
+
+    def _read(self, work: Work[T], now: datetime) -> T:
+        with self._engine.begin() as connection:
+            return run_through(work(SqliteTx(connection, now)))
+
+
+class Outcome(NamedTuple):
+    """What became of a transaction. `committing`: the error came with the COMMIT. `committed`: see Tx."""
+
+    result: Any = None
+    error: Exception | None = None
+    committing: bool = False
+    committed: Sequence[Callable[[], None]] = ()
+
+
+class Waiting(NamedTuple):
+    """A transaction that waits for the thread that writes, with the context of its caller."""
+
+    work: Work[Any]
+    now: datetime
+    context: contextvars.Context
+    done: asyncio.Future[Outcome]
+
+
+class Writer:
+    """The thread that writes, and its queue. `submit` is for the loop that made it."""
+
+    def __init__(self, path: Path) -> None:
+        self._engine = _engine(path, 1, "BEGIN IMMEDIATE")
+        self._loop = asyncio.get_running_loop()
+        self._queue: threads.SimpleQueue[Waiting | None] = threads.SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, name=f"writes {path.name}", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Work[Any], now: datetime) -> asyncio.Future[Outcome]:
+        done: asyncio.Future[Outcome] = self._loop.create_future()
+        self._queue.put(Waiting(work, now, contextvars.copy_context(), done))
+        return done
+
+    def close(self) -> None:
+        """Do what waits, end the thread, close the file."""
+        self._queue.put(None)
+        self._thread.join()
+        self._engine.dispose()
+
+    # --- the thread
+
+    def _serve(self) -> None:
+        waiting: deque[Waiting] = deque()
+        while self._take(waiting):
+            self._commit(waiting)
+
+    def _take(self, waiting: deque[Waiting]) -> bool:
+        """Take all that wait, and at least one; False: that was the last."""
+        while not waiting or not self._queue.empty():
+            item = self._queue.get()
+            if item is None:
+                self._queue.put(None)
+                return bool(waiting)
+            waiting.append(item)
+        return True
+
+    def _commit(self, waiting: deque[Waiting]) -> None:
+        """Run transactions for GROUP_SECONDS, commit them at once, answer their callers."""
+        taken: list[Waiting] = []
+        outcomes: list[Outcome] = []
+        committing = False
+        try:
+            with self._engine.begin() as connection:
+                until = time.monotonic() + GROUP_SECONDS
+                while waiting and (not taken or time.monotonic() < until):
+                    taken.append(waiting.popleft())
+                    outcomes.append(_within_savepoint(connection, taken[-1]))
+                committing = True
+        except Exception as error:  # noqa: BLE001 - all of it is undone, and the callers learn why
+            if not taken:  # another process has the file: all of them have waited for it
+                taken = list(waiting)
+                waiting.clear()
+            outcomes = [Outcome(error=error, committing=committing)] * len(taken)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: no caller is left
+            self._loop.call_soon_threadsafe(_answer, taken, outcomes)
+
+
+def _within_savepoint(connection: Connection, waiting: Waiting) -> Outcome:
+    """Run a transaction of a group. Raises what it raised where SQLite has undone the whole group with it."""
+    tx = SqliteTx(connection, waiting.now)
+    raw: Any = connection.connection.driver_connection
+    raw.execute("SAVEPOINT one")
     try:
-        return await asyncio.shield(task)
+        result = waiting.context.run(lambda: run_through(waiting.work(tx)))
+    except Exception as error:
+        if not raw.in_transaction:
+            raise
+        raw.execute("ROLLBACK TO one")
+        raw.execute("RELEASE one")
+        return Outcome(error=error)
+    raw.execute("RELEASE one")
+    return Outcome(result, committed=tx.committed)
+
+
+def run_through(work: Awaitable[T]) -> T:
+    """Run what awaits only what is done already, without a loop."""
+    steps = work.__await__()
+    try:
+        next(steps)
+    except StopIteration as end:
+        return cast("T", end.value)
+    raise RuntimeError("a transaction waited for something other than its statements")
+
+
+def _answer(taken: Sequence[Waiting], outcomes: Sequence[Outcome]) -> None:
+    """On the loop: after a commit, or after an error."""
+    for waiting, outcome in zip(taken, outcomes, strict=True):
+        for tell in outcome.committed:
+            tell()
+        if not waiting.done.done():
+            waiting.done.set_result(outcome)
+
+
+async def _to_its_end(done: asyncio.Future[Outcome]) -> Outcome:
+    """Wait for a transaction, which is short, even when cancelled; then be cancelled: nothing of it happens later."""
+    try:
+        return await asyncio.shield(done)
     except asyncio.CancelledError:
-        while not task.done():
+        while not done.done():
             with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait((task,))
-        if not task.cancelled():
-            task.exception()
+                await asyncio.wait((done,))
         raise
 
 
-def _engine(path: Path, connections: int, begin: str, *, seconds: float | None = None) -> AsyncEngine:
-    seconds = BUSY_SECONDS if seconds is None else seconds
-    engine = create_async_engine(
-        URL.create("sqlite+aiosqlite", database=str(path)),
-        pool_size=connections,
-        max_overflow=0,
-        pool_timeout=seconds * 2,
-        hide_parameters=True,
-        connect_args={"isolation_level": None, "timeout": seconds},
-    )
+def _engine(path: Path, connections: int, begin: str) -> Engine:
+    engine = create_engine(_url(path, "sqlite"), **_options(connections, BUSY_SECONDS))
+    _configure(engine, begin)
+    return engine
 
-    @event.listens_for(engine.sync_engine, "connect")
+
+def _url(path: Path, driver: str) -> URL:
+    return URL.create(driver, database=str(path))
+
+
+def _options(connections: int, busy_seconds: float) -> dict[str, Any]:
+    return {
+        "pool_size": connections,
+        "max_overflow": 0,
+        "pool_timeout": busy_seconds * 2,
+        "hide_parameters": True,
+        "connect_args": {"isolation_level": None, "timeout": busy_seconds},
+    }
+
+
+def _configure(engine: Engine, begin: str) -> None:
+    @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA cache_size = -16000")
         cursor.close()
 
-    @event.listens_for(engine.sync_engine, "begin")
+    @event.listens_for(engine, "begin")
     def start(connection: Connection) -> None:
         connection.exec_driver_sql(begin)
-
-    return engine
 
 
 def _prepare(path: Path) -> None:

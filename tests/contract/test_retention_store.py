@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from imageflow.errors import NotFoundError
 from imageflow.schedule.retention import Retention
 from imageflow.store import LedgerEntry, OldRun, Store, User, Wanted
+from imageflow.store.database import Tx
 from imageflow.store.tables import metadata
 from tests.contract.test_store import (  # noqa: F401 - fixtures
     DOMAIN,
@@ -35,11 +36,11 @@ DAY = 86_400.0
 
 async def sizes(store: Store) -> dict[str, int]:
     """How many records each table has."""
-    async with store._database.connection(writing=False) as connection:
-        return {
-            table.name: (await connection.execute(select(func.count()).select_from(table))).scalar_one()
-            for table in metadata.sorted_tables
-        }
+
+    async def count(tx: Tx) -> dict[str, int]:
+        return {table.name: await tx.value(select(func.count()).select_from(table)) for table in metadata.sorted_tables}
+
+    return await store._database.transact(count, writing=False)
 
 
 async def sweep(store: Store, clock: FakeClock, days: int = 30) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
@@ -202,8 +203,7 @@ async def test_upgrade_builds_the_tables_as_declared(store: Store) -> None:
     def differences(connection: Any) -> Any:
         return compare_metadata(MigrationContext.configure(connection, opts={"compare_type": False}), metadata)
 
-    async with store._database.connection(writing=True) as connection:
-        assert await connection.run_sync(differences) == []
+    assert await store._database.transact(lambda tx: tx.run_sync(differences), writing=True) == []
 
 
 async def test_many_upgrade_at_once(url: str, clock: FakeClock) -> None:
@@ -1665,23 +1665,24 @@ async def test_a_locked_file(tmp_path: Path, clock: FakeClock, monkeypatch: pyte
     """A file that another program keeps locked is a transient error, and works again afterwards."""
     monkeypatch.setattr("imageflow.store.sqlite.BUSY_SECONDS", 0.05)
     url = Secret(f"sqlite:///{tmp_path / 'store.db'}")
-    async with connect(url, clock) as first, connect(url, clock) as second:
-        await first.upgrade()
-        async with first._database.connection(writing=True) as connection:
-            await connection.execute(text("SELECT 1"))
-            with pytest.raises(StoreError, match="locked") as caught:
-                await second.alive("a", 1)
-            assert caught.value.transient
-            assert await second.runs() == []
+    async with connect(url, clock) as second:
+        await second.upgrade()
+        other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="locked") as caught:
+            await second.alive("a", 1)
+        assert caught.value.transient
+        assert await second.runs() == []
+        other.close()
         await second.alive("a", 1)
 
 
 async def test_an_older_version_starts_on_a_newer_schema(store: Store, url: str, clock: FakeClock) -> None:
     """In a rolling upgrade an older service may start again after the schema has moved on: it leaves it alone."""
-    async with store._database.connection(writing=True) as connection, connection.begin():
-        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    newer = text("UPDATE alembic_version SET version_num = '9999'")
+    await store._database.transact(lambda tx: tx.execute(newer), writing=True)
     async with connect(Secret(url), clock) as older:
         await older.upgrade()
         assert [flow.name for flow in await older.flows()] == ["winter"]
-    async with store._database.connection(writing=False) as connection:
-        assert (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar() == "9999"
+    asked = text("SELECT version_num FROM alembic_version")
+    assert await store._database.transact(lambda tx: tx.value(asked), writing=False) == "9999"

@@ -36,15 +36,17 @@ async def store(postgres: Postgres) -> AsyncIterator[Store]:
 
 async def fill(store: Store, entries: int, token: str | None, *, analyse: bool) -> None:
     """A ledger of that size, claimed with that token; PostgreSQL knows of it only where it was analysed."""
-    async with store._database.connection(writing=True) as connection:
-        await connection.execute(text("ALTER TABLE ledger SET (autovacuum_enabled = off)"))
+
+    async def change(tx: Tx) -> None:
+        await tx.execute(text("ALTER TABLE ledger SET (autovacuum_enabled = off)"))
         if entries:
             made = "SELECT 'd', 'sku-' || i, 1, 'x', :token FROM generate_series(1, :entries) AS i"
             insert = text(f"INSERT INTO ledger (domain, product, version, digest, claim_token) {made}")
-            await connection.execute(insert, {"entries": entries, "token": token})
+            await tx.execute(insert, {"entries": entries, "token": token})
         if analyse:
-            await connection.execute(text("ANALYZE ledger"))
-        await connection.commit()
+            await tx.execute(text("ANALYZE ledger"))
+
+    await store._database.transact(change, writing=True)
 
 
 async def plan(store: Store, statement: BatchStatement) -> str:
