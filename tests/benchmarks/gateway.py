@@ -5,6 +5,9 @@ RabbitMQ with PostgreSQL, which answers when the rows are durable and the transf
 either over as many connections. Absolute figures are of this machine and of whatever else it does; the ratio b/a is what is
 compared; and the CPU time that the process itself spends on a post, which a busy machine hardly changes. Memory is that of
 the gateway's process.
+
+Then, with a transformer and a writer, posts of one row of different products through to a fast Omnitron: rows/s from the
+first post to the last row settled, and what each process spends on a row.
 """
 
 from __future__ import annotations
@@ -20,11 +23,13 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 import aiohttp
+import asyncpg
 import msgspec
 import psutil
 import uvloop
@@ -38,9 +43,11 @@ from imageflow.model import messages
 from imageflow.secret import Secret
 from imageflow.store.connect import connect as connect_store
 from tests import postgres_server, rabbitmq_server
+from tests.benchmarks.bed import Sink, document
 from tests.draining import drain
 
 FLOW = "bench"
+THROUGH = "through"
 PASSWORD = "correct horse"
 ARRIVED: set[str] = set()
 """The runs whose pages have been seen in the queue."""
@@ -61,11 +68,11 @@ def free_port() -> int:
         return sock.getsockname()[1]
 
 
-def body(rows: int) -> bytes:
+def body(rows: int, first: int = 0) -> bytes:
     return msgspec.json.encode(
         [
             {"sku": f"SKU-{n:07}", "images": [f"https://img.example.com/catalog/{n:07}/{k}.jpg" for k in range(3)]}
-            for n in range(rows)
+            for n in range(first, first + rows)
         ]
     )
 
@@ -85,18 +92,18 @@ async def bare(port: int) -> None:
     await asyncio.Event().wait()
 
 
-async def load(url: str, token: str, posts: int, rows: int, concurrency: int) -> Measured:
-    """Post as fast as the other side answers."""
-    content = body(rows)
+async def load(url: str, token: str, posts: int, rows: int, concurrency: int, flow: str) -> Measured:
+    """Post as fast as the other side answers, other products each time."""
+    contents = [body(rows, n * rows) for n in range(posts)]
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
     taken: list[float] = []
-    left = iter(range(posts))
+    left = iter(contents)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=concurrency)) as session:
 
         async def loop() -> None:
-            for _ in left:
+            for content in left:
                 begun = time.perf_counter()
-                async with session.post(f"{url}/api/outbound/{FLOW}", data=content, headers=headers) as answer:
+                async with session.post(f"{url}/api/outbound/{flow}", data=content, headers=headers) as answer:
                     await answer.read()
                     assert answer.status == 202, answer.status
                 taken.append(time.perf_counter() - begun)
@@ -110,11 +117,11 @@ async def load(url: str, token: str, posts: int, rows: int, concurrency: int) ->
     return Measured(seconds, taken[len(taken) // 2], taken[min(len(taken) - 1, int(len(taken) * 0.99))])
 
 
-async def prepare(environ: dict[str, str]) -> None:
+async def prepare(environ: dict[str, str], sink: str) -> None:
     async with connect_store(Secret(environ["IMAGEFLOW_STORE_URL"]), SystemClock()) as store:
         await store.upgrade()
-        omnitron = {"domain_url": "http://127.0.0.1:9", "username": "demo", "password": {"env": "BENCH_PASSWORD"}}
-        await store.save_flow({"name": FLOW, "direction": "outbound", "omnitron": omnitron})
+        for name, domain in ((FLOW, "http://127.0.0.1:9"), (THROUGH, sink)):
+            await store.save_flow(document(domain, name, {}))
         await users.save(store, "erp", PASSWORD, "operator", Actor("bench", "bench"))
 
 
@@ -158,9 +165,9 @@ def login(url: str) -> str:
         return json.loads(answer.read())["token"]
 
 
-def client(url: str, token: str, posts: int, rows: int, concurrency: int) -> Measured:
+def client(url: str, token: str, posts: int, rows: int, concurrency: int, flow: str = FLOW) -> Measured:
     """Run `load` in a process of its own."""
-    command = [sys.executable, "-m", "tests.benchmarks.gateway", "--load", url, token, str(posts), str(rows)]
+    command = [sys.executable, "-m", "tests.benchmarks.gateway", "--load", url, token, str(posts), str(rows), flow]
     done = subprocess.run([*command, "--concurrency", str(concurrency)], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr)
@@ -170,6 +177,31 @@ def client(url: str, token: str, posts: int, rows: int, concurrency: int) -> Mea
 def cpu(process: subprocess.Popen) -> float:
     used = psutil.Process(process.pid).cpu_times()
     return used.user + used.system
+
+
+def cpu_of_all(processes: dict[str, subprocess.Popen]) -> dict[str, float]:
+    """Processor time of the services with their children, and of the servers."""
+    used = {}
+    for name, process in processes.items():
+        parent = psutil.Process(process.pid)
+        used[name] = sum(sum(one.cpu_times()[:2]) for one in (parent, *parent.children(recursive=True)))
+    for name, program in (("PostgreSQL", "postgres"), ("RabbitMQ", "beam")):
+        ours = [one for one in psutil.Process().children(recursive=True) if program in one.name()]
+        used[name] = sum(sum(one.cpu_times()[:2]) for one in ours)
+    return used
+
+
+async def settled(environ: dict[str, str], rows: int) -> None:
+    """Wait until that many rows of THROUGH are settled, all of them written."""
+    query = "SELECT sum(total), sum(written), count(*) FROM runs WHERE flow = $1"
+    connection = await asyncpg.connect(environ["IMAGEFLOW_STORE_URL"])
+    try:
+        async with asyncio.timeout(300):
+            while (found := await connection.fetchrow(query, THROUGH))[1] != rows:
+                await asyncio.sleep(0.1)
+    finally:
+        await connection.close()
+    print(f"  {rows:,} rows were posted one by one; they are in {found[2]:,} runs")
 
 
 def line(name: str, unit: str, per_post: int, posts: int, found: list[Measured]) -> float:
@@ -187,13 +219,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--concurrency", type=int, default=32)
     parser.add_argument("--bare", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--load", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--through", type=int, default=3000, help="posts of 1 row through to Omnitron")
+    parser.add_argument("--load", nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.bare:
         uvloop.run(bare(options.bare))
     if options.load:
-        url, token, posts, rows = options.load
-        print(json.dumps(uvloop.run(load(url, token, int(posts), int(rows), options.concurrency))))
+        url, token, posts, rows, flow = options.load
+        print(json.dumps(uvloop.run(load(url, token, int(posts), int(rows), options.concurrency, flow))))
         return
     if options.posts >= 10_000:
         raise SystemExit("--posts: fewer than 10,000, after which the gateway tells the ERP to wait")
@@ -211,14 +244,19 @@ def main() -> None:
             "IMAGEFLOW_BROKER_URL": rabbit.url,
             "IMAGEFLOW_STORE_URL": postgres.new_database(),
             "IMAGEFLOW_DATA_DIR": str(folder),
+            "BENCH_PASSWORD": "demo",
         }
-        uvloop.run(prepare(environ))
+        uvloop.run(prepare(environ, Sink(stack).url))
+
+        def start(*command: str) -> subprocess.Popen:
+            process = subprocess.Popen([sys.executable, "-m", *command], env=environ, stderr=subprocess.DEVNULL)
+            stack.callback(process.wait)
+            stack.callback(process.terminate)
+            return process
 
         def spawn(*command: str) -> tuple[subprocess.Popen, str]:
             port = free_port()
-            process = subprocess.Popen([sys.executable, "-m", *command, str(port)], env=environ)
-            stack.callback(process.wait)
-            stack.callback(process.terminate)
+            process = start(*command, str(port))
             url = f"http://127.0.0.1:{port}"
             wait(url, process)
             return process, url
@@ -244,6 +282,31 @@ def main() -> None:
             a, b = (line(side, unit, rows, posts, found[kind, side]) for side in ("bare handler", "gateway"))
             print(f"  ratio          {b / a:>10.2f}\n")
         print("memory of the gateway, MiB: " + ", ".join(f"{rss / 2**20:.0f} {when}" for when, rss in used))
+        if options.through:
+            services = {"gateway": gateway, **{name: start("imageflow", name) for name in ("transformer", "writer")}}
+            through(
+                environ,
+                services,
+                lambda posts: client(url, token, posts, 1, options.concurrency, THROUGH),
+                options.through,
+            )
+
+
+def through(
+    environ: dict[str, str], services: dict[str, subprocess.Popen], post: Callable[[int], Measured], posts: int
+) -> None:
+    """Posts of one row, from the door to a fast Omnitron."""
+    print("\nposts of 1 row, through to Omnitron")
+    post(1)
+    uvloop.run(settled(environ, 1))
+    before, begun = cpu_of_all(services), time.perf_counter()
+    seen = post(posts)
+    uvloop.run(settled(environ, posts + 1))
+    took = time.perf_counter() - begun
+    print(f"  accepted {posts / seen.seconds:,.0f} posts/s, p50 {seen.p50 * 1000:.1f} ms, p99 {seen.p99 * 1000:.1f} ms")
+    print(f"  settled  {posts / took:,.0f} rows/s")
+    spent = {name: (used - before[name]) / posts * 1000 for name, used in cpu_of_all(services).items()}
+    print("  CPU, ms/row: " + ", ".join(f"{name} {used:.2f}" for name, used in spent.items()))
 
 
 if __name__ == "__main__":
