@@ -16,6 +16,7 @@ from imageflow.console import plots
 from imageflow.console.assets import Assets
 from imageflow.console.languages import LANGUAGES, NAMES, Language, utc
 from imageflow.console.visit import Show, Visit
+from imageflow.text.excerpt import hidden_in_html
 
 UTC = ZoneInfo("UTC")
 NOTHING = "\N{EN DASH}"
@@ -28,9 +29,9 @@ class Renderer:
         self._environments = {code: _environment(language, assets) for code, language in languages.items()}
 
     def render(self, visit: Visit, page: Show, notice: tuple[str, ...] = ()) -> str:
-        """The page of a visit. `notice`: what was done before, to be said once."""
+        """The page of a visit. `notice`: what was done before, to be said once. Who is no operator sees no excerpts."""
         environment = self._environments[visit.language.code]
-        return environment.get_template(page.template).render(
+        html = environment.get_template(page.template).render(
             {
                 "visit": visit,
                 "user": visit.user,
@@ -45,6 +46,7 @@ class Renderer:
                 **page.values,
             }
         )
+        return html if visit.may("operator") else hidden_in_html(html)
 
 
 def _environment(language: Language, assets: Assets) -> Environment:

@@ -17,6 +17,7 @@ from imageflow.runtime.bounded import Recent
 from imageflow.store import ApiKey, Store, User
 from imageflow.store.logins import FAMILIAR, FAMILIAR_FOR
 from imageflow.telemetry import metrics
+from imageflow.text.excerpt import hidden_in_json
 from imageflow.text.masking import hide_bearer
 
 MAX_TOKEN_CHARS = 512
@@ -68,6 +69,11 @@ async def add_token(store: Store, secret_key: bytes, user: str, clock: Clock, se
 def may(user: User, role: Role) -> bool:
     """Whether the user's role is that one or above."""
     return users.ROLES.index(user.role) >= users.ROLES.index(role)
+
+
+def shown(user: User, body: bytes) -> bytes:
+    """JSON as the user may see it: without excerpts of answers that are no JSON, unless they are an operator."""
+    return body if may(user, "operator") else hidden_in_json(body)
 
 
 Known = User | ApiKey

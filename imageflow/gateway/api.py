@@ -12,7 +12,7 @@ from aiohttp import web
 
 from imageflow.actions.actor import Actor
 from imageflow.gateway import docs, openapi
-from imageflow.gateway.access import PermissionDenied, may
+from imageflow.gateway.access import PermissionDenied, may, shown
 from imageflow.gateway.deps import Call, Deps
 from imageflow.gateway.endpoints import ENDPOINTS, Endpoint
 from imageflow.gateway.inputs import JSON
@@ -40,7 +40,8 @@ class Api:
         assert handler is not None
 
         async def answer(request: web.Request) -> web.StreamResponse:
-            return _response(endpoint, await handler(self._deps, await self._call(endpoint, request)))
+            call = await self._call(endpoint, request)
+            return _response(endpoint, await handler(self._deps, call), call.user)
 
         return web.route(endpoint.method, endpoint.path, answer)
 
@@ -112,8 +113,8 @@ def decoded(body: bytes, kind: type[T]) -> T:
         raise Refusal(400, f"the body: {error}") from error
 
 
-def _response(endpoint: AnyEndpoint, answer: object) -> web.Response:
+def _response(endpoint: AnyEndpoint, answer: object, user: User) -> web.Response:
     if answer is None:
         return web.Response(status=endpoint.status)
-    body = answer.encode() if isinstance(answer, str) else msgspec.json.encode(answer)
+    body = answer.encode() if isinstance(answer, str) else shown(user, msgspec.json.encode(answer))
     return web.Response(body=body, status=endpoint.status, content_type=endpoint.media)

@@ -11,12 +11,12 @@ from aiohttp import web
 
 from imageflow.errors import ImageFlowError, NotFoundError
 from imageflow.gateway import logs
-from imageflow.gateway.access import Access
+from imageflow.gateway.access import Access, shown
 from imageflow.gateway.problem_details import Refusal, refusal
 from imageflow.gateway.request_body import MAX_FORM_BYTES, BodyReader
 from imageflow.model.flow import Flow
 from imageflow.model.run import Run
-from imageflow.store import Store
+from imageflow.store import Store, User
 
 NO_CREDENTIALS = "username and password are required"
 WRONG_CREDENTIALS = "unable to log in with the given username and password"
@@ -123,16 +123,16 @@ class Integrator:
         return web.Response(text=token.text)
 
     async def _flows(self, request: web.Request) -> web.Response:
-        await self._access.user(request.headers.getall("Authorization", []))
+        user = await self._access.user(request.headers.getall("Authorization", []))
         project = request.query.get("projectId") or PROJECT
         flows = [listed(flow, project) for flow in await self._store.flows()]
-        return _json(flows)
+        return _json(flows, user)
 
     async def _logs(self, request: web.Request) -> web.Response:
-        await self._access.user(request.headers.getall("Authorization", []))
+        user = await self._access.user(request.headers.getall("Authorization", []))
         query = logs.asked(request.query)
         count, results = await self._main_logs(query) if query.log_type == logs.MAIN else await self._of_run(query)
-        return _json(logs.envelope(query, count, results))
+        return _json(logs.envelope(query, count, results), user)
 
     async def _main_logs(self, query: logs.Query) -> tuple[int, list[dict[str, Any]]]:
         runs = [await self._run(query)] if query.run_id else await self._store.runs(query.flow, limit=NEWEST_RUNS)
@@ -161,8 +161,8 @@ class Integrator:
         return run
 
 
-def _json(value: Any) -> web.Response:
-    return web.Response(body=msgspec.json.encode(value), content_type="application/json")
+def _json(value: Any, user: User) -> web.Response:
+    return web.Response(body=shown(user, msgspec.json.encode(value)), content_type="application/json")
 
 
 def _plain(handler: Handler) -> Handler:

@@ -24,6 +24,7 @@ from imageflow.http.origin import origin
 from imageflow.http.proxy import Proxy, proxy_of
 from imageflow.http.public_address import NO_PRIVATE, Allowed
 from imageflow.settings import Settings
+from imageflow.text.excerpt import UNMARKED, quoted
 from imageflow.text.masking import mask
 from imageflow.text.printable import one_line
 
@@ -31,6 +32,7 @@ USER_AGENT = f"ImageFlow/{__version__}"
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 RETRY_STATUSES = frozenset((408, 425, 429))
 EXCERPT_CHARS = 500
+MAX_ERROR_BYTES = 1024 * 1024
 THE_PROXY = "the proxy (IMAGEFLOW_HTTP_PROXY)"
 
 FOREIGN = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError, RuntimeError)
@@ -54,9 +56,22 @@ class Answer(msgspec.Struct, frozen=True):
         return self.status in RETRY_STATUSES or self.status >= 500
 
     def excerpt(self) -> str:
-        """The beginning of the body as one line of text, for people: without secrets, which a server may repeat."""
+        """The beginning of the body as one line of text, for people: without secrets, which a server may repeat. What is not
+        JSON stands between the marks of an excerpt.
+        """
         text = one_line(mask(" ".join(self.body[: EXCERPT_CHARS * 4].decode("utf-8", "replace").split())))
-        return text if len(text) <= EXCERPT_CHARS else text[:EXCERPT_CHARS] + "…"
+        text = text if len(text) <= EXCERPT_CHARS else text[:EXCERPT_CHARS] + "…"
+        return text.translate(UNMARKED) if self._is_json() else quoted(text)
+
+    def _is_json(self) -> bool:
+        """Whether the body is a JSON object or list, of a size that errors have."""
+        if len(self.body) > MAX_ERROR_BYTES or self.body.lstrip()[:1] not in (b"{", b"["):
+            return False
+        try:
+            msgspec.json.decode(self.body)
+        except (ValueError, RecursionError):
+            return False
+        return True
 
 
 class Transport:

@@ -16,6 +16,7 @@ from imageflow.model import charset as charsets
 from imageflow.model.answer_format import CsvFormat, Format, JsonFormat, NdjsonFormat, XmlFormat
 from imageflow.model.flow import Erp
 from imageflow.read import csv_answer, ndjson_answer, paging, xml_answer
+from imageflow.text.excerpt import quoted
 
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
 
@@ -210,4 +211,4 @@ def _hints(answer: Answer, text: bytes) -> Iterator[tuple[str, str]]:
 
 def _short(text: bytes, limit: int = 200) -> str:
     line = " ".join(text[: limit * 4].decode("utf-8", "replace").split())
-    return line if len(line) <= limit else line[:limit] + "…"
+    return quoted(line if len(line) <= limit else line[:limit] + "…")

@@ -15,6 +15,7 @@ from typing import NoReturn
 from imageflow.errors import ReadError
 from imageflow.model.answer_format import DELIMITERS, CsvFormat
 from imageflow.model.page import ROWS_PER_PAGE_LIMIT
+from imageflow.text.excerpt import quoted
 
 MAX_COLUMNS = 1000
 MAX_CELLS = 2_000_000
@@ -112,7 +113,7 @@ def _check_header(names: Sequence[str], line: str, form: CsvFormat) -> None:
             _refuse(f"column {index + 1} of the header has no name: {_by_columns()}")
         if names.index(name) < index:
             _refuse(
-                f"the header names {_shown(name)} twice, as column {names.index(name) + 1} and as column {index + 1}: "
+                f"the header names {_short(name)} twice, as column {names.index(name) + 1} and as column {index + 1}: "
                 f"{_by_columns()}"
             )
 
@@ -171,6 +172,11 @@ def _by_columns() -> str:
 
 
 def _shown(text: str) -> str:
+    """An excerpt: what is no table may be anything."""
+    return quoted(_short(text))
+
+
+def _short(text: str) -> str:
     line = " ".join(text.split())
     return repr(line if len(line) <= SHOWN_CHARS else line[:SHOWN_CHARS] + "…")
 

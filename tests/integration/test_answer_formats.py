@@ -111,7 +111,7 @@ HTML = b"<!DOCTYPE html><html><body>Please log in</body></html>"
 @pytest.mark.parametrize(
     ("form", "body", "said"),
     [
-        ("csv", HTML, "the answer is HTML, not CSV .text/csv.: <!DOCTYPE html>"),
+        ("csv", HTML, "the answer is HTML, not CSV .text/csv.: .<!DOCTYPE html>"),
         ("csv", b'{"error": "no"}', "the answer is JSON, not CSV"),
         ("csv", b"sku,url\nA,u\n", "seems that ',' divides the cells"),
         ("csv", b"", "empty where CSV was expected.*empty_body: true"),

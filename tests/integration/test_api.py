@@ -15,22 +15,26 @@ from imageflow.actions.actor import Actor
 from imageflow.broker import Outgoing
 from imageflow.broker.sqlite import SqliteBroker
 from imageflow.clock import SystemClock
-from imageflow.errors import BrokerError
+from imageflow.errors import BrokerError, ReadError
 from imageflow.flows.bounded import Reach
 from imageflow.gateway.access import add_token
 from imageflow.gateway.app import Gateway, serve
 from imageflow.gateway.deps import Tools
 from imageflow.gateway.endpoints import ENDPOINTS
 from imageflow.gateway.login_pace import FIRST_SECONDS, PACES
+from imageflow.http.client import Answer
 from imageflow.http.public_address import Allowed
 from imageflow.model.imageset import Image
 from imageflow.model.row import RowLog
 from imageflow.model.run import Run, Trigger
+from imageflow.read.answer import refuse
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.schedule.fetch import Begun
 from imageflow.secret import Bounds, Secret
 from imageflow.store import User
 from imageflow.store.connect import connect
+from imageflow.text.excerpt import HIDDEN
+from imageflow.write.outcome import explain
 from tests.posting import accept_post
 
 KEY = b"a secret key"
@@ -131,7 +135,7 @@ async def api(tmp_path, furniture):
         yield api
 
 
-async def failed_run(store, *, rows=3):
+async def failed_run(store, *, rows=3, reason="no such product"):
     """An outbound run of `rows` rows of which all failed at the write, in two groups; its id."""
     now = CLOCK.now()
     run = Run(
@@ -153,7 +157,7 @@ async def failed_run(store, *, rows=3):
             row=number,
             product=f"SKU/{number}",
             state="failed",
-            reason="no such product" if number < rows else "refused",
+            reason=reason if number < rows else "refused",
             http_status=404 if number < rows else 400,
             attempts=1,
             images=(Image("https://cdn.example.com/a.jpg"),),
@@ -754,3 +758,48 @@ async def test_viewers_see_no_plain_secret_of_an_older_version(api):
     for path in ("/api/flows/polled", "/api/flows/polled/versions/2", "/api/flows/polled/export"):
         assert "hush-hush-1" not in str(await api.ok("GET", path, token="viewer"))
         assert "hush-hush-1" in str(await api.ok("GET", path, token="operator"))
+
+
+INTERNAL = Answer(500, {}, b"<html>intranet: canary-7</html>")
+
+
+async def test_viewers_see_no_excerpt_of_an_answer_that_is_no_json(api):
+    """It may be of an internal page. A viewer reads that there is one and who sees it, operators read it: in every answer of the
+    API and of the Integrator API."""
+    run_id = await failed_run(api.store, reason=explain(INTERNAL))
+    with pytest.raises(ReadError) as refused:
+        refuse(INTERNAL, "http://10.0.0.1", None)
+    run = Run(
+        run_id="20260101-000000-0000000002",
+        flow="polled",
+        version=1,
+        trigger=Trigger("person", by="ada"),
+        status="queued",
+        created_at=CLOCK.now(),
+    )
+    await api.store.create_run(run)
+    await api.store.release_runs()
+    await api.store.start_reading(run.run_id, None, None)
+    await api.store.end_read(run.run_id, error=str(refused.value), stage="read")
+    paths = [
+        endpoint.path.format(flow=flow, version=1, run=one, row=1, page=1, user="ada", key="x", message="0" * 12)
+        + query
+        for endpoint in ENDPOINTS
+        for flow, one in (("polled", run.run_id), ("posts", run_id))
+        for query in ("", "?product=SKU/1")
+        if endpoint.method == "GET" and endpoint.role == "viewer" and endpoint.name != "watch_events"
+    ]
+    paths += [
+        f"/logs?log_type={kind}&original_filename_uuid={one}" for kind in (1, 2, 3) for one in (run_id, run.run_id)
+    ]
+    hidden, shown = set(), set()
+    for path in paths:
+        _, seen = await api.request("GET", path, token="viewer")
+        assert "canary-7" not in str(seen), path
+        hidden |= {path} if HIDDEN in str(seen) else set()
+        _, seen = await api.request("GET", path, token="operator")
+        shown |= {path} if "canary-7" in str(seen) else set()
+    assert hidden == shown
+    run_path, rows_path = f"/api/runs/{run.run_id}", f"/api/runs/{run_id}/rows/1"
+    assert {run_path, f"{run_path}/log", rows_path, f"/api/runs/{run_id}/errors", "/api/rows?product=SKU/1"} <= shown
+    assert len(shown) >= 8

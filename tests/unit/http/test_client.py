@@ -17,6 +17,7 @@ from aiohttp.client_reqrep import ConnectionKey
 
 from imageflow.http.client import FOREIGN, Answer, translated
 from imageflow.http.origin import exact_origin, origin, retry_after
+from imageflow.text.excerpt import quoted
 from tests.library_errors import errors_of
 
 KEY = ConnectionKey("h", 80, False, True, None, None, None)
@@ -189,8 +190,8 @@ def test_origin_for_people():
 
 def test_excerpt():
     """An excerpt is one line of bounded length, whatever the bytes."""
-    assert Answer(500, {}, b"a\n\xff b").excerpt() == "a \ufffd b"
-    assert len(Answer(500, {}, b"x" * 100_000).excerpt()) == 501
+    assert Answer(500, {}, b"a\n\xff b").excerpt() == quoted("a \ufffd b")
+    assert len(Answer(500, {}, b"x" * 100_000).excerpt()) == len(quoted("x" * 501))
 
 
 def test_all_classes_of_aiohttp_are_known() -> None:

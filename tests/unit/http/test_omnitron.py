@@ -41,7 +41,7 @@ def test_links_that_lead_away(asked: str) -> None:
     [
         (400, b'{"non_field_errors": ["wrong: sesam"]}', False, r"refused: 400 .*wrong: \*\*\*"),
         (401, b"", False, "refused: 401"),
-        (429, b"slower", True, "refused: 429 slower"),
+        (429, b"slower", True, "refused: 429 ⟦slower⟧"),
         (503, b"", True, "refused: 503"),
         (200, b"<html>maintenance</html>", True, "without JSON"),
         (200, b"[" * 100_000, True, "without JSON"),

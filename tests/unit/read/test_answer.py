@@ -83,7 +83,7 @@ def test_transient_refusals(status: int):
 )
 def test_permanent_refusals(status: int, kind: type[Exception]):
     """These do not; the answer's excerpt is in the text; 401 and 407 are the login's."""
-    with pytest.raises(kind, match=f"{status}: no such thing") as caught:
+    with pytest.raises(kind, match=f"{status}: ⟦no such thing⟧") as caught:
         answer.refuse(given(b"no such\nthing", status=status), "https://erp", None)
     assert not caught.value.transient  # type: ignore[attr-defined]
 

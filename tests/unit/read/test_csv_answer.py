@@ -56,7 +56,7 @@ def test_columns_of_its_own():
         (
             "Error: the session has expired",
             PLAIN,
-            "a single line without a delimiter, 'Error: the session has expired'",
+            "a single line without a delimiter, ⟦'Error: the session has expired'⟧",
         ),
         ("\n \n", PLAIN, "no line with something in it"),
         (",".join(map(str, range(1001))), PLAIN, "1,001 columns"),

@@ -89,9 +89,9 @@ def test_retry_after_is_carried():
         (b'{"images": [{}, {"url": ["Enter a valid URL."]}]}', "images[1].url: Enter a valid URL."),
         (b'{"detail": "Not found."}', "Not found."),
         (b'{"non_field_errors": ["a", "b"], "product_sku": ["Required."]}', "a b; product_sku: Required."),
-        (b"<html>\n <h1>Bad gateway</h1>", "<html> <h1>Bad gateway</h1>"),
+        (b"<html>\n <h1>Bad gateway</h1>", "⟦<html> <h1>Bad gateway</h1>⟧"),
         (b"", None),
-        (b"\xff\xfe", "��"),
+        (b"\xff\xfe", "⟦��⟧"),
     ],
 )
 def test_explain(body, text):
