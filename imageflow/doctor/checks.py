@@ -30,6 +30,10 @@ SKEW_WARNING_SECONDS = 2.0
 DATE_SECONDS = 1.5
 """How exact a clock is that is read from an HTTP Date header."""
 FREE_BYTES = 1 << 30
+PYTHON_PATCHES = {(3, 11): 15, (3, 12): 13, (3, 13): 12, (3, 14): 3}
+"""By line of CPython, the patch level below which security fixes are missing, as known when this version of ImageFlow was made.
+A later line has no entry. The sandbox leans on the kernel first, and on the interpreter for depth.
+"""
 OURS_WIN = ("dead-letter-exchange", "dead-letter-routing-key", "dead-letter-strategy", "overflow")
 """Where an argument is given, a policy of that key changes nothing (an operator policy neither, of these)."""
 SMALLER_WINS = ("max-length", "max-length-bytes", "message-ttl", "delivery-limit", "expires")
@@ -336,7 +340,22 @@ def _sandbox(facts: Facts) -> Iterator[Finding]:
         yield Finding("ok", "jail", f"layers that hold: {', '.join(holding)}")
 
 
+def _python(python: tuple[int, int, int]) -> Finding:
+    version = ".".join(map(str, python))
+    wanted = PYTHON_PATCHES.get(python[:2], 0)
+    if python[2] >= wanted:
+        return Finding("ok", "machine", f"Python {version}")
+    text = (
+        f"Python {version} lacks security fixes of {python[0]}.{python[1]}.{wanted}, "
+        "unless your distribution has put them into it"
+    )
+    mend = "the distribution's updates; with Compose: sh deploy/pin-images.sh, then build and up"
+    return Finding("warning", "machine", text, mend)
+
+
 def _machine(facts: Facts) -> Iterator[Finding]:
+    if facts.python is not None:
+        yield _python(facts.python)
     if facts.free_bytes is not None and facts.free_bytes < FREE_BYTES:
         text = f"{facts.free_bytes >> 20} MB are left where {facts.data_dir} is"
         yield Finding("warning", "machine", text, f"df -h {shlex.quote(facts.data_dir)}")

@@ -79,6 +79,7 @@ class Facts(msgspec.Struct, frozen=True):
     flows_error: str | None = None
     layers: dict[str, str | None] = {}
     sandbox_error: str | None = None
+    python: tuple[int, int, int] | None = None
     free_bytes: int | None = None
     data_dir: str = ""
     secret_key_set: bool = True

@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ async def visit(settings: Settings, environ: Mapping[str, str], management: str 
         flows_error=flows_error,
         layers=layers,
         sandbox_error=sandbox_error,
+        python=sys.version_info[:3],
         free_bytes=_free(settings.data_dir),
         data_dir=str(settings.data_dir),
         secret_key_set=settings.secret_key is not None,

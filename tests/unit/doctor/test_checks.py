@@ -201,6 +201,12 @@ ILLNESSES = {
         "",
     ),
     "no sandbox": (msgspec.structs.replace(HEALTHY, sandbox_error="none"), "wrong", "cannot be run", "container"),
+    "an old Python": (
+        msgspec.structs.replace(HEALTHY, python=(3, 11, 7)),
+        "warning",
+        "Python 3.11.7 lacks security fixes of 3.11.15",
+        "sh deploy/pin-images.sh",
+    ),
     "disk": (msgspec.structs.replace(HEALTHY, free_bytes=5 << 20, data_dir="/data"), "warning", "5 MB", "df -h /data"),
     "secret key": (msgspec.structs.replace(HEALTHY, secret_key_set=False), "warning", "SECRET_KEY", "openssl"),
 }
@@ -240,6 +246,15 @@ def test_what_cannot_be_seen_is_said():
 def test_which_policies_do_harm(key, value, ours, expected):
     """Arguments win over policies but for limits, of which the smaller counts."""
     assert checks.shadows(key, value, ours) is expected
+
+
+@pytest.mark.parametrize("python", [(3, 11, 15), (3, 11, 99), (3, 99, 0)])
+def test_a_patched_python_is_well(python):
+    """A patch level that is known to be good, and a line that is newer than what is known."""
+    [found] = [
+        one for one in findings(msgspec.structs.replace(HEALTHY, python=python)) if one.text.startswith("Python ")
+    ]
+    assert (found.level, found.about) == ("ok", "machine")
 
 
 def test_the_embedded_broker():
