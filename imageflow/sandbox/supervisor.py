@@ -37,11 +37,14 @@ IDLE_SECONDS = 60.0
 MAX_WORKERS = 8
 PAGES_PER_WORKER = 10_000
 WORKER_SECONDS = 3600.0
+LADEN = 0.5
+"""A worker that holds more than this part of its memory between two pages is recycled: the next page would not have enough."""
 FIRST_UID = 61_184
 UIDS = 4096
 """As root, each worker becomes a user of its own, out of a range that systems leave free."""
 STDERR_BYTES = 64 * 1024
 
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _BOOT = "import sys; sys.path += sys.argv[1:]; from imageflow.sandbox.worker import main; main()"
 
 
@@ -78,15 +81,16 @@ class _Worker:
     """A worker process. One page at a time; after an error it is dead."""
 
     def __init__(
-        self, transport: asyncio.SubprocessTransport, process: Process, program: Program, max_answer: int
+        self, transport: asyncio.SubprocessTransport, process: Process, program: Program, config: Config
     ) -> None:
         self._transport = transport
         self._process = process
         self._program = program
-        self._max_answer = max_answer
+        self._max_answer = config.max_answer
+        self._memory = config.memory
         self._pages = 0
         self._started = _now()
-        self._out_of_memory = False
+        self._spent = False
         self._killed = False
         self.busy = True
         self.last_used = self._started
@@ -109,7 +113,7 @@ class _Worker:
             )
         except OSError as error:
             raise SandboxError(f"the process for scripts cannot be started: {error}") from error
-        worker = cls(transport, Process(transport, protocol, loop), program, config.max_answer)
+        worker = cls(transport, Process(transport, protocol, loop), program, config)
         try:
             await worker._handshake(opening(program, config))
         except BaseException:
@@ -133,7 +137,7 @@ class _Worker:
     def usable(self) -> bool:
         """Whether it may take another page, or is to be recycled."""
         young = self._pages < PAGES_PER_WORKER and _now() - self._started < WORKER_SECONDS
-        return self.alive and young and not self._out_of_memory
+        return self.alive and young and not self._spent
 
     @property
     def alive(self) -> bool:
@@ -161,7 +165,7 @@ class _Worker:
             self.kill()
             raise
         self._pages += 1
-        self._out_of_memory = outcome.out_of_memory(answer)
+        self._spent = outcome.out_of_memory(answer) or _resident(self._process.pid) > self._memory * LADEN
         self.last_used = _now()
         return answer
 
@@ -250,6 +254,14 @@ class _Worker:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _resident(pid: int) -> int:
+    """How many bytes of memory a process has; 0 where the system does not say."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def command() -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import builtins
 import contextlib
 import decimal
-import enum
+import functools
+import gc
 import io
 import itertools
 import operator
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 from imageflow.sandbox.script import LAZY_MODULES, MODULES
 
 _T = TypeVar("_T")
+_CachedFunction: Any = type(functools.lru_cache(len))
 
 OWN_MODULES = ("builtins", "sys", "os", "gc", "contextlib", "contextvars", "imageflow")
 OWN_SUBMODULES = ("msgspec", "msgspec.json", "msgspec.structs")
@@ -62,7 +64,8 @@ def _differs(space: Mapping[str, Any], saved: dict[str, Any]) -> bool:
 
 class Untouched:
     """What Python code can change in the modules that a script may import or that the worker uses: their names, the names
-    of their classes and instances, and the content of the dicts, lists and sets in them. Caches are emptied.
+    of their classes, instances and functions, defaults of keywords, and the content of the dicts, lists and sets in them. Caches
+    are emptied. Other defaults and the code of a function cannot be set: see audit.py.
     """
 
     def __init__(self) -> None:
@@ -71,13 +74,20 @@ class Untouched:
         ]
         named = [(name, value) for module in modules for name, value in vars(module).items() if name[:2] != "__"]
         values = _once(value for _, value in named)
-        self._caches = [value for name, value in named if name.endswith("cache") and type(value) is dict]
+        self._caches: list[Any] = [value for name, value in named if name.endswith("cache") and type(value) is dict]
         self._classes = [value for value in values if _is_open_class(value)]
         values += [value for kind in self._classes for value in vars(kind).values()]
         instances = [names for value in values if (names := _names_of(value)) is not None]
         values = _once([*values, *instances, *(value for names in instances for value in names.values())])
         caches = {id(cache) for cache in self._caches}
+        functions = [function for value in values if (function := _function(value)) is not None]
+        self._cached = [function for function in functions if isinstance(function, _CachedFunction)]
+        self._slots = [(value, slots) for value in values if (slots := _slots_of(value))]
         dicts = [vars(module) for module in modules]
+        attributes = [vars(function) for function in functions]
+        self._empty = [names for names in attributes if not names]
+        dicts += [names for names in attributes if names]
+        dicts += [defaults for one in functions if (defaults := getattr(one, "__kwdefaults__", None))]
         dicts += [value for value in values if type(value) is dict and id(value) not in caches]
         self._ours = _Names([*map(vars, _our_modules()), vars(builtins)])
         self._names = _Names(space for space in _once(dicts) if len(space) < TABLE_SIZE)
@@ -87,6 +97,8 @@ class Untouched:
         self._tables = [(value, value.copy()) for value in values if _is_table(value)]
         self._contexts = [(value, value.copy()) for value in values if isinstance(value, decimal.Context)]
         self._depth = sys.getrecursionlimit()
+        self._digits = sys.get_int_max_str_digits()
+        self._switch = sys.getswitchinterval()
 
     def restore_ours(self) -> None:
         """Put back the worker's own modules and the builtins. Until this is done, the worker uses none of their names."""
@@ -109,8 +121,23 @@ class Untouched:
             for kind, (view, saved) in zip(self._classes, self._views.pairs, strict=True):
                 if _differs(view, saved):
                     _restore_class(kind, saved)
+        self._restore_functions()
+        self._restore_slots()
         self._restore_containers()
         self._restore_settings()
+
+    def _restore_functions(self) -> None:
+        if any(self._empty):
+            for names in self._empty:
+                names.clear()
+        for function in self._cached:
+            _CachedFunction.cache_clear(function)
+
+    def _restore_slots(self) -> None:
+        for value, slots in self._slots:
+            for slot, as_it_was in slots:
+                if slot.__get__(value) is not as_it_was:
+                    slot.__set__(value, as_it_was)
 
     def _restore_containers(self) -> None:
         for items, as_they_were in self._lists:
@@ -129,6 +156,12 @@ class Untouched:
                 setattr(context, name, getattr(pristine, name))
         if sys.getrecursionlimit() != self._depth:
             sys.setrecursionlimit(self._depth)
+        if sys.get_int_max_str_digits() != self._digits:
+            sys.set_int_max_str_digits(self._digits)
+        if sys.getswitchinterval() != self._switch:
+            sys.setswitchinterval(self._switch)
+        if not gc.isenabled():
+            gc.enable()
 
 
 TABLE_SIZE = 400
@@ -154,10 +187,32 @@ def _once(values: Iterable[_T]) -> list[_T]:
 
 def _names_of(value: object) -> dict[str, Any] | None:
     """The names of an instance of a class that is written in Python."""
-    if isinstance(value, (type, types.ModuleType, io.IOBase, enum.Enum)) or not _is_open_class(type(value)):
+    if isinstance(value, (type, types.ModuleType, io.IOBase)) or not _is_open_class(type(value)):
         return None
     names = getattr(value, "__dict__", None)
     return names if type(names) is dict else None
+
+
+def _function(value: object) -> Any:
+    """The function that a value is, or wraps; None where it is none."""
+    if isinstance(value, (staticmethod, classmethod)):
+        value = value.__func__
+    return value if isinstance(value, (types.FunctionType, _CachedFunction)) else None
+
+
+def _slots_of(value: object) -> list[tuple[Any, Any]]:
+    """The filled slots of an instance of a class that is written in Python, with what is in them."""
+    kind = type(value)
+    if isinstance(value, type) or not _is_open_class(kind):
+        return []
+    slots = [
+        slot for each in kind.__mro__ for slot in vars(each).values() if isinstance(slot, types.MemberDescriptorType)
+    ]
+    filled = []
+    for slot in slots:
+        with contextlib.suppress(AttributeError):  # an empty slot
+            filled.append((slot, slot.__get__(value)))
+    return filled
 
 
 def _is_open_class(value: object) -> bool:

@@ -328,6 +328,15 @@ POISONS = {
     "a table": "import html.entities\nhtml.entities.html5['auml;'] = 'poison'",
     "an expression": "import re\nre.purge()\nre._cache[str, 'a', re.compile('b').flags & 0] = re.compile('b')",
     "decimal's defaults": "import decimal\ndecimal.DefaultContext.prec = 3\ndecimal.getcontext().prec = 3",
+    "a function's defaults of keywords": "json.dumps.__kwdefaults__.clear()",
+    "a function's attributes": "json.dumps.note = 'poison'",
+    "a method's attributes": "json.JSONEncoder.encode.note = 'poison'",
+    "a cached quoter": (
+        "from urllib import parse\nparse.quote('a b')\nparse._byte_quoter_factory(b'/').__self__[32] = 'poison'"
+    ),
+    "a flag's name": "import re\nre.I._name_ = 'poison'",
+    "a UUID": "import uuid\nobject.__setattr__(uuid.NAMESPACE_DNS, 'int', 0)",
+    "the digits of a number": "os['sys'].set_int_max_str_digits(0)",
     "the depth of recursion": "os['sys'].setrecursionlimit(60)",
     "a list of callbacks": "real_import('gc').callbacks.append(lambda *rest: 1 / 0)",
     "an audit hook": "def hook(*rest): raise ValueError\nos['sys'].addaudithook(hook)",
@@ -350,13 +359,19 @@ POISONS = {
 }
 STATE = """
 def process(rows):
-    import decimal, html, json, re
+    import decimal, html, json, re, uuid
+    from urllib import parse
     if "attack" in rows[0]:
         return attack(rows)
     def deep(left): return left and deep(left - 1)
+    def digits():
+        try: return len(str(10 ** 5000))
+        except ValueError: return "too many"
     print("here")
     return [json.loads('{"a": [1]}'), str(json.loads("NaN")), json.dumps(1), len(""), all([0]), html.unescape("&auml;"),
-        re.match("a", "a") is None, str(decimal.Decimal(1) / 3), str(decimal.Context().prec), deep(200)]
+        re.match("a", "a") is None, str(decimal.Decimal(1) / 3), str(decimal.Context().prec), deep(200),
+        hasattr(json.dumps, "note"), hasattr(json.JSONEncoder.encode, "note"), parse.quote("a b"), re.I._name_,
+        str(uuid.NAMESPACE_DNS)[:8], digits()]
 """
 
 
@@ -369,7 +384,10 @@ async def test_nothing_stays_for_the_next_page(sandbox: Sandbox, name: str) -> N
     )
     before = await sandbox.run("evil", program, PAGE)
     assert isinstance(before, Ran)
-    assert before.result == [{"a": [1]}, "nan", "1", 0, False, "ä", False, "0.3333333333333333333333333333", "28", 0]
+    assert before.result == [
+        *({"a": [1]}, "nan", "1", 0, False, "ä", False, "0.3333333333333333333333333333", "28", 0),
+        *(False, False, "a%20b", "IGNORECASE", "6ba7b810", "too many"),
+    ]
     assert before.prints == "here\n"
     await sandbox.run("evil", program, ATTACK)
     assert await sandbox.run("evil", program, PAGE) == before
@@ -815,6 +833,14 @@ async def test_workers_are_recycled(sandbox: Sandbox, monkeypatch: pytest.Monkey
     hungry = Program("def process_row(row):\n    if row: x = 'x' * 10**10\n    return row")
     before = await pid(sandbox, "hungry", hungry)
     assert await pid(sandbox, "hungry", hungry) != before
+
+
+async def test_what_a_page_keeps_does_not_burden_the_next(sandbox: Sandbox) -> None:
+    """A page that leaves most of the memory in use gets its flow another worker: the next page has all of it."""
+    body = "data = b'x' * (330 << 20)\nreal_import('codecs').register(lambda name, kept=data: None)\nreturn rows"
+    leaking = attacking(body, 20.0)
+    for _ in range(3):
+        assert isinstance(await sandbox.run("one", leaking, ATTACK), Ran)
 
 
 async def test_the_event_loop_goes_on(sandbox: Sandbox) -> None:
