@@ -126,7 +126,7 @@ def resolve(ref: SecretRef | str, environ: Mapping[str, str] | None = None, *, b
             raise SecretError(f"the {ref} is ImageFlow's own and cannot be a flow's secret")
         value = environ.get(ref.env)
         if not value:
-            raise SecretError(f"the {ref} is not set; a flow names it as a secret")
+            raise SecretError(f"the {ref} is not set; the flow names it as a secret")
         hide(value)
         return Secret(value)
     assert ref.file is not None

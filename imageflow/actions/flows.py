@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 
 from imageflow import secret
 from imageflow.actions.actor import Actor
-from imageflow.errors import ConflictError, FlowFileError, Problem
+from imageflow.errors import ConflictError, FlowFileError, Problem, SecretError
 from imageflow.flows import bounded
 from imageflow.flows import file as flow_file
 from imageflow.flows.bounded import Reach
@@ -204,9 +204,12 @@ def followers(flows: Sequence[Flow], names: Collection[str]) -> str:
 
 
 def check_secrets(flow: Flow) -> None:
-    """Raises SecretError where a secret that the flow names cannot be read here."""
-    for ref in flow_file.referenced_secrets(flow.definition):
-        secret.resolve(ref, bounded=flow.definition.bounded)
+    """Raises SecretError, with flow and field, where a secret that the flow names cannot be read here."""
+    for path, ref in flow_file.secrets(flow.definition):
+        try:
+            secret.resolve(ref, bounded=flow.definition.bounded)
+        except SecretError as error:
+            raise SecretError(f"flow {flow.name}: {path}: {error}") from error
 
 
 # showing --------------------------------------------------------------------------------------------------------------

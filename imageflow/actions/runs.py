@@ -12,7 +12,7 @@ import msgspec
 from imageflow.actions.actor import Actor
 from imageflow.broker import Broker, Outgoing
 from imageflow.clock import iso
-from imageflow.errors import ConflictError, NotFoundError, RequestError
+from imageflow.errors import ConflictError, NotFoundError, ReadError, RequestError
 from imageflow.model import messages
 from imageflow.model.flow import Flow
 from imageflow.model.identifiers import distinct, with_separator
@@ -115,7 +115,7 @@ async def start(
     active. With a window it neither uses nor moves the watermark.
 
     Raises NotFoundError, RequestError for what is no window, and NotRunnable for an outbound flow, where an identifier holds
-    a comma, or where the flow has no parameter for the window.
+    a comma, or where the flow has no parameter for the identifiers or the window.
     """
     flow = inbound(await store.flow(name))
     wanted = distinct(ids)
@@ -124,6 +124,8 @@ async def start(
             f"the ERP gets identifiers joined by commas, so it would take {commas[0]!r} for two; leave out what holds a "
             "comma, or let the ERP know these products by another identifier"
         )
+    if wanted:
+        _check_identifiers(flow)
     run = Run(
         run_id=new_run_id(now),
         flow=flow.name,
@@ -140,6 +142,14 @@ async def start(
     await store.create_run(run, audit=entry)
     await publisher.send(await store.release_runs())
     return await show(store, run.run_id)
+
+
+def _check_identifiers(flow: Flow) -> None:
+    """Raises NotRunnable where the flow has no parameter for identifiers."""
+    try:
+        request.identifier_setting(flow.definition)
+    except ReadError as error:
+        raise NotRunnable(f"flow {flow.name}: {error}") from error
 
 
 def _limited(run: Run, flow: Flow, window: Window) -> Run:

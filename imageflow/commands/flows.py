@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -65,37 +65,70 @@ def _files(paths: Sequence[Path], *, others: bool = False) -> list[Path]:
 
 @flow.command()
 @PATHS
-def lint(paths: tuple[Path, ...]) -> None:
+@JSON_OPTION
+def lint(paths: tuple[Path, ...], as_json: bool) -> None:
     """Check flow files: fields, types, cron, script and mapping; the outline of files with their cases; and files of shared
     settings. A PATH is a file or a folder.
     """
-    wrong = 0
-    for path in _files(paths, others=True):
-        problems = _problems(path)
-        wrong += bool(problems)
-        for problem in problems:
-            click.echo(f"{path}: {problem}")
-        for warning in [] if problems else _warnings(path):
-            click.echo(f"{path}: warning: {warning}")
-        if not problems:
-            if taken := _taken(path):
-                click.echo(printable_text(f"{path}: takes from {taken}"))
-            click.echo(f"{path}: ok")
-    if wrong:
+    found = [_linted(path) for path in _files(paths, others=True)]
+    names = [one.name for one in found]
+    for name in dict.fromkeys(name for name in names if name is not None and names.count(name) > 1):
+        files = ", ".join(str(one.path) for one in found if one.name == name)
+        twice = Problem("name", f"{files}: all have the name {name}; a flow is in one file")
+        found = [one._replace(problems=[twice]) if one.name == name else one for one in found]
+    if as_json:
+        print_json([_lint_shape(one) for one in found])
+    for line in [] if as_json else [line for one in found for line in _lint_lines(one)]:
+        click.echo(line)
+    if any(one.problems for one in found):
         raise click.exceptions.Exit(2)
 
 
-def _problems(path: Path) -> list[Problem]:
+class _Linted(NamedTuple):
+    """What lint says of a file. `name`: the flow's, if all is well. `taken`: what it takes from the file that it shares."""
+
+    path: Path
+    problems: list[Problem]
+    warnings: Sequence[Problem] = ()
+    name: str | None = None
+    taken: str = ""
+
+
+def _linted(path: Path) -> _Linted:
     try:
         if flow_file.is_shared_file(path):
             flow_file.read_shared(path)
-        elif flow_file.is_case_file(path):
+            return _Linted(path, [])
+        if flow_file.is_case_file(path):
             flow_cases.read_cases(path)
-        else:
-            flow_actions.checked(path)
+            return _Linted(path, [])
+        document = flow_actions.checked(path)
     except FlowFileError as error:
-        return error.problems
-    return []
+        return _Linted(path, error.problems)
+    return _Linted(path, [], _warnings(document), document["name"], _taken(path))
+
+
+def _lint_lines(one: _Linted) -> Iterator[str]:
+    for problem in one.problems:
+        yield f"{one.path}: {problem}"
+    for warning in [] if one.problems else one.warnings:
+        yield f"{one.path}: warning: {warning}"
+    if not one.problems:
+        if one.taken:
+            yield f"{one.path}: takes from {one.taken}"
+        yield f"{one.path}: ok"
+
+
+def _lint_shape(one: _Linted) -> dict[str, Any]:
+    def listed(problems: Sequence[Problem]) -> list[dict[str, str]]:
+        return [{"path": problem.path, "message": problem.message} for problem in problems]
+
+    return {
+        "file": str(one.path),
+        "ok": not one.problems,
+        "problems": listed(one.problems),
+        "warnings": listed([] if one.problems else one.warnings),
+    }
 
 
 def _taken(path: Path) -> str:
@@ -104,11 +137,8 @@ def _taken(path: Path) -> str:
     return f"{file}: {', '.join(fields)}" if fields else ""
 
 
-def _warnings(path: Path) -> list[Problem]:
+def _warnings(document: dict[str, Any]) -> list[Problem]:
     """What a flow says that is allowed, and hardly what is meant."""
-    if flow_file.is_case_file(path) or flow_file.is_shared_file(path):
-        return []
-    document = flow_file.load(path)
     mapping = document.get("mapping")
     return [*sense.warnings(document), *(mapping_warnings(mapping) if mapping else [])]
 
@@ -117,8 +147,9 @@ def _warnings(path: Path) -> list[Problem]:
 @PATHS
 @click.option("--force", is_flag=True, help="Save them even if they fail their cases.")
 @click.option("--prune", is_flag=True, help="Delete the flows that are in none of these files.")
+@JSON_OPTION
 @click.pass_obj
-def apply(settings: Settings, paths: tuple[Path, ...], force: bool, prune: bool) -> None:
+def apply(settings: Settings, paths: tuple[Path, ...], force: bool, prune: bool, as_json: bool) -> None:
     """Save flow files as new versions; all of them or none, and none that fails its cases (see `flow test`). A PATH is a
     file or a folder.
     """
@@ -128,14 +159,24 @@ def apply(settings: Settings, paths: tuple[Path, ...], force: bool, prune: bool)
     documents = flow_actions.checked_all(files)
     if not force:
         _pass_cases(settings, files)
-    with_store(settings, lambda store: _apply(store, documents, prune=prune))
+    say = (lambda _: None) if as_json else click.echo
+    saved, deleted = with_store(settings, lambda store: _apply(store, documents, say, prune=prune))
+    if as_json:
+        flows = [{"name": one.name, "version": one.version, "enabled": one.definition.enabled} for one in saved]
+        print_json({"saved": flows, "deleted": deleted})
 
 
-async def _apply(store: Store, documents: Sequence[dict[str, Any]], *, prune: bool) -> None:
-    for saved, document in zip(await flow_actions.save_all(store, documents, actor()), documents, strict=True):
-        click.echo(saved_text(saved, document))
-    for name in await flow_actions.prune(store, [document["name"] for document in documents], actor()) if prune else ():
-        click.echo(f"{name}: deleted")
+async def _apply(
+    store: Store, documents: Sequence[dict[str, Any]], say: Callable[[str], object], *, prune: bool
+) -> tuple[Sequence[Flow], Sequence[str]]:
+    saved = await flow_actions.save_all(store, documents, actor())
+    for one, document in zip(saved, documents, strict=True):
+        say(saved_text(one, document))
+    named = [document["name"] for document in documents]
+    deleted = await flow_actions.prune(store, named, actor()) if prune else ()
+    for name in deleted:
+        say(f"{name}: deleted")
+    return saved, deleted
 
 
 def saved_text(saved: Flow, document: dict[str, Any]) -> str:
@@ -157,8 +198,9 @@ def _pass_cases(settings: Settings, files: Sequence[Path]) -> None:
 
 @flow.command("test")
 @PATHS
+@JSON_OPTION
 @click.pass_obj
-def test_flows(settings: Settings, paths: tuple[Path, ...]) -> None:
+def test_flows(settings: Settings, paths: tuple[Path, ...], as_json: bool) -> None:
     """Run the cases beside flow files: NAME.test.yaml beside NAME.yaml, a list of {name, input, expect} (or error). A PATH is
     a file or a folder.
     """
@@ -166,8 +208,18 @@ def test_flows(settings: Settings, paths: tuple[Path, ...]) -> None:
     if not any(suite.cases for suite in found):
         names = ", ".join(f"{suite.path.stem}.test.yaml" for suite in found)
         raise click.UsageError(f"there are no cases: {names} would hold them")
-    if not run_async(run_cases(sandbox_of(settings), found, click.echo)):
+    if as_json:
+        verdicts = run_async(_verdicts(sandbox_of(settings), found))
+        print_json([{"case": name, "ok": not difference, "difference": difference} for name, difference in verdicts])
+        passed = not any(difference for _, difference in verdicts)
+    else:
+        passed = run_async(run_cases(sandbox_of(settings), found, click.echo))
+    if not passed:
         raise click.exceptions.Exit(1)
+
+
+async def _verdicts(sandbox: Sandbox, found: Sequence[Suite]) -> list[tuple[str, list[str]]]:
+    return [verdict async for verdict in flow_cases.verdicts(sandbox, found)]
 
 
 async def run_cases(sandbox: Sandbox, found: Sequence[Suite], say: Callable[[str], None]) -> bool:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import codecs
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import msgspec
 import yaml
@@ -74,6 +75,7 @@ def load(path: Path) -> dict[str, Any]:
     document = _read(path, "")
     if not isinstance(document, dict):
         raise FlowFileError(check.problems(document))
+    document = _rooted(document, path.parent)
     inlined: dict[str, Any] = {}
     problems: list[Problem] = []
     for key, value in document.items():
@@ -117,7 +119,21 @@ def read_shared(path: Path) -> dict[str, Any]:
     common = _read(path, "")
     if problems := shared.problems(common):
         raise FlowFileError(problems)
-    return cast("dict[str, Any]", common)
+    return _rooted(common, path.parent)
+
+
+def _rooted(document: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The document, with paths of secrets that are relative to the file made absolute."""
+
+    def rooted(value: Any) -> Any:
+        ref = reference(value)
+        if ref is not None and ref.file:
+            return {"file": os.path.normpath(folder.absolute() / ref.file)}
+        if isinstance(value, dict):
+            return {name: rooted(item) for name, item in value.items()}
+        return [rooted(item) for item in value] if isinstance(value, list) else value
+
+    return {name: rooted(value) if name in ("omnitron", "erp", "alarms") else value for name, value in document.items()}
 
 
 def read_value(path: Path) -> Any:
@@ -377,12 +393,23 @@ def parse(document: dict[str, Any]) -> Definition:
 
 def compiled(document: dict[str, Any]) -> Definition:
     """As `parse`, with script and mapping compiled in a worker of the sandbox: all that can be known before a run. Blocks."""
-    definition = parse(document)
-    problems = check_script(definition.script) if definition.script else []
-    problems += check_mapping(definition.mapping, strict=definition.jolt == "strict") if definition.mapping else []
-    if problems:
+    definition, problems = None, []
+    try:
+        definition = parse(document)
+    except FlowFileError as error:
+        problems = error.problems
+    script, mapping = document.get("script"), document.get("mapping")
+    if isinstance(script, str) and script and not _is_in("script", problems):
+        problems = problems + check_script(script)
+    if isinstance(mapping, list) and mapping and not _is_in("mapping", problems):
+        problems = problems + check_mapping(mapping, strict=document.get("jolt") == "strict")
+    if problems or definition is None:
         raise FlowFileError(problems)
     return definition
+
+
+def _is_in(name: str, problems: list[Problem]) -> bool:
+    return any(problem.path == name or problem.path.startswith((f"{name}.", f"{name}[")) for problem in problems)
 
 
 def referenced_secrets(definition: Definition) -> list[SecretRef]:

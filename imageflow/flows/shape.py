@@ -98,6 +98,8 @@ def _refused(cls: type, value: object) -> str | None:
 def _unknown(key: object, known: Iterable[str], path: str) -> str:
     near = words.near(key, known)
     if near is None and isinstance(key, str):
+        near = next((name for name in sorted(known) if name.endswith(f"_{key}")), None)
+    if near is None and isinstance(key, str):
         near = next((place for place in _places().get(key, ()) if place != words.join(path, key)), None)
     return f"unknown field; did you mean {near}?" if near else f"unknown field; there are: {', '.join(sorted(known))}"
 

@@ -128,13 +128,13 @@ class Live:
 
     def _secrets(self, definition: Definition) -> Check:
         wrong = []
-        named = flow_file.referenced_secrets(definition)
-        for ref in named:
+        named = list(flow_file.secrets(definition))
+        for path, ref in named:
             try:
                 resolve(ref, self._environ, bounded=definition.bounded)
             except SecretError as error:
-                wrong.append(str(error))
-        return Check("secrets", not wrong, "; ".join(wrong) or f"{len(named)} can be read")
+                wrong.append(f"{path}: {error}")
+        return Check("secrets", not wrong, "; ".join(wrong) or f"{len({ref for _, ref in named})} can be read")
 
     async def _erp(self, definition: Definition) -> list[Check]:
         checks = []

@@ -319,8 +319,10 @@ async def test_the_watermark_is_shown_and_set(api):
 async def test_a_run_is_started_for_identifiers(api):
     """A started run is queued for its identifiers, each once, by its user; an outbound flow has none."""
     body = {"identifiers": ["A", "B C", "A\n"]}
+    await api.refused(409, "POST", "/api/flows/polled/runs", body)  # it has no parameter for them
+    await api.store.save_flow({**POLLED, "erp": {**POLLED["erp"], "query_settings": {"sku": {"key": "sku"}}}})
     run = await api.ok("POST", "/api/flows/polled/runs", body, status=202, token="operator")
-    assert (run["flow"], run["status"], run["version"]) == ("polled", "queued", 1)
+    assert (run["flow"], run["status"], run["version"]) == ("polled", "queued", 2)
     assert run["trigger"] == {"kind": "person", "by": "operator", "identifiers": ["A", "B C"]}
     assert await api.ok("GET", f"/api/runs/{run['run_id']}", token="viewer") == run
     assert (await api.broker.depth("imageflow.read")).ready == 1

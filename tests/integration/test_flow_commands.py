@@ -10,8 +10,9 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from imageflow.actions.runs import NotRunnable
 from imageflow.cli import cli
-from imageflow.errors import ConflictError, FlowFileError
+from imageflow.errors import ConflictError, FlowFileError, SecretError
 
 OMNITRON = {"domain_url": "https://brand.example.com", "username": "bot", "password": {"env": "OMNITRON_PASSWORD"}}
 
@@ -57,6 +58,57 @@ def test_a_folder_is_applied(shell: Shell) -> None:
     assert shell("flow", "lint", str(shell.flows)).count(": ok") == 1
     assert shell("flow", "apply", str(shell.flows), "--prune") == "b: version 1\na: deleted\n"
     assert [flow["name"] for flow in shell.json("flow", "list")] == ["b"]
+
+
+def test_lint_in_json(shell: Shell) -> None:
+    """Each file with its problems and warnings; one name in two files is a problem of both; apply and test have JSON, too."""
+    path = shell.write("a", omnitron={**OMNITRON, "domain_url": "http://brand.example.com"})
+    assert [(one["file"], one["ok"]) for one in shell.json("flow", "lint", str(path))] == [(str(path), True)]
+    assert shell.json("flow", "lint", str(path))[0]["warnings"][0]["path"] == "omnitron.domain_url"
+    assert shell.json("flow", "apply", str(path)) == {
+        "saved": [{"name": "a", "version": 1, "enabled": True}],
+        "deleted": [],
+    }
+    case = {"name": "c", "input": [{"sku": "A", "images": ["https://a/1"]}], "expect": []}
+    (shell.flows / "a.test.yaml").write_text(yaml.safe_dump([case]))
+    (wrong,) = json.loads(shell("flow", "test", str(path), "--json", status=1))
+    assert (wrong["case"], wrong["ok"]) == ("a.test.yaml: c", False)
+    assert any("https://a/1" in line for line in wrong["difference"])
+    (shell.flows / "a.test.yaml").unlink()
+    shell.write("b", name="a")
+    found = json.loads(shell("flow", "lint", str(shell.flows), "--json", status=2))
+    assert [one["ok"] for one in found] == [False, False]
+    assert "all have the name a" in found[0]["problems"][0]["message"]
+
+
+def test_everything_wrong_at_once(shell: Shell) -> None:
+    """A wrong field does not hide what is wrong with the script, and names the field that is meant."""
+    path = shell.write("a", script="import os\ndef process_row(row):\n    return row\n")
+    path.write_text(path.read_text().replace("endpoint_url", "url"))
+    said = shell("flow", "lint", str(path), status=2)
+    assert "erp.url: unknown field; did you mean endpoint_url?" in said
+    assert "script: line 1: the module 'os' is not available" in said
+
+
+def test_identifiers_that_cannot_be_asked_for(shell: Shell) -> None:
+    """A run by identifiers of a flow without a parameter for them is refused, not queued."""
+    shell("flow", "apply", str(shell.write("a")))
+    with pytest.raises(NotRunnable, match=r"flow a: .*add erp\.query_settings\.sku"):
+        shell("run", "a", "--ids", "A,B")
+    assert shell.json("runs") == []
+
+
+def test_secrets_beside_the_flow_file(shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A relative path of a secret is relative to the flow file, whatever folder a command is called in; a mapping is left alone."""
+    mapping = [{"operation": "shift", "spec": {"*": {"file": "[&1].url"}}}]
+    path = shell.write("a", omnitron={**OMNITRON, "password": {"file": "../secrets/omni.txt"}}, mapping=mapping)
+    monkeypatch.chdir("/")
+    shell("flow", "apply", str(path))
+    document = shell.json("flow", "show", "a")["document"]
+    assert document["omnitron"]["password"] == {"file": str(tmp_path / "secrets" / "omni.txt")}
+    assert document["mapping"] == mapping
+    with pytest.raises(SecretError, match=r"flow a: omnitron\.password: the file .*omni\.txt cannot be read"):
+        shell("run", "a", "--wait")
 
 
 def test_a_file_of_shared_settings(shell: Shell) -> None:

@@ -24,7 +24,7 @@ editors use: `imageflow flow new NAME` writes a file that names it. `imageflow f
 tries a flow's logins.
 
 A duration is seconds, as a number or like `30s`, `5m`, `1h30m`; a rate is like `10/s` or `300/m`. A *secret* is named and never
-written down: `{env: NAME}`, a variable of the service, or `{file: PATH}`. A path into JSON is dotted (`data.items.0.id`) or a JSON
+written down: `{env: NAME}`, a variable of the service, or `{file: PATH}`, relative to the flow file. A path into JSON is dotted (`data.items.0.id`) or a JSON
 Pointer (`/data/items/0/id`).
 
 **What several flows share** stands in a file of its own, whose name ends with `.shared.yaml`; each flow file names it:
