@@ -14,7 +14,6 @@ from imageflow.secret import Secret
 from imageflow.settings import Settings
 from imageflow.store import Store
 from imageflow.store.database import Database
-from imageflow.store.postgresql import PostgresDatabase
 from imageflow.store.sqlite import SqliteDatabase
 
 
@@ -48,6 +47,8 @@ def database(
             raise SettingsError("IMAGEFLOW_STORE_URL: must be sqlite:///PATH of a file")
         return SqliteDatabase(Path(rest[1:]), clock, readers=connections)
     if separator and scheme in ("postgresql", "postgres"):
+        from imageflow.store.postgresql import PostgresDatabase  # noqa: PLC0415 - imports much that SQLite does without
+
         _check(url)
         return PostgresDatabase(url, clock, connections=connections, statement_seconds=statement_seconds)
     raise SettingsError("IMAGEFLOW_STORE_URL: must start with sqlite:// or postgresql://")

@@ -12,16 +12,16 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, CursorResult, Executable, Row, Table
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from imageflow.clock import Clock
-from imageflow.store import schema
-from imageflow.store.driver_errors import LostTransaction, translated
+from imageflow.store.driver_errors import LostTransaction
+
+if TYPE_CHECKING:  # they import much that SQLite does without
+    from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 T = TypeVar("T")
 ATTEMPTS = 6
@@ -40,11 +40,9 @@ class Tx(ABC):
         self.committed: list[Callable[[], None]] = []
         """Called once what was done is committed."""
 
+    @abstractmethod
     def insert(self, table: Table) -> PostgresInsert:
         """An INSERT that knows ON CONFLICT, which is the same in both dialects."""
-        make: Callable[[Table], Any] = postgresql.insert if self.postgresql else sqlite.insert
-        statement: PostgresInsert = make(table)
-        return statement
 
     @abstractmethod
     async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]: ...
@@ -86,11 +84,7 @@ class Database(ABC):
 
     @abstractmethod
     def migrator(self) -> AsyncEngine:
-        """An engine for a migration: it has no time-outs."""
-
-    @abstractmethod
-    async def lock_schema(self, connection: AsyncConnection) -> None:
-        """Wait until no other process migrates; holds until the transaction ends."""
+        """An engine for long transactions: it has no time-outs."""
 
     def is_outdated(self) -> bool:
         """Whether a statement may have failed because the schema is missing or older. PostgreSQL says so by SQLSTATE."""
@@ -109,13 +103,6 @@ class Database(ABC):
     async def once(self, work: Work[T], *, writing: bool) -> T:
         """One try of `transact`."""
 
+    @abstractmethod
     async def upgrade(self) -> None:
-        """Bring the schema to the newest revision."""
-        engine = self.migrator()
-        try:
-            with translated():
-                async with engine.begin() as connection:
-                    await self.lock_schema(connection)
-                    await connection.run_sync(schema.migrate)
-        finally:
-            await engine.dispose()
+        """Bring the schema to the newest revision. Any number of processes may ask at once: one does it, the others wait."""

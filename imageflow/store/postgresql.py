@@ -7,12 +7,14 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import asyncpg
-from sqlalchemy import Connection, CursorResult, Executable, NullPool, text
+from sqlalchemy import Connection, CursorResult, Executable, NullPool, Table, text
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from imageflow.cancellation import cancellation_kept
 from imageflow.clock import Clock
 from imageflow.secret import Secret
+from imageflow.store import schema
 from imageflow.store.database import Database, Tx, Work
 from imageflow.store.driver_errors import connecting, translated
 
@@ -38,6 +40,9 @@ class PostgresTx(Tx):
     def __init__(self, connection: AsyncConnection, now: datetime) -> None:
         super().__init__(now)
         self.connection = connection
+
+    def insert(self, table: Table) -> Insert:
+        return insert(table)
 
     async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
         return await self.connection.execute(statement, parameters)
@@ -108,5 +113,12 @@ class PostgresDatabase(Database):
             "postgresql+asyncpg://", async_creator=self._connect_migrator, hide_parameters=True, poolclass=NullPool
         )
 
-    async def lock_schema(self, connection: AsyncConnection) -> None:
-        await connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": SCHEMA_LOCK})
+    async def upgrade(self) -> None:
+        engine = self.migrator()
+        try:
+            with translated():
+                async with engine.begin() as connection:
+                    await connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": SCHEMA_LOCK})
+                    await connection.run_sync(schema.migrate)
+        finally:
+            await engine.dispose()

@@ -23,10 +23,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
-from sqlalchemy import URL, Connection, CursorResult, Engine, Executable, create_engine, event
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy import URL, Connection, CursorResult, Engine, Executable, Table, create_engine, event
+from sqlalchemy.dialects.sqlite import insert
 
 from imageflow.clock import Clock
 from imageflow.errors import StoreError
@@ -34,6 +34,10 @@ from imageflow.private_files import private_file
 from imageflow.store import schema
 from imageflow.store.database import Database, Tx, Work
 from imageflow.store.driver_errors import translated
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 T = TypeVar("T")
 BUSY_SECONDS = 15.0
@@ -51,6 +55,10 @@ class SqliteTx(Tx):
     def __init__(self, connection: Connection, now: datetime) -> None:
         super().__init__(now)
         self._connection = connection
+
+    def insert(self, table: Table) -> PostgresInsert:
+        made: Any = insert(table)
+        return cast("PostgresInsert", made)
 
     async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
         return self._connection.execute(statement, parameters)
@@ -106,12 +114,23 @@ class SqliteDatabase(Database):
         return schema.is_older(found[0] if found else None)
 
     def migrator(self) -> AsyncEngine:
+        from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 - it imports SQLAlchemy's whole ORM
+
         engine = create_async_engine(_url(self._path, "sqlite+aiosqlite"), **_options(1, MIGRATION_SECONDS))
         _configure(engine.sync_engine, "BEGIN IMMEDIATE")
         return engine
 
-    async def lock_schema(self, connection: AsyncConnection) -> None:
-        """BEGIN IMMEDIATE is the lock."""
+    async def upgrade(self) -> None:
+        with translated():
+            await asyncio.to_thread(self._upgrade)
+
+    def _upgrade(self) -> None:
+        engine = _engine(self._path, 1, "BEGIN IMMEDIATE", busy_seconds=MIGRATION_SECONDS)
+        try:
+            with engine.begin() as connection:
+                schema.migrate(connection)
+        finally:
+            engine.dispose()
 
 
 class Readers:
@@ -258,8 +277,8 @@ async def _to_its_end(done: asyncio.Future[Outcome]) -> Outcome:
         raise
 
 
-def _engine(path: Path, connections: int, begin: str) -> Engine:
-    engine = create_engine(_url(path, "sqlite"), **_options(connections, BUSY_SECONDS))
+def _engine(path: Path, connections: int, begin: str, *, busy_seconds: float | None = None) -> Engine:
+    engine = create_engine(_url(path, "sqlite"), **_options(connections, busy_seconds or BUSY_SECONDS))
     _configure(engine, begin)
     return engine
 
