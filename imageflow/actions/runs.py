@@ -124,7 +124,7 @@ async def start(
             f"the ERP gets identifiers joined by commas, so it would take {commas[0]!r} for two; leave out what holds a "
             "comma, or let the ERP know these products by another identifier"
         )
-    if wanted:
+    if wanted and window is None:
         _check_identifiers(flow)
     run = Run(
         run_id=new_run_id(now),

@@ -10,7 +10,7 @@ import pytest
 from imageflow.console.assets import Assets
 from imageflow.console.pages import PAGES
 from imageflow.gateway.login_pace import PACES
-from tests.console_site import PASSWORD, RUN, form_of, furnish, opened
+from tests.console_site import PASSWORD, POLLED, RUN, form_of, furnish, opened
 
 SAMPLES = {
     "{name}": "polled",
@@ -377,6 +377,10 @@ async def test_static_files(site):
 async def test_a_flow_is_run_by_hand(site):
     """With identifiers, to a line or with commas; the page of the run shows it."""
     visitor = await site.visitor("operator")
+    refused = await visitor.send("/flows/polled", "/flows/polled/run", identifiers="A-1")
+    assert refused.status == 409
+    assert "which parameter carries them" in refused.text
+    await site.store.save_flow({**POLLED, "erp": {**POLLED["erp"], "query_settings": {"sku": {"key": "sku"}}}})
     answer = await visitor.send("/flows/polled", "/flows/polled/run", identifiers="A-1, B-2\nC-3")
     assert answer.status == 303
     (run,) = await site.store.runs("polled", limit=1)
