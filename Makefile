@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test unit coverage lint bench lock clean
+.PHONY: demo test unit coverage lint bench browser-tools console-pictures vendor lock clean
 
 demo: .venv/ready
 	$(BIN)/imageflow demo
@@ -35,12 +35,26 @@ bench: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@touch $@
 
+# what the browser tests need, beside a Chromium (Debian: apt-get install chromium)
+browser-tools: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-browser.lock
+
+# pictures of every page of the console, in FOLDER
+FOLDER ?= console-pictures
+console-pictures: browser-tools
+	$(BIN)/python -m tests.browser.pictures $(FOLDER)
+
+# the scripts that the console vendors, as vendor/package-lock.json has them: needs npm
+vendor:
+	cd vendor && npm ci --ignore-scripts --no-audit --no-fund && npm run build
+
 # after changing dependencies in pyproject.toml: needs `uv`
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
 lock:
 	$(LOCK) --output-file requirements.lock
 	$(LOCK) --group dev --constraint requirements.lock --output-file requirements-dev.lock
 	$(LOCK) --group bench --constraint requirements-dev.lock --output-file requirements-bench.lock
+	$(LOCK) --group browser --constraint requirements-dev.lock --output-file requirements-browser.lock
 
 clean:
 	rm -rf .venv imageflow-data

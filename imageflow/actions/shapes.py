@@ -13,6 +13,7 @@ import msgspec
 
 from imageflow.actions import watermarks
 from imageflow.actions.actor import Role
+from imageflow.actions.bench import Effect, Input, Tried
 from imageflow.actions.dead_letters import Parked
 from imageflow.actions.flows import FlowSeen
 from imageflow.actions.keys import NewKey
@@ -600,6 +601,30 @@ class DryRunShown(msgspec.Struct, frozen=True):
     ok: bool
 
 
+class InputShown(msgspec.Struct, frozen=True):
+    """An answer to try: a few elements of a page of a run, which had so many `rows`; null: none is kept."""
+
+    input: Any
+    run_id: str | None
+    page: int | None
+    rows: int
+
+
+class TriedRowShown(msgspec.Struct, frozen=True):
+    """A row of a try, and what it would change on Omnitron, by what is known of it."""
+
+    row: DryRow
+    change: Effect
+
+
+class TriedShown(msgspec.Struct, frozen=True):
+    """What a try gave: its steps, and its rows. `ok`: the answer passed, and every row of it can be written."""
+
+    steps: list[StepShown]
+    rows: list[TriedRowShown]
+    ok: bool
+
+
 class InFlight(msgspec.Struct, frozen=True):
     """The row that a writer has in hand, and the page that it is of."""
 
@@ -688,6 +713,17 @@ class ProductHistory(msgspec.Struct, frozen=True):
 def dry_run(dry: DryRun) -> DryRunShown:
     """A page's way through a flow."""
     return DryRunShown(dry.flow, _steps(dry), dry.rows, dry.ok)
+
+
+def input_shown(found: Input) -> InputShown:
+    """An answer to try."""
+    document = msgspec.json.decode(found.body) if found.body else None
+    return InputShown(document, found.run_id, found.page, found.rows)
+
+
+def tried(found: Tried) -> TriedShown:
+    """What a try gave."""
+    return TriedShown(_steps(found.dry), [TriedRowShown(*one) for one in found.rows], found.dry.ok)
 
 
 def product_history(trace: Trace) -> ProductHistory:

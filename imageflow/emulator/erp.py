@@ -3,7 +3,7 @@
     GET or POST /images/{none|next|token|link|offset|page|seek}/     parameters in the query, or in the JSON body
     GET or POST /shapes/{next|odata|spring|graphql|nested|flat|csv}/   the same rows in the shapes of real ERPs, see shapes.py
     POST /login                     {"username", "password"} -> {"data": {"token": …}}
-    GET  /media/{sku}/{n}.jpg       a picture, for rows whose images are here (`images_here`)
+    GET  /media/{sku}/{n}.png       a picture, for rows whose images are here (`images_here`)
     GET  /_emulator/state           counters, the last requests, what changed
     GET  /_emulator/modes           every hostile mode, with its description
     GET  /_emulator/expected?sku=   what Omnitron should hold: {sku: images}
@@ -36,6 +36,7 @@ from imageflow.emulator import hostile
 from imageflow.emulator.catalog import base_code_of, index_of, indices_of, sku_of
 from imageflow.emulator.faults import Verdict
 from imageflow.emulator.hostile import Ask, Host, Mode, Page
+from imageflow.emulator.pictures import picture
 from imageflow.emulator.server import AnyFault, Emulator, credentials_in, json_answer
 from imageflow.emulator.shapes import SHAPES, Part, Shape, WrongRequest, images_of
 
@@ -51,9 +52,6 @@ DATE_NAMES = ("modified_date__gt", "modified_date__gte", "modified_date", "modif
 _DATE = "%Y-%m-%dT%H:%M:%S.%f"
 _TUNABLE: dict[str, Any] = {"foreign": str, "ceiling": int, "drip": float, "bomb_bytes": int}
 _FIELDS = {"next": "next", "token": "next_token", "link": "Link"}
-_JPEG = base64.b64decode("/9j/4AAQSkZJRgABAQEASABIAAD/2wBDAP//////////////////////////////////////////////////////////////"
-                         "////////////////////////wAALCAABAAEBAREA/8QAFAABAAAAAAAAAAAAAAAAAAAAA//EABQQAQAAAAAAAAAAAAAAAA"
-                         "AAAAD/2gAIAQEAAD8AR//Z")  # fmt: skip
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -246,7 +244,8 @@ class FakeErp(Emulator):
         version = self._versions.get(index, 0)
         base = f"{self.url}/media" if self._images_here else self._image_base
         suffix = f"?v={version}" if version else ""
-        return [f"{base}/{sku_of(index)}/{n}.jpg{suffix}" for n in range(1, 2 + (index * 7 + version * 3) % 4)]
+        kind = "png" if self._images_here else "jpg"
+        return [f"{base}/{sku_of(index)}/{n}.{kind}{suffix}" for n in range(1, 2 + (index * 7 + version * 3) % 4)]
 
     def _stamp(self, index: int) -> datetime:
         return self._stamps.get(index) or FIRST_CHANGE + timedelta(seconds=index)
@@ -349,7 +348,9 @@ class FakeErp(Emulator):
     async def answer(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         parts = [unquote(part) for part in path.strip("/").split("/")]
         if parts[0] == "media" and len(parts) == 3:
-            return web.Response(body=_JPEG, content_type="image/jpeg")
+            number, _, _ = parts[2].partition(".")
+            body = picture(parts[1], int(number) if number.isascii() and number.isdigit() else 0)
+            return web.Response(body=body, content_type="image/png")
         login = parts == ["login"]
         try:
             params = {} if login else await parameters(request, parts[2:])

@@ -6,13 +6,25 @@ import asyncio
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
-from imageflow.actions import flows, shapes, watermarks
+from imageflow.actions import bench, flows, shapes, watermarks
 from imageflow.errors import FlowFileError
 from imageflow.flows import plain_secrets, schema
 from imageflow.gateway.access import may
 from imageflow.gateway.deps import Call, Deps
-from imageflow.gateway.inputs import YAML, DiffQuery, FlowPath, Paged, RollBack, Since, VersionPath, VersionQuery
+from imageflow.gateway.inputs import (
+    YAML,
+    DiffQuery,
+    FlowPath,
+    InputQuery,
+    Paged,
+    RollBack,
+    Since,
+    Try,
+    VersionPath,
+    VersionQuery,
+)
 from imageflow.gateway.paging import Page, cursor, page, position
 from imageflow.model.flow import Flow
 from imageflow.store import User
@@ -105,6 +117,22 @@ async def export_flow(deps: Deps, call: Call[FlowPath, VersionQuery, None]) -> s
     """A flow file."""
     found = await flows.version(deps.store, call.path.flow, call.query.version or None)
     return flows.as_file(_seen_by(call.user, found))
+
+
+async def show_input(deps: Deps, call: Call[FlowPath, InputQuery, None]) -> shapes.InputShown:
+    """What the flow can be tried with."""
+    flow = await flows.version(deps.store, call.path.flow)
+    return shapes.input_shown(await bench.input_of(deps.store, flow, call.query.run or None, call.query.row or None))
+
+
+async def try_flow(deps: Deps, call: Call[FlowPath, None, Try]) -> shapes.TriedShown:
+    """What came of it."""
+    wanted, flow = call.body, await flows.version(deps.store, call.path.flow)
+    script = flow.document.get("script") if wanted.script is UNSET else wanted.script
+    mapping = flow.document.get("mapping") if wanted.mapping is UNSET else wanted.mapping
+    document, body = bench.draft(flow, script, mapping), msgspec.json.encode(wanted.input)
+    async with deps.checking:
+        return shapes.tried(await bench.tried(deps.store, deps.tools.sandbox, flow, document, body))
 
 
 async def show_flow_schema(_deps: Deps, _call: Call[None, None, None]) -> dict[str, Any]:

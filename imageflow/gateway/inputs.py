@@ -5,7 +5,7 @@ Bodies and queries refuse unknown fields. What the API answers is in actions/sha
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -58,6 +58,14 @@ class Since(_Taken, frozen=True):
     """A watermark to set: an ISO date, without an offset in the flow's timezone; null: ask for everything."""
 
     since: Annotated[str, msgspec.Meta(max_length=64)] | None
+
+
+class Try(_Taken, frozen=True):
+    """An answer to try, and the script and mapping to try it with: the flow's own where they are not given; null: none."""
+
+    input: Any
+    script: Annotated[str, msgspec.Meta(max_length=1 << 20)] | UnsetType | None = UNSET
+    mapping: list[dict[str, Any]] | UnsetType | None = UNSET
 
 
 class RollBack(_Taken, frozen=True):
@@ -208,6 +216,11 @@ class EventQuery(_Taken, frozen=True):
         ]
         | UnsetType
     ) = UNSET
+
+
+class InputQuery(_Taken, frozen=True):
+    run: Annotated[Name, msgspec.Meta(description="A run of the flow; its newest unless given.")] | UnsetType = UNSET
+    row: Annotated[Number, msgspec.Meta(description="A row of that run: what it came from.")] | UnsetType = UNSET
 
 
 class VersionQuery(_Taken, frozen=True):

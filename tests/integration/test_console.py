@@ -2,6 +2,7 @@
 
 # ruff: noqa: RUF001 - Turkish has letters of its own
 import asyncio
+import json
 import re
 from ipaddress import ip_network
 
@@ -693,3 +694,68 @@ async def test_a_parked_message_is_looked_at(site):
     visitor = await site.visitor("operator")
     answer = await visitor.get(f"/system/parked/{'0' * 12}/drop")
     assert answer.status == 404
+
+
+# the bench ------------------------------------------------------------------------------------------------------------
+
+
+async def test_the_bench_shows_what_a_change_would_do(site):
+    """An answer of a run, the flow's own script; the rows that come out, what would change, what would be sent."""
+    visitor = await site.visitor("operator")
+    shown = await visitor.get(f"/flows/posts/bench?run={RUN}&row=2")
+    assert '"B/2"' in shown.html.one("textarea", name="input").text
+    script = 'def process_row(row):\n    print(row["sku"])\n    return row\n'
+    path = "/flows/posts/bench"
+    answer = await visitor.send(f"{path}?run={RUN}&row=2", path, script=script, do="dry")
+    assert answer.html.one("h1").text == "1 row would be written"
+    assert [one.text for one in answer.html.all("li") if one.text.startswith("B/2")]
+    assert "What would be sent" in answer.html.texts("h2")
+    assert "What the script printed" in answer.html.texts("h2")
+
+
+async def test_the_bench_says_where_it_fails(site):
+    """The line of the script; a mapping that is no JSON at its field; nothing is saved, and what was typed stays."""
+    visitor = await site.visitor("operator")
+    path = "/flows/posts/bench"
+    script = "def process_row(row):\n    return row['nothing']\n"
+    failed = await visitor.send(path, path, input='[{"sku": "A"}]', script=script, do="try")
+    assert "line 2" in failed.html.one(role="alert").text
+    wrong = await visitor.send(path, path, input="[]", mapping="[{", do="try")
+    assert wrong.status == 422
+    assert "not JSON" in wrong.html.one(id="e-mapping").text
+    assert wrong.html.one("textarea", name="mapping").text == "[{"
+    assert (await site.store.flow("posts")).version == 1
+
+
+async def test_mapping_steps_are_shown(site):
+    """Each operation with what it made."""
+    visitor = await site.visitor("operator")
+    path = "/flows/posts/bench"
+    mapping = '[{"operation": "shift", "spec": {"*": {"code": "[&1].sku", "pics": "[&1].images"}}}]'
+    body = '[{"code": "A", "pics": ["https://cdn.example.com/1.jpg"]}]'
+    answer = await visitor.send(path, path, input=body, mapping=mapping, do="try")
+    assert answer.html.one("h1").text == "1 row would be written"
+    assert [one.text.split()[:2] for one in answer.html.all("h3")] == [["1", "shift"]]
+
+
+async def test_the_bench_saves(site):
+    """A version, by an admin alone; a test case, as a file to be put beside the flow file."""
+    operator, admin = await site.visitor("operator"), await site.visitor("admin")
+    path = "/flows/posts/bench"
+    script = "def process_row(row):\n    return row\n"
+    assert (await operator.send(path, path, input="[]", script=script, do="save")).status == 403
+    body = '[{"sku": "A", "images": ["https://cdn.example.com/1.jpg"]}, {"sku": "B"}]'
+    case = await operator.send(path, path, input=body, script=script, do="case")
+    assert case.headers["Content-Disposition"].startswith("attachment")
+    (found,) = json.loads(case.text)
+    assert [set(one) for one in found["expect"]] == [{"sku", "images"}, {"sku", "error"}]
+    saved = await admin.send(path, path, input="[]", script=script, do="save")
+    assert (saved.status, saved.to) == (303, path)
+    assert (await site.store.flow("posts")).document["script"] == script
+
+
+async def test_which_flow_is_tried(site):
+    """A list of them."""
+    visitor = await site.visitor("viewer")
+    links = [link.attributes["href"] for link in (await visitor.get("/bench")).html.all("a")]
+    assert {"/flows/polled/bench", "/flows/posts/bench"} <= set(links)

@@ -725,7 +725,7 @@ async def test_images_are_there_to_fetch():
     async with client_of(erp) as client:
         url = erp.expected_images(1)[0]["url"]
         status, headers, body = await client.ask("GET", url)
-        assert (status, headers["Content-Type"], body[:2]) == (200, "image/jpeg", b"\xff\xd8")
+        assert (status, headers["Content-Type"], body[:2]) == (200, "image/png", b"\x89P")
 
 
 @pytest.mark.parametrize("query", ["limit=x", "offset=-1", "limit=1.5"])

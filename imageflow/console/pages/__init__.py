@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imageflow.console.pages import audit, errors, flows, login, now, products, runs, search, system, users
+from imageflow.console.pages import audit, bench, errors, flows, login, now, products, runs, search, system, users
 from imageflow.console.visit import Page
 
 PAGES: tuple[Page, ...] = (
@@ -11,6 +11,7 @@ PAGES: tuple[Page, ...] = (
     *errors.PAGES,
     *products.PAGES,
     *runs.PAGES,
+    *bench.PAGES,
     *flows.PAGES,
     *system.PAGES,
     *audit.PAGES,

@@ -223,13 +223,14 @@ async def save(visit: Visit) -> Answer:
         return await _flow(visit, name, status=409, form=form, refused=said)
     try:
         document = flow_form.changed(flow.document, form, inbound=flow.definition.inbound)
-        saved = await _checked_and_saved(visit, name, document)
+        saved = await saved_document(visit, name, document)
     except FlowFileError as error:
         return await _flow(visit, name, status=422, form=form, problems=error.problems)
     return Go(f"/flows/{part(name)}", ("saved", str(saved.version)))
 
 
-async def _checked_and_saved(visit: Visit, name: str, document: dict[str, Any]) -> Flow:
+async def saved_document(visit: Visit, name: str, document: dict[str, Any]) -> Flow:
+    """Check a document of the flow and save it. Raises FlowFileError."""
     text, reach = msgspec.json.encode(document), visit.deps.tools.reach
     async with visit.deps.checking:
         checked = await asyncio.to_thread(flows.checked_text, text, reach, is_yaml=False)

@@ -12,6 +12,10 @@ function say(state) {
   live.closest(".live").className = `live ${state === "live" ? "on" : state === "lost" ? "lost" : ""}`;
 }
 
+// What changed between the making of a page and the opening of its stream, nobody tells: so the regions look once.
+const LOOK_AFTER_MS = 1200;
+const look = () => document.querySelectorAll('[hx-trigger*="sse:"]').forEach(region => htmx.trigger(region, "look"));
+
 class Stream extends EventTarget {
   readyState = EventSource.CONNECTING;
   #port;
@@ -51,6 +55,7 @@ class Stream extends EventTarget {
   #take({state, topic, id}) {
     if (topic) return void this.dispatchEvent(new MessageEvent(topic, {data: topic, lastEventId: id}));
     say(state === "open" ? "live" : "lost");
+    if (state === "open") setTimeout(look, LOOK_AFTER_MS);
     this.readyState = state === "open" ? EventSource.OPEN : EventSource.CONNECTING;
     this[`on${state}`]?.(new Event(state));
   }

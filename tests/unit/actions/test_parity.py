@@ -51,6 +51,9 @@ ONE_SIDED = {
     "actions.service_accounts.lines": "sets up PostgreSQL, with the owner's account",
     "actions.service_accounts.roles": "sets up PostgreSQL, with the owner's account",
     # endpoints only
+    "actions.bench.draft": "`try` runs what is in files",
+    "actions.bench.input_of": "`try` takes what is in files, or a page of a run",
+    "actions.bench.tried": "`try` runs what is in files",
     "actions.system.look": "`doctor` looks at the queues, too, and says what mends them",
     "actions.flows.checked_text": "a request holds a flow, and no file",
     "actions.flows.save_as": "an address names the flow, a file names it itself",
@@ -190,7 +193,10 @@ def test_the_console_offers_what_is_offered_elsewhere():
     assert not set().union(*BY_PAGE.values()) - elsewhere
 
 
-ROLE_OF_ITS_OWN = {"POST /logout": "a session of one's own"}
+ROLE_OF_ITS_OWN = {
+    "POST /logout": "a session of one's own",
+    "POST /flows/{name}/bench": "tries, for operators; what it saves it saves for admins alone",
+}
 """Forms that use no action, with the reason."""
 
 

@@ -1,0 +1,181 @@
+"""The test bench: a form with an answer, a script and a mapping; and what comes of them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from imageflow.actions import bench, flows
+from imageflow.actions.bench import Input, Tried
+from imageflow.console.languages import zone
+from imageflow.console.pages.flows import MAX_FLOW_BYTES, saved_document
+from imageflow.console.pages.shared import all_flows, common_zone, part
+from imageflow.console.visit import Answer, File, Go, Page, Show, Visit
+from imageflow.errors import FlowFileError, ImageFlowError, Problem, SandboxError
+from imageflow.gateway.problem_details import Refusal
+from imageflow.inspect.dry_run import Step
+from imageflow.jolt.explain import explanation_of
+from imageflow.model.flow import Flow
+
+MAX_INPUT_BYTES = 1 << 20
+SHOWN_CHARS = 20_000
+
+
+async def choose(visit: Visit) -> Answer:
+    """Which flow; the only one at once."""
+    found = await all_flows(visit)
+    if len(found) == 1:
+        return Go(f"/flows/{part(found[0].name)}/bench")
+    return Show("benches.html", {"here": "bench", "flows": found}, zone=common_zone(found))
+
+
+async def show(visit: Visit) -> Answer:
+    """The form, with the flow's own script and mapping, and an answer that a run has had."""
+    flow = await flows.version(visit.store, visit.path("name"))
+    run_id = visit.asked("run") or None
+    taken = await bench.input_of(visit.store, flow, run_id, visit.number("row"))
+    return _page(flow, taken, flow.definition.script or "", _mapping_text(flow))
+
+
+def _mapping_text(flow: Flow) -> str:
+    mapping = flow.document.get("mapping")
+    return json.dumps(mapping, ensure_ascii=False, indent=2) if mapping else ""
+
+
+def _page(
+    flow: Flow,
+    taken: Input,
+    script: str,
+    mapping: str,
+    *,
+    tried: Tried | None = None,
+    problems: list[Problem] | None = None,
+    refused: str = "",
+    sent: bool = False,
+    status: int = 200,
+) -> Show:
+    steps = {step.step: step for step in tried.dry.steps} if tried is not None else {}
+    said = {"input": "", "script": "", "mapping": ""}
+    said |= {_field(problem.path): problem.message for problem in reversed(problems or [])}
+    values = {
+        "here": "bench",
+        "flow": flow,
+        "input": taken,
+        "script": script,
+        "mapping": mapping,
+        "tried": tried,
+        "wrong": said,
+        "refused": refused,
+        "failed": [one for one in tried.rows if one.row.state == "failed"] if tried else [],
+        "ready": [one for one in tried.rows if one.row.state == "ready"] if tried else [],
+        "prints": steps["script"].prints[:SHOWN_CHARS] if "script" in steps else "",
+        "errors": _errors(steps),
+        "after_script": _text(steps["script"].output) if "script" in steps else "",
+        "operations": _operations(steps.get("mapping")),
+        "sent": sent,
+        "url": flow.definition.omnitron.domain + flow.definition.omnitron.images_path,
+        "json": _text,
+    }
+    return Show("bench.html", values, status, zone(flow.definition.timezone))
+
+
+def _field(path: str) -> str:
+    return "script" if path.startswith("script") else "mapping" if path.startswith("mapping") else "input"
+
+
+def _errors(steps: dict[Any, Step]) -> list[tuple[str, int | None, str, int | None]]:
+    """What failed: at which step, in which line of the script, why, for which element."""
+    found: list[tuple[str, int | None, str, int | None]] = []
+    for name, step in steps.items():
+        if step.error is not None:
+            found.append((name, step.error.line, step.error.reason, None))
+        found += [(name, error.line, error.reason, element) for element, error in step.row_errors.items()]
+    return found
+
+
+def _operations(step: Step | None) -> list[tuple[str, str, str]]:
+    """What each operation of the mapping made: its name, in short, and whole."""
+    if step is None or step.explained is None:
+        return []
+    found = explanation_of(step.explained)
+    return [(one.name, one.error or one.gave, _text(one.output)) for one in found.steps]
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    return text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + "\n…"
+
+
+async def act(visit: Visit) -> Answer:
+    """Try, dry run, save as a test case, or save as a version: as the button says."""
+    flow = await flows.version(visit.store, visit.path("name"))
+    form = visit.form
+    script, mapping = (form.get(name, "").replace("\r\n", "\n") for name in ("script", "mapping"))
+    page = form.get("page", "")
+    taken = Input(form.get("input", ""), form.get("run") or None, int(page) if page.isdigit() else None)
+    try:
+        document = bench.draft(flow, script, _mapping(mapping))
+        if form.get("do") == "save":
+            return await _save(visit, flow, document)
+        tried = await bench.tried(
+            visit.store,
+            visit.deps.tools.sandbox,
+            flow,
+            document,
+            taken.body.encode(),
+            run_id=taken.run_id,
+            page=taken.page,
+        )
+    except FlowFileError as error:
+        return _page(flow, taken, script, mapping, problems=error.problems, status=422)
+    except Refusal:
+        raise
+    except SandboxError as error:
+        return _page(flow, taken, script, mapping, refused=str(error), status=503)
+    except ImageFlowError as error:
+        return _page(flow, taken, script, mapping, refused=str(error), status=422)
+    if form.get("do") == "case":
+        return File(f"{flow.name}.test.json", _case(taken.body, tried), "application/json")
+    return _page(flow, taken, script, mapping, tried=tried, sent=form.get("do") == "dry")
+
+
+def _mapping(text: str) -> Any:
+    if not text.strip():
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FlowFileError([Problem("mapping", f"is not JSON: {error}")]) from error
+
+
+async def _save(visit: Visit, flow: Flow, document: dict[str, Any]) -> Answer:
+    if not visit.may("admin"):
+        raise Refusal(403, "admin")
+    if visit.form.get("version") != str(flow.version):
+        raise FlowFileError([Problem("script", f"somebody has saved version {flow.version} meanwhile")])
+    saved = await saved_document(visit, flow.name, document)
+    return Go(f"/flows/{part(flow.name)}/bench", ("saved", str(saved.version)))
+
+
+def _case(body: str, tried: Tried) -> str:
+    """A file of one test case, as `imageflow flow test` reads it from beside the flow file."""
+    rows = [one.row for one in tried.rows]
+    expected = [{row.key: row.product, "images": list(row.images)} for row in rows if row.state == "ready"]
+    expected += [
+        {"error": row.reason or "", **({row.key: row.product} if row.product else {})}
+        for row in rows
+        if row.state == "failed"
+    ]
+    case = {"name": "from the test bench", "input": msgspec.json.decode(body.encode()), "expect": expected}
+    return msgspec.json.format(msgspec.json.encode([case]), indent=2).decode() + "\n"
+
+
+PAGES = (
+    Page("GET", "/bench", choose),
+    Page("GET", "/flows/{name}/bench", show),
+    Page("POST", "/flows/{name}/bench", act, role="operator", limit=(MAX_INPUT_BYTES + 2 * MAX_FLOW_BYTES) * 3),
+)

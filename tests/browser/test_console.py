@@ -1,0 +1,235 @@
+# ruff: noqa: RUF001 - Turkish has letters of its own
+"""The console in a real browser: what people do, and what no page may do. A console message or a foreign host fails a test."""
+
+import re
+
+import pytest
+
+from imageflow.model.imageset import Image
+from imageflow.model.row import RowLog
+from imageflow.model.run import Run, Trigger
+from tests.console_site import CLOCK, PASSWORD, RUN
+from tests.integration.test_console import SHOWN
+from tests.posting import accept_post
+
+AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]}
+PAGES = [*SHOWN, "/nothing", "/products/A-1?how=1"]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("scheme", "locale"), [("light", "en-US"), ("dark", "tr-TR")])
+def test_every_page_is_accessible_and_fits_a_phone(watched, scheme, locale):
+    """No finding of axe; no sideways scroll at 390 px; at most three requests before the first paint; nothing is said."""
+    from axe_playwright_python.sync_playwright import Axe  # noqa: PLC0415 - may be missing
+
+    axe = Axe()
+    page = watched.page("admin", color_scheme=scheme, locale=locale, viewport={"width": 1400, "height": 900})
+    wrong = []
+    for path in PAGES:
+        page.goto(path)
+        found = axe.run(page, options=AXE).response["violations"]
+        wrong += [(path, one["id"], one["nodes"][0]["html"][:200]) for one in found]
+        blocking = page.evaluate(
+            "performance.getEntriesByType('resource').filter(one => one.renderBlockingStatus === 'blocking').length"
+        )
+        wrong += [(path, "blocking requests", blocking)] * (blocking > 3)
+        page.set_viewport_size({"width": 390, "height": 844})
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        wrong += [(path, "width", wide)] * (wide > 390)
+        page.set_viewport_size({"width": 1400, "height": 900})
+    assert not wrong
+
+
+def test_the_door_by_keyboard(watched):
+    """From a page to the log-in and back to that page, without a pointer; the focus is always seen."""
+    page = watched.page()
+    page.goto("/runs?status=partial")
+    assert page.get_by_role("heading", level=1).inner_text() == "Log in to ImageFlow"
+    page.keyboard.type("operator")
+    page.keyboard.press("Tab")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.type("wrong words")
+    page.keyboard.press("Enter")
+    assert page.get_by_role("alert").inner_text().strip() == "This name and password do not go together."
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/runs?status=partial")
+    page.get_by_role("button", name="Log out").click()
+    page.wait_for_url("**/login")
+
+
+def test_a_link_of_the_door(watched, served):
+    """It logs in by its button, once."""
+    site, do = served
+    link = do(site.gateway.sessions.login_link("viewer"))
+    page = watched.page()
+    page.goto(f"/login?once={link}")
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url(f"{watched.url}/")
+    assert page.get_by_role("navigation", name="Pages").is_visible()
+
+
+def fresh_run(site, do):
+    """A run that is going on: ten rows, one of them settled."""
+    now = CLOCK.now()
+    run = Run(
+        run_id="20260102-000000-00000000aa",
+        flow="posts",
+        version=1,
+        trigger=Trigger("outbound", "ada"),
+        status="draining",
+        created_at=now,
+        started_at=now,
+        pages=1,
+        read_complete=True,
+    )
+    do(accept_post(site.store, run, b"[]", rows=10))
+    do(site.store.register_page(run.run_id, 1, 10, []))
+    settle(site, do, run.run_id, 1)
+    return run.run_id
+
+
+def settle(site, do, run_id, row):
+    log = RowLog(
+        run_id=run_id, row=row, product=f"P-{row}", state="written", images=(Image("https://cdn.example.com/1.jpg"),)
+    )
+    do(site.store.settle("t", [log]))
+
+
+def test_a_run_is_watched_live(watched, served):
+    """Its counter rises without loading the page again, and what is typed meanwhile stays."""
+    site, do = served
+    run_id = fresh_run(site, do)
+    page = watched.page("viewer")
+    page.goto(f"/runs/{run_id}")
+    page.get_by_text("live", exact=True).wait_for()
+    page.get_by_role("searchbox", name="Search").fill("typed")
+    written = page.locator('data[data-count="written"]')
+    assert written.get_attribute("value") == "1"
+    page.evaluate("window.same = true")
+    for row in (2, 3, 4):
+        settle(site, do, run_id, row)
+    page.locator('data[data-count="written"][value="4"]').wait_for()
+    assert page.evaluate("window.same")
+    assert page.get_by_role("searchbox", name="Search").input_value() == "typed"
+
+
+HIDE = """hidden => {
+    Object.defineProperty(document, "hidden", {configurable: true, get: () => hidden});
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+def test_six_tabs_share_one_stream(watched, served):
+    """All stay live, pages still load, and while none is seen there is no stream."""
+    site, _ = served
+    window = watched.window("viewer")
+    pages = [window.new_page() for _ in range(6)]
+    for page in pages:
+        page.goto("/")
+        page.get_by_text("live", exact=True).wait_for()
+    listeners = site.gateway._events._listeners
+    assert len(listeners) == 1
+    pages[0].goto("/runs")
+    pages[0].get_by_text("live", exact=True).wait_for()
+    for page in pages:
+        page.evaluate(HIDE, True)
+        page.get_by_text("paused", exact=True).wait_for()
+    for _ in range(100):
+        if not listeners:
+            break
+        pages[0].wait_for_timeout(100)
+    assert not listeners
+    pages[3].evaluate(HIDE, False)
+    pages[3].get_by_text("live", exact=True).wait_for()
+
+
+def test_back_keeps_what_was_chosen(watched):
+    """Filters live in the address."""
+    page = watched.page("viewer")
+    page.goto("/runs")
+    page.get_by_role("link", name="partly failed").first.click()
+    page.wait_for_url("**/runs?status=partial")
+    page.get_by_role("row").filter(has_text="posts").get_by_role("link").first.click()
+    page.wait_for_url(f"**/runs/{RUN}")
+    page.go_back()
+    page.wait_for_url("**/runs?status=partial")
+    assert page.locator('a.chip[aria-current="true"]').first.inner_text() == "partly failed"
+
+
+def test_keys(watched):
+    """Search, pages, rows and up; none acts in a field."""
+    page = watched.page("viewer")
+    page.goto("/")
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "q"
+    page.keyboard.type("gr")
+    assert page.get_by_role("searchbox", name="Search").input_value() == "gr"
+    page.keyboard.press("Escape")
+    page.keyboard.press("g")
+    page.keyboard.press("r")
+    page.wait_for_url("**/runs")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/runs/{RUN}")
+    page.keyboard.press("Escape")
+    page.wait_for_url("**/runs")
+
+
+def test_a_mistake_at_its_field(watched):
+    """The first wrong field has the focus and says what is wrong."""
+    page = watched.page("admin")
+    page.goto("/flows/polled")
+    page.locator('[name="schedule.every"]').fill("soon")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_text("must be a duration").wait_for()
+    assert page.evaluate("document.activeElement.name") == "schedule.every"
+    assert page.evaluate("document.activeElement.getAttribute('aria-invalid')") == "true"
+
+
+def test_a_failed_row_is_written_again(watched, served):
+    """From the search to the product, with one button; the notice says so."""
+    site, do = served
+    page = watched.page("operator")
+    page.goto("/")
+    page.get_by_role("searchbox", name="Search").fill("B/2")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/products/B%2F2")
+    page.get_by_role("button", name="Write again").click()
+    page.get_by_text("The row is being written again").wait_for()
+    assert do(site.store.run(RUN)).counts.in_flight == 1
+
+
+def test_without_scripts(watched, served):
+    """Pages, filters, forms and their questions work; only live updates and the editors are missing."""
+    site, do = served
+    page = watched.page("admin", java_script_enabled=False, locale="tr-TR")
+    page.goto("/flows/polled")
+    page.get_by_role("button", name="Devre dışı bırak").click()
+    page.wait_for_url("**/flows/polled/disable")
+    page.get_by_role("button", name="Onayla").click()
+    page.wait_for_url("**/flows/polled")
+    assert not do(site.store.flow("polled")).definition.enabled
+    page.goto("/flows/polled/bench")
+    page.get_by_label("ERP yanıtı").fill('[{"sku": "A-1", "images": ["https://cdn.example.com/1.jpg"]}]')
+    page.get_by_role("button", name="Dene", exact=True).click()
+    assert page.get_by_role("heading", level=1).inner_text() == "1 satır yazılır"
+
+
+def test_the_bench_has_editors(watched):
+    """A script is typed in the editor and tried; the line that fails is said and marked."""
+    page = watched.page("admin")
+    page.goto("/flows/polled/bench")
+    editors = page.locator(".editor")
+    editors.nth(2).wait_for()
+    page.locator("#f-input").evaluate(
+        "area => { area.value = '[{\"code\": 1}]'; area.dispatchEvent(new Event('input')); }"
+    )
+    editors.nth(1).locator(".cm-content").click()
+    page.keyboard.type("def process_row(row):\nreturn {'sku': row['sku']}")
+    page.get_by_role("button", name="Try", exact=True).click()
+    alert = page.get_by_role("alert")
+    alert.wait_for()
+    assert re.search(r"line 2.*KeyError", alert.inner_text())
+    page.locator(".editor").nth(1).locator(".cm-lint-marker-error").wait_for()
+    assert page.locator("style").count() == 0

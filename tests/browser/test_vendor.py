@@ -1,0 +1,38 @@
+"""What the console vendors is what vendor/package-lock.json says: built again, it has the same bytes."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+BUILT = ("htmx.js", "sse.js", "idiomorph-ext.js", "codemirror.js")
+
+
+def sums(folder):
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in BUILT}
+
+
+@pytest.mark.timeout(300)
+def test_vendored_files_can_be_built_again(tmp_path):
+    """By npm, from the registry, with the sums of the lock. Skipped without npm, but never in CI."""
+    npm = shutil.which("npm", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if npm is None:
+        assert not os.environ.get("CI"), "npm is missing: make browser-tools"
+        pytest.skip("no npm")
+    shutil.copytree(ROOT / "vendor", tmp_path / "vendor", ignore=shutil.ignore_patterns("node_modules"))
+    static = tmp_path / "imageflow" / "console" / "static" / "vendor"
+    static.mkdir(parents=True)
+    environment = {**os.environ, "PATH": f"{Path(npm).parent}{os.pathsep}{os.environ['PATH']}"}
+    for command in (["ci", "--ignore-scripts", "--no-audit", "--no-fund"], ["run", "build"]):
+        done = subprocess.run(
+            [npm, *command], cwd=tmp_path / "vendor", env=environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode and not os.environ.get("CI") and "network" in done.stderr + done.stdout:
+            pytest.skip("no registry can be reached")
+        assert done.returncode == 0, done.stderr[-2000:]
+    assert sums(static) == sums(ROOT / "imageflow" / "console" / "static" / "vendor")
