@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from pathlib import Path
@@ -284,3 +285,89 @@ def test_schedules(strategy: str, period: str, found: dict[str, str] | None, ask
     """As a flow file has them; what is none, or is not certain, is asked."""
     result, question = schedule(strategy, period)
     assert (result, question is not None) == (found, asks)
+
+
+def flow_of(*processors: dict[str, Any], contexts: dict[str, Any] | None = None) -> Imported:
+    """The flow of processors that follow one another."""
+    ids = [str(n) for n in range(len(processors))]
+    nodes = [
+        {"identifier": n, "name": f"p{n}", "schedulingPeriod": "1 min", **one}
+        for n, one in zip(ids, processors, strict=True)
+    ]
+    edges = [{"source": {"id": a}, "destination": {"id": b}} for a, b in itertools.pairwise(ids)]
+    group = {"name": "f", "processors": nodes, "connections": edges, "parameterContextName": "c"}
+    [found] = nifi.read(json.dumps({"flowContents": group, "parameterContexts": contexts or {}}).encode())
+    return imported(found, ())
+
+
+def asks(url: str, **properties: Any) -> dict[str, Any]:
+    return {"type": "org.apache.nifi.processors.standard.InvokeHTTP", "properties": {"HTTP URL": url, **properties}}
+
+
+def maps(transform: str, spec: str | None) -> dict[str, Any]:
+    return {
+        "type": "x.JoltTransformJSON",
+        "properties": {"Jolt Transform": f"jolt-transform-{transform}", "Jolt Specification": spec},
+    }
+
+
+ERP = asks("https://e.example.com/x")
+
+
+@pytest.mark.parametrize(
+    ("processors", "said"),
+    [
+        ([asks("https://e.example.com/${who}/x")], "a part of its path is computed there"),
+        ([asks("https://e.example.com/eyJhbGciOiJIUzI1NiJ9.x/list")], "a part of its path looks like a secret"),
+        ([asks("https://[::1/x")], "What stands there cannot be taken over"),
+        ([asks("https://e.example.com/x?q=${now():toNumber()}")], "the parameter 'q' is computed there"),
+        ([asks("https://e.example.com/x", **{"Request Username": "${user}"})], "the whole value of 'username'"),
+        ([ERP, asks("https://other.example.com/y")], "'p1' asks another address"),
+        ([asks("https://e.example.com/login?x=${y}"), ERP], "'p0' logs in at an address that cannot be taken over"),
+        ([ERP, maps("chain", '{"operation": "shift"}')], "is no list of operations"),
+        ([ERP, maps("shift", '{"a": "${b}"}')], "has expressions of NiFi in it"),
+        ([{"type": "x.ReplaceText", "properties": {"Replacement Value": "a=b"}}, asks("https://e.example.com/x", **{"HTTP Method": "POST"})],
+         "is no JSON object there"),
+        ([{**asks("https://e.example.com/x", **{"X-Key": None}), "propertyDescriptors": {"X-Key": {"sensitive": True}}}], "the whole value of 'X-Key'"),
+    ],
+)  # fmt: skip
+def test_what_is_asked(processors: list[dict[str, Any]], said: str) -> None:
+    """What cannot be taken over as it is becomes a question; the file is a flow all the same."""
+    one = flow_of(*processors)
+    assert any(said in question for question in one.questions), one.questions
+    flow_file.parse(one.document)
+
+
+def test_a_sort_has_no_spec() -> None:
+    """It sorts the keys, and is one operation."""
+    assert flow_of(ERP, maps("sort", None)).document["mapping"] == [{"operation": "sort"}]
+
+
+def test_a_secret_in_a_mapping() -> None:
+    """The mapping is left out: its text would hold the secret."""
+    contexts = {
+        "c": {"parameters": [{"name": "apiKey", "value": "topsecret99"}, {"parameter": {"name": "x", "value": "1"}}]}
+    }
+    one = flow_of(ERP, maps("default", '{"*": {"k": "topsecret99"}}'), contexts=contexts)
+    assert "mapping" not in one.document
+    assert any("holds a secret and is left out" in question for question in one.questions)
+
+
+def test_two_beginnings() -> None:
+    """The schedule is that of the one with a cron expression, and that is asked about."""
+    tick = {"identifier": "t", "name": "tick", "type": "x.GenerateFlowFile", "schedulingStrategy": "CRON_DRIVEN"}
+    group = {"processors": [{"identifier": "a", "name": "ask", **ERP}, {**tick, "schedulingPeriod": "0 0 3 * * ?"}]}
+    [found] = nifi.read(json.dumps({"flowContents": group}).encode())
+    assert found.schedule == {"cron": "0 0 3 * * ?"}
+    assert any("several processors begin there (ask, tick)" in question for question in found.questions)
+
+
+def test_a_list_without_a_schedule() -> None:
+    """It is asked; headers that are no JSON are, too, and a question is asked once."""
+    variables = {"!flowSlug": "a", "!inbound": "true", "Extra Headers": "X: 1", "Endpoint URL": "https://e.example.com"}
+    [found] = nifi.read(json.dumps([{"component": {"name": "a", "variables": variables}}]).encode())
+    found.ask("again")
+    found.ask("again")
+    assert found.questions.count("again") == 1
+    assert any(question.startswith("schedule: when does it run") for question in found.questions)
+    assert any(question.startswith("extraheaders: it is no JSON object") for question in found.questions)
