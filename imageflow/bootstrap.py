@@ -32,6 +32,7 @@ from imageflow.runtime.service import M, Service, Stage
 from imageflow.runtime.substrate import Substrate
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.schedule.alarm_watcher import AlarmWatcher
+from imageflow.schedule.bookkeeper import Bookkeeper
 from imageflow.schedule.fetch import MissingFetcher
 from imageflow.schedule.queue_metrics import QueueMetrics
 from imageflow.schedule.retention import Retention
@@ -259,6 +260,7 @@ class _Parts:
         watcher = AlarmWatcher(s.store, s.clock, s.environ, webhooks, settings_.secret_key(s.settings))
         self.runs["the watch for alarms"] = watcher.run
         self.runs["the rewriter"] = Rewriter(s.store, s.publisher).run
+        self.runs["the bookkeeper"] = Bookkeeper(s.store).run
         if s.settings.retention_days:
             retention = Retention(s.store, s.clock, s.settings.retention_days)
             self.runs["retention"] = retention.run

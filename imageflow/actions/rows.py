@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from imageflow.errors import NotFoundError
 from imageflow.model.page import Page
 from imageflow.model.row import RowLog, StageName, State
-from imageflow.store import ErrorGroup, OpenError, Store
+from imageflow.store import ErrorGroup, Store
 
 ROWS_AT_ONCE = 1000
 
@@ -74,9 +74,3 @@ async def errors(store: Store, run_id: str, *, limit: int = 100) -> list[ErrorGr
     """The failed rows of a run by cause, the largest groups first. Raises NotFoundError."""
     await store.run(run_id)
     return await store.errors(run_id, limit)
-
-
-async def open_errors(store: Store, flow: str) -> list[OpenError]:
-    """The errors of a flow that are still open, over all of its runs. Raises NotFoundError."""
-    await store.flow(flow)
-    return await store.open_errors(flow)

@@ -31,7 +31,7 @@ from imageflow.model.flow import Definition, Flow
 from imageflow.model.imageset import Image
 from imageflow.model.row import STATES, RowLog, StageName, State, history, when
 from imageflow.model.run import Counts, Status, TriggerKind, warnings_of
-from imageflow.store import Alarm, ApiKey, AuditRecord, FlowVersion, HeldDomain, OpenError, User
+from imageflow.store import Alarm, ApiKey, AuditRecord, Cause, FlowVersion, HeldDomain, User
 
 Instant = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 
@@ -409,9 +409,14 @@ class RowDetail(RowShown, frozen=True):
     payload: Any
 
 
-class OpenErrorShown(msgspec.Struct, frozen=True):
-    """Failed rows of one cause that is still open, over all runs of a flow, with the newest of them as an example."""
+class CauseShown(msgspec.Struct, frozen=True):
+    """A cause for which rows of a flow failed. `rows` of them, in how many `runs`, are open: they have not come through since;
+    `since` is when the first of these runs was created. `run_id`, `row` and `product` are of the newest one that is open.
+    `total`: how many rows ever failed for it, between `first_at` and `last_at`. `closed_at`: when the last one came through.
+    `days`: how many failed on each of the last 14 days (UTC), today last.
+    """
 
+    flow: str
     group: str
     stage: str
     http_status: int | None
@@ -419,10 +424,23 @@ class OpenErrorShown(msgspec.Struct, frozen=True):
     rows: int
     runs: int
     since: Instant
-    run_id: str
-    row: int
+    run_id: str | None
+    row: int | None
     product: str | None
     retryable: int
+    total: int
+    first_at: Instant
+    last_at: Instant
+    closed_at: Instant | None
+    days: list[int]
+
+
+class CauseRetried(msgspec.Struct, frozen=True):
+    """So many rows of a cause are in flight again, over these runs."""
+
+    group: str
+    rows: int
+    runs: list[Retried]
 
 
 def row_shown(log: RowLog) -> RowShown:
@@ -440,9 +458,15 @@ def _row(log: RowLog) -> dict[str, Any]:
     return {**{name: getattr(log, name) for name in names}, "images": list(log.images)}
 
 
-def open_error(error: OpenError) -> OpenErrorShown:
-    """A cause that is still open."""
-    return OpenErrorShown(**{**msgspec.structs.asdict(error), "since": iso(error.since)})
+def cause_shown(cause: Cause) -> CauseShown:
+    """A cause."""
+    instants = {name: iso(getattr(cause, name)) for name in ("since", "first_at", "last_at", "closed_at")}
+    return CauseShown(**{**msgspec.structs.asdict(cause), **instants, "days": list(cause.days)})
+
+
+def cause_retried(group: str, done: Sequence[RetriedRows]) -> CauseRetried:
+    """What a retry of a cause did."""
+    return CauseRetried(group, sum(one.rows for one in done), [retried(one) for one in done])
 
 
 # alarms, holds, parked messages ---------------------------------------------------------------------------------------

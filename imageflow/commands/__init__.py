@@ -41,7 +41,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Look at broker, database, flows and machine: what is wrong, and the command that mends it.",
     ),
     "emulate": ("lab:emulate", "Run a fake ERP or a fake Omnitron (user demo, password demo)."),
-    "errors": ("rows:errors", "List the causes for which rows of a run have failed, the most frequent first."),
+    "errors": (
+        "rows:errors",
+        "List the causes for which rows have failed: those of a run, or those that are open in all flows, the most frequent first.",
+    ),
     "flow": ("flows:flow", "Check, save, show, compare, switch off and delete flows."),
     "gateway": ("services:gateway", "Take in outbound posts; serve /ready, /health, /metrics."),
     "holds": ("operate:holds", "List the Omnitron domains that writers hold back from, because they are away."),

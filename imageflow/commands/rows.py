@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
-from typing import get_args
+from typing import Literal, get_args
 
 import click
 
+from imageflow.actions import errors as error_actions
 from imageflow.actions import flows as flow_actions
 from imageflow.actions import rows as row_actions
 from imageflow.actions import run_log, shapes
@@ -203,34 +204,72 @@ def log(settings: Settings, run_id: str, as_json: bool) -> None:
 @click.option(
     "--flow", "flow_name", metavar="FLOW", type=FLOW, help="What is still open in a flow, over all of its runs."
 )
+@click.option("--group", metavar="CAUSE", help="The rows of this cause that are open, newest first.")
+@click.option("--closed", is_flag=True, help="Causes that have closed, the last first.")
+@click.option("--limit", default=error_actions.CAUSES, show_default=True, type=click.IntRange(1, 1000))
 @JSON_OPTION
 @click.pass_obj
-def errors(settings: Settings, run_id: str | None, flow_name: str | None, as_json: bool) -> None:
-    """List the causes for which rows of a run have failed, the most frequent first."""
-    if (run_id is None) == (flow_name is None):
-        raise click.UsageError("give either RUN or --flow FLOW")
+def errors(
+    settings: Settings,
+    run_id: str | None,
+    flow_name: str | None,
+    group: str | None,
+    closed: bool,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List the causes for which rows have failed: those of a run, or those that are open in all flows, the most frequent first."""
+    if (run_id is not None and (flow_name or group or closed)) or (group and closed):
+        raise click.UsageError("give RUN alone, or --flow, and with it or alone --group or --closed")
+    if group:
+        _open_rows(settings, group, flow_name, limit, as_json=as_json)
+        return
 
-    async def work(store: Store) -> tuple[Sequence[ErrorGroup | shapes.OpenErrorShown], Run | None, tzinfo]:
-        zones = await zones_of(store)
+    async def work(store: Store) -> tuple[Sequence[ErrorGroup | shapes.CauseShown], Run | None, tzinfo]:
         if run_id is not None:
-            return await row_actions.errors(store, run_id), await store.run(run_id), UTC
-        found = [shapes.open_error(error) for error in await row_actions.open_errors(store, flow_name or "")]
-        return found, next(iter(await store.runs(flow_name, limit=1)), None), zones.get(flow_name or "", UTC)
+            return await row_actions.errors(store, run_id, limit=limit), await store.run(run_id), UTC
+        zones = await zones_of(store)
+        state: Literal["open", "closed"] = "closed" if closed else "open"
+        causes = await error_actions.listed(store, flow_name, state=state, limit=limit)
+        newest = await store.runs(flow_name, limit=1) if flow_name else []
+        return [shapes.cause_shown(one) for one in causes], next(iter(newest), None), zones.get(flow_name or "", UTC)
 
     found, run, of = reading(settings, work)
     if as_json:
         print_json(found)
         return
-    if found:
-        stdout.show(texts.ERROR, [texts.error_line(error, of) for error in found])
-        what = run_id or f"--flow {flow_name}"
-        note(f"mend the cause (imageflow flow apply FILE), then: imageflow retry {what} [--group CAUSE] [--wait]")
-    else:
-        note(f"no row of run {run_id} has failed" if run_id else f"no failure of {flow_name} is open")
+    _show_causes(found, of, run_id or (f"--flow {flow_name}" if flow_name else ""), closed=closed)
     if run is not None and run.error is not None:
         note(
             f"run {run.run_id} itself {'failed' if run.status in FINAL else 'fails'} in {run.error_stage}: {run.error}"
         )
+
+
+def _show_causes(found: Sequence[ErrorGroup | shapes.CauseShown], of: tzinfo, asked: str, *, closed: bool) -> None:
+    """Print causes, and what to do. `asked`: of a run (its id), of a flow (--flow FLOW), or of all flows (empty)."""
+    if found:
+        stdout.show(texts.ERROR, [texts.error_line(error, of) for error in found])
+    if not found:
+        about = f" of {asked.removeprefix('--flow ')}" if asked.startswith("--flow ") else ""
+        nothing = f"no failure{about} is {'closed' if closed else 'open'}"
+        note(f"no row of run {asked} has failed" if asked and not about else nothing)
+    elif not closed:
+        what = f"{asked} [--group CAUSE]" if asked else "--flow FLOW, or --group CAUSE"
+        note(f"mend the cause (imageflow flow apply FILE), then: imageflow retry {what} [--wait]")
+
+
+def _open_rows(settings: Settings, group: str, flow: str | None, limit: int, *, as_json: bool) -> None:
+    """Print the open rows of a cause."""
+    found = reading(settings, lambda store: error_actions.open_rows(store, group, flow, limit=limit + 1))
+    if as_json:
+        print_json([shapes.row_shown(row) for row in found[:limit]])
+        return
+    if found:
+        stdout.show(texts.OPEN_ROW, [texts.open_row_line(row) for row in found[:limit]])
+    else:
+        note(f"no failure of cause {group} is open")
+    if len(found) > limit:
+        note(f"there are older ones: --limit {2 * limit}")
 
 
 @click.command("trace")

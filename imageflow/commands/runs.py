@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from imageflow import bootstrap
+from imageflow.actions import errors, shapes
 from imageflow.actions import flows as flow_actions
 from imageflow.actions import missing as missing_actions
 from imageflow.actions import runs as run_actions
-from imageflow.actions import shapes
 from imageflow.actions.shapes import NoRun, RetriedRun, RunShown
 from imageflow.clock import iso
 from imageflow.commands.completion import FLOW, RUN
@@ -190,21 +190,25 @@ def retry(
     Rows that failed before they were written go through the newest version of the flow, from their stored page: mend the
     flow and apply it first. The ERP is not asked.
     """
-    if (run_id is None) == (flow_name is None) or (flow_name is not None and row is not None):
-        raise click.UsageError("give either RUN, perhaps with --row, or --flow FLOW")
+    everywhere = run_id is None and flow_name is None and group is not None
+    if ((run_id is None) == (flow_name is None) and not everywhere) or (run_id is None and row is not None):
+        raise click.UsageError("give RUN, perhaps with --row, or --flow FLOW, or --group CAUSE alone: in all flows")
 
     async def work() -> list[RetriedRun]:
         async with open_substrate(settings, os.environ, consumer=False) as substrate:
             store, publisher = substrate.store, substrate.publisher
             if run_id is not None:
                 done = [await run_actions.retry(store, publisher, run_id, actor(), row=row, group=group)]
+            elif group is not None:
+                done = await errors.retry(store, publisher, group, actor(), flow=flow_name)
             else:
-                done = await run_actions.retry_flow(store, publisher, flow_name or "", actor(), group=group)
+                done = await run_actions.retry_flow(store, publisher, flow_name or "", actor())
             if not as_json:
                 texts = [retry_text(shapes.retried(one)) for one in done]
                 click.echo("\n".join(texts) or f"no failure of {flow_name} is open")
-            if wait and done:
-                await follow(settings, store, done[0].run.flow, [one.run.run_id for one in done])
+            if wait:
+                for flow in dict.fromkeys(one.run.flow for one in done):
+                    await follow(settings, store, flow, [one.run.run_id for one in done if one.run.flow == flow])
             return [shapes.retried_run(await run_actions.show(store, one.run.run_id), one) for one in done]
 
     _print(run_async(work()), wait=wait, as_json=as_json)

@@ -11,11 +11,11 @@ from imageflow.actions.dead_letters import Parked
 from imageflow.actions.flows import FlowSeen
 from imageflow.actions.shapes import (
     AlarmShown,
+    CauseShown,
     Change,
     Hold,
     KeyShown,
     NoRun,
-    OpenErrorShown,
     Retried,
     RunShown,
     TriggerShown,
@@ -186,6 +186,15 @@ def row_line(row: RowLog) -> Line:
     return Line(cells, f"{row.stage}: {row.reason}" if row.reason else "")
 
 
+OPEN_ROW = (Column("RUN"), *ROW)
+
+
+def open_row_line(row: RowLog) -> Line:
+    """A row among those of several runs."""
+    line = row_line(row)
+    return line._replace(cells=[row.run_id, *line.cells])
+
+
 ERROR = (
     Column("CAUSE"),
     Column("ROWS", right=True),
@@ -198,16 +207,18 @@ ERROR = (
 )
 
 
-def error_line(error: ErrorGroup | OpenErrorShown, of: tzinfo = UTC) -> Line:
+def error_line(error: ErrorGroup | CauseShown, of: tzinfo = UTC) -> Line:
     """A cause of failures, with an example: a row's number and product, over several runs the newest."""
-    if isinstance(error, OpenErrorShown):
+    if isinstance(error, CauseShown):
         runs, since, row, product = f"{error.runs:,}", local(error.since, of), error.row, error.product
-        notes = [f"newest: run {error.run_id}, row {error.row}"]
+        closed = f"closed {local(error.closed_at, of)}, after {counted(error.total, 'row')}"
+        newest = closed if error.closed_at is not None else f"newest: run {error.run_id}, row {error.row}"
+        notes = [f"flow {error.flow}, {newest}"]
     else:
         runs, since, row, product, notes = "", "", error.example_row, error.example_product, []
     again = "all" if error.retryable == error.rows else f"{error.retryable:,}"
     status = str(error.http_status or "")
-    example = product or f"row {row}"
+    example = product or ("" if row is None else f"row {row}")
     return Line(
         [error.group, f"{error.rows:,}", again, error.stage, status, runs, since, example], error.reason or "", notes
     )

@@ -15,7 +15,7 @@ import msgspec
 from imageflow.actions import shapes
 from imageflow.actions.actor import Role
 from imageflow.actions.dead_letters import Parked
-from imageflow.gateway import handlers_flows, handlers_ops, handlers_runs, handlers_users, inputs
+from imageflow.gateway import handlers_errors, handlers_flows, handlers_ops, handlers_runs, handlers_users, inputs
 from imageflow.gateway.deps import A, B, Call, Deps, P, Q
 from imageflow.gateway.inputs import EVENT_STREAM, JSON, YAML
 from imageflow.gateway.paging import Page
@@ -490,8 +490,46 @@ ENDPOINTS: tuple[Endpoint[Any, Any, Any, Any], ...] = (
         params=inputs.FlowPath,
         tag="rows",
         summary="List the causes for which rows of a flow have failed and are open, over all of its runs",
-        answer=Page[shapes.OpenErrorShown],
+        answer=Page[shapes.CauseShown],
         refusals=(404,),
+    ),
+    Endpoint(
+        name="list_causes",
+        handler=handlers_errors.list_causes,
+        method="GET",
+        path="/api/errors",
+        tag="rows",
+        summary="List the causes for which rows failed, over all runs of all flows",
+        about="Open ones with the most rows first, or those that have closed, the last first.",
+        query=inputs.CauseQuery,
+        answer=Page[shapes.CauseShown],
+        refusals=(404,),
+    ),
+    Endpoint(
+        name="list_cause_rows",
+        handler=handlers_errors.list_cause_rows,
+        method="GET",
+        path="/api/errors/{cause}/rows",
+        params=inputs.CausePath,
+        tag="rows",
+        summary="List the rows of a cause that are open, over all runs, newest first",
+        query=inputs.OpenRowQuery,
+        answer=Page[shapes.RowShown],
+        refusals=(404,),
+    ),
+    Endpoint(
+        name="retry_cause",
+        handler=handlers_errors.retry_cause,
+        method="POST",
+        path="/api/errors/{cause}/retry",
+        params=inputs.CausePath,
+        tag="rows",
+        summary="Put all open rows of a cause through again, over all runs of all flows, or of one",
+        role="operator",
+        body=Body(inputs.RetryCause, required=False),
+        answer=shapes.CauseRetried,
+        status=202,
+        refusals=(404, 409),
     ),
     Endpoint(
         name="list_rows",

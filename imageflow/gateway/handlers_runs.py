@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from typing import Annotated
-
 import msgspec
 
-from imageflow.actions import missing, rows, run_log, runs, shapes
+from imageflow.actions import errors, missing, rows, run_log, runs, shapes
 from imageflow.actions.runs import Seen
 from imageflow.gateway.deps import Call, Deps
 from imageflow.gateway.inputs import (
-    MAX_NUMBER,
     FlowPath,
     LimitQuery,
     Paged,
@@ -26,33 +22,28 @@ from imageflow.gateway.inputs import (
     StoryQuery,
     TraceQuery,
 )
-from imageflow.gateway.paging import Page, cursor, page, position
+from imageflow.gateway.paging import Microseconds, Page, RowNumber, cursor, instant, microseconds, page, position
 from imageflow.inspect import product_history
 from imageflow.store import ErrorGroup
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-_Microseconds = Annotated[int, msgspec.Meta(ge=0, le=4_000_000_000_000_000)]
-_RowNumber = Annotated[int, msgspec.Meta(ge=0, le=MAX_NUMBER)]
 
 
 async def list_runs(deps: Deps, call: Call[None, RunQuery, None]) -> Page[shapes.RunShown]:
     """The runs before the cursor, newest first."""
     query = call.query
-    place = position(query.cursor, tuple[_Microseconds, str])
+    place = position(query.cursor, tuple[Microseconds, str])
     found = await runs.listed(
         deps.store,
         query.flow or None,
         limit=query.limit + 1,
         active=query.active,
         status=query.status or None,
-        before=None if place is None else (_EPOCH + place[0] * _MICROSECOND, place[1]),
+        before=None if place is None else (instant(place[0]), place[1]),
     )
     return page(found, query.limit, shapes.run_shown, _place)
 
 
 def _place(seen: Seen) -> str:
-    return cursor((seen.run.created_at - _EPOCH) // _MICROSECOND, seen.run.run_id)
+    return cursor(microseconds(seen.run.created_at), seen.run.run_id)
 
 
 async def start_run(deps: Deps, call: Call[FlowPath, None, Start]) -> shapes.RunShown:
@@ -78,7 +69,7 @@ async def show_run(deps: Deps, call: Call[RunPath, None, None]) -> shapes.RunSho
 
 async def show_log(deps: Deps, call: Call[RunPath, Paged, None]) -> Page[shapes.LogEntry]:
     """A part of the run's log."""
-    after = position(call.query.cursor, tuple[_RowNumber]) or (0,)
+    after = position(call.query.cursor, tuple[RowNumber]) or (0,)
     found = await run_log.told(deps.store, call.path.run, after=after[0], limit=call.query.limit)
     return Page([shapes.log_entry(one) for one in found.entries], cursor(found.more) if found.more else None)
 
@@ -97,9 +88,9 @@ async def retry_flow(deps: Deps, call: Call[FlowPath, None, RetryFlow]) -> shape
     return shapes.flow_retried(name, done)
 
 
-async def list_open_errors(deps: Deps, call: Call[FlowPath, None, None]) -> Page[shapes.OpenErrorShown]:
+async def list_open_errors(deps: Deps, call: Call[FlowPath, None, None]) -> Page[shapes.CauseShown]:
     """The causes that are open, the most frequent first."""
-    return Page([shapes.open_error(error) for error in await rows.open_errors(deps.store, call.path.flow)])
+    return Page([shapes.cause_shown(cause) for cause in await errors.listed(deps.store, call.path.flow)])
 
 
 async def cancel_run(deps: Deps, call: Call[RunPath, None, None]) -> shapes.RunShown:
@@ -126,7 +117,7 @@ async def list_errors(deps: Deps, call: Call[RunPath, LimitQuery, None]) -> Page
 async def list_rows(deps: Deps, call: Call[RunPath, RowQuery, None]) -> Page[shapes.RowShown]:
     """The rows after the cursor, by number."""
     query = call.query
-    after = position(query.cursor, tuple[_RowNumber]) or (0,)
+    after = position(query.cursor, tuple[RowNumber]) or (0,)
     found = await rows.listed(
         deps.store,
         call.path.run,

@@ -97,6 +97,12 @@ class RetryFlow(_Taken, frozen=True):
     group: Fingerprint | None = None
 
 
+class RetryCause(_Taken, frozen=True):
+    """In which flow the open failures of a cause are retried; null: in all."""
+
+    flow: Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)] | None = None
+
+
 class NewUser(_Taken, frozen=True):
     """A user to add, or whose password and role to change."""
 
@@ -140,6 +146,10 @@ class PagePath(RunPath, frozen=True):
     page: Annotated[int, msgspec.Meta(ge=1, le=MAX_NUMBER, description="A page's number within the run.")]
 
 
+class CausePath(msgspec.Struct, frozen=True):
+    cause: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$", description="A cause, as `group` names it.")]
+
+
 class UserPath(msgspec.Struct, frozen=True):
     user: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._@+-]{1,150}$", description="A user's name.")]
 
@@ -173,6 +183,15 @@ class RowQuery(Paged, frozen=True):
     stage: StageName | UnsetType = UNSET
     product: Annotated[Name, msgspec.Meta(description="Rows of this SKU or base code.")] | UnsetType = UNSET
     group: Fingerprint | UnsetType = UNSET
+
+
+class CauseQuery(Paged, frozen=True):
+    flow: Annotated[Name, msgspec.Meta(description="Causes of this flow.")] | UnsetType = UNSET
+    state: Literal["open", "closed"] = "open"
+
+
+class OpenRowQuery(Paged, frozen=True):
+    flow: Annotated[Name, msgspec.Meta(description="Rows of this flow.")] | UnsetType = UNSET
 
 
 class TraceQuery(_Taken, frozen=True):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
 from msgspec import UnsetType
@@ -13,6 +14,13 @@ from imageflow.gateway.problem_details import Refusal
 
 T = TypeVar("T")
 U = TypeVar("U")
+
+Microseconds = Annotated[int, msgspec.Meta(ge=0, le=4_000_000_000_000_000)]
+"""An instant in a cursor, since 1970."""
+RowNumber = Annotated[int, msgspec.Meta(ge=0, le=(1 << 31) - 1)]
+Long = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):
@@ -25,6 +33,16 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 def cursor(*position: int | str) -> str:
     """Where a page ends, as people shall not read it."""
     return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode().rstrip("=")
+
+
+def microseconds(instant: datetime) -> int:
+    """An instant as a cursor has it."""
+    return (instant - _EPOCH) // _MICROSECOND
+
+
+def instant(since_1970: int) -> datetime:
+    """What `microseconds` made."""
+    return _EPOCH + since_1970 * _MICROSECOND
 
 
 def position(text: str | UnsetType, kind: type[T]) -> T | None:

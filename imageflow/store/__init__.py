@@ -24,12 +24,13 @@ from imageflow.store.cancels import CancelsSql
 from imageflow.store.claims import Claim, ClaimsSql, Wanted
 from imageflow.store.database import Tx
 from imageflow.store.doubts import DoubtsSql
-from imageflow.store.failures import ErrorGroup, FailuresSql, OpenError
+from imageflow.store.failures import Cause, CauseKey, ErrorGroup, FailuresSql, OpenRowKey
 from imageflow.store.flows import FlowsSql, FlowVersion
 from imageflow.store.held import HeldRow, HeldSql
 from imageflow.store.in_flight import InFlight, InFlightSql
 from imageflow.store.ledger import LedgerEntry, LedgerSql, LedgerState
 from imageflow.store.logins import LoginCount, LoginsSql
+from imageflow.store.open_failures import OpenFailuresSql
 from imageflow.store.outbox import OutboxSql, Unsent
 from imageflow.store.pages import PagesSql, Printed
 from imageflow.store.posts import AcceptedPost, NewPost, PostsSql
@@ -48,6 +49,8 @@ __all__ = [
     "ApiKey",
     "AuditEntry",
     "AuditRecord",
+    "Cause",
+    "CauseKey",
     "Claim",
     "ErrorGroup",
     "FlowVersion",
@@ -61,7 +64,7 @@ __all__ = [
     "NewPost",
     "Notice",
     "OldRun",
-    "OpenError",
+    "OpenRowKey",
     "Printed",
     "Registered",
     "Replayed",
@@ -84,6 +87,7 @@ class Store(
     RowsSql,
     HeldSql,
     FailuresSql,
+    OpenFailuresSql,
     ReplaysSql,
     CancelsSql,
     ClaimsSql,

@@ -13,21 +13,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select, text
 
 from imageflow.model.messages import ReplayPage, RowsReady, chunked
 from imageflow.model.page import ROWS_PER_PAGE_LIMIT
 from imageflow.model.row import Row, RowLog, history
 from imageflow.model.run import Run
+from imageflow.store import open_failures
 from imageflow.store.audit import AuditEntry, record
 from imageflow.store.batch import Batch, BatchStatement
 from imageflow.store.database import Tx
-from imageflow.store.failures import FAILED, is_open
+from imageflow.store.failures import FAILED, IS_OPEN
 from imageflow.store.outbox import Unsent, post
-from imageflow.store.row_record import RETRYING, log_values, to_log
+from imageflow.store.row_record import RETRYING, failed_row, log_values, to_log
 from imageflow.store.run_progress import advance, change, load
 from imageflow.store.settling import log_rows
-from imageflow.store.tables import pages, registered_pages, rows, runs
+from imageflow.store.tables import pages, registered_pages, rows, run_causes, runs
 from imageflow.store.text import clean, from_json, to_json
 from imageflow.store.transaction import Sql, reads, writes
 
@@ -113,9 +114,10 @@ class ReplaysSql(Sql):
         run = await load(tx, run_id, lock=True)
         version = run.version if version is None else version
         mine = and_(rows.c.run_id == run.run_id, rows.c.number > after, *_asked(row, group))
-        retriable = is_open(run.flow) if only_open else or_(FAILED, rows.c.state == "cancelled")
+        retriable = and_(FAILED, IS_OPEN) if only_open else or_(FAILED, rows.c.state == "cancelled")
         statement = select(rows).where(mine, retriable).order_by(rows.c.number).limit(limit)
-        found = [to_log(row) for row in await tx.all(statement.with_for_update(of=rows))]
+        records = await tx.all(statement.with_for_update(of=rows))
+        found = [to_log(row) for row in records]
         stored = await _stored(tx, run)
         why_not = {log.row: _why_not(log, stored, joins=joins) for log in found}
         left: Counter[Left] = Counter(why for why in why_not.values() if why is not None)
@@ -126,6 +128,10 @@ class ReplaysSql(Sql):
         if logs:
             await record(tx, audit, rows=len(logs))
             await _reopen(tx, stored, logs)
+            numbers = {log.row for log in logs if log.state == "failed"}
+            await open_failures.taken(
+                tx, run.flow, run_id, [failed_row(row) for row in records if row.number in numbers]
+            )
             outbox = [await post(tx, message) for message in _messages(stored, logs, version)]
         same = sum(stored.version_of(log) == version for log in logs if not sendable(log))
         return Taken(len(logs), outbox, +left, same, found[-1].row if len(found) == limit else None)
@@ -141,11 +147,10 @@ class ReplaysSql(Sql):
     @reads
     async def failed_runs(self, tx: Tx, flow: str, group: str | None = None) -> list[str]:
         """The runs of a flow with failed rows that are open, the oldest first; if a group is given, with rows of it."""
-        mine = and_(rows.c.run_id == runs.c.run_id, runs.c.flow == clean(flow), is_open(flow))
-        if group is not None:
-            mine = and_(mine, rows.c.fingerprint == group)
-        found = select(runs.c.run_id, runs.c.created_at).where(mine).distinct()
-        return [row.run_id for row in await tx.all(found.order_by(runs.c.created_at, runs.c.run_id))]
+        mine = (run_causes.c.flow == clean(flow), run_causes.c.open > text("0"))
+        only = (run_causes.c.fingerprint == clean(group),) if group is not None else ()
+        found = select(run_causes.c.run_id, run_causes.c.created_at).where(*mine, *only).distinct()
+        return [row.run_id for row in await tx.all(found.order_by(run_causes.c.created_at, run_causes.c.run_id))]
 
     @reads
     async def replayed(self, tx: Tx, run_id: str, page: int) -> Replayed:
@@ -182,7 +187,7 @@ class ReplaysSql(Sql):
         sent = [row if row.row else msgspec.structs.replace(row, row=next(fresh)) for row in ready]
         logs = [log if log.row else msgspec.structs.replace(log, row=next(fresh)) for log in settled]
         await _grow(tx, run, message, next(fresh) - 1)
-        ended = await log_rows(tx, [*(_retrying(message, row) for row in sent), *map(log_values, logs)])
+        ended = await log_rows(tx, run.flow, [*(_retrying(message, row) for row in sent), *map(log_values, logs)])
         outbox = [await post(tx, RowsReady(run.run_id, run.flow, message.version, chunk)) for chunk in chunked(sent)]
         if not ended:
             await advance(tx, await load(tx, run.run_id))

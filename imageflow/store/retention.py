@@ -14,10 +14,14 @@ from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, not_, o
 from imageflow.model.run import Run
 from imageflow.store.database import Tx
 from imageflow.store.failures import RETRYABLE, SENDABLE, is_kept
+from imageflow.store.open_failures import taken
 from imageflow.store.posts import KEY_LIFE
+from imageflow.store.row_record import failed_row
 from imageflow.store.run_record import to_run
 from imageflow.store.tables import (
     alarms,
+    cause_days,
+    causes,
     fires,
     held_rows,
     notices,
@@ -27,6 +31,7 @@ from imageflow.store.tables import (
     post_keys,
     registered_pages,
     rows,
+    run_causes,
     runs,
     seen_products,
     tokens,
@@ -76,14 +81,14 @@ class RetentionSql(Sql):
         deleted = await _forget_parts(tx, to_run(old), pages_before or before, limit)
         if deleted or await tx.value(select(rows.c.number).where(rows.c.run_id == run_id).limit(1)) is not None:
             return deleted
-        for table in (registered_pages, held_rows, seen_products, outbox):
+        for table in (registered_pages, held_rows, seen_products, outbox, run_causes):
             await tx.execute(delete(table).where(table.c.run_id == run_id))
         return await tx.count(delete(runs).where(runs.c.run_id == run_id))
 
     @writes
     async def forget_rest(self, tx: Tx, before: datetime, *, limit: int = 1000) -> int:
-        """Delete up to `limit` of each: ticks and closed alarms from before `before`, and expired idempotency keys, tokens
-        and leases of writers. Returns how many. The newest tick of each schedule stays.
+        """Delete up to `limit` of each: ticks, closed alarms and closed causes from before `before`, and expired idempotency
+        keys, tokens and leases of writers. Returns how many. The newest tick of each schedule stays.
         """
         newest = select(func.max(fires.c.fire_time).label("newest"), fires.c.flow).group_by(fires.c.flow).subquery()
         old_alarms = await tx.all(select(alarms.c.id).where(alarms.c.closed_at < before).limit(limit))
@@ -95,6 +100,8 @@ class RetentionSql(Sql):
                 await _forget(tx, fires, and_(fires.c.fire_time < before, fires.c.fire_time < superseded), limit),
                 await _forget(tx, post_keys, post_keys.c.posted_at <= tx.now - KEY_LIFE, limit),
                 await _forget(tx, tokens, tokens.c.expires_at <= tx.now, limit),
+                await _forget(tx, causes, causes.c.closed_at < before, limit),
+                await _forget(tx, cause_days, cause_days.c.day < before, limit),
                 await _forget(tx, owners, owners.c.alive_until <= tx.now - OWNER_LIFE, limit),
             ]
         )
@@ -113,7 +120,11 @@ async def _forget_parts(tx: Tx, run: Run, pages_before: datetime, limit: int) ->
     count = await _forget(tx, pages, unneeded, max(1, limit // 100))
     if count:
         return count
-    return await _forget(tx, rows, and_(rows.c.run_id == run.run_id, not_(and_(is_kept(run.flow), RETRYABLE))), limit)
+    unneeded = and_(rows.c.run_id == run.run_id, not_(and_(is_kept(run.flow), RETRYABLE)))
+    chosen = await tx.all(select(rows).where(unneeded).limit(limit).with_for_update(skip_locked=True, of=rows))
+    await taken(tx, run.flow, run.run_id, [failed_row(row) for row in chosen if row.state == "failed"])
+    numbers = [row.number for row in chosen]
+    return await tx.count(delete(rows).where(rows.c.run_id == run.run_id, rows.c.number.in_(numbers)))
 
 
 async def _forget(tx: Tx, table: Table, where: ColumnElement[bool], limit: int) -> int:

@@ -10,6 +10,7 @@ from sqlalchemy import Row as SqlRow
 
 from imageflow.model.imageset import Image
 from imageflow.model.row import Row, RowLog, Try, fingerprint
+from imageflow.store.open_failures import Logged, retryable
 from imageflow.store.tables import rows
 from imageflow.store.text import clean, from_json, said, to_json
 
@@ -53,6 +54,19 @@ def unchanged_values(run_id: str, row: Row) -> tuple[Any, ...]:
     tries = to_json(row.tries) if row.tries else None
     settled = ("unchanged", "write", None, None, row.attempts, to_json(row.images), None, None, False)
     return (run_id, row.row, row.product, *settled, row.version, row.key, None, tries)
+
+
+def logged(values: tuple[Any, ...]) -> Logged:
+    """What `log_values` gave, as far as failures are concerned."""
+    log = dict(zip(LOG_COLUMNS, values, strict=True))
+    again = retryable(log["stage"], log["product"], log["images"], log["page"])
+    kept = {name: log[name] for name in Logged._fields if name not in ("fingerprint", "retryable")}
+    return Logged(**kept, fingerprint=log["fingerprint"] or "", retryable=again)
+
+
+def failed_row(row: SqlRow[Any]) -> tuple[int, str, bool]:
+    """Of a record of a failed row: its number, its cause, and whether it can be retried."""
+    return row.number, row.fingerprint or "", retryable(row.stage, row.product, row.images, row.page)
 
 
 def _printable(log: RowLog) -> RowLog:

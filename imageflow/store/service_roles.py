@@ -27,8 +27,18 @@ _OUTBOX = "SELECT, INSERT, UPDATE (stored_at), DELETE"  # what was sent is locke
 _EVERY_SERVICE = {REVISION_TABLE: _READ, "flows": _READ, "flow_versions": _READ, "outbox": _OUTBOX}
 """Every service learns of new flows, and publishes what a crash left behind in the outbox."""
 
+_FAILURES = {
+    "open_failures": _ALL,
+    "failing_flows": _CHANGE,
+    "causes": _CHANGE,
+    "cause_days": _CHANGE,
+    "run_causes": _CHANGE,
+}
+"""Who logs rows keeps what follows from those that failed."""
+
 RIGHTS: Mapping[str, Mapping[str, str]] = {
     "scheduler": _EVERY_SERVICE
+    | dict.fromkeys(_FAILURES, _ALL)
     | {
         "flows": "SELECT, UPDATE (version)",  # it locks the flow whose next run it releases
         "runs": _ALL,
@@ -50,6 +60,7 @@ RIGHTS: Mapping[str, Mapping[str, str]] = {
     },
     "reader": _EVERY_SERVICE | {"runs": "SELECT, UPDATE", "pages": _ADD, "held_rows": _READ, "watermarks": _CHANGE},
     "transformer": _EVERY_SERVICE
+    | _FAILURES
     | {
         "runs": "SELECT, UPDATE",
         "pages": "SELECT, UPDATE (printed)",
@@ -60,6 +71,7 @@ RIGHTS: Mapping[str, Mapping[str, str]] = {
         "watermarks": _CHANGE,
     },
     "writer": _EVERY_SERVICE
+    | _FAILURES
     | {
         "runs": "SELECT, UPDATE",
         "rows": _CHANGE,
@@ -75,6 +87,7 @@ RIGHTS: Mapping[str, Mapping[str, str]] = {
             *("flows", "flow_versions", "users", "tokens", "api_keys", "logins", "watermarks", "fires", "leases"),
             *("runs", "rows", "pages", "registered_pages", "seen_products", "held_rows", "post_keys", "outbox"),
             *("ledger", "owners", "holds", "alarms", "notices"),
+            *_FAILURES,
         ),
         _ALL,
     )

@@ -22,17 +22,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import ARRAY, BigInteger, bindparam, column, select, text
+from sqlalchemy import ARRAY, BigInteger, Boolean, bindparam, column, select, text
 from sqlalchemy import Row as SqlRow
 from sqlalchemy.exc import IntegrityError
 
 from imageflow.model.row import STATES, Row, RowLog, digest_of
 from imageflow.model.run import Run
+from imageflow.store import open_failures
 from imageflow.store.batch import Batch, BatchStatement
 from imageflow.store.database import Tx
 from imageflow.store.doubts import DOUBT_SECONDS, LATE, NOW
 from imageflow.store.ledger import LedgerEntry
-from imageflow.store.row_record import LOG_COLUMNS, LOGGED_ALIKE, RETRYING, log_values, unchanged_values
+from imageflow.store.row_record import LOG_COLUMNS, LOGGED_ALIKE, RETRYING, log_values, logged, unchanged_values
 from imageflow.store.run_progress import finish
 from imageflow.store.run_record import COUNTED, counted_run
 from imageflow.store.tables import Instant, runs
@@ -74,7 +75,7 @@ _LOG_INTO = f"""
     SELECT {", ".join(f"logs.{column}" for column in LOG_COLUMNS)}, :now
 """
 _LOGGED = "RETURNING run_id, state"
-_LOG = f"{_LOG_INTO} FROM {{logs}} WHERE true {_LOG_AGAIN} {_LOGGED}"
+_LOG = f"{_LOG_INTO} FROM {{logs}} WHERE true {_LOG_AGAIN} RETURNING run_id, number, state"
 # Every entry that this upsert inserts exists already. An UPDATE joined with the batch would say the same, but SQLite may
 # then read the whole ledger for each row of the batch.
 _SKIP = """
@@ -190,7 +191,8 @@ _ENTER = f"""
 """The fence, in SQL; see (1) and (3) above. A version of -1 only releases the claim; a version without a digest is in doubt.
 A writer with the claim enters its digest. One without it leaves a doubt, and so does its write of an older version than the
 ledger has by then."""
-_COUNTED = ", ".join(f"runs.{column.name}" for column in COUNTED)
+_COUNTED = ", ".join([*(f"runs.{column.name}" for column in COUNTED), open_failures.TROUBLED])
+_RETURNED = (*COUNTED, column("troubled", Boolean))
 _TIMES = [NOW, LATE, bindparam("since", type_=Instant())]
 _LOG_ALONE = BatchStatement(_LOG, _LOGS, typed=[NOW])
 _ENTER_ALONE = BatchStatement(_ENTER, _ENTRIES, typed=_TIMES)
@@ -199,7 +201,7 @@ _COUNT = BatchStatement(
     UPDATE runs SET {", ".join(f"{state} = {state} + :{state}" for state in STATES)}
     WHERE run_id = :run_id RETURNING {_COUNTED}
     """,  # noqa: S608 - columns of our own
-    returns=COUNTED,
+    returns=_RETURNED,
 )
 _COUNT_LOGGED = f"""
     counted AS (
@@ -221,7 +223,7 @@ def _settling(again: str = "") -> BatchStatement:
         _LOGS,
         _ENTRIES,
         typed=_TIMES,
-        returns=COUNTED,
+        returns=_RETURNED,
     )
 
 
@@ -231,7 +233,7 @@ def _settling_unsent(again: str = "") -> BatchStatement:
         f"WITH logged AS ({_LOG_INTO} FROM {{logs}} WHERE true {again} {_LOGGED}), {_COUNT_LOGGED}",
         _LOGS,
         typed=[NOW],
-        returns=COUNTED,
+        returns=_RETURNED,
     )
 
 
@@ -299,7 +301,11 @@ class SettlingSql(Sql):
             changed = await _count(tx, run_id, unchanged=found.logged)
         else:
             skipped = frozenset(row.number for row in await tx.all(*_SKIP_ALONE.bind(tx, records, domain=domain)))
-            changed = await _log_stepwise(tx, [unchanged_values(run_id, row) for row in known if row.row in skipped])
+            rows_of = [unchanged_values(run_id, row) for row in known if row.row in skipped]
+            changed = (await _log_stepwise(tx, rows_of)).runs
+        if any(run.troubled for run in changed):
+            values = [unchanged_values(run_id, row) for row in known if row.row in skipped]
+            await _follow(tx, changed, values, again=not new)
         return Skipped(skipped, await _finish(tx, changed))
 
     async def settle(
@@ -320,8 +326,8 @@ class SettlingSql(Sql):
         `since`: when the claims were asked for, so that nothing was sent before (None: now). Writes whose result is unknown
         leave their product in doubt for `doubt_seconds`.
         """
-        sent = Sent(token, since, doubt_seconds)
-        return await _new_first(logs, functools.partial(self._settle, sent, logs, written, release))
+        work = functools.partial(self._settle, Sent(token, since, doubt_seconds), logs, written, release)
+        return await (work(new=False) if _any_failed(logs) else _new_first(logs, work))
 
     @writes
     async def _settle(
@@ -366,27 +372,50 @@ async def settle(tx: Tx, token: str, logs: Sequence[RowLog]) -> list[Run]:
     return await _settle_within(tx, Sent(token, None, 0.0), logs, [], new=False)
 
 
+def _any_failed(logs: Sequence[RowLog]) -> bool:
+    return any(log.state == "failed" for log in logs)
+
+
 async def _settle_within(
     tx: Tx, sent: Sent, logs: Sequence[RowLog], entries: list[tuple[Any, ...]], *, new: bool
 ) -> list[Run]:
-    """What Store.settle does, within a transaction. `new`: no row has a log yet; raises IntegrityError where one has."""
+    """What Store.settle does, within a transaction. `new`: no row has a log yet; raises IntegrityError where one has.
+
+    Rows that failed go step by step: which of them were logged now must be known.
+    """
     rows = _sorted_logs(logs)
     run_ids = sorted({row[0] for row in rows})
     if len(run_ids) > 1:
         in_order = select(runs.c.run_id).where(runs.c.run_id.in_(run_ids)).order_by(runs.c.run_id)
         await tx.execute(in_order.with_for_update())
     given = sent.parameters(tx.now)
-    if tx.postgresql and entries:
-        statement = _SETTLE_NEW if new else _SETTLE
-        changed = await tx.all(*statement.bind(tx, rows, entries, **given))
-    elif tx.postgresql:
-        unsent = _SETTLE_UNSENT_NEW if new else _SETTLE_UNSENT
-        changed = await tx.all(*unsent.bind(tx, rows, now=tx.now))
-    else:  # SQLite has no INSERT within WITH
+    changed: Sequence[SqlRow[Any]]
+    if not tx.postgresql or _any_failed(logs):  # SQLite has no INSERT within WITH
         if entries:
             await tx.execute(*_ENTER_ALONE.bind(tx, entries, **given))
-        changed = await _log_stepwise(tx, rows)
+        changed, rows = await _log_stepwise(tx, rows)
+    elif entries:
+        statement = _SETTLE_NEW if new else _SETTLE
+        changed = await tx.all(*statement.bind(tx, rows, entries, **given))
+    else:
+        unsent = _SETTLE_UNSENT_NEW if new else _SETTLE_UNSENT
+        changed = await tx.all(*unsent.bind(tx, rows, now=tx.now))
+    await _follow(tx, changed, rows, again=not (new and tx.postgresql))
     return await _finish(tx, changed)
+
+
+async def _follow(tx: Tx, changed: Sequence[SqlRow[Any]], values: Sequence[tuple[Any, ...]], *, again: bool) -> None:
+    """Keep the open failures of the flows whose rows were logged (see open_failures.py), where there are any or come any."""
+    for flow in sorted({run.flow for run in changed}):
+        run_ids = {run.run_id for run in changed if run.flow == flow}
+        rows = [logged(one) for one in values if one[0] in run_ids]
+        if any(run.troubled for run in changed if run.flow == flow) or any(_keeps(row, again=again) for row in rows):
+            await open_failures.follow(tx, flow, rows, again=again)
+
+
+def _keeps(row: open_failures.Logged, *, again: bool) -> bool:
+    """Whether a row may open a failure."""
+    return row.state == "failed" or (again and row.state == "superseded")
 
 
 async def _finish(tx: Tx, changed: Sequence[SqlRow[Any]]) -> list[Run]:
@@ -395,23 +424,36 @@ async def _finish(tx: Tx, changed: Sequence[SqlRow[Any]]) -> list[Run]:
     return [run for run in ended if run is not None]
 
 
-async def log_rows(tx: Tx, values: Sequence[tuple[Any, ...]]) -> list[Run]:
-    """Log rows of a locked run, given as `log_values` gives them: new ones, and those that are being retried. Counts those that
-    are settled with it. Returns the run if it ended.
+async def log_rows(tx: Tx, flow: str, values: Sequence[tuple[Any, ...]]) -> list[Run]:
+    """Log rows of a locked run of the flow, given as `log_values` gives them: new ones, and those that are being retried. Counts
+    those that are settled with it. Returns the run if it ended.
     """
-    return await _finish(tx, await _log_stepwise(tx, sorted(values, key=lambda row: row[:2])))
+    changed, rows = await _log_stepwise(tx, sorted(values, key=lambda row: row[:2]))
+    await open_failures.follow(tx, flow, [logged(one) for one in rows], again=True)
+    return await _finish(tx, changed)
 
 
-async def _log_stepwise(tx: Tx, rows: list[tuple[Any, ...]]) -> list[SqlRow[Any]]:
-    """Log rows and count them on their runs; the runs as they are then."""
+class _Logged(NamedTuple):
+    """Runs whose counts changed, as they are then, and the values of the rows that were logged."""
+
+    runs: list[SqlRow[Any]]
+    rows: list[tuple[Any, ...]]
+
+
+async def _log_stepwise(tx: Tx, rows: list[tuple[Any, ...]]) -> _Logged:
+    """Log rows and count them on their runs."""
     counts: dict[str, Counter[str]] = {}
-    for row in await tx.all(*_LOG_ALONE.bind(tx, rows, now=tx.now)) if rows else ():
+    found = await tx.all(*_LOG_ALONE.bind(tx, rows, now=tx.now)) if rows else ()
+    for row in found:
         if row.state != RETRYING:
             counts.setdefault(row.run_id, Counter())[row.state] += 1
     changed: list[SqlRow[Any]] = []
     for run_id, moved in counts.items():
         changed += await _count(tx, run_id, **moved)
-    return changed
+    if len(found) == len(rows):
+        return _Logged(changed, rows)
+    there = {(row.run_id, row.number) for row in found}
+    return _Logged(changed, [row for row in rows if row[:2] in there])
 
 
 async def _count(tx: Tx, run_id: str, **moved: int) -> Sequence[SqlRow[Any]]:

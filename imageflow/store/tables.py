@@ -203,6 +203,112 @@ rows = Table(
         postgresql_where=text("state IN ('failed', 'retrying')"),
         sqlite_where=text("state IN ('failed', 'retrying')"),
     ),
+    Index(
+        "rows_by_cause",
+        "run_id",
+        "fingerprint",
+        "number",
+        postgresql_where=text("state = 'failed'"),
+        sqlite_where=text("state = 'failed'"),
+    ),
+)
+
+# What follows from the logs of failed rows, see open_failures.py.
+
+open_failures = Table(
+    "open_failures",
+    metadata,
+    Column("run_id", Key, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("flow", Key, nullable=False),
+    Column("product", Key),
+    Column("version", BigInteger, nullable=False),
+    Column("fingerprint", Key, nullable=False),
+    Column("retryable", Boolean, nullable=False),
+    Column("failed_at", Instant, nullable=False),
+    Column("checked", Boolean, nullable=False),
+    PrimaryKeyConstraint("run_id", "number"),
+    Index("open_failures_by_product", "flow", "product"),
+    Index("open_failures_by_cause", "flow", "fingerprint", "version"),
+    Index(
+        "open_failures_unchecked",
+        "failed_at",
+        postgresql_where=text("NOT checked"),
+        sqlite_where=text("NOT checked"),
+    ),
+)
+
+failing_flows = Table(
+    "failing_flows",
+    metadata,
+    Column("flow", Key, primary_key=True),
+    Column("open", BigInteger, nullable=False),
+)
+
+causes = Table(
+    "causes",
+    metadata,
+    Column("flow", Key, nullable=False),
+    Column("fingerprint", Key, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("http_status", Integer),
+    Column("reason", Text),
+    Column("open", BigInteger, nullable=False),
+    Column("retryable", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("first_at", Instant, nullable=False),
+    Column("last_at", Instant, nullable=False),
+    Column("closed_at", Instant),
+    PrimaryKeyConstraint("flow", "fingerprint"),
+    Index(
+        "causes_open",
+        "open",
+        "flow",
+        "fingerprint",
+        postgresql_where=text("closed_at IS NULL"),
+        sqlite_where=text("closed_at IS NULL"),
+    ),
+    Index(
+        "causes_closed",
+        "closed_at",
+        "flow",
+        "fingerprint",
+        postgresql_where=text("closed_at IS NOT NULL"),
+        sqlite_where=text("closed_at IS NOT NULL"),
+    ),
+)
+
+cause_days = Table(
+    "cause_days",
+    metadata,
+    Column("flow", Key, nullable=False),
+    Column("fingerprint", Key, nullable=False),
+    Column("day", Instant, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    PrimaryKeyConstraint("flow", "fingerprint", "day"),
+    Index("cause_days_by_day", "day"),
+)
+
+run_causes = Table(
+    "run_causes",
+    metadata,
+    Column("run_id", Key, nullable=False),
+    Column("fingerprint", Key, nullable=False),
+    Column("flow", Key, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("retryable", BigInteger, nullable=False),
+    Column("open", BigInteger, nullable=False),
+    PrimaryKeyConstraint("run_id", "fingerprint"),
+    Index(
+        "run_causes_open",
+        "flow",
+        "fingerprint",
+        "created_at",
+        "run_id",
+        postgresql_where=text("open > 0"),
+        sqlite_where=text("open > 0"),
+    ),
 )
 
 ledger = Table(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+import msgspec
 import pytest
 from sqlalchemy import func, select
 
@@ -159,15 +160,15 @@ async def test_a_superseded_row_closes_no_error(store: Store, clock: FakeClock) 
     """
     failed = await ended(store, clock, "failed", product="P", version=1)
     await ended(store, clock, "superseded", product="P", version=2)
-    [before] = await store.open_errors("winter")
+    [before] = await store.causes("winter")
     clock.move(150 * DAY)
     await sweep(store, clock)
-    [after] = await store.open_errors("winter")
+    [after] = await store.causes("winter")
     assert (after.run_id, after.row, after.product) == (failed, 1, "P")
-    assert after == before
+    assert msgspec.structs.replace(after, days=()) == msgspec.structs.replace(before, days=())
     assert [row.state for row in await store.rows(failed)] == ["failed"]
     await ended(store, clock, "written", product="P", version=3)
-    assert await store.open_errors("winter") == []
+    assert await store.causes("winter") == []
     await sweep(store, clock)
     assert await store.rows(failed) == []
 

@@ -1447,28 +1447,28 @@ async def test_one_open_error_per_cause(store: Store, clock: FakeClock) -> None:
         named = [failure(run_id, row, product=product, version=version) for row, product in ((1, "A"), (2, "B"))]
         script = failure(run_id, 3, product=None, images=(), stage="script", reason="line 1", version=version)
         await store.settle("", [*named, script])
-    [unnamed, first] = await store.open_errors("winter")
+    [unnamed, first] = await store.causes("winter")
     assert (first.stage, first.rows, first.runs, first.run_id, first.product) == ("write", 2, 1, runs[2], "A")
     assert (unnamed.stage, unnamed.rows, unnamed.runs, unnamed.run_id, unnamed.row) == ("script", 3, 3, runs[2], 3)
     assert first.since == (await store.run(runs[2])).created_at
     assert unnamed.since == (await store.run(runs[0])).created_at
-    assert await store.open_errors("other") == []
+    assert await store.causes("other") == []
 
     elsewhere = await draining(store, clock, 1, "other")
     await store.settle("", [log(elsewhere, 1, product="A", version=20)])
-    assert [error.rows for error in await store.open_errors("winter")] == [3, 2]
+    assert [error.rows for error in await store.causes("winter")] == [3, 2]
     later = await draining(store, clock, 2)
     await store.settle(
         "", [log(later, 1, "unchanged", product="A", version=30), log(later, 2, product="C", version=31)]
     )
-    [_, left] = await store.open_errors("winter")
+    [_, left] = await store.causes("winter")
     assert (left.rows, left.product) == (1, "B")
     outbox = (await store.reopen(runs[2], row=2)).outbox
     assert outbox
-    assert [error.stage for error in await store.open_errors("winter")] == ["script"]
+    assert [error.stage for error in await store.causes("winter")] == ["script"]
     await store.settle("", [failure(runs[2], 2, product="B", version=12)])
-    [most] = await store.open_errors("winter", limit=1)
-    [_, back] = await store.open_errors("winter")
+    [most] = await store.causes("winter", limit=1)
+    [_, back] = await store.causes("winter")
     assert (most.stage, back.group, back.rows) == ("script", left.group, 1)
 
 

@@ -135,12 +135,12 @@ async def api(tmp_path, furniture):
         yield api
 
 
-async def failed_run(store, *, rows=3, reason="no such product"):
+async def failed_run(store, flow="posts", *, rows=3, reason="no such product"):
     """An outbound run of `rows` rows of which all failed at the write, in two groups; its id."""
     now = CLOCK.now()
     run = Run(
-        run_id="20260101-000000-0000000001",
-        flow="posts",
+        run_id=f"20260101-000000-{flow}",
+        flow=flow,
         version=1,
         trigger=Trigger("outbound", by="erp"),
         status="draining",
@@ -182,7 +182,7 @@ async def test_every_endpoint_asks_who_and_which_role(api):
         ):  # tokens are needed still; a stream does not end
             continue
         path = endpoint.path.format(
-            flow="posts", version=1, run="x", row=1, page=1, user="nobody", key="x", message="0" * 12
+            flow="posts", version=1, run="x", row=1, page=1, user="nobody", key="x", message="0" * 12, cause="0" * 16
         )
         for token in (None, "nobody's"):
             await api.refused(401, endpoint.method, path, token=token)
@@ -446,6 +446,35 @@ async def test_a_flow_is_retried(api):
     assert (await api.ok("POST", "/api/flows/posts/retry", status=202))["rows"] == 1
     assert (await api.ok("POST", "/api/flows/posts/retry", status=202)) == {"flow": "posts", "rows": 0, "runs": []}
     await api.refused(404, "POST", "/api/flows/nope/retry")
+
+
+async def test_errors_over_all_flows(api):
+    """Causes of all flows in pages, with their rows; a cause is put through again over all of them, and then it has closed."""
+    runs = {await failed_run(api.store), await failed_run(api.store, "other")}
+    first = await api.ok("GET", "/api/errors?limit=2", token="viewer")
+    rest = await api.ok("GET", f"/api/errors?limit=2&cursor={first['next']}", token="viewer")
+    causes = first["items"] + rest["items"]
+    assert [(one["flow"], one["rows"]) for one in causes] == [("other", 2), ("posts", 2), ("other", 1), ("posts", 1)]
+    assert rest["next"] is None
+    assert [one["flow"] for one in (await api.ok("GET", "/api/errors?flow=other"))["items"]] == ["other", "other"]
+    group = causes[0]["group"]
+    rows = await api.ok("GET", f"/api/errors/{group}/rows?limit=3", token="viewer")
+    last = await api.ok("GET", f"/api/errors/{group}/rows?limit=3&cursor={rows['next']}", token="viewer")
+    assert {row["run_id"] for row in rows["items"] + last["items"]} == runs
+    assert (len(rows["items"]), len(last["items"]), last["next"]) == (3, 1, None)
+    assert len((await api.ok("GET", f"/api/errors/{group}/rows?flow=posts"))["items"]) == 2
+
+    await api.refused(403, "POST", f"/api/errors/{group}/retry", token="viewer")
+    done = await api.ok("POST", f"/api/errors/{group}/retry", {"flow": "posts"}, status=202, token="operator")
+    assert (done["group"], done["rows"], len(done["runs"])) == (group, 2, 1)
+    assert (await api.ok("POST", f"/api/errors/{group}/retry", status=202))["rows"] == 2
+    assert "imageflow errors" in await api.refused(404, "POST", f"/api/errors/{group}/retry")
+    closed = (await api.ok("GET", "/api/errors?state=closed"))["items"]
+    assert [(one["rows"], one["total"], one["closed_at"] is None) for one in closed] == [(0, 2, False)] * 2
+    assert (await api.ok("GET", "/api/errors?state=closed&limit=1"))["next"]
+    assert len([one for one in (await api.ok("GET", "/api/audit"))["items"] if one["what"] == "run.retry"]) == 2
+    await api.refused(404, "GET", "/api/errors?flow=nope")
+    await api.refused(400, "GET", "/api/errors?cursor=AAAA")
 
 
 async def test_a_window_is_read(api):

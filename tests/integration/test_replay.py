@@ -207,7 +207,7 @@ async def test_over_all_runs_of_a_flow(here: Pipeline) -> None:
     for skus in (("A1", "A2"), ("B1", "A3")):
         await here.post(posted(*skus), "posts")
     await here.save("posts", direction="outbound")
-    errors = await here.store.open_errors("posts")
+    errors = await here.store.causes("posts")
     assert {(error.rows, error.runs, error.retryable) for error in errors} == {(3, 2, 3), (1, 1, 1)}
     s = here.substrate
     group = next(error.group for error in errors if error.rows == 1)
@@ -216,4 +216,4 @@ async def test_over_all_runs_of_a_flow(here: Pipeline) -> None:
     for run in await s.store.runs("posts"):
         assert (await here.follow(run.run_id)).status == "success"
     assert set(here.omnitron.images) == {"A1", "A2", "A3", "B1"}
-    assert await here.store.open_errors("posts") == []
+    assert await here.store.causes("posts") == []

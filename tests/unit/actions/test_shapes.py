@@ -18,7 +18,7 @@ from imageflow.model.imageset import Image
 from imageflow.model.row import RowLog
 from imageflow.model.run import Counts, Run, Trigger
 from imageflow.sandbox.outcome import Ran
-from imageflow.store import Alarm, ApiKey, AuditEntry, AuditRecord, FlowVersion, HeldDomain, OpenError, User
+from imageflow.store import Alarm, ApiKey, AuditEntry, AuditRecord, Cause, FlowVersion, HeldDomain, User
 from tests.unit.inspect.pages import result_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -175,10 +175,32 @@ def test_no_user_is_shown_with_a_password():
     assert written(shapes.me(User("ada", "hash", "admin"))) == {"name": "ada", "role": "admin"}
 
 
-def test_an_error_that_is_open():
-    """A cause over all runs of a flow, since when it is open."""
-    error = OpenError("f" * 16, "write", 400, "why", 3, 2, NOW, "r1", 7, "A", 3)
-    assert written(shapes.open_error(error)) == {**msgspec.structs.asdict(error), "since": TEXT}
+def test_a_cause():
+    """A cause over all runs of a flow: since when it is open, how many rows failed ever and by day."""
+    cause = Cause(
+        flow="winter",
+        group="f" * 16,
+        stage="write",
+        http_status=400,
+        reason="why",
+        rows=3,
+        runs=2,
+        since=NOW,
+        run_id="r1",
+        row=7,
+        product="A",
+        retryable=3,
+        total=9,
+        first_at=NOW,
+        last_at=NOW,
+        closed_at=None,
+        days=(0, 3),
+    )
+    instants = {"since": TEXT, "first_at": TEXT, "last_at": TEXT}
+    assert written(shapes.cause_shown(cause)) == {**msgspec.structs.asdict(cause), **instants, "days": [0, 3]}
+    assert cause.key() == (3, "winter", "f" * 16)
+    closed = msgspec.structs.replace(cause, closed_at=NOW)
+    assert closed.key() == (NOW, "winter", "f" * 16)
 
 
 def test_what_operators_see():

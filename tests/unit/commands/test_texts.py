@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 
 from imageflow.actions.dead_letters import Parked
@@ -10,12 +11,12 @@ from imageflow.actions.flows import FlowSeen
 from imageflow.actions.runs import Seen
 from imageflow.actions.shapes import (
     AlarmShown,
+    CauseShown,
     Change,
     Hold,
     KeyShown,
     LeftShown,
     NoRun,
-    OpenErrorShown,
     Retried,
     TriggerShown,
     VersionLine,
@@ -201,11 +202,14 @@ def test_causes_of_failures():
         "",
         "A",
     ]
-    still_open = OpenErrorShown("f", "write", 400, "why", 1, 3, NOW, "r1", 7, "A", 1)
+    still_open = CauseShown("w", "f", "write", 400, "why", 1, 3, NOW, "r1", 7, "A", 1, 5, NOW, NOW, None, [])
     line = error_line(still_open, ISTANBUL)
     assert line.cells == ["f", "1", "all", "write", "400", "3", "2026-01-01 03:00:00 +03", "A"]
-    assert line.notes == ["newest: run r1, row 7"]
+    assert line.notes == ["flow w, newest: run r1, row 7"]
     assert len(line.cells) == len(texts.ERROR)
+    closed = msgspec.structs.replace(still_open, rows=0, run_id=None, row=None, product=None, closed_at=NOW)
+    line = error_line(closed, ISTANBUL)
+    assert (line.cells[-1], line.notes) == ("", ["flow w, closed 2026-01-01 03:00:00 +03, after 5 rows"])
 
 
 OMNITRON = {"domain_url": "https://b.example.com", "username": "u", "password": {"env": "P"}}

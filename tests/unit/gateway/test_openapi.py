@@ -8,14 +8,22 @@ import typing
 import pytest
 
 from imageflow.actions.users import ROLES
-from imageflow.gateway import docs, handlers_flows, handlers_ops, handlers_runs, handlers_users, openapi
+from imageflow.gateway import (
+    docs,
+    handlers_errors,
+    handlers_flows,
+    handlers_ops,
+    handlers_runs,
+    handlers_users,
+    openapi,
+)
 from imageflow.gateway.endpoints import ENDPOINTS
 
 DOCUMENT = openapi.document(ENDPOINTS)
 
 
 SERVED = [endpoint for endpoint in ENDPOINTS if endpoint.handler is not None]
-HANDLERS = (handlers_flows, handlers_ops, handlers_runs, handlers_users)
+HANDLERS = (handlers_errors, handlers_flows, handlers_ops, handlers_runs, handlers_users)
 
 
 def handlers():

@@ -1,0 +1,55 @@
+"""The causes for which rows failed, over all runs: listed, looked into, put through again."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from imageflow.actions import runs
+from imageflow.actions.actor import Actor
+from imageflow.errors import NotFoundError
+from imageflow.model.row import RowLog
+from imageflow.runtime.outbox_publisher import OutboxPublisher
+from imageflow.store import Cause, CauseKey, OpenRowKey, Store
+
+CAUSES = 100
+
+
+async def listed(
+    store: Store,
+    flow: str | None = None,
+    *,
+    state: Literal["open", "closed"] = "open",
+    after: CauseKey | None = None,
+    limit: int = CAUSES,
+) -> list[Cause]:
+    """The causes of all flows or of one: the open ones, the largest first, or those that closed, the last first; those after
+    `after`. Raises NotFoundError for a flow.
+    """
+    if flow is not None:
+        await store.flow(flow)
+    return await store.causes(flow, state=state, after=after, limit=limit)
+
+
+async def open_rows(
+    store: Store, group: str, flow: str | None = None, *, after: OpenRowKey | None = None, limit: int = CAUSES
+) -> list[RowLog]:
+    """The rows of a cause that are open, over all runs of all flows or of one, newest first. Raises NotFoundError for a flow."""
+    if flow is not None:
+        await store.flow(flow)
+    return await store.open_rows(group, flow, after=after, limit=limit)
+
+
+async def retry(
+    store: Store, publisher: OutboxPublisher, group: str, actor: Actor, *, flow: str | None = None
+) -> list[runs.Retried]:
+    """Put all open rows of a cause through again, over all runs of all flows or of one, the oldest run of each flow first. Each
+    run's retry is in the audit log. Raises NotFoundError where nothing of it is open.
+    """
+    found = await store.causes(flow, group=group)
+    if not found:
+        where = "" if flow is None else f" in flow {flow}"
+        raise NotFoundError(f"no failure of the cause {group} is open{where}; imageflow errors lists those that are")
+    done = []
+    for cause in found:
+        done += await runs.retry_flow(store, publisher, cause.flow, actor, group=group)
+    return done
