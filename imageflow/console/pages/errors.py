@@ -6,14 +6,15 @@ import csv
 import io
 from typing import NamedTuple
 
-from imageflow.actions import flows, rows, runs
+from imageflow.actions import errors, flows
 from imageflow.console.causes import Cause, cause
 from imageflow.console.pages.runs import question
 from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone, part
 from imageflow.console.visit import Answer, File, Go, Page, Show, Visit
 from imageflow.gateway.problem_details import Refusal
 from imageflow.model.row import RowLog
-from imageflow.store import OpenError, Store
+from imageflow.store import Cause as KeptCause
+from imageflow.store import Store
 
 WALL = 60
 LIST = 10_000
@@ -23,7 +24,7 @@ class Open(NamedTuple):
     """A cause that is open in a flow."""
 
     flow: str
-    error: OpenError
+    error: KeptCause
     kind: Cause
 
 
@@ -32,7 +33,7 @@ async def open_causes(store: Store, names: list[str]) -> list[Open]:
     found = [
         Open(name, error, cause(error.stage, error.http_status, error.reason))
         for name in names
-        for error in await rows.open_errors(store, name)
+        for error in await errors.listed(store, name)
     ]
     return sorted(found, key=lambda one: (-one.error.rows, one.flow, one.error.group))
 
@@ -57,8 +58,8 @@ async def list_(visit: Visit) -> Answer:
 
 
 async def _wall(store: Store, chosen: Open) -> list[RowLog]:
-    """Products of a cause: of the run that failed last by it."""
-    return await store.rows(chosen.error.run_id, state="failed", group=chosen.error.group, limit=WALL)
+    """Products of a cause, the newest first."""
+    return await errors.open_rows(store, chosen.error.group, chosen.flow, limit=WALL)
 
 
 async def as_list(visit: Visit) -> Answer:
@@ -70,7 +71,7 @@ async def as_list(visit: Visit) -> Answer:
     text = io.StringIO()
     lines = csv.writer(text)
     lines.writerow(["product", "run", "row", "reason"])
-    for row in await visit.store.rows(found[0].error.run_id, state="failed", group=group, limit=LIST):
+    for row in await errors.open_rows(visit.store, group, flow, limit=LIST):
         lines.writerow([_cell(row.product), row.run_id, row.row, _cell(row.reason)])
     return File(f"{flow}-{group}.csv", text.getvalue())
 
@@ -97,7 +98,7 @@ async def retry(visit: Visit) -> Answer:
     if visit.form.get("sure") != "yes" and many > CONFIRM_FROM:
         return Go(f"/errors/{part(flow)}/{part(group)}/retry")
     deps = visit.deps
-    done = await runs.retry_flow(deps.store, deps.publisher, flow, visit.actor, group=group)
+    done = await errors.retry(deps.store, deps.publisher, group, visit.actor, flow=flow)
     left = sum(sum(one.left.values()) for one in done)
     return Go("/errors", ("retried", str(sum(one.rows for one in done)), str(left)))
 
