@@ -8,17 +8,20 @@ from typing import Any
 from sqlalchemy import select
 
 from imageflow.store import Store
+from imageflow.store.database import Tx
 from imageflow.store.tables import causes, failing_flows, open_failures, rows, run_causes, runs
 
 
 async def assert_kept(store: Store) -> None:
     """The open failures, and all counts of them, are what the rows say."""
-    async with store._database.connection(writing=False) as connection:
-        logged = (await connection.execute(select(rows, runs.c.flow).join(runs, runs.c.run_id == rows.c.run_id))).all()
-        kept = (await connection.execute(select(open_failures))).all()
-        of_causes = (await connection.execute(select(causes))).all()
-        of_runs = (await connection.execute(select(run_causes))).all()
-        of_flows = (await connection.execute(select(failing_flows))).all()
+
+    async def read(tx: Tx) -> list[Any]:
+        of_rows = select(rows, runs.c.flow).join(runs, runs.c.run_id == rows.c.run_id)
+        return [
+            await tx.all(one) for one in (of_rows, *map(select, (open_failures, causes, run_causes, failing_flows)))
+        ]
+
+    logged, kept, of_causes, of_runs, of_flows = await store._database.transact(read, writing=False)
     is_open = {(row.run_id, row.number): row for row in logged if row.state == "failed" and not overtaken(row, logged)}
     assert {(row.run_id, row.number): (row.flow, row.version, row.fingerprint) for row in kept} == {
         key: (row.flow, row.version, row.fingerprint) for key, row in is_open.items()

@@ -12,11 +12,12 @@ from collections.abc import Awaitable
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 
 from imageflow.model.imageset import Image, digest
 from imageflow.model.row import Row
 from imageflow.store import LedgerEntry, OpenRowKey, Store
+from imageflow.store.database import Tx
 from imageflow.store.postgresql import PostgresDatabase
 from imageflow.store.tables import cause_days, causes, failing_flows, open_failures, run_causes
 from tests.contract.open_failures import assert_kept
@@ -165,20 +166,18 @@ async def test_what_a_chunk_costs(store: Store, clock: FakeClock) -> None:
 
 
 async def statements(store: Store, work: Awaitable[object]) -> int:
-    """How many statements a call runs, without BEGIN and COMMIT."""
-    database = store._database
-    engine = database._engine if isinstance(database, PostgresDatabase) else database._writer  # type: ignore[attr-defined]
+    """How many statements a call runs, without those that begin and end transactions."""
     seen: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         seen.append(statement)
 
-    event.listen(engine.sync_engine, "before_cursor_execute", note)
+    event.listen(Engine, "before_cursor_execute", note)
     try:
         await work
     finally:
-        event.remove(engine.sync_engine, "before_cursor_execute", note)
-    return len([one for one in seen if not one.startswith("BEGIN")])
+        event.remove(Engine, "before_cursor_execute", note)
+    return len([one for one in seen if not one.startswith(("BEGIN", "SAVEPOINT", "RELEASE", "COMMIT"))])
 
 
 async def test_causes_over_all_flows(store: Store, clock: FakeClock) -> None:
@@ -265,8 +264,8 @@ async def test_rows_that_were_settled_at_the_same_moment(store: Store, clock: Fa
     third = await draining(store, clock, 1)
     await store.settle("", [failure(third, 1, product="A", version=20)])
 
-    async def back_in_time(tx: object) -> None:
-        await tx.execute(open_failures.update().values(version=2))  # type: ignore[attr-defined]
+    async def back_in_time(tx: Tx) -> None:
+        await tx.execute(open_failures.update().values(version=2))
 
     await store._database.transact(back_in_time, writing=True)
     assert await store.check_failures() == 0
@@ -332,10 +331,13 @@ async def test_a_store_of_the_version_before(store: Store, clock: FakeClock) -> 
     kept = await store.causes()
     assert kept
     migration = importlib.import_module("imageflow.store.migrations.versions.0017_open_failures")
-    async with store._database.connection(writing=True) as connection, connection.begin():
+
+    async def fill_again(tx: Tx) -> None:
         for table in (open_failures, run_causes, causes, cause_days, failing_flows):
-            await connection.execute(table.delete())
-        await connection.run_sync(migration.fill)
+            await tx.execute(table.delete())
+        await tx.run_sync(migration.fill)
+
+    await store._database.transact(fill_again, writing=True)
     await assert_kept(store)
     filled = await store.causes()
     assert [(one.flow, one.group, one.rows, one.retryable, one.runs, one.row) for one in filled] == [
