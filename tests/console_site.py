@@ -30,6 +30,7 @@ from imageflow.schedule.fetch import Begun
 from imageflow.secret import Bounds, Secret
 from imageflow.store import AuditEntry, Store, User
 from imageflow.store.connect import connect
+from imageflow.text.excerpt import quoted
 from tests.posting import accept_post
 
 KEY = b"a secret key"
@@ -264,7 +265,7 @@ async def _failed_run(store: Store) -> None:
             for row, reason in (
                 (2, "Product with this SKU does not exist."),
                 (3, "Product with this SKU does not exist."),
-                (4, "<b>too large</b>"),
+                (4, f"<b>too large</b> {quoted('canary')}"),
             )
         ),
     ]

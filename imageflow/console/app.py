@@ -28,6 +28,7 @@ from imageflow.gateway.problem_details import Refusal, refusal
 from imageflow.gateway.request_body import BodyReader
 from imageflow.gateway.sessions import SESSION_SECONDS, Sessions
 from imageflow.store import Store
+from imageflow.text.excerpt import hidden
 
 NOTICE = "imageflow-notice"
 NOTICE_SECONDS = 60
@@ -144,7 +145,7 @@ class Console:
             case Go():
                 return self._gone(visit, answer)
             case File():
-                return _download(answer)
+                return _download(visit, answer)
 
     def _shown(self, visit: Visit, page: Show) -> web.Response:
         if not visit.cookie:  # what the forms of this page go with; at the log-in another takes its place
@@ -230,13 +231,15 @@ async def _nothing(_visit: Visit) -> Answer:
     raise Refusal(404, "there is nothing at this address")
 
 
-def _download(file: File) -> web.Response:
+def _download(visit: Visit, file: File) -> web.Response:
+    """Who is no operator sees no excerpts, as in pages."""
+    text = file.text if visit.may("operator") else hidden(file.text)
     headers = {
         **HEADERS,
         "Content-Disposition": f'attachment; filename="{quote(file.name, safe="")}"',
         "Content-Security-Policy": "default-src 'none'",
     }
-    return web.Response(text=file.text, content_type=file.type, charset="utf-8", headers=headers)
+    return web.Response(text=text, content_type=file.type, charset="utf-8", headers=headers)
 
 
 def _read_notice(value: str) -> tuple[str, ...]:

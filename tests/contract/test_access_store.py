@@ -77,6 +77,26 @@ async def test_a_token_is_revoked(store: Store, other: Store) -> None:
     assert await other.token_user("u", NOW) == ADA
 
 
+async def test_a_token_is_taken_once(store: Store, other: Store) -> None:
+    """Of many who take a token at once, one gets its user; an expired one is nobody's."""
+    await store.save_user(ADA)
+    await store.save_token("t", "ada", NOW + timedelta(hours=1))
+    taken = await asyncio.gather(*(one.take_token("t", NOW) for one in (store, other) * 3))
+    assert sorted(taken, key=str) == [None] * 5 + ["ada"]
+    await store.save_token("u", "ada", NOW + timedelta(hours=1))
+    assert await store.take_token("u", NOW + timedelta(hours=2)) is None
+
+
+async def test_a_setup_token_takes_the_place_of_another(store: Store) -> None:
+    """There is one at a time; it is no user's; it is taken once."""
+    for digest in ("s", "t"):
+        await store.save_setup_token(digest, NOW + timedelta(hours=1))
+    assert [await store.is_setup_token(digest, NOW) for digest in ("s", "t")] == [False, True]
+    assert not await store.is_setup_token("t", NOW + timedelta(hours=2))
+    assert await store.token_user("t", NOW) is None
+    assert [await store.take_token("t", NOW) for _ in range(2)] == ["", None]
+
+
 async def test_keys(store: Store) -> None:
     """A key is found by its digest until it expires or is revoked; its digest is not listed."""
     expiring = msgspec.structs.replace(KEY, id="k2", name="old", expires_at=NOW + timedelta(seconds=5))

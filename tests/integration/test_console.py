@@ -544,6 +544,23 @@ async def test_what_strangers_say_is_text(site):
     assert "<script>x" not in (await visitor.get("/search?q=<script>x")).text
 
 
+async def test_viewers_see_no_excerpts_of_answers(site):
+    """In no page and in no file; operators do."""
+    viewer, operator = await site.visitor("viewer"), await site.visitor("operator")
+    html = (await viewer.get("/errors")).html
+    (own,) = [
+        link.attributes["href"].partition("#")[0] for link in html.all("a", class_="whole") if "larger" in link.text
+    ]
+    listed = [
+        one.attributes["href"] for one in (await viewer.get(own)).html.all("a") if ".csv" in one.attributes["href"]
+    ]
+    for path in [*SHOWN, f"/runs/{RUN}/rows/4", "/products/D-4", "/search?q=large", *listed, own]:
+        assert "canary" not in (await viewer.get(path)).text, path
+    assert listed
+    for path in (f"/runs/{RUN}", f"/runs/{RUN}/rows/4", *listed):
+        assert "canary" in (await operator.get(path)).text, path
+
+
 async def test_failed_rows_are_retried(site):
     """All, those of a cause, or one; the notice says how many. Few rows need no question."""
     visitor = await site.visitor("operator")

@@ -202,3 +202,11 @@ def test_every_setting_has_its_help():
     fields = {field.upper() for field in settings.Settings.__struct_fields__}
     assert fields == {name for name in settings.DOCS if not name.endswith("_FILE")}
     assert all(len(text) <= 160 for text in settings.DOCS.values())
+
+
+def test_pictures_of_the_console_may_be_off() -> None:
+    """They are shown unless told otherwise."""
+    assert settings.load({}).console_pictures == "direct"
+    assert settings.load({"IMAGEFLOW_CONSOLE_PICTURES": "off"}).console_pictures == "off"
+    with pytest.raises(SettingsError, match="must be direct or off, not 'proxy'"):
+        settings.load({"IMAGEFLOW_CONSOLE_PICTURES": "proxy"})

@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from imageflow.gateway.client_address import client_address
+from imageflow.gateway.client_address import client_address, client_scheme
 
 TRUSTED = (ip_network("10.0.0.0/8"), ip_network("192.168.1.1"), ip_network("fd00::/8"))
 
@@ -36,3 +36,20 @@ def test_client_address(peer, forwarded, address):
 def test_nobody_is_trusted_by_default():
     """Without trusted proxies the header says nothing."""
     assert client_address("10.0.0.1", ["5.6.7.8"], ()) == "10.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "scheme"),
+    [
+        ("10.0.0.1", "https", "https"),
+        ("10.0.0.1", " HTTP ", "http"),
+        ("10.0.0.1", "ftp", None),
+        ("10.0.0.1", "https, http", None),
+        ("10.0.0.1", "", None),
+        ("5.6.7.8", "https", None),
+        (None, "https", None),
+    ],
+)
+def test_client_scheme(peer, forwarded, scheme):
+    """A trusted proxy says how the client came; nobody else does."""
+    assert client_scheme(peer, forwarded, TRUSTED) == scheme
