@@ -160,6 +160,11 @@ def _basic_username(name: str) -> Complaints:
         yield "", "must not hold a colon: HTTP basic authentication ends the user name there"
 
 
+def _worded(template: str) -> Complaints:
+    if "{value}" not in template:
+        yield "", "must hold {value}, the place where the value goes"
+
+
 def _not_empty(text: str) -> Complaints:
     if not text.strip():
         yield "", "must not be empty"
@@ -307,6 +312,7 @@ _MEANINGS: dict[tuple[type, str], Meaning] = {
     (flow.Erp, "rows_path"): json_path,
     (flow.Erp, "timeout"): _above_zero,
     (flow.Erp, "charset"): _charset,
+    (flow.QuerySetting, "template"): _worded,
     (flow.Success, "path"): json_path,
     (flow.FetchMissing, "identifier_path"): json_path,
     (flow.FetchMissing, "every"): _rare,

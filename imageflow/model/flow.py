@@ -152,6 +152,13 @@ class QuerySetting(_Part, frozen=True):
             examples=["active"],
         ),
     ] = None
+    template: Annotated[
+        Text | None,
+        Meta(
+            description="What is sent, with {value} for the value: for an ERP that is asked by an expression. Several with one key are joined by and; one without a value is left out.",
+            examples=["ModifiedAt ge {value}"],
+        ),
+    ] = None
 
 
 class Success(_Part, frozen=True):

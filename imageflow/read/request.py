@@ -271,7 +271,8 @@ def watermark_parameter(erp: Erp) -> WatermarkParameter | None:
         named = [
             (name, setting.type) for name, setting in open_settings.items() if setting.key == erp.modified_date_key
         ]
-        logical, kind = named[0] if named else (None, "datetime")
+        dates = [one for one in named if one[1] in ("datetime", "date") and one[0] not in UPPER_NAMES]
+        logical, kind = next(iter([*dates, *named]), (None, "datetime"))
         return WatermarkParameter(erp.modified_date_key, "datetime" if kind == "string" else kind, logical)
     dated = [name for name, setting in open_settings.items() if setting.type == "datetime" and name not in UPPER_NAMES]
     name = "modified_date__gt" if "modified_date__gt" in open_settings else dated[0] if len(dated) == 1 else None
@@ -296,20 +297,30 @@ def takes_since(erp: Erp) -> bool:
 
 def _parameters(asked: _Asked, used: frozenset[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    mark = asked.watermark
+    mark, settings = asked.watermark, asked.erp.query_settings
     if mark is not None and asked.since is not None and not {"modified_date", mark.logical} & used:
-        values[mark.key] = _dated(asked.definition, asked.since, mark.kind)
-    for name, setting in asked.erp.query_settings.items():
+        setting = settings.get(mark.logical or "")
+        _put(values, mark.key, setting, _dated(asked.definition, asked.since, mark.kind))
+    for name, setting in settings.items():
         if setting.value is not None and name not in used:
-            values[setting.key] = typed(name, setting)
+            _put(values, setting.key, setting, typed(name, setting))
     upper = upper_setting(asked.erp)
     if asked.until is not None and upper is not None and upper[0] not in used:
-        values[upper[1].key] = _dated(asked.definition, asked.until, upper[1].type)
+        _put(values, upper[1].key, upper[1], _dated(asked.definition, asked.until, upper[1].type))
     if asked.by_ids:
         name, setting = identifier_setting(asked.definition)
         if name not in used:
-            values[setting.key] = ",".join(asked.ids)
+            _put(values, setting.key, setting, ",".join(asked.ids))
     return values | asked.erp.extra_params | asked.erp.pagination.parameters(asked.cursor)
+
+
+def _put(values: dict[str, Any], key: str, setting: QuerySetting | None, value: Any) -> None:
+    """Put a value among the parameters, in the words of its template. Expressions for one parameter must all hold."""
+    if setting is None or setting.template is None:
+        values[key] = value
+        return
+    worded = setting.template.replace("{value}", text_of(value))
+    values[key] = f"{values[key]} and {worded}" if key in values else worded
 
 
 def _dated(definition: Definition, instant: datetime, kind: str) -> Any:

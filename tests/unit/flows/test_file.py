@@ -266,6 +266,7 @@ def test_what_is_right_is_taken(document: dict[str, Any]) -> None:
         (changed(erp__endpoint_url="https://h/{now:yyyy}"), "{now:yyyy}: names no part of a date"),
         (changed(erp__endpoint_url="https://{sku}.x.com/", erp__query_settings={"sku": {"key": "s"}}), "cannot stand in the host"),
         (changed(erp__query_settings={"n": {"key": "n", "type": "integer", "value": "x"}}), "n.value: must be of type integer, not 'x'"),
+        (changed(erp__query_settings={"n": {"key": "n", "template": "a"}}), "n.template: must hold {value}"),
         (changed(erp__query_settings={"n": {"key": "n", "value": {}}}), "n.value: must be a text or a whole number or a number"),
         # paths, headers, templates
         (changed(erp__rows_path="data..items"), "erp.rows_path: has an empty part"),

@@ -54,6 +54,28 @@ def test_parameters_in_order():
     ]
 
 
+EXPRESSIONS = {
+    "sku": {"key": "$filter", "template": "No in ({value})"},
+    "modified_date__gt": {"key": "$filter", "type": "datetime", "template": "At ge {value}"},
+    "modified_date__lt": {"key": "$filter", "type": "date", "template": "At lt {value}"},
+    "kind": {"key": "$filter", "value": "it's {value}", "template": "Kind eq '{value}'"},
+}
+
+
+def test_expressions():
+    """A template words a value; several for one parameter must all hold; what has no value is left out."""
+    definition = flow(query_settings=EXPRESSIONS, date_format="%Y-%m-%dT%H:%M:%SZ")
+    assert query(definition) == [("$filter", "At ge 2025-12-21T12:00:30Z and Kind eq 'it's {value}'")]
+    assert query(definition, run()) == [("$filter", "Kind eq 'it's {value}'")]
+    assert query(definition, run(ids=("A", "B"))) == [("$filter", "Kind eq 'it's {value}' and No in (A,B)")]
+    window = run(since=SINCE, until=SINCE + timedelta(days=2), window=True)
+    assert query(definition, window) == [
+        ("$filter", "At ge 2025-12-21T12:00:30Z and Kind eq 'it's {value}' and At lt 2025-12-23T12:00:30Z")
+    ]
+    named = flow(query_settings=EXPRESSIONS, modified_date_key="$filter", date_format="%Y")
+    assert query(named)[0][1].startswith("At ge 2025 and")
+
+
 UPPER = {
     "since": {"key": "since", "type": "datetime"},
     "modified_date__lt": {"key": "before", "type": "date"},
