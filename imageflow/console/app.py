@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, quote, unquote
 import structlog
 from aiohttp import web
 
+from imageflow.actions import errors
 from imageflow.console import assets as static
 from imageflow.console.assets import Assets
 from imageflow.console.door import is_form_of
@@ -92,7 +93,9 @@ class Console:
                 if page.role is not None and visit.user is None and page.method == "GET":
                     return self._to_login(visit)
                 visit = await self._with_form(page, visit)
-                return self._response(visit, await page.handler(visit))
+                answer = await page.handler(visit)
+                open_causes = await self._open_causes(visit) if isinstance(answer, Show) else 0
+                return self._response(visit, answer, open_causes)
             except ImageFlowError as error:
                 return self._refused(visit, error)
 
@@ -138,20 +141,24 @@ class Console:
 
     # answers -----------------------------------------------------------------------------------------------------------
 
-    def _response(self, visit: Visit, answer: Answer) -> web.Response:
+    async def _open_causes(self, visit: Visit) -> int:
+        """How many causes are open: what stands beside *Errors* on every page."""
+        return len(await errors.listed(self._parts.looks)) if visit.user is not None else 0
+
+    def _response(self, visit: Visit, answer: Answer, open_causes: int) -> web.Response:
         match answer:
             case Show():
-                return self._shown(visit, answer)
+                return self._shown(visit, answer, open_causes)
             case Go():
                 return self._gone(visit, answer)
             case File():
                 return _download(visit, answer)
 
-    def _shown(self, visit: Visit, page: Show) -> web.Response:
+    def _shown(self, visit: Visit, page: Show, open_causes: int = 0) -> web.Response:
         if not visit.cookie:  # what the forms of this page go with; at the log-in another takes its place
             visit = visit._replace(cookie=secrets.token_urlsafe(32))
         notice = _read_notice(visit.request.cookies.get(NOTICE, "")) if page.status == HTTPStatus.OK else ()
-        body = self._renderer.render(visit, page, notice).encode()
+        body = self._renderer.render(visit, page, notice, open_causes).encode()
         tag = f'"{hashlib.sha256(body).hexdigest()[:24]}"'
         headers = {**HEADERS, "ETag": tag, "Content-Security-Policy": policy(visit.pictures.origins), **page.headers}
         if page.status == HTTPStatus.OK and visit.request.headers.get("If-None-Match") == tag:

@@ -28,7 +28,7 @@ class Renderer:
     def __init__(self, languages: Mapping[str, Language], assets: Assets) -> None:
         self._environments = {code: _environment(language, assets) for code, language in languages.items()}
 
-    def render(self, visit: Visit, page: Show, notice: tuple[str, ...] = ()) -> str:
+    def render(self, visit: Visit, page: Show, notice: tuple[str, ...] = (), open_causes: int = 0) -> str:
         """The page of a visit. `notice`: what was done before, to be said once. Who is no operator sees no excerpts."""
         environment = self._environments[visit.language.code]
         html = environment.get_template(page.template).render(
@@ -42,6 +42,7 @@ class Renderer:
                 "lang": visit.language.code,
                 "languages": [(code, NAMES[code], visit.here(lang=code)) for code in LANGUAGES],
                 "notice": notice,
+                "open_causes": open_causes,
                 "pic_of": visit.pictures.of,
                 **page.values,
             }

@@ -643,6 +643,17 @@ async def test_open_causes(site):
     assert answer.to == "/errors"
     after = (await visitor.get("/errors")).html
     assert after.one("h1").text == "1 open cause, 1 row"
+    assert after.all("a", data_open="1")[0].text == "Errors"
+    assert "Nothing failed" not in after.one("main").text
+
+
+async def test_closed_causes(site):
+    """Those that closed, in a list of their own; a flow that is not there has none."""
+    visitor = await site.visitor("viewer")
+    html = (await visitor.get("/errors?state=closed")).html
+    assert html.one("h1").text == "0 causes have closed"
+    assert [one for one in html.elements if "data-empty" in one.attributes]
+    assert (await visitor.get("/errors?flow=nothing")).html.one("h1").text == "No open errors"
 
 
 async def test_now(site):

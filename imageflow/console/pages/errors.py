@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import NamedTuple
+from datetime import timedelta
+from typing import Literal, NamedTuple
 
 from imageflow.actions import errors, flows
 from imageflow.console.causes import Cause, cause
@@ -17,42 +18,46 @@ from imageflow.store import Cause as KeptCause
 from imageflow.store import Store
 
 WALL = 60
+CAUSES = 200
+LATELY = timedelta(days=7)
 LIST = 10_000
 
 
 class Open(NamedTuple):
-    """A cause that is open in a flow."""
+    """A cause in a flow, and what it is called."""
 
     flow: str
     error: KeptCause
     kind: Cause
 
 
-async def open_causes(store: Store, names: list[str]) -> list[Open]:
-    """The open causes of flows, those with the most rows first."""
-    found = [
-        Open(name, error, cause(error.stage, error.http_status, error.reason))
-        for name in names
-        for error in await errors.listed(store, name)
-    ]
-    return sorted(found, key=lambda one: (-one.error.rows, one.flow, one.error.group))
+async def causes_of(store: Store, flow: str | None = None, *, state: Literal["open", "closed"] = "open") -> list[Open]:
+    """The causes of all flows or of one: the open ones, those with the most rows first; or those that closed, the last first."""
+    found = await errors.listed(store, flow, state=state, limit=CAUSES)
+    return [Open(one.flow, one, cause(one.stage, one.http_status, one.reason)) for one in found]
 
 
 async def list_(visit: Visit) -> Answer:
-    """The open causes; below, the products of the one that is chosen."""
+    """The causes, open or closed; below, the products of the one that is chosen."""
     known = await all_flows(visit)
-    flow, group = visit.asked("flow"), visit.asked("cause")
-    names = [one.name for one in known if not flow or one.name == flow]
-    found = await open_causes(visit.store, names)
-    chosen = next((one for one in found if one.error.group == group), found[0] if found and not group else None)
+    flow, group, closed = visit.asked("flow"), visit.asked("cause"), visit.asked("state") == "closed"
+    is_flow = any(one.name == flow for one in known)
+    found = (
+        [] if flow and not is_flow else await causes_of(visit.store, flow or None, state="closed" if closed else "open")
+    )
+    mine = [one for one in found if one.error.group == group and visit.asked("of") in ("", one.flow)]
+    chosen = next(iter(mine if group else found), None)
+    lately = await causes_of(visit.store, flow if is_flow else None, state="closed")
     values = {
         "here": "errors",
         "causes": found,
+        "closed": closed,
+        "lately": sum((one.error.closed_at or visit.now) > visit.now - LATELY for one in lately),
         "rows_open": sum(one.error.rows for one in found),
         "flow": flow,
         "flows": [one.name for one in known],
-        "chosen": chosen,
-        "wall": await _wall(visit.store, chosen) if chosen else [],
+        "chosen": None if closed else chosen,
+        "wall": await _wall(visit.store, chosen) if chosen and not closed else [],
     }
     return Show("errors.html", values, zone=common_zone(known))
 
@@ -65,7 +70,7 @@ async def _wall(store: Store, chosen: Open) -> list[RowLog]:
 async def as_list(visit: Visit) -> Answer:
     """The products of a cause as a file, for those who can mend it."""
     flow, group = visit.path("name"), visit.path("cause")
-    found = [one for one in await open_causes(visit.store, [flow]) if one.error.group == group]
+    found = [one for one in await causes_of(visit.store, flow) if one.error.group == group]
     if not found:
         raise Refusal(404, "there is nothing at this address")
     text = io.StringIO()
@@ -84,7 +89,7 @@ def _cell(text: str | None) -> str:
 async def ask_retry(visit: Visit) -> Answer:
     """The question before many rows are retried."""
     flow, group = visit.path("name"), visit.path("cause")
-    number = sum(one.error.rows for one in await open_causes(visit.store, [flow]) if one.error.group == group)
+    number = sum(one.error.rows for one in await causes_of(visit.store, flow) if one.error.group == group)
     url = f"/errors/{part(flow)}/{part(group)}/retry"
     page = question("retry", flow, number, url, f"/errors?cause={part(group)}", {})
     return page._replace(values={**page.values, "here": "errors"})
@@ -94,7 +99,7 @@ async def retry(visit: Visit) -> Answer:
     """Retry the open failures of a cause, over all runs of the flow; of many, once that is confirmed."""
     flow, group = visit.path("name"), visit.path("cause")
     await flows.version(visit.deps.store, flow)
-    many = sum(one.error.rows for one in await open_causes(visit.store, [flow]) if one.error.group == group)
+    many = sum(one.error.rows for one in await causes_of(visit.store, flow) if one.error.group == group)
     if visit.form.get("sure") != "yes" and many > CONFIRM_FROM:
         return Go(f"/errors/{part(flow)}/{part(group)}/retry")
     deps = visit.deps

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from imageflow.actions import alarms
-from imageflow.console.pages.errors import Open, open_causes
+from imageflow.console.pages.errors import Open, causes_of
 from imageflow.console.pages.products import reel
 from imageflow.console.pages.shared import all_flows, common_zone, host
 from imageflow.console.plots import Bar
@@ -44,7 +44,7 @@ async def show(visit: Visit) -> Answer:
     flows = await all_flows(visit)
     found = await visit.store.runs(limit=RUNS_SEEN)
     holds, raised = await alarms.holds(visit.store), await alarms.listed(visit.store, is_open=True, limit=20)
-    causes = await open_causes(visit.store, [flow.name for flow in flows])
+    causes = await causes_of(visit.store)
     lines = [_line(flow, found, causes, holds, visit.now) for flow in flows]
     values = {
         "here": "now",

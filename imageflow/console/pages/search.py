@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from imageflow.actions import rows
-from imageflow.console.pages.errors import open_causes
+from imageflow.console.pages.errors import causes_of
 from imageflow.console.pages.shared import all_flows, common_zone, part
 from imageflow.console.visit import Answer, Go, Page, Show, Visit
 
@@ -49,7 +49,7 @@ async def _hits(visit: Visit, text: str) -> list[Hit]:
     if len(low) >= 3:
         found += [
             Hit("cause", one.error.reason or one.error.stage, one.flow, f"/errors?cause={part(one.error.group)}")
-            for one in await open_causes(visit.store, [flow.name for flow in flows])
+            for one in await causes_of(visit.store)
             if low in (one.error.reason or "").lower()
         ][:HITS]
     return found

@@ -21,5 +21,5 @@ addEventListener("keydown", event => {
   const button = event.key === "Enter" ? "try" : event.key === "s" ? "save" : null;
   if (!button) return;
   event.preventDefault();
-  document.querySelector(`button[name="do"][value="${button}"]`)?.click();
+  (document.querySelector(`button[name="do"][value="${button}"]`) ?? (button === "save" && document.querySelector("#settings button.main")))?.click?.();
 });
