@@ -267,11 +267,11 @@ def show(settings: Settings, name: str, version: int | None, as_json: bool) -> N
     click.echo(
         f"{found.name}, {found.direction}, {'enabled' if found.enabled else 'disabled'}, version {found.version}"
     )
-    click.echo(f"schedule: {found.schedule or 'none; it runs when a person asks for it'}")
+    click.echo(f"schedule:   {found.schedule or 'none; it runs when a person asks for it'}")
     if found.next_fires:
-        click.echo(f"next runs: {', '.join(texts.local(fire, of) for fire in found.next_fires)}")
+        click.echo("next runs:  " + f"\n{'':12}".join(texts.local(fire, of) for fire in found.next_fires))
     if seen.flow.definition.inbound:
-        click.echo(f"watermark: {texts.local(found.watermark, of) or 'none'}")
+        click.echo(f"watermark:  {texts.local(found.watermark, of) or 'none'}")
     if found.runs:
         click.echo()
         stdout.show(texts.RUN, [texts.run_line(item, {name: of}, now) for item in found.runs])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from datetime import UTC, tzinfo
 from typing import Any
 
-from imageflow.clock import iso
-from imageflow.commands.texts import counted, printable_text
+from imageflow.commands.texts import Zones, counted, local, printable_text
 from imageflow.inspect.dry_run import DryRow
 from imageflow.inspect.product_history import Source, Trace, TracedRow, sent
 from imageflow.model.imageset import Image
@@ -19,17 +19,21 @@ from imageflow.store.doubts import PAUSES
 SHOWN_CHARS = 300
 
 
-def report(found: Trace) -> str:
-    """The trace for people: one row after the other, newest first, long values shortened."""
-    lines = [found.product, *_standing_lines(found)]
-    for row in found.rows:
-        lines += ["", *_row_lines(row)]
+def report(found: Trace, zones: Zones | None = None) -> str:
+    """The trace for people: one row after the other, newest first, long values shortened. Times are in the zone of a row's flow,
+    of what is on Omnitron in that of the newest row's.
+    """
+    known = zones or {}
+    of = [known.get(row.run.flow, UTC) if row.run is not None else UTC for row in found.rows]
+    lines = [found.product, *_standing_lines(found, of[0] if of else UTC)]
+    for row, zone in zip(found.rows, of, strict=True):
+        lines += ["", *_row_lines(row, zone)]
     if found.more:
         lines += ["", "… and older rows (--limit shows more)"]
     return printable_text("\n".join(lines))
 
 
-def _standing_lines(found: Trace) -> Iterator[str]:
+def _standing_lines(found: Trace, of: tzinfo) -> Iterator[str]:
     if not found.ledger:
         yield "  nothing was written to Omnitron"
     for one in found.ledger:
@@ -38,20 +42,20 @@ def _standing_lines(found: Trace) -> Iterator[str]:
         if state.run_id is None:
             yield f"  {where}: nothing was written"
         else:
-            since = f"since {iso(one.log.settled_at)}, {_images(one.log.images)}, " if one.log is not None else ""
+            since = f"since {local(one.log.settled_at, of)}, {_images(one.log.images)}, " if one.log is not None else ""
             yield f"  {where}: {since}by row {state.row} of run {state.run_id}"
         if state.in_flight is not None:
-            of = f" of page {one.in_flight[1]} of run {one.in_flight[0]}" if one.in_flight is not None else ""
-            yield f"  {where}: a row{of} is in flight"
+            page = f" of page {one.in_flight[1]} of run {one.in_flight[0]}" if one.in_flight is not None else ""
+            yield f"  {where}: a row{page} is in flight"
         if state.doubt_until is not None:
-            yield f"  {where}: {_doubt(state)}"
+            yield f"  {where}: {_doubt(state, of)}"
 
 
-def _doubt(state: LedgerState) -> str:
+def _doubt(state: LedgerState, of: tzinfo) -> str:
     """What a late write means for a product, and what becomes of it."""
     if state.rewrites < len(PAUSES):
         again = f", {state.rewrites} times so far" if state.rewrites else ""
-        until = f"in doubt: a late write may come until {iso(state.doubt_until)}"
+        until = f"in doubt: a late write may come until {local(state.doubt_until, of)}"
         return f"{until}; a newer set is written again by itself after it{again}"
     return (
         f"in doubt: the newest set was written again {state.rewrites} times without a good answer; the product's next row is"
@@ -59,7 +63,7 @@ def _doubt(state: LedgerState) -> str:
     )
 
 
-def _row_lines(row: TracedRow) -> Iterator[str]:
+def _row_lines(row: TracedRow, of: tzinfo) -> Iterator[str]:
     log, run = row.log, row.run
     about = (
         f"{run.flow} version {run.version}, {run.trigger.kind}" if run is not None else "the run is not kept any more"
@@ -73,9 +77,9 @@ def _row_lines(row: TracedRow) -> Iterator[str]:
         yield f"  write   POST {request.url} {log.product}: {_images(log.images)}"
     for one in history(log):
         sku = f" {one.sku}" if one.sku else ""
-        yield f"          {iso(when(one))}{sku} {one.status or 'no answer'}  {one.reason or ''}".rstrip()
+        yield f"          {local(when(one), of)}{sku} {one.status or 'no answer'}  {one.reason or ''}".rstrip()
     why = f"  {log.stage}: {log.reason}" if log.reason else ""
-    yield f"  {log.state:10}{iso(log.settled_at) or ''}{why}".rstrip()
+    yield f"  {log.state:10}{local(log.settled_at, of)}{why}".rstrip()
 
 
 def _source_lines(source: Source, row: TracedRow) -> Iterator[str]:

@@ -88,7 +88,7 @@ def try_flow(
     if as_json:
         print_json(shapes.dry_run(result))
     else:
-        click.echo(dry_run_text.report(result, explain=explain))
+        stdout.say(dry_run_text.report(result, explain=explain))
     if not result.ok:
         raise click.exceptions.Exit(1)
 
@@ -185,10 +185,19 @@ def _probed_url(settings: Settings, url: str, header: tuple[str, ...], method: s
 @click.option("--port", default=0, help="Where to listen; 0 takes a free port.")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--rows", default=1000, show_default=True, help="Rows of the ERP, or products of Omnitron.")
-@click.option("--fault", multiple=True, help="A scripted fault, as in status=503,every=10; may be repeated.")
+@click.option(
+    "--fault",
+    multiple=True,
+    help="A scripted fault, as in status=503,every=10 or latency=50ms,match=SKU-1*; a wrong one says what there is. May be "
+    "repeated.",
+)
 @click.option("--fast", is_flag=True, help="Omnitron: keep no history of writes, to be a quick sink.")
 def emulate(which: str, port: int, host: str, rows: int, fault: tuple[str, ...], fast: bool) -> None:
-    """Run a fake ERP or a fake Omnitron (user demo, password demo)."""
+    """Run a fake ERP or a fake Omnitron (user demo, password demo).
+
+    The ERP pages in each way that flows know, below /images/ (next, offset, page, seek, …) and /shapes/ (odata, graphql, csv, …): `/`
+    lists them all.
+    """
     try:
         emulator: Emulator = (
             FakeErp(rows=rows, faults=fault)

@@ -194,9 +194,9 @@ def log(settings: Settings, run_id: str, as_json: bool) -> None:
     for entry in found:
         about = f"page {entry.page}" if entry.page is not None else texts.local(entry.at, of)
         first, *others = printable_text(entry.text).split("\n")
-        click.echo(f"{about:23}  {entry.what:8}  {first}")
+        stdout.say(f"{about:23}  {entry.what:8}  {first}")
         for line in others:
-            click.echo(f"{'':35}{line}")
+            stdout.say(f"{'':35}{line}")
 
 
 @click.command()
@@ -286,12 +286,12 @@ def _open_rows(settings: Settings, group: str, flow: str | None, limit: int, *, 
 def trace(settings: Settings, product: str, limit: int, as_json: bool) -> None:
     """Show everything that happened to a product, from the ERP's row to Omnitron's answers. SKU: or a base code."""
 
-    async def work(store: Store) -> product_history.Trace:
+    async def work(store: Store) -> tuple[product_history.Trace, dict[str, tzinfo]]:
         async with sandbox_of(settings) as sandbox:
-            return await product_history.trace(store, sandbox, product, limit=limit)
+            return await product_history.trace(store, sandbox, product, limit=limit), await zones_of(store)
 
-    found = reading(settings, work)
+    found, zones = reading(settings, work)
     if as_json:
         print_json(shapes.product_history(found))
     else:
-        click.echo(history_text.report(found))
+        stdout.say(history_text.report(found, zones))

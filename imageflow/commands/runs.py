@@ -16,6 +16,7 @@ from imageflow.actions import missing as missing_actions
 from imageflow.actions import runs as run_actions
 from imageflow.actions.shapes import NoRun, RetriedRun, RunShown
 from imageflow.clock import iso
+from imageflow.commands import stdout
 from imageflow.commands.completion import FLOW, RUN
 from imageflow.commands.hosting import follow
 from imageflow.commands.shell import (
@@ -31,6 +32,7 @@ from imageflow.commands.shell import (
 )
 from imageflow.commands.texts import counted, retry_text, run_text, way_out_text
 from imageflow.model.identifiers import SEPARATOR, distinct, first_column
+from imageflow.model.run import FINAL
 from imageflow.runtime.substrate import Substrate, open_substrate
 from imageflow.settings import Settings
 from imageflow.text.printable import lines
@@ -81,8 +83,13 @@ def run(
 
     found = run_async(work())
     _print(found, wait=wait, as_json=as_json)
-    if not wait and is_free(settings) and any(isinstance(item, RunShown) for item in found):
-        note("no process runs the services: imageflow up; or the next time: imageflow run FLOW --wait")
+    _say_who_waits(settings, found)
+
+
+def _say_who_waits(settings: Settings, found: Sequence[RunShown | NoRun]) -> None:
+    """A run that goes on while no process runs the services waits for ever."""
+    if any(item.status not in FINAL for item in found) and is_free(settings):
+        note("no process runs the services: imageflow up; or, the next time, --wait")
 
 
 def _documents(folder: Path, name: str) -> list[dict[str, Any]]:
@@ -155,7 +162,7 @@ def _print(found: Sequence[RunShown | NoRun], *, wait: bool, as_json: bool) -> N
         if as_json:
             print_json(item)
         else:
-            click.echo(run_text(item))
+            stdout.say(run_text(item))
             if text := way_out_text(item):
                 click.echo("    next: " + text.replace("; ", "\n          "))
     if wait and any(item.status not in GOOD for item in found):
@@ -205,13 +212,15 @@ def retry(
                 done = await run_actions.retry_flow(store, publisher, flow_name or "", actor())
             if not as_json:
                 texts = [retry_text(shapes.retried(one)) for one in done]
-                click.echo("\n".join(texts) or f"no failure of {flow_name} is open")
+                stdout.say("\n".join(texts) or f"no failure of {flow_name} is open")
             if wait:
                 for flow in dict.fromkeys(one.run.flow for one in done):
                     await follow(settings, store, flow, [one.run.run_id for one in done if one.run.flow == flow])
             return [shapes.retried_run(await run_actions.show(store, one.run.run_id), one) for one in done]
 
-    _print(run_async(work()), wait=wait, as_json=as_json)
+    found = run_async(work())
+    _print(found, wait=wait, as_json=as_json)
+    _say_who_waits(settings, found)
 
 
 @click.command()

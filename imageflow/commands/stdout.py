@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from imageflow.commands.tables import Column, Line, table
+from imageflow.commands.tables import Column, Line, fitted, table
 from imageflow.text import color
 from imageflow.text.printable import lines
 
@@ -57,6 +57,11 @@ def width() -> int | None:
     if os.environ.get("COLUMNS", "").isdecimal() or sys.stdout.isatty():
         return max(shutil.get_terminal_size().columns, 20)
     return None
+
+
+def say(text: str) -> None:
+    """Print a text, as wide as the terminal is."""
+    sys.stdout.write(fitted(text, width()) + "\n")
 
 
 def show(columns: Sequence[Column], found: Sequence[Line]) -> None:

@@ -6,6 +6,7 @@ copied into another command. Without a width (a pipe) each line is whole.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -152,14 +153,42 @@ def _drawn(parts: Sequence[tuple[str, str]], *, color: bool) -> str:
 
 
 def _wrapped(text: str, width: int | None) -> list[str]:
-    """A text under its line, in as many lines as it needs. A word is never cut: it may be an address."""
+    """A text under its line, in as many lines as it needs."""
+    return [" " * INDENT + line for line in _words(text.split(), None if width is None else width - INDENT)]
+
+
+def _words(words: Sequence[str], width: int | None) -> list[str]:
+    """Words in lines. A word is never cut: it may be an address."""
     from rich.cells import cell_len  # noqa: PLC0415
 
     found: list[str] = []
-    for word in text.split():
+    for word in words:
         longer = f"{found[-1]} {word}" if found else ""
-        if longer and (width is None or cell_len(longer) <= width - INDENT):
+        if longer and (width is None or cell_len(longer) <= width):
             found[-1] = longer
         else:
             found.append(word)
-    return [" " * INDENT + line for line in found]
+    return found
+
+
+_HEAD = re.compile(r"(?:\s*\S+(?: \S+)*?\s{2,}){1,4}|\s+")
+MOST_INDENT = 36
+
+
+def fitted(text: str, width: int | None) -> str:
+    """A text whose lines are no longer than the width, as far as its words allow. What does not fit stands under the last column
+    of its line; columns are parted by two blanks.
+    """
+    if width is None:
+        return text
+    from rich.cells import cell_len  # noqa: PLC0415
+
+    lines: list[str] = []
+    for line in text.split("\n"):
+        if cell_len(line) <= width:
+            lines.append(line)
+            continue
+        head = found[0] if (found := _HEAD.match(line[:200])) is not None and cell_len(found[0]) <= MOST_INDENT else ""
+        first, *others = _words(line[len(head) :].split(" "), width - cell_len(head)) or [""]
+        lines += [head + first, *(" " * (cell_len(head) or INDENT) + other for other in others)]
+    return "\n".join(lines)

@@ -189,7 +189,7 @@ def test_the_commands(tmp_path, monkeypatch):
     assert (still_open["group"], still_open["rows"], still_open["run_id"]) == (group["group"], 1, run_id)
     assert still_open["since"].endswith("Z")
     assert f"newest: run {run_id}, row" in call("errors", "--flow", "main").stdout
-    assert call("errors").exit_code == 2
+    assert call("errors", run_id, "--flow", "main").exit_code == 2
     found = json.loads(call("trace", "SKU-000002", "--json").stdout)
     assert found["rows"][0]["tries"][0]["http_status"] == 400
     text = call("trace", "SKU-000002").stdout

@@ -78,7 +78,6 @@ WITHOUT_ACTION = {
     "flow test": "runs cases, and saves nothing",
     "probe": "asks an ERP, and saves nothing",
     "publish": "takes the part of an ERP",
-    "trace": "see inspect/product_history.py",
     "log_in": "a session of the gateway",
     "log_out": "a session of the gateway",
     "show_me": "a session of the gateway",

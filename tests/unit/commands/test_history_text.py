@@ -49,7 +49,7 @@ def test_a_row_that_was_written():
     )
     lines = text.splitlines()
     assert lines[0] == "A"
-    assert lines[1] == f"  A on https://o.example: since 2026-01-01T00:00:00.000000Z, 1 image {U}1, by row 7 of run r1"
+    assert lines[1] == f"  A on https://o.example: since 2026-01-01 00:00:00 UTC, 1 image {U}1, by row 7 of run r1"
     assert "row 7 of run r1 (winter version 3, person): written" in lines
     assert "  read    page 1, 1 element" in lines
     assert "… (" in text
@@ -94,7 +94,7 @@ UNTIL = datetime(2026, 11, 28, 12, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("rewrites", "said"),
     [
-        (0, "a late write may come until 2026-11-28T12:00:00.000000Z; a newer set is written again by itself after it"),
+        (0, "a late write may come until 2026-11-28 12:00:00 UTC; a newer set is written again by itself after it"),
         (2, "2 times so far"),
         (len(PAUSES), "imageflow run FLOW --ids S`"),
     ],

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from imageflow.commands.tables import GAP, INDENT, Column, Line, layout, table
+from imageflow.commands.tables import GAP, INDENT, Column, Line, fitted, layout, table
 
 COLUMNS = (Column("RUN"), Column("FLOW", gives_way=True), Column("STATUS"), Column("ROWS", right=True, moves=True))
 WINTER = Line(["20261124-034312-9f3c01ab52", "winter-images-tr", "failed", "1,200"])
@@ -97,3 +97,26 @@ def test_a_layout_has_every_column_once(widths, width):
     total = sum(found.widths) + GAP * (len(found.widths) - 1)
     if total > width:
         assert not any(COLUMNS[place].moves for place in found.shown)
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("short", ["short"]),
+        ("a sentence that is longer than that", ["a sentence that is", "    longer than that"]),
+        ("  read    page 1 of the run r1", ["  read    page 1 of", "          the run r1"]),
+        ("a  " + "x" * 30, ["a  " + "x" * 30]),
+        ("one\ntwo", ["one", "two"]),
+        ("      six blanks before it, then", ["      six blanks", "      before it,", "      then"]),
+    ],
+)
+def test_long_lines_go_on_below(text, lines):
+    """Under the last column of the line; words are never cut."""
+    assert fitted(text, 20).split("\n") == lines
+    assert fitted(text, None) == text
+
+
+@given(st.text(max_size=200), st.integers(20, 100))
+def test_fitting_loses_no_word(text, width):
+    """The same words in the same order."""
+    assert fitted(text, width).split() == text.split()
