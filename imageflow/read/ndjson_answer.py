@@ -8,6 +8,7 @@ import msgspec
 
 from imageflow.errors import ReadError
 from imageflow.model.page import ROWS_PER_PAGE_LIMIT
+from imageflow.text.excerpt import quoted
 
 SHOWN_CHARS = 120
 
@@ -39,7 +40,7 @@ def _not_a_line(text: bytes, number: int, line: bytes, error: Exception) -> str:
     if number == 1 and line.strip()[:1] in (b"{", b"[") and _is_document(text):
         return "the answer is one JSON document over several lines, not a JSON value in each line: erp.format: json"
     why = "is truncated" if "truncated" in str(error) else f"is not JSON ({error})"
-    return f"line {number} of the answer {why}: {shown}"
+    return f"line {number} of the answer {why}: {quoted(shown)}"
 
 
 def _is_document(text: bytes) -> bool:

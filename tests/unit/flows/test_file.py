@@ -663,3 +663,29 @@ def test_the_schema_has_every_field() -> None:
             kind.__struct_fields__
         )
     assert set(re.findall(r"#/\$defs/(\w+)", json.dumps(schema))) == set(schema["$defs"])
+
+
+def test_all_mistakes_at_once() -> None:
+    """What is compiled is looked at even if fields are wrong, unless the script or the mapping itself is."""
+    script = "import os\ndef process_row(row):\n    return row\n"
+    with pytest.raises(FlowFileError) as caught:
+        flow_file.compiled(changed(script=script, erp__endpoint_url="nowhere"))
+    assert [problem.path for problem in caught.value.problems] == ["erp.endpoint_url", "script"]
+    with pytest.raises(FlowFileError) as caught:
+        flow_file.compiled(changed(script="def process(:", mapping=[{"operation": "shift", "spec": {"*": "&(x)"}}]))
+    assert {problem.path.partition("[")[0].partition(".")[0] for problem in caught.value.problems} == {
+        "script",
+        "mapping",
+    }
+    assert flow_file.compiled(changed(script="def process_row(row):\n    return row\n")).script is not None
+
+
+def test_what_a_file_takes(tmp_path: Path) -> None:
+    """Of a file of cases, of shared settings, and of a flow that shares nothing: nothing."""
+    (tmp_path / "x.shared.yaml").write_text("timezone: UTC\n")
+    (tmp_path / "a.yaml").write_text("name: a\nshared_file: x.shared.yaml\n")
+    (tmp_path / "b.yaml").write_text("name: b\n")
+    (tmp_path / "a.test.yaml").write_text("[]")
+    assert flow_file.taken(tmp_path / "a.yaml") == ("x.shared.yaml", ["timezone"])
+    for name in ("b.yaml", "x.shared.yaml", "a.test.yaml"):
+        assert flow_file.taken(tmp_path / name) == ("", [])

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from imageflow.http.client import Answer
-from imageflow.inspect.probe_inquiry import Inquiry
+from imageflow.inspect.probe_inquiry import Inquiry, Known
 from imageflow.model import pagination
 from imageflow.model.pagination.contract import Pagination
 from imageflow.read.request import Question
@@ -22,9 +22,11 @@ Erp = Callable[[dict[str, Any]], Any]
 """What an ERP answers to parameters: a document, or an Answer."""
 
 
-def ask(erp: Erp, *, method: str = "GET", headers: dict[str, str] | None = None) -> Inquiry:
+def ask(
+    erp: Erp, *, method: str = "GET", headers: dict[str, str] | None = None, inquiry: Inquiry | None = None
+) -> Inquiry:
     """A whole probe."""
-    inquiry = Inquiry(URL, method, headers or {})
+    inquiry = inquiry or Inquiry(URL, method, headers or {})
     asking = inquiry.run()
     try:
         question = next(asking)
@@ -256,3 +258,79 @@ def test_types_that_no_question_is_for(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(pagination, "TYPES", (*pagination.TYPES, LaterPagination))
     [named] = [line for line in ask(lambda _: {"rows": ROWS}).lines if line.startswith("not tried: ")]
     assert "later" in named.removeprefix("not tried: ").split(", ")
+
+
+def by_cursor(asked: dict[str, Any]) -> Any:
+    """GraphQL's cursors, which are named on the last page, too."""
+    start = int(str(asked.get("variables", {}).get("after") or "c0")[1:])
+    size = asked.get("variables", {}).get("first", 20)
+    edges = [{"node": row} for row in ROWS[start : start + size]]
+    page = {"hasNextPage": start + size < len(ROWS), "endCursor": f"c{start + size}"}
+    return {"data": {"items": {"edges": edges, "pageInfo": page}}}
+
+
+def by_nested_page(asked: dict[str, Any]) -> Any:
+    size, number = asked["paging"]["pageSize"], asked["paging"]["pageNo"]
+    return {"list": ROWS[(number - 1) * size : number * size], "totalCount": len(ROWS), "query": asked["query"]}
+
+
+def known(erp: Erp, body: dict[str, Any], **more: Any) -> Inquiry:
+    """A probe of what a flow says already."""
+    return ask(erp, method="POST", inquiry=Inquiry(URL, "POST", {}, Known(body, **more)))
+
+
+def test_a_flow_that_posts_a_query():
+    """The flow's body goes along, and names in it are tried first; of the part for the file only what was found is printed."""
+    inquiry = known(by_cursor, {"query": "{ items }", "variables": {"first": 20}})
+    assert inquiry.erp == {
+        "rows_path": "data.items.edges",
+        "pagination": {
+            "type": "next",
+            "field": "data.items.pageInfo.endCursor",
+            "kind": "token",
+            "param": "variables.after",
+        },
+    }
+    assert "the last of them names no next page: the read ends there" in inquiry.lines
+    short = known(by_cursor, {"query": "{ items }", "variables": {"first": 100}})
+    assert any("but the answer says that none follows" in line for line in short.lines)
+
+
+def test_a_flow_that_pages_in_its_body():
+    """Parameters are found in objects of the body, by their dotted names."""
+    inquiry = known(by_nested_page, {"query": "q", "paging": {"pageNo": 1, "pageSize": 20}})
+    assert inquiry.erp is not None
+    assert inquiry.erp["pagination"] == {
+        "type": "page",
+        "page_param": "paging.pageNo",
+        "start": 1,
+        "limit": 20,
+        "limit_param": "paging.pageSize",
+        "total_path": "totalCount",
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "form"),
+    [
+        (b"a;b\n1;2\n3;4\n", {"type": "csv", "delimiter": ";"}),
+        (b"a\tb\n1\t2\n3\t4\n", {"type": "csv", "delimiter": "tab"}),
+        (b"a,b\n1,2\n3,4\n", "csv"),
+        (b'{"a": 1}\n{"a": 2}\n', "ndjson"),
+        (b"<c><p><a>1</a></p><p><a>2</a></p></c>", "xml"),
+    ],
+)
+def test_formats_are_recognised(body: bytes, form: Any):
+    """The format of an answer is found out, said, and put into the part."""
+    inquiry = ask(lambda _: Answer(200, {"x-total-count": "2"}, body))
+    assert inquiry.erp is not None, inquiry.lines
+    assert inquiry.erp["format"] == form
+    assert inquiry.erp["pagination"] == {"type": "none"}
+    assert any(line.startswith("the answer is ") for line in inquiry.lines)
+
+
+@pytest.mark.parametrize("body", [b"Sorry, an error", b"a;b\n", b"\n", b"{"])
+def test_what_is_in_no_format(body: bytes):
+    """A sentence is no table."""
+    inquiry = ask(lambda _: Answer(200, {}, body))
+    assert inquiry.erp is None

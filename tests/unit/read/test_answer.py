@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import codecs
+from typing import Any
 
 import msgspec
 import pytest
 
 from imageflow.errors import LoginError, ReadError
 from imageflow.http.client import Answer
+from imageflow.model.answer_format import CsvFormat, Format, NdjsonFormat, XmlFormat
 from imageflow.read import answer
+from imageflow.read.answer import JSON
 
 from .flows import flow
 
@@ -123,3 +126,67 @@ def test_redirects():
     ):
         with pytest.raises(ReadError, match=text):
             answer.redirect(erp, method, url, given(b"", status=status, location=target))
+
+
+CSV = CsvFormat(delimiter=";")
+XML = XmlFormat()
+
+
+@pytest.mark.parametrize(
+    ("body", "form", "document"),
+    [
+        (b"sku;url\n01;\xc3\xa7\n", CSV, [{"sku": "01", "url": "ç"}]),
+        (codecs.BOM_UTF8 + b"sku;url\n", CSV, []),
+        ("sku;url\nŞ;u\n".encode("utf-16"), CSV, [{"sku": "Ş", "url": "u"}]),
+        (b'{"n": 1.50}\n{"n": 2}\n', NdjsonFormat(), [{"n": 1.5}, {"n": 2}]),
+        (b"<c><p>1</p></c>", XML, {"c": {"p": ["1"]}}),
+        (b'\n<?xml version="1.0" encoding="iso-8859-9"?><c/>', XML, {"c": {"p": []}}),
+        ('<?xml version="1.0" encoding="cp1254"?><c><p>Ş</p></c>'.encode("cp1254"), XML, {"c": {"p": ["Ş"]}}),
+    ],
+)
+def test_formats(body: bytes, form: Format, document: Any):
+    """An answer in any format becomes JSON, in UTF-8."""
+    if body.startswith(b"\n"):
+        body = body[1:]
+    decoded = answer.decode(given(body, "text/plain"), None, form, "c.p")
+    assert decoded.document == document
+    assert msgspec.json.decode(decoded.text) == document
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "form", "text"),
+    [
+        (b"<!doctype HTML>", "text/csv", CSV, "is HTML, not CSV .text/csv."),
+        (b"<div>", "text/html", XML, "is HTML, not XML"),
+        (b"<div>", "text/csv", CSV, "is HTML or XML, not CSV"),
+        (b'[{"a": 1}]', "", CSV, "is JSON, not CSV"),
+        (b"[]", "", XML, "is JSON, not XML"),
+        (b"sku", "", XML, "is a text, not XML"),
+        (b" ", "", NdjsonFormat(), "is empty where NDJSON was expected.*empty_body"),
+        (
+            b"PK\x03\x04",
+            "application/zip",
+            CSV,
+            "is a ZIP archive or an Excel file, where CSV was expected .application/zip",
+        ),
+        (b"\x1f\x8b\x08", "", JSON, "is compressed with gzip.*where JSON was expected"),
+        (b"\xd0\xcf\x11\xe0", "", CSV, "is an old Excel file"),
+        (b"%PDF-1.7", "", CSV, "is a PDF file"),
+        (b"\xff;", "", CSV, "is not utf-8 text"),
+        (b"<c/>", "", JSON, "If it is XML: erp.format: xml"),
+        (b"a;b\n1;2\n", "", JSON, "If it is CSV: erp.format: csv"),
+        (b"a\n", "text/csv", JSON, "If it is CSV: erp.format: csv"),
+        (b'{"a": 1}\n{"a": 2}', "", JSON, "If it is NDJSON: erp.format: ndjson"),
+        (b"Fatal error\nno more", "", JSON, r"is not JSON: .*no more\W*$"),
+    ],
+)
+def test_what_is_not_in_the_format(body: bytes, kind: str, form: Format, text: str):
+    """It is named for what it is, with what to do where that can be told."""
+    with pytest.raises(ReadError, match=text):
+        answer.decode(given(body, kind), None, form)
+
+
+def test_empty_answers():
+    """Blanks are nothing."""
+    assert answer.is_empty(given(b" \r\n"))
+    assert not answer.is_empty(given(b"[]"))

@@ -20,7 +20,7 @@ def test_lines():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (b'{"a": 1}\n{"b": ', 'line 2 of the answer is truncated: {"b":'),
+        (b'{"a": 1}\n{"b": ', 'line 2 of the answer is truncated: ⟦{"b":⟧'),
         (b'{"a": 1}\nnothing\n', "line 2 of the answer is not JSON"),
         (b'[{"a": 1}]', "one JSON list.*erp.format: json"),
         (b'{\n "a": [1]\n}', "one JSON document over several lines.*erp.format: json"),
