@@ -1,0 +1,309 @@
+"""How fast the whole path is, from the ERP to Omnitron, beside a hand-written script: `python -m tests.benchmarks.whole`.
+
+In one run, in turns, over the same fake ERP and the same fast Omnitron, each in a process of its own: (a) the script
+(`peers/script.py`), (b) `imageflow run --wait`, embedded, (c) the same once more, when nothing has changed, (d) with a script
+and a mapping; with `--distributed` also (e) reader, transformer and writer as processes over RabbitMQ and PostgreSQL, and (f)
+the same once more.
+
+Rates are from the start of the run to its end. The processor time is that of all our processes, their start included; what
+RabbitMQ and PostgreSQL took stands beside it. Ratios are of one round, and their median is what is compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+
+from imageflow.commands.demo import MAPPING, SCRIPT
+from tests.benchmarks.bed import Bed, Sink, end
+from tests.benchmarks.samples import median, table
+
+HAND_WRITTEN, EMBEDDED, UNCHANGED = "hand-written script", "embedded", "embedded, unchanged"
+MAPPED, DISTRIBUTED, AGAIN = "embedded, script and mapping", "distributed", "distributed, unchanged"
+AFTER = {UNCHANGED: EMBEDDED, AGAIN: DISTRIBUTED}
+"""What must have run just before."""
+SERVICES = ("reader", "transformer", "writer")
+CONCURRENCY = 32
+
+
+class Cost(NamedTuple):
+    """Rows per second; processor time per row in seconds, of our processes and of the servers below them."""
+
+    rate: float
+    cpu: float
+    servers: float = 0.0
+
+
+class Aim(NamedTuple):
+    """What is wanted of the median of ratios within a round: at least, or at most."""
+
+    text: str
+    ratio: Callable[[dict[str, Cost]], float]
+    wanted: float
+    most: bool = False
+
+
+AIMS = (
+    Aim("embedded / script, rows/s at least", lambda r: r[EMBEDDED].rate / r[HAND_WRITTEN].rate, 0.9),
+    Aim("embedded / script, processor a row at most", lambda r: r[EMBEDDED].cpu / r[HAND_WRITTEN].cpu, 1.2, most=True),
+    Aim("with script and mapping / script, rows/s at least", lambda r: r[MAPPED].rate / r[HAND_WRITTEN].rate, 0.7),
+    Aim("embedded unchanged / script, rows/s at least", lambda r: r[UNCHANGED].rate / r[HAND_WRITTEN].rate, 3.0),
+)
+DISTRIBUTED_AIMS = (
+    Aim(
+        "distributed / script, processor a row at most",
+        lambda r: r[DISTRIBUTED].cpu / r[HAND_WRITTEN].cpu,
+        1.0,
+        most=True,
+    ),
+    Aim(
+        "distributed unchanged / script, processor a row at most",
+        lambda r: r[AGAIN].cpu / r[HAND_WRITTEN].cpu,
+        0.35,
+        most=True,
+    ),
+)
+
+
+class Course:
+    """The ways to move the same rows. Each gives what it cost, and ends the benchmark where the result is wrong."""
+
+    def __init__(self, stack: ExitStack, rows: int, bed: Bed | None) -> None:
+        self._stack = stack
+        self._rows = rows
+        self._bed = bed
+        self._sink = Sink(stack)
+        erp = subprocess.Popen(
+            [sys.executable, "-m", "imageflow", "emulate", "erp", "--rows", str(rows)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        stack.callback(end, erp)
+        self._erp = erp.stdout.readline().strip()
+        self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        self._environ: dict[str, str] = {}
+        self._services: list[subprocess.Popen] = []
+
+    def ways(self) -> dict[str, Callable[[], Cost]]:
+        ways = {
+            HAND_WRITTEN: self._script,
+            EMBEDDED: lambda: self._embedded(new=True),
+            UNCHANGED: lambda: self._embedded(new=False),
+            MAPPED: lambda: self._embedded(new=True, script=SCRIPT, mapping=MAPPING),
+        }
+        if self._bed is not None:
+            ways |= {
+                DISTRIBUTED: lambda: self._distributed(new=True),
+                AGAIN: lambda: self._distributed(new=False),
+            }
+        return ways
+
+    def _script(self) -> Cost:
+        before = _children_cpu()
+        with self._writes(self._rows):
+            command = [sys.executable, "-m", "tests.benchmarks.peers.script", self._erp, self._sink.url]
+            said = subprocess.run([*command, str(CONCURRENCY)], stdout=subprocess.PIPE, text=True, check=True).stdout
+        done, seconds = said.split()
+        if int(done) != self._rows:
+            raise SystemExit(f"the script wrote {done} of {self._rows} rows")
+        return Cost(self._rows / float(seconds), (_children_cpu() - before) / self._rows)
+
+    def _embedded(self, *, new: bool, **more: Any) -> Cost:
+        if new:
+            folder = Path(tempfile.mkdtemp(dir=self._folder))
+            self._flow_file(folder, **more)
+            self._environ = self._environment(IMAGEFLOW_DATA_DIR=str(folder / "data"), FLOWS=str(folder / "flows"))
+        before = _children_cpu()
+        with self._writes(self._rows if new else 0):
+            run = self._run(self._environ, "--flows", self._environ["FLOWS"], new=new)
+        return Cost(self._rows / _seconds(run), (_children_cpu() - before) / self._rows)
+
+    def _distributed(self, *, new: bool) -> Cost:
+        """All services run before the run begins; the second one finds them warm, as a fleet is."""
+        bed = self._bed
+        assert bed is not None
+        if new:
+            folder = Path(tempfile.mkdtemp(dir=self._folder))
+            self._flow_file(folder)
+            self._environ = bed.environ()
+            for command in (("db", "upgrade"), ("flow", "apply", str(folder / "flows"))):
+                subprocess.run([sys.executable, "-m", "imageflow", *command], env=self._environ, check=True, **QUIET)
+            self._services = [bed.start("imageflow", service, environ=self._environ) for service in SERVICES]
+            time.sleep(3)
+        ours, servers = self._tree([p.pid for p in self._services]), self._tree(_servers())
+        before = _cpu(ours), _cpu(servers)
+        with self._writes(self._rows if new else 0):
+            run = self._run(self._environ, new=new)
+        after = _cpu(ours), _cpu(servers)
+        if not new:
+            for process in self._services:
+                end(process)
+        ours_took, servers_took = (b - a for a, b in zip(before, after, strict=True))
+        return Cost(self._rows / _seconds(run), ours_took / self._rows, servers_took / self._rows)
+
+    def _flow_file(self, folder: Path, **more: Any) -> None:
+        document = {
+            "name": "bench",
+            "direction": "inbound",
+            "omnitron": {"domain_url": self._sink.url, "username": "demo", "password": {"env": "BENCH_PASSWORD"}},
+            "erp": {
+                "endpoint_url": f"{self._erp}/images/next/",
+                "extra_params": {"limit": 100},
+                "rows_path": "results",
+                "pagination": {"type": "next", "field": "next"},
+            },
+            **more,
+        }
+        (folder / "flows").mkdir()
+        (folder / "flows" / "bench.yaml").write_text(json.dumps(document))
+
+    def _environment(self, **more: str) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("IMAGEFLOW_")}
+        return {**inherited, "BENCH_PASSWORD": "demo", **more}
+
+    def _run(self, environ: dict[str, str], *options: str, new: bool) -> dict[str, Any]:
+        command = [sys.executable, "-m", "imageflow", "run", "bench", *options, "--wait", "--json"]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{done.stdout}{done.stderr[-3000:]}")
+        run = json.loads(done.stdout.splitlines()[-1])
+        expected = "written" if new else "unchanged"
+        if run["rows"][expected] != self._rows or run["rows"]["total"] != self._rows:
+            raise SystemExit(f"the run does not balance: {run['rows']}")
+        return run
+
+    def _writes(self, expected: int) -> _Writes:
+        return _Writes(self._sink, expected)
+
+    def _tree(self, pids: Sequence[int]) -> list[psutil.Process]:
+        parents = [psutil.Process(pid) for pid in pids]
+        return [*parents, *(child for parent in parents for child in parent.children(recursive=True))]
+
+
+class _Writes:
+    """What the sink takes within the body must be so many rows."""
+
+    def __init__(self, sink: Sink, expected: int) -> None:
+        self._sink = sink
+        self._expected = expected
+
+    def __enter__(self) -> None:
+        self._before = self._sink.counters()["written"]
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        written = self._sink.counters()["written"] - self._before
+        if kind is None and written != self._expected:
+            raise SystemExit(f"{written} writes reached Omnitron instead of {self._expected}")
+
+
+QUIET: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+
+def _children_cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _cpu(processes: Sequence[psutil.Process]) -> float:
+    total = 0.0
+    for process in processes:
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
+def _servers() -> list[int]:
+    """The processes of RabbitMQ and of PostgreSQL."""
+    names = ("beam.smp", "postgres")
+    return [p.pid for p in psutil.process_iter(["name"]) if p.info["name"] in names]
+
+
+def _seconds(run: dict[str, Any]) -> float:
+    begun, ended = (datetime.fromisoformat(run[name]) for name in ("created_at", "finished_at"))
+    return (ended - begun).total_seconds()
+
+
+def in_turn(names: Sequence[str], number: int) -> list[str]:
+    """The order of a round: forth and back, since a machine's speed drifts; some come after another, see AFTER."""
+    if number % 2:
+        return list(names)
+    back = [name for name in reversed(names) if name not in AFTER]
+    for name in names:
+        if name in AFTER:
+            back.insert(back.index(AFTER[name]) + 1, name)
+    return back
+
+
+def report(rounds: list[dict[str, Cost]], aims: Sequence[Aim]) -> str:
+    """The table: medians over the rounds; ratios are taken within a round. Then the aims."""
+    lines = []
+    for name in rounds[0]:
+        costs = [one[name] for one in rounds]
+        ratios = [one[name].rate / one[HAND_WRITTEN].rate for one in rounds]
+        lines.append(
+            (
+                name,
+                f"{median(cost.rate for cost in costs):,.0f}",
+                f"{median(ratios):.2f}",
+                f"{min(ratios):.2f}-{max(ratios):.2f}",
+                f"{median(cost.cpu for cost in costs) * 1e6:,.0f}",
+                f"{median(one[name].cpu / one[HAND_WRITTEN].cpu for one in rounds):.2f}",
+                f"{median(cost.servers for cost in costs) * 1e6:,.0f}",
+            )
+        )
+    head = ("median of rounds", "rows/s", "of script", "least-most", "CPU us/row", "of script", "servers us/row")
+    return "\n".join([table(head, lines), "", *(_judged(aim, rounds) for aim in aims)])
+
+
+def _judged(aim: Aim, rounds: Sequence[dict[str, Cost]]) -> str:
+    value = median(aim.ratio(one) for one in rounds)
+    met = value <= aim.wanted if aim.most else value >= aim.wanted
+    return f"{aim.text} {aim.wanted:g}: {value:.2f} {'met' if met else 'NOT MET'}"
+
+
+def machine() -> str:
+    """What the figures are of."""
+    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
+    return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, load before {load}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--distributed", action="store_true", help="also over RabbitMQ and PostgreSQL")
+    options = parser.parse_args()
+    print(machine(), flush=True)
+    with ExitStack() as stack:
+        ways = Course(stack, options.rows, Bed(stack) if options.distributed else None).ways()
+        rounds: list[dict[str, Cost]] = []
+        for number in range(1, options.rounds + 1):
+            found: dict[str, Cost] = {}
+            for name in in_turn(list(ways), number):
+                found[name] = ways[name]()
+                cost = found[name]
+                print(f"round {number}: {name:<30} {cost.rate:>7,.0f} rows/s {cost.cpu * 1e6:>6,.0f} us", flush=True)
+            rounds.append({name: found[name] for name in ways})
+    print()
+    print(report(rounds, AIMS + (DISTRIBUTED_AIMS if options.distributed else ())))
+
+
+if __name__ == "__main__":
+    main()
