@@ -6,19 +6,12 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from imageflow import settings as settings_
-from imageflow.console.app import console
 from imageflow.errors import Postponed, StoreError
-from imageflow.flows.bounded import Reach
-from imageflow.gateway.app import Gateway, monitoring, serve
-from imageflow.gateway.deps import Tools
-from imageflow.gateway.late_publisher import LatePublisher
-from imageflow.gateway.outbound import Outbound
-from imageflow.gateway.queue import OutboundQueue
 from imageflow.http.client import Transport
 from imageflow.http.omnitron import OmnitronSessions
 from imageflow.http.proxy import proxy_of
@@ -45,6 +38,9 @@ from imageflow.transform.transformer import Transformer
 from imageflow.write import writer as writing
 from imageflow.write.image_probe import ImageProbe
 from imageflow.write.writer import Writer
+
+if TYPE_CHECKING:  # what a process without a gateway needs no door for; imported where one is built
+    from imageflow.gateway.app import Gateway
 
 log = structlog.get_logger()
 
@@ -128,6 +124,10 @@ async def _listen(
 ) -> int | None:
     settings = substrate.settings
     bound = None
+    if parts.gateway is None and settings.metrics_port is None:
+        return None
+    from imageflow.gateway.app import monitoring, serve  # noqa: PLC0415 - see TYPE_CHECKING above
+
     if parts.gateway is not None:
         app = parts.gateway.app(watched_elsewhere=settings.metrics_port not in (None, port))
         bound = await stack.enter_async_context(serve(app, host, port or 0, settings.stop_seconds))
@@ -144,6 +144,10 @@ async def waiting(
 ) -> AsyncIterator[None]:
     """Where the services are going to listen, say meanwhile that they live and why they are not ready: all else is 503."""
     ports = {port if "gateway" in names else None, settings.metrics_port} - {None, 0}
+    if not ports:
+        yield
+        return
+    from imageflow.gateway.app import monitoring, serve  # noqa: PLC0415 - see TYPE_CHECKING above
 
     async def ready() -> list[str]:
         return [problem() or "it starts"]
@@ -319,6 +323,14 @@ class _Parts:
         )
 
     async def _gateway(self, stack: AsyncExitStack) -> None:
+        from imageflow.console.app import console  # noqa: PLC0415 - see TYPE_CHECKING above
+        from imageflow.flows.bounded import Reach  # noqa: PLC0415
+        from imageflow.gateway.app import Gateway  # noqa: PLC0415
+        from imageflow.gateway.deps import Tools  # noqa: PLC0415
+        from imageflow.gateway.late_publisher import LatePublisher  # noqa: PLC0415
+        from imageflow.gateway.outbound import Outbound  # noqa: PLC0415
+        from imageflow.gateway.queue import OutboundQueue  # noqa: PLC0415
+
         s = self.substrate
         key = settings_.secret_key(s.settings)
         sandbox = await stack.enter_async_context(Sandbox())

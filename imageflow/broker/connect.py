@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from imageflow.broker import Broker
-from imageflow.broker.rabbitmq import RabbitBroker
 from imageflow.broker.sqlite import SqliteBroker
 from imageflow.errors import BrokerError
 from imageflow.secret import Secret
@@ -20,5 +19,7 @@ def connect(url: Secret, *, consumer: bool = True) -> Broker:
     if text.startswith("sqlite:///"):
         return SqliteBroker(Path(text.removeprefix("sqlite:///")), consumer=consumer)
     if text.startswith(("amqp://", "amqps://")):
+        from imageflow.broker.rabbitmq import RabbitBroker  # noqa: PLC0415 - the embedded broker does without its imports
+
         return RabbitBroker(url)
     raise BrokerError("a broker's URL starts with sqlite:/// or amqp:// or amqps://")
