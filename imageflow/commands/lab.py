@@ -22,7 +22,7 @@ from imageflow.commands.shell import (
     sandbox_of,
 )
 from imageflow.commands.tables import Column, Line
-from imageflow.emulator.erp import FakeErp
+from imageflow.emulator.erp import Auth, FakeErp
 from imageflow.emulator.omnitron import FakeOmnitron
 from imageflow.emulator.server import Emulator, serve_forever
 from imageflow.flows import file as flow_file
@@ -186,13 +186,21 @@ def _probed_url(settings: Settings, url: str, header: tuple[str, ...], method: s
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--rows", default=1000, show_default=True, help="Rows of the ERP, or products of Omnitron.")
 @click.option(
+    "--auth",
+    type=click.Choice(["none", "token", "oauth2", "basic", "header"]),
+    default="none",
+    show_default=True,
+    help="How the ERP lets in, with user demo and password demo. token: POST /login; oauth2: POST /oauth2/token; header: "
+    "X-Api-Key.",
+)
+@click.option(
     "--fault",
     multiple=True,
     help="A scripted fault, as in status=503,every=10 or latency=50ms,match=SKU-1*; a wrong one says what there is. May be "
     "repeated.",
 )
 @click.option("--fast", is_flag=True, help="Omnitron: keep no history of writes, to be a quick sink.")
-def emulate(which: str, port: int, host: str, rows: int, fault: tuple[str, ...], fast: bool) -> None:
+def emulate(which: str, port: int, host: str, rows: int, auth: Auth, fault: tuple[str, ...], fast: bool) -> None:
     """Run a fake ERP or a fake Omnitron (user demo, password demo).
 
     The ERP pages in each way that flows know, below /images/ (next, offset, page, seek, …) and /shapes/ (odata, graphql, csv, …): `/`
@@ -200,7 +208,7 @@ def emulate(which: str, port: int, host: str, rows: int, fault: tuple[str, ...],
     """
     try:
         emulator: Emulator = (
-            FakeErp(rows=rows, faults=fault)
+            FakeErp(rows=rows, faults=fault, auth=auth)
             if which == "erp"
             else FakeOmnitron(products=rows, faults=fault, keep_history=not fast)
         )

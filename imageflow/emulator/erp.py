@@ -3,6 +3,7 @@
     GET or POST /images/{none|next|token|link|offset|page|seek}/     parameters in the query, or in the JSON body
     GET or POST /shapes/{next|odata|spring|graphql|nested|flat|csv}/   the same rows in the shapes of real ERPs, see shapes.py
     POST /login                     {"username", "password"} -> {"data": {"token": …}}
+    POST /oauth2/token              a form with client_id and client_secret (or HTTP basic) -> {"access_token", "expires_in": …}
     GET  /media/{sku}/{n}.png       a picture, for rows whose images are here (`images_here`)
     GET  /_emulator/state           counters, the last requests, what changed
     GET  /_emulator/modes           every hostile mode, with its description
@@ -25,7 +26,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Literal
-from urllib.parse import unquote, urlencode
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -40,6 +41,8 @@ from imageflow.emulator.pictures import picture
 from imageflow.emulator.server import AnyFault, Emulator, credentials_in, json_answer
 from imageflow.emulator.shapes import SHAPES, Part, Shape, WrongRequest, images_of
 
+Auth = Literal["none", "token", "oauth2", "basic", "header"]
+TOKEN_SECONDS = 3600
 KINDS = ("none", "next", "token", "link", "offset", "page", "seek")
 FIRST_CHANGE = datetime(2025, 1, 1, tzinfo=UTC)
 """Row n was last modified n seconds after this."""
@@ -77,7 +80,8 @@ class FakeErp(Emulator):
 
     `rows` is how many there are, or the rows themselves. `mode` is a name of `hostile.MODES`; `faults` see faults.py.
     `auth`: `token` (POST /login, the token in `Authorization`, with or without a word before it; `token_uses`: good for
-    so many requests), `basic`, `header` (`X-Api-Key` holds the password), or none. `rows_path` is where the list stands
+    so many requests), `oauth2` (the same with POST /oauth2/token; username and password are the client's id and secret),
+    `basic`, `header` (`X-Api-Key` holds the password), or none. `rows_path` is where the list stands
     in the answer (empty: it is the answer). `exclusive`: rows stamped exactly at the date asked for are left out.
     `timezone` is that of dates without an offset. `image_base` begins image URLs; `images_here` serves them too.
     `foreign` is another origin for modes that lead there.
@@ -91,7 +95,7 @@ class FakeErp(Emulator):
         rows: int | Iterable[Mapping[str, Any]] = 1000,
         mode: str | None = None,
         faults: Iterable[AnyFault] = (),
-        auth: Literal["none", "token", "basic", "header"] = "none",
+        auth: Auth = "none",
         username: str = "demo",
         password: str = "demo",
         token_uses: int | None = None,
@@ -351,7 +355,7 @@ class FakeErp(Emulator):
             number, _, _ = parts[2].partition(".")
             body = picture(parts[1], int(number) if number.isascii() and number.isdigit() else 0)
             return web.Response(body=body, content_type="image/png")
-        login = parts == ["login"]
+        login = parts in (["login"], ["oauth2", "token"])
         try:
             params = {} if login else await parameters(request, parts[2:])
             named = str(params.get("sku") or "")
@@ -361,7 +365,7 @@ class FakeErp(Emulator):
                 self.faulted += 1
                 return refusal
             if login:
-                return await self._login(request)
+                return await (self._login(request) if parts == ["login"] else self._grant(request))
             if parts[0] == "shapes" and len(parts) > 1 and parts[1] in SHAPES:
                 return self.unless_lost(verdict, self._shaped(request, path, SHAPES[parts[1]], params))
             if parts[0] != "images" or len(parts) < 2 or parts[1] not in KINDS:
@@ -382,6 +386,23 @@ class FakeErp(Emulator):
         self._tokens[token] = 0
         self.logins += 1
         return json_answer(200, {"data": {"token": token}})
+
+    async def _grant(self, request: web.BaseRequest) -> web.Response:
+        """A token by OAuth 2's client credentials."""
+        if request.method != "POST":
+            raise _Refused(405, "ask for a token with POST")
+        form = dict(parse_qsl((await request.read()).decode("utf-8", "replace")))
+        if form.get("grant_type") != "client_credentials":
+            return json_answer(400, {"error": "unsupported_grant_type"})
+        given = (form.get("client_id", ""), form.get("client_secret", ""))
+        basic = request.headers.get("Authorization", "")
+        if given != self._credentials and basic != _basic(*map(quote, self._credentials)):
+            self.unauthorised += 1
+            return json_answer(401, {"error": "invalid_client"})
+        token = secrets.token_urlsafe(24)
+        self._tokens[token] = 0
+        self.logins += 1
+        return json_answer(200, {"access_token": token, "token_type": "Bearer", "expires_in": TOKEN_SECONDS})
 
     def _rows(
         self, request: web.BaseRequest, path: str, kind: str, params: dict[str, Any], verdict: Verdict
@@ -436,10 +457,10 @@ class FakeErp(Emulator):
         """Raises _Refused unless the request carries what `auth` asks for."""
         given = request.headers.get("Authorization", "")
         username, password = self._credentials
-        if self._auth == "token":
+        if self._auth in ("token", "oauth2"):
             allowed = self._token_is_good(given.rpartition(" ")[2])
         elif self._auth == "basic":
-            allowed = given == "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
+            allowed = given == _basic(username, password)
         else:
             allowed = self._auth == "none" or request.headers.get("X-Api-Key") == password
         if not allowed:
@@ -568,6 +589,10 @@ class FakeErp(Emulator):
             "unauthorised": self.unauthorised,
             "faulted": self.faulted,
         }
+
+
+def _basic(username: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
 
 
 def encoded(body: bytes, link: Any) -> web.Response:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from imageflow.emulator import FakeOmnitron
+from imageflow.emulator import FakeErp, FakeOmnitron
 from imageflow.model.run import Run
 from imageflow.text.masking import mask
 
@@ -119,3 +119,27 @@ async def test_a_wrong_secret(at: Bench):
     assert "invalid_client" in (run.error or "")
     assert "client_auth: header" in (run.error or "")
     assert "wrong-secret-word" not in (run.error or "")
+
+
+@pytest.mark.parametrize("place", ["body", "header"])
+async def test_the_emulator(at: Bench, place: str):
+    """The fake ERP gives out tokens, to rehearse with; its token ends in the middle of a read here."""
+    at.environ["ERP_SECRET"] = "demo"
+    erp, omnitron = FakeErp(rows=60, auth="oauth2", token_uses=4), FakeOmnitron(password="om-secret-word")
+    async with erp.serve(), omnitron.serve():
+        login = {
+            "type": "oauth2",
+            "token_url": f"{erp.url}/oauth2/token",
+            "client_id": "demo",
+            "client_secret": {"env": "ERP_SECRET"},
+            "client_auth": place,
+        }
+        flow = inbound(
+            f"{erp.url}/images/offset/", omnitron.url, login=login, pagination={"type": "offset", "limit": 10}
+        )
+        run = await at.store.run((await at.read(flow)).run_id)
+        assert (run.error, len(await at.rows(run))) == (None, 60)
+        assert (erp.logins, erp.unauthorised) == (2, 1)
+        at.environ["ERP_SECRET"] = "wrong"
+        run = await at.store.run((await at.read({**flow, "name": "other"})).run_id)
+        assert "invalid_client" in (run.error or "")
