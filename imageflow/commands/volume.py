@@ -5,7 +5,6 @@ Services log what they do. Other commands log only what is wrong, and all of it 
 
 from __future__ import annotations
 
-import logging
 from typing import Any, Literal
 
 import click
@@ -44,7 +43,9 @@ def _chosen(context: click.Context, option: click.Parameter, value: Any) -> None
 
 def set_level(context: click.Context) -> None:
     """Let logs say as much as the command and its options ask for."""
-    from imageflow.telemetry import log  # noqa: PLC0415 - --help and --version need no logs, half of their time
+    import logging  # noqa: PLC0415 - --help and --version need no logs, half of their time
+
+    from imageflow.telemetry import log  # noqa: PLC0415
 
     root = context.find_root()
     usual = logging.INFO if root.invoked_subcommand in SERVICES else logging.WARNING

@@ -37,6 +37,9 @@ async def list_runs(deps: Deps, call: Call[None, RunQuery, None]) -> Page[shapes
         limit=query.limit + 1,
         active=query.active,
         status=query.status or None,
+        trigger=query.trigger or None,
+        since=query.since or None,
+        until=query.until or None,
         before=None if place is None else (instant(place[0]), place[1]),
     )
     return page(found, query.limit, shapes.run_shown, _place)

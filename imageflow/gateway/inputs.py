@@ -5,6 +5,7 @@ Bodies and queries refuse unknown fields. What the API answers is in actions/sha
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -14,7 +15,7 @@ from imageflow.actions import keys, users
 from imageflow.actions.actor import Role
 from imageflow.model.flow import NAME_PATTERN
 from imageflow.model.row import StageName, State
-from imageflow.model.run import Status
+from imageflow.model.run import Status, TriggerKind
 
 JSON = "application/json"
 YAML = "application/yaml"
@@ -176,6 +177,9 @@ class RunQuery(Paged, frozen=True):
     flow: Annotated[Name, msgspec.Meta(description="Runs of this flow.")] | UnsetType = UNSET
     status: Annotated[Status, msgspec.Meta(description="Runs of this status.")] | UnsetType = UNSET
     active: Annotated[bool, msgspec.Meta(description="Only runs that have not ended.")] = False
+    trigger: Annotated[TriggerKind, msgspec.Meta(description="Runs that were started so.")] | UnsetType = UNSET
+    since: Annotated[datetime, msgspec.Meta(tz=True, description="Runs created then or later.")] | UnsetType = UNSET
+    until: Annotated[datetime, msgspec.Meta(tz=True, description="Runs created before then.")] | UnsetType = UNSET
 
 
 class RowQuery(Paged, frozen=True):

@@ -389,6 +389,10 @@ async def test_runs_are_listed_in_pages(api):
     assert [run["flow"] for run in (await api.ok("GET", "/api/runs?status=failed"))["items"]] == ["posts"]
     assert len((await api.ok("GET", "/api/runs?active=true"))["items"]) == 5
     assert (await api.ok("GET", "/api/runs?flow=nope"))["items"] == []
+    assert (await api.ok("GET", "/api/runs?trigger=fetch_missing"))["items"] == []
+    assert (await api.ok("GET", "/api/runs?until=2020-01-01T00:00:00Z"))["items"] == []
+    assert len((await api.ok("GET", "/api/runs?active=true&since=2020-01-01T00:00:00%2B03:00&limit=2"))["items"]) == 2
+    await api.refused(400, "GET", "/api/runs?since=2020-01-01")
 
 
 async def test_rows_errors_and_retry(api):

@@ -77,7 +77,18 @@ def test_an_unknown_command_is_none():
     assert cli.get_command(click.Context(cli), "nope") is None
 
 
-HEAVY = ("rich", "aiohttp", "sqlalchemy", "structlog", "orjson", "aio_pika", "alembic", "uvloop", "imageflow.bootstrap")
+HEAVY = (
+    "rich",
+    "logging",
+    "aiohttp",
+    "sqlalchemy",
+    "structlog",
+    "orjson",
+    "aio_pika",
+    "alembic",
+    "uvloop",
+    "imageflow.bootstrap",
+)
 
 
 @pytest.mark.parametrize("option", ["--help", "--version"])
