@@ -339,20 +339,23 @@ def hold_back(place: Place, count: int) -> list[socket.socket]:
 
 # messages -------------------------------------------------------------------------------------------------------------
 
-MESSAGES: dict[str, tuple[bytes, dict[str, str]]] = {
-    "gzip of objects": (gz(b"{}\n" * 3_495_252), {"content_encoding": "gzip", "content_type": "application/x-ndjson"}),
-    "gzip members": (gz(b"") * 40_000, {"content_encoding": "gzip"}),
-    "gzip of 200 megabytes": (gz(b" " * (200 * MIB)), {"content_encoding": "gzip"}),
-    "900,000 keys": (b"{" + b",".join(b'"%d":1' % n for n in range(900_000)) + b"}", {}),
-    "lists within lists": (b"[" * 5_000_000, {}),
+MESSAGES: dict[str, tuple[Callable[[], bytes], dict[str, str]]] = {
+    "gzip of objects": (
+        lambda: gz(b"{}\n" * 3_495_252),
+        {"content_encoding": "gzip", "content_type": "application/x-ndjson"},
+    ),
+    "gzip members": (lambda: gz(b"") * 40_000, {"content_encoding": "gzip"}),
+    "gzip of 200 megabytes": (lambda: gz(b" " * (200 * MIB)), {"content_encoding": "gzip"}),
+    "900,000 keys": (lambda: b"{" + b",".join(b'"%d":1' % n for n in range(900_000)) + b"}", {}),
+    "lists within lists": (lambda: b"[" * 5_000_000, {}),
     "a huge number": (b'{"sku": ' + b"9" * 5_000_000, {}),
-    "no such encoding": (WHOLE, {"content_encoding": "zstd"}),
-    "no text": (b"\xff" * MIB, {}),
-    "nothing": (b"", {}),
-    "another flow": (WHOLE, {"flow": "nobody"}),
-    "a strange flow": (WHOLE, {"flow": "../" * 1000}),
+    "no such encoding": (lambda: WHOLE, {"content_encoding": "zstd"}),
+    "no text": (lambda: b"\xff" * MIB, {}),
+    "nothing": (lambda: b"", {}),
+    "another flow": (lambda: WHOLE, {"flow": "nobody"}),
+    "a strange flow": (lambda: WHOLE, {"flow": "../" * 1000}),
     "a forged message": (
-        b'{"type":"read_page","run_id":"x","flow":"posts","version":9223372036854775808,"page":1}',
+        lambda: b'{"type":"read_page","run_id":"x","flow":"posts","version":9223372036854775808,"page":1}',
         {"flow": ""},
     ),
 }
@@ -360,8 +363,8 @@ MESSAGES: dict[str, tuple[bytes, dict[str, str]]] = {
 
 async def publish(environ: dict[str, str]) -> None:
     async with connect_broker(Secret(f"sqlite:///{environ['IMAGEFLOW_DATA_DIR']}/broker.db"), consumer=False) as broker:
-        for body, headers in MESSAGES.values():
-            await broker.publish(Outgoing(OUTBOUND_QUEUE, body, headers={"flow": "posts", **headers}))
+        for make, headers in MESSAGES.values():
+            await broker.publish(Outgoing(OUTBOUND_QUEUE, make(), headers={"flow": "posts", **headers}))
         await broker.publish(Outgoing(OUTBOUND_QUEUE, WHOLE, headers={"flow": "others"}))
 
 
