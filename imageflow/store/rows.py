@@ -88,7 +88,8 @@ class RowsSql(Sql):
         logged = frozenset() if known is None else await _logged(tx, run_id, numbers)
         logs = [log for log in logs if log.row not in logged]
         ended = await settle(tx, "", logs) if logs else []
-        outbox = () if ended else (await advance(tx, await load(tx, run_id)))[1]
+        run = await load(tx, run_id) if logs else run
+        outbox = () if ended else (await advance(tx, run))[1]
         unsent = logged.union(numbers[log.row] for log in refused)
         return Registered(tuple(0 if n in unsent else n for n in numbers[:total]), outbox, known is None, refused)
 

@@ -48,12 +48,14 @@ log = structlog.get_logger()
 
 ENOUGH_MESSAGES = 2000
 """A flow's pages wait while more chunks than this wait to be written."""
+ROOM_SECONDS = 0.25
 PAUSE_SECONDS = 1.0
 JOIN_ROOM_SECONDS = 300.0
 """How long a join waits for room with its message unacknowledged. After that the message is redelivered, and the join goes on
 where it was.
 """
 JOINS_REMEMBERED = 1000
+FLOWS_REMEMBERED = 1000
 PRODUCTS_PER_PART = 500
 LARGE_BODY_BYTES = 256 * 1024
 """Larger pages are planned in a thread: other messages need the event loop."""
@@ -73,6 +75,7 @@ class Transformer:
         self._flows = FlowCache(store)
         self._sightings = Sightings()
         self._printed = Printed()
+        self._roomy: Recent[str, None] = Recent(FLOWS_REMEMBERED, ROOM_SECONDS, clock.monotonic)
         self._progress: Recent[str, tuple[str, int]] = Recent(JOINS_REMEMBERED)
 
     async def handle(self, message: PageRead | RunRead | ReplayPage) -> None:
@@ -174,7 +177,13 @@ class Transformer:
             await self._store.warn(message.run_id, WARNING)
 
     async def _has_room(self, flow: str) -> bool:
-        return (await self._broker.depth(write_queue(flow))).ready <= ENOUGH_MESSAGES
+        """Where there is much room the broker is not asked again for ROOM_SECONDS: small pages come by the hundred."""
+        if flow in self._roomy:
+            return True
+        ready = (await self._broker.depth(write_queue(flow))).ready
+        if ready < ENOUGH_MESSAGES // 2:
+            self._roomy.put(flow, None)
+        return ready <= ENOUGH_MESSAGES
 
     # the join of a run -----------------------------------------------------------------------------------------------
 
