@@ -96,6 +96,8 @@ async def dry_run(
     `body` is JSON, as a page is stored; `as_answered`: it is an answer as the ERP writes it, in the flow's format. `context`:
     what the mapping finds by `^`, beside `^flow`.
     """
+    if as_answered and definition.erp is not None and definition.erp.no_rows.empty_body and not body.strip():
+        return DryRun(definition.name, (Step("input"), Step("rows", given=[], output=[])))
     try:
         body, document = _read(definition, body, as_answered=as_answered)
     except ReadError as error:

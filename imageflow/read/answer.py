@@ -120,6 +120,8 @@ def _text(answer: Answer, form: Format, charset: str) -> bytes:
             f"the answer ({answer.status}) is empty where {form.named} was expected. If that means that there are no rows: "
             "erp.no_rows: {empty_body: true}"
         )
+    if b"\0" in text and not isinstance(form, JsonFormat):
+        raise ReadError("the answer holds NUL characters: it is no text, or is in UTF-16 (erp.charset: utf-16-le)")
     return text
 
 

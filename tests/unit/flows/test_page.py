@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,15 @@ def test_every_field_is_explained() -> None:
         for field, described in structs()[name]["properties"].items():
             if "const" not in described:
                 assert described.get("description", "").endswith("."), f"{name}.{field}"
+
+
+def test_its_examples_are_flows(tmp_path: Path) -> None:
+    """The files at the head of the page, beside each other, are a flow."""
+    blocks = re.findall(r"```yaml\n# (\S+)\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    for name, text in blocks:
+        (tmp_path / name).write_text(text)
+    definition = flow_file.parse(flow_file.load(tmp_path / "winter.yaml"))
+    assert (len(blocks), definition.name, definition.timezone) == (2, "winter", "Europe/Istanbul")
 
 
 if __name__ == "__main__":

@@ -68,11 +68,15 @@ async def test_an_answer_in_the_format_of_the_flow() -> None:
         flow = definition(script=script, erp=erp)
         found = await dry_run(sandbox, flow, f"sku;url;order\nA;{U}1;1\nA;{U}2;\n".encode(), as_answered=True)
         wrong = await dry_run(sandbox, flow, b"sku,url,order\n", as_answered=True)
+        quiet = definition(script=script, erp={**erp, "no_rows": {"empty_body": True}})
+        nothing = await dry_run(sandbox, quiet, b" \n", as_answered=True)
     assert found.steps[0].output[0] == {"sku": "A", "url": U + "1", "order": "1"}
     assert [(row.product, [(image.url, image.order) for image in row.images]) for row in found.rows] == [
         ("A", [(U + "1", 1), (U + "2", 1)])
     ]
     assert found.ok
+    assert nothing.ok
+    assert [step.step for step in nothing.steps] == ["input", "rows"]
     assert [step.step for step in wrong.steps] == ["input"]
     assert "delimiter" in (wrong.steps[0].error or StepError("")).reason
 

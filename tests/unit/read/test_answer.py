@@ -172,6 +172,7 @@ def test_formats(body: bytes, form: Format, document: Any):
         (b"\x1f\x8b\x08", "", JSON, "is compressed with gzip.*where JSON was expected"),
         (b"\xd0\xcf\x11\xe0", "", CSV, "is an old Excel file"),
         (b"%PDF-1.7", "", CSV, "is a PDF file"),
+        ("sku;url\n".encode("utf-16-le"), "", CSV, "holds NUL characters.*erp.charset: utf-16-le"),
         (b"\xff;", "", CSV, "is not utf-8 text"),
         (b"<c/>", "", JSON, "If it is XML: erp.format: xml"),
         (b"a;b\n1;2\n", "", JSON, "If it is CSV: erp.format: csv"),
