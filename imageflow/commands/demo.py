@@ -79,12 +79,12 @@ def flows(erp: str, omnitron: str) -> list[dict[str, Any]]:
     return [inbound, {"name": "demo-outbound", "direction": "outbound", "omnitron": target}]
 
 
-def posted(count: int) -> list[dict[str, Any]]:
-    """What the demo posts to the outbound flow: products that the fake ERP does not have."""
+def posted(count: int, pictures: str) -> list[dict[str, Any]]:
+    """What the demo posts to the outbound flow: products that the fake ERP does not have, with pictures that it has."""
     return [
         {
             "sku": f"POST-{n:06}",
-            "images": [f"https://img.example.com/POST-{n:06}/{order}.jpg" for order in range(1 + n % 3)],
+            "images": [f"{pictures}/POST-{n:06}/{order}.png" for order in range(1, 2 + n % 3)],
         }
         for n in range(1, count + 1)
     ]
@@ -120,7 +120,7 @@ async def demonstrate(
                 await save_all(substrate.store, flows(erp_url, omnitron_url), ACTOR)
                 async with ended_by(stop):
                     inbound = await _inbound(substrate, tell)
-                    outbound, rows_posted = await _outbound(substrate, port, min(rows, POSTED_LIMIT), tell)
+                    outbound, rows_posted = await _outbound(substrate, port, erp_url, min(rows, POSTED_LIMIT), tell)
                 result = _checked(inbound, outbound, _differences(erp, rows_posted, omnitron))
                 result["seconds"] = round(time.monotonic() - started, 2)
                 result["peak_memory_mb"] = _peak_memory_mb()
@@ -176,10 +176,10 @@ async def _ended(substrate: Substrate, run_id: str, tell: Callable[[str], Any]) 
 
 
 async def _outbound(
-    substrate: Substrate, port: int, count: int, tell: Callable[[str], Any]
+    substrate: Substrate, port: int, erp: str, count: int, tell: Callable[[str], Any]
 ) -> tuple[RunShown, list[dict[str, Any]]]:
     """Add a user, log in as an ERP would, post rows, and follow the run."""
-    body = posted(count)
+    body = posted(count, f"{erp}/media")
     password = os.urandom(12).hex()
     await users.save(substrate.store, "demo-erp", password, "operator", ACTOR)
     base = f"http://127.0.0.1:{port}"

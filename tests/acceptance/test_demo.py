@@ -5,7 +5,7 @@ import re
 import subprocess
 import urllib.request
 
-from tests.acceptance.harness import balanced, site
+from tests.acceptance.harness import balanced, site, wait_for
 
 
 def test_demo_balances(tmp_path):
@@ -51,7 +51,9 @@ def test_up_says_where_its_console_is(tmp_path):
         here.stack.callback(up.stdout.close)
         console = line_with(up.stdout, "console: ").removeprefix("console: ")
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", console)
-        said = (here.folder / "log.txt").read_text()
+        log = here.folder / "log.txt"
+        wait_for(lambda: "setup?once=" in log.read_text(), what="the link")
+        said = log.read_text()
         link = re.search(r"\S+/setup\?once=[\w-]{43}", said)[0]
         assert link.startswith(console)
         with urllib.request.urlopen(link) as answer:

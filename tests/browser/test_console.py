@@ -174,6 +174,8 @@ def test_keys(watched):
     page.wait_for_url(f"**/runs/{RUN}")
     page.keyboard.press("Escape")
     page.wait_for_url("**/runs")
+    page.keyboard.press("?")
+    assert page.get_by_role("heading", name="Keys of this page").is_visible()
 
 
 def test_a_mistake_at_its_field(watched):

@@ -12,7 +12,7 @@ import msgspec
 from imageflow.actions import flows, keys, missing, runs, watermarks
 from imageflow.console import flow_form
 from imageflow.console.languages import zone
-from imageflow.console.pages.shared import all_flows, common_zone, host, part
+from imageflow.console.pages.shared import all_flows, common_zone, host, part, runs_of
 from imageflow.console.visit import Answer, Go, Page, Show, Visit
 from imageflow.errors import FlowFileError, NotFoundError, Problem
 from imageflow.flows import plain_secrets
@@ -34,7 +34,7 @@ async def list_(visit: Visit) -> Answer:
     found = await all_flows(visit)
     lines = []
     for flow in found:
-        newest = await visit.store.runs(flow.name, limit=1)
+        newest = await runs_of(visit.store, flow.name, limit=1)
         lines.append(
             {"flow": flow, "last": newest[0] if newest else None, "next": _next(flow, visit.now), **_places(flow)}
         )
@@ -76,7 +76,7 @@ async def _flow(
     document = flow.document if visit.may("operator") else plain_secrets.masked(flow.document)
     fields = flow_form.shown(document, inbound=definition.inbound) | dict(form or {})
     at = {flow_form.field_of(problem.path, fields) or "": problem.message for problem in reversed(problems)}
-    newest = await visit.store.runs(name, limit=SHOWN_RUNS)
+    newest = await runs_of(visit.store, name, limit=SHOWN_RUNS)
     values = {
         "here": "flows",
         "flow": flow,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from imageflow.actions import alarms
 from imageflow.console.pages.errors import Open, causes_of
 from imageflow.console.pages.products import reel
-from imageflow.console.pages.shared import all_flows, common_zone, host
+from imageflow.console.pages.shared import all_flows, common_zone, host, runs_of
 from imageflow.console.plots import Bar
 from imageflow.console.visit import Answer, Page, Show, Visit
 from imageflow.model import cron
@@ -17,7 +17,7 @@ from imageflow.model.flow import Flow
 from imageflow.model.run import Run
 from imageflow.store import HeldDomain
 
-RUNS_SEEN = 1000
+RUNS_SEEN = 500
 REEL = 14
 CAUSES = 4
 STEPS = 48
@@ -42,7 +42,7 @@ class Line(NamedTuple):
 async def show(visit: Visit) -> Answer:
     """What needs somebody, what has just arrived, how each flow is."""
     flows = await all_flows(visit)
-    found = await visit.store.runs(limit=RUNS_SEEN)
+    found = await runs_of(visit.store, limit=RUNS_SEEN)
     holds, raised = await alarms.holds(visit.store), await alarms.listed(visit.store, is_open=True, limit=20)
     causes = await causes_of(visit.store)
     lines = [_line(flow, found, causes, holds, visit.now) for flow in flows]

@@ -10,7 +10,7 @@ import msgspec
 from imageflow.actions import rows, runs, shapes
 from imageflow.console import plots
 from imageflow.console.causes import broken_places, cause
-from imageflow.console.pages.shared import all_flows, common_zone, part, zone_of
+from imageflow.console.pages.shared import all_flows, common_zone, part, runs_of, zone_of
 from imageflow.console.visit import Answer, Go, Page, Show, Visit
 from imageflow.errors import NotFoundError
 from imageflow.gateway.problem_details import Refusal
@@ -38,9 +38,9 @@ async def list_(visit: Visit) -> Answer:
 async def reel(store: Store, most: int) -> list[RowLog]:
     """The rows that were written last, newest first, as far as the newest runs go."""
     found: list[RowLog] = []
-    for run in [run for run in await store.runs(limit=20) if run.counts.written]:
-        newest = await store.rows(
-            run.run_id, state="written", after=max(0, run.counts.total - 3 * most), limit=3 * most
+    for run in [run for run in await runs_of(store, limit=20) if run.counts.written]:
+        newest = await rows.listed(
+            store, run.run_id, state="written", after=max(0, run.counts.total - 3 * most), limit=3 * most
         )
         found += reversed(newest)
         if len(found) >= most:

@@ -10,7 +10,7 @@ import msgspec
 
 from imageflow.actions import rows, run_log, runs
 from imageflow.console.causes import broken_places, cause
-from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone, part, zone_of
+from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone, part, runs_of, zone_of
 from imageflow.console.plots import Lane, LaneRun
 from imageflow.console.visit import Answer, Go, Page, Show, Visit
 from imageflow.gateway.paging import cursor, position
@@ -34,9 +34,9 @@ async def list_(visit: Visit) -> Answer:
     wanted = next((one for one in _STATUSES if one == status), None)
     place = position(visit.asked("before"), tuple[_Microseconds, str]) if visit.asked("before") else None
     before = None if place is None else (_EPOCH + place[0] * _MICROSECOND, place[1])
-    found = await visit.store.runs(flow, limit=RUNS + 1, status=wanted, before=before)
+    found = await runs_of(visit.store, flow, limit=RUNS + 1, status=wanted, before=before)
     known = await all_flows(visit)
-    recent = found if before is not None or wanted else await visit.store.runs(flow, limit=LANES_OF)
+    recent = found if before is not None or wanted else await runs_of(visit.store, flow, limit=LANES_OF)
     last = found[RUNS - 1] if len(found) > RUNS else None
     values = {
         "here": "runs",
@@ -47,7 +47,7 @@ async def list_(visit: Visit) -> Answer:
         "flows": [one.name for one in known],
         "lanes": lanes(recent, visit.now),
         "since": min((run.created_at for run in recent), default=visit.now),
-        "active": await visit.store.runs(flow, active=True, limit=LANES_OF),
+        "active": await runs_of(visit.store, flow, active=True, limit=LANES_OF),
         "next": visit.here(before=_cursor(last)) if last else None,
         "first": visit.here(before=None) if before is not None else None,
     }
@@ -82,8 +82,8 @@ async def show(visit: Visit) -> Answer:
     state = next((one for one in STATES if one == visit.asked("state")), None)
     group = visit.asked("cause") if _is_group(visit.asked("cause")) else None
     after = visit.number("after") or 0
-    found = await visit.store.rows(run.run_id, state=state, group=group, after=after, limit=ROWS + 1)
-    causes = await visit.store.errors(run.run_id, 20) if run.counts.failed else []
+    found = await rows.listed(visit.store, run.run_id, state=state, group=group, after=after, limit=ROWS + 1)
+    causes = await rows.errors(visit.store, run.run_id, limit=20) if run.counts.failed else []
     told = await run_log.told(visit.store, run.run_id, limit=LOG)
     values = {
         "here": "runs",
@@ -172,7 +172,7 @@ async def _rows_of(visit: Visit, run: Run, group: str) -> int:
     """How many rows a retry is about."""
     if not group:
         return run.counts.failed + run.counts.cancelled
-    return sum(one.rows for one in await visit.store.errors(run.run_id, 1000) if one.group == group)
+    return sum(one.rows for one in await rows.errors(visit.store, run.run_id, limit=1000) if one.group == group)
 
 
 async def retry(visit: Visit) -> Answer:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from imageflow.actions import rows
 from imageflow.console.pages.errors import causes_of
-from imageflow.console.pages.shared import all_flows, common_zone, part
+from imageflow.console.pages.shared import all_flows, common_zone, part, runs_of
 from imageflow.console.visit import Answer, Go, Page, Show, Visit
 
 RUNS = 500
@@ -43,7 +43,7 @@ async def _hits(visit: Visit, text: str) -> list[Hit]:
     found += [Hit("flow", flow.name, "", f"/flows/{part(flow.name)}") for flow in flows if low in flow.name]
     found += [
         Hit("run", run.run_id, run.flow, f"/runs/{part(run.run_id)}")
-        for run in await visit.store.runs(limit=RUNS)
+        for run in await runs_of(visit.store, limit=RUNS)
         if run.run_id.startswith(low) or run.run_id.rpartition("-")[2].startswith(low)
     ][:HITS]
     if len(low) >= 3:

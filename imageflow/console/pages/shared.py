@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from datetime import datetime
 from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo
 
-from imageflow.actions import flows
+from imageflow.actions import flows, runs
 from imageflow.console.languages import zone
 from imageflow.console.visit import Visit
 from imageflow.errors import NotFoundError
 from imageflow.model.flow import Flow
+from imageflow.model.run import Run, Status
+from imageflow.store import Store
 
 CONFIRM_FROM = 100
 """So many rows are retried without a question."""
@@ -20,6 +23,20 @@ CONFIRM_FROM = 100
 async def all_flows(visit: Visit) -> list[Flow]:
     """The flows by name."""
     return await flows.listed(visit.store)
+
+
+async def runs_of(
+    store: Store,
+    flow: str | None = None,
+    *,
+    limit: int,
+    active: bool = False,
+    status: Status | None = None,
+    before: tuple[datetime, str] | None = None,
+) -> list[Run]:
+    """Runs, newest first."""
+    found = await runs.listed(store, flow, limit=limit, active=active, status=status, before=before)
+    return [seen.run for seen in found]
 
 
 def common_zone(found: Iterable[Flow]) -> ZoneInfo:

@@ -1,4 +1,4 @@
-// Keys: / and Ctrl K search; g and a letter goes to a page; j k Enter x r in a table; n p pages; [ ] versions or neighbours;
+// Keys: / and Ctrl K search; g and a letter goes to a page; j k Enter r in a table; n p pages; [ ] versions or neighbours;
 // arrows from failure to failure; Esc up; ? shows them all. None acts in a field, and none destroys without a question.
 const rows = () => [...document.querySelectorAll("main table tbody tr")].filter(row => row.querySelector("a"));
 const follow = selector => document.querySelector(selector)?.click();
@@ -19,7 +19,6 @@ const chosen = () => document.querySelector('main tr[aria-selected="true"]');
 const actions = {
   j: () => choose(1),
   k: () => choose(-1),
-  x: () => chosen()?.querySelector('input[type="checkbox"]')?.click(),
   r: () => (chosen()?.querySelector("form button") ?? document.querySelector("[data-again] button"))?.focus(),
   n: () => follow('[data-key="next"]'),
   p: () => follow('[data-key="previous"]'),
@@ -28,7 +27,7 @@ const actions = {
   ArrowLeft: () => failure(-1),
   ArrowRight: () => failure(1),
   "/": () => document.getElementById("q")?.focus(),
-  "?": () => document.getElementById("keys")?.showPopover?.() ?? (location.href = "/keys"),
+  "?": () => document.getElementById("keys")?.togglePopover?.(),
 };
 
 function failure(step) {

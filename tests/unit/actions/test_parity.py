@@ -21,6 +21,7 @@ from imageflow.cli import cli
 from imageflow.console.pages import PAGES
 from imageflow.console.visit import Page
 from imageflow.gateway.endpoints import ENDPOINTS
+from imageflow.store import Store
 
 PACKAGE = Path(imageflow.__path__[0])
 NO_USE_CASES = {"actor", "credentials", "shapes", "ways_out"}
@@ -269,3 +270,19 @@ def test_commands_and_handlers_change_nothing_themselves(path):
         and ast.unparse(node.func.value).rpartition(".")[2] == "store"
     }
     assert not called & writes
+
+
+METHODS_OF_THE_STORE = {name for name in dir(Store) if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "console").rglob("*.py")), ids=lambda path: path.stem)
+def test_what_a_page_reads_is_an_action(path):
+    """The console asks no store itself: what it reads, actions read, and so the API can show it, too."""
+    called = {
+        node.func.attr
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and ast.unparse(node.func.value).rpartition(".")[2] in ("store", "looks")
+    }
+    assert not called & METHODS_OF_THE_STORE
