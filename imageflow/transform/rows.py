@@ -25,11 +25,13 @@ from imageflow.model.flow import Definition
 from imageflow.model.imageset import IMAGE_TYPES, NOT_CLEARED, Image
 from imageflow.model.numbers import EXACT_BELOW, whole
 from imageflow.pointer import describe
-from imageflow.transform.image_url import ImageUrl, image_url
+from imageflow.transform.image_url import MAX_CHARS, ImageUrl, image_url
 
 MAX_PRODUCT_CHARS = 255
 MAX_SET_BYTES = 800_000
 """An image set must fit into a message."""
+FEW = MAX_SET_BYTES // (4 * MAX_CHARS + 60)
+"""So many images fit into a message, however long their URLs are."""
 MAX_ORDER = 2**31 - 1
 
 FIELDS: dict[Key, tuple[str, ...]] = {"sku": ("sku", "product_sku"), "base_code": ("base_code",)}
@@ -272,8 +274,8 @@ def _url(image: Any) -> ImageUrl:
 
 def _order(value: Any) -> int | None:
     """None where there is none."""
-    if value is None:
-        return None
+    if value is None or (type(value) is int and 0 <= value <= MAX_ORDER):
+        return value
     number: Any = value
     if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
         number = float(value)
@@ -345,7 +347,7 @@ def _image(entry: _Entry, place: int) -> _Placed:
 
 def check_size(images: Sequence[Image]) -> None:
     """Raises ValueError for an image set that does not fit into a message."""
-    if sum(len(image.url.encode()) + 60 for image in images) > MAX_SET_BYTES:
+    if len(images) > FEW and sum(len(image.url.encode()) + 60 for image in images) > MAX_SET_BYTES:
         raise _WrongError(f"{len(images)} images with their URLs are too large for one request")
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from unittest.mock import patch
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -123,3 +126,17 @@ def test_what_is_sent_stays_what_it_is(text: str) -> None:
     assert image_url(sent) == ImageUrl(sent, encoded=False)
     assert sent.isascii()
     assert " " not in sent
+
+
+@given(st.text(alphabet="htps:/.-_~%AZaz09 ?#@[]\\é\n", max_size=40).map("https://".__add__))
+def test_the_short_way_for_plain_urls_gives_the_same(url: str) -> None:
+    short = result(url)
+    with patch("imageflow.transform.image_url._PLAIN", re.compile(r"(?!)")):
+        assert result(url) == short
+
+
+def result(url: str) -> ImageUrl | str:
+    try:
+        return image_url(url)
+    except ValueError as error:
+        return str(error)
