@@ -129,7 +129,8 @@ class OutboundQueue:
             known = flow.name
             await self._outbound.check_room(known)
             body = Body("gzip" if message.encoding.gzip else "")
-            body.feed(message.body)
+            for _ in body.steps(message.body):
+                await asyncio.sleep(0)
             content = as_utf8(body.end(), message.encoding.charset)
             await self._outbound.accept(flow, Posted(content, message.ndjson, message.key, PUBLISHER))
         except RequestError as why:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import aiohttp
@@ -18,6 +18,9 @@ MAX_BODY_BYTES = 10 * 1024 * 1024
 MAX_FORM_BYTES = 16 * 1024
 MAX_GZIP_MEMBERS = 1_000
 """A gzip file may consist of several; each costs time, however little it holds."""
+STEP_BYTES = 256 * 1024
+MEMBER_BYTES = 4096
+"""What a gzip member counts beside its bytes."""
 BODY_SECONDS = 60.0
 POST_BYTES = 64 * 1024 * 1024
 POST_SHARE = 32 * 1024 * 1024
@@ -43,7 +46,14 @@ class Body:
         self.size = 0
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes. Raises PostError as soon as it is too much or is not gzip."""
+        """As `steps`, without a pause."""
+        for _ in self.steps(data):
+            pass
+
+    def steps(self, data: bytes) -> Iterator[None]:
+        """Take the next bytes, with a pause after each STEP_BYTES that they unpack to: a kilobyte may be a megabyte. Raises
+        PostError as soon as it is too much or is not gzip.
+        """
         self._received += len(data)
         if self._received > self._limit:
             raise _too_large(self._limit)
@@ -51,11 +61,22 @@ class Body:
             self._add(data)
             return
         try:
-            while data:
-                self._add(self._gzip.decompress(data, self._limit + 1 - self.size))
-                data = self._gzip.unconsumed_tail or self._next_member()
+            for start in range(0, len(data), STEP_BYTES):
+                yield from self._unpack(data[start : start + STEP_BYTES])
         except zlib.error as error:
             raise PostError("the body is not gzip, though Content-Encoding says so") from error
+
+    def _unpack(self, data: bytes) -> Iterator[None]:
+        assert self._gzip is not None
+        done = 0
+        while data:
+            part = self._gzip.decompress(data, min(STEP_BYTES, self._limit + 1 - self.size))
+            self._add(part)
+            data = self._gzip.unconsumed_tail or self._next_member()
+            done += len(part) + MEMBER_BYTES
+            if done >= STEP_BYTES:
+                yield
+                done = 0
 
     def end(self) -> bytes:
         """The whole body. Raises PostError where the gzip breaks off."""
@@ -121,7 +142,9 @@ class BodyReader:
         try:
             async with asyncio.timeout(self._seconds):
                 async for data in request.content.iter_any():
-                    body.feed(data)
+                    for _ in body.steps(data):
+                        held.grow_to(body.size)
+                        await asyncio.sleep(0)
                     held.grow_to(body.size)
         except TimeoutError as error:
             raise Refusal(408, f"the body did not arrive within {self._seconds:g} seconds") from error

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from imageflow.errors import PostError
 from imageflow.gateway.problem_details import refusal
-from imageflow.gateway.request_body import Body
+from imageflow.gateway.request_body import STEP_BYTES, Body
 
 
 def fed(body, data, step=7):
@@ -78,3 +78,13 @@ def test_other_encodings(encoding):
     with pytest.raises(PostError) as error:
         Body(encoding)
     assert refusal(error.value).status == 415
+
+
+@pytest.mark.parametrize(
+    "data", [gzip.compress(b" " * (4 * STEP_BYTES)), gzip.compress(b"") * 300 + gzip.compress(b"x")]
+)
+def test_unpacking_pauses(data):
+    """A kilobyte that is a megabyte, and members without content, are unpacked in small steps."""
+    body = Body("gzip")
+    assert sum(1 for _ in body.steps(data)) >= 4
+    assert body.end() == gzip.decompress(data)
