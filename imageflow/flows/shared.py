@@ -31,7 +31,9 @@ def joined(own: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
         if name not in document:
             document[name] = value
         elif name in SECTIONS and isinstance(value, dict) and isinstance(document[name], dict):
-            document[name] = {**value, **document[name]}
+            document[name] = document[name] | {
+                field: item for field, item in value.items() if field not in document[name]
+            }
     return document
 
 
