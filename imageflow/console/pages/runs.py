@@ -82,7 +82,12 @@ async def show(visit: Visit) -> Answer:
     state = next((one for one in STATES if one == visit.asked("state")), None)
     group = visit.asked("cause") if _is_group(visit.asked("cause")) else None
     after = visit.number("after") or 0
-    found = await rows.listed(visit.store, run.run_id, state=state, group=group, after=after, limit=ROWS + 1)
+    none = state is not None and not getattr(run.counts, state)  # known from the run: nothing to look through
+    found = (
+        []
+        if none
+        else await rows.listed(visit.store, run.run_id, state=state, group=group, after=after, limit=ROWS + 1)
+    )
     causes = await rows.errors(visit.store, run.run_id, limit=20) if run.counts.failed else []
     told = await run_log.told(visit.store, run.run_id, limit=LOG)
     values = {
