@@ -32,6 +32,7 @@ _CONFLICTS = ("40001", "40P01", "57P01")
 _NO_SCHEMA = ("42P01", "3F000")
 """No such table, no such schema."""
 _NOT_ALLOWED = "42501"
+_TOOK_TOO_LONG = "57014"
 _OWNER_HELPS = "`imageflow db upgrade`, with the account of the schema's owner, brings schema and rights up to date"
 _NOT_OURS = ("25006", "25P03", "25P04", _NOT_ALLOWED)
 """Of the classes of our mistakes, those that we do not cause: read only (a standby), two time-outs, rights taken away."""
@@ -169,6 +170,10 @@ def _postgresql(error: asyncpg.PostgresError) -> Away | None:
         return OUTDATED
     if code.startswith(_OURS) and code not in _NOT_OURS:
         return None
+    if code == _TOOK_TOO_LONG:
+        return Away(
+            "the database ended a statement that took too long: ask for less (a filter, a smaller limit), or look at its load"
+        )
     said = str(error).splitlines()[0] if str(error) else type(error).__name__
     if code == _NOT_ALLOWED:
         return Away(f"the database refuses: {said}; {_OWNER_HELPS}")

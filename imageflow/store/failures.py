@@ -25,6 +25,10 @@ may use a partial index by comparing them, and proves nothing from parameters.
 FAILED = and_(SHOWN_FAILED, rows.c.state == "failed")
 OF_CAUSE: ColumnElement[bool] = literal_column("state = 'failed'", Boolean())
 """The row failed. The words are those of the index `rows_by_cause`."""
+NOT_UNCHANGED: ColumnElement[bool] = literal_column("state <> 'unchanged'", Boolean())
+"""The words of the index `rows_by_state`."""
+NOT_WRITE: ColumnElement[bool] = literal_column("stage <> 'write'", Boolean())
+"""The words of the index `rows_by_stage`."""
 SENDABLE = and_(rows.c.stage.in_(("login", "write")), rows.c.product.is_not(None), rows.c.images != "[]")
 """A row that was not written can be sent as it is: it has a product and an image set."""
 HAS_PAGE = exists().where(pages.c.run_id == rows.c.run_id, pages.c.page == rows.c.page)
@@ -33,6 +37,7 @@ RETRYABLE = or_(SENDABLE, HAS_PAGE)
 IS_OPEN = exists().where(open_failures.c.run_id == rows.c.run_id, open_failures.c.number == rows.c.number)
 """The row's failure is open."""
 DAYS_SHOWN = 14
+NAMELESS_LOOKED_AT = 5000
 _BY_KEY = BatchStatement(
     f"""
     SELECT {", ".join(f"r.{column.name}" for column in rows.columns)} FROM {{wanted}} CROSS JOIN rows AS r
@@ -167,29 +172,33 @@ class FailuresSql(Sql):
         statement = select(key.c.run_id, key.c.number).where(key.c.fingerprint == clean(group))
         names = [clean(flow)] if flow is not None else await _flows_of(tx, group)
         if after is not None:
-            version, run_id, number = after
-            within = or_(key.c.run_id < clean(run_id), and_(key.c.run_id == clean(run_id), key.c.number > number))
-            place = or_(key.c.version < version, and_(key.c.version == version, within))
-            statement = statement.where(key.c.version <= version, place)
+            place = tuple_(key.c.version, key.c.run_id, key.c.number) < (after.version, clean(after.run_id), after.row)
+            statement = statement.where(place)
         # flow by flow, for each of them is one range of the index
         found = [
             row
             for name in names
             for row in await tx.all(_newest(statement.where(key.c.flow == name), limit).add_columns(key.c.version))
         ]
-        found.sort(key=lambda row: row.number)
-        found.sort(key=lambda row: (row.version, row.run_id), reverse=True)
+        found.sort(key=lambda row: (row.version, row.run_id, row.number), reverse=True)
         logs = await _logs(tx, [(row.run_id, row.number) for row in found[:limit]])
         return [to_log(logs[row.run_id, row.number]) for row in found[:limit]]
 
     @reads
     async def nameless_rows(self, tx: Tx, text: str, *, limit: int = 1000) -> list[RowLog]:
-        """Failed rows without a product whose payload contains `text`, in upper or lower case; newest first."""
+        """Open failures without a product whose payload contains `text`, in upper or lower case; newest first. Looks at the
+        newest NAMELESS_LOOKED_AT of them.
+        """
         written = to_json(clean(text))[1:-1]
-        holds = rows.c.payload.contains(written, autoescape=True)
-        found = select(rows).where(SHOWN_FAILED, rows.c.product.is_(None), holds)
-        newest = found.order_by(rows.c.version.desc(), rows.c.run_id.desc(), rows.c.number)
-        return [to_log(row) for row in await tx.all(newest.limit(limit))]
+        failure = open_failures.c
+        newest = (
+            select(failure.run_id, failure.number).where(failure.product.is_(None)).order_by(failure.version.desc())
+        )
+        looked_at = newest.limit(NAMELESS_LOOKED_AT).subquery()
+        same = and_(rows.c.run_id == looked_at.c.run_id, rows.c.number == looked_at.c.number)
+        found = select(rows).join(looked_at, same).where(rows.c.payload.contains(written, autoescape=True))
+        in_order = found.order_by(rows.c.version.desc(), rows.c.run_id.desc(), rows.c.number)
+        return [to_log(row) for row in await tx.all(in_order.limit(limit))]
 
 
 async def _flows_of(tx: Tx, group: str) -> list[str]:
@@ -202,7 +211,7 @@ async def _flows_of(tx: Tx, group: str) -> list[str]:
 def _newest(statement: Select[Any], limit: int) -> Select[Any]:
     """The newest first, of open failures."""
     key = open_failures.c
-    return statement.order_by(key.version.desc(), key.run_id.desc(), key.number).limit(limit)
+    return statement.order_by(key.version.desc(), key.run_id.desc(), key.number.desc()).limit(limit)
 
 
 async def _logs(tx: Tx, wanted: Sequence[tuple[str, int]]) -> dict[tuple[str, int], SqlRow[Any]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import BigInteger, Integer, column
+from sqlalchemy import BigInteger, Integer, column, select
 
 from imageflow.store.batch import Batch, BatchStatement
 from imageflow.store.database import Tx
@@ -49,6 +49,9 @@ class LedgerState(NamedTuple):
     rewrites: int = 0
 
 
+LAST = "\U0010ffff"
+"""After every letter."""
+
 _STATES = f"""
     SELECT l.domain, l.product, l.version, l.digest, l.run_id, l.number,
         CASE WHEN l.claim_token IS NOT NULL AND {OWNER_LIVES} THEN l.claim_version END AS in_flight,
@@ -83,6 +86,17 @@ class LedgerSql(Sql):
         asked = sorted({(clean(domain),) for domain in domains})
         found = await tx.all(*_OF_PRODUCT.bind(tx, asked, product=keyed(product), now=tx.now))
         return [LedgerState._make(row) for row in found]
+
+    @reads
+    async def products(self, tx: Tx, prefix: str, domains: Sequence[str], *, limit: int = 20) -> list[str]:
+        """The products of these domains that begin with `prefix`, in order. One range of the key for each domain."""
+        low = clean(prefix)
+        found: set[str] = set()
+        for domain in sorted({clean(domain) for domain in domains}):
+            mine = (ledger.c.domain == domain, ledger.c.product >= low, ledger.c.product < low + LAST)
+            in_order = select(ledger.c.product).where(*mine).order_by(ledger.c.product).limit(limit)
+            found.update(row.product for row in await tx.all(in_order))
+        return sorted(found)[:limit]
 
     @reads
     async def targets(self, tx: Tx, domain: str, run_id: str, row: int) -> list[LedgerState]:

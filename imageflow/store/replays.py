@@ -23,7 +23,7 @@ from imageflow.store import open_failures
 from imageflow.store.audit import AuditEntry, record
 from imageflow.store.batch import Batch, BatchStatement
 from imageflow.store.database import Tx
-from imageflow.store.failures import FAILED, IS_OPEN
+from imageflow.store.failures import FAILED, IS_OPEN, NOT_UNCHANGED, SHOWN_FAILED
 from imageflow.store.outbox import Unsent, post
 from imageflow.store.row_record import RETRYING, failed_row, log_values, to_log
 from imageflow.store.run_progress import advance, change, load
@@ -37,6 +37,8 @@ WRITTEN_AT = ("login", "write")
 Left = Literal["in flight", "page gone", "joined"]
 """Why a row that was not written cannot be retried: it is being retried; its page is not stored any more; its images were to
 be joined with those of other pages."""
+
+IS_CANCELLED = and_(NOT_UNCHANGED, rows.c.state == "cancelled")
 
 _REOPEN = BatchStatement(
     """
@@ -114,33 +116,36 @@ class ReplaysSql(Sql):
         run = await load(tx, run_id, lock=True)
         version = run.version if version is None else version
         mine = and_(rows.c.run_id == run.run_id, rows.c.number > after, *_asked(row, group))
-        retriable = and_(FAILED, IS_OPEN) if only_open else or_(FAILED, rows.c.state == "cancelled")
-        statement = select(rows).where(mine, retriable).order_by(rows.c.number).limit(limit)
-        records = await tx.all(statement.with_for_update(of=rows))
+        kinds = [and_(FAILED, IS_OPEN)] if only_open else [FAILED, IS_CANCELLED]
+        numbers = await _numbers_of(tx, mine, kinds, limit)
+        within = select(rows).where(rows.c.run_id == run.run_id, rows.c.number.in_(numbers), or_(*kinds))
+        records = await tx.all(within.order_by(rows.c.number).with_for_update(of=rows)) if numbers else ()
         found = [to_log(row) for row in records]
         stored = await _stored(tx, run)
         why_not = {log.row: _why_not(log, stored, joins=joins) for log in found}
         left: Counter[Left] = Counter(why for why in why_not.values() if why is not None)
         if not after:
-            left["in flight"] += await tx.value(select(func.count()).where(mine, rows.c.state == RETRYING))
+            left["in flight"] += await tx.value(
+                select(func.count()).where(mine, SHOWN_FAILED, rows.c.state == RETRYING)
+            )
         logs = [log for log in found if why_not[log.row] is None]
         outbox: list[Unsent] = []
         if logs:
             await record(tx, audit, rows=len(logs))
             await _reopen(tx, stored, logs)
-            numbers = {log.row for log in logs if log.state == "failed"}
+            failed = {log.row for log in logs if log.state == "failed"}
             await open_failures.taken(
-                tx, run.flow, run_id, [failed_row(row) for row in records if row.number in numbers]
+                tx, run.flow, run_id, [failed_row(row) for row in records if row.number in failed]
             )
             outbox = [await post(tx, message) for message in _messages(stored, logs, version)]
         same = sum(stored.version_of(log) == version for log in logs if not sendable(log))
-        return Taken(len(logs), outbox, +left, same, found[-1].row if len(found) == limit else None)
+        return Taken(len(logs), outbox, +left, same, numbers[-1] if len(numbers) == limit else None)
 
     @reads
     async def retried(self, tx: Tx, run_id: str, version: int) -> list[RowsReady | ReplayPage]:
         """The messages of all rows of a run that are being retried, anew; pages go through `version`."""
         run = await load(tx, run_id)
-        statement = select(rows).where(rows.c.run_id == run.run_id, rows.c.state == RETRYING)
+        statement = select(rows).where(rows.c.run_id == run.run_id, SHOWN_FAILED, rows.c.state == RETRYING)
         logs = [to_log(row) for row in await tx.all(statement.order_by(rows.c.number))]
         return _messages(await _stored(tx, run), logs, version) if logs else []
 
@@ -197,6 +202,16 @@ class ReplaysSql(Sql):
 def sendable(log: RowLog) -> bool:
     """Whether the row can go to the writers as it is."""
     return log.stage in WRITTEN_AT and log.product is not None and bool(log.images)
+
+
+async def _numbers_of(tx: Tx, mine: ColumnElement[bool], kinds: Sequence[ColumnElement[bool]], limit: int) -> list[int]:
+    """The first `limit` numbers of rows of these kinds, each found by its own index."""
+    found = [
+        row.number
+        for kind in kinds
+        for row in await tx.all(select(rows.c.number).where(mine, kind).order_by(rows.c.number).limit(limit))
+    ]
+    return sorted(found)[:limit]
 
 
 def _asked(row: int | None, group: str | None) -> list[ColumnElement[bool]]:

@@ -9,7 +9,20 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, not_, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Table,
+    and_,
+    delete,
+    exists,
+    func,
+    literal_column,
+    not_,
+    or_,
+    select,
+    tuple_,
+)
 
 from imageflow.model.run import Run
 from imageflow.store.database import Tx
@@ -129,6 +142,11 @@ async def _forget_parts(tx: Tx, run: Run, pages_before: datetime, limit: int) ->
 
 async def _forget(tx: Tx, table: Table, where: ColumnElement[bool], limit: int) -> int:
     """Delete up to `limit` records. SKIP LOCKED leaves those that another transaction has in use for the next call."""
+    if not tx.postgresql:  # which would read the whole table to find a key of several columns in a list
+        rowid: ColumnElement[int] = literal_column("rowid", Integer())
+        return await tx.count(
+            delete(table).where(rowid.in_(select(rowid).select_from(table).where(where).limit(limit)))
+        )
     key = list(table.primary_key.columns)
     chosen: Sequence[tuple[object, ...]] = [
         tuple(row)

@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, select
 
 from imageflow.errors import NotFoundError
 from imageflow.model.row import RowLog
 from imageflow.model.run import Run
 from imageflow.store.database import Tx
-from imageflow.store.failures import FAILED, SHOWN_FAILED
+from imageflow.store.failures import NOT_UNCHANGED, NOT_WRITE, OF_CAUSE, SHOWN_FAILED
 from imageflow.store.held import HeldRow, hold, seen_elsewhere
 from imageflow.store.outbox import Unsent
 from imageflow.store.row_record import to_log
 from imageflow.store.run_progress import advance, change, load, move_if_read
 from imageflow.store.settling import settle
-from imageflow.store.tables import registered_pages, rows
+from imageflow.store.tables import causes, registered_pages, rows, run_causes, runs
 from imageflow.store.text import clean, to_json
 from imageflow.store.transaction import Sql, reads, writes
 
@@ -107,15 +107,11 @@ class RowsSql(Sql):
         limit: int = 1000,
     ) -> list[RowLog]:
         """Row logs of a run by row number; `group` is a fingerprint of failed rows."""
-        statement = select(rows).where(rows.c.run_id == clean(run_id), rows.c.number > after)
-        if state is not None:
-            statement = statement.where(SHOWN_FAILED if state == "failed" else rows.c.state == state)
-        if group is not None:
-            statement = statement.where(FAILED, rows.c.fingerprint == clean(group))
-        if stage is not None:
-            statement = statement.where(rows.c.stage == clean(stage))
-        if product is not None:
-            statement = statement.where(rows.c.product == clean(product))
+        statement = select(rows).where(rows.c.number > after)
+        wanted = _Filter(state, stage, product, group)
+        if not await _may_be(tx, run_id, wanted):
+            return []
+        statement = statement.where(*_of_run(run_id, wanted))
         return [to_log(row) for row in await tx.all(statement.order_by(rows.c.number).limit(limit))]
 
     @reads
@@ -125,6 +121,59 @@ class RowsSql(Sql):
             select(rows).where(rows.c.product == clean(product)).order_by(rows.c.version.desc(), rows.c.run_id.desc())
         )
         return [to_log(row) for row in await tx.all(newest.limit(limit))]
+
+
+class _Filter(NamedTuple):
+    """Which rows of a run are wanted."""
+
+    state: str | None
+    stage: str | None
+    product: str | None
+    group: str | None
+
+
+def _of_run(run_id: str, wanted: _Filter) -> list[ColumnElement[bool]]:
+    """Conditions that lead a planner to the index that has the rows in their order, however few they are in a large run. The
+    words that are no parameters are those of the indexes.
+    """
+    its = rows.c.run_id == clean(run_id)
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.product is not None:
+        # a product has few rows: so not by the run's key
+        its = rows.c.run_id.concat("") == clean(run_id)
+        conditions.append(rows.c.product == clean(wanted.product))
+    if wanted.group is not None:
+        conditions += [OF_CAUSE, rows.c.fingerprint == clean(wanted.group)]
+    if wanted.stage is not None:
+        conditions.append(rows.c.stage == clean(wanted.stage))
+        if wanted.stage != "write" and wanted.group is None:
+            conditions.append(NOT_WRITE)
+    if wanted.state == "failed":
+        conditions.append(SHOWN_FAILED)
+    elif wanted.state is not None:
+        conditions.append(rows.c.state == wanted.state)
+        if wanted.state != "unchanged":
+            conditions.append(NOT_UNCHANGED)
+    return [its, *conditions]
+
+
+async def _may_be(tx: Tx, run_id: str, wanted: _Filter) -> bool:
+    """Whether a run can have such rows, as far as its counts say: where it has none, nothing is searched."""
+    if wanted.state in ("written", "unchanged") and wanted.stage not in (None, "write"):
+        return False
+    if wanted.product is not None or wanted.group is not None or (wanted.state is None and wanted.stage != "write"):
+        return True
+    run = await tx.first(select(runs).where(runs.c.run_id == clean(run_id)))
+    if run is None:
+        return False
+    if wanted.state not in (None, "failed") and run.finished_at is not None:
+        return bool(getattr(run, wanted.state))
+    written = run.written or run.unchanged or run.superseded or run.cancelled
+    if wanted.stage != "write" or run.finished_at is None or (wanted.state is None and written):
+        return True
+    same = and_(causes.c.flow == run_causes.c.flow, causes.c.fingerprint == run_causes.c.fingerprint)
+    at_write = select(run_causes.c.run_id).join(causes, same).where(causes.c.stage == "write", run_causes.c.failed > 0)
+    return await tx.value(at_write.where(run_causes.c.run_id == run.run_id).limit(1)) is not None
 
 
 def grown(known: Ranges, total: int, highest: int) -> Ranges:

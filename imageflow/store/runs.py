@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import Boolean, ColumnElement, and_, func, literal_column, or_, select, update
 
 from imageflow.model.messages import PageRead, ReadPage
-from imageflow.model.run import Run
+from imageflow.model.run import FINAL, Run
 from imageflow.store.audit import AuditEntry, record
 from imageflow.store.database import Tx
 from imageflow.store.flows import require
@@ -25,6 +25,8 @@ from imageflow.text.printable import one_line
 
 MAX_WARNINGS = 20
 _FORGOTTEN_AT_ONCE = 500
+OF_STATUS: ColumnElement[bool] = literal_column("finished_at IS NOT NULL AND status <> 'success'", Boolean())
+"""The words of the index `runs_by_status`."""
 
 
 class SavedPage(NamedTuple):
@@ -118,7 +120,8 @@ class RunsSql(Sql):
         if active:
             statement = statement.where(ACTIVE)
         if status is not None:
-            statement = statement.where(runs.c.status.in_([status] if isinstance(status, str) else list(status)))
+            statuses = [status] if isinstance(status, str) else list(status)
+            statement = statement.where(runs.c.status.in_(statuses), *_by_status(statuses))
         if trigger is not None:
             statement = statement.where(runs.c.triggered.startswith(to_json({"kind": trigger})[:-1], autoescape=True))
         if since is not None:
@@ -128,7 +131,7 @@ class RunsSql(Sql):
         if before is not None:
             created_at, run_id = before
             same = and_(runs.c.created_at == created_at, runs.c.run_id < clean(run_id))
-            statement = statement.where(or_(runs.c.created_at < created_at, same))
+            statement = statement.where(runs.c.created_at <= created_at, or_(runs.c.created_at < created_at, same))
         return [to_run(row) for row in await tx.all(statement)]
 
     @writes
@@ -226,6 +229,13 @@ class RunsSql(Sql):
         text = clean(one_line(mask(text)))
         if text not in run.warnings and len(run.warnings) < MAX_WARNINGS:
             await change(tx, run, warnings=to_json((*run.warnings, text)))
+
+
+def _by_status(statuses: Sequence[str]) -> list[ColumnElement[bool]]:
+    """Conditions that runs of these statuses meet anyway: those of the index that has them. Most runs are a success."""
+    if FINAL.isdisjoint(statuses):
+        return [ACTIVE]
+    return [OF_STATUS] if FINAL.issuperset(statuses) and "success" not in statuses else []
 
 
 def _read(run: Run, *, incomplete: bool, moves_watermark: bool) -> dict[str, Any]:

@@ -127,6 +127,13 @@ runs = Table(
         postgresql_where=text("finished_at IS NULL"),
         sqlite_where=text("finished_at IS NULL"),
     ),
+    Index(
+        "runs_by_status",
+        "status",
+        "created_at",
+        postgresql_where=text("finished_at IS NOT NULL AND status <> 'success'"),
+        sqlite_where=text("finished_at IS NOT NULL AND status <> 'success'"),
+    ),
     postgresql_with={"fillfactor": 50},
 )
 
@@ -204,6 +211,22 @@ rows = Table(
         sqlite_where=text("state IN ('failed', 'retrying')"),
     ),
     Index(
+        "rows_by_state",
+        "run_id",
+        "state",
+        "number",
+        postgresql_where=text("state <> 'unchanged'"),
+        sqlite_where=text("state <> 'unchanged'"),
+    ),
+    Index(
+        "rows_by_stage",
+        "run_id",
+        "stage",
+        "number",
+        postgresql_where=text("stage <> 'write'"),
+        sqlite_where=text("stage <> 'write'"),
+    ),
+    Index(
         "rows_by_cause",
         "run_id",
         "fingerprint",
@@ -229,7 +252,13 @@ open_failures = Table(
     Column("checked", Boolean, nullable=False),
     PrimaryKeyConstraint("run_id", "number"),
     Index("open_failures_by_product", "flow", "product"),
-    Index("open_failures_by_cause", "flow", "fingerprint", "version"),
+    Index("open_failures_by_cause", "flow", "fingerprint", "version", "run_id", "number"),
+    Index(
+        "open_failures_nameless",
+        "version",
+        postgresql_where=text("product IS NULL"),
+        sqlite_where=text("product IS NULL"),
+    ),
     Index(
         "open_failures_unchecked",
         "failed_at",
@@ -436,6 +465,8 @@ audit_log = Table(
     Column("object", Text, nullable=False),
     Column("origin", Text, nullable=False),
     Column("detail", Text, nullable=False),
+    Index("audit_by_who", "who", "id"),
+    Index("audit_by_what", "what", "id"),
     sqlite_autoincrement=True,
 )
 

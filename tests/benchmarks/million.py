@@ -83,18 +83,23 @@ LEDGER = """
 BIG = "run0"
 
 
-async def load(store: Store, total: int) -> None:
-    """Fill an empty store with so many row logs."""
+async def load(store: Store, total: int, *, analyse: bool = True) -> None:
+    """Fill an empty store with so many row logs. A store of SQLite is never analysed, unless its owner does."""
     omnitron = {"domain_url": DOMAIN, "username": "bot", "password": {"env": "P"}}
     for name in ("winter", *(f"flow{i}" for i in range(5))):
         await store.save_flow({"name": name, "direction": "outbound", "omnitron": omnitron})
     small = total // 2 // SMALL
-    async with store._database.migrator().begin() as connection:
-        await fill(connection, total - small * SMALL, small)
-        migration = importlib.import_module("imageflow.store.migrations.versions.0017_open_failures")
-        await connection.run_sync(migration.fill)
-    async with store._database.migrator().begin() as connection:
-        await connection.execute(text("ANALYZE"))
+    engine = store._database.migrator()
+    try:
+        async with engine.begin() as connection:
+            await fill(connection, total - small * SMALL, small)
+            migration = importlib.import_module("imageflow.store.migrations.versions.0017_open_failures")
+            await connection.run_sync(migration.fill)
+        if analyse:
+            async with engine.begin() as connection:
+                await connection.execute(text("ANALYZE"))
+    finally:
+        await engine.dispose()
 
 
 async def fill(connection: AsyncConnection, big: int, small: int) -> None:
@@ -131,12 +136,18 @@ def lists(store: Store, big: int) -> dict[str, Callable[[], Awaitable[object]]]:
         },
         "rows of a cause in it": lambda: store.rows(BIG, group="aaaaaaaaaaaaaa12", limit=100),
         "rows of it that failed at the login": lambda: store.rows(BIG, stage="login", limit=100),
+        "cancelled rows of it of the write": lambda: store.rows(BIG, state="cancelled", stage="write", limit=100),
+        "rows of it that failed in the script": lambda: store.rows(BIG, state="failed", stage="script", limit=100),
         "rows of it written in the script": lambda: store.rows(BIG, state="written", stage="script", limit=100),
         "a product's rows in it": lambda: store.rows(BIG, product="1182700042", limit=100),
+        "products by prefix": lambda: store.products("11827", [DOMAIN]),
+        "failures without a product": lambda: store.nameless_rows("1182700042"),
         "a product's rows": lambda: store.product_rows("1182700042"),
         "a product that is unknown": lambda: store.product_rows("none"),
         "runs": store.runs,
         "failed runs of a flow": lambda: store.runs("flow1", status="failed"),
+        "cancelled runs": lambda: store.runs(status="cancelled"),
+        "runs being read": lambda: store.runs(status="reading"),
         "active runs": lambda: store.runs(active=True),
     }
 
@@ -162,7 +173,7 @@ async def measure(kind: str, total: int) -> None:
     async with opened(kind) as store:
         await store.upgrade()
         began = time.perf_counter()
-        await load(store, total)
+        await load(store, total, analyse=kind == "postgresql")
         print(f"{kind}: {total:,} rows in {time.perf_counter() - began:.0f} s")
         print(f"{'':42}{'first':>8}{'median':>9}{'worst':>8}  ms")
         for name, ask in lists(store, total // 2).items():

@@ -1448,7 +1448,7 @@ async def test_one_open_error_per_cause(store: Store, clock: FakeClock) -> None:
         script = failure(run_id, 3, product=None, images=(), stage="script", reason="line 1", version=version)
         await store.settle("", [*named, script])
     [unnamed, first] = await store.causes("winter")
-    assert (first.stage, first.rows, first.runs, first.run_id, first.product) == ("write", 2, 1, runs[2], "A")
+    assert (first.stage, first.rows, first.runs, first.run_id, first.product) == ("write", 2, 1, runs[2], "B")
     assert (unnamed.stage, unnamed.rows, unnamed.runs, unnamed.run_id, unnamed.row) == ("script", 3, 3, runs[2], 3)
     assert first.since == (await store.run(runs[2])).created_at
     assert unnamed.since == (await store.run(runs[0])).created_at
