@@ -21,6 +21,7 @@ from imageflow.model.flow import Flow
 from imageflow.read.reader import Reader
 from imageflow.runtime import service
 from imageflow.runtime.kept import KeptJobs
+from imageflow.runtime.presence import Presence
 from imageflow.runtime.service import M, Service, Stage
 from imageflow.runtime.substrate import Substrate
 from imageflow.sandbox.supervisor import Sandbox
@@ -229,7 +230,17 @@ class _Parts:
         }
         for name in names:
             await builders[name](stack)
+        presence = Presence(
+            substrate.store, substrate.clock, {name: functools.partial(parts._doing, name) for name in names}
+        )
+        stack.push_async_callback(presence.end)
+        parts.jobs["the report of services"] = presence.run
         return parts
+
+    def _doing(self, name: str) -> str:
+        """What a service has in hand, in a few words."""
+        found = sum(one.in_hand for one in self.services if one.name == name)
+        return f"{found} {'delivery' if found == 1 else 'deliveries'}" if found else ""
 
     async def _look(self) -> None:
         """Keep the metric of readiness up to date, until cancelled."""
@@ -264,7 +275,7 @@ class _Parts:
         watcher = AlarmWatcher(s.store, s.clock, s.environ, webhooks, settings_.secret_key(s.settings))
         self.runs["the watch for alarms"] = watcher.run
         self.runs["the rewriter"] = Rewriter(s.store, s.publisher).run
-        self.runs["the bookkeeper"] = Bookkeeper(s.store).run
+        self.runs["the bookkeeper"] = Bookkeeper(s.store, s.broker).run
         if s.settings.retention_days:
             retention = Retention(s.store, s.clock, s.settings.retention_days)
             self.runs["retention"] = retention.run

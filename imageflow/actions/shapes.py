@@ -7,6 +7,7 @@ holds a secret: flows name secrets and do not contain them; of users and keys th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -31,7 +32,8 @@ from imageflow.model.flow import Definition, Flow
 from imageflow.model.imageset import Image
 from imageflow.model.row import STATES, RowLog, StageName, State, history, when
 from imageflow.model.run import Counts, Status, TriggerKind, warnings_of
-from imageflow.store import Alarm, ApiKey, AuditRecord, Cause, FlowVersion, HeldDomain, User
+from imageflow.model.series import Point
+from imageflow.store import Alarm, ApiKey, AuditRecord, Cause, FlowVersion, HeldDomain, ServiceSeen, User
 
 Instant = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 
@@ -504,12 +506,51 @@ class QueueShown(msgspec.Struct, frozen=True):
     consumers: int | None
 
 
+class BacklogShown(msgspec.Struct, frozen=True):
+    """The rows of a flow that are in flight, how many settled per minute lately, and in how many seconds none is left at that
+    rate; null: nothing settles.
+    """
+
+    flow: str
+    rows: int
+    per_minute: float
+    empty_in: float | None
+
+
+class ServiceShown(msgspec.Struct, frozen=True):
+    """A service of a process. `alive`: it has reported lately; `doing`: what it has in hand, in a few words."""
+
+    kind: str
+    host: str
+    pid: int
+    version: str
+    started_at: Instant
+    alive: bool
+    alive_until: Instant | None
+    doing: str
+
+
 class SystemShown(msgspec.Struct, frozen=True):
-    """The system now: queues, domains that writers hold back from, and how many runs have not ended."""
+    """The system now: queues, domains that writers hold back from, how many runs have not ended, the flows with rows in flight,
+    and the services that are alive or were lately.
+    """
 
     queues: list[QueueShown]
     holds: list[Hold]
     active_runs: int
+    backlogs: list[BacklogShown]
+    services: list[ServiceShown]
+
+
+class PointShown(msgspec.Struct, frozen=True):
+    """How many rows settled in the step that begins at `at`, by state."""
+
+    at: Instant
+    written: int
+    unchanged: int
+    superseded: int
+    failed: int
+    cancelled: int
 
 
 class ParkedShown(Parked, frozen=True):
@@ -531,8 +572,25 @@ def hold_shown(held: HeldDomain) -> Hold:
 
 def system_shown(found: System) -> SystemShown:
     """The system now."""
-    queues = [QueueShown(*queue) for queue in found.queues]
-    return SystemShown(queues, [hold_shown(held) for held in found.holds], found.active_runs)
+    return SystemShown(
+        [QueueShown(*queue) for queue in found.queues],
+        [hold_shown(held) for held in found.holds],
+        found.active_runs,
+        [BacklogShown(*backlog) for backlog in found.backlogs],
+        [service_shown(one, found.at) for one in found.services],
+    )
+
+
+def service_shown(one: ServiceSeen, now: datetime) -> ServiceShown:
+    """A service."""
+    alive = one.alive_until is not None and one.alive_until > now
+    about = (one.kind, one.host, one.pid, one.version, iso(one.started_at))
+    return ServiceShown(*about, alive, iso(one.alive_until), one.doing)
+
+
+def point_shown(point: Point) -> PointShown:
+    """A point of a series."""
+    return PointShown(**{**msgspec.structs.asdict(point), "at": iso(point.at)})
 
 
 def parked_shown(message: Parked, body: bytes) -> ParkedShown:

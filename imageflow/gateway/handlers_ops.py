@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated
 
 import msgspec
 
-from imageflow.actions import alarms, audit, dead_letters, shapes, system
+from imageflow.actions import alarms, audit, dead_letters, runs, shapes, system
 from imageflow.actions.dead_letters import Parked
 from imageflow.gateway.deps import Call, Deps
-from imageflow.gateway.inputs import AlarmQuery, AuditQuery, LimitQuery, MessagePath
+from imageflow.gateway.inputs import AlarmQuery, AuditQuery, FlowPath, LimitQuery, MessagePath, SeriesQuery
 from imageflow.gateway.paging import Page, cursor, page, position
 
 _Id = Annotated[int, msgspec.Meta(ge=0, le=(1 << 53))]
@@ -35,8 +36,17 @@ async def list_holds(deps: Deps, _call: Call[None, None, None]) -> Page[shapes.H
 
 
 async def show_system(deps: Deps, _call: Call[None, None, None]) -> shapes.SystemShown:
-    """Queues, holds, active runs."""
-    return shapes.system_shown(await system.look(deps.store, deps.broker))
+    """What runs and what waits."""
+    return shapes.system_shown(await system.look(deps.store, deps.broker, deps.clock.now()))
+
+
+async def list_series(deps: Deps, call: Call[FlowPath, SeriesQuery, None]) -> Page[shapes.PointShown]:
+    """A point for each step."""
+    now, asked = deps.clock.now(), call.query
+    flow = await deps.store.flow(call.path.flow)
+    since = runs.moment("since", asked.since, flow) if asked.since else now - timedelta(days=1)
+    found = await system.over_time(deps.store, flow.name, since, now, step=asked.step)
+    return Page([shapes.point_shown(one) for one in found])
 
 
 async def list_parked(deps: Deps, call: Call[None, LimitQuery, None]) -> Page[Parked]:

@@ -194,6 +194,13 @@ class CauseQuery(Paged, frozen=True):
     state: Literal["open", "closed"] = "open"
 
 
+class SeriesQuery(_Taken, frozen=True):
+    step: Literal["5m", "1h", "1d"] = "5m"
+    since: (
+        Annotated[str, msgspec.Meta(max_length=64, description="An ISO date; a day ago unless given.")] | UnsetType
+    ) = UNSET
+
+
 class OpenRowQuery(Paged, frozen=True):
     flow: Annotated[Name, msgspec.Meta(description="Rows of this flow.")] | UnsetType = UNSET
 

@@ -115,6 +115,15 @@ class Service(Generic[M]):
         self._started = True
         return None
 
+    @property
+    def name(self) -> str:
+        return self._stage.name
+
+    @property
+    def in_hand(self) -> int:
+        """How many deliveries it handles now."""
+        return len(self._handlers)
+
     async def run(self, stop: asyncio.Event, stop_seconds: float) -> None:
         """Work until `stop` is set; then take no more deliveries and finish those that were taken. After half of
         `stop_seconds` the stage is asked to wind up; after three quarters the rest is requeued.

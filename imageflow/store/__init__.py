@@ -38,6 +38,8 @@ from imageflow.store.replays import Left, Replayed, ReplaysSql, Taken
 from imageflow.store.retention import OldRun, RetentionSql
 from imageflow.store.rows import Registered, RowsSql
 from imageflow.store.runs import RunsSql, SavedPage
+from imageflow.store.series import QueueSample, SeriesSql
+from imageflow.store.services import ServiceSeen, ServicesSql
 from imageflow.store.settling import SettlingSql, Skipped
 from imageflow.store.transaction import reads
 from imageflow.store.users import ApiKey, User, UsersSql
@@ -66,9 +68,11 @@ __all__ = [
     "OldRun",
     "OpenRowKey",
     "Printed",
+    "QueueSample",
     "Registered",
     "Replayed",
     "SavedPage",
+    "ServiceSeen",
     "Skipped",
     "Store",
     "Taken",
@@ -100,6 +104,8 @@ class Store(
     LoginsSql,
     AuditSql,
     AlarmsSql,
+    SeriesSql,
+    ServicesSql,
     RetentionSql,
 ):
     """All queries, on one database; `connect.connect` makes one from a URL.

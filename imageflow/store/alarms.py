@@ -11,7 +11,7 @@ from sqlalchemy import delete, func, or_, select, update
 
 from imageflow.model.run import Run
 from imageflow.store.database import Tx
-from imageflow.store.run_record import ACTIVE, to_run
+from imageflow.store.run_record import ACTIVE, ENDED, to_run
 from imageflow.store.tables import alarms, holds, leases, notices, runs
 from imageflow.store.text import clean
 from imageflow.store.transaction import Sql, reads, writes
@@ -66,19 +66,18 @@ class AlarmsSql(Sql):
         """The newest runs of a flow that are active or ended after `since`; where none of them has ended, also the last that did."""
         mine = select(runs).where(runs.c.flow == flow)
         newest = mine.order_by(runs.c.created_at.desc(), runs.c.run_id.desc())
-        recent = newest.where(or_(ACTIVE, runs.c.finished_at > since)).limit(limit)
-        found = [to_run(row) for row in await tx.all(recent)]
-        if any(run.finished_at is not None for run in found):
-            return found
-        last = await tx.first(newest.where(runs.c.finished_at.is_not(None)).limit(1))
-        return found if last is None else [*found, to_run(last)]
+        active = await tx.all(newest.where(ACTIVE).limit(limit))
+        lately = mine.where(ENDED, runs.c.finished_at > since).order_by(runs.c.finished_at.desc())
+        ended = await tx.all(lately.limit(limit)) or await tx.all(newest.where(ENDED).limit(1))
+        found = [to_run(row) for row in (*active, *ended)]
+        return sorted(found, key=lambda run: (run.created_at, run.run_id), reverse=True)[: limit + 1]
 
     @reads
     async def rows_since(self, tx: Tx, flow: str, since: datetime) -> bool:
         """Whether the flow had a run with rows that was active at some time after `since`."""
-        going = or_(runs.c.created_at > since, runs.c.finished_at > since, ACTIVE)
-        statement = select(runs.c.run_id).where(runs.c.flow == flow, runs.c.total > 0, going)
-        return await tx.value(statement.order_by(runs.c.created_at.desc()).limit(1)) is not None
+        mine = select(runs.c.run_id).where(runs.c.flow == flow, runs.c.total > 0).limit(1)
+        kinds = ((ACTIVE,), (ENDED, runs.c.finished_at > since), (runs.c.created_at > since,))
+        return any([await tx.value(mine.where(*kind)) is not None for kind in kinds])
 
     @writes
     async def sound(self, tx: Tx, flow: str, alarming: dict[str, str], *, notify: bool) -> list[Alarm]:

@@ -27,6 +27,7 @@ from imageflow.store.failures import FAILED, IS_OPEN, NOT_UNCHANGED, SHOWN_FAILE
 from imageflow.store.outbox import Unsent, post
 from imageflow.store.row_record import RETRYING, failed_row, log_values, to_log
 from imageflow.store.run_progress import advance, change, load
+from imageflow.store.series import count_from_here
 from imageflow.store.settling import log_rows
 from imageflow.store.tables import pages, registered_pages, rows, run_causes, runs
 from imageflow.store.text import clean, from_json, to_json
@@ -241,6 +242,7 @@ async def _stored(tx: Tx, run: Run) -> _Stored:
 async def _reopen(tx: Tx, stored: _Stored, logs: Sequence[RowLog]) -> None:
     """Mark the rows as being retried, and let the run go on."""
     run = stored.run
+    await count_from_here(tx, run.run_id)
     batch = [
         (log.row, log.stage if sendable(log) or log.stage not in WRITTEN_AT else "rows", _page(stored, log))
         for log in logs

@@ -36,17 +36,20 @@ from imageflow.store.tables import (
     cause_days,
     causes,
     fires,
+    flow_minutes,
     held_rows,
     notices,
     outbox,
     owners,
     pages,
     post_keys,
+    queue_minutes,
     registered_pages,
     rows,
     run_causes,
     runs,
     seen_products,
+    services,
     tokens,
 )
 from imageflow.store.transaction import Sql, reads, writes
@@ -100,8 +103,8 @@ class RetentionSql(Sql):
 
     @writes
     async def forget_rest(self, tx: Tx, before: datetime, *, limit: int = 1000) -> int:
-        """Delete up to `limit` of each: ticks, closed alarms and closed causes from before `before`, and expired idempotency
-        keys, tokens and leases of writers. Returns how many. The newest tick of each schedule stays.
+        """Delete up to `limit` of each: ticks, closed alarms and closed causes from before `before`, steps of series, and
+        expired idempotency keys, tokens, services and leases of writers. Returns how many. The newest tick of each schedule stays.
         """
         newest = select(func.max(fires.c.fire_time).label("newest"), fires.c.flow).group_by(fires.c.flow).subquery()
         old_alarms = await tx.all(select(alarms.c.id).where(alarms.c.closed_at < before).limit(limit))
@@ -115,6 +118,9 @@ class RetentionSql(Sql):
                 await _forget(tx, tokens, tokens.c.expires_at <= tx.now, limit),
                 await _forget(tx, causes, causes.c.closed_at < before, limit),
                 await _forget(tx, cause_days, cause_days.c.day < before, limit),
+                await _forget(tx, flow_minutes, flow_minutes.c.minute < before, limit),
+                await _forget(tx, queue_minutes, queue_minutes.c.minute < before, limit),
+                await _forget(tx, services, services.c.alive_until <= tx.now - OWNER_LIFE, limit),
                 await _forget(tx, owners, owners.c.alive_until <= tx.now - OWNER_LIFE, limit),
             ]
         )

@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import ColumnElement, and_, select
 
 from imageflow.errors import NotFoundError
-from imageflow.model.row import RowLog
+from imageflow.model.row import STATES, RowLog
 from imageflow.model.run import Run
 from imageflow.store.database import Tx
 from imageflow.store.failures import NOT_UNCHANGED, NOT_WRITE, OF_CAUSE, SHOWN_FAILED
@@ -166,7 +166,7 @@ async def _may_be(tx: Tx, run_id: str, wanted: _Filter) -> bool:
     run = await tx.first(select(runs).where(runs.c.run_id == clean(run_id)))
     if run is None:
         return False
-    if wanted.state not in (None, "failed") and run.finished_at is not None:
+    if wanted.state in STATES and wanted.state != "failed" and run.finished_at is not None:
         return bool(getattr(run, wanted.state))
     written = run.written or run.unchanged or run.superseded or run.cancelled
     if wanted.stage != "write" or run.finished_at is None or (wanted.state is None and written):

@@ -14,6 +14,8 @@ from imageflow.store.text import clean, to_json
 
 ACTIVE = runs.c.finished_at.is_(None)
 """The run has not ended. The words are those of the index `runs_active`."""
+ENDED = runs.c.finished_at.is_not(None)
+"""The run has ended. The words are those of the index `runs_by_end`."""
 WAITING = (ACTIVE, runs.c.status == "queued", runs.c.released.is_(False))
 """The run has not begun: another one of its flow may be active."""
 

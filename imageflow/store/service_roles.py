@@ -24,8 +24,8 @@ _CLEAN_UP = "SELECT, UPDATE, DELETE"
 _QUEUE = "SELECT, INSERT, DELETE"
 _OUTBOX = "SELECT, INSERT, UPDATE (stored_at), DELETE"  # what was sent is locked in order before it is deleted
 
-_EVERY_SERVICE = {REVISION_TABLE: _READ, "flows": _READ, "flow_versions": _READ, "outbox": _OUTBOX}
-"""Every service learns of new flows, and publishes what a crash left behind in the outbox."""
+_EVERY_SERVICE = {REVISION_TABLE: _READ, "flows": _READ, "flow_versions": _READ, "outbox": _OUTBOX, "services": _ALL}
+"""Every service learns of new flows, publishes what a crash left behind in the outbox, and says that it is alive."""
 
 _FAILURES = {
     "open_failures": _ALL,
@@ -38,7 +38,7 @@ _FAILURES = {
 
 RIGHTS: Mapping[str, Mapping[str, str]] = {
     "scheduler": _EVERY_SERVICE
-    | dict.fromkeys(_FAILURES, _ALL)
+    | dict.fromkeys((*_FAILURES, "flow_minutes", "counted_runs", "queue_minutes"), _ALL)
     | {
         "flows": "SELECT, UPDATE (version)",  # it locks the flow whose next run it releases
         "runs": _ALL,
@@ -87,7 +87,7 @@ RIGHTS: Mapping[str, Mapping[str, str]] = {
             *("flows", "flow_versions", "users", "tokens", "api_keys", "logins", "watermarks", "fires", "leases"),
             *("runs", "rows", "pages", "registered_pages", "seen_products", "held_rows", "post_keys", "outbox"),
             *("ledger", "owners", "holds", "alarms", "notices"),
-            *_FAILURES,
+            *(*_FAILURES, "flow_minutes", "counted_runs", "queue_minutes", "services"),
         ),
         _ALL,
     )

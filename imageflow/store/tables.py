@@ -134,6 +134,13 @@ runs = Table(
         postgresql_where=text("finished_at IS NOT NULL AND status <> 'success'"),
         sqlite_where=text("finished_at IS NOT NULL AND status <> 'success'"),
     ),
+    Index(
+        "runs_by_end",
+        "flow",
+        "finished_at",
+        postgresql_where=text("finished_at IS NOT NULL"),
+        sqlite_where=text("finished_at IS NOT NULL"),
+    ),
     postgresql_with={"fillfactor": 50},
 )
 
@@ -520,4 +527,55 @@ leases = Table(
     Column("name", Key, primary_key=True),
     Column("holder", Key, nullable=False),
     Column("until", Instant, nullable=False),
+)
+
+# What moved over time, see series.py, and who is alive, see services.py.
+
+flow_minutes = Table(
+    "flow_minutes",
+    metadata,
+    Column("flow", Key, nullable=False),
+    Column("minute", Instant, nullable=False),
+    Column("written", BigInteger, nullable=False),
+    Column("unchanged", BigInteger, nullable=False),
+    Column("superseded", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("cancelled", BigInteger, nullable=False),
+    PrimaryKeyConstraint("flow", "minute"),
+    Index("flow_minutes_by_minute", "minute"),
+)
+
+counted_runs = Table(
+    "counted_runs",
+    metadata,
+    Column("run_id", Key, primary_key=True),
+    Column("written", BigInteger, nullable=False),
+    Column("unchanged", BigInteger, nullable=False),
+    Column("superseded", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("cancelled", BigInteger, nullable=False),
+)
+
+queue_minutes = Table(
+    "queue_minutes",
+    metadata,
+    Column("queue", Key, nullable=False),
+    Column("minute", Instant, nullable=False),
+    Column("ready", BigInteger, nullable=False),
+    Column("consumers", BigInteger, nullable=False),
+    PrimaryKeyConstraint("queue", "minute"),
+    Index("queue_minutes_by_minute", "minute"),
+)
+
+services = Table(
+    "services",
+    metadata,
+    Column("owner", Key, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("pid", BigInteger, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("alive_until", Instant, nullable=False),
+    Column("doing", Text, nullable=False),
 )

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Connection, Engine, event
 
 from imageflow.clock import SystemClock
 from imageflow.secret import Secret
 from imageflow.store import Store
 from imageflow.store.connect import connect
+from imageflow.store.database import Tx
 from imageflow.store.postgresql import PostgresDatabase
 from tests import schemas
 from tests.benchmarks import million
@@ -52,25 +53,29 @@ async def test_no_list_reads_a_run(store: Store) -> None:
 
 async def _read(store: Store, ask: Callable[[], Awaitable[object]]) -> int:
     """How many records the plans of all its statements read, those that a filter dropped among them."""
-    engine = store._database._engine  # type: ignore[attr-defined]
     seen: list[tuple[str, Any]] = []
 
     def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
         seen.append((statement, parameters))
 
-    event.listen(engine.sync_engine, "before_cursor_execute", note)
+    event.listen(Engine, "before_cursor_execute", note)
     try:
         await ask()
     finally:
-        event.remove(engine.sync_engine, "before_cursor_execute", note)
-    total = 0
-    async with store._database.connection(writing=False) as connection:
+        event.remove(Engine, "before_cursor_execute", note)
+
+    def explain(connection: Connection) -> int:
+        total = 0
         for statement, parameters in seen:
-            explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"
-            [(plan,)] = (await connection.exec_driver_sql(explain, parameters)).all()
+            [(plan,)] = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters).all()
             plan = json.loads(plan) if isinstance(plan, str) else plan
             total += sum(_rows(node) for node in _nodes(plan[0]["Plan"]) if "Relation Name" in node)
-    return total
+        return total
+
+    async def work(tx: Tx) -> int:
+        return await tx.run_sync(explain)
+
+    return await store._database.transact(work, writing=False)
 
 
 def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -92,8 +97,13 @@ async def _steps(store: Store, ask: Callable[[], Awaitable[object]]) -> int:
         nonlocal counted
         counted += 1000
 
-    async with store._database.connection(writing=False) as connection:
-        raw = await connection.get_raw_connection()
-        await raw.driver_connection.set_progress_handler(count, 1000)  # type: ignore[union-attr]
+    def watch(connection: Connection) -> None:
+        raw: Any = connection.connection.driver_connection
+        raw.set_progress_handler(count, 1000)
+
+    async def work(tx: Tx) -> None:
+        await tx.run_sync(watch)
+
+    await store._database.transact(work, writing=False)  # on the one connection that reads
     await ask()
     return counted

@@ -31,7 +31,7 @@ from imageflow.read.answer import refuse
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.schedule.fetch import Begun
 from imageflow.secret import Bounds, Secret
-from imageflow.store import User
+from imageflow.store import ServiceSeen, User
 from imageflow.store.connect import connect
 from imageflow.text.excerpt import HIDDEN
 from imageflow.write.outcome import explain
@@ -481,6 +481,34 @@ async def test_errors_over_all_flows(api):
     await api.refused(400, "GET", "/api/errors?cursor=AAAA")
 
 
+async def test_series_and_what_waits(api):
+    """A point for each step, zone and step of the reader's choice; the system shows services and how long what waits takes."""
+    store = api.store
+    await store.count_series()
+    await failed_run(store)
+    run = await api.ok("POST", "/api/outbound/posts", [ROW], status=202)
+    await store.register_page(run["run_id"], 1, 1, [])
+    await store.count_series()
+    await store.report([ServiceSeen("h/1/writer", "writer", "h", 1, "1", CLOCK.now(), "1 delivery")], 30)
+    points = (await api.ok("GET", "/api/flows/posts/series", token="viewer"))["items"]
+    assert len(points) in (288, 289, 290)
+    assert sum(point["failed"] for point in points) == 3
+    days = (await api.ok("GET", "/api/flows/posts/series?step=1d&since=2026-01-01"))["items"]
+    assert (days[0]["at"], sum(point["failed"] for point in days)) == ("2026-01-01T00:00:00.000000Z", 3)
+    assert "2,000 steps" in await api.refused(422, "GET", "/api/flows/posts/series?since=2020-01-01")
+    await api.refused(422, "GET", "/api/flows/posts/series?since=soon")
+    await api.refused(404, "GET", "/api/flows/nope/series")
+    system = await api.ok("GET", "/api/system", token="viewer")
+    [backlog] = system["backlogs"]
+    assert (backlog["flow"], backlog["rows"], backlog["per_minute"] > 0, backlog["empty_in"] > 0) == (
+        "posts",
+        1,
+        True,
+        True,
+    )
+    assert [(one["kind"], one["alive"], one["doing"]) for one in system["services"]] == [("writer", True, "1 delivery")]
+
+
 async def test_a_window_is_read(api):
     """A run of a window keeps its bounds; what is no window is refused."""
     await api.refused(409, "POST", "/api/flows/polled/runs", {"since": "2026-01-02"})
@@ -817,7 +845,9 @@ async def test_viewers_see_no_excerpt_of_an_answer_that_is_no_json(api):
     await api.store.start_reading(run.run_id, None, None)
     await api.store.end_read(run.run_id, error=str(refused.value), stage="read")
     paths = [
-        endpoint.path.format(flow=flow, version=1, run=one, row=1, page=1, user="ada", key="x", message="0" * 12)
+        endpoint.path.format(
+            flow=flow, version=1, run=one, row=1, page=1, user="ada", key="x", message="0" * 12, cause="0" * 16
+        )
         + query
         for endpoint in ENDPOINTS
         for flow, one in (("polled", run.run_id), ("posts", run_id))

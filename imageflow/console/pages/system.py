@@ -28,7 +28,7 @@ class Box(NamedTuple):
 
 async def show(visit: Visit) -> Answer:
     """The pipeline in boxes, its queues, holds, parked messages."""
-    found = await system.look(visit.store, visit.deps.broker)
+    found = await system.look(visit.store, visit.deps.broker, visit.deps.clock.now())
     try:
         parked = await dead_letters.look(visit.deps.broker, PARKED)
     except BrokerError:
