@@ -110,10 +110,10 @@ class Events:
     async def _served(self, request: web.Request, listener: _Listener) -> web.StreamResponse:
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
         answer.force_close()
-        await answer.prepare(request)
         stopping = asyncio.ensure_future(request.app[STOPPING].wait())
         try:
-            with contextlib.suppress(ConnectionError):
+            with contextlib.suppress(ConnectionError):  # the listener is gone
+                await answer.prepare(request)
                 await answer.write(f"retry: {RETRY_MS}\n: listening\n\n".encode())
                 while await self._written(request, answer, listener, stopping):
                     pass
