@@ -215,8 +215,8 @@ def test_flows_and_versions(here: Here) -> None:
     assert "b     inbound    enabled        1  -         cancelled" in listed
     assert "+03" in here.lines("flow", "versions", "a")[0]
     shown = here.call("flow", "show", "a").stdout
-    assert shown.startswith("a, inbound, enabled, version 1\nschedule: none; it runs when a person asks for it\n")
-    assert "watermark: none" in shown
+    assert shown.startswith("a, inbound, enabled, version 1\nschedule:   none; it runs when a person asks for it\n")
+    assert "watermark:  none" in shown
 
 
 def test_a_watermark_in_both_times(here: Here) -> None:

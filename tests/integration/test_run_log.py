@@ -60,7 +60,7 @@ async def test_the_command(tmp_path: Path) -> None:
     text = (await asyncio.to_thread(call, run.run_id)).stdout.splitlines()
     assert text[-3].split() == ["page", "1", "printed", "seen", "SKU-000001"]
     assert text[-2].split() == ["seen", "SKU-000002"]
-    assert text[-1].split()[1:] == ["ended", "success"]
+    assert text[-1].split()[3:] == ["ended", "success"]
     found = json.loads((await asyncio.to_thread(call, run.run_id, "--json")).stdout)
     assert found[-2] == {"what": "printed", "text": "seen SKU-000001\nseen SKU-000002", "at": None, "page": 1}
     assert isinstance((await asyncio.to_thread(call, "nobody")).exception, NotFoundError)
