@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from imageflow.actions import alarms
+from imageflow.actions import alarms, system
 from imageflow.console.pages.errors import Open, causes_of
 from imageflow.console.pages.products import reel
 from imageflow.console.pages.shared import all_flows, common_zone, host, runs_of
@@ -15,13 +16,16 @@ from imageflow.console.visit import Answer, Page, Show, Visit
 from imageflow.model import cron
 from imageflow.model.flow import Flow
 from imageflow.model.run import Run
+from imageflow.model.series import Point
 from imageflow.store import HeldDomain
 
 RUNS_SEEN = 500
 REEL = 14
 CAUSES = 4
 STEPS = 48
-STEP = timedelta(minutes=30)
+STEP = 6
+"""Points of five minutes in a bar."""
+DAY = timedelta(days=1)
 
 
 class Line(NamedTuple):
@@ -45,7 +49,8 @@ async def show(visit: Visit) -> Answer:
     found = await runs_of(visit.store, limit=RUNS_SEEN)
     holds, raised = await alarms.holds(visit.store), await alarms.listed(visit.store, is_open=True, limit=20)
     causes = await causes_of(visit.store)
-    lines = [_line(flow, found, causes, holds, visit.now) for flow in flows]
+    days = [await system.over_time(visit.store, flow.name, visit.now - DAY, visit.now) for flow in flows]
+    lines = [_line(flow, found, day, causes, holds, visit.now) for flow, day in zip(flows, days, strict=True)]
     values = {
         "here": "now",
         "lines": lines,
@@ -63,18 +68,24 @@ async def show(visit: Visit) -> Answer:
     return Show("now.html", values, zone=common_zone(flows))
 
 
-def _line(flow: Flow, found: Sequence[Run], causes: Sequence[Open], holds: Sequence[HeldDomain], now: datetime) -> Line:
-    mine = [run for run in found if run.flow == flow.name]
-    day = [run for run in mine if run.created_at > now - STEPS * STEP]
+def _line(
+    flow: Flow,
+    found: Sequence[Run],
+    points: Sequence[Point],
+    causes: Sequence[Open],
+    holds: Sequence[HeldDomain],
+    now: datetime,
+) -> Line:
     definition = flow.definition
     schedule = definition.schedule
+    day = _sum(points)
     return Line(
         flow,
-        mine[0] if mine else None,
-        bars(day, now),
-        sum(run.counts.total for run in day),
-        sum(run.counts.written for run in day),
-        sum(run.counts.failed for run in day),
+        next((run for run in found if run.flow == flow.name), None),
+        bars(points),
+        day.written + day.unchanged + day.superseded + day.failed + day.cancelled,
+        day.written,
+        day.failed,
         sum(one.error.rows for one in causes if one.flow == flow.name),
         cron.next_fires(schedule, definition.timezone, now, 1) if schedule and definition.enabled else [],
         host(definition.erp.endpoint_url) if definition.erp is not None else "",
@@ -82,17 +93,14 @@ def _line(flow: Flow, found: Sequence[Run], causes: Sequence[Open], holds: Seque
     )
 
 
-def bars(found: Sequence[Run], now: datetime) -> list[Bar]:
-    """The last day in steps: the rows of runs by when they began."""
-    made = [Bar() for _ in range(STEPS)]
-    for run in found:
-        place = STEPS - 1 - int((now - run.created_at) / STEP)
-        if 0 <= place < STEPS:
-            bar, counts = made[place], run.counts
-            made[place] = Bar(
-                bar.written + counts.written, bar.unchanged + counts.unchanged, bar.failed + counts.failed
-            )
-    return made
+def _sum(points: Sequence[Point]) -> Point:
+    return functools.reduce(Point.plus, points)
+
+
+def bars(points: Sequence[Point]) -> list[Bar]:
+    """The points of a day in steps of half an hour, the last one up to now."""
+    grouped = [_sum(points[max(0, end - STEP) : end]) for end in range(len(points), 0, -STEP)][:STEPS][::-1]
+    return [Bar(one.written, one.unchanged, one.failed) for one in grouped]
 
 
 PAGES = (Page("GET", "/", show),)
