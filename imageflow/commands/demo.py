@@ -22,7 +22,7 @@ from imageflow.actions.flows import save_all
 from imageflow.actions.run_watch import until_ended
 from imageflow.actions.shapes import RunShown
 from imageflow.clock import SystemClock
-from imageflow.commands.shell import JSON_OPTION, print_json, run_async
+from imageflow.commands.shell import JSON_OPTION, print_json, run_async, say_stopping
 from imageflow.emulator.erp import FakeErp
 from imageflow.emulator.omnitron import FakeOmnitron
 from imageflow.errors import ImageFlowError
@@ -135,7 +135,7 @@ async def _running(settings: Settings) -> AsyncIterator[tuple[Substrate, int, as
     environ = {**os.environ, **PASSWORDS}
     with data_dir_lock(settings):
         async with (
-            stop_on_signals() as stop,
+            stop_on_signals(say_stopping) as stop,
             open_substrate(settings, environ, consumer=True) as substrate,
             asyncio.TaskGroup() as group,
         ):

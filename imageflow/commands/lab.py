@@ -20,6 +20,7 @@ from imageflow.commands.shell import (
     reading,
     run_async,
     sandbox_of,
+    say_stopping,
 )
 from imageflow.commands.tables import Column, Line
 from imageflow.emulator.erp import Auth, FakeErp
@@ -216,7 +217,7 @@ def emulate(which: str, port: int, host: str, rows: int, auth: Auth, fault: tupl
         raise click.UsageError(f"--fault: {error}") from error
 
     async def work() -> None:
-        async with stop_on_signals() as stop:
+        async with stop_on_signals(say_stopping) as stop:
             await serve_forever(emulator, host=host, port=port, announce=click.echo, stop=stop)
 
     run_async(work())

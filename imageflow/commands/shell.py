@@ -138,3 +138,8 @@ def sandbox_of(settings: Settings) -> Sandbox:
 def content_of(file: Path) -> bytes:
     """What a file holds; `-` is stdin."""
     return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+
+
+def say_stopping() -> None:
+    """What the first Ctrl-C does, and a second."""
+    note("stopping; Ctrl-C again stops at once")
