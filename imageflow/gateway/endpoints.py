@@ -15,6 +15,7 @@ import msgspec
 from imageflow.actions import shapes
 from imageflow.actions.actor import Role
 from imageflow.actions.dead_letters import Parked
+from imageflow.actions.search import Hit
 from imageflow.gateway import handlers_errors, handlers_flows, handlers_ops, handlers_runs, handlers_users, inputs
 from imageflow.gateway.deps import A, B, Call, Deps, P, Q
 from imageflow.gateway.inputs import EVENT_STREAM, JSON, YAML
@@ -612,6 +613,17 @@ ENDPOINTS: tuple[Endpoint[Any, Any, Any, Any], ...] = (
         tag="system",
         summary="Show services, queues, holds, how many runs go on, and how long what is in flight takes",
         answer=shapes.SystemShown,
+    ),
+    Endpoint(
+        name="search_all",
+        handler=handlers_ops.search_all,
+        method="GET",
+        path="/api/search",
+        tag="system",
+        summary="Find products, flows, runs and open causes by what a person types",
+        about="Products and runs by the beginning of their names, flows and causes by what is in theirs.",
+        query=inputs.SearchQuery,
+        answer=Page[Hit],
     ),
     Endpoint(
         name="list_series",

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import msgspec
 
-from imageflow.actions import alarms, audit, dead_letters, runs, shapes, system
+from imageflow.actions import alarms, audit, dead_letters, runs, search, shapes, system
 from imageflow.actions.dead_letters import Parked
+from imageflow.actions.search import Hit
 from imageflow.gateway.deps import Call, Deps
-from imageflow.gateway.inputs import AlarmQuery, AuditQuery, FlowPath, LimitQuery, MessagePath, SeriesQuery
+from imageflow.gateway.inputs import AlarmQuery, AuditQuery, FlowPath, LimitQuery, MessagePath, SearchQuery, SeriesQuery
 from imageflow.gateway.paging import Page, cursor, page, position
 
 _Id = Annotated[int, msgspec.Meta(ge=0, le=(1 << 53))]
@@ -38,6 +39,11 @@ async def list_holds(deps: Deps, _call: Call[None, None, None]) -> Page[shapes.H
 async def show_system(deps: Deps, _call: Call[None, None, None]) -> shapes.SystemShown:
     """What runs and what waits."""
     return shapes.system_shown(await system.look(deps.store, deps.broker, deps.clock.now()))
+
+
+async def search_all(deps: Deps, call: Call[None, SearchQuery, None]) -> Page[Hit]:
+    """What was found, by kind."""
+    return Page(await search.find(deps.store, call.query.q))
 
 
 async def list_series(deps: Deps, call: Call[FlowPath, SeriesQuery, None]) -> Page[shapes.PointShown]:

@@ -194,6 +194,10 @@ class CauseQuery(Paged, frozen=True):
     state: Literal["open", "closed"] = "open"
 
 
+class SearchQuery(_Taken, frozen=True):
+    q: Annotated[str, msgspec.Meta(min_length=1, max_length=200, description="What to look for.")]
+
+
 class SeriesQuery(_Taken, frozen=True):
     step: Literal["5m", "1h", "1d"] = "5m"
     since: (

@@ -13,6 +13,7 @@ from imageflow.model.run import FINAL, Run
 from imageflow.store.audit import AuditEntry, record
 from imageflow.store.database import Tx
 from imageflow.store.flows import require
+from imageflow.store.ledger import LAST
 from imageflow.store.outbox import Unsent, post
 from imageflow.store.pages import compress, insert_page
 from imageflow.store.run_progress import advance, change, load
@@ -133,6 +134,15 @@ class RunsSql(Sql):
             same = and_(runs.c.created_at == created_at, runs.c.run_id < clean(run_id))
             statement = statement.where(runs.c.created_at <= created_at, or_(runs.c.created_at < created_at, same))
         return [to_run(row) for row in await tx.all(statement)]
+
+    @reads
+    async def runs_named(self, tx: Tx, prefix: str, *, limit: int = 20) -> list[Run]:
+        """Runs whose ids begin so, newest first."""
+        low = clean(prefix)
+        mine = (runs.c.run_id >= low, runs.c.run_id < low + LAST)
+        return [
+            to_run(row) for row in await tx.all(select(runs).where(*mine).order_by(runs.c.run_id.desc()).limit(limit))
+        ]
 
     @writes
     async def start_reading(self, tx: Tx, run_id: str, since: datetime | None, until: datetime | None) -> Run:

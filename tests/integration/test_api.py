@@ -31,7 +31,7 @@ from imageflow.read.answer import refuse
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.schedule.fetch import Begun
 from imageflow.secret import Bounds, Secret
-from imageflow.store import ServiceSeen, User
+from imageflow.store import LedgerEntry, ServiceSeen, User
 from imageflow.store.connect import connect
 from imageflow.text.excerpt import HIDDEN
 from imageflow.write.outcome import explain
@@ -479,6 +479,28 @@ async def test_errors_over_all_flows(api):
     assert len([one for one in (await api.ok("GET", "/api/audit"))["items"] if one["what"] == "run.retry"]) == 2
     await api.refused(404, "GET", "/api/errors?flow=nope")
     await api.refused(400, "GET", "/api/errors?cursor=AAAA")
+
+
+async def test_search(api):
+    """A product by its beginning or its exact name, a flow, a run by the beginning of its id or its last part, a cause by its words."""
+    run_id = await failed_run(api.store)
+    written = [LedgerEntry("http://127.0.0.1:9", f"ABC-{n}", 1, "d", None, None) for n in range(3)]
+    await api.store.settle("", [], written=written)
+
+    async def found(text):
+        hits = (await api.ok("GET", f"/api/search?q={text}", token="viewer"))["items"]
+        return [(hit["kind"], hit["name"]) for hit in hits]
+
+    assert await found("ABC") == [("product", f"ABC-{n}") for n in range(3)]
+    assert await found("SKU/2") == [("product", "SKU/2")]
+    assert await found("poll") == [("flow", "polled")]
+    assert await found(run_id[:12]) == [("run", run_id)]
+    assert ("run", run_id) in await found("posts")
+    [(kind, group)] = await found("NO%20SUCH")
+    assert kind == "cause"
+    assert await found(group) == [("cause", group)]
+    assert await found("nothing") == []
+    await api.refused(400, "GET", "/api/search?q=")
 
 
 async def test_series_and_what_waits(api):

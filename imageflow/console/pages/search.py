@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from imageflow.actions import rows
-from imageflow.console.pages.errors import causes_of
-from imageflow.console.pages.shared import all_flows, common_zone, part, runs_of
+from imageflow.actions import search as actions_search
+from imageflow.console.pages.shared import all_flows, common_zone, part
 from imageflow.console.visit import Answer, Go, Page, Show, Visit
-
-RUNS = 500
-HITS = 20
 
 
 class Hit(NamedTuple):
@@ -33,26 +29,20 @@ async def search(visit: Visit) -> Answer:
 
 
 async def _hits(visit: Visit, text: str) -> list[Hit]:
-    low = text.lower()
-    flows = await all_flows(visit)
-    found = (
-        [Hit("product", text, "", f"/products/{part(text)}")]
-        if await rows.of_product(visit.store, text, limit=1)
-        else []
-    )
-    found += [Hit("flow", flow.name, "", f"/flows/{part(flow.name)}") for flow in flows if low in flow.name]
-    found += [
-        Hit("run", run.run_id, run.flow, f"/runs/{part(run.run_id)}")
-        for run in await runs_of(visit.store, limit=RUNS)
-        if run.run_id.startswith(low) or run.run_id.rpartition("-")[2].startswith(low)
-    ][:HITS]
-    if len(low) >= 3:
-        found += [
-            Hit("cause", one.error.reason or one.error.stage, one.flow, f"/errors?cause={part(one.error.group)}")
-            for one in await causes_of(visit.store)
-            if low in (one.error.reason or "").lower()
-        ][:HITS]
-    return found
+    return [_hit(one) for one in await actions_search.find(visit.store, text)]
+
+
+def _hit(found: actions_search.Hit) -> Hit:
+    name = part(found.name)
+    urls = {
+        "product": f"/products/{name}",
+        "flow": f"/flows/{name}",
+        "run": f"/runs/{name}",
+        "cause": f"/errors?cause={name}",
+    }
+    if found.kind == "cause":
+        return Hit("cause", found.about, found.flow, urls["cause"])
+    return Hit(found.kind, found.name, found.flow if found.kind == "run" else "", urls[found.kind])
 
 
 PAGES = (Page("GET", "/search", search),)

@@ -55,6 +55,7 @@ ONE_SIDED = {
     "actions.bench.draft": "`try` runs what is in files",
     "actions.bench.input_of": "`try` takes what is in files, or a page of a run",
     "actions.bench.tried": "`try` runs what is in files",
+    "actions.search.find": "`trace`, `runs` and `errors` each find their own; shells complete names",
     "actions.system.over_time": "drawn by the console",
     "actions.system.look": "`doctor` looks at the queues, too, and says what mends them",
     "actions.flows.checked_text": "a request holds a flow, and no file",
