@@ -45,6 +45,9 @@ def cli(context: click.Context) -> None:
     volume.set_level(context)
 
 
+volume.options(cli)
+
+
 def main() -> NoReturn:
     """Run a command; turn errors into words and an exit status."""
     stdout.install()

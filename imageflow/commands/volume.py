@@ -16,15 +16,14 @@ Volume = Literal["quiet", "verbose"]
 
 
 def options(command: click.Command) -> click.Command:
-    """The command, or each command of the group, with the options; once."""
-    if isinstance(command, click.Group):
-        for one in command.commands.values():
-            options(one)
-    elif not any(parameter.name == "quiet" for parameter in command.params):
+    """The command with the options, and each command of it if it is a group; once."""
+    if not any(parameter.name == "quiet" for parameter in command.params):
         command.params += [
             _option(("-q", "--quiet"), "Say no more than the result, and what is wrong."),
             _option(("-v", "--verbose"), "Log what is done, step by step."),
         ]
+    for one in command.commands.values() if isinstance(command, click.Group) else ():
+        options(one)
     return command
 
 

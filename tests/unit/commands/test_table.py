@@ -66,10 +66,18 @@ def test_without_a_command():
     assert (shown.exit_code, "See what happened:" in shown.output) == (0, True)
 
 
+@pytest.mark.parametrize("args", [["-q", "runs"], ["runs", "--quiet"], ["flow", "-q", "list"], ["flow", "list", "-q"]])
+def test_quiet_stands_anywhere(tmp_path, args):
+    """Before or after the command; nothing is said beside the result."""
+    done = CliRunner().invoke(cli, args, env={"IMAGEFLOW_DATA_DIR": str(tmp_path / "none")})
+    assert (done.exit_code, done.output) == (0, "")
+
+
 def test_quiet_and_verbose_are_opposites(tmp_path):
     """Both at once are refused."""
     environ = {"IMAGEFLOW_DATA_DIR": str(tmp_path)}
-    assert CliRunner().invoke(cli, ["runs", "-q", "-v"], env=environ).exit_code == 2
+    for args in (["runs", "-q", "-v"], ["-v", "runs", "-q"]):
+        assert CliRunner().invoke(cli, args, env=environ).exit_code == 2
 
 
 def test_an_unknown_command_is_none():
