@@ -398,6 +398,8 @@ def compiled(document: dict[str, Any]) -> Definition:
         definition = parse(document)
     except FlowFileError as error:
         problems = error.problems
+        if not isinstance(document, dict):
+            raise
     script, mapping = document.get("script"), document.get("mapping")
     if isinstance(script, str) and script and not _is_in("script", problems):
         problems = problems + check_script(script)

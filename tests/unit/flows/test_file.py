@@ -665,6 +665,13 @@ def test_the_schema_has_every_field() -> None:
     assert set(re.findall(r"#/\$defs/(\w+)", json.dumps(schema))) == set(schema["$defs"])
 
 
+@pytest.mark.parametrize("document", [[], [None], "text", None, 1])
+def test_what_is_no_object_is_a_problem_of_the_file(document: object) -> None:
+    """A list or a text in place of a flow is refused as such."""
+    with pytest.raises(FlowFileError, match="must be an object"):
+        flow_file.compiled(document)  # type: ignore[arg-type]
+
+
 def test_all_mistakes_at_once() -> None:
     """What is compiled is looked at even if fields are wrong, unless the script or the mapping itself is."""
     script = "import os\ndef process_row(row):\n    return row\n"
