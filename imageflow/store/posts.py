@@ -7,25 +7,71 @@ then the list of their image sets, and a post costs what its rows cost.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+from sqlalchemy import ARRAY, LargeBinary, and_, bindparam, delete, select, tuple_
 from sqlalchemy import Row as SqlRow
-from sqlalchemy import and_, delete, select, tuple_
 
 from imageflow.model import messages
 from imageflow.model.messages import PageRead, transform_queue
 from imageflow.model.run import Run
+from imageflow.store.batch import Batch, BatchStatement
 from imageflow.store.database import Tx
 from imageflow.store.outbox import Unsent
 from imageflow.store.pages import compress, pack
 from imageflow.store.run_record import run_values
-from imageflow.store.tables import flows, outbox, pages, post_keys, runs
+from imageflow.store.service_roles import quoted
+from imageflow.store.tables import Instant, flows, outbox, pages, post_keys, runs
 from imageflow.store.text import keyed
 from imageflow.store.transaction import Sql, writes
 
 KEY_LIFE = timedelta(hours=24)
+
+_SEQ = '"seq":0'
+_EACH = ("run_id", "flow", "version", "triggered", "created_at", "started_at")
+_SAME = tuple(column.name for column in runs.c if column.name not in _EACH)
+_INSERT = BatchStatement(
+    f"""
+    WITH posted AS MATERIALIZED (SELECT * FROM {{posted}}),
+    new_runs AS (
+        INSERT INTO runs ({", ".join(map(quoted, (*_EACH, *_SAME)))})
+        SELECT run_id, flow, version, triggered, CAST(created_at AS timestamptz), CAST(started_at AS timestamptz),
+            {", ".join(f":{name}" for name in _SAME)}
+        FROM posted ON CONFLICT DO NOTHING RETURNING run_id
+    ),
+    new_pages AS (
+        INSERT INTO pages (run_id, page, body) SELECT run_id, 1, (:bodies)[number]
+        FROM posted JOIN new_runs USING (run_id) ORDER BY number RETURNING run_id, seq
+    ),
+    new_messages AS (
+        INSERT INTO outbox (queue, body, run_id, stored_at)
+        SELECT queue, convert_to(head || seq || tail, 'UTF8'), run_id, :now
+        FROM posted JOIN new_pages USING (run_id) ORDER BY seq RETURNING run_id, id
+    )
+    SELECT run_id, seq, id FROM new_pages JOIN new_messages USING (run_id)
+    """,  # noqa: S608 - columns of our own
+    Batch(
+        "posted",
+        number="bigint",
+        run_id="text",
+        flow="text",
+        version="bigint",
+        triggered="text",
+        created_at="text",
+        started_at="text",
+        queue="text",
+        head="text",
+        tail="text",
+    ),
+    typed=[
+        bindparam("bodies", type_=ARRAY(LargeBinary)),
+        bindparam("now", type_=Instant()),
+        *(bindparam(name, type_=runs.c[name].type) for name in _SAME),
+    ],
+)
+"""For PostgreSQL: runs, pages and messages in one round trip, of which a small post would else pay three."""
 
 
 class NewPost(NamedTuple):
@@ -104,8 +150,8 @@ class PostsSql(Sql):
         current = [post for post in posts if (post.run.flow, post.run.version) in newest]
         first = await _first_posts(tx, current)
         wanted = _paged([post for post in current if (post.run.flow, post.key) not in first])
-        added = await _insert_runs(tx, [page.run for page in wanted])
-        accepted = await _insert_pages(tx, [page for page in wanted if page.run.run_id in added])
+        inserted = await _insert(tx, wanted)
+        accepted = _accepted_now([page for page in wanted if page.run.run_id in inserted], inserted)
         return [accepted.get(id(post)) or await _known(tx, post, newest, first) for post in posts]
 
 
@@ -186,45 +232,73 @@ async def _forget_old_keys(tx: Tx) -> None:
         await tx.execute(delete(post_keys).where(and_(post_keys.c.flow == row.flow, post_keys.c.key == row.key)))
 
 
-async def _insert_runs(tx: Tx, new: Sequence[Run]) -> set[str]:
-    """Add the runs that are not there yet; returns their ids."""
-    if not new:
-        return set()
-    values = [run_values(run) | {"released": True} for run in new]
-    added = await tx.all(tx.insert(runs).on_conflict_do_nothing().returning(runs.c.run_id), values)
-    return {row.run_id for row in added}
+class _Inserted(NamedTuple):
+    """A run that was added: the number of its page over all runs, and its message."""
+
+    seq: int
+    message: Unsent
 
 
-async def _insert_pages(tx: Tx, new: Sequence[_Page]) -> dict[int, AcceptedPost]:
-    """Add the pages, numbered in their order, and their messages to the outbox. Returns their posts by `id`."""
+async def _insert(tx: Tx, new: Sequence[_Page]) -> dict[str, _Inserted]:
+    """Add the runs that are not there yet, each with its page, numbered in their order, and its message; by run."""
     if not new:
         return {}
-    bodies = [{"run_id": page.run.run_id, "page": 1, "body": page.packed} for page in new]
+    records = [run_values(page.run) | {"released": True} for page in new]
+    if tx.postgresql and _alike(records):
+        return await _insert_at_once(tx, new, records)
+    added = await tx.all(tx.insert(runs).on_conflict_do_nothing().returning(runs.c.run_id), records)
+    ids = {row.run_id for row in added}
+    bodies = [{"run_id": page.run.run_id, "page": 1, "body": page.packed} for page in new if page.run.run_id in ids]
+    if not bodies:
+        return {}
     stored = await tx.all(tx.insert(pages).returning(pages.c.run_id, pages.c.seq), bodies)
     seqs = {row.run_id: row.seq for row in stored}
-    left = await _outbox(tx, [_page_read(page.run, seqs[page.run.run_id]) for page in new])
+    posted = {page.run.run_id: _page_read(page.run, seqs[page.run.run_id]) for page in new if page.run.run_id in ids}
+    values = [
+        {"queue": messages.queue_of(read), "body": messages.encode(read), "run_id": run_id, "stored_at": tx.now}
+        for run_id, read in posted.items()
+    ]
+    left = await tx.all(tx.insert(outbox).returning(outbox.c.run_id, outbox.c.id), values)
+    return {row.run_id: _inserted(posted[row.run_id], row.id) for row in left}
+
+
+def _alike(records: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the runs differ in nothing but what `_INSERT` takes of each."""
+    return all(record[name] == records[0][name] for record in records[1:] for name in _SAME)
+
+
+async def _insert_at_once(tx: Tx, new: Sequence[_Page], records: Sequence[Mapping[str, Any]]) -> dict[str, _Inserted]:
+    batch = []
+    for number, (page, record) in enumerate(zip(new, records, strict=True), 1):
+        head, _, tail = messages.encode(_page_read(page.run, 0)).decode().rpartition(_SEQ)
+        instants = [value and value.isoformat() for value in (record["created_at"], record["started_at"])]
+        varying = (record[name] for name in ("run_id", "flow", "version", "triggered"))
+        batch.append((number, *varying, *instants, messages.transform_queue(page.run.flow), head + _SEQ[:-1], tail))
+    same = {name: records[0][name] for name in _SAME}
+    bodies = [page.packed for page in new]
+    found = await tx.all(*_INSERT.bind(tx, batch, bodies=bodies, now=tx.now, **same))
+    by_id = {page.run.run_id: page.run for page in new}
+    return {row.run_id: _inserted(_page_read(by_id[row.run_id], row.seq), row.id) for row in found}
+
+
+def _inserted(read: PageRead, number: int) -> _Inserted:
+    return _Inserted(read.seq, Unsent(number, messages.queue_of(read), messages.encode(read)))
+
+
+def _accepted_now(new: Sequence[_Page], inserted: Mapping[str, _Inserted]) -> dict[int, AcceptedPost]:
+    """The posts of new pages, by `id`. The first of each page has its message."""
     accepted = {}
     for page in new:
-        run_id, first = page.run.run_id, page.posts[0]
+        run_id, (seq, message) = page.run.run_id, inserted[page.run.run_id]
         for post in page.posts:
-            accepted[id(post)] = AcceptedPost(run_id, post.post.rows, seqs[run_id])
-        accepted[id(first)] = accepted[id(first)]._replace(outbox=(left[run_id],), page=page.text)
+            accepted[id(post)] = AcceptedPost(run_id, post.post.rows, seq)
+        first = id(page.posts[0])
+        accepted[first] = accepted[first]._replace(outbox=(message,), page=page.text)
     return accepted
 
 
 def _page_read(run: Run, seq: int) -> PageRead:
     return PageRead(run.run_id, run.flow, run.version, 1, seq)
-
-
-async def _outbox(tx: Tx, read: Sequence[PageRead]) -> dict[str, Unsent]:
-    """Put the messages into the outbox; returns them by run."""
-    posted = {message.run_id: (messages.queue_of(message), messages.encode(message)) for message in read}
-    values = [
-        {"queue": queue, "body": body, "run_id": run_id, "stored_at": tx.now}
-        for run_id, (queue, body) in posted.items()
-    ]
-    stored = await tx.all(tx.insert(outbox).returning(outbox.c.run_id, outbox.c.id), values)
-    return {row.run_id: Unsent(row.id, *posted[row.run_id]) for row in stored}
 
 
 async def _known(

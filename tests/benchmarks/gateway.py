@@ -192,12 +192,14 @@ def cpu_of_all(processes: dict[str, subprocess.Popen]) -> dict[str, float]:
 
 
 async def settled(environ: dict[str, str], rows: int) -> None:
-    """Wait until that many rows of THROUGH are settled, all of them written."""
-    query = "SELECT sum(total), sum(written), count(*) FROM runs WHERE flow = $1"
+    """Wait until that many rows of THROUGH are settled, none of them failed."""
+    query = "SELECT sum(failed), sum(written + unchanged + superseded), count(*) FROM runs WHERE flow = $1"
     connection = await asyncpg.connect(environ["IMAGEFLOW_STORE_URL"])
     try:
         async with asyncio.timeout(300):
             while (found := await connection.fetchrow(query, THROUGH))[1] != rows:
+                if found[0]:
+                    raise SystemExit(f"{found[0]} rows failed")
                 await asyncio.sleep(0.1)
     finally:
         await connection.close()

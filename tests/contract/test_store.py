@@ -677,6 +677,16 @@ async def test_posts_that_share_a_run(store: Store, clock: FakeClock) -> None:
     assert len(await store.runs()) == 3
 
 
+async def test_runs_of_posts_that_differ(store: Store, clock: FakeClock) -> None:
+    """Runs are stored as they are, also where they differ in more than posts' runs do."""
+    runs = [post_run(clock), msgspec.structs.replace(post_run(clock), window=True, warnings=("w",), started_at=None)]
+    accepted = await store.accept_posts([NewPost(run, b"[1]", 1) for run in runs])
+    assert [await store.run(one.run_id) for one in accepted] == runs
+    assert accepted[0].seq < accepted[1].seq
+    assert [messages.decode(one.outbox[0].body).seq for one in accepted] == [one.seq for one in accepted]
+    assert sorted(left.body for left in await store.unsent(0)) == sorted(one.outbox[0].body for one in accepted)
+
+
 async def test_no_posts(store: Store) -> None:
     """Nothing to store is stored."""
     assert await store.accept_posts([]) == []
