@@ -72,10 +72,18 @@ INVOKE_OWN = frozenset(
         "Response Cache Size", "Response Cookie Strategy", "Response Generation Required", "Response FlowFile Naming Strategy",
         "Response Header Request Attributes Enabled", "Response Header Request Attributes Prefix", "Response Redirects Enabled",
         "URL", "Filename", "Username", "Password", "User Agent", "Accept Content-Type", "Data Timeout", "redirect-cookie-policy",
-        "form-body-form-name", "Request Header", "Use Digest Authentication",
+        "Request Header", "Use Digest Authentication",
     )
 )  # fmt: skip
 """InvokeHTTP's own properties in versions 1 and 2 of NiFi, and GetHTTP's; all others are headers."""
+MAKER_OWN = frozenset(
+    (
+        "Delete Attributes Expression", "Store State", "Stateful Variables Initial Value", "canonical-value-lookup-cache-size",
+        "Cache Value Lookup Cache Size", "File Size", "Batch Size", "Data Format", "Unique FlowFiles", "generate-ff-custom-text",
+        "Custom Text", "character-set", "Character Set", "mime-type", "Mime Type",
+    )
+)  # fmt: skip
+"""Own properties of UpdateAttribute and GenerateFlowFile; all others are attributes."""
 
 
 def read(data: bytes) -> list[Found]:
@@ -258,7 +266,7 @@ def _flow(group: Mapping[str, Any], contexts: Mapping[str, Any], outer: Scope | 
     found = Found(_text(group.get("name")) or "flow", questions=[])
     found.secrets |= _plain_parameters(contexts)
     processors, edges = _collected(group, contexts, outer)
-    order = _ordered(processors, edges)
+    order = _with_attributes(found, _ordered(processors, edges))
     door = next((one for one in order if one.kind in DOORS), None)
     found.inbound = door is None
     if door is not None:
@@ -275,6 +283,15 @@ def _flow(group: Mapping[str, Any], contexts: Mapping[str, Any], outer: Scope | 
     if others:
         found.ask(f"no counterpart: {', '.join(others)}; what they do to the data goes into script or mapping")
     return found
+
+
+def _with_attributes(found: Found, order: Sequence[_Processor]) -> list[_Processor]:
+    """The processors, which know the attributes that others of the flow set."""
+    makers = [one for one in order if one.kind in ("UpdateAttribute", "GenerateFlowFile")]
+    pairs = [pair for one in makers for pair in one.properties.items() if pair[1] and pair[0] not in MAKER_OWN]
+    found.secrets |= {text for name, text in pairs if len(text) >= MIN_SECRET and plain_secrets.refused(name, text)}
+    scopes = [one.scope._replace(attributes={**dict(pairs), **one.scope.attributes}) for one in order]
+    return [msgspec.structs.replace(one, scope=scope) for one, scope in zip(order, scopes, strict=True)]
 
 
 def _collected(
@@ -435,6 +452,10 @@ def _request(found: Found, one: _Processor, order: Sequence[_Processor], edges: 
             found.headers[name] = None
         elif text and name not in INVOKE_OWN:
             _header(found, name, resolved(text, one.scope), order)
+    if _value(one, "Request OAuth2 Access Token Provider", "oauth2-access-token-provider").text:
+        found.ask(
+            "erp.login: NiFi gets a token by OAuth 2 there: set {type: oauth2, token_url, client_id, client_secret}"
+        )
     period = seconds(_value(one, "Socket Read Timeout", "Read Timeout").text)
     if period is not None and 1 <= period <= 600:
         found.timeout = f"{period:g}s"

@@ -328,6 +328,7 @@ ERP = asks("https://e.example.com/x")
         ([ERP, maps("shift", '{"a": "${b}"}')], "has expressions of NiFi in it"),
         ([{"type": "x.ReplaceText", "properties": {"Replacement Value": "a=b"}}, asks("https://e.example.com/x", **{"HTTP Method": "POST"})],
          "is no JSON object there"),
+        ([asks("https://e.example.com/x", **{"Request OAuth2 Access Token Provider": "7f"})], "{type: oauth2, token_url"),
         ([{**asks("https://e.example.com/x", **{"X-Key": None}), "propertyDescriptors": {"X-Key": {"sensitive": True}}}], "the whole value of 'X-Key'"),
     ],
 )  # fmt: skip
@@ -336,6 +337,21 @@ def test_what_is_asked(processors: list[dict[str, Any]], said: str) -> None:
     one = flow_of(*processors)
     assert any(said in question for question in one.questions), one.questions
     flow_file.parse(one.document)
+
+
+def test_attributes_that_others_set() -> None:
+    """They are filled in; a secret among them is left out wherever it goes."""
+    sets = {
+        "season": "w26",
+        "from": "${now():format('yyyy-MM-dd')}",
+        "token": "topsecret99",
+        "Store State": "Do not store state",
+    }
+    url = "https://e.example.com/x?season=${season}&since=${from}&t=${token}"
+    one = flow_of({"type": "x.UpdateAttribute", "properties": sets}, asks(url, **{"X-State": "${Store State}"}))
+    assert one.document["erp"]["extra_params"] == {"season": "w26", "t": {"env": "F_T"}}
+    assert one.document["erp"]["modified_date_key"] == "since"
+    assert "topsecret99" not in text_of(one)
 
 
 def test_a_sort_has_no_spec() -> None:
