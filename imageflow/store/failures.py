@@ -125,9 +125,11 @@ class FailuresSql(Sql):
     async def errors(self, tx: Tx, run_id: str, limit: int = 100) -> list[ErrorGroup]:
         """The failed rows of a run by cause, the largest groups first."""
         mine = (run_causes.c.run_id == clean(run_id), run_causes.c.failed > 0)
-        first = select(func.min(rows.c.number)).where(
-            rows.c.run_id == run_causes.c.run_id, OF_CAUSE, rows.c.fingerprint == run_causes.c.fingerprint
-        )
+        fingerprint: ColumnElement[str] = run_causes.c.fingerprint
+        if tx.postgresql:  # the index of `rows` has the database's collation, and compares by no other one
+            fingerprint = fingerprint.collate("default")
+        same = (rows.c.run_id == run_causes.c.run_id, OF_CAUSE, rows.c.fingerprint == fingerprint)
+        first = select(rows.c.number).where(*same).order_by(rows.c.number).limit(1)
         groups = select(run_causes, first.scalar_subquery().label("first")).where(*mine)
         found = await tx.all(groups.order_by(run_causes.c.failed.desc(), text("first")).limit(limit))
         examples = select(rows).where(rows.c.run_id == clean(run_id), rows.c.number.in_([row.first for row in found]))
