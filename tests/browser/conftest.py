@@ -75,8 +75,9 @@ def served(furnished, tmp_path):
         yield both
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def browser():
+    """One for each test: as long as playwright runs, no other event loop can in this thread, and async tests follow."""
     from playwright.sync_api import sync_playwright  # noqa: PLC0415 - may be missing
 
     with sync_playwright() as playwright:
