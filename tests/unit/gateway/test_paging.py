@@ -1,11 +1,13 @@
 """Cursors and pages."""
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from imageflow.gateway.paging import Page, cursor, page, position
+from imageflow.gateway.paging import Page, cursor, instant, microseconds, page, position
 from imageflow.gateway.problem_details import Refusal
 
 
@@ -35,3 +37,9 @@ def test_a_page_says_whether_there_is_more():
     assert page([1, 2, 3], 2, str, cursor) == Page(["1", "2"], cursor(2))
     assert page([1, 2], 2, str, cursor) == Page(["1", "2"], None)
     assert page([], 2, str, cursor) == Page([], None)
+
+
+@given(st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(2090, 1, 1), timezones=st.just(UTC)))
+def test_a_cursor_holds_an_instant(at):
+    """An instant comes back from its number to the microsecond."""
+    assert instant(microseconds(at)) == at

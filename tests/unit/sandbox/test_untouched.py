@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+import gc
 import html.entities
 import json
 import sys
@@ -44,3 +45,20 @@ def test_puts_contents_and_settings_back() -> None:
     assert html.entities.html5["amp;"] == entity
     assert decimal.DefaultContext.prec == 28
     assert sys.getrecursionlimit() == depth
+
+
+def test_puts_functions_and_limits_back() -> None:
+    """Names that hang on a function, and the limits of the interpreter are as before the page."""
+    for name in (*MODULES, *LAZY_MODULES):
+        __import__(name)
+    untouched = Untouched()
+    digits, switch = sys.get_int_max_str_digits(), sys.getswitchinterval()
+    json.dumps.hidden = "poison"  # type: ignore[attr-defined]
+    sys.set_int_max_str_digits(digits + 1000)
+    sys.setswitchinterval(switch * 2)
+    gc.disable()
+    untouched.restore()
+    assert not hasattr(json.dumps, "hidden")
+    assert sys.get_int_max_str_digits() == digits
+    assert sys.getswitchinterval() == switch
+    assert gc.isenabled()
