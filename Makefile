@@ -44,9 +44,9 @@ FOLDER ?= console-pictures
 console-pictures: browser-tools
 	$(BIN)/python -m tests.browser.pictures $(FOLDER)
 
-# the scripts that the console vendors, as vendor/package-lock.json has them: needs npm
+# the scripts that the console vendors, as imageflow/console/vendor/package-lock.json has them: needs npm
 vendor:
-	cd vendor && npm ci --ignore-scripts --no-audit --no-fund && npm run build
+	cd imageflow/console/vendor && npm ci --ignore-scripts --no-audit --no-fund && npm run build
 
 # after changing dependencies in pyproject.toml: needs `uv`
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
