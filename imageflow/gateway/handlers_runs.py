@@ -21,6 +21,7 @@ from imageflow.gateway.inputs import (
     Start,
     StoryQuery,
     TraceQuery,
+    moment,
 )
 from imageflow.gateway.paging import Microseconds, Page, RowNumber, cursor, instant, microseconds, page, position
 from imageflow.inspect import product_history
@@ -38,8 +39,8 @@ async def list_runs(deps: Deps, call: Call[None, RunQuery, None]) -> Page[shapes
         active=query.active,
         status=query.status or None,
         trigger=query.trigger or None,
-        since=query.since or None,
-        until=query.until or None,
+        since=moment("since", query.since),
+        until=moment("until", query.until),
         before=None if place is None else (instant(place[0]), place[1]),
     )
     return page(found, query.limit, shapes.run_shown, _place)

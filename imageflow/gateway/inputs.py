@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 
 from imageflow.actions import keys, users
 from imageflow.actions.actor import Role
+from imageflow.gateway.problem_details import Refusal
 from imageflow.model.flow import NAME_PATTERN
 from imageflow.model.row import StageName, State
 from imageflow.model.run import Status, TriggerKind
@@ -34,6 +35,8 @@ Identifier = Annotated[
         description="A product's; without commas.",
     ),
 ]
+Moment = Annotated[str, msgspec.Meta(max_length=64, extra_json_schema={"format": "date-time"})]
+"""A text, which `moment` reads: of a query, msgspec would take a number for an instant, too."""
 Fingerprint = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$", description="An error group, see errors.")]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=1000, description="At most so many.")]
 Cursor = Annotated[
@@ -163,6 +166,17 @@ class KeyPath(msgspec.Struct, frozen=True):
     key: Annotated[str, msgspec.Meta(min_length=1, max_length=100, description="A key's id.")]
 
 
+def moment(name: str, text: str | UnsetType) -> datetime | None:
+    """The instant that a parameter of a query says; None where it is not given. Refusal 400."""
+    if isinstance(text, UnsetType):
+        return None
+    try:
+        found: datetime = msgspec.convert(text, Annotated[datetime, msgspec.Meta(tz=True)])
+    except ValueError as error:
+        raise Refusal(400, f"{name}: must be an instant with its zone, as in 2026-01-31T12:00:00Z") from error
+    return found
+
+
 # queries --------------------------------------------------------------------------------------------------------------
 
 
@@ -178,8 +192,8 @@ class RunQuery(Paged, frozen=True):
     status: Annotated[Status, msgspec.Meta(description="Runs of this status.")] | UnsetType = UNSET
     active: Annotated[bool, msgspec.Meta(description="Only runs that have not ended.")] = False
     trigger: Annotated[TriggerKind, msgspec.Meta(description="Runs that were started so.")] | UnsetType = UNSET
-    since: Annotated[datetime, msgspec.Meta(tz=True, description="Runs created then or later.")] | UnsetType = UNSET
-    until: Annotated[datetime, msgspec.Meta(tz=True, description="Runs created before then.")] | UnsetType = UNSET
+    since: Annotated[Moment, msgspec.Meta(description="Runs created then or later.")] | UnsetType = UNSET
+    until: Annotated[Moment, msgspec.Meta(description="Runs created before then.")] | UnsetType = UNSET
 
 
 class RowQuery(Paged, frozen=True):
