@@ -1,9 +1,13 @@
 """A folder of flow files that is followed: what changes in it is applied, and what a person did stays.
 
+A file is applied when it says something new. Where a person changed the flow since (`flow rollback`, a save over the API or
+in the console), a file that says what it said before changes nothing, at the start neither.
+
 What happens to it, and what follows:
 
     a file changed, or is new     once it rests, it is checked and saved as a new version of its flow
-    a file is broken              reported; nothing changes
+    a file is broken              reported; nothing changes; once it says again what is in force, that is said
+    a person changed its flow     reported, with the two ways out; nothing changes until the file says something new
     two files name one flow       the later one is reported; nothing changes
     a file is gone                its flow is deleted; while runs of it go on it is disabled, so that it fires no more
     a file names another flow     as if the file of the one before were gone
@@ -23,7 +27,19 @@ from imageflow.actions import flows
 from imageflow.actions.actor import Actor
 from imageflow.errors import ConflictError, FlowFileError, NotFoundError, Problem, StoreError
 from imageflow.flows import file as flow_file
-from imageflow.flows.folder import Known, Stamp, seen, stamp, unnamed
+from imageflow.flows.folder import (
+    Known,
+    Said,
+    Stamp,
+    author,
+    changed_by_a_person,
+    is_file,
+    only_disabled,
+    seen,
+    stamp,
+    unnamed,
+)
+from imageflow.model.flow import Flow
 from imageflow.store import Store
 
 log = structlog.get_logger()
@@ -56,7 +72,7 @@ class FlowFolder:
 
     def __init__(self, folder: Path, store: Store, actor: Actor) -> None:
         self._folder, self._store, self._actor = folder, store, actor
-        self._owned: set[str] = set()
+        self._owned: dict[str, Path] = {}
         self._wrong: set[Path] = set()
         self._known: dict[Path, Known] = {}
         self._resting: dict[Path, tuple[Stamp, int]] = {}
@@ -79,7 +95,7 @@ class FlowFolder:
         """Save all that `read` found."""
         for one in found:
             await self._save(one.path, one.known, one.document)
-        if left := sorted({flow.name for flow in await self._store.flows()} - self._owned):
+        if left := sorted({flow.name for flow in await self._store.flows()} - self._owned.keys()):
             log.info("flows that no file of the folder names", folder=str(self._folder), flows=", ".join(left))
 
     async def look(self) -> None:
@@ -132,19 +148,43 @@ class FlowFolder:
             raise FlowFileError([Problem("name", f"{here[0]} has the name {name}, too; a flow is in one file")])
 
     async def _save(self, path: Path, known: Known, document: dict[str, Any]) -> None:
+        name: str = document["name"]
         try:
-            before = (await self._store.flow(document["name"])).version
+            before: Flow | None = await self._store.flow(name)
         except NotFoundError:
             before = None
-        saved = await flows.save(self._store, document, self._actor)
-        self._known[path] = known._replace(flow=saved.name)
+        kept = before if before and changed_by_a_person(document, await self._versions(name)) else None
+        saved = kept or await flows.save(self._store, document, self._as_file(path))
+        self._known[path] = known._replace(flow=name)
+        self._owned[name] = path
+        if before is None or saved.version != before.version:
+            log.info("a flow file is applied", file=str(path), flow=name, version=saved.version)
+        elif path in self._wrong:
+            log.info("a flow file is right again", file=str(path), flow=name, version=saved.version)
         self._wrong.discard(path)
-        self._owned.add(saved.name)
-        if saved.version != before:
-            log.info("a flow file is applied", file=str(path), flow=saved.name, version=saved.version)
-        if flows.stays_off(document, saved):
-            note = f"a person disabled it: imageflow flow enable {saved.name}"
-            self._say(saved.name, "a flow stays disabled", flow=saved.name, note=note)
+        if kept and not only_disabled(document, kept.document):
+            note = (
+                f"a person changed it since its file was saved; to keep that: imageflow flow export {name} > {path}; "
+                f"to have what the file says: imageflow flow apply {path}"
+            )
+            event = "a flow differs from its file, and stays as it is"
+            self._say(name, event, flow=name, version=str(kept.version), file=str(path), note=note)
+        elif flows.stays_off(document, saved):
+            note = f"a person disabled it: imageflow flow enable {name}"
+            self._say(name, "a flow stays disabled", flow=name, note=note)
+
+    async def _versions(self, name: str) -> list[Said]:
+        """The versions of a flow, newest first, to the newest that a file was saved as."""
+        found: list[Said] = []
+        for version in await self._store.flow_versions(name):
+            found.append(Said(version.author, (await self._store.flow(name, version.version)).document))
+            if is_file(version.author):
+                break
+        return found
+
+    def _as_file(self, path: Path) -> Actor:
+        """Who changes a flow, where it is its file."""
+        return self._actor._replace(who=author(path.name))
 
     async def _drop(self, files: Sequence[Path]) -> None:
         """Delete the flows that no file names any more."""
@@ -159,7 +199,7 @@ class FlowFolder:
         self._gone = {name: self._gone.get(name, 0) + 1 for name in names}
         for name in sorted(name for name, looks in self._gone.items() if looks >= GONE_LOOKS):
             try:
-                await flows.delete(self._store, name, self._actor)
+                await flows.delete(self._store, name, self._as_file(self._owned[name]))
             except ConflictError as error:
                 self._say(
                     name, "the file of a flow is gone; the flow cannot be deleted yet", flow=name, error=str(error)
@@ -170,15 +210,16 @@ class FlowFolder:
                 log.info("a flow that has no file any more was deleted already", flow=name)
             else:
                 log.info("a flow is deleted: its file is gone", flow=name)
-            self._owned.discard(name)
+            del self._owned[name]
 
     async def _quiet(self, name: str) -> None:
         """Let a flow fire no more while its last runs go on."""
         flow = await self._store.flow(name)
         if flow.definition.enabled:
-            entry = self._actor.entry("flow.save", f"flow {name}")
+            actor = self._as_file(self._owned[name])
+            entry = actor.entry("flow.save", f"flow {name}")
             document = {**flow.document, "enabled": False}
-            await self._store.save_flow(document, self._actor.who, audit=entry, bounded=flow.definition.bounded)
+            await self._store.save_flow(document, actor.who, audit=entry, bounded=flow.definition.bounded)
 
     def _say(self, about: str, event: str, **fields: str) -> None:
         """Log a warning once until something else is to be said about it."""

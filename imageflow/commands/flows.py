@@ -344,7 +344,10 @@ def rollback(settings: Settings, name: str, version: int) -> None:
     same = ", as before" if saved.version == before.version else f", which says what version {version} says"
     click.echo(f"{saved.name}: version {saved.version}{same}")
     if saved.version != before.version:
-        note("its flow file is as it was: change it too, or the next `flow apply` brings the mistake back")
+        note(
+            "its flow file is as it was: the next `flow apply` brings the mistake back, and so does `up --flows` when the file "
+            f"changes. To put this version into the file: imageflow flow export {saved.name} > FILE"
+        )
 
 
 @flow.command()

@@ -1,10 +1,10 @@
-"""What is known of the flow files of a folder, so that a change is seen."""
+"""What is known of the flow files of a folder, so that a change is seen, and what a person did stays."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from imageflow.flows import file as flow_file
 
@@ -18,6 +18,50 @@ class Known(NamedTuple):
     sources: tuple[Path, ...]
     stamp: Stamp
     flow: str | None
+
+
+class Said(NamedTuple):
+    """A saved version of a flow: by whom, and its document."""
+
+    author: str
+    document: Mapping[str, Any]
+
+
+_FILE = "file "
+"""So begins the author of a version that a flow file was saved as. No user's name holds a space."""
+
+
+def author(file: str) -> str:
+    """Who saves a version, where it is a flow file."""
+    return _FILE + file
+
+
+def is_file(author: str) -> bool:
+    """Whether a flow file saved a version."""
+    return author.startswith(_FILE)
+
+
+def changed_by_a_person(document: Mapping[str, Any], versions: Sequence[Said]) -> bool:
+    """Whether a person changed a flow and its file still says what was saved before that. `versions`: newest first, from
+    the newest on, to the newest that a file was saved as; all, where there is none.
+    """
+    if not versions or is_file(versions[0].author) or _equal(document, versions[0].document):
+        return False
+    return any(_said(document, version.document) for version in versions[1:])
+
+
+def only_disabled(document: Mapping[str, Any], saved: Mapping[str, Any]) -> bool:
+    """Whether a flow differs from its file in nothing but that it is disabled."""
+    return _said(document, saved) and not _equal(document, saved)
+
+
+def _said(document: Mapping[str, Any], saved: Mapping[str, Any]) -> bool:
+    """Whether a version was saved of this document: it is disabled if a person had disabled the flow."""
+    return _equal(document, saved) or (not saved.get("enabled", True) and _equal(document, {**saved, "enabled": True}))
+
+
+def _equal(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return {"enabled": True, **one} == {"enabled": True, **other}
 
 
 def unnamed(owned: Collection[str], known: Mapping[Path, Known], there: Sequence[Path]) -> set[str]:

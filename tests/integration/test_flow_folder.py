@@ -17,7 +17,7 @@ from imageflow.actions.actor import Actor
 from imageflow.actions.flow_folder import FlowFolder, read
 from imageflow.clock import SystemClock
 from imageflow.errors import FlowFileError
-from imageflow.flows.folder import Known, unnamed
+from imageflow.flows.folder import Known, Said, changed_by_a_person, unnamed
 from imageflow.model.run import Run, Trigger, new_run_id
 from imageflow.secret import Secret
 from imageflow.store import Store
@@ -51,6 +51,18 @@ class Followed:
         for _ in range(number):
             await self.folder.look()
         return [entry["event"] for entry in self.said[before:]]
+
+    async def restart(self) -> list[str]:
+        """Begin anew; gives what was said."""
+        before = len(self.said)
+        self.folder = FlowFolder(self.path, self.store, ACTOR)
+        await self.folder.begin(read(self.path))
+        return [entry["event"] for entry in self.said[before:]]
+
+    async def save(self, name: str, /, **fields: Any) -> None:
+        """Save a flow as a person does, over the API."""
+        document = {**(await self.store.flow(name)).document, **fields}
+        await flows.save(self.store, document, Actor("eve", "192.0.2.1", "admin"))
 
     async def versions(self) -> dict[str, int]:
         return {flow.name: flow.version for flow in await self.store.flows()}
@@ -113,6 +125,18 @@ async def test_a_broken_file(followed: Followed) -> None:
     assert await followed.looks() == ["a flow file is applied"]
 
 
+async def test_a_broken_file_is_right_again(followed: Followed) -> None:
+    """Mended to what it was, it is said once that it is right."""
+    text = (followed.path / "a.yaml").read_text()
+    followed.put("a", "name: a\ndirection: sideways\n")
+    assert await followed.looks() == ["a flow file is wrong; nothing changes"]
+    followed.put("a", text)
+    assert await followed.looks() == ["a flow file is right again"]
+    os.utime(followed.path / "a.yaml")
+    assert await followed.looks() == []
+    assert await followed.versions() == {"a": 1, "b": 1}
+
+
 async def test_a_file_is_gone(followed: Followed) -> None:
     """Its flow is deleted; a file that is replaced within a moment is not gone; an empty folder changes nothing."""
     moved = followed.path / "a.yaml"
@@ -155,12 +179,66 @@ async def test_what_a_person_disabled(followed: Followed) -> None:
     followed.write("a", timezone="Europe/Istanbul")
     assert await followed.looks() == ["a flow file is applied", "a flow stays disabled"]
     assert not (await followed.store.flow("a")).definition.enabled
-    again = FlowFolder(followed.path, followed.store, ACTOR)
-    await again.begin(read(followed.path))
+    assert await followed.restart() == ["a flow stays disabled"]
     assert not (await followed.store.flow("a")).definition.enabled
     await flows.enable(followed.store, "a", ACTOR, enabled=True)
     assert await followed.looks() == []
     assert (await followed.store.flow("a")).definition.enabled
+
+
+async def test_what_a_person_rolled_back(followed: Followed) -> None:
+    """It stays, at a restart too, with a warning that names both ways out, until the file says something new."""
+    followed.write("a", timezone="Europe/Istanbul")
+    await followed.looks()
+    await flows.roll_back(followed.store, "a", 1, ACTOR)
+    os.utime(followed.path / "a.yaml")
+    differs = "a flow differs from its file, and stays as it is"
+    assert await followed.looks() == [differs]
+    assert followed.said[-1]["log_level"] == "warning"
+    path = followed.path / "a.yaml"
+    assert f"imageflow flow export a > {path}" in followed.said[-1]["note"]
+    assert f"imageflow flow apply {path}" in followed.said[-1]["note"]
+    assert await followed.restart() == [differs]
+    assert (await followed.store.flow("a")).version == 3
+    followed.write("a", timezone="Europe/Berlin")
+    assert await followed.looks() == ["a flow file is applied"]
+    assert await followed.restart() == []
+    assert (await followed.store.flow("a")).definition.timezone == "Europe/Berlin"
+
+
+async def test_what_a_person_saved(followed: Followed) -> None:
+    """Left alone, and the ways out lead out: the file that was exported, and the file that is applied by hand."""
+    await followed.save("a", timezone="Europe/Paris")
+    assert await followed.restart() == ["a flow differs from its file, and stays as it is"]
+    followed.put("a", flows.as_file(await followed.store.flow("a")))
+    assert await followed.restart() == ["a flow file is applied"]  # the same, and no longer bound to what eve may reach
+    assert await followed.restart() == []
+    assert await followed.versions() == {"a": 3, "b": 1}
+    await followed.save("b", timezone="Europe/Paris")
+    await flows.save(followed.store, flows.checked(followed.path / "b.yaml"), ACTOR)
+    assert await followed.restart() == []
+    assert await followed.versions() == {"a": 3, "b": 3}
+
+
+async def test_what_changed_while_nobody_looked(followed: Followed) -> None:
+    """A file that changed while `up` was down is applied over what a person saved; one that went back to an older text, too."""
+    followed.write("a", timezone="Europe/Istanbul")
+    assert await followed.restart() == ["a flow file is applied"]
+    followed.write("a")
+    assert await followed.restart() == ["a flow file is applied"]
+    await followed.save("a", timezone="Europe/Paris")
+    followed.write("a", timezone="Europe/Istanbul")
+    assert await followed.restart() == ["a flow file is applied"]
+
+
+async def test_who_saved(followed: Followed) -> None:
+    """The audit log and the versions name the file."""
+    assert {entry.entry.who for entry in await followed.store.audit()} == {"file a.yaml", "file b.yaml"}
+    assert [one.author for one in await followed.store.flow_versions("a")] == ["file a.yaml"]
+    (followed.path / "a.yaml").unlink()
+    await followed.looks()
+    newest = (await followed.store.audit(limit=1))[0].entry
+    assert (newest.who, newest.what, newest.origin) == ("file a.yaml", "flow.delete", "test")
 
 
 async def test_a_file_is_gone_while_its_flow_runs(followed: Followed) -> None:
@@ -173,6 +251,7 @@ async def test_a_file_is_gone_while_its_flow_runs(followed: Followed) -> None:
     assert not (await followed.store.flow("a")).definition.enabled
     await followed.store.cancel_run(run.run_id)
     assert await followed.looks() == ["a flow is deleted: its file is gone"]
+    assert {one.author for one in await followed.store.flow_versions("a")} == {"file a.yaml"}
 
 
 async def test_at_the_start(followed: Followed) -> None:
@@ -215,6 +294,32 @@ def test_which_flows_no_file_names(
     """Those that a file named before and that none of those that are there names."""
     known = {Path(path): Known((), (), flow) for path, flow in files.items()}
     assert unnamed(owned, known, [Path(path) for path in there]) == expected
+
+
+FILE = Said("file a.yaml", {"name": "a"})
+OFF = {"name": "a", "enabled": False}
+
+
+@pytest.mark.parametrize(
+    ("document", "versions", "expected"),
+    [
+        ({"name": "a"}, [], False),
+        ({"name": "a"}, [Said("eve", {"name": "a", "x": 1})], False),
+        ({"name": "a"}, [Said("eve", {"name": "a", "x": 1}), FILE], True),
+        ({"name": "a"}, [Said("eve", {"name": "a", "x": 1}), Said("eve", {"name": "a"})], True),
+        ({"name": "a", "x": 1}, [Said("eve", {"name": "a", "x": 1}), FILE], False),
+        ({"name": "a", "x": 2}, [Said("eve", {"name": "a", "x": 1}), FILE], False),
+        ({"name": "a"}, [Said("file b.yaml", {"name": "a", "x": 1}), FILE], False),
+        ({"name": "a"}, [Said("eve", OFF), FILE], True),
+        ({"name": "a"}, [Said("eve", {"name": "a", "enabled": True}), Said("eve", OFF), FILE], False),
+        ({"name": "a"}, [Said("eve", {"name": "a", "x": 1}), Said("file a.yaml", OFF)], True),
+        (OFF, [Said("eve", {"name": "a", "x": 1}), FILE], False),
+        (OFF, [Said("eve", {"name": "a", "enabled": True}), Said("file a.yaml", OFF)], True),
+    ],
+)
+def test_what_a_person_changed(document: dict[str, Any], versions: list[Said], expected: bool) -> None:
+    """A person's version on top of what the file says already."""
+    assert changed_by_a_person(document, versions) is expected
 
 
 async def test_shared_settings_are_followed(followed: Followed) -> None:

@@ -48,6 +48,10 @@ What the flow file says itself wins, also with `null`. `omnitron`, `erp`, `fetch
 by field; anything else is taken whole, as `schedule`, or `login` within `erp`. Name, direction, script and mapping stand in each
 flow file. The flow that is saved is complete: `imageflow flow show` shows what it took, and `imageflow flow lint` says where from. A
 running `up --flows` follows a change of the shared file with a new version of each flow that names it.
+
+`up --flows` applies a file when it says something new. Where a person changed the flow since (`flow rollback`, a save over the API or
+in the console), a file that says what it said before changes nothing, after a restart neither: `up` warns and names both ways out,
+`flow export NAME > FILE` to keep the change, `flow apply FILE` to undo it.
 """
 ORDER = {
     "Definition": "the file",
