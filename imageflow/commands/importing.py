@@ -18,7 +18,7 @@ from imageflow.flows import nifi as nifi_flows
 from imageflow.flows.imported import Imported, comment, imported
 from imageflow.flows.template import SCHEMA_FILE
 
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @click.group("import", cls=FullGroup)
@@ -28,7 +28,13 @@ def import_() -> None:
 
 @import_.command()
 @click.argument("file", type=FILE_OR_STDIN)
-@click.option("--into", type=FOLDER, default=".", show_default=True, help="The folder to write the flow files to.")
+@click.option(
+    "--into",
+    type=FOLDER,
+    default=".",
+    show_default=True,
+    help="The folder to write the flow files to; made if it is not there.",
+)
 def nifi(file: Path, into: Path) -> None:
     """Make flow files of a flow definition that NiFi downloads, or of the answer of Akinon's `GET /api/nifi/flow/list`.
 
@@ -42,6 +48,12 @@ def nifi(file: Path, into: Path) -> None:
     paths = [into / f"{one.name}.yaml" for one in made]
     if there := [str(path) for path in paths if path.exists()]:
         raise click.UsageError(f"{', '.join(there)}: there already; nothing is written")
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.UsageError(
+            f"{into}: the folder cannot be made: {error.strerror}; name another with --into"
+        ) from error
     write_schema(into)
     head = f"# yaml-language-server: $schema={SCHEMA_FILE}\n"
     for path, one in zip(paths, made, strict=True):

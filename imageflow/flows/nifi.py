@@ -141,7 +141,7 @@ def _listed(entry: Mapping[str, Any]) -> Found | None:
         return None
     found = Found(title, questions=[])
     found.inbound = variables.get("outbound") != "true" and variables.get("inbound", "true") == "true"
-    found.enabled = entry.get("state") != "STOPPED"
+    found.enabled = not {_text(one.get("state")) for one in (entry, component)} & {"STOPPED", "DISABLED"}
     if (kind := variables.get("flowtype", "")) and "image" not in kind.lower():
         found.ask(f"there it is a flow of the type {kind!r}: ImageFlow moves images")
     if found.inbound and variables.get("schedulingperiod"):

@@ -46,6 +46,20 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["erp-posts.yaml"]
 
 
+def test_the_folder_is_made(tmp_path: Path) -> None:
+    """A folder that is not there is made; not for a file that tells of no flow; where it cannot be, that is said."""
+    into = tmp_path / "brand" / "flows"
+    wrong = called("import", "nifi", "-", "--into", str(into), stdin=b"{}")
+    assert isinstance(wrong.exception, FlowFileError)
+    assert not into.exists()
+    assert called("import", "nifi", str(FILES / "chain.json"), "--into", str(into)).exit_code == 0
+    assert (into / "winter-images.yaml").exists()
+    below = into / "winter-images.yaml" / "flows"
+    done = called("import", "nifi", str(FILES / "chain.json"), "--into", str(below))
+    assert done.exit_code == 2
+    assert "the folder cannot be made" in done.stderr
+
+
 def test_from_stdin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`-` reads stdin; what is neither kind of file is refused."""
     monkeypatch.chdir(tmp_path)

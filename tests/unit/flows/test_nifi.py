@@ -120,6 +120,26 @@ def test_the_list_of_the_integrator() -> None:
     assert any("'stock'" in question for question in third.questions)
 
 
+@pytest.mark.parametrize(
+    ("entry", "component", "enabled"),
+    [
+        ({}, {}, True),
+        ({"state": "RUNNING"}, {"state": "RUNNING"}, True),
+        ({"state": "STOPPED"}, {}, False),
+        ({}, {"state": "STOPPED"}, False),
+        ({}, {"state": "DISABLED"}, False),
+        ({"state": "DISABLED"}, {"state": "RUNNING"}, False),
+        ({"state": ["STOPPED"]}, {"state": {}}, True),
+    ],
+)
+def test_a_stopped_flow_of_the_list(entry: dict[str, Any], component: dict[str, Any], enabled: bool) -> None:
+    """Wherever the state stands, in the entry or in its component."""
+    one = {**entry, "component": {"variables": {"!flow_slug": "winter"}, **component}}
+    [found] = nifi.read(json.dumps([one]).encode())
+    assert found.enabled is enabled
+    assert imported(found, ()).document.get("enabled", True) is enabled
+
+
 def test_what_must_not_get_through() -> None:
     """A secret is known wherever else it stands; what NiFi computes is asked; circles end."""
     [one] = made("hostile.json")
