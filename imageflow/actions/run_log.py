@@ -1,4 +1,4 @@
-"""The log of a run: who asked for it, what was read, what the script printed, what failed, and how it ended."""
+"""The log of a run: who asked for it, what was read, what the script printed, what failed, who retried it, and how it ended."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Literal, NamedTuple
 
 from imageflow.clock import iso
 from imageflow.model.run import Run, warnings_of
-from imageflow.store import ErrorGroup, Store
+from imageflow.store import AuditRecord, ErrorGroup, Store
 
-EntryKind = Literal["asked", "reading", "read", "printed", "warning", "failed", "ended"]
+EntryKind = Literal["asked", "reading", "read", "printed", "warning", "failed", "retried", "cancelled", "ended"]
 ASKED = {
     "schedule": "fired by its schedule",
     "person": "asked for by",
@@ -44,7 +44,7 @@ async def told(store: Store, run_id: str, *, after: int = 0, limit: int = 100) -
     entries += [Entry("printed", text.rstrip("\n"), page=page) for page, text in printed[:limit]]
     if len(printed) > limit:
         return Told(entries, printed[limit - 1].page)
-    return Told([*entries, *ending(run, await store.errors(run_id))], None)
+    return Told([*entries, *ending(run, await store.errors(run_id), await store.steered(run_id))], None)
 
 
 def beginning(run: Run) -> Iterator[Entry]:
@@ -63,16 +63,46 @@ def beginning(run: Run) -> Iterator[Entry]:
         yield Entry("read", f"pages: {run.pages}, rows: {run.counts.total}{broken}{whole}")
 
 
-def ending(run: Run, errors: Sequence[ErrorGroup]) -> Iterator[Entry]:
-    """What a run warns of, what failed, and how it ended."""
+def ending(run: Run, errors: Sequence[ErrorGroup], steered: Sequence[AuditRecord] = ()) -> Iterator[Entry]:
+    """What a run warns of, what failed, who retried or cancelled it, and how it ended."""
     yield from (Entry("warning", text) for text in warnings_of(run))
     for group in errors:
         yield Entry("failed", f"rows: {group.rows}, in {group.stage}: {group.reason} (e.g. row {group.example_row})")
     if run.error is not None:
         yield Entry("failed", f"{run.error_stage or 'read'}: {run.error}")
-    if run.cancelled_at is not None:
-        yield Entry("ended", "a person cancelled it", run.cancelled_at)
+    yield from (_retried(one) if one.entry.what == "run.retry" else _cancelled(one) for one in steered)
+    if run.cancelled_at is not None and not any(one.entry.what == "run.cancel" for one in steered):
+        yield Entry("cancelled", "by a person", run.cancelled_at)
     if run.ended:
         yield Entry("ended", run.status, run.finished_at)
     else:
         yield Entry("ended", f"not yet: {run.status}, rows settled: {run.counts.settled} of {run.counts.total}")
+
+
+def _cancelled(change: AuditRecord) -> Entry:
+    return Entry("cancelled", f"by {change.entry.who or 'a person'}", change.at)
+
+
+def _retried(change: AuditRecord) -> Entry:
+    """A retry: by whom, how many rows, through which version, and what it replaced. An entry of before that was kept says less."""
+    detail = change.entry.detail
+    rows, from_pages, version = detail.get("rows", 0), detail.get("from_pages"), detail.get("version")
+    parts = [f"by {change.entry.who or 'a person'}: {_rows(rows)} put through again"]
+    if from_pages is None:
+        return Entry("retried", f"{parts[0]}; the flow had version {version}", change.at)
+    if from_pages:
+        before = [one for one in detail.get("versions_before", ()) if one != version]
+        instead = f" in place of {', '.join(map(str, before))}" if before else ", as before"
+        parts.append(f"{_rows(from_pages)} from the stored pages by version {version}{instead}")
+    if rows > from_pages:
+        parts.append(f"{_rows(rows - from_pages)} sent to Omnitron as before")
+    replaced = [_ended(stage, count) for stage, count in detail.get("replaced", {}).items()]
+    return Entry("retried", "; ".join([*parts, f"before that, {', '.join(replaced)}"]), change.at)
+
+
+def _ended(stage: str, count: int) -> str:
+    return f"{count} cancelled" if stage == "cancelled" else f"{count} failed in {stage}"
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"

@@ -853,7 +853,7 @@ def _history_row(row: TracedRow) -> HistoryRow:
         version=log.version,
         settled_at=iso(log.settled_at),
         flow=run.flow if run is not None else None,
-        flow_version=run.version if run is not None else None,
+        flow_version=row.version,
         run=HistoryRun(run.status, run.trigger.kind, run.trigger.by, iso(run.created_at)) if run is not None else None,
         payload=log.payload,
         sources=[_source(source) for source in row.sources],

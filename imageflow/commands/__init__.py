@@ -50,7 +50,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "holds": ("operate:holds", "List the Omnitron domains that writers hold back from, because they are away."),
     "import": ("importing:import_", "Make flow files of the flows of another system."),
     "key": ("users:key", "Keys of machines: each opens the outbound door of one flow."),
-    "log": ("rows:log", "Tell a run: who asked for it, what was read, printed and failed, and how it ended."),
+    "log": (
+        "rows:log",
+        "Tell a run: who asked for it, what was read, printed and failed, who retried it, and how it ended.",
+    ),
     "migrate-data": (
         "operate:migrate_data",
         "Move everything a store holds to the (empty) one that STORE_URL names; the source stays as it is.",

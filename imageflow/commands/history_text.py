@@ -12,6 +12,7 @@ from imageflow.inspect.dry_run import DryRow
 from imageflow.inspect.product_history import Source, Trace, TracedRow, sent
 from imageflow.model.imageset import Image
 from imageflow.model.row import RowLog, history, when
+from imageflow.model.run import Run
 from imageflow.pointer import describe
 from imageflow.store import LedgerState
 from imageflow.store.doubts import PAUSES
@@ -66,7 +67,7 @@ def _doubt(state: LedgerState, of: tzinfo) -> str:
 def _row_lines(row: TracedRow, of: tzinfo) -> Iterator[str]:
     log, run = row.log, row.run
     about = (
-        f"{run.flow} version {run.version}, {run.trigger.kind}" if run is not None else "the run is not kept any more"
+        f"{run.flow} {_version(row, run)}, {run.trigger.kind}" if run is not None else "the run is not kept any more"
     )
     yield f"row {log.row} of run {log.run_id} ({about}): {log.state}"
     for source in row.sources:
@@ -80,6 +81,12 @@ def _row_lines(row: TracedRow, of: tzinfo) -> Iterator[str]:
         yield f"          {local(when(one), of)}{sku} {one.status or 'no answer'}  {one.reason or ''}".rstrip()
     why = f"  {log.stage}: {log.reason}" if log.reason else ""
     yield f"  {log.state:10}{local(log.settled_at, of)}{why}".rstrip()
+
+
+def _version(row: TracedRow, run: Run) -> str:
+    if row.version in (None, run.version):
+        return f"version {run.version}"
+    return f"version {row.version}, in a retry; the run began with version {run.version}"
 
 
 def _source_lines(source: Source, row: TracedRow) -> Iterator[str]:

@@ -177,7 +177,7 @@ def _show_rows(found: Sequence[RowLog], most: int, run: Run, wanted: str) -> Non
 @JSON_OPTION
 @click.pass_obj
 def log(settings: Settings, run_id: str, as_json: bool) -> None:
-    """Tell a run: who asked for it, what was read, printed and failed, and how it ended."""
+    """Tell a run: who asked for it, what was read, printed and failed, who retried it, and how it ended."""
 
     async def work(store: Store) -> tuple[list[shapes.LogEntry], tzinfo]:
         entries, more = await run_log.told(store, run_id)
@@ -194,9 +194,9 @@ def log(settings: Settings, run_id: str, as_json: bool) -> None:
     for entry in found:
         about = f"page {entry.page}" if entry.page is not None else texts.local(entry.at, of)
         first, *others = printable_text(entry.text).split("\n")
-        stdout.say(f"{about:23}  {entry.what:8}  {first}")
+        stdout.say(f"{about:23}  {entry.what:9}  {first}")
         for line in others:
-            stdout.say(f"{'':35}{line}")
+            stdout.say(f"{'':36}{line}")
 
 
 @click.command()

@@ -1,7 +1,8 @@
 """Everything that happened to one product: the ERP's row, what the flow made of it, each try, what is on Omnitron.
 
 The store has row logs with their tries, the ledger, and the pages for as long as they are kept. It does not have what
-lies between page and row: that is run again, in the sandbox, with the version of the flow that the run is pinned to.
+lies between page and row: that is run again, in the sandbox, with the version of the flow that the run is pinned to; where
+rows of the run were retried, with those versions too, until the row comes out.
 `row_origin.py` decides what to run.
 """
 
@@ -30,6 +31,10 @@ ROWS_LIMIT = 20
 PAGES_LIMIT = 50
 """Of a run that joins across pages, so many are searched for the product."""
 ELEMENTS_LIMIT = 20
+VERSIONS_LIMIT = 5
+"""So many versions are tried for a row of a run that was retried."""
+FROM_PAGE = ("script", "mapping", "rows")
+"""The stages between page and row: a row that failed at one of them goes through its page again in a retry."""
 NARROW_SECONDS = 10.0
 """The time in which dry runs look for a row's elements."""
 SHOWN_CHARS = 300
@@ -48,12 +53,15 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class TracedRow(msgspec.Struct, frozen=True):
-    """A row of a run with what led to it. `run` and `definition` are None where they are gone."""
+    """A row of a run with what led to it. `version` of the flow made it, which is `definition`; after a retry that may be
+    another than the run's. `run`, `definition` and `version` are None where they are gone.
+    """
 
     log: RowLog
     run: Run | None
     definition: Definition | None
     sources: tuple[Source, ...] = ()
+    version: int | None = None
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -159,15 +167,45 @@ async def _in_flight(store: Store, state: LedgerState) -> tuple[str, int] | None
 async def _traced(store: Store, sandbox: Sandbox, log: RowLog) -> TracedRow:
     try:
         run = await store.run(log.run_id)
-        definition = (await store.flow(run.flow, run.version)).definition
     except NotFoundError:
         return TracedRow(log, None, None)
+    versions = [run.version, *await _retried_with(store, run)]
+    if (
+        log.state == "failed" and log.stage in FROM_PAGE
+    ):  # of two versions that it fails with, the newer one was the last
+        versions = [*versions[1:], run.version]
+    found: list[TracedRow] = []
+    for version in versions:
+        with contextlib.suppress(NotFoundError):
+            found.append(await _made_by(store, sandbox, log, run, version))
+            if _is_told(found[-1]):
+                return found[-1]
+    return next((row for row in found if row.sources), found[0] if found else TracedRow(log, None, None))
+
+
+async def _made_by(store: Store, sandbox: Sandbox, log: RowLog, run: Run, version: int) -> TracedRow:
+    """The row with what a version of the flow has to do with it. Raises NotFoundError where the version is gone."""
+    definition = (await store.flow(run.flow, version)).definition
     sources = [
         await _source(sandbox, definition, log, page) if isinstance(page, Page) else page
         for page in await _pages(store, run, definition, log)
     ]
-    found = tuple(source for source in sources if source is not None)
-    return TracedRow(log, run, definition, found)
+    return TracedRow(log, run, definition, tuple(source for source in sources if source is not None), version)
+
+
+def _is_told(row: TracedRow) -> bool:
+    """Whether the row comes out of its version."""
+    return any(source.certain for source in row.sources)
+
+
+async def _retried_with(store: Store, run: Run) -> list[int]:
+    """The versions, besides the run's, that pages of the row's run went through in a retry: the newest one first."""
+    last = await store.page_versions(run.run_id)
+    if not last:
+        return []
+    asked = [record.entry.detail.get("version") for record in await store.steered(run.run_id)]
+    versions = {*last.values(), *(version for version in asked if isinstance(version, int))} - {run.version}
+    return sorted(versions, reverse=True)[:VERSIONS_LIMIT]
 
 
 async def _pages(store: Store, run: Run, definition: Definition, log: RowLog) -> list[Page | Source]:
@@ -270,7 +308,7 @@ def _guess(document: Document, log: RowLog) -> Places:
 def _came(dry: DryRun, log: RowLog, images: tuple[Image, ...]) -> bool:
     """Whether a dry run's rows hold this row as its log has it, with these images."""
     mine = [row for row in dry.rows if log.product is None or row.product == log.product]
-    if log.stage in ("script", "mapping", "rows") and log.state == "failed":
+    if log.stage in FROM_PAGE and log.state == "failed":
         return any(row.state == "failed" and row.reason == log.reason for row in mine)
     state = "superseded" if log.page is not None else "ready"
     return any(row.state == state and row.key == log.key and row.images == images for row in mine)

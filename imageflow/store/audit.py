@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from sqlalchemy import Row as SqlRow
 from sqlalchemy import select
 
 from imageflow.store.database import Tx
@@ -71,7 +72,14 @@ class AuditSql(Sql):
             statement = statement.where(audit_log.c.who == clean(who))
         if what is not None:
             statement = statement.where(audit_log.c.what == clean(what))
-        return [
-            AuditRecord(row.id, row.at, AuditEntry(row.who, row.what, row.object, row.origin, from_json(row.detail)))
-            for row in await tx.all(statement)
-        ]
+        return [_entry(row) for row in await tx.all(statement)]
+
+    @reads
+    async def steered(self, tx: Tx, run_id: str) -> list[AuditRecord]:
+        """Who retried rows of a run and who cancelled it, the oldest first."""
+        mine = (audit_log.c.what.in_(("run.retry", "run.cancel")), audit_log.c.object == clean(f"run {run_id}"))
+        return [_entry(row) for row in await tx.all(select(audit_log).where(*mine).order_by(audit_log.c.id))]
+
+
+def _entry(row: SqlRow[Any]) -> AuditRecord:
+    return AuditRecord(row.id, row.at, AuditEntry(row.who, row.what, row.object, row.origin, from_json(row.detail)))

@@ -132,7 +132,7 @@ class ReplaysSql(Sql):
         logs = [log for log in found if why_not[log.row] is None]
         outbox: list[Unsent] = []
         if logs:
-            await record(tx, audit, rows=len(logs))
+            await record(tx, audit, rows=len(logs), **_replaced(stored, logs))
             await _reopen(tx, stored, logs)
             failed = {log.row for log in logs if log.state == "failed"}
             await open_failures.taken(
@@ -149,6 +149,13 @@ class ReplaysSql(Sql):
         statement = select(rows).where(rows.c.run_id == run.run_id, SHOWN_FAILED, rows.c.state == RETRYING)
         logs = [to_log(row) for row in await tx.all(statement.order_by(rows.c.number))]
         return _messages(await _stored(tx, run), logs, version) if logs else []
+
+    @reads
+    async def page_versions(self, tx: Tx, run_id: str) -> dict[int, int]:
+        """The version that each page of a run went through last, of the pages that went through the flow again."""
+        mine = (registered_pages.c.run_id == clean(run_id), registered_pages.c.version.is_not(None))
+        found = await tx.all(select(registered_pages.c.page, registered_pages.c.version).where(*mine))
+        return {row.page: row.version for row in found}
 
     @reads
     async def failed_runs(self, tx: Tx, flow: str, group: str | None = None) -> list[str]:
@@ -257,6 +264,16 @@ async def _reopen(tx: Tx, stored: _Stored, logs: Sequence[RowLog]) -> None:
     if run.read_complete:
         changes |= {"status": "draining", "finished_at": None}
     await change(tx, run, **changes)
+
+
+def _replaced(stored: _Stored, logs: Sequence[RowLog]) -> dict[str, Any]:
+    """What a retry replaces, for the audit log: how many rows go through their pages again, which versions those went through
+    before, and how many rows had failed at each stage or were cancelled.
+    """
+    from_pages = [log for log in logs if not sendable(log)]
+    ended = Counter("cancelled" if log.state == "cancelled" else str(log.stage) for log in logs)
+    versions = sorted({stored.version_of(log) for log in from_pages})
+    return {"from_pages": len(from_pages), "replaced": dict(ended), "versions_before": versions}
 
 
 def _page(stored: _Stored, log: RowLog) -> int | None:

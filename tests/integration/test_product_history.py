@@ -7,6 +7,7 @@ import sqlite3
 import pytest
 from click.testing import CliRunner
 
+from imageflow.actions import run_log
 from imageflow.cli import cli
 from imageflow.errors import NotFoundError
 from tests.integration.pipeline import pipeline
@@ -202,3 +203,28 @@ def test_the_commands(tmp_path, monkeypatch):
     assert isinstance(call("trace", "nope").exception, NotFoundError)
     again = json.loads(call("retry", run_id, "--group", group["group"], "--json").stdout.splitlines()[-1])
     assert (again["status"], again["rows"]["failed"]) == ("draining", 0)
+
+
+async def test_a_row_that_a_newer_version_made(tmp_path):
+    """After a retry, the trace has the steps of the version that made the row; rows of the first version keep theirs. The run's
+    log tells the retry."""
+    async with pipeline(tmp_path, rows=120) as here:
+        await here.save(script=ALONE.replace("SKU-000003'", "SKU-000111'"), mapping=None)
+        run = await here.run()
+        failed = await here.trace("SKU-000111")
+        await here.save(mapping=None, script=ALONE.replace("1 / (row['sku'] != 'SKU-000003')", "2"))
+        assert (await here.retry(run.run_id)).status == "success"
+        made, kept = await here.trace("SKU-000111"), await here.trace("SKU-000112")
+        told = (await run_log.told(here.store, run.run_id)).entries
+    assert [(one["state"], one["flow_version"]) for one in failed["rows"]] == [("failed", 1)]
+    for found, version, place in ((made, 2, 10), (kept, 1, 11)):
+        (row,) = found["rows"]
+        (source,) = row["sources"]
+        assert (row["state"], row["flow_version"], source["page"], source["certain"]) == ("written", version, 3, True)
+        assert [one["index"] for one in source["elements"]] == [place]
+        assert [step["step"] for step in source["steps"]] == ["input", "script", "rows"]
+    (retried,) = [entry for entry in told if entry.what == "retried"]
+    assert retried.at is not None
+    assert retried.text == (
+        "by ada: 1 row put through again; 1 row from the stored pages by version 2 in place of 1; before that, 1 failed in script"
+    )

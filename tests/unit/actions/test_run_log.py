@@ -9,7 +9,7 @@ import pytest
 
 from imageflow.actions.run_log import Entry, beginning, ending
 from imageflow.model.run import Counts, Run, Trigger
-from imageflow.store import ErrorGroup
+from imageflow.store import AuditEntry, AuditRecord, ErrorGroup
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=5)
@@ -89,9 +89,54 @@ def test_the_end() -> None:
         ("warning", "1 image URL has blanks or letters beyond ASCII: sent percent-encoded, as a browser asks for them"),
         ("failed", "rows: 12, in script: KeyError: 'sku' (e.g. row 7)"),
         ("failed", "read: HTTP 500"),
-        ("ended", "a person cancelled it"),
+        ("cancelled", "by a person"),
         ("ended", "failed"),
     ]
     assert list(ending(run(counts=Counts(total=5, written=2)), [])) == [
         Entry("ended", "not yet: draining, rows settled: 2 of 5")
     ]
+
+
+OF_BOTH = {"from_pages": 3, "versions_before": [3], "replaced": {"script": 2, "cancelled": 1, "write": 1}}
+
+
+@pytest.mark.parametrize(
+    ("what", "detail", "expected"),
+    [
+        ("run.cancel", {}, ("cancelled", "by ada")),
+        (
+            "run.retry",
+            {"rows": 4, "version": 4, **OF_BOTH},
+            (
+                "retried",
+                (
+                    "by ada: 4 rows put through again; 3 rows from the stored pages by version 4 in place of 3; "
+                    "1 row sent to Omnitron as before; before that, 2 failed in script, 1 cancelled, 1 failed in write"
+                ),
+            ),
+        ),
+        (
+            "run.retry",
+            {"rows": 1, "version": 3, "from_pages": 1, "versions_before": [3], "replaced": {"rows": 1}},
+            (
+                "retried",
+                (
+                    "by ada: 1 row put through again; 1 row from the stored pages by version 3, as before; "
+                    "before that, 1 failed in rows"
+                ),
+            ),
+        ),
+        (
+            "run.retry",
+            {"rows": 2, "version": 4},
+            ("retried", "by ada: 2 rows put through again; the flow had version 4"),
+        ),
+    ],
+)
+def test_who_steered_it(what: str, detail: dict[str, Any], expected: tuple[str, str]) -> None:
+    """Each retry and cancel names the person; a retry also its rows, its version and what it replaced, as far as that is kept."""
+    change = AuditRecord(1, LATER, AuditEntry("ada", what, "run r", "test", detail))
+    found = list(ending(run(status="success", finished_at=LATER, cancelled_at=NOW), [], [change]))
+    told = found[0]
+    assert ((told.what, told.text), told.at) == (expected, LATER)
+    assert found[-1] == Entry("ended", "success", LATER)
