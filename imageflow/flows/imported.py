@@ -22,6 +22,8 @@ ENDPOINT_URL = "https://erp.example.com/images/"
 MAX_NAME = 20
 MAX_QUESTION = 300
 MIN_SECRET = 8
+_PLACEHOLDER = re.compile(r"\{[^{}\s\"']{1,100}\}")
+_DATED = re.compile(r"\{modified_date\w*\}")
 _SINCE = re.compile(r"(modif|chang|updat|since|tarih|last)", re.IGNORECASE)
 
 
@@ -129,6 +131,7 @@ def _erp(found: Found, name: str) -> dict[str, Any]:
         section["method"] = "POST"
     elif found.method != "GET":
         found.ask(f"erp.method: there it is {found.method!r}, here GET or POST")
+    _take_placeholders(found)
     variables = _Variables(found, name)
     login = _login(found, variables)
     headers = {key: variables.of(key, value) for key, value in found.headers.items()}
@@ -147,6 +150,45 @@ def _erp(found: Found, name: str) -> dict[str, Any]:
         )
     found.ask("erp.pagination: how does the ERP page? `imageflow probe URL` finds out")
     return section
+
+
+def _take_placeholders(found: Found) -> None:
+    """Take values that are nothing but a placeholder out of parameters and headers, where we fill none in. The one of the
+    watermark says which parameter asks for changes; the others are asked.
+    """
+    found.params = _without_placeholders(found, found.params, ())
+    for name, value in list(found.headers.items()):
+        if _is_placeholder(name, value):
+            del found.headers[name]
+            found.ask(f"the header {name!r} is a placeholder there: set it in erp.extra_headers, or leave it out")
+
+
+def _without_placeholders(found: Found, values: dict[str, Any], within: tuple[str, ...]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for name, value in values.items():
+        path = (*within, name)
+        if isinstance(value, dict):
+            inner = _without_placeholders(found, value, path)
+            kept |= {name: inner} if inner or not value else {}
+        elif not _is_placeholder(name, value):
+            kept[name] = value
+        else:
+            _ask_placeholder(found, path, value)
+    return kept
+
+
+def _is_placeholder(name: str, value: Any) -> bool:
+    return isinstance(value, str) and bool(_PLACEHOLDER.fullmatch(value)) and not plain_secrets.refused(name, value)
+
+
+def _ask_placeholder(found: Found, path: tuple[str, ...], value: str) -> None:
+    key = ".".join(path)
+    fits = len(path) == 1 or found.method == "POST"  # names nest in a body only
+    if _DATED.fullmatch(value) and fits and found.modified_date_key in (None, key):
+        found.modified_date_key = key
+        found.ask(f"erp.modified_date_key: {key!r} carries the watermark there; check erp.date_format")
+    else:
+        found.ask(f"the parameter {key!r} is a placeholder there: set it in erp.query_settings, or leave it out")
 
 
 class _Variables:

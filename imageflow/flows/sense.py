@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from imageflow.errors import Problem
-from imageflow.flows import words
+from imageflow.flows import plain_secrets, words
 from imageflow.flows.meaning import IDENTIFIERS, date_format
 from imageflow.http.public_address import is_literal, is_public
 from imageflow.model import answer_format
@@ -23,6 +23,7 @@ def problems(document: dict[str, Any]) -> Iterator[Problem]:
     yield from _direction(document)
     yield from _identifiers(document)
     yield from _placeholders(document)
+    yield from _unfilled(document)
     yield from _constants(document)
     yield from _nested_names(document)
     yield from _without_envelope(document)
@@ -216,6 +217,41 @@ def _placeholder(name: str, erp: Mapping[str, Any], settings: Mapping[str, dict[
         return f"there is no {{{words.name(name)}}}; {hint}"
     if settings[name].get("value") is None and name not in IDENTIFIERS:
         return f"{{{words.name(name)}}} never has a value: give erp.query_settings.{words.name(name)} one"
+    return None
+
+
+def _unfilled(document: dict[str, Any]) -> Iterator[Problem]:
+    """Values that are nothing but a placeholder, where none is filled in: the ERP would get the braces."""
+    erp, settings = _part(document, "erp"), _settings(document)
+    places = [
+        ("extra_params", _part(erp, "extra_params")),
+        ("extra_headers", _part(erp, "extra_headers")),
+        ("login.body", _part(_part(erp, "login"), "body")),
+        ("query_settings", {name: {"value": setting.get("value")} for name, setting in settings.items()}),
+    ]
+    for place, values in places:
+        for where, name, value in plain_secrets.leaves(values, "", ""):
+            found = re.fullmatch(r"\{([^{}]*)\}", value) if isinstance(value, str) else None
+            key = where.removeprefix(".") if place == "extra_params" else name if place == "extra_headers" else "NAME"
+            if found and (way := _way(found[1], key, erp, settings)):
+                yield Problem(
+                    f"erp.{place}{where}",
+                    f"is sent as it is written, with its braces: a placeholder is filled in in erp.endpoint_url only. {way}",
+                )
+
+
+def _way(name: str, key: str, erp: Mapping[str, Any], settings: Mapping[str, dict[str, Any]]) -> str | None:
+    """Where a placeholder's value comes from, for the ERP's parameter `key`; None for what is no placeholder of ours."""
+    if name.partition(":")[0] == "now":
+        return f"Delete it here, and write it into the URL: ?{key}={{{words.name(name)}}}"
+    if name in ("modified_date", "modified_date__gt") or (
+        name in settings and _is_watermark(name, erp, settings[name])
+    ):
+        return (
+            f"Delete it here; the parameter that asks for changes since the watermark is erp.modified_date_key: {key}"
+        )
+    if name in settings or name in IDENTIFIERS:
+        return f"Delete it here; the parameter that carries it is erp.query_settings.{words.name(name)}: {{key: {key}}}"
     return None
 
 

@@ -140,6 +140,54 @@ def test_a_stopped_flow_of_the_list(entry: dict[str, Any], component: dict[str, 
     assert imported(found, ()).document.get("enabled", True) is enabled
 
 
+def test_placeholders_of_the_list() -> None:
+    """The one of the watermark names the parameter for changes; others are asked; none is sent with its braces."""
+    params = {
+        "since": "{modified_date}",
+        "day": "{now:%Y-%m-%d}",
+        "who": {"id": "{sku}"},
+        "page": 1,
+        "token": "{T0ken-1234}",
+    }
+    variables = {
+        "!flow_slug": "winter",
+        "endpoint_url": "https://erp.example.com/images?d={modified_date}&b={base_code}",
+        "extra_params": json.dumps(params),
+        "extra_headers": json.dumps({"X-Day": "{today}", "X-Shop": "7"}),
+    }
+    [found] = nifi.read(json.dumps([{"component": {"variables": variables}}]).encode())
+    one = imported(found, ())
+    erp = one.document["erp"]
+    assert erp["endpoint_url"] == "https://erp.example.com/images"
+    assert erp["modified_date_key"] == "since"
+    assert erp["extra_params"] == {"page": 1, "token": {"env": "WINTER_TOKEN"}}
+    assert erp["extra_headers"] == {"X-Shop": "7"}
+    for asked in (
+        "'since' carries the watermark",
+        "'day' is a",
+        "'who.id' is a",
+        "'d' is a",
+        "'b' is a",
+        "'X-Day' is a",
+    ):
+        assert any(asked in question for question in one.questions), asked
+    assert flow_file.parse(one.document).name == "winter"
+
+
+@pytest.mark.parametrize(("method", "key"), [("POST", "filter.since"), ("GET", None)])
+def test_a_placeholder_in_a_body(method: str, key: str | None) -> None:
+    """In a POST body the parameter is named by its path; in a query there is no such parameter."""
+    variables = {
+        "!flow_slug": "winter",
+        "endpoint_url": "https://erp.example.com/images",
+        "http_method": method,
+        "extra_params": json.dumps({"filter": {"since": "{modified_date}"}, "empty": {}}),
+    }
+    [found] = nifi.read(json.dumps([{"component": {"variables": variables}}]).encode())
+    erp = imported(found, ()).document["erp"]
+    assert (erp.get("modified_date_key"), erp["extra_params"]) == (key, {"empty": {}})
+
+
 def test_what_must_not_get_through() -> None:
     """A secret is known wherever else it stands; what NiFi computes is asked; circles end."""
     [one] = made("hostile.json")

@@ -33,6 +33,11 @@ def inbound(**erp: Any) -> dict[str, Any]:
         (inbound(query_settings={"n": {"key": "n", "type": "number", "value": "x"}}), "erp.query_settings.n.value"),
         (inbound(query_settings={"n": {"key": "n", "type": "number", "value": True}}), "erp.query_settings.n.value"),
         (inbound(query_settings={"n": {"key": "n", "type": "boolean", "value": "si"}}), "erp.query_settings.n.value"),
+        (inbound(extra_params={"d": "{modified_date}"}), "erp.extra_params.d"),
+        (inbound(extra_params={"a": {"b": ["{now:%Y}"]}}), "erp.extra_params.a.b[0]"),
+        (inbound(extra_headers={"X-Day": "{now:%d}"}), "erp.extra_headers.X-Day"),
+        (inbound(login={"type": "token", "body": {"d": "{now}"}}), "erp.login.body.d"),
+        (inbound(query_settings={"d": {"key": "d", "value": "{modified_date}"}}), "erp.query_settings.d.value"),
         (inbound(endpoint_url="https://erp/{sku"), "erp.endpoint_url"),
         (inbound(endpoint_url="https://{sku}.erp/", query_settings=SKU), "erp.endpoint_url"),
         (inbound(endpoint_url="https://erp/{later}"), "erp.endpoint_url"),
@@ -127,3 +132,29 @@ def test_what_agrees(document: dict[str, Any]):
 def test_unencrypted_passwords(document, paths):
     """A password that crosses a network of others without https is a warning."""
     assert [warning.path for warning in sense.warnings(document)] == paths
+
+
+@pytest.mark.parametrize(
+    ("value", "way"),
+    [
+        ("{modified_date}", "erp.modified_date_key: a.d"),
+        ("{since}", "erp.modified_date_key: a.d"),
+        ("{now:%Y-%m-%d}", "into the URL: ?a.d={now:%Y-%m-%d}"),
+        ("{sku}", "erp.query_settings.sku: {key: a.d}"),
+        ("{season}", "erp.query_settings.season: {key: a.d}"),
+    ],
+)
+def test_where_a_placeholder_goes(value: str, way: str) -> None:
+    """A parameter that is nothing but one of our placeholders is refused, and the message says what fills it in."""
+    settings = {"since": {"key": "s", "type": "datetime"}, "season": {"key": "x", "value": "winter"}}
+    [problem] = said(inbound(extra_params={"a": {"d": value}}, query_settings=settings))
+    assert problem.startswith("erp.extra_params.a.d: is sent as it is written, with its braces")
+    assert problem.endswith(way)
+
+
+@pytest.mark.parametrize(
+    "value", ["{x}", "{}", "a {sku}", "{ sku { name } }", "{{sku}}", 7, None, ["sku"], {"env": "D"}]
+)
+def test_braces_that_are_no_placeholder(value: Any) -> None:
+    """What an ERP may want as it is written stays."""
+    assert said(inbound(extra_params={"d": value}, query_settings=SKU)) == []
