@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
 
+from imageflow.actions import runs
 from imageflow.clock import iso
 from imageflow.model.run import Run, warnings_of
 from imageflow.store import AuditRecord, ErrorGroup, Store
@@ -40,21 +41,22 @@ async def told(store: Store, run_id: str, *, after: int = 0, limit: int = 100) -
     """The log of a run, with what was printed on `limit` pages after that one. Raises NotFoundError."""
     run = await store.run(run_id)
     printed = await store.prints(run_id, after, limit + 1)
-    entries = list(beginning(run)) if not after else []
+    takes_since = run.window or await runs.takes_since(store, run.flow, run.version)
+    entries = list(beginning(run, takes_since=takes_since)) if not after else []
     entries += [Entry("printed", text.rstrip("\n"), page=page) for page, text in printed[:limit]]
     if len(printed) > limit:
         return Told(entries, printed[limit - 1].page)
     return Told([*entries, *ending(run, await store.errors(run_id), await store.steered(run_id))], None)
 
 
-def beginning(run: Run) -> Iterator[Entry]:
-    """How a run came about, and what it reads."""
+def beginning(run: Run, *, takes_since: bool = True) -> Iterator[Entry]:
+    """How a run came about, and what it reads. `takes_since`: its flow can be asked for changes since an instant."""
     trigger = run.trigger
     text = " ".join(part for part in (ASKED[trigger.kind], trigger.by) if part)
     ids = f", {len(trigger.ids)} identifiers" if trigger.ids else ""
     yield Entry("asked", f"{text}{ids}; version {run.version} of {run.flow}", run.created_at)
     if trigger.kind != "outbound" and run.started_at is not None:
-        since = f"changes since {iso(run.since)}" if run.since else "everything"
+        since = f"changes since {iso(run.since)}" if run.since and takes_since else "everything"
         until = f" until {iso(run.until)}" if run.until and run.window else ""
         yield Entry("reading", f"asks for {'these' if trigger.ids else since + until}", run.started_at)
     if run.read_complete:

@@ -32,7 +32,8 @@ class NotRunnable(RequestError):
 
 class Retried(NamedTuple):
     """What a retry did with a run: so many `rows` are in flight again, from their pages through `version` of the flow. `left`:
-    rows that were not taken. `same`: rows that failed with that very version.
+    rows that were not taken. `same`: rows that failed with that very version. `takes_since`: whether the flow can be asked for
+    changes since an instant.
     """
 
     run: Run
@@ -40,6 +41,7 @@ class Retried(NamedTuple):
     rows: int
     left: Mapping[Left, int]
     same: int
+    takes_since: bool = True
 
     def plus(self, taken: Taken) -> Retried:
         left = {why: self.left.get(why, 0) + taken.left.get(why, 0) for why in {**self.left, **taken.left}}
@@ -174,6 +176,20 @@ def _limited(run: Run, flow: Flow, window: Window) -> Run:
     return msgspec.structs.replace(run, window=True, since=since, until=until)
 
 
+async def takes_since(store: Store, name: str, version: int | None = None) -> bool:
+    """Whether a version of a flow (None: the newest) can be asked for changes since an instant; of one that is gone, that is
+    not known: then True.
+    """
+    try:
+        return _takes_since(await store.flow(name, version))
+    except NotFoundError:
+        return True
+
+
+def _takes_since(flow: Flow) -> bool:
+    return flow.definition.erp is not None and request.takes_since(flow.definition.erp)
+
+
 def moment(name: str, text: str, flow: Flow) -> datetime:
     """An ISO date as an instant; without an offset it is in the flow's timezone. Raises RequestError."""
     try:
@@ -211,7 +227,7 @@ async def retry(
     flow = await store.flow(run.flow)
     named = {name: value for name, value in (("row", row), ("group", group)) if value is not None}
     entry = actor.entry("run.retry", f"run {run_id}", **named, version=flow.version)
-    retried = Retried(run, flow.version, 0, {}, 0)
+    retried = Retried(run, flow.version, 0, {}, 0, _takes_since(flow))
     after: int | None = 0
     later: list[Unsent] = []
     while after is not None:

@@ -219,7 +219,9 @@ class TriggerShown(msgspec.Struct, frozen=True):
 
 
 class RunShown(msgspec.Struct, frozen=True):
-    """A run. `watermark` is its flow's now; `since` and `until` are the bounds that the run reads between."""
+    """A run. `watermark` is its flow's now; `since` and `until` are the bounds that the run reads between. `incomplete`: the
+    read ended, and the ERP has rows that did not come. `cancelled_at`: a person cancelled it.
+    """
 
     run_id: str
     flow: str
@@ -237,6 +239,8 @@ class RunShown(msgspec.Struct, frozen=True):
     since: Instant | None
     until: Instant | None
     read_complete: bool
+    incomplete: bool
+    cancelled_at: Instant | None
     error_stage: str | None
 
 
@@ -350,6 +354,8 @@ def run_shown(seen: Seen) -> RunShown:
         since=iso(run.since),
         until=iso(run.until),
         read_complete=run.read_complete,
+        incomplete=run.incomplete,
+        cancelled_at=iso(run.cancelled_at),
         error_stage=run.error_stage,
     )
 
@@ -358,7 +364,11 @@ def retried(done: RetriedRows) -> Retried:
     """What a retry did with a run."""
     run = done.run
     ways = ((why, rows, LEFT[why]) for why, rows in done.left.items())
-    left = [LeftShown(rows, why, way.why, command(way, about(run))) for why, rows, way in ways if rows]
+    left = [
+        LeftShown(rows, why, way.why, command(way, about(run, takes_since=done.takes_since)))
+        for why, rows, way in ways
+        if rows
+    ]
     return Retried(run.run_id, done.rows, done.version, left, _note(done))
 
 

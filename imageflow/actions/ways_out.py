@@ -24,12 +24,13 @@ class WayOut(NamedTuple):
     unread: str = ""
 
 
+GOES_ON = "how far it is: imageflow log {run}; to end it: imageflow cancel {run}"
+CANCELLING = WayOut("what is on its way to Omnitron finishes", "when it has ended, it says so: imageflow log {run}")
+"""A run that a person cancelled, and that has not ended."""
 RUNS: Mapping[Status, WayOut] = {
-    "queued": WayOut("an older run of the flow is not done, or no services run", "imageflow cancel {run}"),
-    "reading": WayOut("the ERP is asked for its pages", "imageflow cancel {run}"),
-    "draining": WayOut(
-        "rows are on their way", "imageflow cancel {run}; after a loss of the queues: imageflow resume {run}"
-    ),
+    "queued": WayOut("an older run of the flow is not done, or no services run", GOES_ON),
+    "reading": WayOut("the ERP is asked for its pages", GOES_ON),
+    "draining": WayOut("rows are on their way", f"{GOES_ON}; after a loss of the queues: imageflow resume {{run}}"),
     "success": WayOut("all rows are done", ""),
     "empty": WayOut("there were no rows", ""),
     "partial": WayOut(
@@ -62,8 +63,8 @@ LEFT: Mapping[Left, WayOut] = {
 
 
 class About(NamedTuple):
-    """The run that a state is of. `since`: the instant that it asked from, as text; `rows`: whether rows of it can be
-    retried.
+    """The run that a state is of. `since`: the instant that it asked from, as text, where its flow asks from one; `rows`:
+    whether rows of it can be retried; `unread`: whether there may be rows that were not read.
     """
 
     run_id: str
@@ -72,10 +73,13 @@ class About(NamedTuple):
     ids: bool
     since: str | None
     rows: bool = True
+    unread: bool = True
 
 
-def about(run: Run) -> About:
-    return About(run.run_id, run.flow, run.trigger.kind, bool(run.trigger.ids), iso(run.since))
+def about(run: Run, *, takes_since: bool = True) -> About:
+    """`takes_since`: whether its flow can be asked for changes since an instant."""
+    since = iso(run.since) if takes_since else None
+    return About(run.run_id, run.flow, run.trigger.kind, bool(run.trigger.ids), since)
 
 
 def again(run: About) -> str:
@@ -89,5 +93,5 @@ def again(run: About) -> str:
 
 def command(way: WayOut, run: About) -> str:
     """What leads out of a state of this run."""
-    steps = [way.do if run.rows or not way.unread else "", way.unread]
+    steps = [way.do if run.rows or not way.unread else "", way.unread if run.unread else ""]
     return "; ".join(step for step in steps if step).format(run=run.run_id, flow=run.flow, again=again(run))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -14,7 +14,7 @@ from imageflow.actions import errors, shapes
 from imageflow.actions import flows as flow_actions
 from imageflow.actions import missing as missing_actions
 from imageflow.actions import runs as run_actions
-from imageflow.actions.shapes import NoRun, RetriedRun, RunShown
+from imageflow.actions.shapes import NoRun, RunShown
 from imageflow.clock import iso
 from imageflow.commands import stdout
 from imageflow.commands.completion import FLOW, RUN
@@ -35,9 +35,17 @@ from imageflow.model.identifiers import SEPARATOR, distinct, first_column
 from imageflow.model.run import FINAL
 from imageflow.runtime.substrate import Substrate, open_substrate
 from imageflow.settings import Settings
+from imageflow.store import Store
 from imageflow.text.printable import lines
 
 GOOD = ("success", "empty")
+
+
+class _Told(NamedTuple):
+    """A run, and what leads out of its state."""
+
+    run: RunShown | NoRun
+    way_out: str
 
 
 @click.command()
@@ -71,24 +79,25 @@ def run(
     identifiers = _identifiers(ids, ids_file)
     documents = [] if flows is None else _documents(flows, name)
 
-    async def work() -> Sequence[RunShown | NoRun]:
+    async def work() -> list[_Told]:
         async with open_substrate(settings, os.environ, consumer=False) as substrate:
             await flow_actions.save_all(substrate.store, documents, actor())
             if wait and is_free(settings):
                 flow_actions.check_secrets(await substrate.store.flow(name))
             if missing:
-                return await _missing(substrate, name, wait=wait)
+                return await _told(substrate.store, await _missing(substrate, name, wait=wait))
             window = run_actions.window(since, until)
-            return [await _start(substrate, name, identifiers, window, wait=wait)]
+            begun = await _start(substrate, name, identifiers, window, wait=wait)
+            return await _told(substrate.store, [begun])
 
     found = run_async(work())
     _print(found, wait=wait, as_json=as_json)
     _say_who_waits(settings, found)
 
 
-def _say_who_waits(settings: Settings, found: Sequence[RunShown | NoRun]) -> None:
+def _say_who_waits(settings: Settings, found: Sequence[_Told]) -> None:
     """A run that goes on while no process runs the services waits for ever."""
-    if any(item.status not in FINAL for item in found) and is_free(settings):
+    if any(one.run.status not in FINAL for one in found) and is_free(settings):
         note("no process runs the services: imageflow up; or, the next time, --wait")
 
 
@@ -156,16 +165,21 @@ async def _missing(substrate: Substrate, name: str, *, wait: bool) -> Sequence[R
     return [shapes.run_shown(await run_actions.show(store, item.run_id)) for item in found]
 
 
-def _print(found: Sequence[RunShown | NoRun], *, wait: bool, as_json: bool) -> None:
+async def _told(store: Store, found: Sequence[RunShown | NoRun]) -> list[_Told]:
+    takes_since = {name: await run_actions.takes_since(store, name) for name in {run.flow for run in found}}
+    return [_Told(run, way_out_text(run, takes_since=takes_since[run.flow])) for run in found]
+
+
+def _print(found: Sequence[_Told], *, wait: bool, as_json: bool) -> None:
     """The runs, one a line; exit status 1 where one was waited for and did not end well."""
-    for item in found:
+    for one in found:
         if as_json:
-            print_json(item)
+            print_json(one.run)
         else:
-            stdout.say(run_text(item))
-            if text := way_out_text(item):
-                click.echo("    next: " + text.replace("; ", "\n          "))
-    if wait and any(item.status not in GOOD for item in found):
+            stdout.say(run_text(one.run))
+            if one.way_out:
+                click.echo("    next: " + one.way_out.replace("; ", "\n          "))
+    if wait and any(one.run.status not in GOOD for one in found):
         raise click.exceptions.Exit(1)
 
 
@@ -201,7 +215,7 @@ def retry(
     if ((run_id is None) == (flow_name is None) and not everywhere) or (run_id is None and row is not None):
         raise click.UsageError("give RUN, perhaps with --row, or --flow FLOW, or --group CAUSE alone: in all flows")
 
-    async def work() -> list[RetriedRun]:
+    async def work() -> list[_Told]:
         async with open_substrate(settings, os.environ, consumer=False) as substrate:
             store, publisher = substrate.store, substrate.publisher
             if run_id is not None:
@@ -216,7 +230,8 @@ def retry(
             if wait:
                 for flow in dict.fromkeys(one.run.flow for one in done):
                     await follow(settings, store, flow, [one.run.run_id for one in done if one.run.flow == flow])
-            return [shapes.retried_run(await run_actions.show(store, one.run.run_id), one) for one in done]
+            ended = [shapes.retried_run(await run_actions.show(store, one.run.run_id), one) for one in done]
+            return await _told(store, ended)
 
     found = run_async(work())
     _print(found, wait=wait, as_json=as_json)
@@ -231,8 +246,11 @@ def cancel(settings: Settings, run_id: str, as_json: bool) -> None:
     """End a run: nothing more is read or sent.
 
     What is in flight is settled. `retry` puts the other rows through after all."""
-    found = with_store(settings, lambda store: run_actions.cancel(store, run_id, actor()))
-    _print([shapes.run_shown(found)], wait=False, as_json=as_json)
+
+    async def work(store: Store) -> list[_Told]:
+        return await _told(store, [shapes.run_shown(await run_actions.cancel(store, run_id, actor()))])
+
+    _print(with_store(settings, work), wait=False, as_json=as_json)
 
 
 @click.command()

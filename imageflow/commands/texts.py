@@ -22,7 +22,7 @@ from imageflow.actions.shapes import (
     VersionLine,
     schedule_text,
 )
-from imageflow.actions.ways_out import RUNS, About, command
+from imageflow.actions.ways_out import CANCELLING, RUNS, About, command
 from imageflow.commands.tables import Column, Line
 from imageflow.model.row import STATES, RowLog
 from imageflow.model.run import FINAL, Run
@@ -147,16 +147,26 @@ def run_text(run: RunShown | NoRun) -> str:
     text = f"{run.run_id}  {run.flow}  {run.status}  {counted(run.pages, 'page')}, {counted(run.rows.total, 'row')}"
     text += f" ({', '.join(parts)})" if parts else ""
     text += f"\n    {run.error}" if run.error else ""
+    text += f"\n    cancelling: {CANCELLING.why}" if _cancelling(run) else ""
     return "\n    warning: ".join([text, *run.warnings])
 
 
-def way_out_text(run: RunShown | NoRun) -> str:
-    """What leads out of the state of a run; empty where nothing is to be done."""
+def _cancelling(run: RunShown) -> bool:
+    return run.cancelled_at is not None and run.status not in FINAL
+
+
+def way_out_text(run: RunShown | NoRun, *, takes_since: bool = True) -> str:
+    """What leads out of the state of a run; empty where nothing is to be done. `takes_since`: whether its flow can be asked for
+    changes since an instant.
+    """
     if isinstance(run, NoRun):
         return ""
     ids = bool(run.trigger.identifiers)
     rows = bool(run.rows.failed or run.rows.cancelled)
-    return command(RUNS[run.status], About(run.run_id, run.flow, run.trigger.kind, ids, run.since, rows))
+    unread = run.incomplete or run.error is not None or not run.read_complete
+    since = run.since if takes_since else None
+    way = CANCELLING if _cancelling(run) else RUNS[run.status]
+    return command(way, About(run.run_id, run.flow, run.trigger.kind, ids, since, rows, unread))
 
 
 def retry_text(done: Retried) -> str:

@@ -64,3 +64,30 @@ async def test_the_command(tmp_path: Path) -> None:
     found = json.loads((await asyncio.to_thread(call, run.run_id, "--json")).stdout)
     assert found[-2] == {"what": "printed", "text": "seen SKU-000001\nseen SKU-000002", "at": None, "page": 1}
     assert isinstance((await asyncio.to_thread(call, "nobody")).exception, NotFoundError)
+
+
+async def test_what_the_commands_advise(tmp_path: Path) -> None:
+    """A run that goes on says how to follow it; a cancelled one names the person, and nobody is told to cancel it again. A flow
+    that always asks for everything is not asked for changes since an instant."""
+    async with pipeline(tmp_path, rows=2) as running:
+        await running.save()
+        await running.run()
+        second = await running.run()
+        entries = (await run_log.told(running.store, second.run_id)).entries
+    assert second.since is not None
+    assert [entry.text for entry in entries if entry.what == "reading"] == ["asks for everything"]
+
+    async def call(*args: str) -> str:
+        env = {"IMAGEFLOW_DATA_DIR": str(tmp_path)}
+        return (await asyncio.to_thread(CliRunner().invoke, cli, list(args), env=env)).stdout
+
+    begun = await call("run", "main")
+    run_id = begun.split()[0]
+    assert f"next: how far it is: imageflow log {run_id}\n" in begun
+    ended = await call("cancel", run_id)
+    assert ended.split()[2] == "cancelled"
+    assert "imageflow cancel" not in ended
+    assert ended.splitlines()[-1].strip() == "next: what was not read: imageflow run main"
+    told = [line.split() for line in (await call("log", run_id)).splitlines()]
+    assert (told[-2][3:5], told[-1][3:]) == (["cancelled", "by"], ["ended", "cancelled"])
+    assert "since" not in await call("log", run_id)

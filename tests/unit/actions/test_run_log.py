@@ -72,6 +72,12 @@ def test_the_beginning(fields: dict[str, Any], expected: list[Entry]) -> None:
     assert list(beginning(run(**fields))) == expected
 
 
+def test_a_flow_that_always_asks_for_everything() -> None:
+    """The run has the watermark, but the ERP is not told it."""
+    told = list(beginning(run(since=NOW, started_at=LATER), takes_since=False))
+    assert told[-1] == Entry("reading", "asks for everything", LATER)
+
+
 def test_the_end() -> None:
     """Warnings, causes of failures with an example, the run's own error, and how it ended or how far it is."""
     group = ErrorGroup("g", "script", None, "KeyError: 'sku'", 12, 12, 7, None)

@@ -83,11 +83,13 @@ def test_a_run_has_the_fields_that_are_promised():
         "since": None,
         "until": None,
         "read_complete": False,
+        "incomplete": False,
+        "cancelled_at": None,
         "error_stage": None,
     }
 
 
-@pytest.mark.parametrize("field", ["created_at", "started_at", "finished_at", "since", "until"])
+@pytest.mark.parametrize("field", ["created_at", "started_at", "finished_at", "since", "until", "cancelled_at"])
 def test_an_instant_of_a_run_has_one_field(field):
     """Each instant of a run is shown under its own name and no other."""
     run = msgspec.structs.replace(RUN, **{field: NOW + timedelta(seconds=1)})
@@ -99,7 +101,7 @@ def test_no_run_is_shown_as_an_empty_one():
     """Where nothing is missing, the object has the fields that every run has, but those of a read."""
     none = written(shapes.NoRun("winter", None, ["nothing is missing"]))
     run = written(shapes.run_shown(Seen(RUN, NOW)))
-    assert none.keys() == run.keys() - {"read_complete", "error_stage"}
+    assert none.keys() == run.keys() - {"read_complete", "incomplete", "cancelled_at", "error_stage"}
     assert (none["run_id"], none["status"], none["rows"]["total"]) == (None, "empty", 0)
 
 

@@ -56,22 +56,25 @@ def test_the_commands_are_there(way: WayOut) -> None:
 def test_how_rows_are_got_once_more(fields: dict[str, Any], text: str) -> None:
     """From the ERP since when the run asked; of a post, from who posted it."""
     assert again(about(run(**fields))) == text
+    assert "--since" not in again(about(run(**fields), takes_since=False))
 
 
 @pytest.mark.parametrize(
-    ("rows", "text"),
+    ("rows", "unread", "text"),
     [
         (
             True,
+            True,
             "imageflow errors r1; mend what it names, then: imageflow retry r1; what was not read: imageflow run winter",
         ),
-        (False, "what was not read: imageflow run winter"),
+        (True, False, "imageflow errors r1; mend what it names, then: imageflow retry r1"),
+        (False, True, "what was not read: imageflow run winter"),
     ],
 )
-def test_only_what_is_to_be_done(rows: bool, text: str) -> None:
-    """Where no row can be retried, only what was not read is left to do."""
-    assert command(RUNS["partial"], about(run())._replace(rows=rows)) == text
-    assert command(RUNS["draining"], about(run())._replace(rows=rows)).startswith("imageflow cancel r1")
+def test_only_what_is_to_be_done(rows: bool, unread: bool, text: str) -> None:
+    """Where no row can be retried, only what was not read is left to do; where all was read, only the rows are."""
+    assert command(RUNS["partial"], about(run())._replace(rows=rows, unread=unread)) == text
+    assert command(RUNS["draining"], about(run())._replace(rows=rows)).startswith("how far it is: imageflow log r1; ")
 
 
 def test_the_readme_shows_the_table() -> None:

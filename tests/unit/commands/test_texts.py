@@ -289,7 +289,23 @@ def test_what_leads_out_of_a_run():
     assert way_out_text(partial(written=2, failed=1)).startswith("imageflow errors r1; mend")
     assert way_out_text(partial(written=2, cancelled=1)).startswith("imageflow errors r1; mend")
     assert way_out_text(partial(written=3)) == "what was not read: imageflow run winter"
+    whole = msgspec.structs.replace(partial(written=2, failed=1), read_complete=True)
+    assert way_out_text(whole) == "imageflow errors r1; mend what it names, then: imageflow retry r1"
+    cut = msgspec.structs.replace(whole, incomplete=True, since=NOW)
+    assert way_out_text(cut).endswith(f"; what was not read: imageflow run winter --since {NOW}")
+    assert way_out_text(cut, takes_since=False).endswith("; what was not read: imageflow run winter")
     assert way_out_text(NoRun("winter", None, [])) == ""
+
+
+def test_a_run_that_is_being_cancelled():
+    """It says what still happens, and does not advise to cancel it again; one that goes on says how to follow it."""
+    going = shown(status="draining", counts=Counts(total=3, written=1))
+    assert way_out_text(going).startswith("how far it is: imageflow log r1; to end it: imageflow cancel r1")
+    assert "cancelling" not in run_text(going)
+    ending = msgspec.structs.replace(going, cancelled_at=NOW)
+    assert run_text(ending).splitlines()[-1].strip() == "cancelling: what is on its way to Omnitron finishes"
+    assert "imageflow cancel" not in way_out_text(ending)
+    assert "imageflow cancel" not in way_out_text(msgspec.structs.replace(ending, status="cancelled"))
 
 
 def test_what_a_retry_did():
