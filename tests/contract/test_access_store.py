@@ -137,7 +137,8 @@ async def test_every_change_is_noted(store: Store, clock: FakeClock) -> None:
         *("key.revoke", "key.add", "user.role", "user.save", "flow.save"),
     ]
     assert entries[0].entry.detail == {"a": [1, None], "text": "\0ü"}
-    assert (entries[2].entry.detail, entries[-1].entry.detail) == ({"rows": 1}, {"version": 2})
+    retried = {"rows": 1, "from_pages": 0, "replaced": {"write": 1}, "versions_before": []}
+    assert (entries[2].entry.detail, entries[-1].entry.detail) == (retried, {"version": 2})
     assert (entries[-1].at, entries[-1].entry.who, entries[-1].entry.origin) == (NOW, "ada", "command line")
 
 
