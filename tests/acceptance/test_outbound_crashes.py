@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, suppress
 import aio_pika
 import aiohttp
 import pytest
+from yarl import URL
 
 from tests.acceptance.harness import balanced, free_port, get, kill, site, wait_for
 
@@ -100,7 +101,11 @@ class Erp:
 
     async def publish(self, left):
         async with AsyncExitStack() as stack:
-            connection = await stack.enter_async_context(await aio_pika.connect(self.amqp, timeout=5))
+            connection = aio_pika.Connection(URL(self.amqp))
+            stack.push_async_callback(
+                connection.close
+            )  # one that never came about, too, or it closes itself without a loop
+            await connection.connect(timeout=5)
             channel = await connection.channel()
             while left:
                 if len(left) <= KEPT_BACK:

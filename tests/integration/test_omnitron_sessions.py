@@ -104,7 +104,7 @@ async def test_refused_logins(transport: Transport, status: int, transient: bool
         return web.Response(status=status, headers={"Retry-After": "7", "Location": "/x"}, text="no om-secret-word")
 
     async with served(answer) as url:
-        with pytest.raises(LoginError, match=f"{status} no ") as caught:
+        with pytest.raises(LoginError, match=f"{status} ⟦no ") as caught:
             await sessions(transport).token(flow(url))
     assert (caught.value.transient, caught.value.retry_after) == (transient, 7)
     assert "om-secret-word" not in str(caught.value)

@@ -35,7 +35,8 @@ class Terminal:
             with contextlib.suppress(BaseException):
                 os.chdir(here.folder)
                 command = [sys.executable, "-m", "imageflow", *args]
-                os.execve(command[0], command, {**here.environ, "TERM": "xterm", **environ})
+                inherited = {name: value for name, value in here.environ.items() if name not in ("COLUMNS", "LINES")}
+                os.execve(command[0], command, {**inherited, "TERM": "xterm", **environ})
             os._exit(127)
         fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
 

@@ -61,13 +61,13 @@ async def taken(channel: aio_pika.abc.AbstractChannel, message: aio_pika.Message
 
 
 async def settled(site: Site, flow: str) -> dict[bytes, str]:
-    """Why messages are parked, by body, once each message is a run that has ended, or parked."""
+    """Why messages are parked, by body, once each message is a row of a run that has ended, or parked."""
     s = site.substrate
 
     async def ended() -> dict[bytes, str] | None:
-        runs = [run for run in await s.store.runs(flow) if run.ended]
+        rows = sum(run.counts.total for run in await s.store.runs(flow) if run.ended)
         parked = await dead_letters.look(s.broker, 100)
-        done = len(runs) + len(parked) >= len(MESSAGES)
+        done = rows + len(parked) >= len(MESSAGES)
         return {item.excerpt.encode()[:200]: item.reason for item in parked} if done else None
 
     return await until(ended)
