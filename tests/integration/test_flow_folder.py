@@ -17,7 +17,7 @@ from imageflow.actions.actor import Actor
 from imageflow.actions.flow_folder import FlowFolder, read
 from imageflow.clock import SystemClock
 from imageflow.errors import FlowFileError
-from imageflow.flows.folder import Known, Said, changed_by_a_person, unnamed
+from imageflow.flows.folder import Known, unnamed
 from imageflow.model.run import Run, Trigger, new_run_id
 from imageflow.secret import Secret
 from imageflow.store import Store
@@ -294,32 +294,6 @@ def test_which_flows_no_file_names(
     """Those that a file named before and that none of those that are there names."""
     known = {Path(path): Known((), (), flow) for path, flow in files.items()}
     assert unnamed(owned, known, [Path(path) for path in there]) == expected
-
-
-FILE = Said("file a.yaml", {"name": "a"})
-OFF = {"name": "a", "enabled": False}
-
-
-@pytest.mark.parametrize(
-    ("document", "versions", "expected"),
-    [
-        ({"name": "a"}, [], False),
-        ({"name": "a"}, [Said("eve", {"name": "a", "x": 1})], False),
-        ({"name": "a"}, [Said("eve", {"name": "a", "x": 1}), FILE], True),
-        ({"name": "a"}, [Said("eve", {"name": "a", "x": 1}), Said("eve", {"name": "a"})], True),
-        ({"name": "a", "x": 1}, [Said("eve", {"name": "a", "x": 1}), FILE], False),
-        ({"name": "a", "x": 2}, [Said("eve", {"name": "a", "x": 1}), FILE], False),
-        ({"name": "a"}, [Said("file b.yaml", {"name": "a", "x": 1}), FILE], False),
-        ({"name": "a"}, [Said("eve", OFF), FILE], True),
-        ({"name": "a"}, [Said("eve", {"name": "a", "enabled": True}), Said("eve", OFF), FILE], False),
-        ({"name": "a"}, [Said("eve", {"name": "a", "x": 1}), Said("file a.yaml", OFF)], True),
-        (OFF, [Said("eve", {"name": "a", "x": 1}), FILE], False),
-        (OFF, [Said("eve", {"name": "a", "enabled": True}), Said("file a.yaml", OFF)], True),
-    ],
-)
-def test_what_a_person_changed(document: dict[str, Any], versions: list[Said], expected: bool) -> None:
-    """A person's version on top of what the file says already."""
-    assert changed_by_a_person(document, versions) is expected
 
 
 async def test_shared_settings_are_followed(followed: Followed) -> None:

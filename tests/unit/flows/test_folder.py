@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from imageflow.errors import FlowFileError
 from imageflow.flows import file as flow_file
-from imageflow.flows.folder import Known, seen, stamp, unnamed
+from imageflow.flows.folder import (
+    Known,
+    Said,
+    author,
+    changed_by_a_person,
+    is_file,
+    only_disabled,
+    seen,
+    stamp,
+    unnamed,
+)
 
 
 def test_the_files_of_a_path(tmp_path: Path) -> None:
@@ -73,3 +84,45 @@ def test_which_flows_no_file_names() -> None:
     known = {Path("x"): Known((), (), "b"), Path("y"): Known((), (), None)}
     assert unnamed(["a", "b"], known, [Path("x"), Path("y"), Path("z")]) == {"a"}
     assert unnamed(["a", "b"], known, []) == {"a", "b"}
+
+
+FILE = Said("file a.yaml", {"name": "a"})
+OFF = {"name": "a", "enabled": False}
+
+
+@pytest.mark.parametrize(
+    ("document", "versions", "expected"),
+    [
+        ({"name": "a"}, [], False),
+        ({"name": "a"}, [Said("eve", {"name": "a", "x": 1})], False),
+        ({"name": "a"}, [Said("eve", {"name": "a", "x": 1}), FILE], True),
+        ({"name": "a"}, [Said("eve", {"name": "a", "x": 1}), Said("eve", {"name": "a"})], True),
+        ({"name": "a", "x": 1}, [Said("eve", {"name": "a", "x": 1}), FILE], False),
+        ({"name": "a", "x": 2}, [Said("eve", {"name": "a", "x": 1}), FILE], False),
+        ({"name": "a"}, [Said("file b.yaml", {"name": "a", "x": 1}), FILE], False),
+        ({"name": "a"}, [Said("eve", OFF), FILE], True),
+        ({"name": "a"}, [Said("eve", {"name": "a", "enabled": True}), Said("eve", OFF), FILE], False),
+        ({"name": "a"}, [Said("eve", {"name": "a", "x": 1}), Said("file a.yaml", OFF)], True),
+        (OFF, [Said("eve", {"name": "a", "x": 1}), FILE], False),
+        (OFF, [Said("eve", {"name": "a", "enabled": True}), Said("file a.yaml", OFF)], True),
+    ],
+)
+def test_what_a_person_changed(document: dict[str, Any], versions: list[Said], expected: bool) -> None:
+    """A person's version on top of what the file says already."""
+    assert changed_by_a_person(document, versions) is expected
+
+
+@pytest.mark.parametrize(
+    ("document", "saved", "expected"),
+    [({"name": "a"}, OFF, True), ({"name": "a"}, {"name": "a"}, False), ({"name": "a", "x": 1}, OFF, False)],
+)
+def test_what_only_a_disable_tells_from_its_file(
+    document: dict[str, Any], saved: dict[str, Any], expected: bool
+) -> None:
+    assert only_disabled(document, saved) is expected
+
+
+def test_who_saves_a_file() -> None:
+    """The author of a version tells files from people."""
+    assert is_file(author("a.yaml"))
+    assert not is_file("eve")
