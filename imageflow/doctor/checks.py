@@ -321,7 +321,11 @@ def _flows(facts: Facts) -> Iterator[Finding]:
 def _secrets(flow: FlowFacts) -> Iterator[Finding]:
     for where, why in flow.missing:
         kind, _, name = where.rpartition(" ")
-        mend = f"chmod a+r {shlex.quote(name)}" if kind == "file" else f"export {name}=…  # where the services start"
+        mend = f"export {name}=…  # where the services start"
+        if kind == "file":
+            there = "No such file" not in why
+            file = shlex.quote(name)
+            mend = f"chmod a+r {file}" if there else f"install -m 600 /dev/stdin {file}  # type it, then Ctrl-D"
         state = "" if flow.enabled else " (it is disabled)"
         yield Finding("wrong" if flow.enabled else "warning", "flows", f"{flow.name}{state}: {why}", mend)
 

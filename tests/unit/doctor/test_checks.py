@@ -193,6 +193,14 @@ ILLNESSES = {
         "old (it is disabled)",
         "chmod a+r /run/s",
     ),
+    "secret whose file is missing": (
+        msgspec.structs.replace(
+            HEALTHY, flows=(FlowFacts("winter", True, (("file /run/s", "cannot be read: No such file or directory"),)),)
+        ),
+        "wrong",
+        "No such file",
+        "install -m 600 /dev/stdin /run/s",
+    ),
     "seccomp": (msgspec.structs.replace(HEALTHY, layers={"seccomp": "no"}), "wrong", "seccomp", "container"),
     "landlock": (
         msgspec.structs.replace(HEALTHY, layers={"landlock": "no", "seccomp": None}),
