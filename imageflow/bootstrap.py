@@ -40,7 +40,7 @@ from imageflow.write import writer as writing
 from imageflow.write.image_probe import ImageProbe
 from imageflow.write.writer import Writer
 
-if TYPE_CHECKING:  # what a process without a gateway needs no door for; imported where one is built
+if TYPE_CHECKING:  # the doors are imported where a gateway is built: other processes start without them
     from imageflow.gateway.app import Gateway
 
 log = structlog.get_logger()

@@ -89,18 +89,22 @@ def _cell(text: str | None) -> str:
 async def ask_retry(visit: Visit) -> Answer:
     """The question before many rows are retried."""
     flow, group = visit.path("name"), visit.path("cause")
-    number = sum(one.error.rows for one in await causes_of(visit.store, flow) if one.error.group == group)
+    number = await _rows_of(visit.store, flow, group)
     url = f"/errors/{part(flow)}/{part(group)}/retry"
     page = question("retry", flow, number, url, f"/errors?cause={part(group)}", {})
     return page._replace(values={**page.values, "here": "errors"})
+
+
+async def _rows_of(store: Store, flow: str, group: str) -> int:
+    """How many rows a retry is about."""
+    return sum(one.error.rows for one in await causes_of(store, flow) if one.error.group == group)
 
 
 async def retry(visit: Visit) -> Answer:
     """Retry the open failures of a cause, over all runs of the flow; of many, once that is confirmed."""
     flow, group = visit.path("name"), visit.path("cause")
     await flows.version(visit.deps.store, flow)
-    many = sum(one.error.rows for one in await causes_of(visit.store, flow) if one.error.group == group)
-    if visit.form.get("sure") != "yes" and many > CONFIRM_FROM:
+    if visit.form.get("sure") != "yes" and await _rows_of(visit.store, flow, group) > CONFIRM_FROM:
         return Go(f"/errors/{part(flow)}/{part(group)}/retry")
     deps = visit.deps
     done = await errors.retry(deps.store, deps.publisher, group, visit.actor, flow=flow)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, get_args
+from datetime import datetime
+from typing import Any, get_args
 
 import msgspec
 
@@ -13,7 +13,7 @@ from imageflow.console.causes import broken_places, cause
 from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone, part, runs_of, zone_of
 from imageflow.console.plots import Lane, LaneRun
 from imageflow.console.visit import Answer, Go, Page, Show, Visit
-from imageflow.gateway.paging import cursor, position
+from imageflow.gateway.paging import Microseconds, cursor, instant, microseconds, position
 from imageflow.model.row import STATES, RowLog
 from imageflow.model.run import Run, Status
 
@@ -22,9 +22,6 @@ ROWS = 50
 LANES_OF = 200
 LOG = 200
 SHOWN_CHARS = 64_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-_Microseconds = Annotated[int, msgspec.Meta(ge=0, le=4_000_000_000_000_000)]
 _STATUSES: tuple[Status, ...] = get_args(Status)
 
 
@@ -32,8 +29,8 @@ async def list_(visit: Visit) -> Answer:
     """The runs, newest first, in lanes by flow and as a list."""
     flow, status = visit.asked("flow") or None, visit.asked("status")
     wanted = next((one for one in _STATUSES if one == status), None)
-    place = position(visit.asked("before"), tuple[_Microseconds, str]) if visit.asked("before") else None
-    before = None if place is None else (_EPOCH + place[0] * _MICROSECOND, place[1])
+    place = position(visit.asked("before"), tuple[Microseconds, str]) if visit.asked("before") else None
+    before = None if place is None else (instant(place[0]), place[1])
     found = await runs_of(visit.store, flow, limit=RUNS + 1, status=wanted, before=before)
     known = await all_flows(visit)
     recent = found if before is not None or wanted else await runs_of(visit.store, flow, limit=LANES_OF)
@@ -55,7 +52,7 @@ async def list_(visit: Visit) -> Answer:
 
 
 def _cursor(run: Run) -> str:
-    return cursor((run.created_at - _EPOCH) // _MICROSECOND, run.run_id)
+    return cursor(microseconds(run.created_at), run.run_id)
 
 
 def lanes(found: Sequence[Run], now: datetime) -> list[Lane]:
