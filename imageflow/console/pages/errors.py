@@ -9,8 +9,7 @@ from typing import Literal, NamedTuple
 
 from imageflow.actions import errors, flows
 from imageflow.console.causes import Cause, cause
-from imageflow.console.pages.runs import question
-from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone, part
+from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone, part, question
 from imageflow.console.visit import Answer, File, Go, Page, Show, Visit
 from imageflow.gateway.problem_details import Refusal
 from imageflow.model.row import RowLog
@@ -91,8 +90,7 @@ async def ask_retry(visit: Visit) -> Answer:
     flow, group = visit.path("name"), visit.path("cause")
     number = await _rows_of(visit.store, flow, group)
     url = f"/errors/{part(flow)}/{part(group)}/retry"
-    page = question("retry", flow, number, url, f"/errors?cause={part(group)}", {})
-    return page._replace(values={**page.values, "here": "errors"})
+    return question("errors", "retry", flow, url, f"/errors?cause={part(group)}", number=number)
 
 
 async def _rows_of(store: Store, flow: str, group: str) -> int:

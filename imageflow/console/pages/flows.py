@@ -12,7 +12,7 @@ import msgspec
 from imageflow.actions import flows, keys, missing, runs, watermarks
 from imageflow.console import flow_form
 from imageflow.console.languages import zone
-from imageflow.console.pages.shared import all_flows, common_zone, host, part, runs_of
+from imageflow.console.pages.shared import all_flows, common_zone, host, part, question, runs_of
 from imageflow.console.visit import Answer, Go, Page, Show, Visit
 from imageflow.errors import FlowFileError, NotFoundError, Problem
 from imageflow.flows import plain_secrets
@@ -155,7 +155,7 @@ async def enable(visit: Visit) -> Answer:
 async def ask_disable(visit: Visit) -> Answer:
     """The question before a flow is disabled."""
     flow = await flows.version(visit.store, visit.path("name"))
-    return _question("disable", flow.name, f"/flows/{part(flow.name)}/disable", f"/flows/{part(flow.name)}")
+    return question("flows", "disable", flow.name, f"/flows/{part(flow.name)}/disable", f"/flows/{part(flow.name)}")
 
 
 async def disable(visit: Visit) -> Answer:
@@ -173,8 +173,7 @@ async def ask_roll_back(visit: Visit) -> Answer:
     old, new = await flows.version(visit.store, name, number), await flows.version(visit.store, name)
     lines = flows.diff(*(_seen(visit, one) for one in (new, old)))
     url = f"/flows/{part(name)}"
-    page = _question("rollback", name, f"{url}/versions/{number}/rollback", url)
-    return page._replace(values={**page.values, "number": number, "lines": lines})
+    return question("flows", "rollback", name, f"{url}/versions/{number}/rollback", url, number=number, lines=lines)
 
 
 async def roll_back(visit: Visit) -> Answer:
@@ -185,11 +184,6 @@ async def roll_back(visit: Visit) -> Answer:
     async with visit.deps.checking:
         await flows.roll_back(visit.deps.store, name, number, visit.actor)
     return Go(f"/flows/{part(name)}", ("rolled", str(number)))
-
-
-def _question(kind: str, name: str, action: str, back: str) -> Show:
-    values = {"here": "flows", "kind": kind, "name": name, "action": action, "back": back, "values": {}, "number": 0}
-    return Show("confirm.html", values)
 
 
 def _seen(visit: Visit, flow: Flow) -> Flow:
@@ -274,7 +268,7 @@ async def ask_revoke_key(visit: Visit) -> Answer:
     if not found:
         raise Refusal(404, "there is nothing at this address")
     back = f"/flows/{part(found[0].flow)}"
-    return _question("revoke-key", found[0].name, f"/keys/{part(found[0].id)}/revoke", back)
+    return question("flows", "revoke-key", found[0].name, f"/keys/{part(found[0].id)}/revoke", back)
 
 
 async def revoke_key(visit: Visit) -> Answer:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, get_args
+from typing import get_args
 
 import msgspec
 
 from imageflow.actions import rows, run_log, runs
 from imageflow.console.causes import broken_places, cause
-from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone, part, runs_of, zone_of
+from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone, part, question, runs_of, zone_of
 from imageflow.console.plots import Lane, LaneRun
 from imageflow.console.visit import Answer, Go, Page, Show, Visit
 from imageflow.gateway.paging import Microseconds, cursor, instant, microseconds, position
@@ -141,17 +141,11 @@ def _json(row: RowLog) -> str:
 # what may be done -------------------------------------------------------------------------------------------------------
 
 
-def question(kind: str, name: str, number: int, action: str, back: str, values: dict[str, Any]) -> Show:
-    """The page before something that cannot be taken back easily."""
-    shown = {"here": "runs", "kind": kind, "name": name, "number": number, "action": action, "back": back}
-    return Show("confirm.html", {**shown, "values": values})
-
-
 async def ask_cancel(visit: Visit) -> Answer:
     """The question before a run is cancelled."""
     run = (await runs.show(visit.store, visit.path("run_id"))).run
     url = f"/runs/{part(run.run_id)}"
-    return question("cancel", run.run_id, 0, f"{url}/cancel", url, {})
+    return question("runs", "cancel", run.run_id, f"{url}/cancel", url)
 
 
 async def cancel(visit: Visit) -> Answer:
@@ -167,7 +161,8 @@ async def ask_retry(visit: Visit) -> Answer:
     """The question before many rows are retried."""
     run = (await runs.show(visit.store, visit.path("run_id"))).run
     group, url = visit.asked("cause"), f"/runs/{part(run.run_id)}"
-    return question("retry", run.run_id, await _rows_of(visit, run, group), f"{url}/retry", url, {"cause": group})
+    number, fields = await _rows_of(visit, run, group), {"cause": group}
+    return question("runs", "retry", run.run_id, f"{url}/retry", url, number=number, values=fields)
 
 
 async def _rows_of(visit: Visit, run: Run, group: str) -> int:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo
 
 from imageflow.actions import flows, runs
 from imageflow.console.languages import zone
-from imageflow.console.visit import Visit
+from imageflow.console.visit import Show, Visit
 from imageflow.errors import NotFoundError
 from imageflow.model.flow import Flow
 from imageflow.model.run import Run, Status
@@ -64,3 +65,11 @@ def host(url: str | None) -> str:
 def part(text: str) -> str:
     """A name as a part of a path."""
     return quote(text, safe="")
+
+
+def question(here: str, kind: str, name: str, action: str, back: str, **shown: Any) -> Show:
+    """The page before something that cannot be taken back easily: what it is about, where its form goes, where one goes back.
+    `number` and `values` (fields of the form) stand in it, too, if they are given.
+    """
+    about = {"here": here, "kind": kind, "name": name, "action": action, "back": back}
+    return Show("confirm.html", {"number": 0, "values": {}, **about, **shown})
