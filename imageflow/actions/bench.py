@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -25,14 +25,12 @@ from imageflow.store import Store
 SECONDS = 30.0
 ELEMENTS = 3
 """Of a page, so many are taken as input where no row is named."""
-COMPARED = 100
-"""Rows of a try that are compared with the ledger."""
-
 Effect = Literal["new", "changes", "same", "unknown"]
+EFFECTS: tuple[Effect, ...] = get_args(Effect)
 
 
 class TriedRow(NamedTuple):
-    """A row of a try, and what it would change on Omnitron by the ledger; `unknown`: it is no SKU, or was not compared."""
+    """A row of a try, and what it would change on Omnitron by the ledger; `unknown`: it would not be sent, or is no SKU."""
 
     row: DryRow
     change: Effect
@@ -89,16 +87,31 @@ async def tried(
             dry = await dry_run(sandbox, definition, body, context)
     except TimeoutError as error:
         raise RequestError(f"the try took longer than {SECONDS:g} seconds: take fewer rows") from error
-    return Tried(dry, [TriedRow(row, await _change(store, definition, row, n)) for n, row in enumerate(dry.rows)])
+    return await compared(store, definition, dry)
 
 
-async def _change(store: Store, definition: Definition, row: DryRow, number: int) -> Effect:
-    if row.state != "ready" or row.product is None or row.key != "sku" or number >= COMPARED:
+async def compared(store: Store, definition: Definition, dry: DryRun) -> Tried:
+    """A dry run, with what each row would change on Omnitron: `new` is what was never written there, `same` what was written last."""
+    products = {row.product for row in dry.rows if row.product is not None and _is_sent(row)}
+    known = await store.written_digests(definition.omnitron.domain, products) if products else {}
+    return Tried(dry, [TriedRow(row, _effect(row, known)) for row in dry.rows])
+
+
+def not_compared(dry: DryRun) -> Tried:
+    """A dry run of which nothing is known what it would change."""
+    return Tried(dry, [TriedRow(row, "unknown") for row in dry.rows])
+
+
+def _is_sent(row: DryRow) -> bool:
+    return row.state == "ready" and row.key == "sku"
+
+
+def _effect(row: DryRow, known: Mapping[str, str | None]) -> Effect:
+    if not _is_sent(row) or row.product is None:
         return "unknown"
-    known = [state for state in await store.ledger(row.product, [definition.omnitron.domain]) if state.version > 0]
-    if not known:
+    if row.product not in known:
         return "new"
-    return "same" if known[0].digest == digest(row.images) else "changes"
+    return "same" if known[row.product] == digest(row.images) else "changes"
 
 
 async def input_of(store: Store, flow: Flow, run_id: str | None = None, row: int | None = None) -> Input:

@@ -14,7 +14,7 @@ import msgspec
 
 from imageflow.actions import watermarks
 from imageflow.actions.actor import Role
-from imageflow.actions.bench import Effect, Input, Tried
+from imageflow.actions.bench import EFFECTS, Effect, Input, Tried
 from imageflow.actions.dead_letters import Parked
 from imageflow.actions.flows import FlowSeen
 from imageflow.actions.keys import NewKey
@@ -684,12 +684,21 @@ class StepShown(msgspec.Struct, frozen=True):
     explained: Any
 
 
+class DryRowShown(DryRow, frozen=True):
+    """A row of a dry run, and what it would change on Omnitron, by what was written there."""
+
+    change: Effect = "unknown"
+
+
 class DryRunShown(msgspec.Struct, frozen=True):
-    """A page's way through a flow. `ok`: it passed, and every row of it can be written."""
+    """A page's way through a flow. `ok`: it passed, and every row of it can be written. `changes`: how many rows would do what on
+    Omnitron.
+    """
 
     flow: str
     steps: list[StepShown]
-    rows: tuple[DryRow, ...]
+    rows: list[DryRowShown]
+    changes: dict[Effect, int]
     ok: bool
 
 
@@ -802,9 +811,16 @@ class ProductHistory(msgspec.Struct, frozen=True):
     more: bool
 
 
-def dry_run(dry: DryRun) -> DryRunShown:
+def dry_run(found: Tried) -> DryRunShown:
     """A page's way through a flow."""
-    return DryRunShown(dry.flow, _steps(dry), dry.rows, dry.ok)
+    rows = [DryRowShown(**msgspec.structs.asdict(one.row), change=one.change) for one in found.rows]
+    return DryRunShown(found.dry.flow, _steps(found.dry), rows, changes(found), found.dry.ok)
+
+
+def changes(found: Tried) -> dict[Effect, int]:
+    """How many rows of a try would do what on Omnitron; what none would is left out."""
+    every = [one.change for one in found.rows]
+    return {effect: every.count(effect) for effect in EFFECTS if effect in every}
 
 
 def input_shown(found: Input) -> InputShown:

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from imageflow.actions.bench import Effect, Tried, TriedRow
+from imageflow.actions.shapes import changes
 from imageflow.commands.texts import counted, printable_text
-from imageflow.inspect.dry_run import DryRow, DryRun, Step
+from imageflow.inspect.dry_run import Step
 from imageflow.jolt.explain import explanation_of
 from imageflow.jolt.explain_text import lines_of
 from imageflow.pointer import describe
 
+_EFFECTS: Mapping[Effect, str] = {"new": "new", "changes": "changed", "same": "the same as now"}
+"""What a row would be on Omnitron, in words."""
 SHOWN_LINES = 24
 SHOWN_ROWS = 50
 SHOWN_CHARS = 160
 
 
-def report(dry: DryRun, *, explain: bool = False) -> str:
-    """The dry run for people: inputs and outputs shortened, errors whole. `explain`: with what each line of the mapping did."""
+def report(tried: Tried, *, explain: bool = False, limit: int = SHOWN_ROWS) -> str:
+    """The dry run for people: inputs and outputs shortened, errors whole. `explain`: with what each line of the mapping did. `limit`:
+    so many rows are shown, those that failed first.
+    """
     lines: list[str] = []
     before = Step("input")
-    for step in dry.steps:
-        lines += [*_step_lines(step, before, dry), *(_explained(step) if explain else []), ""]
+    for step in tried.dry.steps:
+        shown = _row_lines(tried.rows, limit) if step.step == "rows" else []
+        lines += [*_step_lines(step, before), *shown, *(_explained(step) if explain else []), ""]
         before = step
-    return printable_text("\n".join([*lines, _total(dry)]))
+    return printable_text("\n".join([*lines, _total(tried)]))
 
 
 def _explained(step: Step) -> Iterator[str]:
@@ -42,7 +49,7 @@ def _explained(step: Step) -> Iterator[str]:
         yield from _excerpt(each.output)
 
 
-def _step_lines(step: Step, before: Step, dry: DryRun) -> Iterator[str]:
+def _step_lines(step: Step, before: Step) -> Iterator[str]:
     yield f"== {step.step}"
     if step.step != "input":
         same = step.given == before.output
@@ -56,7 +63,6 @@ def _step_lines(step: Step, before: Step, dry: DryRun) -> Iterator[str]:
         return
     yield from (f"FAILED for element {index}: {error.reason}" for index, error in step.row_errors.items())
     if step.step == "rows":
-        yield from _first([_row_line(row) for row in dry.rows], SHOWN_ROWS, "rows")
         return
     yield f"gave {describe(step.output)}:"
     yield from _excerpt(step.output)
@@ -67,24 +73,34 @@ def _excerpt(value: Any) -> list[str]:
     return _first([f"  {_short(line)}" for line in lines], SHOWN_LINES, "lines")
 
 
-def _first(lines: list[str], count: int, what: str) -> list[str]:
+def _first(lines: list[str], count: int, what: str, how: str = "--json shows all") -> list[str]:
     if len(lines) <= count:
         return lines
-    return [*lines[:count], f"  … and {len(lines) - count:,} more {what} (--json shows all)"]
+    return [*lines[:count], f"  … and {len(lines) - count:,} more {what} ({how})"]
 
 
 def _short(text: str) -> str:
     return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}…"
 
 
-def _row_line(row: DryRow) -> str:
+def _row_lines(rows: Sequence[TriedRow], limit: int) -> list[str]:
+    failed_first = sorted(rows, key=lambda one: one.row.state != "failed") if len(rows) > limit else rows
+    width = max((len(one.row.product or "-") for one in rows), default=0)
+    lines = [_row_line(one, min(width, 40)) for one in failed_first]
+    return _first(lines, limit, "rows", "--limit shows more, --json all")
+
+
+def _row_line(tried: TriedRow, width: int) -> str:
+    row = tried.row
     what = f"{row.stage}: {row.reason}" if row.state == "failed" else row.reason or counted(len(row.images), "image")
-    return f"  {row.state:10}  {row.product or '-':30}  {what}"
+    change = f", {_EFFECTS[tried.change]}" if tried.change in _EFFECTS else ""
+    return f"  {row.state:10}  {row.product or '-':{width}}  {what}{change}"
 
 
-def _total(dry: DryRun) -> str:
-    states = [row.state for row in dry.rows]
-    parts = [f"{states.count(state)} {state}" for state in ("ready", "superseded", "failed") if state in states]
-    return f"{'ok' if dry.ok else 'FAILED'}: {counted(len(states), 'row')}" + (
-        f" ({', '.join(parts)})" if parts else ""
-    )
+def _total(tried: Tried) -> str:
+    states = [one.row.state for one in tried.rows]
+    parts = [f"{states.count(state):,} {state}" for state in ("ready", "superseded", "failed") if state in states]
+    text = f"{'ok' if tried.dry.ok else 'FAILED'}: {counted(len(states), 'row')}"
+    text += f" ({', '.join(parts)})" if parts else ""
+    known = [f"{count:,} {_EFFECTS[effect]}" for effect, count in changes(tried).items() if effect in _EFFECTS]
+    return text + (f"\non Omnitron, by what was written there: {', '.join(known)}" if known else "")

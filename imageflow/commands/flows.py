@@ -19,6 +19,7 @@ from imageflow.clock import SystemClock
 from imageflow.commands import stdout, texts
 from imageflow.commands.completion import FLOW
 from imageflow.commands.groups import FullGroup
+from imageflow.commands.probing import REQUEST_OPTIONS, probed
 from imageflow.commands.shell import (
     FILE_OR_FOLDER,
     JSON_OPTION,
@@ -34,10 +35,8 @@ from imageflow.commands.texts import counted, printable_text
 from imageflow.errors import FlowFileError, ImageFlowError, Problem
 from imageflow.flows import file as flow_file
 from imageflow.flows import sense
-from imageflow.flows.template import SCHEMA_FILE, flow_file_text
-from imageflow.http.client import Transport
+from imageflow.flows.template import SCHEMA_FILE, Looked, flow_file_text
 from imageflow.inspect import flow_cases
-from imageflow.inspect import probe as probing
 from imageflow.inspect.flow_cases import Suite
 from imageflow.model.flow import NAME_PATTERN, Flow
 from imageflow.sandbox.check import mapping_warnings
@@ -382,11 +381,16 @@ def delete(settings: Settings, name: str) -> None:
 
 @flow.command("new")
 @click.argument("name")
-@click.option("--probe", "url", metavar="URL", help="Look at this endpoint of the ERP, and write down how it pages.")
+@click.option("--probe", "url", metavar="URL", help="Look at this endpoint of the ERP, and write a flow that reads it.")
 @click.option("--direction", type=click.Choice(["inbound", "outbound"]), default="inbound", show_default=True)
+@REQUEST_OPTIONS
 @click.pass_obj
-def new_flow(settings: Settings, name: str, url: str | None, direction: str) -> None:
-    """Write a flow file to begin with, NAME.yaml, into this folder."""
+def new_flow(settings: Settings, /, name: str, url: str | None, direction: str, **request: Any) -> None:
+    """Write a flow file to begin with, NAME.yaml, into this folder.
+
+    With --probe it says where the list is in the ERP's answer and how it pages, and makes rows of what is in it; what cannot be told
+    is a question in the file.
+    """
     path = Path(f"{name}.yaml")
     if re.fullmatch(NAME_PATTERN, name) is None:
         raise click.UsageError(f"a flow's name is 1 to 20 of a-z, 0-9 and -, not {name!r}")
@@ -394,14 +398,25 @@ def new_flow(settings: Settings, name: str, url: str | None, direction: str) -> 
         raise click.UsageError(f"{path} is there already; it stays as it is")
     if url is not None and direction == "outbound":
         raise click.UsageError("--probe is of no use for an outbound flow: no ERP is asked")
-    found = None if url is None else run_async(_probed(settings, url))
-    if found is not None and found.snippet is None:
+    if url is None and any(request.values()):
+        raise click.UsageError("--header, --method and --body say how --probe URL asks")
+    looked = None if url is None else _looked_at(settings, url, request)
+    write_schema(Path())
+    path.write_text(flow_file_text(name, inbound=direction == "inbound", looked=looked))
+    click.echo(f"{path} is written; next: fill it in, imageflow flow lint {path}, imageflow check {path}")
+    for question in [] if looked is None else looked.questions:
+        note(f"question: {question}")
+
+
+def _looked_at(settings: Settings, url: str, request: dict[str, Any]) -> Looked:
+    """What a probe finds of an endpoint; ends the command where there is no list."""
+    found = probed(settings, url, **request)
+    if found.erp is None:
         click.echo("\n".join(found.lines), err=True)
         raise click.exceptions.Exit(1)
-    erp, said = (None, ()) if found is None else (found.snippet, found.lines)
-    write_schema(Path())
-    path.write_text(flow_file_text(name, inbound=direction == "inbound", erp=erp, said=said))
-    click.echo(f"{path} is written; next: fill it in, imageflow flow lint {path}, imageflow check {path}")
+    if found.rows is None:
+        return Looked(found.erp, found.lines, None, ("where are a product's SKU and images? No row came that says it",))
+    return Looked(found.erp, found.lines, found.rows.fields, found.rows.questions)
 
 
 def write_schema(folder: Path) -> None:
@@ -409,11 +424,6 @@ def write_schema(folder: Path) -> None:
     path = folder / SCHEMA_FILE
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(flow_file.schema(), indent=1) + "\n")
-
-
-async def _probed(settings: Settings, url: str) -> probing.Found:
-    async with Transport.of(settings) as transport:
-        return await probing.probe(transport, url)
 
 
 @flow.command()

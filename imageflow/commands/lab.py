@@ -6,29 +6,31 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from imageflow.actions import rows, shapes
+from imageflow.actions import bench, rows, shapes
+from imageflow.actions.bench import Tried
 from imageflow.clock import SystemClock
 from imageflow.commands import dry_run_text, stdout
 from imageflow.commands.completion import FLOW, RUN
+from imageflow.commands.probing import REQUEST_OPTIONS, probed
 from imageflow.commands.shell import (
     FILE_OR_STDIN,
     JSON_OPTION,
     content_of,
+    note,
     print_json,
     reading,
     run_async,
     sandbox_of,
     say_stopping,
+    store_to_read,
 )
 from imageflow.commands.tables import Column, Line
 from imageflow.emulator.erp import Auth, FakeErp
 from imageflow.emulator.omnitron import FakeOmnitron
 from imageflow.emulator.server import Emulator, serve_forever
+from imageflow.errors import ImageFlowError
 from imageflow.flows import file as flow_file
-from imageflow.http.client import Transport
-from imageflow.http.origin import exact_origin
 from imageflow.inspect import probe as probing
 from imageflow.inspect.dry_run import DryRun, context_of, dry_run
 from imageflow.inspect.live import Checkup, live
@@ -53,6 +55,13 @@ from imageflow.settings import Settings
     "--page", type=click.IntRange(min=1), help="Which page of the run, or of the ERP; the first unless given."
 )
 @click.option("--explain", is_flag=True, help="Show what each operation and each line of the mapping did.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=dry_run_text.SHOWN_ROWS,
+    show_default=True,
+    help="Show so many rows, those that failed first.",
+)
 @JSON_OPTION
 @click.pass_obj
 def try_flow(
@@ -63,9 +72,12 @@ def try_flow(
     is_live: bool,
     page: int | None,
     explain: bool,
+    limit: int,
     as_json: bool,
 ) -> None:
     """Show what script, mapping and rows make of an answer, step by step; nothing is written.
+
+    It also says which rows would be new on Omnitron, which would change there, and which are as they were written last.
 
     FLOW is a saved flow's name, or the path of a flow file.
     """
@@ -81,17 +93,29 @@ def try_flow(
     else:
         body = run_async(_asked(settings, wanted, page or 1))
 
-    async def work() -> DryRun:
+    async def work() -> Tried:
         async with sandbox_of(settings) as sandbox:
-            return await dry_run(sandbox, wanted, body, context, as_answered=file is not None)
+            return await _compared(
+                settings, wanted, await dry_run(sandbox, wanted, body, context, as_answered=file is not None)
+            )
 
     result = run_async(work())
     if as_json:
         print_json(shapes.dry_run(result))
     else:
-        stdout.say(dry_run_text.report(result, explain=explain))
-    if not result.ok:
+        stdout.say(dry_run_text.report(result, explain=explain, limit=limit))
+    if not result.dry.ok:
         raise click.exceptions.Exit(1)
+
+
+async def _compared(settings: Settings, wanted: Definition, dry: DryRun) -> Tried:
+    """A dry run with what it would change; where the store cannot be asked, that is said, and the rest is shown all the same."""
+    try:
+        async with store_to_read(settings, said=False) as store:
+            return await bench.compared(store, wanted, dry)
+    except ImageFlowError as error:
+        note(f"what would change on Omnitron is not known: {error}")
+        return bench.not_compared(dry)
 
 
 def named(settings: Settings, name: str) -> Definition:
@@ -135,50 +159,33 @@ def check(settings: Settings, name: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("target", metavar="URL|FLOW")
-@click.option("--header", multiple=True, help="A header to send, as in 'Authorization: Bearer …'; may be repeated.")
-@click.option("--method", type=click.Choice(["GET", "POST"]), default="GET", show_default=True)
+@REQUEST_OPTIONS
 @click.pass_obj
-@click.pass_context
-def probe(context: click.Context, settings: Settings, target: str, header: tuple[str, ...], method: str) -> None:
+def probe(settings: Settings, /, target: str, **request: Any) -> None:
     """Look at an ERP's endpoint: where its list is and how it pages. Prints what a flow file needs, with evidence.
 
-    A URL is asked as it is. FLOW is a flow file, or a saved flow's name: then its endpoint is asked with its login, headers and
-    parameters, and the body of a POST.
+    A URL is asked as it is, and what makes rows of its answer is printed, too. FLOW is a flow file, or a saved flow's name: then its
+    endpoint is asked with its login, headers and parameters, and the body of a POST.
     """
     if "://" in target:
-        found = _probed_url(settings, target, header, method)
-    elif context.get_parameter_source("method") is not ParameterSource.DEFAULT or header:
-        raise click.UsageError("--header and --method are for a URL; a flow says itself how its ERP is asked")
+        found = probed(settings, target, **request)
+    elif any(request.values()):
+        raise click.UsageError("--header, --method and --body are for a URL; a flow says itself how its ERP is asked")
     else:
         found = run_async(_probed_flow(settings, named(settings, target)))
-    for line in found.lines:
+    questions = found.rows.questions if found.rows else ()
+    for line in [*found.lines, *(f"question: {question}" for question in questions)]:
         click.echo(f"# {line}")
-    if found.snippet is None:
+    if found.erp is None:
         raise click.exceptions.Exit(1)
-    click.echo(found.snippet, nl=False)
+    click.echo(flow_file.dump({"erp": found.erp, **((found.rows and found.rows.fields) or {})}), nl=False)
 
 
 async def _probed_flow(settings: Settings, wanted: Definition) -> probing.Found:
     if not wanted.inbound:
         raise click.UsageError(f"{wanted.name} is an outbound flow: no ERP is asked for its rows")
     async with live(settings, SystemClock()) as asking:
-        return await asking.probe(wanted)
-
-
-def _probed_url(settings: Settings, url: str, header: tuple[str, ...], method: str) -> probing.Found:
-    try:
-        exact_origin(url)
-    except ValueError as error:
-        raise click.UsageError(f"the URL cannot be probed: {error}") from error
-    headers = {name.strip(): value.strip() for name, colon, value in (one.partition(":") for one in header) if colon}
-    if len(headers) != len(header) or not all(headers):
-        raise click.UsageError("--header: write 'Name: value', each name once")
-
-    async def work() -> probing.Found:
-        async with Transport.of(settings) as transport:
-            return await probing.probe(transport, url, method, headers)
-
-    return run_async(work())
+        return (await asking.probe(wanted))._replace(rows=None)
 
 
 @click.command()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from imageflow.flows.file import dump
+from imageflow.text.printable import one_line
 
 SCHEMA_FILE = ".imageflow/flow.schema.json"
 """Where the schema lies beside the flow files that name it: in a folder that is not looked into for flows."""
@@ -30,17 +34,56 @@ erp:
   pagination: {type: next, field: next}    # or none, token, link, offset, page, seek
   # modified_date_key: modified_date__gt   # the ERP's parameter for "changed since": then only changes are read
 """
-_SCRIPT = """\
+_SCRIPT_HEAD = """\
 script: |                                  # what is made of a row; try it: imageflow try {name}.yaml --live
+"""
+_SCRIPT = (
+    _SCRIPT_HEAD
+    + """\
   def process_row(row):
       return {{"sku": row["sku"], "images": row["images"]}}
 """
+)
 
 
-def flow_file_text(name: str, *, inbound: bool = True, erp: str | None = None, said: Sequence[str] = ()) -> str:
-    """The text of a new flow file. `erp`: the part about the ERP, as a probe found it, with what it `said`."""
+_WATERMARK = "is there a parameter for what changed since? Then set erp.modified_date_key: only changes are read"
+_SINCE = {"modified_date_key", "query_settings"}
+_AS_IT_IS = "# No script is needed: the rows have the names that ImageFlow has. See docs/rows.md.\n"
+
+
+class Looked(NamedTuple):
+    """What a look at an endpoint found: the part about the ERP, the evidence, fields that make rows of an answer, and questions that
+    it left. `rows` is None where nothing was found that makes rows.
+    """
+
+    erp: dict[str, Any]
+    said: Sequence[str] = ()
+    rows: dict[str, Any] | None = None
+    questions: Sequence[str] = ()
+
+
+def flow_file_text(name: str, *, inbound: bool = True, looked: Looked | None = None) -> str:
+    """The text of a new flow file. `looked`: what its ERP is known to answer."""
     head = _HEAD.format(schema=SCHEMA_FILE, name=name, direction="inbound" if inbound else "outbound")
     parts = [head, _SCHEDULE if inbound else "", _OMNITRON]
-    if inbound:
-        parts += [*(f"# {line}\n" for line in said), erp or _ERP]
-    return "".join([*parts, _SCRIPT.format(name=name)])
+    if looked is not None:
+        return "".join([*parts, *_looked(name, looked)])
+    return "".join([*parts, _ERP if inbound else "", _SCRIPT.format(name=name)])
+
+
+def _looked(name: str, looked: Looked) -> Iterator[str]:
+    yield "# What a look at the ERP's endpoint found:\n"
+    yield from (f"#   {one_line(line)}\n" for line in looked.said)
+    questions = list(looked.questions) + ([] if looked.erp.keys() & _SINCE else [_WATERMARK])
+    if questions:
+        yield "# Questions that are left; answer them, and delete them:\n"
+        yield from (f"#   - {one_line(question)}\n" for question in questions)
+    yield dump({"erp": looked.erp})
+    if looked.rows is None:
+        yield "".join(f"# {line}\n" for line in _SCRIPT.format(name=name).splitlines())
+        return
+    settings = {field: value for field, value in looked.rows.items() if field != "script"}
+    yield dump(settings) if settings else ""
+    script = looked.rows.get("script")
+    yield _AS_IT_IS if script is None else _SCRIPT_HEAD.format(name=name)
+    yield from (f"  {line}\n" if line else "\n" for line in (script or "").splitlines())

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
-import yaml
-
 from imageflow.errors import ImageFlowError
 from imageflow.http.client import Answer, Transport
 from imageflow.inspect.probe_inquiry import Asking, Inquiry
+from imageflow.inspect.row_script import RowPart, row_part
+from imageflow.inspect.row_shape import shape_of
 from imageflow.read.request import DEFAULT_HEADERS, Question
 from imageflow.text.masking import Hidden, mask
 
@@ -18,21 +18,27 @@ MAX_REQUESTS = 80
 
 
 class Found(NamedTuple):
-    """What came of a probe: observations, and the flow file's part (None where no list was found)."""
+    """What came of a probe: observations, the flow file's part (None where no list was found), and what makes rows of the
+    answer (None where no row says it).
+    """
 
     lines: tuple[str, ...]
     erp: dict[str, Any] | None
-
-    @property
-    def snippet(self) -> str | None:
-        """The part as YAML."""
-        return None if self.erp is None else yaml.safe_dump({"erp": self.erp}, sort_keys=False, width=120)
+    rows: RowPart | None = None
 
 
-async def probe(transport: Transport, url: str, method: str = "GET", headers: Mapping[str, str] | None = None) -> Found:
-    """Look at an endpoint with a bounded number of requests, one after the other. Header values appear nowhere."""
+async def probe(
+    transport: Transport,
+    url: str,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    body: Mapping[str, Any] | None = None,
+) -> Found:
+    """Look at an endpoint with a bounded number of requests, one after the other. `body`: what a POST sends, beside what is tried.
+    Header values appear nowhere.
+    """
     given = headers or {}
-    inquiry = Inquiry(url, method, given)
+    inquiry = Inquiry(url, method, given, body=body)
 
     async def answered(question: Question) -> Answer:
         return await transport.request(
@@ -57,7 +63,8 @@ async def found(inquiry: Inquiry, answered: Callable[[Question], Awaitable[Answe
             inquiry.say(f"stopped after {MAX_REQUESTS} requests: what is not said above could not be determined")
     except ImageFlowError as error:
         inquiry.say(f"stopped: {error}")
-    return Found(tuple(mask(line) for line in inquiry.lines), inquiry.erp)
+    made = row_part(shape_of(inquiry.rows, keyed=inquiry.keyed), inquiry.path) if inquiry.rows else None
+    return Found(tuple(mask(line) for line in inquiry.lines), inquiry.erp, made)
 
 
 async def _asked(asking: Asking[None], answered: Callable[[Question], Awaitable[Answer]]) -> bool:

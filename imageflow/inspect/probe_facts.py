@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 import msgspec
 
 from imageflow import pointer
+from imageflow.flows import plain_secrets
+from imageflow.http.origin import origin
+from imageflow.inspect.row_shape import shape_of
+from imageflow.inspect.row_words import DATE
 from imageflow.model import envelope
+from imageflow.read.rows import is_keyed
+from imageflow.text.masking import MASK
 
 MAX_DEPTH = 4
 
 _NEXT = re.compile(r"next", re.IGNORECASE)
-_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?")
 
 
 class Seen(NamedTuple):
@@ -36,6 +41,33 @@ def lists_in(document: Any, path: str = "", depth: int = 0) -> Iterator[tuple[st
     elif isinstance(document, dict) and depth < MAX_DEPTH:
         for name, value in document.items():
             yield from lists_in(value, f"{path}.{name}" if path else name, depth + 1)
+
+
+def keyed_in(document: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Objects that hold rows under the names of their products, with their dotted paths: where images can be found in each, and
+    not the product itself.
+    """
+    if not isinstance(document, dict) or depth >= MAX_DEPTH:
+        return
+    if len(document) > 1 and is_keyed(document) and _are_sets(list(document.values())):
+        yield path, document
+        return
+    for name, value in document.items():
+        yield from keyed_in(value, f"{path}.{name}" if path else name, depth + 1)
+
+
+def _are_sets(rows: list[Any]) -> bool:
+    """Whether each is all images of one product."""
+    shape = shape_of(rows, keyed=True)
+    if shape.pictures is None or any(isinstance(row, list) for row in rows):
+        return shape.pictures is not None and not any(isinstance(item, dict) for row in rows for item in row)
+    return True
+
+
+def place(url: str) -> str:
+    """A URL as it may be shown: origin and path, without its query, and without what looks like a secret."""
+    parts = [MASK if plain_secrets.looks_secret(unquote(part)) else part for part in urlsplit(url).path.split("/")]
+    return origin(url) + "/".join(parts)
 
 
 def of_objects(rows: list[Any]) -> bool:
@@ -122,24 +154,36 @@ def about_rows(rows: Sequence[Any]) -> Iterator[str]:
     if not of_objects(list(rows)):
         return
     yield f"a row is {pointer.describe(rows[0])}"
-    dates = [name for name, value in rows[0].items() if isinstance(value, str) and _DATE.fullmatch(value)]
-    if dates:
-        yield f"dates are in {', '.join(dates)}; could not determine which parameter asks for changes (modified_date_key)"
+    if dates := date_fields(rows):
+        yield f"dates are in {', '.join(dates)}"
+
+
+def date_fields(rows: Sequence[Any]) -> list[str]:
+    """Fields of the first row with a date in them."""
+    return [name for name, value in rows[0].items() if isinstance(value, str) and DATE.fullmatch(value)]
+
+
+def is_odata(document: Any) -> bool:
+    """Whether an answer is one of OData."""
+    return isinstance(document, dict) and any(name.startswith(("@odata.", "odata.")) for name in document)
 
 
 # parameters ----------------------------------------------------------------------------------------------------------
 
-_PAGING_OBJECTS = frozenset(("paging", "pagination", "pager", "page", "pageinfo", "variables", "options"))
+PAGING_OBJECTS = frozenset(("paging", "pagination", "pager", "page", "pageinfo", "variables", "options"))
+FILTER_OBJECTS = frozenset(("filter", "filters", "criteria", "where", "conditions", "search", "variables", "params"))
 
 
-def candidates(names: Sequence[str], url: str, body: Mapping[str, Any]) -> list[str]:
+def candidates(
+    names: Sequence[str], url: str, body: Mapping[str, Any], places: Collection[str] = PAGING_OBJECTS
+) -> list[str]:
     """Names that a parameter may have, the likeliest first: those that are sent already and are called like one of `names`; in an
-    object of the body that is about paging; then `names` themselves. Names in a body are dotted.
+    object of the body that is called like one of `places`; then `names` themselves. Names in a body are dotted.
     """
     wanted = {envelope.compact(name) for name in names}
     sent = [name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)] + list(_leaves(body))
     own = [name for name in sent if envelope.compact(name.rpartition(".")[2]) in wanted]
-    inner = [f"{place}.{name}" for place in _objects(body) for name in names]
+    inner = [f"{place}.{name}" for place in _objects(body, places) for name in names]
     return list(dict.fromkeys((*own, *inner, *names)))
 
 
@@ -152,9 +196,9 @@ def _leaves(body: Mapping[str, Any], path: str = "") -> Iterator[str]:
             yield here
 
 
-def _objects(body: Mapping[str, Any]) -> Iterator[str]:
+def _objects(body: Mapping[str, Any], places: Collection[str]) -> Iterator[str]:
     for name, value in body.items():
-        if isinstance(value, dict) and envelope.compact(name) in _PAGING_OBJECTS:
+        if isinstance(value, dict) and envelope.compact(name) in places:
             yield name
 
 
@@ -194,18 +238,46 @@ def first_page(known: list[Any], first: list[Any], second: list[Any], size: int)
 # the flow file's part ------------------------------------------------------------------------------------------------
 
 
-def flow_part(url: str, method: str, headers: Mapping[str, str], rows_path: str) -> dict[str, Any]:
-    """The part without pagination. Values of headers are secrets until somebody says otherwise."""
+PLAIN_HEADERS = frozenset(("accept", "accept-language", "content-type", "user-agent"))
+
+
+def flow_part(
+    url: str, method: str, headers: Mapping[str, str], rows_path: str, body: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The part without pagination. Values of headers are secrets until somebody says otherwise, and so are parameters that look
+    like some: variables are named in their places.
+    """
     parts = urlsplit(url)
     erp: dict[str, Any] = {"endpoint_url": url}
     query = parse_qsl(parts.query, keep_blank_values=True)
     if method == "GET" and query and len(dict(query)) == len(query):
-        erp = {"endpoint_url": urlunsplit(parts._replace(query="")), "extra_params": dict(query)}
+        erp = {"endpoint_url": urlunsplit(parts._replace(query="")), "extra_params": _unplain("", dict(query))}
     if method != "GET":
         erp["method"] = method
-    for name in list(headers)[:1]:
-        variable = "ERP_" + re.sub(r"\W", "_", name).upper()
-        erp["login"] = {"type": "header", "name": name, "value": {"env": variable}}
+        erp |= {"extra_params": _unplain("", dict(body))} if body else {}
+    others = dict(headers)
+    login = next((name for name in headers if name.lower() not in PLAIN_HEADERS), None)
+    if login is not None:
+        del others[login]
+        erp["login"] = {"type": "header", "name": login, "value": {"env": variable(login)}}
+    if others:
+        erp["extra_headers"] = {
+            name: value if name.lower() in PLAIN_HEADERS else {"env": variable(name)} for name, value in others.items()
+        }
     if rows_path:
         erp["rows_path"] = rows_path
     return erp
+
+
+def variable(name: str) -> str:
+    """The environment variable that is proposed for a secret."""
+    return "ERP_" + re.sub(r"\W", "_", name, flags=re.ASCII).upper()
+
+
+def _unplain(name: str, value: Any) -> Any:
+    """Parameters, with a reference in the place of each value that looks like a secret."""
+    if isinstance(value, dict):
+        return {key: _unplain(key, item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_unplain(name, item) for item in value]
+    return {"env": variable(name)} if plain_secrets.refused(name, value) else value

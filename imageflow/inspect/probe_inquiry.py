@@ -18,6 +18,14 @@ from imageflow.http.client import Answer
 from imageflow.http.origin import exact_origin, origin
 from imageflow.inspect import probe_facts as facts
 from imageflow.inspect.probe_facts import Seen
+from imageflow.inspect.probe_words import (
+    LIMIT_PARAMS,
+    OFFSET_PARAMS,
+    PAGE_PARAMS,
+    SEEK_PARAMS,
+    SINCE_PARAMS,
+    TOKEN_PARAMS,
+)
 from imageflow.model import pagination
 from imageflow.model.answer_format import TAB, CsvFormat, Format, JsonFormat, NdjsonFormat, XmlFormat
 from imageflow.model.link_header import next_target
@@ -36,21 +44,7 @@ MOST_ROWS_ASKED = 10
 FAR = 1_000_000_000
 FAR_PAGE = 1_000_000
 
-LIMIT_PARAMS = ("limit", "page_size", "per_page", "size", "pageSize", "perPage", "count", "top", "$top")
-OFFSET_PARAMS = ("offset", "skip", "start", "from", "$skip")
-PAGE_PARAMS = ("page", "page_number", "pageNumber", "pageNo", "p")
-TOKEN_PARAMS = (
-    "cursor",
-    "token",
-    "page_token",
-    "pageToken",
-    "next_token",
-    "after",
-    "continuation",
-    "scroll_id",
-    "page",
-)
-SEEK_PARAMS = ("after", "since_id", "last_id", "after_id", "starting_after", "from_id", "min_id", "cursor")
+LONG_AGO, TO_COME = "1990-01-01T00:00:00", "2190-01-01T00:00:00"
 
 T = TypeVar("T")
 Asking = Generator[Question, Answer, T]
@@ -78,19 +72,32 @@ class Known(NamedTuple):
 class Inquiry:
     """The questions of one probe, and what was learned from their answers."""
 
-    def __init__(self, url: str, method: str, headers: Mapping[str, str], known: Known | None = None) -> None:
-        """`known`: what a flow says already; then the part for the flow file has only what was found out."""
+    def __init__(
+        self,
+        url: str,
+        method: str,
+        headers: Mapping[str, str],
+        known: Known | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`known`: what a flow says already; then the part for the flow file has only what was found out. `body`: of a POST that
+        no flow says.
+
+        Afterwards `rows` are those of the first page, from `path`; `keyed` if they stood in an object, under the names of their products.
+        """
         self._url = url
         self._method = method
         self._given = headers
         self._known = known
-        self._body: dict[str, Any] = {} if known is None else dict(known.body)
+        self._body: dict[str, Any] = dict((body or {}) if known is None else known.body)
         self._charset = None if known is None else known.charset
         self._form: Format | None = None if known is None else known.form
-        self._path = ""
+        self.path = ""
         self._shorter: Seen | None = None
         self.lines: list[str] = []
         self.erp: dict[str, Any] | None = None
+        self.rows: list[Any] = []
+        self.keyed = False
 
     def say(self, line: str) -> None:
         self.lines.append(line)
@@ -101,28 +108,29 @@ class Inquiry:
         if found is None:
             return
         if self._known is None:
-            self.erp = facts.flow_part(self._url, self._method, self._given, self._path)
+            self.erp = facts.flow_part(self._url, self._method, self._given, self.path, self._body)
             if not isinstance(self._form, JsonFormat):
                 self.erp["format"] = _written(self._form)
         else:
-            self.erp = {"rows_path": self._path} if self._path else {}
-        if len(self._given) > 1:
-            self.say(
-                "of the headers only the first is in the flow file's part: a flow has one login; see extra_headers"
-            )
+            self.erp = {"rows_path": self.path} if self.path else {}
+        self.rows = found.rows
         yield from self._stable(found)
         for line in facts.about_rows(found.rows):
             self.say(line)
-        paging = yield from self._paging(found)
+        paging = None if self.keyed else (yield from self._paging(found))
         if paging is not None:
             self.erp["pagination"] = paging
+        if self._known is None and found.rows:
+            yield from self._since(found)
 
     # the list ----------------------------------------------------------------------------------------------------
 
     def _list(self) -> Asking[Seen | None]:
         answer = yield from self._send(self._url, {})
         kind = answer.headers.get("content-type", "no content type")
-        self.say(f"{self._method} {origin(self._url)} answered {answer.status}, {kind}, {len(answer.body):,} bytes")
+        self.say(
+            f"{self._method} {facts.place(self._url)} answered {answer.status}, {kind}, {len(answer.body):,} bytes"
+        )
         if answer.status in answers.REDIRECTS:
             self.say("it redirects: probe the URL it leads to, " + origin(answer.headers.get("location", "nowhere")))
             return None
@@ -142,12 +150,14 @@ class Inquiry:
                 how = f"; its cells are divided by {form.divider!r}" if isinstance(form, CsvFormat) else ""
                 self.say(f"the answer is {form.named}{how}")
             self._form = form
-        return answers.decode(answer, self._charset, self._form, self._path).document
+        return answers.decode(answer, self._charset, self._form, self.path).document
 
     def _choose(self, document: Any, answer: Answer) -> Seen | None:
         candidates = sorted(
             facts.lists_in(document), key=lambda one: (not facts.of_objects(one[1]), one[0].count("."), -len(one[1]))
         )
+        if (keyed := next(facts.keyed_in(document), None)) is not None:
+            return self._by_product(document, keyed, answer)
         if not candidates:
             self.say(f"found no list in the answer: it is {pointer.describe(document)}")
             if (null := facts.null_path(document)) is not None:
@@ -156,13 +166,23 @@ class Inquiry:
                     "no_rows: {null_list: true}, and probe again when there are some"
                 )
             return None
-        self._path, rows = candidates[0]
-        where = repr(self._path) if self._path else "the answer itself (rows_path is empty)"
+        self.path, rows = candidates[0]
+        where = repr(self.path) if self.path else "the answer itself (rows_path is empty)"
         self.say(f"the list is at {where}: {len(rows)} rows")
         others = [repr(path) for path, _ in candidates[1:]]
         if others:
             self.say(f"there are other lists, check which one is meant: {', '.join(others[:5])}")
-        return Seen(document, rows, answer.headers.get("link", ""), self._path, answer.headers)
+        return Seen(document, rows, answer.headers.get("link", ""), self.path, answer.headers)
+
+    def _by_product(self, document: Any, keyed: tuple[str, dict[str, Any]], answer: Answer) -> Seen:
+        """Rows that are fields of an object, named by their products."""
+        self.path, held = keyed
+        self.keyed = True
+        where = f"the object at {self.path!r}" if self.path else "the answer"
+        self.say(f"{where} has a field for each product, {len(held)} of them: a script with process makes rows of it")
+        self.say("could not determine whether more follow: an object is not read in pages by itself")
+        rows = list(held.values())
+        return Seen(document, rows, answer.headers.get("link", ""), self.path, answer.headers)
 
     def _stable(self, found: Seen) -> Asking[None]:
         again = yield from self._ask({})
@@ -218,7 +238,7 @@ class Inquiry:
         return {"type": "next", "field": "Link"} if good else None
 
     def _by_field(self, found: Seen) -> Asking[dict[str, Any] | None]:
-        for path, value in facts.next_fields(found.document, self._path):
+        for path, value in facts.next_fields(found.document, self.path):
             if facts.is_link(value):
                 self.say(f"the field {path!r} holds the URL of the next page")
                 if (yield from self._follow(found, value, _at(path))):
@@ -384,6 +404,34 @@ class Inquiry:
                 "could not determine the end: after the last row that is known comes no list, or rows that are known"
             )
 
+    def _since(self, found: Seen) -> Asking[None]:
+        """What asks for changes, as the flow file says it."""
+        assert self.erp is not None
+        if facts.is_odata(found.document) and facts.of_objects(found.rows):
+            for name in facts.date_fields(found.rows):
+                if (yield from self._asks_for_changes(found, "$filter", f"{name} ge {{}}Z")):
+                    setting = {"key": "$filter", "type": "datetime", "template": f"{name} ge {{value}}"}
+                    self.erp["query_settings"] = {"modified_date__gt": setting}
+                    self.erp["date_format"] = "%Y-%m-%dT%H:%M:%SZ"
+                    return
+        names = facts.candidates(SINCE_PARAMS, self._url, self._body, facts.FILTER_OBJECTS)
+        for name in names:
+            if (yield from self._asks_for_changes(found, name, "{}.000000")):  # as flows send dates by default
+                self.erp["modified_date_key"] = name
+                return
+        self.say("could not determine which parameter asks for what changed since (modified_date_key)")
+
+    def _asks_for_changes(self, found: Seen, param: str, form: str) -> Asking[bool]:
+        """Whether it gives nothing with a date to come, and with one long ago all. `form`: how a date is written."""
+        none = yield from self._ask({param: form.format(TO_COME)})
+        if none is None or none.rows:
+            return False
+        old = yield from self._ask({param: form.format(LONG_AGO)})
+        if old is None or old.rows != found.rows:
+            return False
+        self.say(f"{param} with a date to come gives no rows, with one long ago all: it asks for changes")
+        return True
+
     # requests ----------------------------------------------------------------------------------------------------
 
     def _ask(self, params: Mapping[str, Any], *, url: str | None = None) -> Asking[Seen | None]:
@@ -394,13 +442,15 @@ class Inquiry:
         if not answer.ok:
             return None
         try:
-            document = answers.decode(answer, self._charset, self._form or JSON, self._path).document
+            document = answers.decode(answer, self._charset, self._form or JSON, self.path).document
         except ReadError:
             return None
-        rows = pointer.find(document, self._path)
+        rows = pointer.find(document, self.path)
+        if self.keyed and isinstance(rows, dict):
+            rows = list(rows.values())
         if not isinstance(rows, list):
             return None
-        return Seen(document, rows, answer.headers.get("link", ""), self._path, answer.headers)
+        return Seen(document, rows, answer.headers.get("link", ""), self.path, answer.headers)
 
     def _send(self, url: str, params: Mapping[str, Any]) -> Asking[Answer]:
         if self._method == "POST":

@@ -76,7 +76,7 @@ def _guessed(document: Any, found: Any, path: str) -> Rows:
     if found is None:
         return Rows([], None)
     if path and isinstance(found, dict):
-        return Rows(list(found.values()), found) if _is_keyed(found) else Rows([found], found)
+        return Rows(list(found.values()), found) if is_keyed(found) else Rows([found], found)
     if found is not pointer.MISSING and not isinstance(found, dict):
         return Rows([found], None, counted=False)
     lists = sorted(_lists(document, 0), key=lambda one: (one[0], -len(one[1])))
@@ -91,21 +91,21 @@ def _lists(value: Any, depth: int) -> Iterator[tuple[int, list[Any]]]:
     if isinstance(value, list):
         if value and all(isinstance(item, dict) for item in value):
             yield depth, value
-    elif isinstance(value, dict) and depth < MAX_DEPTH and not _is_keyed(value):
+    elif isinstance(value, dict) and depth < MAX_DEPTH and not is_keyed(value):
         for item in value.values():
             yield from _lists(item, depth + 1)
 
 
 def _keyed(value: Any, depth: int) -> Iterator[dict[str, Any]]:
     if isinstance(value, dict) and depth < MAX_DEPTH:
-        if _is_keyed(value):
+        if is_keyed(value):
             yield value
             return
         for item in value.values():
             yield from _keyed(item, depth + 1)
 
 
-def _is_keyed(value: dict[str, Any]) -> bool:
+def is_keyed(value: dict[str, Any]) -> bool:
     """Whether an object holds rows by their SKU or number: only objects of one shape or lists, under names that no
     envelope has.
     """

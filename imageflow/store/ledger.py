@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -70,6 +70,12 @@ _OF_PRODUCT = BatchStatement(
     typed=[NOW],
     returns=_COLUMNS,
 )
+_WRITTEN = BatchStatement(
+    "SELECT l.product, l.digest FROM ledger AS l JOIN {products} ON l.product = products.product "
+    "WHERE l.domain = :domain AND l.version > 0",
+    Batch("products", product="text"),
+    returns=(ledger.c.product, ledger.c.digest),
+)
 _OF_ROW = BatchStatement(
     _STATES + "WHERE l.domain = :domain AND l.run_id = :run_id AND l.number = :number ORDER BY l.product",
     typed=[NOW],
@@ -86,6 +92,15 @@ class LedgerSql(Sql):
         asked = sorted({(clean(domain),) for domain in domains})
         found = await tx.all(*_OF_PRODUCT.bind(tx, asked, product=keyed(product), now=tx.now))
         return [LedgerState._make(row) for row in found]
+
+    @reads
+    async def written_digests(self, tx: Tx, domain: str, products: Collection[str]) -> dict[str, str | None]:
+        """Of those of the products that were written to the domain, the digest of the image set that was written last; None where
+        the result of a write is unknown.
+        """
+        asked = {keyed(product): product for product in products}
+        found = await tx.all(*_WRITTEN.bind(tx, sorted((name,) for name in asked), domain=clean(domain)))
+        return {asked[row.product]: row.digest for row in found}
 
     @reads
     async def products(self, tx: Tx, prefix: str, domains: Sequence[str], *, limit: int = 20) -> list[str]:

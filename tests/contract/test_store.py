@@ -1092,6 +1092,19 @@ async def test_skipping(store: Store, clock: FakeClock) -> None:
     assert [run.counts for run in skipped.ended] == [Counts(total=6, written=4, unchanged=2)]
 
 
+async def test_digests_of_what_was_written(store: Store, clock: FakeClock) -> None:
+    """Of those products that were written to a domain; a claim alone is no write, and another domain is another shop."""
+    run_id = await draining(store, clock, 2)
+    await known(store, run_id, "A", "B", version=1)
+    await store.claim(DOMAIN, "a", "t9", [Wanted("C", 1)])
+    asked = ["A", "B", "C", "D"]
+    found = await store.written_digests(DOMAIN, asked)
+    assert set(found) == {"A", "B"}
+    assert found["A"] == (await store.ledger("A", [DOMAIN]))[0].digest
+    assert await store.written_digests("https://other", asked) == {}
+    assert await store.written_digests(DOMAIN, []) == {}
+
+
 async def test_skipping_counts_once(store: Store, clock: FakeClock) -> None:
     """A row that is settled already is not counted again, nor its log changed; one that is retried changes in place."""
     run_id = await draining(store, clock, 3)

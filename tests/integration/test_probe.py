@@ -89,7 +89,7 @@ async def test_secrets_are_not_shown(transport: Transport):
     assert "401" in said(refused)
     assert found.erp is not None
     assert found.erp["login"] == {"type": "header", "name": "X-Api-Key", "value": {"env": "ERP_X_API_KEY"}}
-    assert "very-secret" not in said(found) + str(found.snippet)
+    assert "very-secret" not in said(found) + str(found.erp)
 
 
 def answering(*bodies: Any):
@@ -119,7 +119,7 @@ async def test_no_list(transport: Transport, body: Any, reason: str):
     """Where no list is found there is no part, and the reason is said."""
     async with served(answering(body)) as url:
         found = await probe(transport, url)
-    assert found.snippet is None
+    assert found.erp is None
     assert reason in said(found)
 
 
@@ -148,7 +148,7 @@ async def test_what_cannot_be_determined_is_said(transport: Transport, bodies: l
 async def test_nobody_there(transport: Transport):
     """An endpoint that cannot be reached is said."""
     found = await probe(transport, "http://127.0.0.1:9/")
-    assert (found.snippet, "cannot be reached" in said(found)) == (None, True)
+    assert (found.erp, "cannot be reached" in said(found)) == (None, True)
 
 
 FORMATS = {

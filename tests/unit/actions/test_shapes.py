@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from imageflow.actions import shapes
+from imageflow.actions.bench import not_compared
 from imageflow.actions.dead_letters import Parked
 from imageflow.actions.flows import FlowSeen
 from imageflow.actions.keys import NewKey
@@ -232,7 +233,7 @@ def test_what_operators_see():
 def test_numbers_of_any_length_are_shown():
     """A number that no 64 bits hold is written as it came."""
     dry = result_of(Ran([]), [123456789012345678901234567890])
-    assert b"123456789012345678901234567890" in msgspec.json.encode(shapes.dry_run(dry))
+    assert b"123456789012345678901234567890" in msgspec.json.encode(shapes.dry_run(not_compared(dry)))
 
 
 def retried(**fields):

@@ -5,19 +5,36 @@ from __future__ import annotations
 import pytest
 
 from imageflow.flows import file as flow_file
-from imageflow.flows.template import SCHEMA_FILE, flow_file_text
+from imageflow.flows.template import SCHEMA_FILE, Looked, flow_file_text
 
-FOUND = "erp:\n  endpoint_url: https://erp.example.com/\n  pagination: {type: page}\n"
+ERP = {"endpoint_url": "https://erp.example.com/", "pagination": {"type": "page"}}
+SCRIPT = "def process_row(row):\n    a = 1\n\n    return row\n"
 
 
-@pytest.mark.parametrize(("inbound", "erp"), [(True, None), (True, FOUND), (False, None)])
-def test_it_is_a_flow(inbound: bool, erp: str | None) -> None:
-    """It names its schema, holds what a probe found and said, and parses."""
-    text = flow_file_text("winter", inbound=inbound, erp=erp, said=("2 pages",))
+@pytest.mark.parametrize("inbound", [True, False])
+def test_it_is_a_flow(inbound: bool) -> None:
+    """It names its schema, and parses."""
+    text = flow_file_text("winter", inbound=inbound)
     assert text.startswith(f"# yaml-language-server: $schema={SCHEMA_FILE}\n")
     flow = flow_file.parse(flow_file.read_text(text.encode(), is_yaml=True))
-    assert (flow.name, flow.inbound) == ("winter", inbound)
-    assert (flow.erp is not None) == inbound
-    assert ("# 2 pages\n" in text) == inbound
-    if erp is not None:
-        assert type(flow.erp.pagination).__name__ == "PagePagination"  # type: ignore[union-attr]
+    assert (flow.name, flow.inbound, flow.erp is not None) == ("winter", inbound, inbound)
+    assert flow.script is not None
+
+
+@pytest.mark.parametrize(
+    ("looked", "script", "said"),
+    [
+        (Looked(ERP, ("2 pages",), {"group": "run", "script": SCRIPT}, ("why?",)), SCRIPT, "#   - why?\n"),
+        (Looked(ERP, (), {}), None, "# No script is needed"),
+        (Looked(ERP, (), None, ("where?",)), None, "#   def process_row(row):\n"),
+        (Looked({**ERP, "modified_date_key": "since"}, ("2 pages\nand more",), {}), None, "#   2 pages and more\n"),
+    ],
+)
+def test_what_was_looked_at(looked: Looked, script: str | None, said: str) -> None:
+    """It holds what was found, why, and what is left to ask; where nothing makes rows, a script stands as a comment."""
+    text = flow_file_text("winter", looked=looked)
+    flow = flow_file.parse(flow_file.read_text(text.encode(), is_yaml=True))
+    assert said in text
+    assert (flow.script, flow.group) == (script, (looked.rows or {}).get("group", "auto"))
+    assert type(flow.erp.pagination).__name__ == "PagePagination"  # type: ignore[union-attr]
+    assert ("Questions that are left" in text) == bool(looked.questions or "modified_date_key" not in looked.erp)

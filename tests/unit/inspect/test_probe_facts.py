@@ -94,7 +94,7 @@ def test_about_rows():
     """Of a row its fields are named, and those that look like dates."""
     assert list(facts.about_rows([1])) == []
     assert list(facts.about_rows(rows(1))) == ["a row is an object with the fields id"]
-    assert "dates are in at;" in list(facts.about_rows([{"at": "2026-11-24T10:00:00Z"}]))[1]
+    assert "dates are in at" in list(facts.about_rows([{"at": "2026-11-24T10:00:00Z"}]))[1]
 
 
 @pytest.mark.parametrize(
@@ -108,6 +108,33 @@ def test_about_rows():
 def test_flow_part(url: str, method: str, part: dict[str, Any]):
     """A query becomes extra_params where that says the same."""
     assert facts.flow_part(url, method, {}, "rows") == {**part, "rows_path": "rows"}
+
+
+def test_headers_and_secrets_of_a_part():
+    """The first header is the login; a value that looks like a secret is named, wherever it stands; what is plain stays."""
+    headers = {"Accept": "application/json", "X-Api-Key": "k", "X-Company": "12"}
+    body = {"auth": {"password": "p", "user": "u"}, "codes": ["a"]}
+    part = facts.flow_part("http://a/x", "POST", headers, "", body)
+    assert part["login"] == {"type": "header", "name": "X-Api-Key", "value": {"env": "ERP_X_API_KEY"}}
+    assert part["extra_headers"] == {"Accept": "application/json", "X-Company": {"env": "ERP_X_COMPANY"}}
+    assert part["extra_params"] == {"auth": {"password": {"env": "ERP_PASSWORD"}, "user": "u"}, "codes": ["a"]}
+    assert facts.flow_part("http://a/x?api_key=s", "GET", {}, "")["extra_params"] == {"api_key": {"env": "ERP_API_KEY"}}
+    assert "extra_params" not in facts.flow_part("http://a/x", "POST", {}, "", {})
+
+
+def test_a_place_without_secrets():
+    """A URL is shown without its query, and without a part that looks like a secret."""
+    assert facts.place("https://a.example/v1/items?key=1") == "https://a.example/v1/items"
+    assert facts.place("https://a.example/0123456789abcdef0123456789abcdef/x") == "https://a.example/***/x"
+
+
+@pytest.mark.parametrize(
+    ("document", "is_odata"),
+    [({"@odata.context": "x"}, True), ({"odata.metadata": 1}, True), ({"d": 1}, False), ([], False)],
+)
+def test_odata(document: Any, is_odata: bool):
+    """Its annotations say it."""
+    assert facts.is_odata(document) is is_odata
 
 
 @pytest.mark.parametrize(

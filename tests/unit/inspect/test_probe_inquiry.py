@@ -245,7 +245,7 @@ def test_headers_are_named_and_never_shown():
     inquiry = ask(by_url, headers={"X-Key": "hush", "X-More": "hush"})
     assert inquiry.erp is not None
     assert inquiry.erp["login"] == {"type": "header", "name": "X-Key", "value": {"env": "ERP_X_KEY"}}
-    assert any("only the first" in line for line in inquiry.lines)
+    assert inquiry.erp["extra_headers"] == {"X-More": {"env": "ERP_X_MORE"}}
     assert "hush" not in repr((inquiry.lines, inquiry.erp))
 
 
@@ -258,6 +258,73 @@ def test_types_that_no_question_is_for(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(pagination, "TYPES", (*pagination.TYPES, LaterPagination))
     [named] = [line for line in ask(lambda _: {"rows": ROWS}).lines if line.startswith("not tried: ")]
     assert "later" in named.removeprefix("not tried: ").split(", ")
+
+
+def changed(rows: list[Any], since: Any) -> list[Any]:
+    """Rows that changed since a date; all of the catalogue of ROWS did on one day."""
+    return [row for row in rows if since is None or since.strip("'") < row["at"]]
+
+
+@pytest.mark.parametrize(
+    ("body", "name", "of"),
+    [
+        ({}, "updated_since", lambda asked: asked.get("updated_since")),
+        ({"filter": {"a": 1}}, "filter.modifiedSince", lambda asked: asked["filter"].get("modifiedSince")),
+        ({"since": "2020-01-01"}, "since", lambda asked: asked.get("since")),
+    ],
+)
+def test_the_parameter_for_changes(body: dict[str, Any], name: str, of: Callable[[dict[str, Any]], Any]):
+    """It gives nothing with a date to come, and all with one long ago; it may stand in an object of the body."""
+    inquiry = ask(
+        lambda asked: {"rows": changed(ROWS[:20], of(asked)), "total": 20},
+        method="POST",
+        inquiry=Inquiry(URL, "POST", {}, body=body),
+    )
+    assert inquiry.erp is not None
+    assert inquiry.erp["modified_date_key"] == name
+    assert inquiry.erp.get("extra_params", {}) == body
+
+
+def test_a_parameter_that_is_no_filter_for_changes():
+    """One that gives nothing with any date, or all with any, asks for something else."""
+    for erp in (
+        lambda asked: {"rows": [] if "since" in asked else ROWS[:20]},
+        lambda asked: {"rows": ROWS[:20]},
+        lambda asked: Answer(400, {}, b"") if "since" in asked else {"rows": ROWS[:20]},
+    ):
+        inquiry = ask(erp)
+        assert "modified_date_key" not in (inquiry.erp or {})
+        assert any("which parameter asks for what changed since" in line for line in inquiry.lines)
+
+
+def test_changes_of_odata():
+    """A filter is worded with the field of the rows that holds a date."""
+
+    def erp(asked: dict[str, Any]) -> Any:
+        since = str(asked.get("$filter", "at ge 0000Z")).removeprefix("at ge ").removesuffix("Z")
+        return {"@odata.context": "x", "value": changed(ROWS[:20], since)}
+
+    inquiry = ask(erp)
+    assert inquiry.erp is not None
+    assert inquiry.erp["query_settings"] == {
+        "modified_date__gt": {"key": "$filter", "type": "datetime", "template": "at ge {value}"}
+    }
+    assert inquiry.erp["date_format"] == "%Y-%m-%dT%H:%M:%SZ"
+    other = ask(lambda asked: {"@odata.context": "x", "value": [] if "$filter" in asked else ROWS[:20]})
+    assert "query_settings" not in (other.erp or {})
+
+
+def test_products_as_fields_of_an_object():
+    """They are rows, read by a script with `process`; no pages are looked for."""
+    picture = "https://c.example/1.jpg"
+    inquiry = ask(lambda _: {"items": {"A1": {"images": [picture]}, "B1": {"images": [picture]}}, "total": 2})
+    assert inquiry.erp == {"endpoint_url": URL, "rows_path": "items"}
+    assert (inquiry.keyed, inquiry.path, len(inquiry.rows)) == (True, "items", 2)
+    assert any("the object at 'items' has a field for each product, 2 of them" in line for line in inquiry.lines)
+    whole = ask(lambda _: {"A1": [picture], "B1": [picture]})
+    assert any("the answer has a field for each product" in line for line in whole.lines)
+    gone = ask(lambda asked, seen=[]: seen.append(1) or ({"A1": [picture], "B1": [picture]} if len(seen) == 1 else 7))
+    assert any("gave no list" in line for line in gone.lines)
 
 
 def by_cursor(asked: dict[str, Any]) -> Any:
