@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 from imageflow import secret
 from imageflow.actions.actor import Actor
 from imageflow.errors import ConflictError, FlowFileError, Problem, SecretError
-from imageflow.flows import bounded
+from imageflow.flows import bounded, folder
 from imageflow.flows import file as flow_file
 from imageflow.flows.bounded import Reach
 from imageflow.model import cron
@@ -187,6 +187,11 @@ async def prune(store: Store, kept: Collection[str], actor: Actor) -> list[str]:
     gone = [flow.name for flow in await listed(store) if flow.name not in kept]
     await _delete(store, gone, actor)
     return gone
+
+
+async def file_of(store: Store, name: str) -> str | None:
+    """The name of the flow file that `up --flows` saved the flow from last, of a deleted one, too; None where a person did."""
+    return next((file for one in await store.flow_versions(name) if (file := folder.file_of(one.author))), None)
 
 
 async def _delete(store: Store, names: Sequence[str], actor: Actor) -> None:

@@ -308,24 +308,29 @@ def versions(settings: Settings, name: str, as_json: bool) -> None:
 
 @flow.command()
 @NAME
-@click.argument("a", type=click.IntRange(min=1))
-@click.argument("b", type=click.IntRange(min=1))
+@click.argument("a", required=False, type=click.IntRange(min=1))
+@click.argument("b", required=False, type=click.IntRange(min=1))
 @JSON_OPTION
 @click.pass_obj
-def diff(settings: Settings, name: str, a: int, b: int, as_json: bool) -> None:
-    """Show what changed from version A of a flow to version B."""
+def diff(settings: Settings, name: str, a: int | None, b: int | None, as_json: bool) -> None:
+    """Show what changed from version A of a flow to version B, the newest unless given; without both, by its newest version."""
 
     async def work(store: Store) -> tuple[Flow, Flow]:
-        return await flow_actions.version(store, name, a), await flow_actions.version(store, name, b)
+        newer = await flow_actions.version(store, name, b)
+        older = a if a is not None else max(newer.version - 1, 1)
+        return await flow_actions.version(store, name, older), newer
 
-    lines = flow_actions.diff(*reading(settings, work))
+    old, new = reading(settings, work)
+    lines = flow_actions.diff(old, new)
     if as_json:
-        print_json(shapes.difference(name, a, b, lines))
+        print_json(shapes.difference(name, old.version, new.version, lines))
         return
     for line in lines:
         click.echo(printable_text(line))
-    if not lines:
-        note(f"{name}: versions {a} and {b} say the same")
+    if old.version == new.version:
+        note(f"{name} has one version")
+    elif not lines:
+        note(f"{name}: versions {old.version} and {new.version} say the same")
 
 
 @flow.command()
@@ -375,8 +380,20 @@ def _switch(settings: Settings, name: str, *, enabled: bool) -> None:
 @click.pass_obj
 def delete(settings: Settings, name: str) -> None:
     """Delete a flow: it fires no more and takes no posts. Its versions and runs can still be looked at."""
-    with_store(settings, lambda store: flow_actions.delete(store, name, actor()))
-    click.echo(f"{name}: deleted; applying its file again brings it back")
+
+    async def work(store: Store) -> str | None:
+        await flow_actions.delete(store, name, actor())
+        return await flow_actions.file_of(store, name)
+
+    file = with_store(settings, work)
+    click.echo(f"{name}: deleted")
+    if file is None:
+        note("applying a file with it brings it back")
+    else:
+        note(
+            f"`imageflow up --flows` saved it from {file}: delete that file, too, or the flow is back when `up` starts again or the "
+            "file changes"
+        )
 
 
 @flow.command("new")

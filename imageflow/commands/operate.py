@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import tzinfo
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -35,7 +35,7 @@ from imageflow.commands.shell import (
 from imageflow.model.messages import OUTBOUND_QUEUE
 from imageflow.runtime.substrate import Substrate, open_substrate
 from imageflow.settings import Settings
-from imageflow.store import Alarm, Store
+from imageflow.store import Alarm, AuditRecord, Store
 
 T = TypeVar("T")
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -90,12 +90,16 @@ def holds(settings: Settings, as_json: bool) -> None:
 @click.pass_obj
 def audit(settings: Settings, who: str | None, what: str | None, limit: int, as_json: bool) -> None:
     """List who changed what, newest first."""
-    records = reading(settings, lambda store: audit_log.listed(store, who=who, what=what, limit=limit + 1))
+
+    async def work(store: Store) -> tuple[list[AuditRecord], Mapping[str, tzinfo]]:
+        return await audit_log.listed(store, who=who, what=what, limit=limit + 1), await zones_of(store)
+
+    records, zones = reading(settings, work)
     found = [shapes.change(record) for record in records[:limit]]
     if as_json:
         print_json(found)
     elif found:
-        stdout.show(texts.CHANGE, [texts.change_line(item) for item in found])
+        stdout.show(texts.CHANGE, [texts.change_line(item, zones) for item in found])
     else:
         note(" ".join(["no changes", *([f"by {who}"] if who else []), *([f"of the kind {what}"] if what else [])]))
     if len(records) > limit:

@@ -193,7 +193,7 @@ def log(settings: Settings, run_id: str, as_json: bool) -> None:
         return
     for entry in found:
         about = f"page {entry.page}" if entry.page is not None else texts.local(entry.at, of)
-        first, *others = printable_text(entry.text).split("\n")
+        first, *others = printable_text(texts.localised(entry.text, of)).split("\n")
         stdout.say(f"{about:23}  {entry.what:9}  {first}")
         for line in others:
             stdout.say(f"{'':36}{line}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from datetime import UTC
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from imageflow.clock import iso
 from imageflow.commands import stdout
 from imageflow.commands.completion import FLOW, RUN
 from imageflow.commands.hosting import follow
+from imageflow.commands.rows import zones_of
 from imageflow.commands.shell import (
     FILE,
     FLOWS_DIR,
@@ -167,7 +169,8 @@ async def _missing(substrate: Substrate, name: str, *, wait: bool) -> Sequence[R
 
 async def _told(store: Store, found: Sequence[RunShown | NoRun]) -> list[_Told]:
     takes_since = {name: await run_actions.takes_since(store, name) for name in {run.flow for run in found}}
-    return [_Told(run, way_out_text(run, takes_since=takes_since[run.flow])) for run in found]
+    zones = await zones_of(store)
+    return [_Told(run, way_out_text(run, zones.get(run.flow, UTC), takes_since=takes_since[run.flow])) for run in found]
 
 
 def _print(found: Sequence[_Told], *, wait: bool, as_json: bool) -> None:

@@ -33,6 +33,9 @@ Zones = Mapping[str, tzinfo]
 """The time zones of flows, by their names."""
 
 _SPANS = ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s"))
+_INSTANT = re.compile(
+    r"(--(?:since|until) )?\b(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d))(?![\w.])"
+)
 _AGO = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -53,6 +56,16 @@ def local(instant: datetime | str | None, of: tzinfo = UTC) -> str:
         return ""
     moment = datetime.fromisoformat(instant) if isinstance(instant, str) else instant
     return f"{moment.astimezone(of):%Y-%m-%d %H:%M:%S %Z}"
+
+
+def localised(text: str, of: tzinfo) -> str:
+    """A text with its instants in a time zone. That of an option stays one word, which the option understands."""
+
+    def told(found: re.Match[str]) -> str:
+        moment = datetime.fromisoformat(found[2]).astimezone(of)
+        return f"{found[1]}{moment.replace(microsecond=0).isoformat()}" if found[1] else local(moment, of)
+
+    return _INSTANT.sub(told, text)
 
 
 def span(seconds: float) -> str:
@@ -131,11 +144,11 @@ def by(trigger: TriggerShown) -> str:
 def progress_text(run: Run) -> str:
     """How far a run is, on one line."""
     counts = run.counts
-    parts = [
-        f"{run.flow}: {run.status}",
-        counted(run.pages, "page"),
-        f"{counts.settled:,} of {counted(counts.total, 'row')}",
-    ]
+    parts = [f"{run.flow}: {run.status}"]
+    if run.pages:
+        parts.append(counted(run.pages, "page"))
+    if counts.total:
+        parts.append(f"{counts.settled:,} of {counted(counts.total, 'row')}")
     return ", ".join([*parts, f"{counts.failed:,} failed"] if counts.failed else parts)
 
 
@@ -155,9 +168,9 @@ def _cancelling(run: RunShown) -> bool:
     return run.cancelled_at is not None and run.status not in FINAL
 
 
-def way_out_text(run: RunShown | NoRun, *, takes_since: bool = True) -> str:
-    """What leads out of the state of a run; empty where nothing is to be done. `takes_since`: whether its flow can be asked for
-    changes since an instant.
+def way_out_text(run: RunShown | NoRun, of: tzinfo = UTC, *, takes_since: bool = True) -> str:
+    """What leads out of the state of a run; empty where nothing is to be done. `of`: the time zone of its flow; `takes_since`: whether
+    it can be asked for changes since an instant.
     """
     if isinstance(run, NoRun):
         return ""
@@ -166,7 +179,7 @@ def way_out_text(run: RunShown | NoRun, *, takes_since: bool = True) -> str:
     unread = run.incomplete or run.error is not None or not run.read_complete
     since = run.since if takes_since else None
     way = CANCELLING if _cancelling(run) else RUNS[run.status]
-    return command(way, About(run.run_id, run.flow, run.trigger.kind, ids, since, rows, unread))
+    return localised(command(way, About(run.run_id, run.flow, run.trigger.kind, ids, since, rows, unread)), of)
 
 
 def retry_text(done: Retried) -> str:
@@ -300,10 +313,22 @@ def hold_line(hold: Hold) -> Line:
 CHANGE = (Column("WHEN"), Column("WHO", gives_way=True), Column("WHAT"), Column("OBJECT"))
 
 
-def change_line(change: Change) -> Line:
-    """An entry of the audit log in a table."""
-    detail = ", ".join(f"{name}: {value}" for name, value in change.detail.items())
-    return Line([local(change.at), change.who or "-", change.what, change.object], detail)
+def change_line(change: Change, zones: Zones) -> Line:
+    """An entry of the audit log in a table, in the time zone of the flow that it is about."""
+    of = zones.get(change.object.removeprefix("flow "), UTC)
+    detail = ", ".join(f"{name}: {_detail(value, of)}" for name, value in change.detail.items() if value is not None)
+    return Line([local(change.at, of), change.who or "-", change.what, change.object], detail)
+
+
+def _detail(value: object, of: tzinfo) -> str:
+    """What an entry says of a change: a list without its brackets, an instant as people read it."""
+    if isinstance(value, list):
+        return " ".join(_detail(one, of) for one in value) or "none"
+    if isinstance(value, dict):
+        return " ".join(f"{name} {_detail(one, of)}" for name, one in value.items() if one is not None) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return localised(str(value), of)
 
 
 PARKED = (

@@ -86,12 +86,14 @@ def _embedded(broker: Embedded, facts: Facts) -> Iterator[Finding]:
         return
     waiting = sum(count for queue, count in broker.messages.items() if queue != messages.PARKED_QUEUE)
     if not broker.running and (waiting or any(flow.enabled for flow in facts.flows)):
-        text = f"no process runs on this folder; {waiting} messages wait"
+        text = f"no process runs on this folder; messages that wait: {waiting}"
         yield Finding("warning", "broker", text, "imageflow up")
     else:
-        yield Finding("ok", "broker", f"embedded, in {broker.path}; {waiting} messages wait")
+        yield Finding("ok", "broker", f"embedded, in {broker.path}; messages that wait: {waiting}")
     if parked := broker.messages.get(messages.PARKED_QUEUE, 0):
-        yield Finding("warning", "broker", f"{parked} messages are parked: no service could handle them")
+        yield Finding(
+            "warning", "broker", f"{parked} messages are parked: no service could handle them", "imageflow parked list"
+        )
 
 
 # RabbitMQ ----------------------------------------------------------------------------------------------------------------
@@ -315,7 +317,7 @@ def _flows(facts: Facts) -> Iterator[Finding]:
     if not facts.flows:
         yield Finding("warning", "flows", "there are no flows yet", "imageflow flow apply FILE")
     elif not missing:
-        yield Finding("ok", "flows", f"the secrets of {len(facts.flows)} flows can be read by this process")
+        yield Finding("ok", "flows", f"this process can read the secrets of all flows ({len(facts.flows)})")
 
 
 def _secrets(flow: FlowFacts) -> Iterator[Finding]:
@@ -333,15 +335,17 @@ def _secrets(flow: FlowFacts) -> Iterator[Finding]:
 def _sandbox(facts: Facts) -> Iterator[Finding]:
     mend = "scripts and mappings run on Linux (x86-64 or ARM64) in a container that leaves seccomp, or on the machine itself"
     if facts.sandbox_error is not None:
-        yield Finding("wrong", "jail", f"scripts cannot be run: {facts.sandbox_error}", mend)
+        yield Finding("wrong", "sandbox", f"scripts cannot be run: {facts.sandbox_error}", mend)
         return
     for layer, why in facts.layers.items():
         if why is not None:
             level: Level = "wrong" if layer == "seccomp" else "warning"
-            yield Finding(level, "jail", f"the layer {layer} does not hold: {why}", mend if level == "wrong" else None)
+            yield Finding(
+                level, "sandbox", f"the layer {layer} does not hold: {why}", mend if level == "wrong" else None
+            )
     holding = [layer for layer, why in facts.layers.items() if why is None]
     if holding:
-        yield Finding("ok", "jail", f"layers that hold: {', '.join(holding)}")
+        yield Finding("ok", "sandbox", f"layers that hold: {', '.join(holding)}")
 
 
 def _python(python: tuple[int, int, int]) -> Finding:
@@ -364,6 +368,9 @@ def _machine(facts: Facts) -> Iterator[Finding]:
         text = f"{facts.free_bytes >> 20} MB are left where {facts.data_dir} is"
         yield Finding("warning", "machine", text, f"df -h {shlex.quote(facts.data_dir)}")
     if not facts.secret_key_set and isinstance(facts.broker, Rabbit):
-        text = "SECRET_KEY is not set: each gateway makes its own, and tokens of one are not good at another"
+        text = (
+            "IMAGEFLOW_SECRET_KEY is not set for this command. Is it for the gateways? Without it each makes its own, and tokens of one "
+            "are not good at another"
+        )
         mend = 'export IMAGEFLOW_SECRET_KEY="$(openssl rand -base64 32)"  # the same for every gateway'
         yield Finding("warning", "machine", text, mend)

@@ -41,6 +41,11 @@ def is_file(author: str) -> bool:
     return author.startswith(_FILE)
 
 
+def file_of(author: str) -> str | None:
+    """The name of the file that saved a version; None where no file did."""
+    return author.removeprefix(_FILE) if is_file(author) else None
+
+
 def changed_by_a_person(document: Mapping[str, Any], versions: Sequence[Said]) -> bool:
     """Whether a person changed a flow and its file still says what was saved before that. `versions`: newest first, from
     the newest on, to the newest that a file was saved as; all, where there is none.

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -22,7 +23,7 @@ from imageflow.model.flow import Definition
 from imageflow.model.pagination.contract import More
 from imageflow.model.pagination.none import NonePagination
 from imageflow.model.run import Run, Trigger
-from imageflow.read import request
+from imageflow.read import request, staleness
 from imageflow.read.asker import Asker, Wanted
 from imageflow.read.login import with_secrets
 from imageflow.read.request import Question
@@ -30,6 +31,8 @@ from imageflow.read.rows import rows_of
 from imageflow.secret import resolve
 from imageflow.settings import Settings
 
+TO_COME = timedelta(days=3650)
+"""So far from now nothing has changed yet."""
 FOUND = (StageError, SecretError, TransportError)
 """What asking may raise, with words for people."""
 
@@ -116,7 +119,7 @@ class Live:
         return Wanted(run, filled, erp, erp.pagination.first())
 
     async def check(self, definition: Definition) -> Checkup:
-        """Both logins, a page of the ERP, a product of Omnitron; what cannot be looked at, because something before it is wrong,
+        """Both logins, a page of the ERP, whether it knows what asks for changes, a product of Omnitron; what cannot be looked at, because something before it is wrong,
         is left out.
         """
         checks = [self._secrets(definition)]
@@ -145,11 +148,45 @@ class Live:
                 return [Check("ERP login", False, str(error))]
             checks.append(Check("ERP login", True, "logged in"))
         try:
-            body = await self._page(definition, 1)
-            rows = 0 if body is None else len(rows_of(definition, msgspec.json.decode(body)).rows)
+            rows = await self._rows(self._wanted(definition))
         except FOUND as error:
             return [*checks, Check("ERP page", False, str(error))]
-        return [*checks, Check("ERP page", True, f"rows on the first page: {rows}")]
+        checks.append(Check("ERP page", True, f"rows on the first page: {len(rows)}"))
+        asked = staleness.asked(definition)
+        return checks if asked is None else [*checks, await self._changes(definition, asked.what, rows)]
+
+    async def _changes(self, definition: Definition, what: str, rows: list[Any]) -> Check:
+        """Whether the ERP understands what asks for changes: there can be none since a date to come."""
+        name = "ERP changes"
+        try:
+            if not (came := await self._since(definition, TO_COME)):
+                return Check(name, True, f"asked by {what} for changes since a date to come, it gives no rows")
+        except FOUND as error:
+            try:
+                await self._since(definition, -TO_COME)
+            except FOUND:
+                return Check(name, False, f"asked by {what} for changes, it fails: {error}. See erp.date_format")
+            return Check(name, True, f"not known: asked by {what} for changes since a date to come, it fails: {error}")
+        if came == rows:
+            return Check(
+                name,
+                False,
+                f"it ignores {what}: asked for changes since a date to come, it gives the same {len(rows)} rows as without. "
+                "Does the ERP know that parameter? `imageflow probe URL` looks for one",
+            )
+        return Check(name, True, f"not known: asked by {what} for changes since a date to come, it gives other rows")
+
+    async def _since(self, definition: Definition, ahead: timedelta) -> list[Any]:
+        """The rows of the first page that changed since so long from now."""
+        wanted = self._wanted(definition)
+        since = wanted.run.created_at + ahead
+        return await self._rows(wanted._replace(run=msgspec.structs.replace(wanted.run, since=since)))
+
+    async def _rows(self, wanted: Wanted) -> list[Any]:
+        read = await self._asker.ask(
+            wanted, lambda: asyncio.sleep(1 / wanted.erp.rate_limit if wanted.erp.rate_limit else 0.0)
+        )
+        return [] if read.body is None else rows_of(wanted.definition, msgspec.json.decode(read.body)).rows
 
     async def _sink(self, definition: Definition) -> list[Check]:
         try:

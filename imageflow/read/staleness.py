@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from imageflow.model.envelope import compact
 from imageflow.model.flow import Definition
@@ -26,10 +26,10 @@ _FORMS = ("%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%Y", "%Y/%m/%d %H:%M:%S"
 
 def warnings(definition: Definition, run: Run, rows: Sequence[Any]) -> tuple[str, ...]:
     """The warning, if most rows of a page that have a date of change are older than the run asked for."""
-    asked = _asked(definition)
-    if run.since is None or run.trigger.ids or asked is None:
+    carrier = asked(definition)
+    if run.since is None or run.trigger.ids or carrier is None:
         return ()
-    what, name = asked
+    what, name = carrier
     dated = [found for row in rows[:_LOOKED_AT] if (found := _changed(row, name)) is not None]
     old = [(field, date) for field, date in dated if date < run.since - TOLERANCE]
     if len(old) < FEWEST_ROWS or len(old) * 2 <= len(dated):
@@ -42,13 +42,20 @@ def warnings(definition: Definition, run: Run, rows: Sequence[Any]) -> tuple[str
     return (text,)
 
 
-def _asked(definition: Definition) -> tuple[str, str] | None:
-    """What carries the watermark, for people, and its name; None where nothing does."""
+class Asked(NamedTuple):
+    """What carries the watermark, for people, and its name."""
+
+    what: str
+    name: str
+
+
+def asked(definition: Definition) -> Asked | None:
+    """What carries the watermark; None where nothing does."""
     mark = request.watermark_parameter(request.erp_of(definition))
     if mark is not None:
-        return f"the parameter {mark.key!r}", mark.key
+        return Asked(f"the parameter {mark.key!r}", mark.key)
     if "{modified_date}" in (request.erp_of(definition).endpoint_url or ""):
-        return "{modified_date} in erp.endpoint_url", "modified_date"
+        return Asked("{modified_date} in erp.endpoint_url", "modified_date")
     return None
 
 

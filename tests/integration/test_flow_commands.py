@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,13 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from imageflow.actions.actor import Actor
+from imageflow.actions.flow_folder import FlowFolder, read
 from imageflow.actions.runs import NotRunnable
 from imageflow.cli import cli
 from imageflow.errors import ConflictError, FlowFileError, SecretError
+from imageflow.settings import load
+from imageflow.store.connect import open_store
 
 OMNITRON = {"domain_url": "https://brand.example.com", "username": "bot", "password": {"env": "OMNITRON_PASSWORD"}}
 
@@ -23,7 +28,7 @@ class Shell:
     def __init__(self, folder: Path) -> None:
         self.flows = folder / "flows"
         self.flows.mkdir()
-        self._environ = {"IMAGEFLOW_DATA_DIR": str(folder / "data")}
+        self.environ = {"IMAGEFLOW_DATA_DIR": str(folder / "data")}
 
     def write(self, stem: str, /, **fields: Any) -> Path:
         path = self.flows / f"{stem}.yaml"
@@ -34,7 +39,7 @@ class Shell:
         return path
 
     def __call__(self, *args: str, stderr: bool = False, status: int = 0) -> str:
-        done = CliRunner().invoke(cli, args, env=self._environ, catch_exceptions=False)
+        done = CliRunner().invoke(cli, args, env=self.environ, catch_exceptions=False)
         assert done.exit_code == status, done.stderr
         return done.stderr if stderr else done.stdout
 
@@ -194,10 +199,39 @@ def test_a_flow_is_deleted(shell: Shell) -> None:
     with pytest.raises(ConflictError, match=f"runs that have not ended .{run}"):
         shell("flow", "delete", "a")
     shell("cancel", run)
-    assert shell("flow", "delete", "a") == "a: deleted; applying its file again brings it back\n"
+    assert shell("flow", "delete", "a") == "a: deleted\n"
     assert shell.json("flow", "list") == []
     assert [one["run_id"] for one in shell.json("runs")] == [run]
     assert shell("flow", "apply", str(shell.flows / "a.yaml")) == "a: version 2\n"
+
+
+async def test_the_file_of_a_deleted_flow_is_named(shell: Shell) -> None:
+    """Where `up --flows` saved it: that file brings it back, and so it is said which one; else a file that is applied does."""
+
+    async def followed() -> None:
+        settings = load({"IMAGEFLOW_DATA_DIR": shell.environ["IMAGEFLOW_DATA_DIR"]})
+        async with open_store(settings) as store:
+            folder = FlowFolder(shell.flows, store, Actor("up", origin="cli"))
+            await folder.begin(read(shell.flows))
+
+    shell.write("a")
+    await followed()
+    said = await asyncio.to_thread(shell, "flow", "delete", "a", stderr=True)
+    assert "saved it from a.yaml: delete that file, too, or the flow is back when `up` starts again" in said
+    await asyncio.to_thread(shell, "flow", "apply", str(shell.write("b")))
+    assert "applying a file with it brings it back" in await asyncio.to_thread(
+        shell, "flow", "delete", "b", stderr=True
+    )
+
+
+def test_the_last_two_versions_are_compared(shell: Shell) -> None:
+    """Without numbers, and with one the newest against it; one version alone is said."""
+    shell("flow", "apply", str(shell.write("a", timezone="UTC")))
+    assert "a has one version" in shell("flow", "diff", "a", stderr=True)
+    for zone in ("Europe/Istanbul", "Europe/Paris"):
+        shell("flow", "apply", str(shell.write("a", timezone=zone)))
+    assert shell("flow", "diff", "a").splitlines()[:2] == ["--- a version 2", "+++ a version 3"]
+    assert shell("flow", "diff", "a", "1").splitlines()[:2] == ["--- a version 1", "+++ a version 3"]
 
 
 def test_a_broken_file_of_another_flow_does_not_stop_a_run(shell: Shell) -> None:

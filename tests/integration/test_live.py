@@ -130,6 +130,39 @@ async def test_what_is_wrong(shell: Shell) -> None:
     assert "nowhere" in next(one["detail"] for one in path["checks"] if one["check"] == "ERP page")
 
 
+@pytest.mark.parametrize(
+    ("erp", "ok", "detail"),
+    [
+        ({"modified_date_key": "modified_date__gt"}, True, "it gives no rows"),
+        (
+            {"modified_date_key": "modifed_date"},
+            False,
+            "it ignores the parameter 'modifed_date': asked for changes since a date",
+        ),
+        (
+            {"modified_date_key": "modified_date__gt", "date_format": "%d/%m/%Y"},
+            False,
+            "asked by the parameter 'modified_date__gt' for changes, it fails: the ERP (",
+        ),
+        (
+            {"endpoint_url": "{}/images/none/sku/{modified_date}/", "initial_since": "2020-01-01"},
+            True,
+            "it gives no rows",
+        ),
+    ],
+)
+async def test_whether_the_erp_knows_what_asks_for_changes(
+    shell: Shell, erp: dict[str, Any], ok: bool, detail: str
+) -> None:
+    """Since a date to come nothing has changed: an ERP that gives the same rows all the same ignores what asks."""
+    if "endpoint_url" in erp:
+        erp = {**erp, "endpoint_url": shell.erp.url + erp["endpoint_url"][2:], "pagination": {"type": "none"}}
+    found = await shell.check(shell.flow(erp=erp))
+    (seen,) = [one for one in found["checks"] if one["check"] == "ERP changes"]
+    assert (seen["ok"], found["ok"]) == (ok, ok)
+    assert detail in seen["detail"]
+
+
 async def test_an_outbound_flow(shell: Shell) -> None:
     """Only Omnitron is looked at."""
     path = shell.flow(direction="outbound", erp={"endpoint_url": None, "pagination": {"type": "none"}, "rows_path": ""})

@@ -32,11 +32,13 @@ MODULES = sorted(
 
 ONE_SIDED = {
     # commands only
+    "actions.bench.not_compared": "where the store of `try` cannot be asked",
     "actions.flows.check_secrets": "whether this process, which runs the services itself, can read them",
     "actions.flows.checked": "reads a file of the machine",
     "actions.flows.checked_all": "reads files of the machine",
     "actions.flows.checked_folder": "reads files of the machine",
     "actions.flow_folder.read": "reads files of the machine",
+    "actions.flows.file_of": "a hint about the files of the machine",
     "actions.flows.prune": "the files of one command",
     "actions.flows.stays_off": "compares a file with what became of it",
     "actions.flows.save_all": "the files of one command; a request of the API holds one flow",

@@ -252,7 +252,12 @@ def test_other_lines():
         (texts.ALARM, texts.alarm_line(AlarmShown(1, "winter", "silence", "no rows", NOW, None, "posted"), {})),
         (texts.ALARM, texts.alarm_line(AlarmShown(1, "winter", "silence", "no rows", NOW, NOW, None), {})),
         (texts.HOLD, texts.hold_line(Hold("https://b", "503", NOW, 2))),
-        (texts.CHANGE, texts.change_line(Change(1, NOW, "", "flow.save", "flow a", "cli", {"version": 2, "n": "x"}))),
+        (
+            texts.CHANGE,
+            texts.change_line(
+                Change(1, NOW, "", "flow.save", "flow a", "cli", {"version": 2, "n": None, "on": False}), {}
+            ),
+        ),
         (texts.PARKED, texts.parked_line(Parked("i", "", "", "not JSON", "", 12, {}, ""))),
         (texts.PARKED, texts.parked_line(Parked("i", "q", "f", "not JSON", NOW, 1200, {}, ""))),
         (texts.KEY, texts.key_line(KeyShown("k", "winter", "erp", "ada", NOW, None), NOW)),
@@ -261,7 +266,48 @@ def test_other_lines():
     lines = [line for _, line in found]
     assert lines[0].cells == ["2", "2026-01-01 00:00:00 UTC", "disabled", "-"]
     assert [(line.cells[3], line.notes) for line in lines[1:3]] == [("open", ["webhook: posted"]), ("closed", [])]
-    assert (lines[4].tail, lines[6].cells[-1]) == ("version: 2, n: x", "1,200")
+    assert (lines[4].tail, lines[6].cells[-1]) == ("version: 2, on: no", "1,200")
+
+
+def test_a_change_is_told_in_plain_words():
+    """Lists without brackets, yes and no, nothing of what was not given; instants in the time zone of its flow."""
+    detail = {
+        "ids": ["A", "B"],
+        "to": {"since": NOW, "until": None},
+        "replaced": {},
+        "rows": [],
+        "at": NOW,
+        "until": None,
+    }
+    line = texts.change_line(Change(1, NOW, "ada", "flow.run", "flow winter", "cli", detail), {"winter": ISTANBUL})
+    assert line.cells[0] == "2026-01-01 03:00:00 +03"
+    assert line.tail == (
+        "ids: A B, to: since 2026-01-01 03:00:00 +03, replaced: none, rows: none, at: 2026-01-01 03:00:00 +03"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("since 2026-01-01T00:00:00.123456Z, all", "since 2026-01-01 03:00:00 +03, all"),
+        (
+            "imageflow run a --since 2026-01-01T00:00:00.9Z --until 2026-01-02T00:00:00Z",
+            "imageflow run a --since 2026-01-01T03:00:00+03:00 --until 2026-01-02T03:00:00+03:00",
+        ),
+        (
+            "2026-01-01T00:00:00 is no instant, and 12:00:00Z neither",
+            "2026-01-01T00:00:00 is no instant, and 12:00:00Z neither",
+        ),
+    ],
+)
+def test_instants_in_texts(text, told):
+    """They are told in the time zone of the flow; as an option's value they stay one word that the option understands."""
+    assert texts.localised(text, ISTANBUL) == told
+
+
+def test_progress():
+    """What is not there yet is not counted: no `0 of 0 rows`."""
+    assert progress_text(run(status="reading")) == "winter: reading"
 
 
 def test_how_long_a_key_is_good():
@@ -292,7 +338,8 @@ def test_what_leads_out_of_a_run():
     whole = msgspec.structs.replace(partial(written=2, failed=1), read_complete=True)
     assert way_out_text(whole) == "imageflow errors r1; mend what it names, then: imageflow retry r1"
     cut = msgspec.structs.replace(whole, incomplete=True, since=NOW)
-    assert way_out_text(cut).endswith(f"; what was not read: imageflow run winter --since {NOW}")
+    assert way_out_text(cut).endswith("; what was not read: imageflow run winter --since 2026-01-01T00:00:00+00:00")
+    assert way_out_text(cut, ISTANBUL).endswith("--since 2026-01-01T03:00:00+03:00")
     assert way_out_text(cut, takes_since=False).endswith("; what was not read: imageflow run winter")
     assert way_out_text(NoRun("winter", None, [])) == ""
 

@@ -60,7 +60,7 @@ def test_all_is_well():
     found = findings(HEALTHY)
     assert {finding.level for finding in found} == {"ok"}
     assert ok(found)
-    assert {finding.about for finding in found} == {"broker", "clocks", "queues", "database", "flows", "jail"}
+    assert {finding.about for finding in found} == {"broker", "clocks", "queues", "database", "flows", "sandbox"}
 
 
 ILLNESSES = {
