@@ -30,7 +30,7 @@ from imageflow.gateway.sessions import Sessions
 from imageflow.http.client import Transport
 from imageflow.model.row import STATES
 from imageflow.model.run import Run
-from imageflow.runtime.process import ended_by, stop_on_signals
+from imageflow.runtime.process import collect_seldom, ended_by, stop_on_signals
 from imageflow.runtime.substrate import Substrate, open_substrate
 from imageflow.secret import Secret
 from imageflow.settings import Settings, secret_key
@@ -139,6 +139,7 @@ async def _running(settings: Settings) -> AsyncIterator[tuple[Substrate, int, as
             open_substrate(settings, environ, consumer=True) as substrate,
             asyncio.TaskGroup() as group,
         ):
+            collect_seldom()
             port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
             group.create_task(
                 bootstrap.run_services(

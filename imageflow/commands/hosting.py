@@ -17,7 +17,7 @@ from imageflow.commands.texts import progress_text
 from imageflow.commands.volume import is_quiet
 from imageflow.errors import StoreError
 from imageflow.model.run import Run
-from imageflow.runtime.process import ended_by, stop_on_signals
+from imageflow.runtime.process import collect_seldom, ended_by, stop_on_signals
 from imageflow.runtime.substrate import Substrate, open_substrate
 from imageflow.settings import Settings
 from imageflow.store import Store
@@ -51,6 +51,7 @@ async def follow(settings: Settings, store: Store, flow: str, run_ids: Sequence[
 
 async def _host(settings: Settings, flow: str, run_ids: Sequence[str]) -> None:
     async with open_substrate(settings, os.environ, consumer=True) as substrate, _services(substrate, flow):
+        collect_seldom()
         await _until_ended(substrate.store, run_ids)
 
 

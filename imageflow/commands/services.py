@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -17,14 +16,10 @@ from imageflow import settings as settings_
 from imageflow.actions import flow_folder
 from imageflow.commands.shell import FLOWS_DIR, actor, run_async
 from imageflow.runtime.kept import KeptJobs
-from imageflow.runtime.process import MARGIN_SECONDS, Watchdog, stop_on_signals
+from imageflow.runtime.process import MARGIN_SECONDS, Watchdog, collect_seldom, stop_on_signals
 from imageflow.runtime.startup import Startup
 from imageflow.settings import Settings
 from imageflow.store.data_dir import data_dir_lock
-
-GC_THRESHOLDS = (50_000, 20, 20)
-"""Rows make objects by the thousand and hardly a cycle: Python's own thresholds (700, 10, 10) cost a service a tenth of its
-time."""
 
 
 def _alone(settings: Settings, name: str, port: int | None = None) -> None:
@@ -111,8 +106,7 @@ async def _serve(
             folder = None if flows is None else flow_folder.FlowFolder(flows, substrate.store, actor())
             if folder is not None:
                 await folder.begin(found)
-            gc.freeze()  # what is loaded by now stays: the collector need not look at it again and again
-            gc.set_threshold(*GC_THRESHOLDS)
+            collect_seldom()
             async with asyncio.TaskGroup() as group:
                 if folder is not None:
                     group.create_task(KeptJobs().keep("the folder of flow files", partial(folder.follow, stop)))
