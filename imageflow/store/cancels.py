@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Row as SqlRow
-from sqlalchemy import Select, and_, delete, func, select
+from sqlalchemy import Select, and_, bindparam, delete, func, select
 
 from imageflow.model.page import ROWS_PER_PAGE_LIMIT
 from imageflow.model.row import CANCELLED, RowLog
@@ -28,6 +28,8 @@ from imageflow.store.tables import held_rows, pages, registered_pages, rows, run
 from imageflow.store.text import from_json
 from imageflow.store.transaction import Sql, reads, writes
 
+_OF_RUNS = runs.c.run_id.in_(bindparam("of_runs", expanding=True))
+_CANCELLED = select(runs.c.run_id).where(_OF_RUNS, runs.c.cancelled_at.is_not(None))
 _HELD_AT_ONCE = 5000
 _CLAIMED = BatchStatement(
     f"SELECT l.claim_version AS version FROM ledger AS l WHERE l.claim_token IS NOT NULL AND {OWNER_LIVES}",  # noqa: S608 - SQL of our own
@@ -41,8 +43,7 @@ class CancelsSql(Sql):
     @reads
     async def cancelled(self, tx: Tx, run_ids: Sequence[str]) -> frozenset[str]:
         """Which of these runs a person has cancelled."""
-        found = select(runs.c.run_id).where(runs.c.run_id.in_(list(run_ids)), runs.c.cancelled_at.is_not(None))
-        return frozenset(row.run_id for row in await tx.all(found))
+        return frozenset(row.run_id for row in await tx.all(_CANCELLED, {"of_runs": list(run_ids)}))
 
     @writes
     async def cancel_run(self, tx: Tx, run_id: str, *, audit: AuditEntry | None = None) -> Run:

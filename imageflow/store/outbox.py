@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from imageflow.model import messages
 from imageflow.store.batch import Batch, BatchStatement
@@ -14,6 +14,7 @@ from imageflow.store.database import Tx
 from imageflow.store.tables import outbox
 from imageflow.store.transaction import Sql, reads, writes
 
+_POST = insert(outbox).returning(outbox.c.id)
 _MESSAGES = Batch("messages", id="bigint")
 _SENT = BatchStatement("DELETE FROM outbox WHERE id IN (SELECT id FROM {messages})", _MESSAGES)
 _SENT_IN_ORDER = BatchStatement(
@@ -57,5 +58,5 @@ async def post(
 ) -> Unsent:
     """Put a message in the outbox."""
     queue, body = messages.queue_of(message), messages.encode(message)
-    statement = tx.insert(outbox).values(queue=queue, body=body, run_id=message.run_id, stored_at=tx.now)
-    return Unsent(await tx.value(statement.returning(outbox.c.id)), queue, body)
+    values = {"queue": queue, "body": body, "run_id": message.run_id, "stored_at": tx.now}
+    return Unsent(await tx.value(_POST, values), queue, body)

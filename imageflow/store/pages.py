@@ -7,7 +7,7 @@ import zlib
 from typing import Any, NamedTuple
 
 from msgspec import json
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, insert, select, update
 
 from imageflow.errors import NotFoundError
 from imageflow.model.page import Page
@@ -17,6 +17,7 @@ from imageflow.store.text import clean
 from imageflow.store.transaction import Sql, reads, writes
 
 _IN_THREAD_BYTES = 256 * 1024
+_INSERT = insert(pages).returning(pages.c.seq)
 _PAGE = pages.c.run_id, pages.c.page, pages.c.seq, pages.c.body, pages.c.asked
 
 
@@ -72,9 +73,7 @@ async def _unpacked(row: Row[Any]) -> Page:
 
 async def insert_page(tx: Tx, run_id: str, page: int, packed: bytes, asked: bytes | None) -> int:
     """Add a page, its body and what was asked packed; returns its number over all runs."""
-    values = {"run_id": run_id, "page": page, "body": packed, "asked": asked}
-    statement = tx.insert(pages).values(values).returning(pages.c.seq)
-    seq: int = await tx.value(statement)
+    seq: int = await tx.value(_INSERT, {"run_id": run_id, "page": page, "body": packed, "asked": asked})
     return seq
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, func, or_, select, text
+from sqlalchemy import ColumnElement, and_, func, or_, select, text, update
 
 from imageflow.model.messages import ReplayPage, RowsReady, chunked
 from imageflow.model.page import ROWS_PER_PAGE_LIMIT
@@ -263,7 +263,7 @@ async def _reopen(tx: Tx, stored: _Stored, logs: Sequence[RowLog]) -> None:
     }
     if run.read_complete:
         changes |= {"status": "draining", "finished_at": None}
-    await change(tx, run, **changes)
+    await tx.execute(update(runs).where(runs.c.run_id == run.run_id).values(**changes))
 
 
 def _replaced(stored: _Stored, logs: Sequence[RowLog]) -> dict[str, Any]:

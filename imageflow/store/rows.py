@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, select
+from sqlalchemy import ColumnElement, and_, bindparam, insert, select, update
 
 from imageflow.errors import NotFoundError
 from imageflow.model.row import STATES, RowLog
@@ -22,6 +22,12 @@ from imageflow.store.tables import causes, registered_pages, rows, run_causes, r
 from imageflow.store.text import clean, to_json
 from imageflow.store.transaction import Sql, reads, writes
 
+_MINE = and_(registered_pages.c.run_id == bindparam("of_run"), registered_pages.c.page == bindparam("of_page"))
+_NUMBERS = select(registered_pages.c.numbers).where(_MINE)
+_NUMBER = insert(registered_pages).values(
+    run_id=bindparam("of_run"), page=bindparam("of_page"), numbers=bindparam("numbers")
+)
+_NUMBER_MORE = update(registered_pages).where(_MINE).values(numbers=bindparam("numbers"))
 _decode_ranges = msgspec.json.Decoder(list[tuple[int, int]]).decode
 
 Ranges = list[tuple[int, int]]
@@ -183,8 +189,7 @@ def grown(known: Ranges, total: int, highest: int) -> Ranges:
 
 
 async def _known_ranges(tx: Tx, run_id: str, page: int) -> Ranges | None:
-    mine = (registered_pages.c.run_id == run_id, registered_pages.c.page == page)
-    text = await tx.value(select(registered_pages.c.numbers).where(*mine))
+    text = await tx.value(_NUMBERS, {"of_run": run_id, "of_page": page})
     return None if text is None else _decode_ranges(text)
 
 
@@ -199,9 +204,8 @@ async def _store_ranges(tx: Tx, run: Run, page: int, known: Ranges | None, range
     """Store a page's numbers and count its new rows on the run. A run that had ended goes on if there are any."""
     if known is not None and len(known) == len(ranges):
         return run
-    values = {"numbers": to_json(ranges)}
-    statement = tx.insert(registered_pages).values(run_id=run.run_id, page=page, **values)
-    await tx.execute(statement.on_conflict_do_update(index_elements=["run_id", "page"], set_=values))
+    mine = {"of_run": run.run_id, "of_page": page, "numbers": to_json(ranges)}
+    await tx.execute(_NUMBER if known is None else _NUMBER_MORE, mine)
     added = sum(count for _, count in ranges) - sum(count for _, count in known or ())
     changes: dict[str, Any] = {"total": run.counts.total + added}
     if known is None and page >= 1:

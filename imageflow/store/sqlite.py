@@ -19,7 +19,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -33,7 +33,7 @@ from imageflow.errors import StoreError
 from imageflow.private_files import private_file
 from imageflow.store import schema
 from imageflow.store.database import Database, Tx, Work
-from imageflow.store.driver_errors import translated
+from imageflow.store.driver_errors import DRIVER_ERRORS, translated
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
@@ -117,7 +117,8 @@ class SqliteDatabase(Database):
         from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 - it imports SQLAlchemy's whole ORM
 
         engine = create_async_engine(_url(self._path, "sqlite+aiosqlite"), **_options(1, MIGRATION_SECONDS))
-        _configure(engine.sync_engine, "BEGIN IMMEDIATE")
+        _configure(engine.sync_engine)
+        _begin_at_once(engine.sync_engine)
         return engine
 
     async def upgrade(self) -> None:
@@ -125,7 +126,8 @@ class SqliteDatabase(Database):
             await asyncio.to_thread(self._upgrade)
 
     def _upgrade(self) -> None:
-        engine = _engine(self._path, 1, "BEGIN IMMEDIATE", busy_seconds=MIGRATION_SECONDS)
+        engine = _engine(self._path, 1, busy_seconds=MIGRATION_SECONDS)
+        _begin_at_once(engine)
         try:
             with engine.begin() as connection:
                 schema.migrate(connection)
@@ -133,12 +135,51 @@ class SqliteDatabase(Database):
             engine.dispose()
 
 
+class Kept:
+    """A connection that a thread keeps, and its transactions: SQLAlchemy's own begin and commit, with its pool, take longer
+    than most statements. After an error of the driver the next transaction opens the file again.
+    """
+
+    def __init__(self, engine: Engine, begin: str) -> None:
+        self._engine = engine
+        self._begin = begin
+        self._connection: Connection | None = None
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Commits at the end; on an error nothing of it stays."""
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        raw = driver(self._connection)
+        try:
+            raw.execute(self._begin)
+            yield self._connection
+            raw.execute("COMMIT")
+        except BaseException as error:
+            if raw.in_transaction:
+                raw.execute("ROLLBACK")
+            if isinstance(error, DRIVER_ERRORS):
+                self.close()
+            raise
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def driver(connection: Connection) -> sqlite3.Connection:
+    """SQLite's own connection within SQLAlchemy's."""
+    return cast("sqlite3.Connection", connection.connection.driver_connection)
+
+
 class Readers:
     """The threads that read, each transaction on one of them."""
 
     def __init__(self, path: Path, count: int) -> None:
-        self._engine = _engine(path, count, "BEGIN")
+        self._engine = _engine(path, count)
         self._threads = ThreadPoolExecutor(count, f"reads {path.name}")
+        self._of_thread = threading.local()
 
     async def run(self, work: Work[T], now: datetime) -> T:
         context = contextvars.copy_context()
@@ -149,7 +190,9 @@ class Readers:
         self._engine.dispose()
 
     def _read(self, work: Work[T], now: datetime) -> T:
-        with self._engine.begin() as connection:
+        if not hasattr(self._of_thread, "kept"):
+            self._of_thread.kept = Kept(self._engine, "BEGIN")
+        with self._of_thread.kept.transaction() as connection:
             return run_through(work(SqliteTx(connection, now)))
 
 
@@ -175,7 +218,8 @@ class Writer:
     """The thread that writes, and its queue. `submit` is for the loop that made it."""
 
     def __init__(self, path: Path) -> None:
-        self._engine = _engine(path, 1, "BEGIN IMMEDIATE")
+        self._engine = _engine(path, 1)
+        self._kept = Kept(self._engine, "BEGIN IMMEDIATE")
         self._loop = asyncio.get_running_loop()
         self._queue: threads.SimpleQueue[Waiting | None] = threads.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name=f"writes {path.name}", daemon=True)
@@ -190,6 +234,7 @@ class Writer:
         """Do what waits, end the thread, close the file."""
         self._queue.put(None)
         self._thread.join()
+        self._kept.close()
         self._engine.dispose()
 
     # --- the thread
@@ -215,7 +260,7 @@ class Writer:
         outcomes: list[Outcome] = []
         committing = False
         try:
-            with self._engine.begin() as connection:
+            with self._kept.transaction() as connection:
                 until = time.monotonic() + GROUP_SECONDS
                 while waiting and (not taken or time.monotonic() < until):
                     taken.append(waiting.popleft())
@@ -233,7 +278,7 @@ class Writer:
 def _within_savepoint(connection: Connection, waiting: Waiting) -> Outcome:
     """Run a transaction of a group. Raises what it raised where SQLite has undone the whole group with it."""
     tx = SqliteTx(connection, waiting.now)
-    raw: Any = connection.connection.driver_connection
+    raw = driver(connection)
     raw.execute("SAVEPOINT one")
     try:
         result = waiting.context.run(lambda: run_through(waiting.work(tx)))
@@ -277,9 +322,9 @@ async def _to_its_end(done: asyncio.Future[Outcome]) -> Outcome:
         raise
 
 
-def _engine(path: Path, connections: int, begin: str, *, busy_seconds: float | None = None) -> Engine:
+def _engine(path: Path, connections: int, *, busy_seconds: float | None = None) -> Engine:
     engine = create_engine(_url(path, "sqlite"), **_options(connections, busy_seconds or BUSY_SECONDS))
-    _configure(engine, begin)
+    _configure(engine)
     return engine
 
 
@@ -297,7 +342,7 @@ def _options(connections: int, busy_seconds: float) -> dict[str, Any]:
     }
 
 
-def _configure(engine: Engine, begin: str) -> None:
+def _configure(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
@@ -305,9 +350,13 @@ def _configure(engine: Engine, begin: str) -> None:
         cursor.execute("PRAGMA cache_size = -16000")
         cursor.close()
 
+
+def _begin_at_once(engine: Engine) -> None:
+    """SQLAlchemy's transactions take the write lock when they begin."""
+
     @event.listens_for(engine, "begin")
     def start(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _prepare(path: Path) -> None:
