@@ -1,12 +1,12 @@
 """Statements over a whole batch of records: one statement and one round trip, however many rows.
 
-A `Batch` is a table made of parameters, which stands in a statement's FROM. It has three encodings, for speed alone:
+A `Batch` is a table made of parameters, which stands in a statement's FROM. Its encodings are there for speed alone:
 
     SQLite       one parameter, a JSON document of all records
                  (SELECT json_extract(value, '$[0]') AS product, … FROM json_each(:wanted)) AS wanted
     PostgreSQL   one parameter per column: texts joined by a separator, numbers and booleans as an array literal
                  unnest((string_to_array(:wanted_product, :wanted_separator, :wanted_nothing))[2:], …) AS wanted
-    compact      for PostgreSQL too: a column that has the same value in all records is that one value
+    compact      in both: a column that has the same value in all records is that one value
                  (SELECT product, CAST(:wanted_domain AS text) AS domain FROM unnest(…)) AS wanted
 
 Joined texts, because asyncpg encodes an array value by value, at about a microsecond each, and `str.join` takes a fraction
@@ -42,17 +42,18 @@ class Batch:
 
     def source(self, *, postgresql: bool, compact: bool = False) -> str:
         """What stands in FROM."""
-        if not postgresql:
-            values = ", ".join(f"json_extract(value, '$[{i}]') AS {column}" for i, column in enumerate(self.columns))
-            return f"(SELECT {values} FROM json_each(:{self.name})) AS {self.name}"  # noqa: S608 - names of our own
         single = [column for column in self.columns if compact and column in self._alike]
         spread = [column for column in self.columns if column not in single]
+        if not postgresql:
+            values = [f"json_extract(value, '$[{i}]') AS {column}" for i, column in enumerate(spread)]
+            values += [f":{self.name}_{column} AS {column}" for column in single]
+            return f"(SELECT {', '.join(values)} FROM json_each(:{self.name})) AS {self.name}"  # noqa: S608 - names of our own
         arrays = ", ".join(self._array(column) for column in spread)
         table = f"unnest({arrays}) AS {self.name}({', '.join(spread)})"
         if not single:
             return table
-        values = ", ".join(f"CAST(:{self.name}_{column} AS {self.columns[column]}) AS {column}" for column in single)
-        return f"(SELECT {', '.join(spread)}, {values} FROM {table}) AS {self.name}"  # noqa: S608
+        values = [f"CAST(:{self.name}_{column} AS {self.columns[column]}) AS {column}" for column in single]
+        return f"(SELECT {', '.join([*spread, *values])} FROM {table}) AS {self.name}"  # noqa: S608
 
     def _array(self, column: str) -> str:
         """What `arrays` gives for a column, as PostgreSQL's array of it."""
@@ -72,15 +73,26 @@ class Batch:
         """Whether every column in `alike` has one value."""
         return bool(self._alike) and all(_same(values[column]) for column in self._alike)
 
+    def document(self, values: Mapping[str, Sequence[Any]], *, compact: bool) -> dict[str, Any]:
+        """SQLite's parameters for values by column."""
+        single = self._single(values, compact=compact)
+        spread = [held for column, held in values.items() if column not in single]
+        records = msgspec.json.encode(list(zip(*spread, strict=True))).decode()
+        return {self.name: records} | {f"{self.name}_{column}": value for column, value in single.items()}
+
     def arrays(self, values: Mapping[str, Sequence[Any]], *, compact: bool) -> dict[str, Any]:
         """PostgreSQL's parameters for values by column."""
-        single = {column: values[column][0] for column in self._alike} if compact else {}
+        single = self._single(values, compact=compact)
         spread = {column: held for column, held in values.items() if column not in single}
         texts = {column: held for column, held in spread.items() if self.columns[column] == "text"}
         joined, marks = joined_texts(list(texts.values()))
         others = {column: listed(held) for column, held in spread.items() if column not in texts}
         given = single | dict(zip(texts, joined, strict=True)) | others | (marks._asdict() if texts else {})
         return {f"{self.name}_{column}": value for column, value in given.items()}
+
+    def _single(self, values: Mapping[str, Sequence[Any]], *, compact: bool) -> dict[str, Any]:
+        """The columns that are one value."""
+        return {column: values[column][0] for column in self._alike} if compact else {}
 
 
 class Marks(NamedTuple):
@@ -144,8 +156,8 @@ class BatchStatement:
         self._batches = batches
         self._typed = typed
         self._returns = returns
-        self._sqlite = self._prepare({batch.name: batch.source(postgresql=False) for batch in batches})
-        self._postgresql: dict[tuple[bool, ...], Executable] = {}
+        self._prepared: dict[tuple[bool, ...], Executable] = {}
+        """By dialect, and by which batches are compact."""
 
     def _prepare(self, sources: dict[str, str]) -> Executable:
         statement: TextClause = text(self._sql.format(**sources)).bindparams(*self._typed)
@@ -153,21 +165,18 @@ class BatchStatement:
 
     def bind(self, tx: Tx, *batches: Sequence[Sequence[Any]], **single: Any) -> Bound:
         """The statement for these records, a sequence for each batch, and its other parameters."""
-        if not tx.postgresql:
-            for batch, records in zip(self._batches, batches, strict=True):
-                single[batch.name] = msgspec.json.encode(records).decode()
-            return Bound(self._sqlite, single)
         compact = []
         for batch, records in zip(self._batches, batches, strict=True):
             values = batch.by_column(records)
             compact.append(batch.compact(values))
-            single.update(batch.arrays(values, compact=compact[-1]))
-        shape = tuple(compact)
-        if shape not in self._postgresql:
-            self._postgresql[shape] = self._prepare(
+            encode = batch.arrays if tx.postgresql else batch.document
+            single.update(encode(values, compact=compact[-1]))
+        shape = (tx.postgresql, *compact)
+        if shape not in self._prepared:
+            self._prepared[shape] = self._prepare(
                 {
-                    batch.name: batch.source(postgresql=True, compact=short)
-                    for batch, short in zip(self._batches, shape, strict=True)
+                    batch.name: batch.source(postgresql=tx.postgresql, compact=short)
+                    for batch, short in zip(self._batches, compact, strict=True)
                 }
             )
-        return Bound(self._postgresql[shape], single)
+        return Bound(self._prepared[shape], single)

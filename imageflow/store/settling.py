@@ -54,6 +54,9 @@ _ENTRIES = Batch(
 )
 _LOGS = Batch("logs", alike=LOGGED_ALIKE, **LOG_COLUMNS)
 _UNCHANGED = Batch("logs", alike=LOGGED_ALIKE, **LOG_COLUMNS, digest="text")
+_SETS = Batch(
+    "logs", alike=("run_id",), run_id="text", number="bigint", product="text", version="bigint", digest="text"
+)
 
 _UNDO_CANCELLED = BatchStatement(
     """
@@ -251,7 +254,7 @@ def _skipping(again: str, logged: str) -> BatchStatement:
 
 _SETTLE, _SETTLE_NEW = _settling(_LOG_AGAIN), _settling()
 _SETTLE_UNSENT, _SETTLE_UNSENT_NEW = _settling_unsent(_LOG_AGAIN), _settling_unsent()
-_SKIP_ALONE = BatchStatement(_SKIP, _UNCHANGED)
+_SKIP_ALONE = BatchStatement(_SKIP, _SETS)
 _SKIP_AND_LOG = _skipping(f"{_LOG_AGAIN} RETURNING 1", "(SELECT count(*) FROM logged)")
 _SKIP_AND_LOG_NEW = _skipping("", "count(*)")
 """For new rows the number that is logged is the number that is skipped: a RETURNING on the INSERT would cost a tenth."""
@@ -292,15 +295,16 @@ class SettlingSql(Sql):
         known = sorted((row for row in rows if row.product == keyed(row.product)), key=lambda row: row.product)
         if not known:
             return Skipped(frozenset(), [])
-        records = [(*unchanged_values(run_id, row), digest_of(row)) for row in known]
         if tx.postgresql:
+            records = [(*unchanged_values(run_id, row), digest_of(row)) for row in known]
             await tx.execute(_ROW_BY_ROW)
             statement = _SKIP_AND_LOG_NEW if new else _SKIP_AND_LOG
             [found] = await tx.all(*statement.bind(tx, records, domain=domain, now=tx.now))
             skipped = frozenset(found.skipped or ())
             changed = await _count(tx, run_id, unchanged=found.logged)
         else:
-            skipped = frozenset(row.number for row in await tx.all(*_SKIP_ALONE.bind(tx, records, domain=domain)))
+            sets = [(run_id, row.row, row.product, row.version, digest_of(row)) for row in known]
+            skipped = frozenset(row.number for row in await tx.all(*_SKIP_ALONE.bind(tx, sets, domain=domain)))
             rows_of = [unchanged_values(run_id, row) for row in known if row.row in skipped]
             changed = (await _log_stepwise(tx, rows_of)).runs
         if any(run.troubled for run in changed):
