@@ -68,6 +68,7 @@ RIGHTS: Mapping[str, Mapping[str, str]] = {
         "seen_products": _ADD,
         "held_rows": _QUEUE,
         "rows": _CHANGE,
+        "ledger": "SELECT, UPDATE (version, run_id, number)",  # of what is unchanged; what Omnitron has, it cannot say
         "watermarks": _CHANGE,
     },
     "writer": _EVERY_SERVICE

@@ -43,6 +43,7 @@ from imageflow.transform.plan import (
     plan_part,
     unwritten_part,
 )
+from imageflow.transform.unchanged import Unchanged
 
 log = structlog.get_logger()
 
@@ -73,6 +74,7 @@ class Transformer:
         self._clock = clock
         self._sandbox = sandbox
         self._flows = FlowCache(store)
+        self._unchanged = Unchanged(store, clock)
         self._sightings = Sightings()
         self._printed = Printed()
         self._roomy: Recent[str, None] = Recent(FLOWS_REMEMBERED, ROOM_SECONDS, clock.monotonic)
@@ -108,7 +110,7 @@ class Transformer:
         if definition.holds_back != "all" and not await self._has_room(message.flow):
             raise Postponed(PAUSE_SECONDS, "the writers of the flow are behind")
         plan = await self._plan(message, definition, await self._body(message))
-        registered = await self._register(message, message.page, plan)
+        registered = await self._register(message, message.page, plan, definition)
         await self._warn(message, plan, registered.refused)
 
     async def _plan(self, message: PageRead, definition: Definition, body: bytes) -> Plan:
@@ -134,7 +136,10 @@ class Transformer:
             return message.body.encode()
         return (await self._store.page(message.run_id, message.page)).body
 
-    async def _register(self, message: PageRead | RunRead, page: int, plan: Plan) -> Registered:
+    async def _register(
+        self, message: PageRead | RunRead, page: int, plan: Plan, definition: Definition | None = None
+    ) -> Registered:
+        """Register the plan, and send its rows on. With the definition, those that are unchanged are settled first."""
         registered = await self._store.register_page(
             message.run_id,
             page,
@@ -145,7 +150,10 @@ class Transformer:
             encoded_urls=plan.encoded_urls,
             parts=plan.parts,
         )
-        await self._publish(message, plan.numbered(registered.numbers))
+        rows: Sequence[Row] = plan.numbered(registered.numbers)
+        if definition is not None:
+            rows = await self._unchanged.settle(message, definition, rows)
+        await self._publish(message, rows)
         await self._publisher.send(registered.outbox)
         if registered.first_time:
             self._count(message, page, [*plan.settled, *registered.refused])

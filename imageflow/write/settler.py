@@ -15,7 +15,7 @@ from imageflow.clock import Clock
 from imageflow.errors import StoreError
 from imageflow.model import messages, retry_ladder
 from imageflow.model.row import Row, State
-from imageflow.model.run import Run
+from imageflow.runtime.run_end import log_ended
 from imageflow.store import LedgerEntry, Store
 from imageflow.telemetry import message_headers, metrics
 from imageflow.write import lease, row_work
@@ -125,13 +125,6 @@ class Settler:
             since=orphaned.since,
             doubt_seconds=orphaned.doubt_seconds,
         )
-
-
-def log_ended(runs: Sequence[Run]) -> None:
-    """Log runs that a transaction has ended."""
-    for run in runs:
-        about = msgspec.to_builtins(run.counts)
-        _log.info("run ended", run=run.run_id, flow=run.flow, status=run.status, **about)
 
 
 def _released(chunk: Chunk) -> list[tuple[str, str]]:

@@ -27,6 +27,7 @@ from imageflow.model.imageset import NOT_CLEARED
 from imageflow.model.messages import RowsReady
 from imageflow.model.row import Row
 from imageflow.runtime.flow_cache import FlowCache
+from imageflow.runtime.run_end import log_ended
 from imageflow.store import Store
 from imageflow.write import lease, row_work
 from imageflow.write.cancels import Cancels
@@ -39,7 +40,7 @@ from imageflow.write.lease import Leases
 from imageflow.write.outcome import Refused, Unavailable, no_answer
 from imageflow.write.row_work import RowWork
 from imageflow.write.sender import Sender
-from imageflow.write.settler import Settler, log_ended
+from imageflow.write.settler import Settler
 from imageflow.write.sku_lookup import SkuLookup
 from imageflow.write.unchanged_batcher import UnchangedBatcher
 

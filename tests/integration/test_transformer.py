@@ -20,12 +20,12 @@ from imageflow.errors import NotFoundError, Postponed, QueueFullError, StoreErro
 from imageflow.model import messages
 from imageflow.model.imageset import Image
 from imageflow.model.messages import PageRead, RowsReady, RunRead, decode, transform_queue, write_queue
-from imageflow.model.row import Row, RowLog
+from imageflow.model.row import Row, RowLog, digest_of
 from imageflow.model.run import Run, Trigger, new_run_id
 from imageflow.runtime.outbox_publisher import OutboxPublisher
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.secret import Secret
-from imageflow.store import Store
+from imageflow.store import LedgerEntry, Store, Wanted
 from imageflow.store.connect import connect
 from imageflow.transform import transformer as module
 from imageflow.transform.transformer import Transformer
@@ -132,6 +132,48 @@ async def test_pages_become_rows(line: Line) -> None:
     assert (run.counts.total, run.counts.failed, run.counts.superseded, run.counts.in_flight) == (4, 1, 1, 2)
     await line.write(page.run_id, rows)
     assert (await line.store.run(page.run_id)).status == "partial"
+
+
+async def written(line: Line, run_id: str, rows: list[Row]) -> None:
+    """The rows as Omnitron has them."""
+    entries = [
+        LedgerEntry("https://o.example", row.product, row.version, digest_of(row), run_id, row.row) for row in rows
+    ]
+    logs = [RowLog(run_id=run_id, row=row.row, product=row.product, state="written", images=row.images) for row in rows]
+    await line.store.settle("writer", logs, written=entries)
+
+
+async def test_rows_that_are_unchanged_go_no_further(line: Line) -> None:
+    """What Omnitron has already is settled here; what is new, changed or claimed goes to the writers."""
+    (page,) = await line.run(sets("A", "B", "C", "D"))
+    await line.transformer.handle(page)
+    await written(line, page.run_id, await line.rows())
+    await line.store.claim("https://o.example", "writer", "writer/1", [Wanted("D", 10**15)])
+    (page,) = await line.run([*sets("A", "B", "D"), *sets("C", page=2), *sets("E")])
+    await line.transformer.handle(page)
+    assert [row.product for row in await line.rows()] == ["D", "C", "E"]
+    assert [(log.product, log.state) for log in await line.logs(page.run_id)] == [
+        ("A", "unchanged"),
+        ("B", "unchanged"),
+    ]
+    await line.another().handle(page)
+    assert [row.product for row in await line.rows()] == ["D", "C", "E"]
+    assert (await line.store.run(page.run_id)).counts.unchanged == 2
+
+
+async def test_a_run_without_changes_ends_at_the_transformer(line: Line) -> None:
+    """Its rows are never published; with skip_unchanged: false they are."""
+    (page,) = await line.run(sets("A", "B"))
+    await line.transformer.handle(page)
+    await written(line, page.run_id, await line.rows())
+    (page,) = await line.run(sets("A", "B"))
+    await line.transformer.handle(page)
+    assert await line.rows() == []
+    run = await line.store.run(page.run_id)
+    assert (run.status, run.counts.unchanged) == ("success", 2)
+    (page,) = await line.run(sets("A", "B"), write={"skip_unchanged": False})
+    await line.transformer.handle(page)
+    assert len(await line.rows()) == 2
 
 
 async def test_a_mapping_reads_what_was_asked(line: Line) -> None:
