@@ -23,6 +23,7 @@ from imageflow.runtime import service
 from imageflow.runtime.kept import KeptJobs
 from imageflow.runtime.presence import Presence
 from imageflow.runtime.service import M, Service, Stage
+from imageflow.runtime.step_keeper import StepKeeper
 from imageflow.runtime.substrate import Substrate
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.schedule.alarm_watcher import AlarmWatcher
@@ -209,6 +210,7 @@ class _Parts:
             "the look at readiness": self._look,
         }
         self.services: list[Service[Any]] = []
+        self.steps = StepKeeper(substrate.store, substrate.clock)
         self.gateway: Gateway | None = None
         self.writer: Writer | None = None
 
@@ -235,6 +237,8 @@ class _Parts:
         )
         stack.push_async_callback(presence.end)
         parts.jobs["the report of services"] = presence.run
+        stack.push_async_callback(parts.steps.keep)
+        parts.jobs["the times of steps"] = parts.steps.run
         return parts
 
     def _doing(self, name: str) -> str:
@@ -284,7 +288,7 @@ class _Parts:
         s = self.substrate
         transport = await stack.enter_async_context(_transport(s, ERP_CONNECTIONS))
         omnitron = OmnitronSessions(transport, s.environ, s.clock)
-        reader = Reader(s.store, s.broker, s.publisher, s.clock, s.environ, transport, omnitron)
+        reader = Reader(s.store, s.broker, s.publisher, s.clock, s.environ, transport, omnitron, steps=self.steps)
         self._stage(
             Stage(
                 "reader",
@@ -299,7 +303,7 @@ class _Parts:
     async def _transformer(self, stack: AsyncExitStack) -> None:
         s = self.substrate
         sandbox = await stack.enter_async_context(Sandbox(best_effort=s.settings.jail == "best-effort"))
-        transformer = Transformer(s.store, s.broker, s.publisher, s.clock, sandbox)
+        transformer = Transformer(s.store, s.broker, s.publisher, s.clock, sandbox, self.steps)
         self._stage(
             Stage(
                 "transformer",
@@ -317,7 +321,8 @@ class _Parts:
         image_probe = await stack.enter_async_context(
             ImageProbe(s.clock, Allowed(s.settings.preflight_allow_private), proxy_of(s.settings))
         )
-        writer = Writer(s.store, s.broker, s.clock, OmnitronSessions(transport, s.environ, s.clock), image_probe)
+        omnitron = OmnitronSessions(transport, s.environ, s.clock)
+        writer = Writer(s.store, s.broker, s.clock, omnitron, image_probe, self.steps)
         stack.push_async_callback(writer.close)
         self.writer = writer
         self.jobs["the writer's lease"] = writer.run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -24,6 +25,11 @@ class Point(msgspec.Struct, frozen=True):
     failed: int = 0
     cancelled: int = 0
 
+    @property
+    def rows(self) -> int:
+        """All rows that settled."""
+        return self.written + self.unchanged + self.superseded + self.failed + self.cancelled
+
     def plus(self, other: Point) -> Point:
         """Both at the time of this one."""
         return Point(self.at, *(getattr(self, name) + getattr(other, name) for name in COUNTED))
@@ -36,6 +42,11 @@ class Seen(msgspec.Struct, frozen=True):
     flow: str
     counts: Counts
     finished_at: datetime | None
+
+
+def total(points: Iterable[Point]) -> Point:
+    """All points together, at the time of the first; there is at least one."""
+    return functools.reduce(Point.plus, points)
 
 
 def step_of(instant: datetime, step: timedelta = STEP) -> datetime:

@@ -42,6 +42,7 @@ from imageflow.read.login import with_secrets
 from imageflow.runtime.bounded import Recent
 from imageflow.runtime.flow_cache import FlowCache
 from imageflow.runtime.outbox_publisher import OutboxPublisher
+from imageflow.runtime.step_keeper import StepKeeper
 from imageflow.store import Store, Unsent
 from imageflow.telemetry import message_headers, metrics
 
@@ -89,8 +90,10 @@ class Reader:
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         chance: Callable[[], float] = random.random,
+        steps: StepKeeper | None = None,
     ) -> None:
         self._store = store
+        self._steps = steps or StepKeeper(store, clock)
         self._broker = broker
         self._publisher = publisher
         self._clock = clock
@@ -116,7 +119,8 @@ class Reader:
             await self._send_left(run.run_id, LEFT_BEHIND_SECONDS)
             return
         try:
-            await self._read(message, run)
+            with self._steps.put_off(run.run_id, "read"):
+                await self._read(message, run)
         except (StageError, SecretError, NotFoundError, TransportError) as error:
             await self._fail(run, error)
 
@@ -135,14 +139,16 @@ class Reader:
         run = await self._begun(run, definition)
         plain, definition = definition, with_secrets(definition, self._environ)
         if not run.pages and not message.failures:
-            await self._check_omnitron(definition)
+            with self._steps.at_work(run.run_id, "login"):
+                await self._check_omnitron(definition)
         cursor = _cursor(run, definition)
         erp = request.erp_of(definition)
         page = _Page(message, run, definition, erp, cursor, request.hidden(request.erp_of(plain), erp))
         await self._wait(self._wait_for_rate(page), "the flow's rate_limit")
-        got = await self._with_retries(page)
-        if got is not None:
-            await self._keep(page, got)
+        with self._steps.at_work(run.run_id, "read"):
+            got = await self._with_retries(page)
+            if got is not None:
+                await self._keep(page, got)
 
     async def _begun(self, run: Run, definition: Definition) -> Run:
         """The run with its bounds, which are fixed before anything is asked, and only once."""

@@ -1,5 +1,5 @@
-"""Keeps the books that lists are made of: series of what moved, and a second look at new failures. See store/series.py and
-store/open_failures.py.
+"""Keeps the books that lists are made of: series of what moved, a second look at new failures, and the maps of runs that
+ended. See store/series.py, store/open_failures.py and store/page_maps.py.
 """
 
 from __future__ import annotations
@@ -8,14 +8,19 @@ import asyncio
 import secrets
 
 from imageflow.broker import Broker
+from imageflow.model import page_map
 from imageflow.schedule import leased_job
 from imageflow.schedule.leased_job import LeasedJob
 from imageflow.schedule.queue_metrics import queues
-from imageflow.store import Store
+from imageflow.store import Store, Unmapped
 
 EVERY_SECONDS = 15.0
 LEASE_SECONDS = 60.0
 AT_ONCE = 500
+SLICE_ROWS = 10_000
+"""So many rows are counted by one statement."""
+MAPPED_ROWS = 1_000_000
+"""Once the maps of so many rows are made, the other runs wait for the next time."""
 
 
 class Bookkeeper:
@@ -37,3 +42,19 @@ class Bookkeeper:
         await self._store.check_failures(limit=AT_ONCE)
         depths = {queue: await self._broker.depth(queue) for queue in queues(await self._store.flows())}
         await self._store.sample_queues({queue: (depth.ready, depth.consumers) for queue, depth in depths.items()})
+        await self._map_runs()
+
+    async def _map_runs(self) -> None:
+        mapped = 0
+        for run in await self._store.unmapped_runs():
+            if mapped >= MAPPED_ROWS:
+                return
+            await self._store.save_page_map(run.run_id, run.finished_at, await self._mapped(run))
+            mapped += run.rows
+
+    async def _mapped(self, run: Unmapped) -> bytes:
+        """The map of a run, from its rows, a slice after the other."""
+        tally = page_map.Tally()
+        for after in range(0, run.rows, SLICE_ROWS):
+            tally.add(await self._store.count_pages(run.run_id, after, SLICE_ROWS))
+        return tally.packed(run.pages)

@@ -25,18 +25,20 @@ from imageflow.store.claims import Claim, ClaimsSql, Wanted
 from imageflow.store.database import Tx
 from imageflow.store.doubts import DoubtsSql
 from imageflow.store.failures import Cause, CauseKey, ErrorGroup, FailuresSql, OpenRowKey
-from imageflow.store.flows import FlowsSql, FlowVersion
+from imageflow.store.flows import FlowsSql, FlowVersion, SavedVersion
 from imageflow.store.held import HeldRow, HeldSql
 from imageflow.store.in_flight import InFlight, InFlightSql
 from imageflow.store.ledger import LedgerEntry, LedgerSql, LedgerState
 from imageflow.store.logins import LoginCount, LoginsSql
 from imageflow.store.open_failures import OpenFailuresSql
 from imageflow.store.outbox import OutboxSql, Unsent
+from imageflow.store.page_maps import PageMapsSql, Unmapped
 from imageflow.store.pages import PagesSql, Printed
 from imageflow.store.posts import AcceptedPost, NewPost, PostsSql
 from imageflow.store.replays import Left, Replayed, ReplaysSql, Taken
 from imageflow.store.retention import OldRun, RetentionSql
 from imageflow.store.rows import Registered, RowsSql
+from imageflow.store.run_steps import RunStepsSql
 from imageflow.store.runs import RunsSql, SavedPage
 from imageflow.store.series import QueueSample, SeriesSql
 from imageflow.store.services import ServiceSeen, ServicesSql
@@ -72,10 +74,12 @@ __all__ = [
     "Registered",
     "Replayed",
     "SavedPage",
+    "SavedVersion",
     "ServiceSeen",
     "Skipped",
     "Store",
     "Taken",
+    "Unmapped",
     "Unsent",
     "User",
     "Wanted",
@@ -105,6 +109,8 @@ class Store(
     AuditSql,
     AlarmsSql,
     SeriesSql,
+    RunStepsSql,
+    PageMapsSql,
     ServicesSql,
     RetentionSql,
 ):

@@ -12,7 +12,7 @@ from sqlalchemy import delete, func, or_, select, update
 from imageflow.model.run import Run
 from imageflow.store.database import Tx
 from imageflow.store.run_record import ACTIVE, ENDED, to_run
-from imageflow.store.tables import alarms, holds, leases, notices, runs
+from imageflow.store.tables import alarms, holds, leases, notices, past_holds, runs
 from imageflow.store.text import clean
 from imageflow.store.transaction import Sql, reads, writes
 
@@ -146,10 +146,14 @@ class AlarmsSql(Sql):
 
     @writes
     async def hold(self, tx: Tx, owner: str, held: dict[str, str], seconds: float) -> None:
-        """The domains that a writer process holds (`held`: domain and reason) for `seconds` from now: these and no others."""
-        await tx.execute(
-            delete(holds).where(or_(holds.c.owner == owner, holds.c.alive_until <= tx.now), _not_in(owner, held))
-        )
+        """The domains that a writer process holds (`held`: domain and reason) for `seconds` from now: these and no others. What
+        it held before, and what others held until they died, is kept as past.
+        """
+        over = delete(holds).where(or_(holds.c.owner == owner, holds.c.alive_until <= tx.now), _not_in(owner, held))
+        for gone in await tx.all(over.returning(*holds.c)):
+            until = min(tx.now, gone.alive_until)
+            past = {"domain": gone.domain, "owner": gone.owner, "since": gone.since, "reason": gone.reason}
+            await tx.execute(tx.insert(past_holds).values(**past, until=until).on_conflict_do_nothing())
         for domain, reason in sorted(held.items()):
             values = {"reason": clean(reason), "alive_until": tx.now + timedelta(seconds=seconds)}
             statement = tx.insert(holds).values(domain=domain, owner=owner, since=tx.now, **values)

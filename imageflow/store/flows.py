@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Row as SqlRow
@@ -21,6 +21,7 @@ from imageflow.store.transaction import Sql, reads, writes
 THERE = flows.c.deleted_at.is_(None)
 NAMED = 3
 """So many runs are named in an error."""
+MOST_VERSIONS = 500
 
 
 class FlowVersion(msgspec.Struct, frozen=True):
@@ -30,6 +31,15 @@ class FlowVersion(msgspec.Struct, frozen=True):
     author: str
     saved_at: datetime
     enabled: bool
+
+
+class SavedVersion(NamedTuple):
+    """A version of a flow, by whom it was saved, and when."""
+
+    flow: str
+    version: int
+    author: str
+    saved_at: datetime
 
 
 class FlowsSql(Sql):
@@ -95,6 +105,15 @@ class FlowsSql(Sql):
         if not found:
             await _version(tx, name, None)
         return [FlowVersion(row.version, row.author, row.saved_at, _decoded(row).definition.enabled) for row in found]
+
+    @reads
+    async def versions_since(self, tx: Tx, since: datetime, flow: str | None = None) -> list[SavedVersion]:
+        """The versions of all flows, or of one, that were saved since then, the oldest first; at most MOST_VERSIONS, the newest."""
+        columns = (flow_versions.c.flow, flow_versions.c.version, flow_versions.c.author, flow_versions.c.saved_at)
+        mine = (flow_versions.c.saved_at >= since, *(() if flow is None else (flow_versions.c.flow == clean(flow),)))
+        newest = select(*columns).where(*mine).order_by(flow_versions.c.saved_at.desc(), flow_versions.c.flow)
+        found = await tx.all(newest.limit(MOST_VERSIONS))
+        return [SavedVersion(row.flow, row.version, row.author, row.saved_at) for row in reversed(found)]
 
     @reads
     async def flow(self, tx: Tx, name: str, version: int | None = None) -> Flow:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, func, or_, select, text, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, text, update
 
 from imageflow.model.messages import ReplayPage, RowsReady, chunked
 from imageflow.model.page import ROWS_PER_PAGE_LIMIT
@@ -29,7 +29,7 @@ from imageflow.store.row_record import RETRYING, failed_row, log_values, to_log
 from imageflow.store.run_progress import advance, change, load
 from imageflow.store.series import count_from_here
 from imageflow.store.settling import log_rows
-from imageflow.store.tables import pages, registered_pages, rows, run_causes, runs
+from imageflow.store.tables import pages, registered_pages, rows, run_causes, run_steps, runs
 from imageflow.store.text import clean, from_json, to_json
 from imageflow.store.transaction import Sql, reads, writes
 
@@ -134,6 +134,8 @@ class ReplaysSql(Sql):
         if logs:
             await record(tx, audit, rows=len(logs), **_replaced(stored, logs))
             await _reopen(tx, stored, logs)
+            if not after:  # what steps do is told of the retry from here on
+                await tx.execute(delete(run_steps).where(run_steps.c.run_id == run.run_id))
             failed = {log.row for log in logs if log.state == "failed"}
             await open_failures.taken(
                 tx, run.flow, run_id, [failed_row(row) for row in records if row.number in failed]

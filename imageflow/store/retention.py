@@ -41,12 +41,15 @@ from imageflow.store.tables import (
     notices,
     outbox,
     owners,
+    page_maps,
     pages,
+    past_holds,
     post_keys,
     queue_minutes,
     registered_pages,
     rows,
     run_causes,
+    run_steps,
     runs,
     seen_products,
     services,
@@ -97,13 +100,13 @@ class RetentionSql(Sql):
         deleted = await _forget_parts(tx, to_run(old), pages_before or before, limit)
         if deleted or await tx.value(select(rows.c.number).where(rows.c.run_id == run_id).limit(1)) is not None:
             return deleted
-        for table in (registered_pages, held_rows, seen_products, outbox, run_causes):
+        for table in (registered_pages, held_rows, seen_products, outbox, run_causes, run_steps, page_maps):
             await tx.execute(delete(table).where(table.c.run_id == run_id))
         return await tx.count(delete(runs).where(runs.c.run_id == run_id))
 
     @writes
     async def forget_rest(self, tx: Tx, before: datetime, *, limit: int = 1000) -> int:
-        """Delete up to `limit` of each: ticks, closed alarms and closed causes from before `before`, steps of series, and
+        """Delete up to `limit` of each: ticks, closed alarms and closed causes from before `before`, steps of series, holds, and
         expired idempotency keys, tokens, services and leases of writers. Returns how many. The newest tick of each schedule stays.
         """
         newest = select(func.max(fires.c.fire_time).label("newest"), fires.c.flow).group_by(fires.c.flow).subquery()
@@ -120,6 +123,7 @@ class RetentionSql(Sql):
                 await _forget(tx, cause_days, cause_days.c.day < before, limit),
                 await _forget(tx, flow_minutes, flow_minutes.c.minute < before, limit),
                 await _forget(tx, queue_minutes, queue_minutes.c.minute < before, limit),
+                await _forget(tx, past_holds, past_holds.c.until < before, limit),
                 await _forget(tx, services, services.c.alive_until <= tx.now - OWNER_LIFE, limit),
                 await _forget(tx, owners, owners.c.alive_until <= tx.now - OWNER_LIFE, limit),
             ]

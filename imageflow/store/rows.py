@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, false, func, insert, or_, select, update
 
 from imageflow.errors import NotFoundError
 from imageflow.model.row import STATES, RowLog
-from imageflow.model.run import Run
+from imageflow.model.run import Counts, Run
 from imageflow.store.database import Tx
 from imageflow.store.failures import NOT_UNCHANGED, NOT_WRITE, OF_CAUSE, SHOWN_FAILED
 from imageflow.store.held import HeldRow, hold, seen_elsewhere
@@ -32,6 +32,7 @@ _decode_ranges = msgspec.json.Decoder(list[tuple[int, int]]).decode
 
 Ranges = list[tuple[int, int]]
 """Row numbers of a page as (first, how many): as a rule one range."""
+MOST_COUNTED = 20_000
 
 
 class Registered(NamedTuple):
@@ -109,16 +110,31 @@ class RowsSql(Sql):
         stage: str | None = None,
         product: str | None = None,
         group: str | None = None,
+        page: int | None = None,
         after: int = 0,
         limit: int = 1000,
     ) -> list[RowLog]:
-        """Row logs of a run by row number; `group` is a fingerprint of failed rows."""
+        """Row logs of a run by row number; `group` is a fingerprint of failed rows, `page` the page they came of."""
         statement = select(rows).where(rows.c.number > after)
         wanted = _Filter(state, stage, product, group)
         if not await _may_be(tx, run_id, wanted):
             return []
         statement = statement.where(*_of_run(run_id, wanted))
+        if page is not None:
+            statement = statement.where(within(await _known_ranges(tx, clean(run_id), page) or []))
         return [to_log(row) for row in await tx.all(statement.order_by(rows.c.number).limit(limit))]
+
+    @reads
+    async def page_counts(self, tx: Tx, run_id: str, page: int) -> Counts | None:
+        """How many rows of a page are settled, by state. None: the page is not known, or has more than MOST_COUNTED rows."""
+        ranges = await _known_ranges(tx, clean(run_id), page)
+        if ranges is None or (total := sum(count for _, count in ranges)) > MOST_COUNTED:
+            return None
+        counted = select(rows.c.state, func.count().label("number")).where(
+            rows.c.run_id == clean(run_id), within(ranges)
+        )
+        found = {row.state: row.number for row in await tx.all(counted.group_by(rows.c.state))}
+        return Counts(total, **{state: found.get(state, 0) for state in STATES})
 
     @reads
     async def product_rows(self, tx: Tx, product: str, *, limit: int = 100) -> list[RowLog]:
@@ -180,6 +196,11 @@ async def _may_be(tx: Tx, run_id: str, wanted: _Filter) -> bool:
     same = and_(causes.c.flow == run_causes.c.flow, causes.c.fingerprint == run_causes.c.fingerprint)
     at_write = select(run_causes.c.run_id).join(causes, same).where(causes.c.stage == "write", run_causes.c.failed > 0)
     return await tx.value(at_write.where(run_causes.c.run_id == run.run_id).limit(1)) is not None
+
+
+def within(ranges: Ranges) -> ColumnElement[bool]:
+    """Rows with numbers in these ranges."""
+    return or_(false(), *(rows.c.number.between(first, first + count - 1) for first, count in ranges))
 
 
 def grown(known: Ranges, total: int, highest: int) -> Ranges:

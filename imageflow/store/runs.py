@@ -136,6 +136,14 @@ class RunsSql(Sql):
         return [to_run(row) for row in await tx.all(statement)]
 
     @reads
+    async def newest_runs(self, tx: Tx) -> list[Run]:
+        """The newest run of each flow that has one."""
+        its = select(runs.c.run_id).where(runs.c.flow == flows.c.name)
+        newest = its.order_by(runs.c.created_at.desc(), runs.c.run_id.desc()).limit(1).scalar_subquery()
+        ids = [row.run_id for row in await tx.all(select(newest.label("run_id")).select_from(flows)) if row.run_id]
+        return [to_run(row) for row in await tx.all(select(runs).where(runs.c.run_id.in_(ids)))]
+
+    @reads
     async def runs_named(self, tx: Tx, prefix: str, *, limit: int = 20) -> list[Run]:
         """Runs whose ids begin so, newest first."""
         low = clean(prefix)

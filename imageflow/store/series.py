@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from sqlalchemy import Row as SqlRow
 from sqlalchemy import Select, delete, select, update
 
 from imageflow.model import series
@@ -79,7 +80,17 @@ class SeriesSql(Sql):
         table = flow_minutes.c
         mine = (table.flow == clean(flow), table.minute >= series.step_of(since))
         found = await tx.all(select(flow_minutes).where(*mine).order_by(table.minute))
-        return [Point(row.minute, *(getattr(row, name) for name in series.COUNTED)) for row in found]
+        return [_point(row) for row in found]
+
+    @reads
+    async def all_series(self, tx: Tx, since: datetime) -> dict[str, list[Point]]:
+        """As `series`, of all flows at once: those in which something moved."""
+        table = flow_minutes.c
+        lately = select(flow_minutes).where(table.minute >= series.step_of(since)).order_by(table.flow, table.minute)
+        found: dict[str, list[Point]] = {}
+        for row in await tx.all(lately):
+            found.setdefault(row.flow, []).append(_point(row))
+        return found
 
     @writes
     async def sample_queues(self, tx: Tx, depths: Mapping[str, tuple[int, int]]) -> None:
@@ -133,6 +144,10 @@ async def _long_ended(tx: Tx, run_ids: Sequence[str]) -> list[str]:
     mine = (runs.c.run_id.in_(run_ids), (runs.c.finished_at.is_(None)) | (runs.c.finished_at > tx.now - KNOWN))
     kept = {row.run_id for row in await tx.all(select(runs.c.run_id).where(*mine))}
     return [run_id for run_id in run_ids if run_id not in kept]
+
+
+def _point(row: SqlRow[Any]) -> Point:
+    return Point(row.minute, *(getattr(row, name) for name in series.COUNTED))
 
 
 def _seen(row: object) -> Seen:

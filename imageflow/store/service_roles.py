@@ -38,7 +38,7 @@ _FAILURES = {
 
 RIGHTS: Mapping[str, Mapping[str, str]] = {
     "scheduler": _EVERY_SERVICE
-    | dict.fromkeys((*_FAILURES, "flow_minutes", "counted_runs", "queue_minutes"), _ALL)
+    | dict.fromkeys((*_FAILURES, "flow_minutes", "counted_runs", "queue_minutes", "page_maps"), _ALL)
     | {
         "flows": "SELECT, UPDATE (version)",  # it locks the flow whose next run it releases
         "runs": _ALL,
@@ -47,6 +47,8 @@ RIGHTS: Mapping[str, Mapping[str, str]] = {
         "alarms": _ALL,
         "notices": _ALL,
         "holds": _READ,
+        "past_holds": _CLEAN_UP,
+        "run_steps": "SELECT, DELETE",
         "watermarks": _READ,
         "ledger": "SELECT, UPDATE",
         "owners": _CLEAN_UP,
@@ -58,11 +60,19 @@ RIGHTS: Mapping[str, Mapping[str, str]] = {
         "seen_products": "SELECT, DELETE",
         "tokens": "SELECT (digest, expires_at), UPDATE (expires_at), DELETE",
     },
-    "reader": _EVERY_SERVICE | {"runs": "SELECT, UPDATE", "pages": _ADD, "held_rows": _READ, "watermarks": _CHANGE},
+    "reader": _EVERY_SERVICE
+    | {
+        "runs": "SELECT, UPDATE",
+        "run_steps": _CHANGE,
+        "pages": _ADD,
+        "held_rows": _READ,
+        "watermarks": _CHANGE,
+    },
     "transformer": _EVERY_SERVICE
     | _FAILURES
     | {
         "runs": "SELECT, UPDATE",
+        "run_steps": _CHANGE,
         "pages": "SELECT, UPDATE (printed)",
         "registered_pages": _CHANGE,
         "seen_products": _ADD,
@@ -75,10 +85,12 @@ RIGHTS: Mapping[str, Mapping[str, str]] = {
     | _FAILURES
     | {
         "runs": "SELECT, UPDATE",
+        "run_steps": _CHANGE,
         "rows": _CHANGE,
         "ledger": _CHANGE,
         "owners": _ALL,
         "holds": _ALL,
+        "past_holds": _ADD,
         "held_rows": _READ,
         "watermarks": _CHANGE,
     },
@@ -89,6 +101,7 @@ RIGHTS: Mapping[str, Mapping[str, str]] = {
             *("runs", "rows", "pages", "registered_pages", "seen_products", "held_rows", "post_keys", "outbox"),
             *("ledger", "owners", "holds", "alarms", "notices"),
             *(*_FAILURES, "flow_minutes", "counted_runs", "queue_minutes", "services"),
+            *("run_steps", "page_maps", "past_holds"),
         ),
         _ALL,
     )

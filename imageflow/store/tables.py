@@ -81,6 +81,7 @@ flow_versions = Table(
     Column("saved_at", Instant, nullable=False),
     Column("bounded", Boolean, nullable=False, server_default=false()),
     PrimaryKeyConstraint("flow", "version"),
+    Index("flow_versions_by_time", "saved_at"),
 )
 
 runs = Table(
@@ -521,6 +522,18 @@ holds = Table(
     PrimaryKeyConstraint("domain", "owner"),
 )
 
+past_holds = Table(
+    "past_holds",
+    metadata,
+    Column("domain", Key, nullable=False),
+    Column("owner", Key, nullable=False),
+    Column("since", Instant, nullable=False),
+    Column("until", Instant, nullable=False),
+    Column("reason", Text, nullable=False),
+    PrimaryKeyConstraint("domain", "owner", "since"),
+    Index("past_holds_by_end", "until"),
+)
+
 leases = Table(
     "leases",
     metadata,
@@ -578,4 +591,26 @@ services = Table(
     Column("started_at", Instant, nullable=False),
     Column("alive_until", Instant, nullable=False),
     Column("doing", Text, nullable=False),
+)
+
+# What the page of a run shows, see run_steps.py and page_maps.py.
+
+run_steps = Table(
+    "run_steps",
+    metadata,
+    Column("run_id", Key, nullable=False),
+    Column("step", Text, nullable=False),
+    Column("first_at", Instant, nullable=False),
+    Column("last_at", Instant, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("waited", BigInteger, nullable=False),
+    PrimaryKeyConstraint("run_id", "step"),
+)
+
+page_maps = Table(
+    "page_maps",
+    metadata,
+    Column("run_id", Key, primary_key=True),
+    Column("finished_at", Instant, nullable=False),
+    Column("map", LargeBinary, nullable=False),
 )

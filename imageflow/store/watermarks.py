@@ -22,6 +22,11 @@ class WatermarksSql(Sql):
         since: datetime | None = await tx.value(select(watermarks.c.since).where(watermarks.c.flow == clean(flow)))
         return since
 
+    @reads
+    async def watermarks(self, tx: Tx) -> dict[str, datetime]:
+        """The watermark of each flow that has one."""
+        return {row.flow: row.since for row in await tx.all(select(watermarks))}
+
     @writes
     async def set_watermark(
         self, tx: Tx, flow: str, since: datetime | None, *, audit: AuditEntry | None = None

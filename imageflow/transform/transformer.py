@@ -23,6 +23,7 @@ from imageflow.model.run import Run
 from imageflow.runtime.bounded import Recent
 from imageflow.runtime.flow_cache import FlowCache
 from imageflow.runtime.outbox_publisher import OutboxPublisher
+from imageflow.runtime.step_keeper import StepKeeper
 from imageflow.sandbox.outcome import Program
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.store import Registered, Store
@@ -66,9 +67,16 @@ class Transformer:
     """Handles PageRead, RunRead and ReplayPage. Raises Postponed while the flow's writers are behind."""
 
     def __init__(
-        self, store: Store, broker: Broker, publisher: OutboxPublisher, clock: Clock, sandbox: Sandbox
+        self,
+        store: Store,
+        broker: Broker,
+        publisher: OutboxPublisher,
+        clock: Clock,
+        sandbox: Sandbox,
+        steps: StepKeeper | None = None,
     ) -> None:
         self._store = store
+        self._steps = steps or StepKeeper(store, clock)
         self._broker = broker
         self._publisher = publisher
         self._clock = clock
@@ -83,12 +91,13 @@ class Transformer:
     async def handle(self, message: PageRead | RunRead | ReplayPage) -> None:
         """Returns when all that follows from the message is durable."""
         definition = await self._flows.definition(message.flow, message.version)
-        if isinstance(message, RunRead):
-            await self._join(message)
-        elif isinstance(message, ReplayPage):
-            await self._replay(message, definition)
-        else:
-            await self._page(message, definition)
+        with self._steps.at_work(message.run_id, "transform"):
+            if isinstance(message, RunRead):
+                await self._join(message)
+            elif isinstance(message, ReplayPage):
+                await self._replay(message, definition)
+            else:
+                await self._page(message, definition)
 
     async def give_up(self, message: PageRead | RunRead | ReplayPage, reason: str) -> None:
         """Settle as failed, with the reason, all rows of the message that were not sent on before."""
@@ -156,6 +165,7 @@ class Transformer:
         await self._publish(message, rows)
         await self._publisher.send(registered.outbox)
         if registered.first_time:
+            self._steps.count(message.run_id, "transform", plan.total)
             self._count(message, page, [*plan.settled, *registered.refused])
         return registered
 

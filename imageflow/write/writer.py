@@ -28,6 +28,7 @@ from imageflow.model.messages import RowsReady
 from imageflow.model.row import Row
 from imageflow.runtime.flow_cache import FlowCache
 from imageflow.runtime.run_end import log_ended
+from imageflow.runtime.step_keeper import StepKeeper
 from imageflow.store import Store
 from imageflow.write import lease, row_work
 from imageflow.write.cancels import Cancels
@@ -57,8 +58,10 @@ class Writer:
         clock: Clock,
         omnitron: OmnitronSessions,
         image_probe: ImageProbe | None = None,
+        steps: StepKeeper | None = None,
     ) -> None:
         self._store = store
+        self._steps = steps or StepKeeper(store, clock)
         self._clock = clock
         self._flows = FlowCache(store)
         self._leases = Leases(store, clock)
@@ -120,6 +123,10 @@ class Writer:
     async def handle(self, message: RowsReady) -> None:
         """Write a chunk. Raises Postponed while its domain's circuit is open, unless this chunk is the probe."""
         await self._running.wait()
+        with self._steps.at_work("" if message.rewrite else message.run_id, "write", len(message.rows)):
+            await self._write(message)
+
+    async def _write(self, message: RowsReady) -> None:
         definition = await self._flows.definition(message.flow, message.version)
         queue = self._domains.queue(definition.omnitron.domain)
         run = "" if message.rewrite else message.run_id  # what is written already is written again, cancelled or not
