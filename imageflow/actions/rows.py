@@ -43,12 +43,15 @@ async def listed(
     stage: StageName | None = None,
     product: str | None = None,
     group: str | None = None,
+    page: int | None = None,
     after: int = 0,
     limit: int = ROWS_AT_ONCE,
 ) -> list[RowLog]:
     """Settled rows of a run with numbers above `after`, by number. Raises NotFoundError."""
     await store.run(run_id)
-    return await store.rows(run_id, state=state, stage=stage, product=product, group=group, after=after, limit=limit)
+    return await store.rows(
+        run_id, state=state, stage=stage, product=product, group=group, page=page, after=after, limit=limit
+    )
 
 
 async def of_product(store: Store, product: str, *, limit: int) -> list[RowLog]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -43,7 +43,8 @@ class Retried(NamedTuple):
     same: int
     takes_since: bool = True
 
-    def plus(self, taken: Taken) -> Retried:
+    def plus(self, taken: Taken | Retried) -> Retried:
+        """What was taken besides, of the same run."""
         left = {why: self.left.get(why, 0) + taken.left.get(why, 0) for why in {**self.left, **taken.left}}
         return self._replace(rows=self.rows + taken.rows, left=left, same=self.same + taken.same)
 
@@ -252,6 +253,22 @@ async def retry(
         what = " and ".join(f"{name} {value}" for name, value in named.items())
         raise NotFoundError(f"run {run_id} has no {what} that failed or was cancelled")
     return retried
+
+
+async def retry_rows(
+    store: Store, publisher: OutboxPublisher, run_id: str, rows: Sequence[int], actor: Actor
+) -> Retried:
+    """Put some rows of a run that failed or were cancelled through again, one after the other. Rows that have come through
+    meanwhile are left out. Raises NotFoundError where none of them failed, ConflictError while the run is cancelled.
+    """
+    done: Retried | None = None
+    for row in rows:
+        with contextlib.suppress(NotFoundError):
+            one = await retry(store, publisher, run_id, actor, row=row)
+            done = one if done is None else done.plus(one)
+    if done is None:
+        raise NotFoundError(f"run {run_id} has none of these rows that failed or was cancelled")
+    return done
 
 
 async def retry_flow(

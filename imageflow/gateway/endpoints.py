@@ -12,7 +12,7 @@ from typing import Any, Generic, Literal
 
 import msgspec
 
-from imageflow.actions import shapes
+from imageflow.actions import shapes, shapes_now
 from imageflow.actions.actor import Role
 from imageflow.actions.dead_letters import Parked
 from imageflow.actions.search import Hit
@@ -386,8 +386,8 @@ ENDPOINTS: tuple[Endpoint[Any, Any, Any, Any], ...] = (
         path="/api/runs/{run}",
         params=inputs.RunPath,
         tag="runs",
-        summary="Show a run",
-        answer=shapes.RunShown,
+        summary="Show a run with its course: steps, holds, what became of its pages, and when it is done",
+        answer=shapes_now.RunDetail,
         refusals=(404,),
     ),
     Endpoint(
@@ -613,6 +613,26 @@ ENDPOINTS: tuple[Endpoint[Any, Any, Any, Any], ...] = (
         tag="system",
         summary="Show services, queues, holds, how many runs go on, and how long what is in flight takes",
         answer=shapes.SystemShown,
+    ),
+    Endpoint(
+        name="show_now",
+        handler=handlers_ops.show_now,
+        method="GET",
+        path="/api/now",
+        tag="system",
+        summary="Show what needs somebody, that which most rows wait for first, and how each flow is",
+        answer=shapes_now.NowShown,
+    ),
+    Endpoint(
+        name="show_marks",
+        handler=handlers_ops.show_marks,
+        method="GET",
+        path="/api/marks",
+        tag="system",
+        summary="Tell when writers held back from domains, and which versions of flows were saved",
+        about="Since a day ago, unless `since` says otherwise; of each the newest 500.",
+        query=inputs.SinceQuery,
+        answer=shapes_now.MarksShown,
     ),
     Endpoint(
         name="search_all",

@@ -7,11 +7,21 @@ from typing import Annotated
 
 import msgspec
 
-from imageflow.actions import alarms, audit, dead_letters, runs, search, shapes, system
+from imageflow.actions import alarms, audit, dead_letters, marks, now, runs, search, shapes, shapes_now, system
 from imageflow.actions.dead_letters import Parked
 from imageflow.actions.search import Hit
 from imageflow.gateway.deps import Call, Deps
-from imageflow.gateway.inputs import AlarmQuery, AuditQuery, FlowPath, LimitQuery, MessagePath, SearchQuery, SeriesQuery
+from imageflow.gateway.inputs import (
+    AlarmQuery,
+    AuditQuery,
+    FlowPath,
+    LimitQuery,
+    MessagePath,
+    SearchQuery,
+    SeriesQuery,
+    SinceQuery,
+    moment,
+)
 from imageflow.gateway.paging import Page, cursor, page, position
 
 _Id = Annotated[int, msgspec.Meta(ge=0, le=(1 << 53))]
@@ -41,6 +51,18 @@ async def show_system(deps: Deps, _call: Call[None, None, None]) -> shapes.Syste
     return shapes.system_shown(await system.look(deps.store, deps.broker, deps.clock.now()))
 
 
+async def show_now(deps: Deps, _call: Call[None, None, None]) -> shapes_now.NowShown:
+    """What needs somebody, and all flows."""
+    return shapes_now.now_shown(await now.look(deps.store, deps.clock.now()))
+
+
+async def show_marks(deps: Deps, call: Call[None, SinceQuery, None]) -> shapes_now.MarksShown:
+    """What is laid over pictures of time."""
+    at = deps.clock.now()
+    since = moment("since", call.query.since) or at - timedelta(days=1)
+    return shapes_now.marks_shown(await marks.look(deps.store, since, at))
+
+
 async def search_all(deps: Deps, call: Call[None, SearchQuery, None]) -> Page[Hit]:
     """What was found, by kind."""
     return Page(await search.find(deps.store, call.query.q))
@@ -48,10 +70,10 @@ async def search_all(deps: Deps, call: Call[None, SearchQuery, None]) -> Page[Hi
 
 async def list_series(deps: Deps, call: Call[FlowPath, SeriesQuery, None]) -> Page[shapes.PointShown]:
     """A point for each step."""
-    now, asked = deps.clock.now(), call.query
+    at, asked = deps.clock.now(), call.query
     flow = await deps.store.flow(call.path.flow)
-    since = runs.moment("since", asked.since, flow) if asked.since else now - timedelta(days=1)
-    found = await system.over_time(deps.store, flow.name, since, now, step=asked.step)
+    since = runs.moment("since", asked.since, flow) if asked.since else at - timedelta(days=1)
+    found = await system.over_time(deps.store, flow.name, since, at, step=asked.step)
     return Page([shapes.point_shown(one) for one in found])
 
 

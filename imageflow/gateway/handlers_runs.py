@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from imageflow.actions import errors, missing, rows, run_log, runs, shapes
+from imageflow.actions import errors, missing, rows, run_detail, run_log, runs, shapes, shapes_now
 from imageflow.actions.runs import Seen
 from imageflow.gateway.deps import Call, Deps
 from imageflow.gateway.inputs import (
@@ -66,9 +66,9 @@ async def fetch_missing(deps: Deps, call: Call[FlowPath, None, None]) -> shapes.
     return shapes.MissingRuns([shapes.run_shown(one) for one in seen], list(begun.warnings))
 
 
-async def show_run(deps: Deps, call: Call[RunPath, None, None]) -> shapes.RunShown:
-    """A run."""
-    return shapes.run_shown(await runs.show(deps.store, call.path.run))
+async def show_run(deps: Deps, call: Call[RunPath, None, None]) -> shapes_now.RunDetail:
+    """A run with its course."""
+    return shapes_now.run_detail(await run_detail.look(deps.store, call.path.run, deps.clock.now()))
 
 
 async def show_log(deps: Deps, call: Call[RunPath, Paged, None]) -> Page[shapes.LogEntry]:
@@ -81,6 +81,8 @@ async def show_log(deps: Deps, call: Call[RunPath, Paged, None]) -> Page[shapes.
 async def retry_run(deps: Deps, call: Call[RunPath, None, Retry]) -> shapes.Retried:
     """What was taken, and what was left."""
     run_id, wanted = call.path.run, call.body
+    if wanted.rows:
+        return shapes.retried(await runs.retry_rows(deps.store, deps.publisher, run_id, wanted.rows, call.actor))
     done = await runs.retry(deps.store, deps.publisher, run_id, call.actor, row=wanted.row, group=wanted.group)
     return shapes.retried(done)
 
@@ -129,6 +131,7 @@ async def list_rows(deps: Deps, call: Call[RunPath, RowQuery, None]) -> Page[sha
         stage=query.stage or None,
         product=query.product or None,
         group=query.group or None,
+        page=query.page or None,
         after=after[0],
         limit=query.limit + 1,
     )

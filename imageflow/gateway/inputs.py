@@ -89,9 +89,10 @@ class Start(_Taken, frozen=True):
 
 
 class Retry(_Taken, frozen=True):
-    """Which rows that failed or were cancelled are retried: all, one row, or one error group."""
+    """Which rows that failed or were cancelled are retried: all, one row or some, or one error group."""
 
     row: Number | None = None
+    rows: Annotated[tuple[Number, ...], msgspec.Meta(max_length=100)] = ()
     group: Fingerprint | None = None
 
 
@@ -201,11 +202,20 @@ class RowQuery(Paged, frozen=True):
     stage: StageName | UnsetType = UNSET
     product: Annotated[Name, msgspec.Meta(description="Rows of this SKU or base code.")] | UnsetType = UNSET
     group: Fingerprint | UnsetType = UNSET
+    page: Annotated[int, msgspec.Meta(ge=1, le=1_000_000, description="Rows that came of this page.")] | UnsetType = (
+        UNSET
+    )
 
 
 class CauseQuery(Paged, frozen=True):
     flow: Annotated[Name, msgspec.Meta(description="Causes of this flow.")] | UnsetType = UNSET
     state: Literal["open", "closed"] = "open"
+
+
+class SinceQuery(_Taken, frozen=True):
+    since: (
+        Annotated[str, msgspec.Meta(max_length=64, description="An ISO date; a day ago unless given.")] | UnsetType
+    ) = UNSET
 
 
 class SearchQuery(_Taken, frozen=True):

@@ -24,7 +24,7 @@ from imageflow.gateway.endpoints import ENDPOINTS
 from imageflow.store import Store
 
 PACKAGE = Path(imageflow.__path__[0])
-NO_USE_CASES = {"actor", "credentials", "shapes", "ways_out"}
+NO_USE_CASES = {"actor", "credentials", "shapes", "shapes_now", "ways_out"}
 """Modules of actions/ that hold no use cases."""
 MODULES = sorted(
     f"imageflow.actions.{path.stem}" for path in (PACKAGE / "actions").glob("[!_]*.py") if path.stem not in NO_USE_CASES
@@ -57,6 +57,10 @@ ONE_SIDED = {
     "actions.bench.draft": "`try` runs what is in files",
     "actions.bench.input_of": "`try` takes what is in files, or a page of a run",
     "actions.bench.tried": "`try` runs what is in files",
+    "actions.marks.look": "drawn by the console",
+    "actions.now.look": "`runs`, `errors`, `alarms` and `doctor` each tell their part",
+    "actions.run_detail.look": "a picture; `runs` and `log` tell a run in words",
+    "actions.runs.retry_rows": "`retry --row` takes one at a time",
     "actions.search.find": "`trace`, `runs` and `errors` each find their own; shells complete names",
     "actions.system.over_time": "drawn by the console",
     "actions.system.look": "`doctor` looks at the queues, too, and says what mends them",
