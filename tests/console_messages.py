@@ -15,7 +15,15 @@ from babel.messages.pofile import read_po, write_po
 CONSOLE = Path(__file__).parent.parent / "imageflow" / "console"
 METHODS = [("**.py", "python"), ("**.html", "jinja2.ext:babel_extract")]
 KEYWORDS = {"_": None, "N_": None, "gettext": None, "ngettext": (1, 2)}
-OPTIONS = {"**.html": {"trimmed": "true", "trim_blocks": "true", "lstrip_blocks": "true", "silent": "false"}}
+OPTIONS = {
+    "**.html": {
+        "trimmed": "true",
+        "trim_blocks": "true",
+        "lstrip_blocks": "true",
+        "silent": "false",
+        "extensions": "jinja2.ext.do",
+    }
+}
 
 
 def wanted() -> Catalog:

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,9 +23,11 @@ from imageflow.flows.bounded import Reach
 from imageflow.gateway.app import Gateway, serve
 from imageflow.gateway.deps import Tools
 from imageflow.http.public_address import Allowed
+from imageflow.model import page_map
 from imageflow.model.imageset import Image
 from imageflow.model.row import RowLog
 from imageflow.model.run import Run, Trigger
+from imageflow.model.run_step import RunStep
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.schedule.fetch import Begun
 from imageflow.secret import Bounds, Secret
@@ -270,6 +273,60 @@ async def _failed_run(store: Store) -> None:
         ),
     ]
     await store.settle("t", logs)
+
+
+LONG = "20260103-000000-0000000003"
+
+
+async def long_run(store: Store) -> str:
+    """A run of 30 pages with two rows each: page 2 has a failed row, page 3 waits, the others are unchanged. Its writers were held for
+    a while, and a version of the flow was saved meanwhile.
+    """
+    now = CLOCK.now()
+    began = now - timedelta(minutes=10)
+    trigger = Trigger("schedule")
+    await store.create_run(
+        Run(run_id=LONG, flow="polled", version=1, trigger=trigger, status="queued", created_at=began)
+    )
+    await store.start_reading(LONG, None, now)
+    logs = []
+    for page in range(1, 31):
+        await store.save_page(LONG, page, b"[]", cursor=None if page == 30 else "c", last=page == 30)
+        await store.register_page(LONG, page, 2, [])
+        for row in (2 * page - 1, 2 * page):
+            failed = row == 4
+            logs.append(
+                RowLog(
+                    run_id=LONG,
+                    row=row,
+                    product=f"L-{row}",
+                    state="failed" if failed else "written" if row == 3 else "unchanged",
+                    reason="too large" if failed else None,
+                    images=(Image(f"{PICTURE}/{row}.jpg"),),
+                    page=page,
+                )
+            )
+    await store.settle("t", [log for log in logs if log.page != 3])
+    await store.keep_steps(
+        [
+            RunStep(LONG, "read", began, now - timedelta(minutes=6)),
+            RunStep(LONG, "transform", began + timedelta(seconds=5), now - timedelta(minutes=5), 60),
+            RunStep(LONG, "write", began + timedelta(seconds=9), now, 58, 30.0),
+        ]
+    )
+    return LONG
+
+
+async def end_long_run(store: Store) -> None:
+    """Its last rows settle, and its map is made."""
+    await store.settle(
+        "t", [RowLog(run_id=LONG, row=row, product=f"L-{row}", state="written", page=3) for row in (5, 6)]
+    )
+    run = await store.run(LONG)
+    assert run.finished_at is not None
+    tally = page_map.Tally()
+    tally.add(await store.count_pages(LONG, 0, 60))
+    await store.save_page_map(LONG, run.finished_at, tally.packed(run.pages))
 
 
 @asynccontextmanager

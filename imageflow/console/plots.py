@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from markupsafe import Markup
 
-SVG = Markup('<svg class="{}" viewBox="0 0 {} {}" {}role="img" aria-label="{}">{}</svg>')
+SVG = Markup('<svg class="{}" viewBox="0 0 {} {}" {}role="{}" aria-label="{}">{}</svg>')
 PATH = Markup('<path class="{}" d="{}"/>')
+LINK = Markup('<a href="{}" aria-label="{}">{}</a>')
 
 
 class Bar(NamedTuple):
@@ -20,7 +21,14 @@ class Bar(NamedTuple):
     held: bool = False
 
 
-def strip(bars: Sequence[Bar], label: str, *, width: int = 288, height: int = 40) -> Markup:
+class Flag(NamedTuple):
+    """Something that happened, at a share of the time that is shown, and what it is called."""
+
+    at: float
+    text: str
+
+
+def strip(bars: Sequence[Bar], label: str, *, width: int = 288, height: int = 40, flags: Sequence[Flag] = ()) -> Markup:
     """Rows over time: what came well stands on the line, what failed hangs below it; heights are shares of the highest."""
     if not bars:
         return Markup("")
@@ -40,10 +48,10 @@ def strip(bars: Sequence[Bar], label: str, *, width: int = 288, height: int = 40
         if bar.failed:
             paths["down"].append(_box(x, line + 1, step - 1.4, _scaled(bar.failed, lowest, height - line - 1)))
     axis = PATH.format("axis", f"M0 {_n(line)}H{width}")
-    return _svg("strip", width, height, label, axis + _joined(paths), fixed=True)
+    return _svg("strip", width, height, label, axis + _joined(paths) + _flagged(flags, width, height), fixed=True)
 
 
-def days(counts: Sequence[int], label: str, *, width: int = 84, height: int = 36) -> Markup:
+def days(counts: Sequence[int], label: str, *, width: int = 84, height: int = 36, flags: Sequence[Flag] = ()) -> Markup:
     """Failures by day, hanging below a line."""
     step, highest = width / max(1, len(counts)), max(counts, default=0) or 1
     boxes = [
@@ -51,9 +59,8 @@ def days(counts: Sequence[int], label: str, *, width: int = 84, height: int = 36
         for place, count in enumerate(counts)
         if count
     ]
-    return _svg(
-        "strip", width, height, label, PATH.format("axis", f"M0 .5H{width}") + _joined({"down": boxes}), fixed=True
-    )
+    body = PATH.format("axis", f"M0 .5H{width}") + _joined({"down": boxes}) + _flagged(flags, width, height)
+    return _svg("strip", width, height, label, body, fixed=True)
 
 
 def balance(parts: Sequence[tuple[str, int]], label: str) -> Markup:
@@ -69,33 +76,49 @@ def balance(parts: Sequence[tuple[str, int]], label: str) -> Markup:
     return Markup('<div class="balance">{}</div>').format(_svg("", 1000, 14, label, body, stretched=True))
 
 
-def squares(classes: Sequence[str], label: str, *, columns: int = 100) -> Markup:
-    """A square for each page, in the order read, coloured by its class; failed ones carry a diamond too.
+CLASSES = {"f": "f", "c": "c", "w": "w", "p": "w2", "u": "u", "?": "u", "x": "x", "n": "n", ".": "n"}
+"""What the letters of a map (model/page_map.py) look like, the worst first."""
+SQUARES = 2000
+LINKED = 200
 
-    Of more than 2,000 pages each square stands for several, and is as bad as the worst of them.
+
+def squares(letters: str, label: str, url: str, name: str, *, columns: int = 100, picked: int | None = None) -> Markup:
+    """A square for each page, in the order read, by its letter; failed ones carry a diamond too, and are links: in `url` and `name`
+    `{}` stands for the page. `picked` is the page that is chosen.
+
+    Of more than SQUARES pages each square stands for several, and is as bad as the worst of them.
     """
-    many = max(1, -(-len(classes) // 2000))
-    worst = [_worst(classes[at : at + many]) for at in range(0, len(classes), many)]
-    columns = min(columns, max(25, len(worst)))
+    many = max(1, -(-len(letters) // SQUARES))
+    groups = [letters[at : at + many] for at in range(0, len(letters), many)]
+    columns = min(columns, max(25, len(groups)))
     wide = 1250 / columns
     paths: dict[str, list[str]] = {}
-    holes = []
-    for place, name in enumerate(worst):
+    linked: list[Markup] = []
+    for place, group in enumerate(groups):
         x, y = place % columns * wide, place // columns * 10
-        paths.setdefault(name, []).append(_box(x, y, wide - 1.5, 8.5))
-        if name == "f":
-            holes.append(f"M{_n(x + wide / 2 - 0.75)} {_n(y + 1.6)}l2.7 2.7-2.7 2.7-2.7-2.7z")
-    body = _joined(paths) + (PATH.format("hole", "".join(holes)) if holes else Markup(""))
-    return _svg("pages", 1250, -(-len(worst) // columns) * 10, label, body)
-
-
-def _worst(names: Iterable[str]) -> str:
-    order = {"f": 0, "x": 1, "w": 2, "w2": 3, "u": 4, "n": 5}
-    return min(names, key=lambda name: order.get(name, 9))
+        worst = min(group, key=list(CLASSES).index)
+        square = _box(x, y, wide - 1.5, 8.5)
+        if worst != "f":
+            paths.setdefault(CLASSES[worst], []).append(square)
+            continue
+        hole = f"M{_n(x + wide / 2 - 0.75)} {_n(y + 1.6)}l2.7 2.7-2.7 2.7-2.7-2.7z"
+        if len(linked) < LINKED:
+            page = place * many + group.index("f") + 1
+            drawn = PATH.format("f", square) + PATH.format("hole", hole)
+            linked.append(LINK.format(url.replace("{}", str(page)), name.replace("{}", str(page)), drawn))
+        else:
+            paths.setdefault("f", []).append(square)
+            paths.setdefault("hole", []).append(hole)
+    body = _joined(paths) + Markup("").join(linked)
+    if picked is not None and 0 < picked <= len(letters):
+        place = (picked - 1) // many
+        body += PATH.format("pick", _box(place % columns * wide - 1.2, place // columns * 10 - 1.2, wide + 0.9, 10.9))
+    role = "group" if linked else "img"
+    return _svg("pages", 1250, -(-len(groups) // columns) * 10, label, body, role=role)
 
 
 class Span(NamedTuple):
-    """When a step of a run was at work, in seconds since the run began; `until` None: it still is."""
+    """When a step of a run was at work, in seconds since the run began. Kinds: done, go (it still is), wait (it was held)."""
 
     name: str
     since: float
@@ -103,32 +126,61 @@ class Span(NamedTuple):
     kind: str = "done"
 
 
-def timeline(spans: Sequence[Span], names: Sequence[str], marks: Sequence[tuple[float, str]], label: str) -> Markup:
-    """A lane for each step with its bars; `marks` are instants with a text."""
-    last = max([span.until for span in spans] + [at for at, _ in marks] + [1.0])
+class Mark(NamedTuple):
+    """An instant of a timeline, in seconds since it began, with its text."""
+
+    at: float
+    text: str
+
+
+MARK_ROOM = 110.0
+"""So much of a timeline's width is one text: a mark that is nearer to an earlier one of the list has none."""
+
+
+def timeline(
+    spans: Sequence[Span],
+    names: Sequence[tuple[str, str]],
+    marks: Sequence[Mark],
+    label: str,
+    *,
+    flags: Sequence[Mark] = (),
+) -> Markup:
+    """A lane for each step (its key, and what it is called) with its bars; below, marks, those that matter most first."""
+    last = max([span.until for span in spans] + [mark.at for mark in marks] + [1.0])
     left, width = 96.0, 1250.0 - 96
 
     def place(seconds: float) -> float:
         return left + width * min(1.0, max(0.0, seconds / last))
 
     lanes = []
-    for row, name in enumerate(names):
+    for row, (key, name) in enumerate(names):
         y = row * 22 + 8
         lanes.append(Markup('<text x="0" y="{}">{}</text>').format(y + 11, name))
         lanes.append(PATH.format("lane", _box(left, y, width, 14)))
         lanes += [
             PATH.format(span.kind, _box(place(span.since), y, max(3, place(span.until) - place(span.since)), 14))
             for span in spans
-            if span.name == name
+            if span.name == key
         ]
     bottom = len(names) * 22 + 10
     lanes.append(PATH.format("axis", f"M{_n(left)} {bottom}H1250"))
-    for at, text in marks:
-        anchor = "end" if place(at) > 1150 else "start"
-        lanes.append(
-            Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(_n(place(at)), bottom + 16, anchor, text)
-        )
-    return _svg("time", 1250, bottom + 22, label, Markup("").join(lanes))
+    lanes += [_text_at(place(mark.at), bottom + 16, mark.text) for mark in _apart(marks, place)]
+    flagged = _flagged([Flag(place(flag.at) / 1250, flag.text) for flag in flags], 1250, bottom)
+    return _svg("time", 1250, bottom + 22, label, Markup("").join(lanes) + flagged)
+
+
+def _apart(marks: Sequence[Mark], place: Callable[[float], float]) -> list[Mark]:
+    """The marks whose texts have room."""
+    shown: list[Mark] = []
+    for mark in marks:
+        if all(abs(place(mark.at) - place(other.at)) >= MARK_ROOM for other in shown):
+            shown.append(mark)
+    return shown
+
+
+def _text_at(x: float, y: float, text: str) -> Markup:
+    anchor = "end" if x > 1250 - MARK_ROOM else "start"
+    return Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(_n(x), _n(y), anchor, text)
 
 
 class LaneRun(NamedTuple):
@@ -142,16 +194,30 @@ class LaneRun(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """The runs of a flow."""
+    """The runs of a flow, when its domain was held meanwhile, as shares of the time, and what happened to it."""
 
     name: str
     runs: tuple[LaneRun, ...]
+    held: tuple[tuple[float, float], ...] = ()
+    flags: tuple[Flag, ...] = ()
 
 
-def lane(runs: Sequence[LaneRun], label: str, *, width: int = 1000, height: int = 30) -> Markup:
-    """Runs over time: length is time, height is rows; what failed is marked below the line too."""
+def lane(
+    runs: Sequence[LaneRun],
+    label: str,
+    *,
+    held: Sequence[tuple[float, float]] = (),
+    flags: Sequence[Flag] = (),
+    width: int = 1000,
+    height: int = 30,
+) -> Markup:
+    """Runs over time: length is time, height is rows; what failed is marked below the line too. `held`: from and until when writers
+    held back, as shares of the time.
+    """
     line = height - 6.0
     drawn = [PATH.format("lane", _box(0, 0, width, line))]
+    hatched = "".join(_box(since * width, 0, max(3.0, (until - since) * width), line) for since, until in held)
+    drawn += [PATH.format("held", hatched)] if hatched else []
     for run in runs:
         x, wide = run.since * width, max(3.0, (run.until - run.since) * width)
         high = max(4.0, run.size * (line - 2))
@@ -159,7 +225,8 @@ def lane(runs: Sequence[LaneRun], label: str, *, width: int = 1000, height: int 
         if run.status in ("failed", "partial"):
             bar += PATH.format("s-failed", _box(min(x, width - wide), line + 1, wide, 4))
         drawn.append(bar)
-    return _svg("lanes", width, height, label, Markup("").join(drawn), stretched=True)
+    body = Markup("").join(drawn) + _flagged(flags, width, height)
+    return _svg("lanes", width, height, label, body, stretched=True)
 
 
 class Link(NamedTuple):
@@ -205,13 +272,33 @@ def _joined(paths: Mapping[str, Sequence[str]]) -> Markup:
     return Markup("").join(PATH.format(name, "".join(boxes)) for name, boxes in paths.items() if boxes)
 
 
+FLAG = Markup('<path class="flag" d="{}"><title>{}</title></path>')
+MOST_FLAGS = 40
+
+
+def _flagged(flags: Sequence[Flag], width: float, height: float) -> Markup:
+    """Small flags that tell what they are when one points at them."""
+    poles = [(min(max(flag.at, 0.0), 1.0) * (width - 6), flag.text) for flag in flags[-MOST_FLAGS:]]
+    return Markup("").join(
+        FLAG.format(f"M{_n(x)} 0h6l-2 2.5 2 2.5h-4.8v{_n(height - 5)}h-1.2z", text) for x, text in poles
+    )
+
+
 def _svg(
-    name: str, width: int, height: float, label: str, body: Markup, *, fixed: bool = False, stretched: bool = False
+    name: str,
+    width: int,
+    height: float,
+    label: str,
+    body: Markup,
+    *,
+    fixed: bool = False,
+    stretched: bool = False,
+    role: str = "img",
 ) -> Markup:
     attributes = Markup('width="{}" height="{}" ').format(width, _n(height)) if fixed else Markup("")
     if stretched:
         attributes = Markup('preserveAspectRatio="none" ')
-    return SVG.format(name, width, _n(height), attributes, label, body)
+    return SVG.format(name, width, _n(height), attributes, role, label, body)
 
 
 def _scaled(value: int, highest: int, room: float) -> float:

@@ -35,6 +35,7 @@ from imageflow.store import LedgerEntry, ServiceSeen, User
 from imageflow.store.connect import connect
 from imageflow.text.excerpt import HIDDEN
 from imageflow.write.outcome import explain
+from tests.console_site import end_long_run, long_run
 from tests.posting import accept_post
 
 KEY = b"a secret key"
@@ -529,6 +530,33 @@ async def test_series_and_what_waits(api):
         True,
     )
     assert [(one["kind"], one["alive"], one["doing"]) for one in system["services"]] == [("writer", True, "1 delivery")]
+
+
+async def test_now_and_the_course_of_a_run(api):
+    """What needs somebody, that which most rows wait for first, with all flows; a run with steps, holds and the map of its pages;
+    rows of a page; holds and versions over time; some rows retried.
+    """
+    run_id = await long_run(api.store)
+    await api.store.hold("w1", {OMNITRON["domain_url"]: "503"}, 3600)
+    run = await api.ok("GET", f"/api/runs/{run_id}", token="viewer")
+    assert run["page_map"] == "?f" + "?" * 27 + "x"
+    assert [step["step"] for step in run["steps"]] == ["read", "transform", "write"]
+    assert (run["holds"][-1]["reason"], run["holds"][-1]["until"], run["seconds_left"]) == ("503", None, None)
+    rows = (await api.ok("GET", f"/api/runs/{run_id}/rows?page=2"))["items"]
+    assert [row["row"] for row in rows] == [3, 4]
+    await end_long_run(api.store)
+    ended = await api.ok("GET", f"/api/runs/{run_id}")
+    assert ended["page_map"] == "ufw" + "u" * 27
+    now = await api.ok("GET", "/api/now", token="viewer")
+    assert [need["rows"] for need in now["needs"]] == sorted((need["rows"] for need in now["needs"]), reverse=True)
+    assert {need["kind"] for need in now["needs"]} >= {"cause", "hold"}
+    polled = next(flow for flow in now["flows"] if flow["flow"] == "polled")
+    assert (polled["run_id"], polled["held"], polled["open"], len(polled["points"])) == (run_id, True, 1, 48)
+    assert polled["fresh_since"] is not None
+    marks = await api.ok("GET", "/api/marks", token="viewer")
+    assert marks["holds"][-1]["domain"] == OMNITRON["domain_url"]
+    assert {one["flow"] for one in marks["saved"]} >= {"polled"}
+    assert (await api.ok("POST", f"/api/runs/{run_id}/retry", {"rows": [4]}))["rows"] == 1
 
 
 async def test_a_window_is_read(api):

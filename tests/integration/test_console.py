@@ -11,7 +11,7 @@ import pytest
 from imageflow.console.assets import Assets
 from imageflow.console.pages import PAGES
 from imageflow.gateway.login_pace import PACES
-from tests.console_site import PASSWORD, POLLED, RUN, form_of, furnish, opened
+from tests.console_site import PASSWORD, POLLED, RUN, end_long_run, form_of, furnish, long_run, opened
 
 SAMPLES = {
     "{name}": "polled",
@@ -559,6 +559,47 @@ async def test_viewers_see_no_excerpts_of_answers(site):
     assert listed
     for path in (f"/runs/{RUN}", f"/runs/{RUN}/rows/4", *listed):
         assert "canary" in (await operator.get(path)).text, path
+
+
+async def test_the_course_of_a_run(site):
+    """The map of its pages, of which failed ones lead to their rows; the steps, with a hold over the write; when it is done."""
+    run_id = await long_run(site.store)
+    await site.store.hold("w1", {}, 3600)
+    visitor = await site.visitor("operator")
+    html = (await visitor.get(f"/runs/{run_id}")).html
+    assert "to go" not in html.one("h1").text or "about" in html.one("h1").text
+    assert html.one("a", aria_label="page 2: rows failed").attributes["href"] == f"/runs/{run_id}?page=2#rows"
+    drawn = {one.attributes["class"] for one in html.all("path") if "class" in one.attributes}
+    assert {"u", "x", "f", "hole", "done", "go", "wait", "flag"} <= drawn
+    assert "writers held back" in html.one("main").text
+    page = (await visitor.get(f"/runs/{run_id}?page=2")).html
+    assert next(one for one in page.elements if "data-picked" in one.attributes).text == "page 2: 1 failed, 1 written"
+    assert [one.attributes["data-state"] for one in page.elements if "data-state" in one.attributes] == [
+        "written",
+        "failed",
+    ]
+    assert not [one for one in page.elements if one.attributes.get("form") == "marked"]
+    await end_long_run(site.store)
+    ended = (await visitor.get(f"/runs/{run_id}")).html
+    drawn = {one.attributes["class"] for one in ended.all("path") if "class" in one.attributes}
+    assert {"w", "u", "f"} <= drawn
+    assert not {"x", "n", "go"} & drawn
+    assert [one.attributes["name"] for one in ended.all("input", form="marked")] == ["row-4"]
+    nothing = (await visitor.get(f"/runs/{run_id}?page=999")).html
+    assert [one for one in nothing.elements if "data-empty" in one.attributes]
+
+
+async def test_marked_rows_are_retried(site):
+    """Those alone; where none is marked, nothing happens."""
+    visitor = await site.visitor("operator")
+    token = (await visitor.get(f"/runs/{RUN}")).html.all("input", name="csrf")[0].attributes["value"]
+    form = {"csrf": token, "marked": "yes"}
+    answer = await visitor.post(f"/runs/{RUN}/retry", form)
+    assert answer.to == f"/runs/{RUN}#rows"
+    answer = await visitor.post(f"/runs/{RUN}/retry", form | {"row-2": "on", "row-4": "on", "row-x": "on"})
+    assert "2 rows are being retried" in (await visitor.get(answer.to)).html.one(id="notice").text
+    assert (await site.store.run(RUN)).counts.failed == 1
+    assert (await visitor.post(f"/runs/{RUN}/retry", form | {"row-1": "on"})).status == 404
 
 
 async def test_failed_rows_are_retried(site):

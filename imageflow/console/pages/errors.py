@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Literal, NamedTuple
 
-from imageflow.actions import errors, flows
+from imageflow.actions import errors, flows, marks
 from imageflow.console.causes import Cause, cause
+from imageflow.console.course import share
 from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone, part, question
+from imageflow.console.plots import Flag
 from imageflow.console.visit import Answer, File, Go, Page, Show, Visit
 from imageflow.gateway.problem_details import Refusal
 from imageflow.model.row import RowLog
@@ -20,6 +23,7 @@ WALL = 60
 CAUSES = 200
 LATELY = timedelta(days=7)
 LIST = 10_000
+DAY = timedelta(days=1)
 
 
 class Open(NamedTuple):
@@ -56,9 +60,24 @@ async def list_(visit: Visit) -> Answer:
         "flow": flow,
         "flows": [one.name for one in known],
         "chosen": None if closed else chosen,
+        "flags": await _flags(visit, found),
         "wall": await _wall(visit.store, chosen) if chosen and not closed else [],
     }
     return Show("errors.html", values, zone=common_zone(known))
+
+
+async def _flags(visit: Visit, found: Sequence[Open]) -> dict[str, list[Flag]]:
+    """By flow, the versions that were saved in the days that are shown."""
+    shown = max((len(one.error.days) for one in found), default=0)
+    if not shown:
+        return {}
+    until = visit.now.replace(hour=0, minute=0, second=0, microsecond=0) + DAY
+    since = until - shown * DAY
+    flags: dict[str, list[Flag]] = {}
+    for one in (await marks.look(visit.store, since, visit.now)).saved:
+        flag = Flag(share(one.saved_at, since, until), f"v{one.version}, {one.author}")
+        flags.setdefault(one.flow, []).append(flag)
+    return flags
 
 
 async def _wall(store: Store, chosen: Open) -> list[RowLog]:

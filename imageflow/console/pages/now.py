@@ -2,105 +2,108 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
-from imageflow.actions import alarms, system
-from imageflow.console.pages.errors import Open, causes_of
+from imageflow.actions import errors, now
+from imageflow.actions.now import HALF_HOUR, FlowNow, Need
+from imageflow.console.causes import Cause, cause
+from imageflow.console.course import share
 from imageflow.console.pages.products import reel
-from imageflow.console.pages.shared import all_flows, common_zone, host, runs_of
-from imageflow.console.plots import Bar
+from imageflow.console.pages.shared import common_zone, host
+from imageflow.console.plots import Bar, Flag
 from imageflow.console.visit import Answer, Page, Show, Visit
-from imageflow.model import cron
-from imageflow.model.flow import Flow
-from imageflow.model.run import Run
-from imageflow.model.series import Point
-from imageflow.store import HeldDomain
+from imageflow.model.row import RowLog
+from imageflow.store import Cause as KeptCause
 
-RUNS_SEEN = 500
 REEL = 14
-CAUSES = 4
-STEPS = 48
-STEP = 6
-"""Points of five minutes in a bar."""
-DAY = timedelta(days=1)
+NEEDS = 4
+PICTURED = 8
+
+
+class Shown(NamedTuple):
+    """What needs somebody; of a cause, what it is called and its newest products."""
+
+    need: Need
+    kind: Cause | None
+    rows: list[RowLog]
 
 
 class Line(NamedTuple):
-    """A flow: its newest run, its last day, its open errors, when it runs next."""
+    """A flow with its last day as a strip, and how it is: written, waiting, failed, unchanged or off."""
 
-    flow: Flow
-    last: Run | None
+    now: FlowNow
     bars: list[Bar]
-    rows: int
-    written: int
-    failed: int
-    open: int
-    next: list[datetime]
+    flags: list[Flag]
     erp: str
-    held: bool
+    mark: str
 
 
 async def show(visit: Visit) -> Answer:
     """What needs somebody, what has just arrived, how each flow is."""
-    flows = await all_flows(visit)
-    found = await runs_of(visit.store, limit=RUNS_SEEN)
-    holds, raised = await alarms.holds(visit.store), await alarms.listed(visit.store, is_open=True, limit=20)
-    causes = await causes_of(visit.store)
-    days = [await system.over_time(visit.store, flow.name, visit.now - DAY, visit.now) for flow in flows]
-    lines = [_line(flow, found, day, causes, holds, visit.now) for flow, day in zip(flows, days, strict=True)]
+    found = await now.look(visit.store, visit.now)
+    lines = [line(one, visit.now) for one in found.flows]
+    days = [one.day for one in found.flows]
     values = {
         "here": "now",
         "lines": lines,
-        "causes": causes[:CAUSES],
-        "more": max(0, len(causes) - CAUSES),
-        "holds": holds,
-        "alarms": raised,
-        "needs": len(causes) + len(holds) + len(raised),
-        "products": sum(one.error.rows for one in causes),
+        "needs": [await _shown(visit, need) for need in found.needs[:NEEDS]],
+        "more": max(0, len(found.needs) - NEEDS),
+        "needed": len(found.needs),
+        "products": sum(need.rows for need in found.needs if need.kind == "cause"),
         "reel": await reel(visit.store, REEL),
-        "looked": sum(line.rows for line in lines),
-        "written": sum(line.written for line in lines),
-        "active": [run for run in found if not run.ended],
+        "looked": sum(day.rows for day in days),
+        "written": sum(day.written for day in days),
+        "unchanged": sum(day.unchanged for day in days),
+        "active": found.active,
     }
-    return Show("now.html", values, zone=common_zone(flows))
+    return Show("now.html", values, zone=common_zone([one.flow for one in found.flows]))
 
 
-def _line(
-    flow: Flow,
-    found: Sequence[Run],
-    points: Sequence[Point],
-    causes: Sequence[Open],
-    holds: Sequence[HeldDomain],
-    now: datetime,
-) -> Line:
-    definition = flow.definition
-    schedule = definition.schedule
-    day = _sum(points)
-    return Line(
-        flow,
-        next((run for run in found if run.flow == flow.name), None),
-        bars(points),
-        day.written + day.unchanged + day.superseded + day.failed + day.cancelled,
-        day.written,
-        day.failed,
-        sum(one.error.rows for one in causes if one.flow == flow.name),
-        cron.next_fires(schedule, definition.timezone, now, 1) if schedule and definition.enabled else [],
-        host(definition.erp.endpoint_url) if definition.erp is not None else "",
-        any(held.domain == definition.omnitron.domain for held in holds),
-    )
+async def _shown(visit: Visit, need: Need) -> Shown:
+    if not isinstance(need.about, KeptCause):
+        return Shown(need, None, [])
+    rows = await errors.open_rows(visit.store, need.about.group, need.flow, limit=PICTURED)
+    kind = cause(need.about.stage, need.about.http_status, need.about.reason)
+    return Shown(need, kind, [row for row in rows if row.images])
 
 
-def _sum(points: Sequence[Point]) -> Point:
-    return functools.reduce(Point.plus, points)
+def line(one: FlowNow, at: datetime) -> Line:
+    """A flow as the page shows it."""
+    definition = one.flow.definition
+    since = one.points[0].at if one.points else at
+    until = one.points[-1].at + HALF_HOUR if one.points else at
+    flags = [
+        Flag(share(version.saved_at, since, until), f"v{version.version}, {version.author}") for version in one.saved
+    ]
+    erp = host(definition.erp.endpoint_url) if definition.erp is not None else ""
+    return Line(one, bars(one), flags, erp, mark(one))
 
 
-def bars(points: Sequence[Point]) -> list[Bar]:
-    """The points of a day in steps of half an hour, the last one up to now."""
-    grouped = [_sum(points[max(0, end - STEP) : end]) for end in range(len(points), 0, -STEP)][:STEPS][::-1]
-    return [Bar(one.written, one.unchanged, one.failed) for one in grouped]
+def bars(one: FlowNow) -> list[Bar]:
+    """The points of a day as bars; a step in which writers held back is hatched."""
+    held: Sequence[tuple[datetime, datetime | None]] = [(hold.since, hold.until) for hold in one.held]
+    return [
+        Bar(
+            point.written,
+            point.unchanged,
+            point.failed,
+            any(since < point.at + HALF_HOUR and (until is None or until > point.at) for since, until in held),
+        )
+        for point in one.points
+    ]
+
+
+def mark(one: FlowNow) -> str:
+    """How a flow is, as the name of a mark."""
+    if not one.flow.definition.enabled:
+        return "off"
+    if one.held_now:
+        return "waiting"
+    if one.last is None:
+        return "unchanged"
+    return "failed" if one.last.status == "failed" else "written"
 
 
 PAGES = (Page("GET", "/", show),)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import get_args
 
 import msgspec
 
-from imageflow.actions import rows, run_log, runs
+from imageflow.actions import marks, rows, run_detail, run_log, runs
+from imageflow.actions.marks import Marks
 from imageflow.console.causes import broken_places, cause
+from imageflow.console.course import course, share
 from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone, part, question, runs_of, zone_of
-from imageflow.console.plots import Lane, LaneRun
+from imageflow.console.plots import Flag, Lane, LaneRun
 from imageflow.console.visit import Answer, Go, Page, Show, Visit
 from imageflow.gateway.paging import Microseconds, cursor, instant, microseconds, position
 from imageflow.model.row import STATES, RowLog
@@ -21,6 +23,7 @@ RUNS = 50
 ROWS = 50
 LANES_OF = 200
 LOG = 200
+MOST_PAGE = 1_000_000
 SHOWN_CHARS = 64_000
 _STATUSES: tuple[Status, ...] = get_args(Status)
 
@@ -35,6 +38,8 @@ async def list_(visit: Visit) -> Answer:
     known = await all_flows(visit)
     recent = found if before is not None or wanted else await runs_of(visit.store, flow, limit=LANES_OF)
     last = found[RUNS - 1] if len(found) > RUNS else None
+    since = min((run.created_at for run in recent), default=visit.now)
+    beside = await marks.look(visit.store, since, visit.now)
     values = {
         "here": "runs",
         "runs": found[:RUNS],
@@ -42,8 +47,8 @@ async def list_(visit: Visit) -> Answer:
         "status": wanted,
         "statuses": _STATUSES,
         "flows": [one.name for one in known],
-        "lanes": lanes(recent, visit.now),
-        "since": min((run.created_at for run in recent), default=visit.now),
+        "lanes": lanes(recent, beside, {one.name: one.definition.omnitron.domain for one in known}, visit.now),
+        "since": since,
         "active": await runs_of(visit.store, flow, active=True, limit=LANES_OF),
         "next": visit.here(before=_cursor(last)) if last else None,
         "first": visit.here(before=None) if before is not None else None,
@@ -55,27 +60,40 @@ def _cursor(run: Run) -> str:
     return cursor(microseconds(run.created_at), run.run_id)
 
 
-def lanes(found: Sequence[Run], now: datetime) -> list[Lane]:
-    """A lane for each flow, with its runs as shares of the time from the oldest of them until now."""
+def lanes(found: Sequence[Run], beside: Marks, domains: Mapping[str, str], now: datetime) -> list[Lane]:
+    """A lane for each flow, with its runs as shares of the time from the oldest of them until now; when its domain (`domains`: by
+    flow) was held, and which versions were saved.
+    """
     if not found:
         return []
     since = min(run.created_at for run in found)
-    span = max(1.0, (now - since).total_seconds())
     most = max(run.counts.total for run in found) or 1
     named: dict[str, list[LaneRun]] = {}
     for run in found:
         until = run.finished_at or now
-        began, ended = (
-            min(max(0.0, (at - since).total_seconds() / span), 1.0) for at in (run.started_at or run.created_at, until)
-        )
+        began, ended = (share(at, since, now) for at in (run.started_at or run.created_at, until))
         bar = LaneRun(began, ended, run.counts.total / most, run.status, run.run_id)
         named.setdefault(run.flow, []).append(bar)
-    return [Lane(name, tuple(named[name])) for name in sorted(named)]
+
+    def at(instant: datetime) -> float:
+        return share(instant, since, now)
+
+    def lane(name: str) -> Lane:
+        its = (hold for hold in beside.holds if hold.domain == domains.get(name))
+        held = tuple((at(hold.since), at(hold.until or now)) for hold in its)
+        flags = tuple(
+            Flag(at(one.saved_at), f"v{one.version}, {one.author}") for one in beside.saved if one.flow == name
+        )
+        return Lane(name, tuple(named[name]), held, flags)
+
+    return [lane(name) for name in sorted(named)]
 
 
 async def show(visit: Visit) -> Answer:
     """A run: how it goes, whether it adds up, why rows failed, its rows."""
-    run = (await runs.show(visit.store, visit.path("run_id"))).run
+    page = visit.number("page", most=MOST_PAGE) or None
+    detail = await run_detail.look(visit.store, visit.path("run_id"), visit.now, page=page)
+    run = detail.run
     state = next((one for one in STATES if one == visit.asked("state")), None)
     group = visit.asked("cause") if _is_group(visit.asked("cause")) else None
     after = visit.number("after") or 0
@@ -83,7 +101,9 @@ async def show(visit: Visit) -> Answer:
     found = (
         []
         if none
-        else await rows.listed(visit.store, run.run_id, state=state, group=group, after=after, limit=ROWS + 1)
+        else await rows.listed(
+            visit.store, run.run_id, state=state, group=group, page=page, after=after, limit=ROWS + 1
+        )
     )
     causes = await rows.errors(visit.store, run.run_id, limit=20) if run.counts.failed else []
     told = await run_log.told(visit.store, run.run_id, limit=LOG)
@@ -101,17 +121,13 @@ async def show(visit: Visit) -> Answer:
         "next": visit.here(after=found[ROWS - 1].row) if len(found) > ROWS else None,
         "first": visit.here(after=None) if after else None,
         "seconds": ((run.finished_at or visit.now) - (run.started_at or run.created_at)).total_seconds(),
-        "left": _left(run, visit.now),
+        "left": detail.left,
+        "detail": detail,
+        "page": page,
+        "page_url": f"{visit.here(page=None, after=None, cause=None, state=None).partition('?')[0]}?page={{}}#rows",
+        "course": course(run, detail.steps, detail.holds, detail.left, visit.now),
     }
     return Show("run.html", values, zone=await zone_of(visit, run.flow))
-
-
-def _left(run: Run, now: datetime) -> float | None:
-    """Seconds until all rows are settled, if it goes on as it went; None: that cannot be said."""
-    counts = run.counts
-    if run.ended or not run.read_complete or not counts.in_flight or not counts.settled or run.started_at is None:
-        return None
-    return (now - run.started_at).total_seconds() / counts.settled * counts.in_flight
 
 
 def _is_group(text: str) -> bool:
@@ -176,10 +192,22 @@ async def retry(visit: Visit) -> Answer:
     """Retry the rows of a run that failed or were cancelled; of many, once that is confirmed."""
     run = (await runs.show(visit.deps.store, visit.path("run_id"))).run
     group, url = visit.form.get("cause", ""), f"/runs/{part(run.run_id)}"
+    if "marked" in visit.form:
+        return await _retry_marked(visit, run)
     if visit.form.get("sure") != "yes" and await _rows_of(visit, run, group) > CONFIRM_FROM:
         return Go(f"{url}/retry" + (f"?cause={part(group)}" if group else ""))
     deps = visit.deps
     done = await runs.retry(deps.store, deps.publisher, run.run_id, visit.actor, group=group or None)
+    return Go(url, ("retried", str(done.rows), str(sum(done.left.values()))))
+
+
+async def _retry_marked(visit: Visit, run: Run) -> Answer:
+    """Retry the rows of the list that were marked."""
+    numbers = sorted(int(name[4:]) for name in visit.form if name.startswith("row-") and name[4:].isdecimal())[:ROWS]
+    url = f"/runs/{part(run.run_id)}"
+    if not numbers:
+        return Go(f"{url}#rows")
+    done = await runs.retry_rows(visit.deps.store, visit.deps.publisher, run.run_id, numbers, visit.actor)
     return Go(url, ("retried", str(done.rows), str(sum(done.left.values()))))
 
 

@@ -78,10 +78,32 @@ document.body.addEventListener("htmx:beforeSwap", event => {
     return;
   }
   const selected = getSelection();
-  const busy = (selected && !selected.isCollapsed && target.contains(selected.anchorNode)) || target.querySelector("details[open] :focus, textarea:focus");
-  if (busy) event.detail.shouldSwap = false;
-  document.getElementById("newer").textContent = busy ? words.newer : "";
+  const busy = (selected && !selected.isCollapsed && target.contains(selected.anchorNode)) || target.querySelector("details[open] :focus, textarea:focus, input:checked");
+  const more = newer(target, event.detail.xhr.responseText);
+  const waits = busy || (more > 0 && scrollY > TOP);
+  if (waits) event.detail.shouldSwap = false;
+  const line = document.getElementById("newer");
+  const text = waits && more > 0 ? words.more.replace("{}", more) : busy ? words.newer : "";
+  if (line.textContent === text) return;
+  line.replaceChildren();
+  if (!text) return;
+  const again = document.createElement("a");
+  again.href = location.href.split("#")[0];
+  again.textContent = text;
+  line.append(again);
 });
+
+// Nothing moves under the eyes of who has scrolled down a list: it is said how many rows are new at its top.
+const TOP = 240;
+const addresses = root => [...root.querySelectorAll("table[data-list] tbody tr")].map(row => row.querySelector("a[href]")?.getAttribute("href"));
+
+function newer(target, text) {
+  const known = new Set(addresses(target));
+  if (!known.size) return 0;
+  const found = addresses(new DOMParser().parseFromString(text, "text/html"));
+  const first = found.findIndex(one => known.has(one));
+  return first < 0 ? found.length : first;
+}
 
 const clock = document.querySelector(".clock time");
 if (clock) setInterval(() => {

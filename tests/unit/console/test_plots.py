@@ -5,7 +5,8 @@ import re
 from markupsafe import Markup
 
 from imageflow.console import plots
-from imageflow.console.plots import Bar, LaneRun, Link, Span
+from imageflow.console.plots import Bar, Flag, LaneRun, Link, Mark, Span
+from imageflow.model import page_map
 
 
 def classes(svg):
@@ -41,26 +42,51 @@ def test_a_balance_shows_each_part():
     assert classes(plots.balance([], "nothing")) == ["b-none"]
 
 
+URL, NAME = "?page={}#rows", "page {}"
+
+
 def test_squares_are_as_bad_as_their_worst_page():
-    """Of more pages than there is room for, each square stands for several; failed ones have a diamond too."""
-    drawn = plots.squares(["u"] * 3999 + ["f"], "pages")
+    """Of more pages than there is room for, each square stands for several; failed ones have a diamond, and lead to their rows."""
+    drawn = plots.squares("u" * 3999 + "f", "pages", URL, NAME)
     assert classes(drawn) == ["u", "f", "hole"]
     assert re.search(r'class="u" d="([^"]*)"', drawn)[1].count("M") == 1999
-    assert "hole" not in classes(plots.squares(["w", "n"], "pages"))
+    assert '<a href="?page=4000#rows" aria-label="page 4000">' in drawn
+    assert 'role="group"' in drawn
+    assert classes(plots.squares("wn", "pages", URL, NAME)) == ["w", "n"]
+
+
+def test_the_chosen_page_has_a_frame():
+    """If there is such a page."""
+    assert "pick" in classes(plots.squares("uu", "pages", URL, NAME, picked=2))
+    assert "pick" not in classes(plots.squares("uu", "pages", URL, NAME, picked=3))
 
 
 def test_a_million_rows_stay_small():
-    """One path for each colour: 2,000 squares are a few dozen kilobytes at most."""
-    assert len(plots.squares(["u", "w", "f", "w2"] * 500, "pages")) < 90_000
+    """One path for each colour, and so many links at most: 2,000 squares are a few dozen kilobytes."""
+    drawn = plots.squares("uwfp" * 500, "pages", URL, NAME)
+    assert len(drawn) < 110_000
+    assert drawn.count("<a ") == plots.LINKED
+    assert set(page_map.LETTERS) == set(plots.CLASSES)
 
 
 def test_a_timeline_has_a_lane_for_each_step():
-    """With the names, the bars in their lanes, and the marks below."""
+    """With the names, the bars in their lanes, the marks that have room below, and flags."""
     spans = [Span("read", 0, 60), Span("write", 5, 120, "go"), Span("write", 60, 80, "wait")]
-    drawn = plots.timeline(spans, ["read", "write"], [(0, "11:41"), (120, "now")], "steps")
-    assert classes(drawn) == ["lane", "done", "lane", "go", "wait", "axis"]
-    assert ">read<" in drawn
+    marks = [Mark(0, "11:41"), Mark(120, "now"), Mark(119, "held")]
+    drawn = plots.timeline(spans, [("read", "Reading"), ("write", "w")], marks, "steps", flags=[Mark(60, "v7, ayse")])
+    assert classes(drawn) == ["lane", "done", "lane", "go", "wait", "axis", "flag"]
+    assert ">Reading<" in drawn
     assert 'text-anchor="end">now' in drawn
+    assert "held" not in drawn
+    assert "<title>v7, ayse</title>" in drawn
+
+
+def test_flags_stay_within_the_plot():
+    """And are few."""
+    drawn = plots.strip([Bar(1)], "a", flags=[Flag(0.5, str(one)) for one in range(100)] + [Flag(7, "late")])
+    assert classes(drawn).count("flag") == plots.MOST_FLAGS
+    assert re.search(r'd="M282 0[^"]*"><title>late', drawn)
+    assert "flag" in classes(plots.days([1], "a", flags=[Flag(-1, "early")]))
 
 
 def test_a_lane_marks_runs_that_failed():
@@ -69,6 +95,8 @@ def test_a_lane_marks_runs_that_failed():
     drawn = plots.lane(runs, "runs")
     assert classes(drawn) == ["lane", "s-success", "s-partial", "s-failed"]
     assert re.search(r's-partial" d="M997 \d+h3v4', drawn)
+    marked = plots.lane(runs, "runs", held=[(0.1, 0.2)], flags=[Flag(0.3, "v2, ayse")])
+    assert classes(marked) == ["lane", "held", "s-success", "s-partial", "s-failed", "flag"]
 
 
 def test_what_became_of_each_picture():
@@ -91,8 +119,8 @@ def test_no_inline_style():
         plots.strip([Bar(1, 1, 1, held=True)], "a"),
         plots.days([1], "a"),
         plots.balance([("written", 1)], "a"),
-        plots.squares(["f"], "a"),
-        plots.timeline([Span("a", 0, 1)], ["a"], [], "a"),
+        plots.squares("f", "a", URL, NAME, picked=1),
+        plots.timeline([Span("a", 0, 1)], [("a", "a")], [], "a", flags=[Mark(0, "a")]),
         plots.joined(plots.links(["a"], ["b"])),
     ]
     assert not [plot for plot in everything if "style" in plot or "<script" in plot]
