@@ -556,7 +556,7 @@ async def test_now_and_the_course_of_a_run(api):
     marks = await api.ok("GET", "/api/marks", token="viewer")
     assert marks["holds"][-1]["domain"] == OMNITRON["domain_url"]
     assert {one["flow"] for one in marks["saved"]} >= {"polled"}
-    assert (await api.ok("POST", f"/api/runs/{run_id}/retry", {"rows": [4]}))["rows"] == 1
+    assert (await api.ok("POST", f"/api/runs/{run_id}/retry", {"rows": [4]}, status=202))["rows"] == 1
 
 
 async def test_a_window_is_read(api):
