@@ -13,6 +13,8 @@ from imageflow.model.run_step import Notes, StepName
 from imageflow.store import Store
 
 EVERY_SECONDS = 1.0
+AT_ONCE = 500
+"""So many steps are kept by one transaction."""
 
 
 class StepKeeper:
@@ -63,9 +65,10 @@ class StepKeeper:
 
     async def keep(self) -> None:
         """Keep the notes once; while the database is away they wait here."""
-        if not (noted := self._notes.take(self._clock.now())):
-            return
-        try:
-            await self._store.keep_steps(noted)
-        except StoreError:
-            self._notes.give_back(noted)
+        noted = self._notes.take(self._clock.now())
+        for first in range(0, len(noted), AT_ONCE):
+            try:
+                await self._store.keep_steps(noted[first : first + AT_ONCE])
+            except StoreError:
+                self._notes.give_back(noted[first:])
+                return

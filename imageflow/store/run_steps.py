@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import case, select
 
@@ -28,9 +29,18 @@ class RunStepsSql(Sql):
         """Add what a process has noted to the steps of runs. What is noted of a run that is gone is dropped."""
         ids = sorted({one.run_id for one in steps})
         known = {row.run_id for row in await tx.all(select(runs.c.run_id).where(runs.c.run_id.in_(ids)))}
-        for one in sorted(steps, key=lambda step: (step.run_id, step.step)):
-            if one.run_id in known:
-                await _keep(tx, one)
+        records = [_record(one) for one in sorted(steps, key=_key) if one.run_id in known]
+        if not records:
+            return
+        statement = tx.insert(run_steps)
+        new, old = statement.excluded, run_steps.c
+        grown = {
+            "first_at": case((old.first_at < new.first_at, old.first_at), else_=new.first_at),
+            "last_at": case((old.last_at > new.last_at, old.last_at), else_=new.last_at),
+            "rows": old.rows + new.rows,
+            "waited": old.waited + new.waited,
+        }
+        await tx.execute(statement.on_conflict_do_update(index_elements=["run_id", "step"], set_=grown), records)
 
     @reads
     async def run_steps(self, tx: Tx, run_id: str) -> list[RunStep]:
@@ -56,8 +66,13 @@ class RunStepsSql(Sql):
         return sorted(found, key=lambda hold: (hold.since, hold.domain))
 
 
-async def _keep(tx: Tx, one: RunStep) -> None:
-    values = {
+def _key(one: RunStep) -> tuple[str, str]:
+    """Records are locked in this order."""
+    return one.run_id, one.step
+
+
+def _record(one: RunStep) -> dict[str, Any]:
+    return {
         "run_id": one.run_id,
         "step": one.step,
         "first_at": one.first_at,
@@ -65,12 +80,3 @@ async def _keep(tx: Tx, one: RunStep) -> None:
         "rows": one.rows,
         "waited": round(one.waited * 1000),
     }
-    statement = tx.insert(run_steps).values(**values)
-    new, known = statement.excluded, run_steps.c
-    grown = {
-        "first_at": case((known.first_at < new.first_at, known.first_at), else_=new.first_at),
-        "last_at": case((known.last_at > new.last_at, known.last_at), else_=new.last_at),
-        "rows": known.rows + new.rows,
-        "waited": known.waited + new.waited,
-    }
-    await tx.execute(statement.on_conflict_do_update(index_elements=["run_id", "step"], set_=grown))
