@@ -28,7 +28,7 @@ from aiohttp import web
 from tests.benchmarks.bed import Bed, Sink, document, end, free_port
 from tests.benchmarks.gateway import PASSWORD, login, wait
 from tests.benchmarks.samples import table
-from tests.benchmarks.whole import machine
+from tests.benchmarks.whole import flow_file, machine
 
 ONE, BULK = "one", "bulk"
 SERVICES = ("scheduler", "reader", "transformer", "writer")
@@ -85,18 +85,8 @@ def install(stack: ExitStack, door: str, rows: int, *, distributed: bool) -> Ins
     )
     stack.callback(end, erp)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    bulk = document(sink, BULK, {}) | {
-        "direction": "inbound",
-        "erp": {
-            "endpoint_url": f"{erp.stdout.readline().strip()}/images/next/",
-            "extra_params": {"limit": 100},
-            "rows_path": "results",
-            "pagination": {"type": "next", "field": "next"},
-        },
-    }
-    (folder / "flows").mkdir()
-    for flow in (document(door, ONE, {}), bulk):
-        (folder / "flows" / f"{flow['name']}.yaml").write_text(json.dumps(flow))
+    flow_file(folder, erp.stdout.readline().strip(), sink, name=BULK)
+    (folder / "flows" / f"{ONE}.yaml").write_text(json.dumps(document(door, ONE, {})))
     bed = Bed(stack) if distributed else None
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("IMAGEFLOW_")}
     environ = bed.environ() if bed else {**inherited, "IMAGEFLOW_DATA_DIR": str(folder / "data")}

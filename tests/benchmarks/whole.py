@@ -125,7 +125,7 @@ class Course:
     def _embedded(self, *, new: bool, **more: Any) -> Cost:
         if new:
             folder = Path(tempfile.mkdtemp(dir=self._folder))
-            self._flow_file(folder, **more)
+            flow_file(folder, self._erp, self._sink.url, **more)
             self._environ = self._environment(IMAGEFLOW_DATA_DIR=str(folder / "data"), FLOWS=str(folder / "flows"))
         before = _children_cpu()
         with self._writes(self._rows if new else 0):
@@ -138,7 +138,7 @@ class Course:
         assert bed is not None
         if new:
             folder = Path(tempfile.mkdtemp(dir=self._folder))
-            self._flow_file(folder)
+            flow_file(folder, self._erp, self._sink.url)
             self._environ = bed.environ()
             for command in (("db", "upgrade"), ("flow", "apply", str(folder / "flows"))):
                 subprocess.run([sys.executable, "-m", "imageflow", *command], env=self._environ, check=True, **QUIET)
@@ -154,22 +154,6 @@ class Course:
                 end(process)
         ours_took, servers_took = (b - a for a, b in zip(before, after, strict=True))
         return Cost(self._rows / _seconds(run), ours_took / self._rows, servers_took / self._rows)
-
-    def _flow_file(self, folder: Path, **more: Any) -> None:
-        document = {
-            "name": "bench",
-            "direction": "inbound",
-            "omnitron": {"domain_url": self._sink.url, "username": "demo", "password": {"env": "BENCH_PASSWORD"}},
-            "erp": {
-                "endpoint_url": f"{self._erp}/images/next/",
-                "extra_params": {"limit": 100},
-                "rows_path": "results",
-                "pagination": {"type": "next", "field": "next"},
-            },
-            **more,
-        }
-        (folder / "flows").mkdir()
-        (folder / "flows" / "bench.yaml").write_text(json.dumps(document))
 
     def _environment(self, **more: str) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("IMAGEFLOW_")}
@@ -192,6 +176,24 @@ class Course:
     def _tree(self, pids: Sequence[int]) -> list[psutil.Process]:
         parents = [psutil.Process(pid) for pid in pids]
         return [*parents, *(child for parent in parents for child in parent.children(recursive=True))]
+
+
+def flow_file(folder: Path, erp: str, sink: str, **more: Any) -> None:
+    """A folder `flows` with the flow `bench`, which reads pages of 100 rows."""
+    document = {
+        "name": "bench",
+        "direction": "inbound",
+        "omnitron": {"domain_url": sink, "username": "demo", "password": {"env": "BENCH_PASSWORD"}},
+        "erp": {
+            "endpoint_url": f"{erp}/images/next/",
+            "extra_params": {"limit": 100},
+            "rows_path": "results",
+            "pagination": {"type": "next", "field": "next"},
+        },
+        **more,
+    }
+    (folder / "flows").mkdir()
+    (folder / "flows" / "bench.yaml").write_text(json.dumps(document))
 
 
 class _Writes:
