@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -125,6 +125,18 @@ def end(process: subprocess.Popen) -> None:
     process.wait()
     if process.stdout is not None:
         process.stdout.close()
+
+
+def cpu_of_all(processes: Mapping[str, subprocess.Popen]) -> dict[str, float]:
+    """Processor time of the services with their children, and of the servers."""
+    used = {}
+    for name, process in processes.items():
+        parent = psutil.Process(process.pid)
+        used[name] = sum(sum(one.cpu_times()[:2]) for one in (parent, *parent.children(recursive=True)))
+    for name, program in (("PostgreSQL", "postgres"), ("RabbitMQ", "beam")):
+        ours = [one for one in psutil.Process().children(recursive=True) if program in one.name()]
+        used[name] = sum(sum(one.cpu_times()[:2]) for one in ours)
+    return used
 
 
 def free_port() -> int:

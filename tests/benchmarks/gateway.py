@@ -43,7 +43,7 @@ from imageflow.model import messages
 from imageflow.secret import Secret
 from imageflow.store.connect import connect as connect_store
 from tests import postgres_server, rabbitmq_server
-from tests.benchmarks.bed import Sink, document
+from tests.benchmarks.bed import Sink, cpu_of_all, document
 from tests.draining import drain
 
 FLOW = "bench"
@@ -177,18 +177,6 @@ def client(url: str, token: str, posts: int, rows: int, concurrency: int, flow: 
 def cpu(process: subprocess.Popen) -> float:
     used = psutil.Process(process.pid).cpu_times()
     return used.user + used.system
-
-
-def cpu_of_all(processes: dict[str, subprocess.Popen]) -> dict[str, float]:
-    """Processor time of the services with their children, and of the servers."""
-    used = {}
-    for name, process in processes.items():
-        parent = psutil.Process(process.pid)
-        used[name] = sum(sum(one.cpu_times()[:2]) for one in (parent, *parent.children(recursive=True)))
-    for name, program in (("PostgreSQL", "postgres"), ("RabbitMQ", "beam")):
-        ours = [one for one in psutil.Process().children(recursive=True) if program in one.name()]
-        used[name] = sum(sum(one.cpu_times()[:2]) for one in ours)
-    return used
 
 
 async def settled(environ: dict[str, str], rows: int) -> None:

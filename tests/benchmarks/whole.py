@@ -2,10 +2,10 @@
 
 In one run, in turns, over the same fake ERP and the same fast Omnitron, each in a process of its own: (a) the script
 (`peers/script.py`), (b) `imageflow run --wait`, embedded, (c) the same once more, when nothing has changed, (d) with a script
-and a mapping; with `--distributed` also (e) reader, transformer and writer as processes over RabbitMQ and PostgreSQL, and (f)
-the same once more.
+and a mapping; with `--distributed` also (e) reader, transformer and writer as processes over RabbitMQ and PostgreSQL, (f)
+the same once more, and (g) with a script and a mapping; of these three, what a row costs stage by stage.
 
-Rates are from the start of the run to its end. The processor time is that of all our processes, their start included; what
+Rates are from the start of the run to its end. The processor time is that of all our processes, embedded with their start; what
 RabbitMQ and PostgreSQL took stands beside it. Ratios are of one round, and their median is what is compared.
 """
 
@@ -26,14 +26,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
-
 from imageflow.commands.demo import MAPPING, SCRIPT
-from tests.benchmarks.bed import Bed, Sink, end
+from tests.benchmarks.bed import Bed, Sink, cpu_of_all, end
 from tests.benchmarks.samples import median, table
 
 HAND_WRITTEN, EMBEDDED, UNCHANGED = "hand-written script", "embedded", "embedded, unchanged"
 MAPPED, DISTRIBUTED, AGAIN = "embedded, script and mapping", "distributed", "distributed, unchanged"
+DISTRIBUTED_MAPPED = "distributed, script and mapping"
 AFTER = {UNCHANGED: EMBEDDED, AGAIN: DISTRIBUTED}
 """What must have run just before."""
 SERVICES = ("reader", "transformer", "writer")
@@ -41,11 +40,15 @@ CONCURRENCY = 32
 
 
 class Cost(NamedTuple):
-    """Rows per second; processor time per row in seconds, of our processes and of the servers below them."""
+    """Rows per second; processor time per row in seconds, of our processes, and of each service and server by its name."""
 
     rate: float
     cpu: float
-    servers: float = 0.0
+    stages: dict[str, float] = {}  # noqa: RUF012 - nobody changes it
+
+    @property
+    def servers(self) -> float:
+        return sum(used for name, used in self.stages.items() if name not in SERVICES)
 
 
 class Aim(NamedTuple):
@@ -96,7 +99,7 @@ class Course:
         self._erp = erp.stdout.readline().strip()
         self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         self._environ: dict[str, str] = {}
-        self._services: list[subprocess.Popen] = []
+        self._services: dict[str, subprocess.Popen] = {}
 
     def ways(self) -> dict[str, Callable[[], Cost]]:
         ways = {
@@ -109,6 +112,7 @@ class Course:
             ways |= {
                 DISTRIBUTED: lambda: self._distributed(new=True),
                 AGAIN: lambda: self._distributed(new=False),
+                DISTRIBUTED_MAPPED: lambda: self._distributed(new=True, script=SCRIPT, mapping=MAPPING),
             }
         return ways
 
@@ -132,28 +136,31 @@ class Course:
             run = self._run(self._environ, "--flows", self._environ["FLOWS"], new=new)
         return Cost(self._rows / _seconds(run), (_children_cpu() - before) / self._rows)
 
-    def _distributed(self, *, new: bool) -> Cost:
+    def _distributed(self, *, new: bool, **more: Any) -> Cost:
         """All services run before the run begins; the second one finds them warm, as a fleet is."""
         bed = self._bed
         assert bed is not None
         if new:
+            self._end_services()
             folder = Path(tempfile.mkdtemp(dir=self._folder))
-            flow_file(folder, self._erp, self._sink.url)
+            flow_file(folder, self._erp, self._sink.url, **more)
             self._environ = bed.environ()
             for command in (("db", "upgrade"), ("flow", "apply", str(folder / "flows"))):
                 subprocess.run([sys.executable, "-m", "imageflow", *command], env=self._environ, check=True, **QUIET)
-            self._services = [bed.start("imageflow", service, environ=self._environ) for service in SERVICES]
+            self._services = {name: bed.start("imageflow", name, environ=self._environ) for name in SERVICES}
             time.sleep(3)
-        ours, servers = self._tree([p.pid for p in self._services]), self._tree(_servers())
-        before = _cpu(ours), _cpu(servers)
+        before = cpu_of_all(self._services)
         with self._writes(self._rows if new else 0):
             run = self._run(self._environ, new=new)
-        after = _cpu(ours), _cpu(servers)
+        stages = {name: (used - before[name]) / self._rows for name, used in cpu_of_all(self._services).items()}
         if not new:
-            for process in self._services:
-                end(process)
-        ours_took, servers_took = (b - a for a, b in zip(before, after, strict=True))
-        return Cost(self._rows / _seconds(run), ours_took / self._rows, servers_took / self._rows)
+            self._end_services()
+        return Cost(self._rows / _seconds(run), sum(stages[name] for name in SERVICES), stages)
+
+    def _end_services(self) -> None:
+        for process in self._services.values():
+            end(process)
+        self._services = {}
 
     def _environment(self, **more: str) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("IMAGEFLOW_")}
@@ -172,10 +179,6 @@ class Course:
 
     def _writes(self, expected: int) -> _Writes:
         return _Writes(self._sink, expected)
-
-    def _tree(self, pids: Sequence[int]) -> list[psutil.Process]:
-        parents = [psutil.Process(pid) for pid in pids]
-        return [*parents, *(child for parent in parents for child in parent.children(recursive=True))]
 
 
 def flow_file(folder: Path, erp: str, sink: str, **more: Any) -> None:
@@ -220,23 +223,6 @@ def _children_cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _cpu(processes: Sequence[psutil.Process]) -> float:
-    total = 0.0
-    for process in processes:
-        try:
-            times = process.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += times.user + times.system + times.children_user + times.children_system
-    return total
-
-
-def _servers() -> list[int]:
-    """The processes of RabbitMQ and of PostgreSQL."""
-    names = ("beam.smp", "postgres")
-    return [p.pid for p in psutil.process_iter(["name"]) if p.info["name"] in names]
-
-
 def _seconds(run: dict[str, Any]) -> float:
     begun, ended = (datetime.fromisoformat(run[name]) for name in ("created_at", "finished_at"))
     return (ended - begun).total_seconds()
@@ -271,7 +257,20 @@ def report(rounds: list[dict[str, Cost]], aims: Sequence[Aim]) -> str:
             )
         )
     head = ("median of rounds", "rows/s", "of script", "least-most", "CPU us/row", "of script", "servers us/row")
-    return "\n".join([table(head, lines), "", *(_judged(aim, rounds) for aim in aims)])
+    return "\n".join([table(head, lines), "", *by_stage(rounds), *(_judged(aim, rounds) for aim in aims)])
+
+
+def by_stage(rounds: list[dict[str, Cost]]) -> list[str]:
+    """What a row costs in each service and server, where these are processes of their own."""
+    staged = [name for name, cost in rounds[0].items() if cost.stages]
+    if not staged:
+        return []
+    stages = list(rounds[0][staged[0]].stages)
+    lines = [
+        (name, *(f"{median(one[name].stages[stage] for one in rounds) * 1e6:,.0f}" for stage in stages))
+        for name in staged
+    ]
+    return [table(("CPU us/row by stage", *stages), lines), ""]
 
 
 def _judged(aim: Aim, rounds: Sequence[dict[str, Cost]]) -> str:
