@@ -44,9 +44,10 @@ def turn(erp: Erp, cursor: Cursor, got: Got) -> Turn:
     signals = envelope.signals(
         got.document, got.rows if got.place is None else got.place, erp.rows_path, got.headers, pagination.ignore
     )
-    if got.rows and cursor.seen_pages.has(_mark(got)):
+    mark = digest(_encode(got.rows)) if got.rows else None
+    if mark is not None and cursor.seen_pages.has(mark):
         return _again(cursor, got, signals)
-    cursor = _counted(pagination, cursor, got, signals)
+    cursor = _counted(pagination, cursor, got, signals, mark)
     owed = envelope.owed(signals, _came(cursor, got), pagination.judged())
     onward = digest(_encode([signal.value for signal in signals if signal.kind == "next"]))
     if not got.rows and onward == cursor.onward:  # an empty page that repeats what led to it names no further page
@@ -83,10 +84,6 @@ def none_came(cursor: Cursor) -> Last:
     return Last(complete=not cursor.lacking, kept=False)
 
 
-def _mark(got: Got) -> str:
-    return digest(_encode(got.rows))
-
-
 def _again(cursor: Cursor, got: Got, signals: Sequence[Signal]) -> Last:
     """A page with rows that came before: the end, where all rows came; else an error."""
     before = _came(cursor, got)
@@ -99,15 +96,15 @@ def _again(cursor: Cursor, got: Got, signals: Sequence[Signal]) -> Last:
     )
 
 
-def _counted(pagination: Pagination, cursor: Cursor, got: Got, signals: Sequence[Signal]) -> Cursor:
-    """The cursor with this page counted."""
+def _counted(pagination: Pagination, cursor: Cursor, got: Got, signals: Sequence[Signal], mark: str | None) -> Cursor:
+    """The cursor with this page counted. `mark`: the fingerprint of its rows."""
     counted = cursor.but(
         pages=cursor.pages + 1,
         rows=cursor.rows + pagination.count(got.rows),
         totals=envelope.smallest(cursor.totals, signals),
         uncounted=cursor.uncounted or not got.counted,
     )
-    return counted.but(seen_pages=cursor.seen_pages.then(_mark(got))) if got.rows else counted
+    return counted if mark is None else counted.but(seen_pages=cursor.seen_pages.then(mark))
 
 
 def _came(cursor: Cursor, got: Got) -> Came:
