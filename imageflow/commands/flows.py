@@ -327,7 +327,7 @@ def diff(settings: Settings, name: str, a: int | None, b: int | None, as_json: b
         return
     for line in lines:
         click.echo(printable_text(line))
-    if old.version == new.version:
+    if a is None and old.version == new.version:
         note(f"{name} has one version")
     elif not lines:
         note(f"{name}: versions {old.version} and {new.version} say the same")

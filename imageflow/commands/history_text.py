@@ -79,7 +79,7 @@ def _row_lines(row: TracedRow, of: tzinfo) -> Iterator[str]:
     for one in history(log):
         sku = f" {one.sku}" if one.sku else ""
         yield f"          {local(when(one), of)}{sku} {one.status or 'no answer'}  {one.reason or ''}".rstrip()
-    why = f"  {log.stage}: {log.reason}" if log.reason else ""
+    why = f", {log.stage}: {log.reason}" if log.reason else ""
     yield f"  {log.state:10}{local(log.settled_at, of)}{why}".rstrip()
 
 

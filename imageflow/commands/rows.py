@@ -225,30 +225,32 @@ def errors(
         _open_rows(settings, group, flow_name, limit, as_json=as_json)
         return
 
-    async def work(store: Store) -> tuple[Sequence[ErrorGroup | shapes.CauseShown], Run | None, tzinfo]:
+    async def work(store: Store) -> tuple[Sequence[ErrorGroup | shapes.CauseShown], Run | None, texts.Zones]:
         if run_id is not None:
-            return await row_actions.errors(store, run_id, limit=limit), await store.run(run_id), UTC
+            return await row_actions.errors(store, run_id, limit=limit), await store.run(run_id), {}
         zones = await zones_of(store)
         state: Literal["open", "closed"] = "closed" if closed else "open"
         causes = await error_actions.listed(store, flow_name, state=state, limit=limit)
         newest = await store.runs(flow_name, limit=1) if flow_name else []
-        return [shapes.cause_shown(one) for one in causes], next(iter(newest), None), zones.get(flow_name or "", UTC)
+        return [shapes.cause_shown(one) for one in causes], next(iter(newest), None), zones
 
-    found, run, of = reading(settings, work)
+    found, run, zones = reading(settings, work)
     if as_json:
         print_json(found)
         return
-    _show_causes(found, of, run_id or (f"--flow {flow_name}" if flow_name else ""), closed=closed)
+    _show_causes(found, zones, run_id or (f"--flow {flow_name}" if flow_name else ""), closed=closed)
     if run is not None and run.error is not None:
         note(
             f"run {run.run_id} itself {'failed' if run.status in FINAL else 'fails'} in {run.error_stage}: {run.error}"
         )
 
 
-def _show_causes(found: Sequence[ErrorGroup | shapes.CauseShown], of: tzinfo, asked: str, *, closed: bool) -> None:
-    """Print causes, and what to do. `asked`: of a run (its id), of a flow (--flow FLOW), or of all flows (empty)."""
+def _show_causes(
+    found: Sequence[ErrorGroup | shapes.CauseShown], zones: texts.Zones, asked: str, *, closed: bool
+) -> None:
+    """Print causes, the times of each in the zone of its flow, and what to do. `asked`: of a run (its id), of a flow (--flow FLOW), or of all flows (empty)."""
     if found:
-        stdout.show(texts.ERROR, [texts.error_line(error, of) for error in found])
+        stdout.show(texts.ERROR, [texts.error_line(error, zones) for error in found])
     if not found:
         about = f" of {asked.removeprefix('--flow ')}" if asked.startswith("--flow ") else ""
         nothing = f"no failure{about} is {'closed' if closed else 'open'}"

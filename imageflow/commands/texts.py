@@ -230,9 +230,10 @@ ERROR = (
 )
 
 
-def error_line(error: ErrorGroup | CauseShown, of: tzinfo = UTC) -> Line:
+def error_line(error: ErrorGroup | CauseShown, zones: Zones) -> Line:
     """A cause of failures, with an example: a row's number and product, over several runs the newest."""
     if isinstance(error, CauseShown):
+        of = zones.get(error.flow, UTC)
         runs, since, row, product = f"{error.runs:,}", local(error.since, of), error.row, error.product
         closed = f"closed {local(error.closed_at, of)}, after {counted(error.total, 'row')}"
         newest = closed if error.closed_at is not None else f"newest: run {error.run_id}, row {error.row}"
@@ -316,7 +317,8 @@ CHANGE = (Column("WHEN"), Column("WHO", gives_way=True), Column("WHAT"), Column(
 def change_line(change: Change, zones: Zones) -> Line:
     """An entry of the audit log in a table, in the time zone of the flow that it is about."""
     of = zones.get(change.object.removeprefix("flow "), UTC)
-    detail = ", ".join(f"{name}: {_detail(value, of)}" for name, value in change.detail.items() if value is not None)
+    told = {name: value for name, value in change.detail.items() if (name, value) != ("identifiers", 0)}
+    detail = ", ".join(f"{name}: {_detail(value, of)}" for name, value in told.items() if value is not None)
     return Line([local(change.at, of), change.who or "-", change.what, change.object], detail)
 
 

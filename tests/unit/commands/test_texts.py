@@ -193,8 +193,8 @@ def test_a_row_and_why_it_failed():
 def test_causes_of_failures():
     """How many rows, how many of them can be retried, an example; an open one since when, and where the newest is."""
     group = ErrorGroup("f", "write", 400, "why", 2, 1, 7, None)
-    assert error_line(group) == (["f", "2", "1", "write", "400", "", "", "row 7"], "why", [])
-    assert error_line(ErrorGroup("f", "script", None, "why", 1, 1, 7, "A")).cells[2:] == [
+    assert error_line(group, {}) == (["f", "2", "1", "write", "400", "", "", "row 7"], "why", [])
+    assert error_line(ErrorGroup("f", "script", None, "why", 1, 1, 7, "A"), {}).cells[2:] == [
         "all",
         "script",
         "",
@@ -203,12 +203,12 @@ def test_causes_of_failures():
         "A",
     ]
     still_open = CauseShown("w", "f", "write", 400, "why", 1, 3, NOW, "r1", 7, "A", 1, 5, NOW, NOW, None, [])
-    line = error_line(still_open, ISTANBUL)
+    line = error_line(still_open, {"w": ISTANBUL})
     assert line.cells == ["f", "1", "all", "write", "400", "3", "2026-01-01 03:00:00 +03", "A"]
     assert line.notes == ["flow w, newest: run r1, row 7"]
     assert len(line.cells) == len(texts.ERROR)
     closed = msgspec.structs.replace(still_open, rows=0, run_id=None, row=None, product=None, closed_at=NOW)
-    line = error_line(closed, ISTANBUL)
+    line = error_line(closed, {"w": ISTANBUL})
     assert (line.cells[-1], line.notes) == ("", ["flow w, closed 2026-01-01 03:00:00 +03, after 5 rows"])
 
 
