@@ -2,13 +2,14 @@
 """The console in a real browser: what people do, and what no page may do. A console message or a foreign host fails a test."""
 
 import re
+from datetime import timedelta
 
 import pytest
 
 from imageflow.model.imageset import Image
 from imageflow.model.row import RowLog
 from imageflow.model.run import Run, Trigger
-from tests.console_site import CLOCK, PASSWORD, RUN
+from tests.console_site import CLOCK, PASSWORD, RUN, end_long_run, long_run
 from tests.integration.test_console import SHOWN
 from tests.posting import accept_post
 
@@ -112,6 +113,82 @@ def test_a_run_is_watched_live(watched, served):
     page.locator('data[data-count="written"][value="4"]').wait_for()
     assert page.evaluate("window.same")
     assert page.get_by_role("searchbox", name="Search").input_value() == "typed"
+
+
+def test_from_failure_to_failure(watched, served):
+    """The arrow goes to the failed page of the map, Enter to its rows; a row is marked and retried by keys alone."""
+    site, do = served
+    run_id = do(long_run(site.store))
+    do(end_long_run(site.store))
+    page = watched.page("operator")
+    page.goto(f"/runs/{run_id}")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "page 2: rows failed"
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/runs/{run_id}?page=2#rows")
+    assert page.locator("[data-picked]").inner_text() == "page 2: 1 failed, 1 written"
+    assert page.locator("svg.pages .pick").count() == 1
+    marked = page.locator("#marked button")
+    assert marked.inner_text().strip() == "Retry the marked rows"
+    for key in ("j", "j", "j", "x"):
+        page.keyboard.press(key)
+    assert marked.inner_text().strip() == "Retry 1 row"
+    page.keyboard.press("r")
+    page.keyboard.press("Enter")
+    page.get_by_text("1 row is being retried").wait_for()
+    assert do(site.store.run(run_id)).counts.in_flight == 1
+
+
+def some_runs(site, do, first, last):
+    """Runs of a minute each, the last one the newest; their ids end with their numbers."""
+    for number in range(first, last + 1):
+        at = CLOCK.now() + timedelta(minutes=number - 200)
+        run = Run(
+            run_id=f"20260104-000000-00000000{number:02}",
+            flow="posts",
+            version=1,
+            trigger=Trigger("outbound", "ada"),
+            status="draining",
+            created_at=at,
+            started_at=at,
+            pages=1,
+            read_complete=True,
+        )
+        do(accept_post(site.store, run, b"[]", rows=1))
+
+
+def test_through_the_list_one_came_from(watched, served):
+    """From a run to the ones beside it in the list, and no further than its ends."""
+    site, do = served
+    some_runs(site, do, 1, 3)
+    page = watched.page("viewer")
+    page.goto("/runs?flow=posts&status=draining")
+    links = page.locator("table[data-list] tbody tr td:first-child a")
+    order = [link.get_attribute("href") for link in links.all()]
+    links.nth(1).click()
+    page.wait_for_url(f"**{order[1]}")
+    page.keyboard.press("]")
+    page.wait_for_url(f"**{order[2]}")
+    page.keyboard.press("]")
+    page.keyboard.press("[")
+    page.wait_for_url(f"**{order[1]}")
+    page.keyboard.press("[")
+    page.wait_for_url(f"**{order[0]}")
+
+
+def test_a_list_that_was_scrolled_stays_as_it_is(watched, served):
+    """It says how many are newer; at its top it shows them."""
+    site, do = served
+    some_runs(site, do, 1, 40)
+    page = watched.page("viewer", viewport={"width": 1000, "height": 500})
+    page.goto("/runs?flow=posts")
+    page.get_by_text("live", exact=True).wait_for()
+    page.evaluate("scrollTo(0, 900)")
+    some_runs(site, do, 41, 42)
+    page.locator("#newer", has_text="2 newer").wait_for()
+    assert not page.locator('a[href$="0000000042"]').count()
+    page.locator("#newer a").click()
+    page.locator('table a[href$="0000000042"]').wait_for()
 
 
 HIDE = """hidden => {
