@@ -51,6 +51,7 @@ OMNITRON_CONNECTIONS = 100
 ERP_CONNECTIONS = 100
 FETCH_CONNECTIONS = 32
 WEBHOOK_CONNECTIONS = 32
+ASKING_CONNECTIONS = 4
 LOOKING_CONNECTIONS = 4
 LOOKING_SECONDS = 2.0
 """Of the console's pages: whoever looks takes no connection from the work, and no statement of theirs goes on for long."""
@@ -346,12 +347,15 @@ class _Parts:
         from imageflow.gateway.late_publisher import LatePublisher  # noqa: PLC0415
         from imageflow.gateway.outbound import Outbound  # noqa: PLC0415
         from imageflow.gateway.queue import OutboundQueue  # noqa: PLC0415
+        from imageflow.inspect.live import Live  # noqa: PLC0415
 
         s = self.substrate
         key = settings_.secret_key(s.settings)
         sandbox = await stack.enter_async_context(Sandbox())
         reach = Reach(Bounds(s.settings.secret_dirs, s.settings.secret_env_prefixes), Allowed(s.settings.allow_private))
-        tools = Tools(sandbox, await stack.enter_async_context(missing_fetcher(s)), reach)
+        asking = await stack.enter_async_context(_transport(s, ASKING_CONNECTIONS))
+        fetcher = await stack.enter_async_context(missing_fetcher(s))
+        tools = Tools(sandbox, fetcher, reach, Live(asking, s.environ, s.clock))
         looks = connect(
             s.settings.store_url, s.clock, connections=LOOKING_CONNECTIONS, statement_seconds=LOOKING_SECONDS
         )

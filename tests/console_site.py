@@ -22,7 +22,9 @@ from imageflow.console.app import console
 from imageflow.flows.bounded import Reach
 from imageflow.gateway.app import Gateway, serve
 from imageflow.gateway.deps import Tools
+from imageflow.http.client import Transport
 from imageflow.http.public_address import Allowed
+from imageflow.inspect.live import Live
 from imageflow.model import page_map
 from imageflow.model.imageset import Image
 from imageflow.model.row import RowLog
@@ -39,6 +41,7 @@ from tests.posting import accept_post
 KEY = b"a secret key"
 CLOCK = SystemClock()
 PASSWORD = "three quiet words"
+ERP_SECRET = "what the ERP is told"
 ROLES = ("viewer", "operator", "admin")
 OMNITRON = {"domain_url": "https://brand.omnitron.example", "username": "u", "password": {"env": "P"}}
 POSTS = {"name": "posts", "direction": "outbound", "omnitron": OMNITRON}
@@ -334,14 +337,24 @@ async def opened(furnished: Path, folder: Path, **options: Any) -> AsyncIterator
     """A console on a copy of a furnished store."""
     shutil.copy(furnished, folder / "store.db")
     url = Secret(f"sqlite:///{folder}/store.db")
-    sessions: list[aiohttp.ClientSession] = []
     async with (
         connect(url, CLOCK) as store,
         connect(url, CLOCK, connections=4, statement_seconds=2) as looks,
+        serving(store, looks, folder, **options) as site,
+    ):
+        yield site
+
+
+@asynccontextmanager
+async def serving(store: Store, looks: Store, folder: Path, **options: Any) -> AsyncIterator[Site]:
+    """A console on a store; `looks`: the one that pages read by."""
+    sessions: list[aiohttp.ClientSession] = []
+    async with (
         SqliteBroker(folder / "broker.db") as broker,
         Sandbox() as sandbox,
+        Transport() as asking,
     ):
-        tools = Tools(sandbox, Fetcher(), REACH)  # type: ignore[arg-type]
+        tools = Tools(sandbox, Fetcher(), REACH, Live(asking, {"P": ERP_SECRET}, CLOCK))  # type: ignore[arg-type]
         gateway = Gateway(store, broker, CLOCK, KEY, ready=_ready, tools=tools, pages=console(looks), **options)
         async with serve(gateway.app(), "127.0.0.1", 0, 2) as port:
             try:

@@ -1,5 +1,5 @@
-"""The test bench: what a draft of a flow's script and mapping would make of an answer, and what would change on Omnitron.
-Nothing is written.
+"""The test bench: what a draft of a flow's script and mapping would make of an answer, what would change on Omnitron, and what
+would be sent. Nothing is written.
 """
 
 from __future__ import annotations
@@ -12,15 +12,20 @@ from typing import Any, Literal, NamedTuple, get_args
 import msgspec
 
 from imageflow.actions import rows
+from imageflow.actions.actor import Actor
+from imageflow.actions.runs import NotRunnable
 from imageflow.errors import FlowFileError, NotFoundError, Problem, RequestError
 from imageflow.flows import file as flow_file
 from imageflow.inspect import row_origin
 from imageflow.inspect.dry_run import DryRow, DryRun, context_of, dry_run
+from imageflow.inspect.live import FOUND, Live
+from imageflow.inspect.product_history import Sent
 from imageflow.inspect.row_origin import Document
 from imageflow.model.flow import Definition, Flow
 from imageflow.model.imageset import digest
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.store import Store
+from imageflow.text.masking import mask
 
 SECONDS = 30.0
 ELEMENTS = 3
@@ -41,6 +46,16 @@ class Tried(NamedTuple):
 
     dry: DryRun
     rows: list[TriedRow]
+
+
+class Write(NamedTuple):
+    """A row of a try, and the request that would be sent for it; None: none. `change`: see TriedRow. A row whose product is a base
+    code is sent for each of its SKUs, which only Omnitron knows: its request names none.
+    """
+
+    row: DryRow
+    change: Effect
+    request: Sent | None
 
 
 class Input(NamedTuple):
@@ -76,9 +91,7 @@ async def tried(
 
     Raises FlowFileError where the document is no flow, RequestError where it takes too long, SandboxError.
     """
-    definition = await asyncio.to_thread(flow_file.compiled, document)
-    if definition.name != flow.name:
-        raise FlowFileError([Problem("name", f"must be {flow.name!r}")])
+    definition = await compiled(flow, document)
     context: Mapping[str, Any] = {}
     if run_id is not None and page is not None:
         context = context_of(await rows.page(store, run_id, page))
@@ -88,6 +101,14 @@ async def tried(
     except TimeoutError as error:
         raise RequestError(f"the try took longer than {SECONDS:g} seconds: take fewer rows") from error
     return await compared(store, definition, dry)
+
+
+async def compiled(flow: Flow, document: dict[str, Any]) -> Definition:
+    """A document of the flow, checked. Raises FlowFileError."""
+    definition = await asyncio.to_thread(flow_file.compiled, document)
+    if definition.name != flow.name:
+        raise FlowFileError([Problem("name", f"must be {flow.name!r}")])
+    return definition
 
 
 async def compared(store: Store, definition: Definition, dry: DryRun) -> Tried:
@@ -114,29 +135,85 @@ def _effect(row: DryRow, known: Mapping[str, str | None]) -> Effect:
     return "same" if known[row.product] == digest(row.images) else "changes"
 
 
-async def input_of(store: Store, flow: Flow, run_id: str | None = None, row: int | None = None) -> Input:
-    """An answer to try: the elements that a row of a run came from; else the first ones of a run; else those of the flow's
-    newest run with a page. Raises NotFoundError where there is no such run or row.
+def writes(flow: Flow, tried: Tried) -> list[Write]:
+    """What would be sent for each row of a try: nothing where it fails, is superseded, or is on Omnitron like this."""
+    omnitron = flow.definition.omnitron
+    skips = flow.definition.write.skip_unchanged
+    found = []
+    for row, change in tried.rows:
+        sent = row.state == "ready" and not (skips and change == "same")
+        sku = row.product if row.key == "sku" else None
+        body = {"product_sku": sku, "images": list(row.images)}
+        found.append(Write(row, change, Sent("POST", omnitron.domain + omnitron.images_path, body) if sent else None))
+    return found
+
+
+async def asked(store: Store, live: Live, flow: Flow, actor: Actor, page: int = 1, elements: int = ELEMENTS) -> Input:
+    """A page of the flow's ERP as it answers now, with the flow's own login, as the first run would get it: its first elements,
+    without secrets. That it was asked is in the audit log. Raises NotRunnable where it cannot be asked, or does not answer well.
+    """
+    if not flow.definition.inbound:
+        raise NotRunnable(f"{flow.name} is an outbound flow: no ERP is asked for its rows")
+    await store.record(actor.entry("erp.ask", f"flow {flow.name}", page=page))
+    try:
+        async with asyncio.timeout(SECONDS):
+            body = await live.page(flow.definition, page)
+    except FOUND as error:
+        raise NotRunnable(mask(str(error))) from error
+    except TimeoutError as error:
+        raise NotRunnable(f"the ERP gave no answer within {SECONDS:g} seconds") from error
+    return await asyncio.to_thread(_first, flow.definition, body, elements)
+
+
+def _first(definition: Definition, body: bytes, count: int) -> Input:
+    document = Document(body, definition.rows_path)
+    several = len(document.elements)
+    if several > count:
+        body = document.only(tuple(range(count)))
+    shown = msgspec.json.encode(_masked(msgspec.json.decode(body)))
+    return Input(msgspec.json.format(shown, indent=2).decode(), rows=several)
+
+
+def _masked(value: Any) -> Any:
+    """A document without secrets: an ERP may repeat what it was sent."""
+    match value:
+        case str():
+            return mask(value)
+        case list():
+            return [_masked(item) for item in value]
+        case dict():
+            return {mask(name): _masked(item) for name, item in value.items()}
+        case bool() | None:
+            return value
+    return value if mask(str(value)) == str(value) else mask(str(value))
+
+
+async def input_of(
+    store: Store, flow: Flow, run_id: str | None = None, row: int | None = None, page: int | None = None
+) -> Input:
+    """An answer to try: the elements that a row of a run came from; else the first ones of a page of a run; else those of the
+    flow's newest run with rows. Raises NotFoundError where there is no such run or row.
     """
     if run_id is None:
-        newest = [run for run in await store.runs(flow.name, limit=20) if run.pages]
+        found = await store.runs(flow.name, limit=20)
+        newest = [run for run in found if run.counts.total] or [run for run in found if run.pages]
         if not newest:
             return Input("")
         run_id = newest[0].run_id
     log = None if row is None else await rows.show(store, run_id, row)
-    number = log.page if log is not None and log.page is not None and log.page > 0 else 1
+    number = log.page if log is not None and log.page is not None and log.page > 0 else page or 1
     try:
-        page = await rows.page(store, run_id, number)
+        kept = await rows.page(store, run_id, number)
     except NotFoundError:
         return Input("")  # pages are kept for a while only
     try:
-        document = Document(page.body, flow.definition.rows_path)
+        document = Document(kept.body, flow.definition.rows_path)
         places: tuple[int, ...] = tuple(range(min(ELEMENTS, len(document.elements))))
         if log is not None:
             named = row_origin.candidates(document.elements, log.product) if log.product else ()
             same = tuple(n for n, element in enumerate(document.elements) if element == log.payload)
             places = (tuple(named) or same or places)[:ELEMENTS]
-        body = document.only(places) if len(document.elements) > len(places) else page.body
+        body = document.only(places) if len(document.elements) > len(places) else kept.body
         text = msgspec.json.format(body, indent=2).decode()
     except (ValueError, msgspec.MsgspecError):
         return Input("")

@@ -129,12 +129,13 @@ def _problems(examined: Sequence[_Examined]) -> list[Problem]:
 # saving ---------------------------------------------------------------------------------------------------------------
 
 
-async def save(store: Store, document: dict[str, Any], actor: Actor) -> Flow:
+async def save(store: Store, document: dict[str, Any], actor: Actor, *, expected: int | None = None) -> Flow:
     """Save a document that was checked as a new version; an equal one makes no new version. A person at the machine owns
-    what it may reach; a user of the API does not.
+    what it may reach; a user of the API does not. Raises ConflictError where the newest version is not the `expected` one.
     """
     entry = actor.entry("flow.save", f"flow {document['name']}")
-    return await store.save_flow(document, actor.who, audit=entry, bounded=actor.role is not None)
+    bounded = actor.role is not None
+    return await store.save_flow(document, actor.who, audit=entry, bounded=bounded, expected=expected)
 
 
 async def save_all(store: Store, documents: Sequence[dict[str, Any]], actor: Actor) -> list[Flow]:
@@ -142,11 +143,15 @@ async def save_all(store: Store, documents: Sequence[dict[str, Any]], actor: Act
     return [await save(store, document, actor) for document in documents]
 
 
-async def save_as(store: Store, name: str, document: dict[str, Any], actor: Actor) -> Flow:
-    """Save a document under the name of an address. Raises FlowFileError where the document has another name."""
+async def save_as(
+    store: Store, name: str, document: dict[str, Any], actor: Actor, *, expected: int | None = None
+) -> Flow:
+    """Save a document under the name of an address. Raises FlowFileError where the document has another name, ConflictError
+    where the newest version is not the `expected` one.
+    """
     if document["name"] != name:
         raise FlowFileError([Problem("name", f"must be that of the address, {name!r}")])
-    return await save(store, document, actor)
+    return await save(store, document, actor, expected=expected)
 
 
 def stays_off(document: dict[str, Any], saved: Flow) -> bool:

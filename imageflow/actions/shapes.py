@@ -14,7 +14,8 @@ import msgspec
 
 from imageflow.actions import watermarks
 from imageflow.actions.actor import Role
-from imageflow.actions.bench import EFFECTS, Effect, Input, Tried
+from imageflow.actions.bench import EFFECTS, Effect, Input, Tried, Write
+from imageflow.actions.comparison import Compared
 from imageflow.actions.dead_letters import Parked
 from imageflow.actions.flows import FlowSeen
 from imageflow.actions.keys import NewKey
@@ -25,6 +26,7 @@ from imageflow.actions.system import System
 from imageflow.actions.ways_out import LEFT, about, command
 from imageflow.clock import iso
 from imageflow.errors import Problem
+from imageflow.inspect.comparison import Kind
 from imageflow.inspect.dry_run import DryRow, DryRun, StepError, StepName
 from imageflow.inspect.product_history import Sent, Source, Standing, Trace, TracedRow, sent, sku_of
 from imageflow.model.filename_template import Key
@@ -612,7 +614,9 @@ def parked_shown(message: Parked, body: bytes) -> ParkedShown:
 
 
 class KeyShown(msgspec.Struct, frozen=True):
-    """A machine's key: it opens the outbound door of one flow. Its text is not kept."""
+    """A machine's key: it opens the outbound door of one flow. Its text is not kept. `used_at`: when it did last, to about a minute;
+    null: never, or before that was kept.
+    """
 
     id: str
     flow: str
@@ -620,6 +624,7 @@ class KeyShown(msgspec.Struct, frozen=True):
     created_by: str
     created_at: Instant
     expires_at: Instant | None
+    used_at: Instant | None = None
 
 
 class KeyMade(msgspec.Struct, frozen=True):
@@ -632,6 +637,7 @@ class KeyMade(msgspec.Struct, frozen=True):
     created_by: str
     created_at: Instant
     expires_at: Instant | None
+    used_at: Instant | None = None
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -648,7 +654,8 @@ class Change(msgspec.Struct, frozen=True):
 
 def key_shown(key: ApiKey) -> KeyShown:
     """A key."""
-    return KeyShown(key.id, key.flow, key.name, key.created_by, iso(key.created_at), iso(key.expires_at))
+    about = (key.id, key.flow, key.name, key.created_by)
+    return KeyShown(*about, iso(key.created_at), iso(key.expires_at), iso(key.used_at))
 
 
 def key_made(made: NewKey) -> KeyMade:
@@ -724,6 +731,58 @@ class TriedShown(msgspec.Struct, frozen=True):
     steps: list[StepShown]
     rows: list[TriedRowShown]
     ok: bool
+
+
+class WriteShown(msgspec.Struct, frozen=True):
+    """A row of a try, what it would change on Omnitron by what is known of it, and the request that would be sent; null: none.
+    A request of a base code names no SKU: it is sent once for each.
+    """
+
+    row: DryRow
+    change: Effect
+    request: Sent | None
+
+
+class TriedWrites(msgspec.Struct, frozen=True):
+    """What a try would send. `ok`: the answer passed, and every row of it can be written."""
+
+    rows: list[WriteShown]
+    ok: bool
+
+
+class PageShown(msgspec.Struct, frozen=True):
+    """A page of a run."""
+
+    run_id: str
+    page: int
+
+
+class PairShown(msgspec.Struct, frozen=True):
+    """A row that a draft changes: of a page, as it is with the version in force, and with the draft; null: not there."""
+
+    kind: Kind
+    product: str | None
+    run_id: str
+    page: int
+    was: DryRow | None
+    now: DryRow | None
+
+
+class ComparedShown(msgspec.Struct, frozen=True):
+    """A draft against the version in force, over pages that were kept, in rows: `fixed` failed and would be written, `broken`
+    came out and would fail or be missing, `different` is another image set. `late`: the time was over before all pages were
+    through.
+    """
+
+    version: int
+    pages: list[PageShown]
+    rows: int
+    same: int
+    fixed: int
+    different: int
+    broken: int
+    examples: list[PairShown]
+    late: bool
 
 
 class InFlight(msgspec.Struct, frozen=True):
@@ -832,6 +891,27 @@ def input_shown(found: Input) -> InputShown:
 def tried(found: Tried) -> TriedShown:
     """What a try gave."""
     return TriedShown(_steps(found.dry), [TriedRowShown(*one) for one in found.rows], found.dry.ok)
+
+
+def tried_writes(found: Tried, writes: list[Write]) -> TriedWrites:
+    """What a try would send."""
+    return TriedWrites([WriteShown(*one) for one in writes], found.dry.ok)
+
+
+def compared(found: Compared) -> ComparedShown:
+    """A draft against the version in force."""
+    counts = found.counts
+    return ComparedShown(
+        found.version,
+        [PageShown(*key) for key in found.pages],
+        len(found.kinds),
+        counts["same"],
+        counts["fixed"],
+        counts["different"],
+        counts["broken"],
+        [PairShown(pair.kind, pair.product, *where, pair.was, pair.now) for where, pair in found.examples],
+        found.late,
+    )
 
 
 def product_history(trace: Trace) -> ProductHistory:

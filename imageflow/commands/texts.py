@@ -353,7 +353,8 @@ KEY = (Column("ID"), Column("FLOW"), Column("NAME", gives_way=True), Column("BY"
 
 def key_line(key: KeyShown, now: str) -> Line:
     """A key in a table. `now` is an instant as the key's are."""
-    return Line([key.id, key.flow, key.name, key.created_by], key_validity(key, now))
+    used = f"; last used {local(key.used_at)}" if key.used_at is not None else ""
+    return Line([key.id, key.flow, key.name, key.created_by], key_validity(key, now) + used)
 
 
 def key_validity(key: KeyShown, now: str) -> str:

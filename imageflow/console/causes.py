@@ -40,7 +40,9 @@ _BY_STAGE: dict[str, Cause] = {
 }
 _BY_REASON = (
     (r"sku\b.*(does not exist|not found|unknown)|product.*(does not exist|not found)", Cause("unknown sku", "catalogue", again=True)),
-    (r"dimension|2000\s*x\s*2000|too large|pixels", Cause("too large", "erp", again=False)),
+    (r"\bimage_(wrong_type|damaged|login_page)\b", Cause("not a picture", "erp", again=False)),
+    (r"\bimage_(unreachable|not_found|refused|bad_redirect|private_address)\b", Cause("unreachable", "cdn", again=True)),
+    (r"\bimage_too_|dimension|2000\s*x\s*2000|too large|pixels", Cause("too large", "erp", again=False)),
     (r"not a (png|jpe?g|picture|image)|png or jpe?g|content[- ]type", Cause("not a picture", "erp", again=False)),
     (r"image.*(unreachable|cannot be (reached|loaded))|cannot be (reached|loaded)", Cause("unreachable", "cdn", again=True)),
     (r"no answer|timed? ?out|within \d", Cause("no answer", "nobody", again=True)),

@@ -180,6 +180,38 @@ def changed(document: Mapping[str, Any], form: Mapping[str, str], *, inbound: bo
     return made
 
 
+class Merged(NamedTuple):
+    """A form of two who changed the same version: `fields` to go on with, mine where both changed one; `theirs`: the others' text of
+    those; `taken`: the fields that are as they changed them.
+    """
+
+    fields: dict[str, str]
+    theirs: dict[str, str]
+    taken: tuple[str, ...]
+
+
+def merged(base: Mapping[str, str], mine: Mapping[str, str], theirs: Mapping[str, str]) -> Merged:
+    """Put two changes of one form together, field by field. All three are texts by path, as `shown` gives them."""
+    fields, both, taken = dict(theirs), {}, []
+    for path, other in theirs.items():
+        before = base.get(path, "")
+        own = mine.get(path, before)
+        if _same(own, other):
+            continue
+        if _same(own, before):
+            taken.append(path)
+            continue
+        fields[path] = own
+        if not _same(other, before):
+            both[path] = other
+    return Merged(fields, both, tuple(taken))
+
+
+def _same(one: str, other: str) -> bool:
+    """A browser sends lines in its own way."""
+    return one.replace("\r\n", "\n").strip() == other.replace("\r\n", "\n").strip()
+
+
 def field_of(path: str, known: Mapping[str, str]) -> str | None:
     """The field that a problem at `path` is shown at: itself, or what it is a part of."""
     while path:

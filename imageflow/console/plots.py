@@ -117,6 +117,25 @@ def squares(letters: str, label: str, url: str, name: str, *, columns: int = 100
     return _svg("pages", 1250, -(-len(groups) // columns) * 10, label, body, role=role)
 
 
+def cells(kinds: Sequence[str], label: str, *, most: int = 1000, high: int = 8) -> Markup:
+    """Cells in columns from the left, one for each row or for several in a row: as bad as the worst of them. Each kind has a colour
+    of its own, and what is broken carries a diamond too.
+    """
+    many = max(1, -(-len(kinds) // most))
+    order = {"broken": 0, "different": 1, "fixed": 2}
+    worst = [min(kinds[at : at + many], key=lambda kind: order.get(kind, 9)) for at in range(0, len(kinds), many)]
+    high = min(high, len(worst)) or 1
+    columns = max(125, -(-len(worst) // high))
+    wide = 1250 / columns
+    paths: dict[str, list[str]] = {"same": []}
+    for place, kind in enumerate(worst):
+        x, y = place // high * wide, place % high * 6
+        paths.setdefault(kind, []).append(_box(x, y, wide * 0.86, 4.8))
+        if kind == "broken":
+            paths.setdefault("hole", []).append(f"M{_n(x + wide * 0.43)} {_n(y + 0.6)}l1.8 1.8-1.8 1.8-1.8-1.8z")
+    return _svg("cells", 1250, high * 6, label, _joined({**paths, "hole": paths.pop("hole", [])}))
+
+
 class Span(NamedTuple):
     """When a step of a run was at work, in seconds since the run began. Kinds: done, go (it still is), wait (it was held)."""
 

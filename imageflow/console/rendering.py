@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from imageflow.console import plots
+from imageflow.console import plots, reasons
 from imageflow.console.assets import Assets
 from imageflow.console.languages import LANGUAGES, NAMES, Language, utc
 from imageflow.console.visit import Show, Visit
@@ -20,6 +20,7 @@ from imageflow.text.excerpt import hidden_in_html
 
 UTC = ZoneInfo("UTC")
 NOTHING = "\N{EN DASH}"
+FOREIGN = Markup('<span lang="en">{}</span>')
 
 
 class Renderer:
@@ -73,6 +74,7 @@ def _environment(language: Language, assets: Assets) -> Environment:
         ago=_ago(language),
         short=short,
         clock=_clock(language),
+        said=_said(language),
     )
     return environment
 
@@ -100,6 +102,19 @@ def _ago(language: Language) -> Any:
         return Markup('<time datetime="{}" title="{}">{}</time>').format(utc(instant), exact, shown)
 
     return ago
+
+
+def _said(language: Language) -> Any:
+    def said(text: str) -> Markup:
+        """A reason in the page's language if it is one of ours; else as it is, which is English or anything."""
+        found = reasons.known(str(text)) if language.code != "en" else None
+        if found is None:
+            return FOREIGN.format(text)
+        shown = language.texts.gettext(found.message) % found.values
+        before, after = (FOREIGN.format(part) if part else Markup("") for part in (found.before, found.after))
+        return before + escape(shown) + after
+
+    return said
 
 
 def short(run_id: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -11,7 +12,7 @@ from typing import NamedTuple
 from imageflow.actions import credentials, users
 from imageflow.actions.actor import Role
 from imageflow.clock import Clock
-from imageflow.errors import RequestError, ThrottledError
+from imageflow.errors import RequestError, StoreError, ThrottledError
 from imageflow.gateway import login_pace
 from imageflow.runtime.bounded import Recent
 from imageflow.store import ApiKey, Store, User
@@ -27,6 +28,8 @@ CACHE_SECONDS = 1.0
 that time, its own at once.
 """
 CACHE_TOKENS = 1_000
+NOTED_SECONDS = 60.0
+"""That a key was used is noted once in that time, and not with each request."""
 LOGINS_AT_ONCE = 100
 STRANGERS_AT_ONCE = 20
 """Logins in hand, of names that exist and of others. Each of the two is a line of its own with one password hashed at a
@@ -89,6 +92,7 @@ class Access:
         self._secret_key = secret_key
         self._clock = clock
         self._cache: Recent[str, Known] = Recent(CACHE_TOKENS, CACHE_SECONDS, clock.monotonic)
+        self._noted: Recent[str, bool] = Recent(CACHE_TOKENS, NOTED_SECONDS, clock.monotonic)
         self._looking: dict[tuple[str, int], asyncio.Task[Known]] = {}
         self._changes = 0
         self._users = _Line(LOGINS_AT_ONCE)
@@ -155,10 +159,20 @@ class Access:
         if isinstance(known, ApiKey):
             if known.flow != flow:
                 raise PermissionDenied("this key is of another flow")
+            await self._note(known)
             return f"key {known.name}"
         if not may(known, "operator"):
             raise PermissionDenied("a viewer may not post rows; it takes the role operator or admin")
         return known.name
+
+    async def _note(self, key: ApiKey) -> None:
+        """Keep that the key is used now. The post does not depend on it."""
+        now = self._clock.now()
+        if self._noted.get(key.id) or (key.used_at is not None and (now - key.used_at).total_seconds() < NOTED_SECONDS):
+            return
+        self._noted.put(key.id, True)
+        with contextlib.suppress(StoreError):
+            await self._store.note_key_use(key.id, now)
 
     async def _whose(self, authorization: list[str]) -> Known:
         token = bearer(authorization)

@@ -52,7 +52,8 @@ class Api:
         path, query = _path(endpoint, request), _query(endpoint, request)
         body = await self._body(endpoint, request)
         actor = Actor(user.name, request.remote or "", user.role)
-        return Call(user, actor, path, query, body, request.content_type, authorization)
+        match = request.headers.get("If-Match", "")
+        return Call(user, actor, path, query, body, request.content_type, authorization, match)
 
     async def _body(self, endpoint: AnyEndpoint, request: web.Request) -> Any:
         wanted = endpoint.body

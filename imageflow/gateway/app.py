@@ -38,6 +38,7 @@ REQUEST_SECONDS = 120.0
 READY_SECONDS = 5.0
 LATER_SECONDS = 5.0
 CHECKS_AT_ONCE = 2
+TRIES_AT_ONCE = 2
 IDLE_SECONDS = 75.0
 """A connection that is idle, or has not sent its headers, is closed after this time."""
 LINGER_SECONDS = 5.0
@@ -93,8 +94,8 @@ class Gateway:
         self._pages: list[web.AbstractRouteDef] = []
         self._events = Events(store, self._listener)
         if tools is not None:
-            checking = asyncio.Semaphore(CHECKS_AT_ONCE)
-            deps = Deps(store, broker, publisher, clock, self._access, secret_key, tools, checking)
+            checking, trying = asyncio.Semaphore(CHECKS_AT_ONCE), asyncio.Semaphore(TRIES_AT_ONCE)
+            deps = Deps(store, broker, publisher, clock, self._access, secret_key, tools, checking, trying)
             self._api = [*Api(deps, self._reader).routes(), *self._events.routes()]
             if pages is not None:
                 self._pages = list(pages(deps, self.sessions, self._reader))

@@ -13,6 +13,7 @@ from imageflow.clock import Clock
 from imageflow.flows.bounded import Reach
 from imageflow.gateway.access import Access
 from imageflow.gateway.late_publisher import LatePublisher
+from imageflow.inspect.live import Live
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.schedule.fetch import MissingFetcher
 from imageflow.store import Store, User
@@ -24,18 +25,19 @@ A = TypeVar("A")
 
 
 class Tools(NamedTuple):
-    """What only the API needs: where flows are tried, what looks for missing images, and what flows may reach that are
-    saved over it.
+    """What only the API needs: where flows are tried, what looks for missing images, what flows may reach that are saved over it,
+    and what asks ERPs for people.
     """
 
     sandbox: Sandbox
     fetcher: MissingFetcher
     reach: Reach
+    live: Live
 
 
 class Deps(NamedTuple):
     """The same for all calls. `secret_key` is that of tokens and keys; `checking` limits how many flows are compiled at
-    once.
+    once, `trying` how many are tried.
     """
 
     store: Store
@@ -46,12 +48,13 @@ class Deps(NamedTuple):
     secret_key: bytes
     tools: Tools
     checking: asyncio.Semaphore
+    trying: asyncio.Semaphore
 
 
 class Call(msgspec.Struct, Generic[P, Q, B], frozen=True):
     """One request: who, and what its path, query and body hold, of the types that its endpoint says (None: nothing).
 
-    `media` is the body's content type.
+    `media` is the body's content type, `match` the header If-Match; empty: there is none.
     """
 
     user: User
@@ -61,3 +64,4 @@ class Call(msgspec.Struct, Generic[P, Q, B], frozen=True):
     body: B
     media: str
     authorization: list[str]
+    match: str = ""

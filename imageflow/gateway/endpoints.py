@@ -104,6 +104,14 @@ _KEY_HEADER = {
     }
 }
 
+_MATCH_HEADER = {
+    "If-Match": {
+        "type": "string",
+        "maxLength": 20,
+        "description": 'The version that this was made of, as in `"7"`: if there is a newer one, nothing is saved.',
+    }
+}
+
 ENDPOINTS: tuple[Endpoint[Any, Any, Any, Any], ...] = (
     # sessions
     Endpoint(
@@ -166,11 +174,13 @@ ENDPOINTS: tuple[Endpoint[Any, Any, Any, Any], ...] = (
         params=inputs.FlowPath,
         tag="flows",
         summary="Save a flow as a new version",
-        about="The body is a flow file, as JSON or YAML, with script and mapping in it. An equal one makes no new version.",
+        about="The body is a flow file, as JSON or YAML, with script and mapping in it. An equal one makes no new version. "
+        "With If-Match it is saved only if that is the newest version still.",
         role="admin",
+        headers=_MATCH_HEADER,
         body=_FLOW,
         answer=shapes.FlowLine,
-        refusals=(422,),
+        refusals=(412, 422),
     ),
     Endpoint(
         name="check_flow",
@@ -270,6 +280,47 @@ ENDPOINTS: tuple[Endpoint[Any, Any, Any, Any], ...] = (
         body=Body(inputs.Try, limit=MAX_FLOW_BYTES),
         answer=shapes.TriedShown,
         refusals=(404, 422),
+    ),
+    Endpoint(
+        name="try_write",
+        handler=handlers_flows.try_write,
+        method="POST",
+        path="/api/try/write",
+        tag="flows",
+        summary="Try an answer, and show the requests that would be sent for its rows",
+        about="By the ledger: what is on Omnitron already would not be sent. Nothing is asked and nothing is written.",
+        role="operator",
+        body=Body(inputs.TryWrite, limit=MAX_FLOW_BYTES),
+        answer=shapes.TriedWrites,
+        refusals=(404, 422),
+    ),
+    Endpoint(
+        name="compare_flow",
+        handler=handlers_flows.compare_flow,
+        method="POST",
+        path="/api/flows/{flow}/compare",
+        params=inputs.FlowPath,
+        tag="flows",
+        summary="Compare a draft of a flow with its version in force, over its last kept pages",
+        about="At most a minute: what was compared by then is given. Nothing is asked and nothing is written.",
+        role="operator",
+        body=Body(inputs.Compare, limit=MAX_FLOW_BYTES, required=False),
+        answer=shapes.ComparedShown,
+        refusals=(404, 422),
+    ),
+    Endpoint(
+        name="ask_erp",
+        handler=handlers_flows.ask_erp,
+        method="POST",
+        path="/api/flows/{flow}/ask",
+        params=inputs.FlowPath,
+        tag="flows",
+        summary="Ask a flow's ERP for a page now",
+        about="With the flow's own login, as its first run asks; without secrets. Nothing is stored but that it was asked.",
+        role="operator",
+        body=Body(inputs.Ask, required=False),
+        answer=shapes.InputShown,
+        refusals=(404, 409),
     ),
     Endpoint(
         name="list_versions",

@@ -8,24 +8,30 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from imageflow.actions import bench, flows, shapes, watermarks
-from imageflow.errors import FlowFileError
+from imageflow.actions import bench, comparison, flows, shapes, watermarks
+from imageflow.errors import ConflictError, FlowFileError
 from imageflow.flows import plain_secrets, schema
 from imageflow.gateway.access import may
 from imageflow.gateway.deps import Call, Deps
 from imageflow.gateway.inputs import (
     YAML,
+    Ask,
+    Compare,
     DiffQuery,
+    Draft,
     FlowPath,
     InputQuery,
     Paged,
     RollBack,
     Since,
     Try,
+    TryWrite,
     VersionPath,
     VersionQuery,
+    matched,
 )
 from imageflow.gateway.paging import Page, cursor, page, position
+from imageflow.gateway.problem_details import Refusal
 from imageflow.model.flow import Flow
 from imageflow.store import User
 
@@ -52,8 +58,13 @@ def _seen_by(user: User, flow: Flow) -> Flow:
 
 async def save_flow(deps: Deps, call: Call[FlowPath, None, bytes]) -> shapes.FlowLine:
     """The new version."""
+    expected = matched(call.match)
     document = await _checked(deps, call)
-    return shapes.flow_line(await flows.save_as(deps.store, call.path.flow, document, call.actor))
+    try:
+        saved = await flows.save_as(deps.store, call.path.flow, document, call.actor, expected=expected)
+    except ConflictError as error:
+        raise Refusal(412, str(error)) from error
+    return shapes.flow_line(saved)
 
 
 async def check_flow(deps: Deps, call: Call[None, None, bytes]) -> shapes.Checked:
@@ -127,12 +138,43 @@ async def show_input(deps: Deps, call: Call[FlowPath, InputQuery, None]) -> shap
 
 async def try_flow(deps: Deps, call: Call[FlowPath, None, Try]) -> shapes.TriedShown:
     """What came of it."""
-    wanted, flow = call.body, await flows.version(deps.store, call.path.flow)
+    return shapes.tried(await _tried(deps, await flows.version(deps.store, call.path.flow), call.body))
+
+
+async def try_write(deps: Deps, call: Call[None, None, TryWrite]) -> shapes.TriedWrites:
+    """What would be sent."""
+    flow = await flows.version(deps.store, call.body.flow)
+    tried = await _tried(deps, flow, call.body)
+    return shapes.tried_writes(tried, bench.writes(flow, tried))
+
+
+async def _tried(deps: Deps, flow: Flow, wanted: Try) -> bench.Tried:
+    document, body = _draft(flow, wanted), msgspec.json.encode(wanted.input)
+    async with deps.trying:
+        return await bench.tried(deps.store, deps.tools.sandbox, flow, document, body)
+
+
+def _draft(flow: Flow, wanted: Try | Draft) -> dict[str, Any]:
     script = flow.document.get("script") if wanted.script is UNSET else wanted.script
     mapping = flow.document.get("mapping") if wanted.mapping is UNSET else wanted.mapping
-    document, body = bench.draft(flow, script, mapping), msgspec.json.encode(wanted.input)
-    async with deps.checking:
-        return shapes.tried(await bench.tried(deps.store, deps.tools.sandbox, flow, document, body))
+    return bench.draft(flow, script, mapping)
+
+
+async def compare_flow(deps: Deps, call: Call[FlowPath, None, Compare]) -> shapes.ComparedShown:
+    """What comes out the same, and what does not."""
+    flow, wanted = await flows.version(deps.store, call.path.flow), call.body
+    document = _draft(flow, wanted.draft)
+    async with deps.trying:
+        found = await comparison.compared(deps.store, deps.tools.sandbox, flow, document, pages=wanted.pages)
+    return shapes.compared(found)
+
+
+async def ask_erp(deps: Deps, call: Call[FlowPath, None, Ask]) -> shapes.InputShown:
+    """The first elements of the page."""
+    flow, wanted = await flows.version(deps.store, call.path.flow), call.body
+    async with deps.trying:
+        found = await bench.asked(deps.store, deps.tools.live, flow, call.actor, wanted.page, wanted.elements)
+    return shapes.input_shown(found)
 
 
 async def show_flow_schema(_deps: Deps, _call: Call[None, None, None]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from imageflow.actions import keys, users
+from imageflow.actions import bench, comparison, keys, users
 from imageflow.actions.actor import Role
 from imageflow.gateway.problem_details import Refusal
 from imageflow.model.flow import NAME_PATTERN
@@ -70,6 +70,33 @@ class Try(_Taken, frozen=True):
     input: Any
     script: Annotated[str, msgspec.Meta(max_length=1 << 20)] | UnsetType | None = UNSET
     mapping: list[dict[str, Any]] | UnsetType | None = UNSET
+
+
+class TryWrite(Try, frozen=True, kw_only=True):
+    """The same, and whose flow it is."""
+
+    flow: Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
+
+
+class Draft(_Taken, frozen=True):
+    """A script and a mapping: the flow's own where they are not given; null: none."""
+
+    script: Annotated[str, msgspec.Meta(max_length=1 << 20)] | UnsetType | None = UNSET
+    mapping: list[dict[str, Any]] | UnsetType | None = UNSET
+
+
+class Compare(_Taken, frozen=True):
+    """A draft, and over how many of the last kept pages it is compared with the version in force."""
+
+    draft: Draft = msgspec.field(default_factory=Draft)
+    pages: Annotated[int, msgspec.Meta(ge=1, le=comparison.MAX_PAGES)] = comparison.PAGES
+
+
+class Ask(_Taken, frozen=True):
+    """Which page of the ERP is asked for, and how many of its elements are given."""
+
+    page: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
+    elements: Annotated[int, msgspec.Meta(ge=1, le=1000)] = bench.ELEMENTS
 
 
 class RollBack(_Taken, frozen=True):
@@ -176,6 +203,16 @@ def moment(name: str, text: str | UnsetType) -> datetime | None:
     except ValueError as error:
         raise Refusal(400, f"{name}: must be an instant with its zone, as in 2026-01-31T12:00:00Z") from error
     return found
+
+
+def matched(text: str) -> int | None:
+    """The version that an If-Match names, as in `"7"`; None where it is not given, or any will do. Refusal 400."""
+    bare = text.strip().removeprefix("W/").strip('"')
+    if bare in ("", "*"):
+        return None
+    if not (bare.isascii() and bare.isdigit() and len(bare) < 10):
+        raise Refusal(400, 'If-Match: must be the number of a version, as in "7"')
+    return int(bare)
 
 
 # queries --------------------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ _WHY = {
     404: "There is no such thing.",
     408: "The body did not arrive in time.",
     409: "It does not go with the state of things.",
+    412: "There is a newer version than the one that If-Match names.",
     413: "The body is too large.",
     415: "The body is of another content type, or compressed in another way than gzip.",
     422: "It is well formed, and cannot be taken; `detail` says why.",

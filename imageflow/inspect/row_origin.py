@@ -62,6 +62,11 @@ def candidates(elements: Sequence[Any], product: str) -> Places:
 def names(element: Any, product: str, *, exactly: bool = False) -> bool:
     """Whether the product is a value (or a field's name) in the element; not `exactly`: also a word within one."""
     word = re.compile(rf"(?<![^\W_]){re.escape(product)}(?![^\W_])")
+    return any(_is(value, product) or (not exactly and _holds(value, word)) for value in values(element))
+
+
+def values(element: Any) -> Iterator[Any]:
+    """What stands in the element, at any depth, that is no list or object; also the names of fields."""
     left = [element]
     while left:
         value = left.pop()
@@ -69,9 +74,8 @@ def names(element: Any, product: str, *, exactly: bool = False) -> bool:
             left += [*value, *value.values()]
         elif isinstance(value, list):
             left += value
-        elif _is(value, product) or (not exactly and _holds(value, word)):
-            return True
-    return False
+        else:
+            yield value
 
 
 def _is(value: Any, product: str) -> bool:

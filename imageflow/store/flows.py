@@ -54,12 +54,14 @@ class FlowsSql(Sql):
         *,
         audit: AuditEntry | None = None,
         bounded: bool = False,
+        expected: int | None = None,
     ) -> Flow:
         """Save a flow's document (valid, see flowfile.parse) as a new version; an equal one makes no new version. A flow that
         was switched off stays disabled, whatever the document says; one that was deleted is there again. `bounded`: see
         Definition. An equal one that was bounded and is not any more is a new version.
+        Raises ConflictError where the newest version is not the `expected` one.
         """
-        return await _save(tx, document, author, audit, bounded=bounded)
+        return await _save(tx, document, author, audit, bounded=bounded, expected=expected)
 
     @writes
     async def switch_flow(
@@ -128,11 +130,23 @@ class FlowsSql(Sql):
         return [_decoded(row) for row in await tx.all(statement)]
 
 
-async def _save(tx: Tx, document: dict[str, Any], author: str, audit: AuditEntry | None, *, bounded: bool) -> Flow:
+async def _save(
+    tx: Tx,
+    document: dict[str, Any],
+    author: str,
+    audit: AuditEntry | None,
+    *,
+    bounded: bool,
+    expected: int | None = None,
+) -> Flow:
     name = _flow(to_json(document), 0, bounded=bounded).name
     await tx.execute(tx.insert(flows).values(name=name, version=0).on_conflict_do_nothing())
     kept = await tx.first(select(flows).where(flows.c.name == name).with_for_update())
     assert kept is not None  # inserted above
+    if expected is not None and kept.version != expected:
+        raise ConflictError(
+            f"somebody has saved version {kept.version} meanwhile: what is sent is made of version {expected}"
+        )
     off = kept.switched_off and document.get("enabled", True)
     text = to_json({**document, "enabled": False} if off else document)
     if kept.version and kept.deleted_at is None:

@@ -41,6 +41,14 @@ class PagesSql(Sql):
             raise NotFoundError(f"there is no page {page} of run {run_id!r}")
         return row
 
+    @reads
+    async def kept_pages(self, tx: Tx, run_id: str, limit: int) -> list[int]:
+        """The numbers of a run's pages, the newest first."""
+        statement = (
+            select(pages.c.page).where(pages.c.run_id == clean(run_id)).order_by(pages.c.page.desc()).limit(limit)
+        )
+        return [row.page for row in await tx.all(statement)]
+
     async def page_of(self, seq: int) -> Page:
         """The page that has this number over all runs (see page.row_version). Raises NotFoundError."""
         return await _unpacked(await self._page_of(seq))

@@ -460,6 +460,7 @@ api_keys = Table(
     Column("created_by", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant),
+    Column("used_at", Instant),
     Index("api_keys_by_digest", "digest", unique=True),
 )
 

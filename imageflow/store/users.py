@@ -29,7 +29,9 @@ class User(msgspec.Struct, frozen=True):
 
 
 class ApiKey(msgspec.Struct, frozen=True):
-    """A machine's key: it opens the outbound door of one flow and nothing else, until it expires (None: never)."""
+    """A machine's key: it opens the outbound door of one flow and nothing else, until it expires (None: never). `used_at`: when it
+    did last, to about a minute.
+    """
 
     id: str
     flow: str
@@ -37,6 +39,7 @@ class ApiKey(msgspec.Struct, frozen=True):
     created_by: str
     created_at: datetime
     expires_at: datetime | None
+    used_at: datetime | None = None
 
 
 class UsersSql(Sql):
@@ -145,6 +148,12 @@ class UsersSql(Sql):
         return None if row is None else _key(row)
 
     @writes
+    async def note_key_use(self, tx: Tx, key_id: str, now: datetime) -> None:
+        """A key was used. An earlier instant than what is known changes nothing."""
+        older = or_(api_keys.c.used_at.is_(None), api_keys.c.used_at < now)
+        await tx.execute(update(api_keys).where(api_keys.c.id == clean(key_id), older).values(used_at=now))
+
+    @writes
     async def revoke_key(self, tx: Tx, key_id: str, *, audit: AuditEntry | None = None) -> ApiKey:
         """Forget a key. Raises NotFoundError."""
         row = await tx.first(delete(api_keys).where(api_keys.c.id == clean(key_id)).returning(*api_keys.c))
@@ -159,7 +168,7 @@ def _user(row: SqlRow[Any]) -> User:
 
 
 def _key(row: SqlRow[Any]) -> ApiKey:
-    return ApiKey(row.id, row.flow, row.name, row.created_by, row.created_at, row.expires_at)
+    return ApiKey(row.id, row.flow, row.name, row.created_by, row.created_at, row.expires_at, row.used_at)
 
 
 def _unknown(name: str) -> NotFoundError:

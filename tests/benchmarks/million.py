@@ -1,8 +1,9 @@
-"""What lists cost over many row logs: `python -m tests.benchmarks.million [--rows 1000000] [--store postgresql]`.
+"""What lists and pages cost over many row logs: `python -m tests.benchmarks.million [--rows 1000000] [--store postgresql]`.
 
 Half of the rows are one run of the flow `winter`, the others runs of 200 rows over five flows. 88 % are unchanged, 9 % written,
 1 % superseded, 2 % failed, for five causes. The rows are made in the database, and what is kept of failures is made of them
-as the migration does it. Each list is asked 20 times, the first time cold; the time of a process that has its connections.
+as the migration does it. Each list is asked 20 times, each page of the console 50 times over HTTP, the first time cold; the time
+of a process that has its connections. A page may take 300 ms with PostgreSQL and 500 ms with SQLite, in 95 of 100 cases.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from imageflow.clock import SystemClock
+from imageflow.console.pages import PAGES
 from imageflow.secret import Secret
-from imageflow.store import Store
+from imageflow.store import Store, User
 from imageflow.store.connect import connect
 from imageflow.store.tables import Instant
+from tests.console_site import serving
 from tests.postgres_server import open_server
 
 DOMAIN = "https://brand.omnitron.net"
@@ -34,6 +37,8 @@ SMALL = 200
 """Rows of a small run."""
 START = datetime(2026, 11, 28, 12, tzinfo=UTC)
 TIMES = 20
+TIMES_OF_PAGES = 50
+MOST_MS = {"postgresql": 300, "sqlite": 500}
 FAILED = """CASE n * 13 % 20
     WHEN 0 THEN 'no images' WHEN 1 THEN 'no answer within 30 seconds' WHEN 2 THEN 'KeyError: pictures'
     WHEN 3 THEN 'images 3: Enter a valid URL.' ELSE 'Product with this SKU does not exist.' END"""
@@ -152,6 +157,64 @@ def lists(store: Store, big: int) -> dict[str, Callable[[], Awaitable[object]]]:
     }
 
 
+CAUSE = "aaaaaaaaaaaaaa14"
+SKU = "1182700042"
+SAMPLES = {
+    "{name}": "winter",
+    r"{version:\d{1,9}}": "1",
+    "{run_id}": BIG,
+    "{sku}": SKU,
+    "{cause}": CAUSE,
+    "{key}": "none",
+    r"{row:\d{1,9}}": "2",
+    r"{number:\d{1,9}}": "1",
+    "{user}": "admin",
+    "{message}": "0" * 12,
+}
+"""What stands in the addresses of pages."""
+
+
+def pages(big: int) -> list[str]:
+    """The address of each page of the console, once more with what may be asked of it."""
+    found = []
+    for page in PAGES:
+        if page.method == "GET":
+            path = page.path
+            for name, value in SAMPLES.items():
+                path = path.replace(name, value)
+            found.append(path)
+    run = f"/runs/{BIG}"
+    return [
+        *found,
+        "/errors?flow=winter",
+        f"/errors?cause={CAUSE}&of=winter",
+        "/errors?state=closed",
+        f"/products/{SKU}?how=1",
+        "/products/none",
+        "/runs?flow=flow1",
+        "/runs?status=failed",
+        *(f"{run}?state={state}" for state in ("written", "unchanged", "superseded", "failed", "cancelled", "waiting")),
+        f"{run}?state=failed&cause={CAUSE}",
+        f"{run}?after={big * 9 // 10}",
+        f"/search?q={SKU[:6]}",
+        "/search?q=SKU",
+        f"/flows/winter/bench?run={BIG}&row=2",
+    ]
+
+
+@asynccontextmanager
+async def asking(store: Store, looks: Store, folder: Path) -> AsyncIterator[Callable[[str], Awaitable[int]]]:
+    """Ask pages of a console as an admin; gives the status of the answer."""
+    await store.save_user(User("admin", "no hash", "admin"))
+    async with serving(store, looks, folder) as site:
+        visitor = await site.visitor("admin")
+
+        async def ask(path: str) -> int:
+            return (await visitor.get(path)).status
+
+        yield ask
+
+
 @asynccontextmanager
 async def opened(kind: str) -> AsyncIterator[Store]:
     with tempfile.TemporaryDirectory() as folder:
@@ -183,6 +246,26 @@ async def measure(kind: str, total: int) -> None:
                 await ask()
                 taken.append((time.perf_counter() - began) * 1000)
             print(f"{name:42}{taken[0]:8.1f}{statistics.median(taken):9.1f}{max(taken[1:]):8.1f}", flush=True)
+        await measure_pages(store, kind, total // 2)
+
+
+async def measure_pages(store: Store, kind: str, big: int) -> None:
+    """Say what each page takes, and which take too long."""
+    print(f"\n{'page':66}{'first':>8}{'median':>9}{'p95':>8}  ms, at most {MOST_MS[kind]}")
+    late = []
+    with tempfile.TemporaryDirectory() as folder:
+        async with asking(store, store, Path(folder)) as ask:
+            for path in pages(big):
+                taken, status = [], 0
+                for _ in range(TIMES_OF_PAGES):
+                    began = time.perf_counter()
+                    status = await ask(path)
+                    taken.append((time.perf_counter() - began) * 1000)
+                p95 = statistics.quantiles(taken, n=20)[18]
+                late += [path] if p95 > MOST_MS[kind] else []
+                numbers = f"{taken[0]:8.1f}{statistics.median(taken):9.1f}{p95:8.1f}"
+                print(f"{path[:64]:66}{numbers}  {status}", flush=True)
+    print(f"too late: {', '.join(late) or 'none'}")
 
 
 if __name__ == "__main__":

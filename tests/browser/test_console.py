@@ -312,3 +312,38 @@ def test_the_bench_has_editors(watched):
     assert re.search(r"line 2.*KeyError", alert.inner_text())
     page.locator(".editor").nth(1).locator(".cm-lint-marker-error").wait_for()
     assert page.locator("style").count() == 0
+
+
+def test_two_editors_meet(watched):
+    """Who saves second sees both changes at their fields, and saves them together."""
+    one, other = watched.page("admin"), watched.page("admin")
+    for page in (one, other):
+        page.goto("/flows/polled")
+    one.locator('[name="schedule.every"]').fill("20m")
+    one.locator('[name="erp.timeout"]').fill("5s")
+    one.locator("#settings").get_by_role("button", name="Save").click()
+    one.get_by_text("Saved: version 3").wait_for()
+    other.locator('[name="schedule.every"]').fill("30m")
+    other.locator("#settings").get_by_role("button", name="Save").click()
+    other.get_by_role("heading", level=1, name="saved version 3 of polled while you changed it").wait_for()
+    assert other.locator('[name="erp.timeout"]').input_value() == "5s"
+    assert other.locator(".theirs .del").inner_text() == "- 20m"
+    other.locator("#settings").get_by_role("button", name="Save").click()
+    other.get_by_text("Saved: version 4").wait_for()
+
+
+def test_a_draft_against_what_really_came(watched):
+    """One button puts the draft over the last kept pages: the answer in the headline, a map, both sets of what differs."""
+    page = watched.page("operator")
+    page.goto("/flows/posts/bench")
+    page.locator(".editor").nth(1).locator(".cm-content").click()
+    page.keyboard.type(
+        "def process_row(row):\nreturn {**row, 'images': row['images'][:1] + ['https://cdn.example.com/new.jpg']}"
+    )
+    page.get_by_role("button", name="10 pages").click()
+    page.get_by_role("heading", level=1, name="would be mended").wait_for()
+    assert page.get_by_role("heading", level=1).inner_text() == "0 of 4 rows would be mended, 4 would get another set"
+    assert page.locator("svg.cells path.different").count() == 1
+    assert page.get_by_role("table", name="Rows that differ").get_by_role("row").count() == 5
+    page.get_by_role("link", name="The 4 that differ").click()
+    assert page.url.endswith("#differ")

@@ -108,6 +108,9 @@ async def test_keys(store: Store) -> None:
     assert await store.key("d1", NOW + timedelta(days=9999)) == KEY
     assert await store.key("d2", NOW + timedelta(seconds=4)) == expiring
     assert await store.key("d2", NOW + timedelta(seconds=5)) is None
+    await store.note_key_use("k2", NOW)
+    await store.note_key_use("k2", NOW - timedelta(seconds=1))
+    assert [key.used_at for key in await store.keys("winter")] == [None, NOW]
     assert await store.revoke_key("k1") == KEY
     assert await store.key("d1", NOW) is None
     with pytest.raises(NotFoundError, match="k1"):

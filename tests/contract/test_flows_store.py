@@ -42,6 +42,15 @@ async def test_what_is_switched_off_stays_off(store: Store) -> None:
     ]
 
 
+async def test_saving_over_the_version_that_is_expected(store: Store) -> None:
+    """Whoever saves over a version that is not the newest any more saves nothing."""
+    changed = flow_document(timezone="Europe/Istanbul")
+    assert (await store.save_flow(changed, expected=1)).version == 2
+    with pytest.raises(ConflictError, match="version 2 meanwhile"):
+        await store.save_flow(flow_document(), audit=entry("flow.save"), expected=1)
+    assert ((await store.flow("winter")).version, await store.audit()) == (2, [])
+
+
 async def test_switching_to_what_it_is(store: Store) -> None:
     """No new version and no entry where nothing changes; that a person disabled it too, is noted."""
     assert (await store.switch_flow("winter", enabled=True, audit=entry("flow.enable"))).version == 1

@@ -15,15 +15,16 @@ from imageflow.actions.actor import Actor
 from imageflow.broker import Outgoing
 from imageflow.broker.sqlite import SqliteBroker
 from imageflow.clock import SystemClock
-from imageflow.errors import BrokerError, ReadError
+from imageflow.errors import BrokerError, ReadError, StoreError
 from imageflow.flows.bounded import Reach
 from imageflow.gateway.access import add_token
 from imageflow.gateway.app import Gateway, serve
 from imageflow.gateway.deps import Tools
 from imageflow.gateway.endpoints import ENDPOINTS
 from imageflow.gateway.login_pace import FIRST_SECONDS, PACES
-from imageflow.http.client import Answer
+from imageflow.http.client import Answer, Transport
 from imageflow.http.public_address import Allowed
+from imageflow.inspect.live import Live
 from imageflow.model.imageset import Image
 from imageflow.model.row import RowLog
 from imageflow.model.run import Run, Trigger
@@ -39,6 +40,7 @@ from tests.console_site import end_long_run, long_run
 from tests.posting import accept_post
 
 KEY = b"a secret key"
+ERP_SECRET = "what the ERP is told"
 REACH = Reach(Bounds((), ("P",)), Allowed(["127.0.0.1"]))
 CLOCK = SystemClock()
 OMNITRON = {"domain_url": "http://127.0.0.1:9", "username": "u", "password": {"env": "P"}}
@@ -123,9 +125,11 @@ async def opened(tmp_path, furniture, *, broker=None):
         connect(Secret(f"sqlite:///{tmp_path}/store.db"), CLOCK) as store,
         SqliteBroker(tmp_path / "broker.db") as real_broker,
         Sandbox() as sandbox,
+        Transport() as asking,
     ):
         used = broker(real_broker) if broker else real_broker
-        gateway = Gateway(store, used, CLOCK, KEY, ready=list, tools=Tools(sandbox, Fetcher(), REACH))
+        tools = Tools(sandbox, Fetcher(), REACH, Live(asking, {"P": ERP_SECRET}, CLOCK))
+        gateway = Gateway(store, used, CLOCK, KEY, ready=list, tools=tools)
         async with serve(gateway.app(), "127.0.0.1", 0, 2) as port, aiohttp.ClientSession() as session:
             yield Api(store, real_broker, session, f"http://127.0.0.1:{port}", dict(tokens))
 
@@ -234,6 +238,18 @@ async def test_a_flow_is_saved_as_json_and_as_yaml(api):
         ("admin", "flow new", {"version": 1}),
     ]
     assert changes["items"][0]["origin"] == "127.0.0.1"
+
+
+async def test_a_flow_is_saved_if_nobody_else_has(api):
+    """With If-Match only over the version that it names."""
+    document = {**POLLED, "name": "new"}
+    await api.ok("PUT", "/api/flows/new", document)
+    named = {"If-Match": '"1"'}
+    assert (await api.ok("PUT", "/api/flows/new", {**document, "timezone": "UTC"}, headers=named))["version"] == 2
+    said = await api.refused(412, "PUT", "/api/flows/new", {**document, "enabled": False}, headers=named)
+    assert "version 2" in said
+    await api.refused(400, "PUT", "/api/flows/new", document, headers={"If-Match": '"x"'})
+    assert (await api.ok("PUT", "/api/flows/new", document, headers={"If-Match": "*"}))["version"] == 3
 
 
 async def test_a_flow_is_disabled_compared_rolled_back_and_deleted(api):
@@ -770,6 +786,34 @@ async def test_a_key_posts_in_its_name(api):
     made = await api.ok("POST", "/api/flows/posts/keys", {"name": "erp"}, status=201)
     run_id = (await api.ok("POST", "/api/outbound/posts", [ROW], token=made["key"], status=202))["run_id"]
     assert (await api.ok("GET", f"/api/runs/{run_id}"))["trigger"]["by"] == "key erp"
+
+
+async def test_the_use_of_a_key_is_known(api, monkeypatch):
+    """When it opened the door last; a key that never did, or was refused, says nothing. It is noted once a minute at most, and
+    a post is taken although that cannot be noted.
+    """
+    made = await api.ok("POST", "/api/flows/posts/keys", {"name": "erp"}, status=201)
+    await api.request("POST", "/api/outbound/other", [ROW], token=made["key"])
+    (unused,) = (await api.ok("GET", "/api/flows/posts/keys"))["items"]
+    assert unused["used_at"] is None
+    noted, note = [], api.store.note_key_use
+
+    async def counted(*of):
+        noted.append(of)
+        await note(*of)
+
+    monkeypatch.setattr(api.store, "note_key_use", counted)
+    for _ in range(3):
+        await api.ok("POST", "/api/outbound/posts", [ROW], token=made["key"], status=202)
+    (used,) = (await api.ok("GET", "/api/flows/posts/keys"))["items"]
+    assert (len(noted), used["used_at"] is not None) == (1, True)
+
+    async def away(*_of):
+        raise StoreError("away")
+
+    again = await api.ok("POST", "/api/flows/posts/keys", {"name": "other"}, status=201)
+    monkeypatch.setattr(api.store, "note_key_use", away)
+    await api.ok("POST", "/api/outbound/posts", [ROW], token=again["key"], status=202)
 
 
 # every request --------------------------------------------------------------------------------------------------------

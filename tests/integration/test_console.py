@@ -10,6 +10,7 @@ import pytest
 
 from imageflow.console.assets import Assets
 from imageflow.console.pages import PAGES
+from imageflow.emulator.erp import FakeErp
 from imageflow.gateway.login_pace import PACES
 from tests.console_site import PASSWORD, POLLED, RUN, end_long_run, form_of, furnish, long_run, opened
 
@@ -417,14 +418,25 @@ async def test_a_mistake_is_said_at_its_field(site):
 
 
 async def test_two_editors(site):
-    """Who saves after somebody else is told, and what was typed stays."""
+    """Who saves after somebody else is told; what only one of them changed is in the form, and of what both changed both texts
+    are shown. Sent again, it is saved.
+    """
     visitor = await site.visitor("admin")
     form = (await visitor.get("/flows/polled")).text
-    await visitor.send("/flows/polled", "/flows/polled", schedule__every="20m")
-    answer = await visitor.post("/flows/polled", form_of(form, "/flows/polled") | {"schedule.every": "30m"})
+    await visitor.send("/flows/polled", "/flows/polled", schedule__every="20m", erp__timeout="5s")
+    mine = form_of(form, "/flows/polled") | {"schedule.every": "30m", "timezone": "UTC"}
+    answer = await visitor.post("/flows/polled", mine)
     assert answer.status == 409
-    assert "version 3" in answer.html.one(role="alert").text
-    assert answer.html.one("input", name="schedule.every").attributes["value"] == "30m"
+    assert answer.html.one("h1").text == "admin saved version 3 of polled while you changed it"
+    fields = {
+        name: answer.html.one("input", name=name).attributes["value"]
+        for name in ("schedule.every", "timezone", "erp.timeout")
+    }
+    assert fields == {"schedule.every": "30m", "timezone": "UTC", "erp.timeout": "5s"}
+    assert [one.text for one in answer.html.all("span", class_="del")] == ["- 20m"]
+    assert (await visitor.post("/flows/polled", form_of(answer.text, "/flows/polled"))).status == 303
+    saved = (await site.store.flow("polled")).document
+    assert (saved["schedule"], saved["timezone"], saved["erp"]["timeout"]) == ({"every": "30m"}, "UTC", "5s")
 
 
 async def test_disabling_is_confirmed(site):
@@ -676,7 +688,7 @@ async def test_open_causes(site):
     causes = [row for row in html.all("tr") if "Retry" in row.text]
     assert ["Retry 2 rows" in row.text for row in causes] == [True, False]
     assert {brick.text for brick in html.all("a", class_="brick")} == {"B/2", "Ç 3"}
-    (action,) = [form.attributes["action"] for form in html.all("form") if "Retry 2 rows" in form.text]
+    (action,) = {form.attributes["action"] for form in html.all("form") if "Retry 2 rows" in form.text}
     listed = await visitor.get(action.replace("/retry", "/products.csv"))
     assert listed.headers["Content-Disposition"].startswith("attachment")
     assert "B/2" in listed.text
@@ -828,3 +840,39 @@ async def test_which_flow_is_tried(site):
     visitor = await site.visitor("viewer")
     links = [link.attributes["href"] for link in (await visitor.get("/bench")).html.all("a")]
     assert {"/flows/polled/bench", "/flows/posts/bench"} <= set(links)
+
+
+async def test_a_draft_against_what_really_came(site):
+    """Counts, a map and examples with both sets; without a change all is the same; what is no flow is said."""
+    visitor = await site.visitor("operator")
+    path = "/flows/posts/bench"
+    same = await visitor.send(path, path, do="compare")
+    assert same.html.one("h1").text == "All 4 rows come out the same"
+    assert same.html.all("svg", class_="cells")
+    script = "def process_row(row):\n    if row['sku'] == 'A-1': raise ValueError('no A')\n    return row\n"
+    broken = await visitor.send(path, path, do="compare", script=script)
+    assert broken.html.one("h1").text == "1 row of 4 would break"
+    (row,) = [one.text for one in broken.html.all("tr") if "broken" in one.text]
+    assert "A-1" in row and "no A" in row
+    wrong = await visitor.send(path, path, do="compare-many", script="def (")
+    assert wrong.status == 422
+    taken = await visitor.send(path, path, do="take", script=script, **{"from": f"{RUN} 1"})
+    assert "".join(taken.html.one("textarea", name="script").words).strip() == script.strip()
+    assert '"A-1"' in taken.html.one("textarea", name="input").text
+
+
+async def test_an_erp_is_asked_from_the_bench(site):
+    """Its first elements become the input, what was typed stays; where it does not answer, the page says why."""
+    erp = FakeErp(rows=20)
+    visitor = await site.visitor("operator")
+    path = "/flows/polled/bench"
+    async with erp.serve():
+        await site.store.save_flow(
+            {**POLLED, "erp": {"endpoint_url": f"{erp.url}/images/none/", "rows_path": "results"}}
+        )
+        answer = await visitor.send(path, path, do="ask", script="def process_row(row):\n    return row\n")
+    assert "the first of 20 elements" in answer.text
+    assert "SKU-000001" in answer.html.one("textarea", name="input").text
+    refused = await visitor.send(path, path, do="ask")
+    assert (refused.status, "127.0.0.1" in refused.html.one(role="alert").text) == (422, True)
+    assert [one.entry.what for one in await site.store.audit(what="erp.ask")] == ["erp.ask"] * 2

@@ -1,14 +1,17 @@
-"""The test bench: a form with an answer, a script and a mapping; and what comes of them."""
+"""The test bench: a form with an answer, a script and a mapping; what comes of them, what would be sent, and what they would have
+made of what really came.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from imageflow.actions import bench, flows
-from imageflow.actions.bench import Input, Tried
+from imageflow.actions import bench, comparison, flows
+from imageflow.actions.bench import Input, Tried, Write
+from imageflow.actions.comparison import Compared, PageKey
 from imageflow.console.languages import zone
 from imageflow.console.pages.flows import MAX_FLOW_BYTES, saved_document
 from imageflow.console.pages.shared import all_flows, common_zone, part
@@ -21,6 +24,8 @@ from imageflow.model.flow import Flow
 
 MAX_INPUT_BYTES = 1 << 20
 SHOWN_CHARS = 20_000
+CHOICE = 10
+"""So many of the last kept pages are offered as input."""
 
 
 async def choose(visit: Visit) -> Answer:
@@ -35,8 +40,13 @@ async def show(visit: Visit) -> Answer:
     """The form, with the flow's own script and mapping, and an answer that a run has had."""
     flow = await flows.version(visit.store, visit.path("name"))
     run_id = visit.asked("run") or None
-    taken = await bench.input_of(visit.store, flow, run_id, visit.number("row"))
-    return _page(flow, taken, flow.definition.script or "", _mapping_text(flow))
+    taken = await bench.input_of(visit.store, flow, run_id, visit.number("row"), visit.number("page"))
+    return _page(Sheet(flow, taken, flow.definition.script or "", _mapping_text(flow), await _kept(visit, flow)))
+
+
+async def _kept(visit: Visit, flow: Flow) -> list[PageKey]:
+    """Pages to choose from."""
+    return await comparison.kept(visit.store, flow.name, CHOICE)
 
 
 def _mapping_text(flow: Flow) -> str:
@@ -44,28 +54,45 @@ def _mapping_text(flow: Flow) -> str:
     return json.dumps(mapping, ensure_ascii=False, indent=2) if mapping else ""
 
 
+class Sheet(NamedTuple):
+    """What lies on the bench: an answer, a script and a mapping; and the pages that other answers may be taken from."""
+
+    flow: Flow
+    taken: Input
+    script: str
+    mapping: str
+    kept: list[PageKey]
+
+
 def _page(
-    flow: Flow,
-    taken: Input,
-    script: str,
-    mapping: str,
+    sheet: Sheet,
     *,
     tried: Tried | None = None,
+    writes: list[Write] | None = None,
+    compared: Compared | None = None,
+    asked: bool = False,
     problems: list[Problem] | None = None,
     refused: str = "",
-    sent: bool = False,
     status: int = 200,
 ) -> Show:
+    flow = sheet.flow
     steps = {step.step: step for step in tried.dry.steps} if tried is not None else {}
     said = {"input": "", "script": "", "mapping": ""}
     said |= {_field(problem.path): problem.message for problem in reversed(problems or [])}
     values = {
         "here": "bench",
         "flow": flow,
-        "input": taken,
-        "script": script,
-        "mapping": mapping,
+        "input": sheet.taken,
+        "script": sheet.script,
+        "mapping": sheet.mapping,
+        "kept": sheet.kept,
         "tried": tried,
+        "writes": writes,
+        "compared": compared,
+        "counts": compared.counts if compared is not None else {},
+        "asked": asked,
+        "many": comparison.MAX_PAGES,
+        "few": comparison.PAGES,
         "wrong": said,
         "refused": refused,
         "failed": [one for one in tried.rows if one.row.state == "failed"] if tried else [],
@@ -74,8 +101,6 @@ def _page(
         "errors": _errors(steps),
         "after_script": _text(steps["script"].output) if "script" in steps else "",
         "operations": _operations(steps.get("mapping")),
-        "sent": sent,
-        "url": flow.definition.omnitron.domain + flow.definition.omnitron.images_path,
         "json": _text,
     }
     return Show("bench.html", values, status, zone(flow.definition.timezone))
@@ -111,36 +136,50 @@ def _text(value: Any) -> str:
 
 
 async def act(visit: Visit) -> Answer:
-    """Try, dry run, save as a test case, or save as a version: as the button says."""
+    """Take another answer, ask the ERP for one, try, dry run, compare with what came, save as a test case, or save as a version: as
+    the button says.
+    """
     flow = await flows.version(visit.store, visit.path("name"))
     form = visit.form
     script, mapping = (form.get(name, "").replace("\r\n", "\n") for name in ("script", "mapping"))
     page = form.get("page", "")
     taken = Input(form.get("input", ""), form.get("run") or None, int(page) if page.isdigit() else None)
+    sheet = Sheet(flow, taken, script, mapping, await _kept(visit, flow))
     try:
-        document = bench.draft(flow, script, _mapping(mapping))
-        if form.get("do") == "save":
-            return await _save(visit, flow, document)
-        tried = await bench.tried(
-            visit.store,
-            visit.deps.tools.sandbox,
-            flow,
-            document,
-            taken.body.encode(),
-            run_id=taken.run_id,
-            page=taken.page,
-        )
+        return await _done(visit, sheet)
     except FlowFileError as error:
-        return _page(flow, taken, script, mapping, problems=error.problems, status=422)
+        return _page(sheet, problems=error.problems, status=422)
     except Refusal:
         raise
     except SandboxError as error:
-        return _page(flow, taken, script, mapping, refused=str(error), status=503)
+        return _page(sheet, refused=str(error), status=503)
     except ImageFlowError as error:
-        return _page(flow, taken, script, mapping, refused=str(error), status=422)
-    if form.get("do") == "case":
+        return _page(sheet, refused=str(error), status=422)
+
+
+async def _done(visit: Visit, sheet: Sheet) -> Answer:
+    wanted, flow, taken = visit.form.get("do"), sheet.flow, sheet.taken
+    if wanted == "take":
+        run_id, _, number = visit.form.get("from", "").rpartition(" ")
+        page = int(number) if number.isdigit() else None
+        return _page(sheet._replace(taken=await bench.input_of(visit.store, flow, run_id or None, None, page)))
+    if wanted == "ask":
+        async with visit.deps.trying:
+            taken = await bench.asked(visit.deps.store, visit.deps.tools.live, flow, visit.actor)
+        return _page(sheet._replace(taken=taken), asked=True)
+    document = bench.draft(flow, sheet.script, _mapping(sheet.mapping))
+    if wanted == "save":
+        return await _save(visit, flow, document)
+    sandbox = visit.deps.tools.sandbox
+    async with visit.deps.trying:
+        if wanted in ("compare", "compare-many"):
+            pages = comparison.PAGES if wanted == "compare" else comparison.MAX_PAGES
+            return _page(sheet, compared=await comparison.compared(visit.store, sandbox, flow, document, pages=pages))
+        body = taken.body.encode()
+        tried = await bench.tried(visit.store, sandbox, flow, document, body, run_id=taken.run_id, page=taken.page)
+    if wanted == "case":
         return File(f"{flow.name}.test.json", _case(taken.body, tried), "application/json")
-    return _page(flow, taken, script, mapping, tried=tried, sent=form.get("do") == "dry")
+    return _page(sheet, tried=tried, writes=bench.writes(flow, tried) if wanted == "dry" else None)
 
 
 def _mapping(text: str) -> Any:
@@ -157,7 +196,7 @@ async def _save(visit: Visit, flow: Flow, document: dict[str, Any]) -> Answer:
         raise Refusal(403, "admin")
     if visit.form.get("version") != str(flow.version):
         raise FlowFileError([Problem("script", f"somebody has saved version {flow.version} meanwhile")])
-    saved = await saved_document(visit, flow.name, document)
+    saved = await saved_document(visit, flow.name, document, expected=flow.version)
     return Go(f"/flows/{part(flow.name)}/bench", ("saved", str(saved.version)))
 
 

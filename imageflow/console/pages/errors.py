@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Literal, NamedTuple
 
-from imageflow.actions import errors, flows, marks
+from imageflow.actions import audit, errors, flows, marks
+from imageflow.clock import iso
+from imageflow.console import closings
 from imageflow.console.causes import Cause, cause
+from imageflow.console.closings import Closed
 from imageflow.console.course import share
 from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone, part, question
 from imageflow.console.plots import Flag
@@ -24,6 +27,11 @@ CAUSES = 200
 LATELY = timedelta(days=7)
 LIST = 10_000
 DAY = timedelta(days=1)
+COPIED = 300
+PICTURED, PICTURES = 12, 3
+"""So many causes are shown with so many of their pictures."""
+CHANGES = 200
+"""So many of the last retries and saved versions tell how causes closed."""
 
 
 class Open(NamedTuple):
@@ -50,18 +58,24 @@ async def list_(visit: Visit) -> Answer:
     )
     mine = [one for one in found if one.error.group == group and visit.asked("of") in ("", one.flow)]
     chosen = next(iter(mine if group else found), None)
-    lately = await causes_of(visit.store, flow if is_flow else None, state="closed")
+    lately = await _closed(visit, flow if is_flow else None)
+    wall = await _rows(visit.store, chosen, COPIED) if chosen and not closed else []
     values = {
         "here": "errors",
         "causes": found,
         "closed": closed,
         "lately": sum((one.error.closed_at or visit.now) > visit.now - LATELY for one in lately),
+        "helped": closings.helped(lately),
+        "helps": {name: closings.helped(lately, name) for name in {one.kind.name for one in found}},
+        "ways": {(one.error.flow, one.error.group): one.way for one in lately} if closed else {},
+        "pictures": {} if closed else await _pictures(visit.store, found[:PICTURED]),
         "rows_open": sum(one.error.rows for one in found),
         "flow": flow,
         "flows": [one.name for one in known],
         "chosen": None if closed else chosen,
         "flags": await _flags(visit, found),
-        "wall": await _wall(visit.store, chosen) if chosen and not closed else [],
+        "wall": wall[:WALL],
+        "skus": [row.product for row in wall if row.product],
     }
     return Show("errors.html", values, zone=common_zone(known))
 
@@ -80,9 +94,36 @@ async def _flags(visit: Visit, found: Sequence[Open]) -> dict[str, list[Flag]]:
     return flags
 
 
-async def _wall(store: Store, chosen: Open) -> list[RowLog]:
-    """Products of a cause, the newest first."""
-    return await errors.open_rows(store, chosen.error.group, chosen.flow, limit=WALL)
+async def _rows(store: Store, of: Open, limit: int) -> list[RowLog]:
+    """Rows of a cause, the newest first."""
+    return await errors.open_rows(store, of.error.group, of.flow, limit=limit)
+
+
+async def _pictures(store: Store, found: list[Open]) -> dict[tuple[str, str], list[RowLog]]:
+    """A few rows of each cause that have pictures."""
+    rows = {(one.flow, one.error.group): await _rows(store, one, PICTURES) for one in found}
+    return {key: [row for row in some if row.images] for key, some in rows.items()}
+
+
+async def _closed(visit: Visit, flow: str | None) -> list[Closed]:
+    """The causes that closed last, and how."""
+    found = await causes_of(visit.store, flow, state="closed")
+    if not found:
+        return []
+    changes = [await audit.listed(visit.store, what=what, limit=CHANGES) for what in ("run.retry", "flow.save")]
+    return closings.closed([(one.error, one.kind) for one in found], [*changes[0], *changes[1]])
+
+
+async def all_as_list(visit: Visit) -> Answer:
+    """The open causes as a file."""
+    text = io.StringIO()
+    lines = csv.writer(text)
+    lines.writerow(["flow", "cause", "stage", "http_status", "reason", "open", "first", "last"])
+    for one in await causes_of(visit.store):
+        error = one.error
+        about = [one.flow, one.kind.name, error.stage, error.http_status, _cell(error.reason), error.rows]
+        lines.writerow([*about, iso(error.first_at), iso(error.last_at)])
+    return File("open-causes.csv", text.getvalue())
 
 
 async def as_list(visit: Visit) -> Answer:
@@ -131,6 +172,7 @@ async def retry(visit: Visit) -> Answer:
 
 PAGES = (
     Page("GET", "/errors", list_),
+    Page("GET", "/errors/causes.csv", all_as_list),
     Page("GET", "/errors/{name}/{cause}/products.csv", as_list),
     Page("GET", "/errors/{name}/{cause}/retry", ask_retry, role="operator"),
     Page("POST", "/errors/{name}/{cause}/retry", retry, role="operator"),

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from imageflow.actions import flows, keys, missing, runs, watermarks
-from imageflow.console import flow_form
+from imageflow.actions import flows, keys, missing, rows, runs, watermarks
+from imageflow.console import effects, flow_form
+from imageflow.console.effects import Effect
 from imageflow.console.languages import zone
 from imageflow.console.pages.shared import all_flows, common_zone, host, part, question, runs_of
 from imageflow.console.visit import Answer, Go, Page, Show, Visit
-from imageflow.errors import FlowFileError, NotFoundError, Problem
+from imageflow.errors import ConflictError, FlowFileError, NotFoundError, Problem
 from imageflow.flows import plain_secrets
 from imageflow.gateway.problem_details import Refusal
 from imageflow.gateway.request_body import MAX_FORM_BYTES
@@ -70,6 +72,7 @@ async def _flow(
     asked: str = "",
     refused: str = "",
     made_key: str = "",
+    meeting: Meeting | None = None,
 ) -> Show:
     seen = await flows.show(visit.store, name, visit.now)
     flow, definition = seen.flow, seen.flow.definition
@@ -84,6 +87,7 @@ async def _flow(
         **_places(flow),
         "next": seen.next_fires,
         "runs": newest,
+        "effect": await _effect(visit, newest),
         "versions": (await flows.versions(visit.store, name))[:SHOWN_VERSIONS],
         "groups": flow_form.groups(inbound=definition.inbound),
         "fields": fields,
@@ -96,10 +100,20 @@ async def _flow(
         "script_lines": len((definition.script or "").strip().splitlines()),
         "keys": [] if definition.inbound or not visit.may("admin") else await keys.listed(visit.store, name),
         "made_key": made_key,
+        "meeting": meeting,
         "sample": _sample(visit, flow),
         "post_url": f"{visit.request.scheme}://{visit.request.host}/api/outbound/{name}",
     }
     return Show("flow.html", values, status, zone(definition.timezone))
+
+
+async def _effect(visit: Visit, newest: Sequence[Run]) -> Effect | None:
+    """What the settings did in the last run; None: there was none."""
+    run = effects.last(newest)
+    if run is None:
+        return None
+    errors = await rows.errors(visit.store, run.run_id, limit=100) if run.counts.failed else []
+    return effects.effect(newest, run, errors, visit.now)
 
 
 def _sample(visit: Visit, flow: Flow) -> str:
@@ -213,22 +227,50 @@ async def save(visit: Visit) -> Answer:
     name, form = visit.path("name"), dict(visit.form)
     flow = await flows.version(visit.deps.store, name)
     if form.get("version") != str(flow.version):
-        said = f"somebody has saved version {flow.version} meanwhile: what you sent is shown below; compare, and send it again"
-        return await _flow(visit, name, status=409, form=form, refused=said)
+        return await _meet(visit, flow, form)
     try:
         document = flow_form.changed(flow.document, form, inbound=flow.definition.inbound)
-        saved = await saved_document(visit, name, document)
+        saved = await saved_document(visit, name, document, expected=flow.version)
+    except ConflictError:  # this very moment
+        return await _meet(visit, await flows.version(visit.deps.store, name), form)
     except FlowFileError as error:
         return await _flow(visit, name, status=422, form=form, problems=error.problems)
     return Go(f"/flows/{part(name)}", ("saved", str(saved.version)))
 
 
-async def saved_document(visit: Visit, name: str, document: dict[str, Any]) -> Flow:
-    """Check a document of the flow and save it. Raises FlowFileError."""
+class Meeting(NamedTuple):
+    """Two have changed one version: who saved first, what the form is now, and the lines in which both texts differ, by field."""
+
+    first: FlowVersion | None
+    merged: flow_form.Merged
+    lines: dict[str, list[str]]
+
+
+async def _meet(visit: Visit, flow: Flow, form: dict[str, str]) -> Answer:
+    """The form with both changes in it, to be looked at and saved. Where both changed one field, both texts are shown."""
+    store, inbound, number = visit.deps.store, flow.definition.inbound, form.get("version", "")
+    try:
+        base = await flows.version(store, flow.name, int(number) if number.isdigit() and len(number) < 10 else None)
+    except NotFoundError:
+        base = flow
+    before, theirs = (flow_form.shown(one.document, inbound=inbound) for one in (base, flow))
+    merged = flow_form.merged(before, form, theirs)
+    lines = {path: _differing(other, merged.fields[path]) for path, other in merged.theirs.items()}
+    first = _saved(await flows.versions(store, flow.name), flow.version)
+    return await _flow(visit, flow.name, status=409, form=merged.fields, meeting=Meeting(first, merged, lines))
+
+
+def _differing(theirs: str, mine: str) -> list[str]:
+    lines = difflib.ndiff(theirs.splitlines(), mine.replace("\r\n", "\n").splitlines())
+    return [line for line in lines if not line.startswith("?")]
+
+
+async def saved_document(visit: Visit, name: str, document: dict[str, Any], *, expected: int | None = None) -> Flow:
+    """Check a document of the flow and save it. Raises FlowFileError, ConflictError."""
     text, reach = msgspec.json.encode(document), visit.deps.tools.reach
     async with visit.deps.checking:
         checked = await asyncio.to_thread(flows.checked_text, text, reach, is_yaml=False)
-    return await flows.save_as(visit.deps.store, name, checked, visit.actor)
+    return await flows.save_as(visit.deps.store, name, checked, visit.actor, expected=expected)
 
 
 async def ask_new(visit: Visit, *, text: str = "", problems: Sequence[Problem] = (), status: int = 200) -> Answer:
@@ -278,11 +320,6 @@ async def revoke_key(visit: Visit) -> Answer:
     gone = await keys.revoke(visit.deps.store, visit.path("key"), visit.actor)
     visit.deps.access.forget()
     return Go(f"/flows/{part(gone.flow)}", ("no-key", gone.name))
-
-
-def last_of(found: Sequence[Run]) -> Run | None:
-    """The newest of some runs."""
-    return found[0] if found else None
 
 
 _VERSION = r"/flows/{name}/versions/{version:\d{1,9}}"

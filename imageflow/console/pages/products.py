@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
-from imageflow.actions import rows, runs, shapes
+from imageflow.actions import flows, rows, runs, shapes
 from imageflow.console import plots
-from imageflow.console.causes import broken_places, cause
+from imageflow.console.causes import Cause, broken_places, cause
+from imageflow.console.marks import marked, names
 from imageflow.console.pages.shared import all_flows, common_zone, part, runs_of, zone_of
 from imageflow.console.visit import Answer, Go, Page, Show, Visit
 from imageflow.errors import NotFoundError
@@ -17,7 +18,7 @@ from imageflow.gateway.problem_details import Refusal
 from imageflow.inspect import product_history
 from imageflow.inspect.product_history import Standing, TracedRow
 from imageflow.model.imageset import Image
-from imageflow.model.row import RowLog
+from imageflow.model.row import RowLog, fingerprint
 from imageflow.model.run import Run
 from imageflow.store import Store
 
@@ -78,10 +79,30 @@ async def show(visit: Visit) -> Answer:
         "kinds": _kinds([image.url for image in before], [image.url for image in after]),
         "in_flight": any(one.state.in_flight is not None for one in standing),
         "chain": None,
+        "group": fingerprint(newest) if why and newest else "",
+        "guilty": _guilty(sku, why, after, newest) if why and newest else (),
+        "marked": marked,
+        "inbound": run is not None and await _asks(visit, run.flow),
     }
     if visit.asked("how"):
         values["chain"] = await _chain(visit, sku)
     return Show("product.html", values, zone=await zone_of(visit, run.flow if run else ""))
+
+
+def _guilty(sku: str, why: Cause, after: Sequence[Image], newest: RowLog) -> tuple[str, ...]:
+    """What is at fault: the pictures that the refusal names, or the SKU that Omnitron does not know."""
+    if why.name == "unknown sku":
+        return (sku,)
+    broken = [image for place, image in enumerate(after) if place in broken_places(newest.reason)]
+    return tuple(name for image in broken for name in names(image.url))
+
+
+async def _asks(visit: Visit, flow: str) -> bool:
+    """Whether the flow asks an ERP, and so can ask for the product again."""
+    try:
+        return (await flows.version(visit.store, flow)).definition.inbound
+    except NotFoundError:
+        return False
 
 
 async def _runs(visit: Visit, logs: Sequence[RowLog]) -> dict[str, Run]:

@@ -317,6 +317,8 @@ def test_how_long_a_key_is_good():
         return KeyShown("k", "winter", "erp", "ada", NOW, expires_at)
 
     assert key_validity(key(None), NOW) == key_line(key(None), NOW).tail == "good until it is revoked"
+    used = KeyShown("k", "winter", "erp", "ada", NOW, None, NOW)
+    assert key_line(used, NOW).tail == "good until it is revoked; last used 2026-01-01 00:00:00 UTC"
     assert key_validity(key("2026-01-02T00:00:00Z"), NOW) == "good until 2026-01-02 00:00:00 UTC"
     assert key_validity(key(NOW), NOW) == "was good until 2026-01-01 00:00:00 UTC"
 

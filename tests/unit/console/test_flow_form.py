@@ -28,6 +28,17 @@ def test_what_is_shown_comes_back_as_it_was():
     assert flow_form.changed(DOCUMENT, crlf, inbound=True) == DOCUMENT
 
 
+def test_two_changes_of_one_form():
+    """Field by field: what one of them changed is so; where both did, mine is in the form, and theirs is told."""
+    base = {"a": "1", "b": "1", "c": "1", "d": "1", "e": "x\ny"}
+    mine = {"a": "2", "b": "1", "c": "2", "d": "2", "e": "x\r\ny\r\n"}
+    theirs = {"a": "1", "b": "3", "c": "3", "d": "2", "e": "x\ny"}
+    found = flow_form.merged(base, mine, theirs)
+    assert found.fields == {"a": "2", "b": "3", "c": "2", "d": "2", "e": "x\ny"}
+    assert (found.theirs, found.taken) == ({"c": "3"}, ("b",))
+    assert flow_form.merged(base, {}, theirs).fields == theirs
+
+
 def test_empty_fields_leave_the_setting_out():
     """And a part of the file that holds nothing else then."""
     made = flow_form.changed(DOCUMENT, {"schedule.every": " ", "script": "", "erp.pagination": ""}, inbound=True)

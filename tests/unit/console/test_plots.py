@@ -113,6 +113,17 @@ def test_what_became_of_each_picture():
     assert isinstance(plots.joined([]), Markup)
 
 
+def test_cells_of_rows():
+    """Columns from the left, of eight; a cell that stands for several rows is as bad as the worst; broken ones have a diamond."""
+    drawn = plots.cells(["same"] * 7 + ["fixed", "different", "broken"], "rows")
+    assert classes(drawn) == ["same", "fixed", "different", "broken", "hole"]
+    assert re.search(r'class="fixed" d="M0 42h', drawn)
+    assert re.search(r'class="different" d="M10 0h', drawn)
+    many = plots.cells(["same"] * 1990 + ["fixed"] + ["same"] * 9 + ["fixed", "broken"], "rows", most=1000)
+    assert classes(many) == ["same", "fixed", "broken", "hole"]
+    assert classes(plots.cells([], "none")) == []
+
+
 def test_no_inline_style():
     """The policy would block it."""
     everything = [
@@ -122,5 +133,6 @@ def test_no_inline_style():
         plots.squares("f", "a", URL, NAME, picked=1),
         plots.timeline([Span("a", 0, 1)], [("a", "a")], [], "a", flags=[Mark(0, "a")]),
         plots.joined(plots.links(["a"], ["b"])),
+        plots.cells(["broken"], "a"),
     ]
     assert not [plot for plot in everything if "style" in plot or "<script" in plot]

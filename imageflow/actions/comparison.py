@@ -1,0 +1,118 @@
+"""A draft of a flow against what really came: over its last kept pages, beside the version in force. Nothing is written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, NamedTuple
+
+from imageflow.actions import bench, rows
+from imageflow.errors import NotFoundError
+from imageflow.inspect.comparison import Kind, Pair, pairs
+from imageflow.inspect.dry_run import DryRun, context_of, dry_run
+from imageflow.model.flow import Definition, Flow
+from imageflow.model.page import Page
+from imageflow.sandbox.supervisor import Sandbox
+from imageflow.store import Store
+
+PAGES = 10
+MAX_PAGES = 100
+SECONDS = 60.0
+EXAMPLES = 20
+"""Of each kind but `same`, so many rows are shown."""
+RUNS = 200
+"""In so many of the newest runs pages are looked for: most polls bring nothing new."""
+
+
+class PageKey(NamedTuple):
+    """A page of a run."""
+
+    run_id: str
+    page: int
+
+
+class Example(NamedTuple):
+    """A row that does not come out the same, and the page that it is of."""
+
+    where: PageKey
+    pair: Pair
+
+
+class Compared(NamedTuple):
+    """What came of it. `kinds` has one kind for each row, in the order of the pages; `late`: the time was over before all pages
+    were through.
+    """
+
+    pages: list[PageKey]
+    kinds: list[Kind]
+    examples: list[Example]
+    late: bool
+    version: int
+
+    @property
+    def counts(self) -> Mapping[Kind, int]:
+        """How many rows are of each kind; 0 for those that none is of."""
+        return Counter(self.kinds)
+
+
+async def kept(store: Store, flow: str, limit: int) -> list[PageKey]:
+    """The last pages of a flow's runs that are kept and had rows, the newest run's first."""
+    found: list[PageKey] = []
+    for run in await store.runs(flow, limit=RUNS):
+        if run.counts.total:
+            found += [PageKey(run.run_id, page) for page in await store.kept_pages(run.run_id, limit - len(found))]
+        if len(found) >= limit:
+            break
+    return found
+
+
+async def compared(
+    store: Store,
+    sandbox: Sandbox,
+    flow: Flow,
+    document: dict[str, Any],
+    *,
+    pages: int = PAGES,
+    seconds: float = SECONDS,
+) -> Compared:
+    """Put the last kept pages through a document of the flow and through its version in force. At most so many pages and
+    seconds; what was done by then is given. Raises FlowFileError where the document is no flow, SandboxError.
+    """
+    draft = await bench.compiled(flow, document)
+    done = Compared([], [], [], False, flow.version)
+    try:
+        async with asyncio.timeout(seconds):
+            async for page in _pages(store, await kept(store, flow.name, min(pages, MAX_PAGES))):
+                was, now = await _both(sandbox, flow.definition, draft, page)
+                _add(done, PageKey(page.run_id, page.page), pairs(was.rows, now.rows))
+    except TimeoutError:
+        return done._replace(late=True)
+    return done
+
+
+async def _pages(store: Store, keys: list[PageKey]) -> AsyncIterator[Page]:
+    for key in keys:
+        try:
+            yield await rows.page(store, *key)
+        except NotFoundError:
+            continue  # retention was faster
+
+
+async def _both(sandbox: Sandbox, was: Definition, now: Definition, page: Page) -> tuple[DryRun, DryRun]:
+    """A page through both versions, one after the other: the pages of real runs come first."""
+    return await _run(sandbox, was, page), await _run(sandbox, now, page)
+
+
+async def _run(sandbox: Sandbox, definition: Definition, page: Page) -> DryRun:
+    return await dry_run(sandbox, definition, page.body, context_of(page), trace=False)
+
+
+def _add(done: Compared, where: PageKey, found: list[Pair]) -> None:
+    done.pages.append(where)
+    shown = Counter(example.pair.kind for example in done.examples)
+    for pair in found:
+        done.kinds.append(pair.kind)
+        if pair.kind != "same" and shown[pair.kind] < EXAMPLES:
+            shown[pair.kind] += 1
+            done.examples.append(Example(where, pair))

@@ -1,0 +1,66 @@
+"""Two versions over the same page: which rows belong together, and what became of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from imageflow.inspect.comparison import Pair, pairs
+from imageflow.inspect.dry_run import DryRow
+from imageflow.model.imageset import Image
+
+
+def ready(product: str, *names: str) -> DryRow:
+    return DryRow(product, tuple(Image(f"https://c.example/{name}") for name in names or ("1",)), "ready")
+
+
+def failed(product: str | None = None, payload: Any = None) -> DryRow:
+    return DryRow(product, (), "failed", "no", payload=payload)
+
+
+def told(found: list[Pair]) -> list[tuple[str, str | None]]:
+    return [(pair.kind, pair.product) for pair in found]
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "kind"),
+    [
+        ([ready("A")], [ready("A")], "same"),
+        ([failed("A")], [failed("A")], "same"),
+        ([failed("A")], [ready("A")], "fixed"),
+        ([ready("A")], [ready("A", "2")], "different"),
+        ([], [ready("A")], "different"),
+        ([failed("A")], [], "different"),
+        ([ready("A")], [failed("A")], "broken"),
+        ([ready("A")], [], "broken"),
+        ([], [failed("A")], "broken"),
+    ],
+)
+def test_what_became_of_a_row(was: list[DryRow], now: list[DryRow], kind: str) -> None:
+    """By its state and its images, before and after."""
+    assert told(pairs(was, now)) == [(kind, "A")]
+
+
+def test_rows_without_a_product_are_found_by_their_element() -> None:
+    """A failure that was mended is the row of a product that its element names; one that is the same is of an equal element; each
+    is found once, and the other way round as well.
+    """
+    element = {"code": "A", "pics": None}
+    assert told(pairs([failed(None, element)], [ready("A")])) == [("fixed", "A")]
+    assert told(pairs([ready("A")], [failed(None, element)])) == [("broken", "A")]
+    assert told(pairs([failed(None, element)], [failed(None, dict(element))])) == [("same", None)]
+    assert told(pairs([failed(None, element)], [failed(None, {"code": "B"})])) == [
+        ("different", None),
+        ("broken", None),
+    ]
+    twice = pairs([failed(None, element)], [ready("A"), ready("A", "2")])
+    assert told(twice) == [("fixed", "A"), ("different", "A")]
+    assert told(pairs([failed(None, {"code": 7})], [ready("7")])) == [("fixed", "7")]
+
+
+def test_the_order_of_a_page_stays() -> None:
+    """The rows as they were, those that are new last; superseded ones are left out."""
+    was = [ready("A"), failed(None, {"code": "B"}), ready("C"), DryRow("C", (), "superseded")]
+    now = [ready("D"), ready("C", "9"), ready("B"), ready("A")]
+    assert told(pairs(was, now)) == [("same", "A"), ("fixed", "B"), ("different", "C"), ("different", "D")]
