@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# tests start many processes: without byte code each of them compiles all that it imports
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test unit coverage lint bench browser-tools console-pictures vendor lock clean
 
 demo: .venv/ready
