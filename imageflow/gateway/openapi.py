@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -67,6 +67,13 @@ def document(endpoints: Iterable[AnyEndpoint]) -> Json:
     }
 
 
+def _described(types: Sequence[Any]) -> tuple[Sequence[Json], dict[str, Json]]:
+    """The schemas of types, and what they refer to, as plain JSON values: msgspec gives a default as it is, a tuple too."""
+    described = msgspec.json.schema_components(types, ref_template=REFERENCE)
+    found, components = msgspec.json.decode(msgspec.json.encode(described))
+    return found, components
+
+
 class _Schemas:
     """The JSON Schemas of all types that the endpoints name."""
 
@@ -74,7 +81,7 @@ class _Schemas:
         named = [endpoint.answer for endpoint in endpoints if endpoint.answer is not None]
         bodies = [endpoint.body.type for endpoint in endpoints if endpoint.body and endpoint.body.type is not bytes]
         types = [problem_details.Problem, *named, *bodies]
-        found, self.components = msgspec.json.schema_components(types, ref_template=REFERENCE)
+        found, self.components = _described(types)
         self._found = list(zip(types, found, strict=True))
 
     def __getitem__(self, kind: Any) -> Json:
@@ -120,7 +127,7 @@ def _security(endpoint: AnyEndpoint) -> list[Json]:
 def _path(endpoint: AnyEndpoint) -> list[Json]:
     if endpoint.params is None:
         return []
-    (_,), components = msgspec.json.schema_components([endpoint.params], ref_template=REFERENCE)
+    (_,), components = _described([endpoint.params])
     kinds = components[endpoint.params.__name__]["properties"]
     return [_parameter("path", name, kinds[name], required=True) for name in endpoint.parameters]
 
@@ -128,7 +135,7 @@ def _path(endpoint: AnyEndpoint) -> list[Json]:
 def _query(endpoint: AnyEndpoint) -> list[Json]:
     if endpoint.query is None:
         return []
-    (_,), components = msgspec.json.schema_components([endpoint.query], ref_template=REFERENCE)
+    (_,), components = _described([endpoint.query])
     struct = components[endpoint.query.__name__]
     required = struct.get("required", ())
     return [

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from msgspec import UNSET
 
-from imageflow.gateway.inputs import moment
+from imageflow.gateway.inputs import matched, moment
 from imageflow.gateway.problem_details import Refusal
 
 
@@ -22,3 +22,18 @@ def test_no_instant(text: str) -> None:
     """It is refused, and the refusal says what is wanted."""
     with pytest.raises(Refusal, match="since: must be an instant with its zone, as in"):
         moment("since", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "version"), [("", None), ("*", None), ('"7"', 7), ("7", 7), (' W/"12" ', 12), ('"999999999"', 999_999_999)]
+)
+def test_the_version_that_if_match_names(text: str, version: int | None) -> None:
+    """As an entity tag, weak or not, or bare; none where any version will do."""
+    assert matched(text) == version
+
+
+@pytest.mark.parametrize("text", ["seven", '"-1"', '"7.0"', '"1234567890"', '"٧"', '"1", "2"'])
+def test_no_version(text: str) -> None:
+    """It is refused, and the refusal says what is wanted."""
+    with pytest.raises(Refusal, match="If-Match: must be the number of a version"):
+        matched(text)
