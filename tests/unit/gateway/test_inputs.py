@@ -32,7 +32,7 @@ def test_the_version_that_if_match_names(text: str, version: int | None) -> None
     assert matched(text) == version
 
 
-@pytest.mark.parametrize("text", ["seven", '"-1"', '"7.0"', '"1234567890"', '"٧"', '"1", "2"'])
+@pytest.mark.parametrize("text", ["seven", '"-1"', '"7.0"', '"1234567890"', '"\u0667"', '"1", "2"'])
 def test_no_version(text: str) -> None:
     """It is refused, and the refusal says what is wanted."""
     with pytest.raises(Refusal, match="If-Match: must be the number of a version"):
