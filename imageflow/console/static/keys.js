@@ -74,7 +74,8 @@ document.body.addEventListener("htmx:afterSwap", tell);
 tell();
 
 addEventListener("keydown", event => {
-  const field = event.target.closest?.("input:not([type=checkbox]), textarea, select, [contenteditable]");
+  const target = event.composedPath()[0]; // of what is typed into an editor, whose insides event.target hides
+  const field = target.closest?.("input:not([type=checkbox]), textarea, select, [contenteditable]");
   if (event.key === "k" && (event.ctrlKey || event.metaKey)) {
     event.preventDefault();
     return void document.getElementById("q")?.focus();
