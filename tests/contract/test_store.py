@@ -414,7 +414,7 @@ async def test_a_page_keeps_what_was_asked(store: Store, clock: FakeClock) -> No
     kept = (await store.page(run.run_id, 1)).asked
     assert (kept["since"], kept["ids"]) == ("2025", asked["ids"])
     assert (await store.page_of(first.seq)).asked == kept
-    assert await store.kept_pages(run.run_id, 5) == [1]
+    assert await store.kept_pages(run.run_id, 5) == [2, 1]
     assert (await store.page(run.run_id, 2)).asked == {}
 
 

@@ -341,7 +341,7 @@ async def test_a_run_is_started_for_identifiers(api):
     run = await api.ok("POST", "/api/flows/polled/runs", body, status=202, token="operator")
     assert (run["flow"], run["status"], run["version"]) == ("polled", "queued", 2)
     assert run["trigger"] == {"kind": "person", "by": "operator", "identifiers": ["A", "B C"]}
-    assert await api.ok("GET", f"/api/runs/{run['run_id']}", token="viewer") == run
+    assert run.items() <= (await api.ok("GET", f"/api/runs/{run['run_id']}", token="viewer")).items()
     assert (await api.broker.depth("imageflow.read")).ready == 1
     await api.ok("POST", "/api/flows/polled/runs", status=202)
     for wrong in ([], [""], ["A,B"], ["A\nB"], ["x" * 256], "A"):
