@@ -39,6 +39,8 @@ SECRETS = {
 SERVICES = ("scheduler", "reader", "transformer", "writer")
 ACTOR = Actor("ada", "test")
 T = TypeVar("T")
+CALL_SECONDS = 200.0
+"""Longer than any wait within a call, which says better what it waited for."""
 
 Pictures = dict[str, list[str]]
 
@@ -174,7 +176,7 @@ class Site:
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Await on the services' loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(100)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(CALL_SECONDS)
 
     def tried(self, definition: dict[str, Any], body: bytes) -> DryRun:
         """What `try` shows of an answer."""
