@@ -23,6 +23,7 @@ from imageflow.actions.run_watch import until_ended
 from imageflow.actions.shapes import RunShown
 from imageflow.clock import SystemClock
 from imageflow.commands.shell import JSON_OPTION, print_json, run_async, say_stopping
+from imageflow.commands.texts import progress_text
 from imageflow.emulator.erp import FakeErp
 from imageflow.emulator.omnitron import FakeOmnitron
 from imageflow.errors import ImageFlowError
@@ -209,7 +210,7 @@ def _progress(tell: Callable[[str], Any]) -> Callable[[Run], None]:
         nonlocal last
         if run.ended or time.monotonic() - last >= 1:
             last = time.monotonic()
-            tell(f"  {run.status}: {run.pages} pages read, {run.counts.settled} of {run.counts.total} rows settled")
+            tell(f"  {progress_text(run)}")
 
     return show
 
