@@ -185,7 +185,9 @@ def _masked(value: Any) -> Any:
             return {mask(name): _masked(item) for name, item in value.items()}
         case bool() | None:
             return value
-    return value if mask(str(value)) == str(value) else mask(str(value))
+    text = str(value)
+    masked = mask(text)
+    return value if masked == text else masked
 
 
 async def input_of(

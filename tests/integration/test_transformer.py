@@ -99,11 +99,13 @@ class Line:
         return await self.store.rows(run_id)
 
     async def write(self, run_id: str, rows: list[Row]) -> None:
-        """Settle rows as a writer does."""
+        """Settle rows as a writer does: they are on Omnitron then."""
+        domain = "https://o.example"
+        entries = [LedgerEntry(domain, row.product, row.version, digest_of(row), run_id, row.row) for row in rows]
         logs = [
             RowLog(run_id=run_id, row=row.row, product=row.product, state="written", images=row.images) for row in rows
         ]
-        await self.store.settle("writer", logs)
+        await self.store.settle("writer", logs, written=entries)
 
 
 @pytest.fixture
@@ -134,20 +136,11 @@ async def test_pages_become_rows(line: Line) -> None:
     assert (await line.store.run(page.run_id)).status == "partial"
 
 
-async def written(line: Line, run_id: str, rows: list[Row]) -> None:
-    """The rows as Omnitron has them."""
-    entries = [
-        LedgerEntry("https://o.example", row.product, row.version, digest_of(row), run_id, row.row) for row in rows
-    ]
-    logs = [RowLog(run_id=run_id, row=row.row, product=row.product, state="written", images=row.images) for row in rows]
-    await line.store.settle("writer", logs, written=entries)
-
-
 async def test_rows_that_are_unchanged_go_no_further(line: Line) -> None:
     """What Omnitron has already is settled here; what is new, changed or claimed goes to the writers."""
     (page,) = await line.run(sets("A", "B", "C", "D"))
     await line.transformer.handle(page)
-    await written(line, page.run_id, await line.rows())
+    await line.write(page.run_id, await line.rows())
     await line.store.claim("https://o.example", "writer", "writer/1", [Wanted("D", 10**15)])
     (page,) = await line.run([*sets("A", "B", "D"), *sets("C", page=2), *sets("E")])
     await line.transformer.handle(page)
@@ -165,7 +158,7 @@ async def test_a_run_without_changes_ends_at_the_transformer(line: Line) -> None
     """Its rows are never published; with skip_unchanged: false they are."""
     (page,) = await line.run(sets("A", "B"))
     await line.transformer.handle(page)
-    await written(line, page.run_id, await line.rows())
+    await line.write(page.run_id, await line.rows())
     (page,) = await line.run(sets("A", "B"))
     await line.transformer.handle(page)
     assert await line.rows() == []
