@@ -97,7 +97,7 @@ class Bed:
     def environ(self) -> dict[str, str]:
         """An environment with a new, empty database."""
         return {
-            **{name: value for name, value in os.environ.items() if not name.startswith("IMAGEFLOW_")},
+            **plain_environ(),
             "IMAGEFLOW_BROKER_URL": self.rabbit.url,
             "IMAGEFLOW_STORE_URL": self.postgres.new_database(),
             "IMAGEFLOW_DATA_DIR": str(self._folder),
@@ -112,6 +112,20 @@ class Bed:
 
     def logged(self) -> str:
         return (self._folder / "log.txt").read_text(errors="replace")[-3000:]
+
+
+def emulate(stack: ExitStack, which: str, rows: int) -> str:
+    """An emulator in a process of its own; its address."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "imageflow", "emulate", which, "--rows", str(rows)], stdout=subprocess.PIPE, text=True
+    )
+    stack.callback(end, process)
+    return process.stdout.readline().strip()
+
+
+def plain_environ() -> dict[str, str]:
+    """The environment without settings of ImageFlow."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("IMAGEFLOW_")}
 
 
 def end(process: subprocess.Popen) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import random
 import statistics
 import subprocess
@@ -25,7 +24,7 @@ import aiohttp
 import uvloop
 from aiohttp import web
 
-from tests.benchmarks.bed import Bed, Sink, document, end, free_port
+from tests.benchmarks.bed import Bed, Sink, document, emulate, end, free_port, plain_environ
 from tests.benchmarks.gateway import PASSWORD, login, wait
 from tests.benchmarks.samples import table
 from tests.benchmarks.whole import flow_file, machine
@@ -80,16 +79,11 @@ class Installation(NamedTuple):
 def install(stack: ExitStack, door: str, rows: int, *, distributed: bool) -> Installation:
     """Start the product with the flow `one`, and the flow `bulk` beside it."""
     sink = Sink(stack).url
-    erp = subprocess.Popen(
-        [sys.executable, "-m", "imageflow", "emulate", "erp", "--rows", str(rows)], stdout=subprocess.PIPE, text=True
-    )
-    stack.callback(end, erp)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    flow_file(folder, erp.stdout.readline().strip(), sink, name=BULK)
+    flow_file(folder, emulate(stack, "erp", rows), sink, name=BULK)
     (folder / "flows" / f"{ONE}.yaml").write_text(json.dumps(document(door, ONE, {})))
     bed = Bed(stack) if distributed else None
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("IMAGEFLOW_")}
-    environ = bed.environ() if bed else {**inherited, "IMAGEFLOW_DATA_DIR": str(folder / "data")}
+    environ = bed.environ() if bed else {**plain_environ(), "IMAGEFLOW_DATA_DIR": str(folder / "data")}
     environ["BENCH_PASSWORD"] = "demo"
     for command in (("db", "upgrade"), ("flow", "apply", str(folder / "flows"))):
         _call(environ, *command)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from typing import NamedTuple
 import psutil
 
 from tests.benchmarks import plot
-from tests.benchmarks.bed import Bed, Sink, end
+from tests.benchmarks.bed import Bed, Sink, emulate, end, plain_environ
 from tests.benchmarks.samples import table
 from tests.benchmarks.whole import SERVICES, flow_file, machine
 
@@ -45,14 +44,9 @@ class Seen(NamedTuple):
 
 def moved(stack: ExitStack, rows: int, sink: str, bed: Bed | None) -> Seen:
     """Run so many rows through, and watch."""
-    erp = subprocess.Popen(
-        [sys.executable, "-m", "imageflow", "emulate", "erp", "--rows", str(rows)], stdout=subprocess.PIPE, text=True
-    )
-    stack.callback(end, erp)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    flow_file(folder, erp.stdout.readline().strip(), sink)
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("IMAGEFLOW_")}
-    environ = bed.environ() if bed else {**inherited, "IMAGEFLOW_DATA_DIR": str(folder / "data")}
+    flow_file(folder, emulate(stack, "erp", rows), sink)
+    environ = bed.environ() if bed else {**plain_environ(), "IMAGEFLOW_DATA_DIR": str(folder / "data")}
     environ["BENCH_PASSWORD"] = "demo"
     command = [sys.executable, "-m", "imageflow", "run", "bench", "--wait", "--json"]
     services: dict[str, subprocess.Popen] = {}
@@ -68,7 +62,7 @@ def moved(stack: ExitStack, rows: int, sink: str, bed: Bed | None) -> Seen:
     counts = json.loads(run.stdout.read().splitlines()[-1])["rows"]
     if counts["written"] != rows:
         raise SystemExit(f"the run does not balance: {counts}")
-    for process in (*services.values(), erp):
+    for process in services.values():
         end(process)
     stored = None if bed else sum(one.stat().st_size for one in (folder / "data").iterdir()) / MIB
     return Seen(memory, seconds, stored)
@@ -106,7 +100,11 @@ def main() -> None:
     with ExitStack() as stack:
         bed = Bed(stack) if options.distributed else None
         sink = Sink(stack).url
-        small, large = (moved(stack, rows, sink, bed) for rows in (options.small, options.rows))
+        seen = []
+        for rows in (options.small, options.rows):
+            with ExitStack() as course:
+                seen.append(moved(course, rows, sink, bed))
+        small, large = seen
     lines = []
     for name in large.memory:
         ratio = large.highest(name) / small.highest(name)

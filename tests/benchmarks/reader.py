@@ -32,6 +32,7 @@ from imageflow.model import messages
 from imageflow.runtime.substrate import open_substrate
 from imageflow.settings import load
 from imageflow.store.data_dir import data_dir_lock
+from tests.benchmarks.bed import emulate
 
 GROWTH_ALLOWED = 1.25
 """Of the memory at one fifth of the read: caches are full by then."""
@@ -121,15 +122,6 @@ def child(*args: str, **environ: str) -> dict:
         check=True,
     )
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def emulate(stack: ExitStack, which: str, rows: int) -> str:
-    server = subprocess.Popen(
-        [sys.executable, "-m", "imageflow", "emulate", which, "--rows", str(rows)], stdout=subprocess.PIPE, text=True
-    )
-    stack.callback(server.wait)
-    stack.callback(server.terminate)
-    return server.stdout.readline().strip()
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from imageflow.commands.demo import MAPPING, SCRIPT
-from tests.benchmarks.bed import Bed, Sink, cpu_of_all, end
+from tests.benchmarks.bed import Bed, Sink, cpu_of_all, emulate, end, plain_environ
 from tests.benchmarks.samples import median, table
 
 HAND_WRITTEN, EMBEDDED, UNCHANGED = "hand-written script", "embedded", "embedded, unchanged"
@@ -90,13 +90,7 @@ class Course:
         self._rows = rows
         self._bed = bed
         self._sink = Sink(stack)
-        erp = subprocess.Popen(
-            [sys.executable, "-m", "imageflow", "emulate", "erp", "--rows", str(rows)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        stack.callback(end, erp)
-        self._erp = erp.stdout.readline().strip()
+        self._erp = emulate(stack, "erp", rows)
         self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         self._environ: dict[str, str] = {}
         self._services: dict[str, subprocess.Popen] = {}
@@ -163,8 +157,7 @@ class Course:
         self._services = {}
 
     def _environment(self, **more: str) -> dict[str, str]:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("IMAGEFLOW_")}
-        return {**inherited, "BENCH_PASSWORD": "demo", **more}
+        return {**plain_environ(), "BENCH_PASSWORD": "demo", **more}
 
     def _run(self, environ: dict[str, str], *options: str, new: bool) -> dict[str, Any]:
         command = [sys.executable, "-m", "imageflow", "run", "bench", *options, "--wait", "--json"]
