@@ -106,7 +106,7 @@ class Erp:
                 connection.close
             )  # one that never came about, too, or it closes itself without a loop
             await connection.connect(timeout=5)
-            channel = await connection.channel()
+            channel = await connection.channel(on_return_raises=True)
             while left:
                 if len(left) <= KEPT_BACK:
                     await self.may_end.wait()

@@ -241,6 +241,15 @@ async def test_the_documented_publishers(tmp_path, rabbitmq_vhost):
         assert await dead_letters.drop(place.store, place.broker, None, ACTOR) == [aside]
 
 
+def test_the_documented_publisher_says_that_there_is_no_queue(rabbitmq_vhost):
+    """RabbitMQ confirms what it drops because the gateway has not made the queue yet; the publisher must not take it for sent."""
+    environ = os.environ | {"AMQP_URL": rabbitmq_vhost}
+    command = [sys.executable, "-c", block("python")]
+    done = subprocess.run(command, env=environ, timeout=60, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "imageflow.outbound" in done.stderr
+
+
 async def waiting_consumer(broker):
     return (await broker.depth(OUTBOUND_QUEUE)).consumers == 1
 

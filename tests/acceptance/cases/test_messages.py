@@ -40,7 +40,7 @@ def body(message: dict[str, Any]) -> bytes:
 
 async def publish(url: str, flow: str) -> None:
     """Publish all messages as they are; the flow's name stands in the place of `posts`."""
-    async with await aio_pika.connect(url) as connection, connection.channel() as channel:
+    async with await aio_pika.connect(url) as connection, connection.channel(on_return_raises=True) as channel:
         for message in MESSAGES:
             properties = dict(message["properties"])
             if "expiration" in properties:
@@ -54,8 +54,10 @@ async def publish(url: str, flow: str) -> None:
 
 
 async def taken(channel: aio_pika.abc.AbstractChannel, message: aio_pika.Message) -> None:
-    """Publish until it is confirmed: a quorum queue that was just made refuses what comes before it has a leader."""
-    for _ in range(50):
+    """Publish until it is confirmed: RabbitMQ returns what comes before the gateway has made the queue, and a quorum queue
+    that was just made refuses what comes before it has a leader.
+    """
+    for _ in range(150):
         try:
             await channel.default_exchange.publish(message, routing_key=OUTBOUND_QUEUE)
         except DeliveryError:
