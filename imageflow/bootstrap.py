@@ -370,7 +370,9 @@ class _Parts:
             trusted=s.settings.trusted_proxies,
             pages=pages,
         )
-        self._stage(OutboundQueue(Outbound(s.store, s.broker, LatePublisher(s.store, s.broker), s.clock)).stage)
+        published = Outbound(s.store, s.broker, LatePublisher(s.store, s.broker), s.clock)
+        stack.push_async_callback(published.finish)
+        self._stage(OutboundQueue(published).stage)
 
     def _stage(self, stage: Stage[M]) -> None:
         if self.only is not None:

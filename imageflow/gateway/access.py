@@ -79,6 +79,13 @@ def shown(user: User, body: bytes) -> bytes:
     return body if may(user, "operator") else hidden_in_json(body)
 
 
+class Credential(NamedTuple):
+    """A token or a key, as the store knows it."""
+
+    digest: str
+    is_key: bool
+
+
 Known = User | ApiKey
 """Whose a credential is."""
 
@@ -93,7 +100,7 @@ class Access:
         self._clock = clock
         self._cache: Recent[str, Known] = Recent(CACHE_TOKENS, CACHE_SECONDS, clock.monotonic)
         self._noted: Recent[str, bool] = Recent(CACHE_TOKENS, NOTED_SECONDS, clock.monotonic)
-        self._looking: dict[tuple[str, int], asyncio.Task[Known]] = {}
+        self._looking: dict[tuple[Credential, int], asyncio.Task[Known]] = {}
         self._changes = 0
         self._users = _Line(LOGINS_AT_ONCE)
         self._strangers = _Line(STRANGERS_AT_ONCE)
@@ -146,16 +153,23 @@ class Access:
 
     async def user(self, authorization: list[str]) -> User:
         """The user of a request, by its Authorization headers. Raises AuthenticationError, PermissionDenied for a key."""
-        known = await self._whose(authorization)
+        known = await self._whose(self.credential(authorization))
         if isinstance(known, ApiKey):
             raise PermissionDenied(
                 f"this key opens the outbound door of the flow {known.flow!r} and nothing else; log in"
             )
         return known
 
-    async def poster(self, authorization: list[str], flow: str) -> str:
+    def credential(self, authorization: list[str]) -> Credential:
+        """The credential of a request, by its Authorization headers. Raises AuthenticationError."""
+        token = bearer(authorization)
+        if token is None:
+            raise AuthenticationError("an access token is needed: log in, then send Authorization: Bearer TOKEN")
+        return Credential(credentials.digest(self._secret_key, token), token.startswith(credentials.KEY_PREFIX))
+
+    async def poster(self, credential: Credential, flow: str) -> str:
         """The name of a user or a key that may post rows to the flow. Raises AuthenticationError, PermissionDenied."""
-        known = await self._whose(authorization)
+        known = await self._whose(credential)
         if isinstance(known, ApiKey):
             if known.flow != flow:
                 raise PermissionDenied("this key is of another flow")
@@ -174,41 +188,34 @@ class Access:
         with contextlib.suppress(StoreError):
             await self._store.note_key_use(key.id, now)
 
-    async def _whose(self, authorization: list[str]) -> Known:
-        token = bearer(authorization)
-        if token is None:
-            raise AuthenticationError("an access token is needed: log in, then send Authorization: Bearer TOKEN")
-        token_digest = credentials.digest(self._secret_key, token)
-        known = self._cache.get(token_digest)
-        if known is None:
-            known = await self._looked_up(token_digest, is_key=token.startswith(credentials.KEY_PREFIX))
-        return known
+    async def _whose(self, credential: Credential) -> Known:
+        return self._cache.get(credential.digest) or await self._looked_up(credential)
 
-    async def _looked_up(self, token_digest: str, *, is_key: bool) -> Known:
+    async def _looked_up(self, credential: Credential) -> Known:
         """Many requests at once with one credential ask the store once. What was asked before a change is not used after it."""
         changes = self._changes
-        looking = self._looking.get((token_digest, changes))
+        looking = self._looking.get((credential, changes))
         if looking is None:
-            looking = asyncio.create_task(self._look_up(token_digest, is_key=is_key))
-            self._looking[token_digest, changes] = looking
-            looking.add_done_callback(lambda done: self._end_look_up(done, (token_digest, changes)))
+            looking = asyncio.create_task(self._look_up(credential))
+            self._looking[credential, changes] = looking
+            looking.add_done_callback(lambda done: self._end_look_up(done, (credential, changes)))
         known = await asyncio.shield(looking)
         if changes == self._changes:
-            self._cache.put(token_digest, known)
+            self._cache.put(credential.digest, known)
         return known
 
-    def _end_look_up(self, looking: asyncio.Task[Known], key: tuple[str, int]) -> None:
+    def _end_look_up(self, looking: asyncio.Task[Known], key: tuple[Credential, int]) -> None:
         del self._looking[key]
         if not looking.cancelled():
             looking.exception()  # those who wait for it have it; there may be nobody any more
 
-    async def _look_up(self, token_digest: str, *, is_key: bool) -> Known:
-        if is_key:
-            key = await self._store.key(token_digest, self._clock.now())
+    async def _look_up(self, credential: Credential) -> Known:
+        if credential.is_key:
+            key = await self._store.key(credential.digest, self._clock.now())
             if key is None:
                 raise AuthenticationError("the key is unknown, revoked or has expired")
             return key
-        user = await self._store.token_user(token_digest, self._clock.now())
+        user = await self._store.token_user(credential.digest, self._clock.now())
         if user is None:
             raise AuthenticationError("the access token is unknown or has expired; log in again")
         return user

@@ -118,7 +118,11 @@ class Gateway:
             self._trusted,
         )
         app.cleanup_ctx.append(_beside(self._events.run))
+        app.on_shutdown.append(self._finish)
         return app
+
+    async def _finish(self, _app: web.Application) -> None:
+        await self._outbound.finish()
 
     async def _listener(self, request: web.Request) -> User:
         """Who listens to the event stream: a user with a token, or, in a browser that cannot send one, with a session."""
@@ -154,16 +158,14 @@ class Gateway:
 
     async def _accept(self, request: web.Request, known: list[str]) -> AcceptedPost:
         """In this order: who, which flow, is there room, what. `known` receives the flow's name once it is one."""
-        authorization = request.headers.getall("Authorization", [])
-        by = await self._access.poster(authorization, request.match_info["flow"])
+        credential = self._access.credential(request.headers.getall("Authorization", []))
+        by = await self._access.poster(credential, request.match_info["flow"])
         flow = await self._outbound.flow(request.match_info["flow"])
         known.append(flow.name)
         key = check_key(request.headers.getall("Idempotency-Key", []))
         await self._outbound.check_room(flow.name)
         async with self._reader.post(request, by) as body:
-            await self._access.poster(
-                authorization, flow.name
-            )  # a body may take longer than the right to post it lasts
+            await self._access.poster(credential, flow.name)  # a body may take longer than the right to post it lasts
             return await self._outbound.accept(flow, Posted(body, request.content_type in NDJSON_TYPES, key, by))
 
 

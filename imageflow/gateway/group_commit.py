@@ -34,18 +34,30 @@ class GroupCommit(Generic[T, R]):
     def __init__(self, commit: Callable[[Sequence[T]], Awaitable[Sequence[R]]]) -> None:
         self._commit = commit
         self._waiting: deque[_Waiting[T, R]] = deque()
+        self._waiting_bytes = 0
         self._working: asyncio.Task[None] | None = None
 
-    async def add(self, item: T, *, size: int, key: Hashable | None = None) -> R:
+    def add(self, item: T, *, size: int, key: Hashable | None = None) -> asyncio.Future[R]:
         """The item's result, or what its commit raised. `size` in bytes. No batch holds two items of one `key`.
 
         A caller that is cancelled does not take its item back: it may be committed.
         """
         result: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(item, size, key, result))
+        self._waiting_bytes += size
         if self._working is None or self._working.done():
             self._working = asyncio.create_task(self._work())
-        return await result
+        return result
+
+    @property
+    def behind(self) -> bool:
+        """Whether more waits than a batch takes."""
+        return len(self._waiting) > MAX_ITEMS or self._waiting_bytes > MAX_BYTES
+
+    async def finish(self, seconds: float) -> None:
+        """Wait until nothing waits any more, at most `seconds`."""
+        if self._working is not None:
+            await asyncio.wait((self._working,), timeout=seconds)
 
     async def _work(self) -> None:
         while self._waiting:
@@ -64,6 +76,7 @@ class GroupCommit(Generic[T, R]):
             if first.key is not None:
                 keys.add(first.key)
             batch.append(self._waiting.popleft())
+        self._waiting_bytes -= sum(one.size for one in batch)
         return batch
 
     async def _settle(self, batch: list[_Waiting[T, R]]) -> None:

@@ -19,8 +19,8 @@ from imageflow.broker import Broker
 from imageflow.clock import Clock
 from imageflow.errors import BrokerError, NotFoundError, PostError, QueueFullError, ThrottledError
 from imageflow.gateway.group_commit import GroupCommit
-from imageflow.gateway.late_publisher import LatePublisher
-from imageflow.gateway.post_body import STEP_BYTES, Post, finished, steps
+from imageflow.gateway.late_publisher import SEND_SECONDS, LatePublisher
+from imageflow.gateway.post_body import Post, finished, is_light, steps
 from imageflow.gateway.shared_runs import shared
 from imageflow.model.flow import NAME_PATTERN, Definition, Flow
 from imageflow.model.messages import transform_queue
@@ -153,7 +153,7 @@ class Outbound:
         self._full.put(flow, (self._clock.monotonic() + DEPTH_CACHE_SECONDS, full))
 
     async def accept(self, flow: Flow, body: Posted) -> AcceptedPost:
-        """Store the post as a run and tell the transformer. Once this returns nothing can be lost.
+        """Store the post as a run, of which the transformer is told. Once this returns nothing can be lost.
 
         Raises PostError where the body cannot be used, KeyReused, NotFoundError where the flow takes no posts any more, and
         StoreError when the database is away: then nothing was accepted, or the same key finds it.
@@ -181,7 +181,7 @@ class Outbound:
     async def _parsed(self, body: Posted, definition: Definition) -> Post:
         """A large body in steps, one such body at a time: others get their turn, and memory has a bound."""
         parsing = steps(body.content, definition, ndjson=body.ndjson)
-        if len(body.content) <= STEP_BYTES:
+        if is_light(body.content):
             return finished(parsing)
         async with self._parsing:
             while True:
@@ -193,18 +193,34 @@ class Outbound:
                 await asyncio.sleep(0)
 
     async def _store_post(self, flow: Flow, post: Post, body: Posted) -> AcceptedPost:
-        """Store the post, then publish what the outbox has of it or leave it to the sweep of the outbox."""
+        """Store the post, and have published what the outbox has of it."""
         key = None if body.key is None else scoped(body.by, body.key)
         new = NewPost(self._run(flow, body.by), post.text, post.rows, key, post.sets)
         same = None if key is None else (flow.name, key)
         accepted = await self._storing.add(new, size=len(post.text), key=same)
         with tracing.span("gateway", accepted.run_id, flow.name, {}, rows=post.rows):
             headers = message_headers.following()
+        if accepted.outbox and not accepted.repeated:  # of a repeat, the first post's is on its way
             parcels = [Parcel(item, headers, accepted.page) for item in accepted.outbox]
-            size = len(accepted.page or b"")
-            if parcels and isinstance(await self._publishing.add(parcels, size=size), QueueFullError):
-                self._remember(flow.name, full=True)
+            await self._publish(flow.name, parcels, size=len(accepted.page or b""))
         return accepted
+
+    async def _publish(self, flow: str, parcels: Sequence[Parcel], *, size: int) -> None:
+        """Tell the transformer soon. The post is durable, so its sender need not wait for that, unless much is to be published:
+        a slow broker slows the senders down.
+        """
+        published = self._publishing.add(parcels, size=size)
+        published.add_done_callback(lambda done: self._published(flow, done))
+        if self._publishing.behind:
+            await published
+
+    def _published(self, flow: str, done: asyncio.Future[Exception | None]) -> None:
+        if not done.cancelled() and isinstance(done.result(), QueueFullError):
+            self._remember(flow, full=True)
+
+    async def finish(self) -> None:
+        """Wait until what was accepted is published, or left to the sweep of the outbox."""
+        await self._publishing.finish(SEND_SECONDS)
 
     def _run(self, flow: Flow, by: str) -> Run:
         now = self._clock.now()

@@ -21,6 +21,9 @@ from imageflow.model.flow import Definition
 STEP_BYTES = 64 * 1024
 VALUE_BYTES = 32
 """What a value counts beside its text: a step of nothing but short ones would take long."""
+LIGHT_BYTES = 384 * 1024
+"""A text that is not more than this, its values counted, is decoded in one step of about a millisecond: to split it takes longer
+than that."""
 MAX_VALUES = 600_000
 MAX_CONTAINERS = 300_000
 """Values, and objects and lists, that a body of 10 MiB may hold: more than image sets of that size have, and fewer than a
@@ -89,6 +92,11 @@ def steps(body: bytes, definition: Definition, *, ndjson: bool = False) -> Steps
     return Post(decoded.text, _count(decoded.value, definition), _image_sets(decoded, definition))
 
 
+def is_light(text: bytes) -> bool:
+    """Whether a text is decoded in one step."""
+    return len(text) <= STEP_BYTES or len(text) + VALUE_BYTES * text.count(b",") <= LIGHT_BYTES
+
+
 def _check_bounds(body: bytes) -> None:
     """Counts what may be in texts too, so it may only count too much. A body of fewer bytes than any limit needs no counting."""
     if len(body) <= min(MAX_VALUES, MAX_CONTAINERS, MAX_LINES):
@@ -137,7 +145,7 @@ def _lines(body: bytes) -> Steps[_Decoded]:
 def _value(text: bytes, where: str, splits: int = 0) -> Steps[_Decoded]:
     """One value; a large list or object element by element."""
     kind = text[:1]
-    if len(text) <= STEP_BYTES or kind not in (b"[", b"{"):
+    if is_light(text) or kind not in (b"[", b"{"):
         value = _json(text, where, Any)
         return _Decoded(value, msgspec.json.encode(value))
     if splits >= MAX_SPLITS:
@@ -271,6 +279,8 @@ def _is_image_set(element: Any) -> bool:
 
 
 def _check_elements(elements: list[Any], *, strings: bool) -> None:
+    if set(map(type, elements)) == {dict}:
+        return
     for number, element in enumerate(elements, 1):
         if not isinstance(element, dict) and not (strings and isinstance(element, str)):
             wanted = "an object or an image's URL" if strings else "an object"

@@ -140,12 +140,12 @@ class BodyReader:
 
     async def _whole(self, request: web.Request, body: Body, held: _Held) -> bytes:
         try:
-            async with asyncio.timeout(self._seconds):
-                async for data in request.content.iter_any():
-                    for _ in body.steps(data):
-                        held.grow_to(body.size)
-                        await asyncio.sleep(0)
-                    held.grow_to(body.size)
+            if request.content.is_eof():  # it came with the headers, as small ones do
+                await _take(request.content.read_nowait(), body, held)
+            else:
+                async with asyncio.timeout(self._seconds):
+                    async for data in request.content.iter_any():
+                        await _take(data, body, held)
         except TimeoutError as error:
             raise Refusal(408, f"the body did not arrive within {self._seconds:g} seconds") from error
         except (aiohttp.ClientPayloadError, web.RequestPayloadError, ConnectionError) as error:
@@ -167,6 +167,13 @@ class _Held:
 
     def give_back(self) -> None:
         self._budget.give_back(self._sender, self._size)
+
+
+async def _take(data: bytes, body: Body, held: _Held) -> None:
+    for _ in body.steps(data):
+        held.grow_to(body.size)
+        await asyncio.sleep(0)
+    held.grow_to(body.size)
 
 
 def _too_large(limit: int) -> PostError:

@@ -49,13 +49,13 @@ async def test_the_next_batch_gathers_meanwhile():
     commits.open.clear()
     group = GroupCommit(commits)
     async with asyncio.TaskGroup() as tasks:
-        first = tasks.create_task(group.add(1, size=1))
+        first = tasks.create_task(add(group, 1))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         later = tasks.create_task(add(group, 2, 3))
         await asyncio.sleep(0)
         commits.open.set()
-    assert (first.result(), later.result()) == (10, [20, 30])
+    assert (first.result(), later.result()) == ([10], [20, 30])
     assert commits.batches == [[1], [2, 3]]
 
 
@@ -108,11 +108,30 @@ async def test_a_caller_that_gives_up_changes_nothing_for_others():
     commits = Commits()
     commits.open.clear()
     group = GroupCommit(commits)
-    gone = asyncio.create_task(group.add(1, size=1))
-    stays = asyncio.create_task(group.add(2, size=1))
+    gone = asyncio.create_task(add(group, 1))
+    stays = asyncio.create_task(add(group, 2))
     await asyncio.sleep(0)
     gone.cancel()
     commits.open.set()
-    assert await stays == 20
+    assert await stays == [20]
     with pytest.raises(asyncio.CancelledError):
         await gone
+
+
+async def test_behind_and_finish():
+    """A group is behind where more waits than a batch takes; `finish` waits for all of it, as long as it may."""
+    commits = Commits()
+    group = GroupCommit(commits)
+    await group.finish(1.0)
+    commits.open.clear()
+    results = [group.add(item, size=1) for item in range(MAX_ITEMS + 1)]
+    assert group.behind
+    large = GroupCommit(commits)
+    large.add(1, size=MAX_BYTES + 1)
+    assert large.behind
+    await group.finish(0.01)
+    assert not any(result.done() for result in results)
+    commits.open.set()
+    await group.finish(5.0)
+    assert all(result.done() for result in results)
+    assert not group.behind

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from imageflow.errors import PostError
 from imageflow.gateway import post_body
 from imageflow.gateway.outbound import check_key
-from imageflow.gateway.post_body import STEP_BYTES, parse, steps
+from imageflow.gateway.post_body import LIGHT_BYTES, STEP_BYTES, is_light, parse, steps
 from imageflow.gateway.problem_details import refusal
 from imageflow.model.flow import Definition, decode_custom
 
@@ -171,7 +171,7 @@ ROW = {
     "note": 'a "quoted" \u015e, [text]',
     "n": [1.5, None, {}],
 }
-LARGE_TEXT = "x" * (STEP_BYTES + 1)
+LARGE_TEXT = "x" * (LIGHT_BYTES + 1)
 
 
 @pytest.mark.parametrize(
@@ -188,6 +188,22 @@ def test_a_large_body_is_the_same_in_steps(value):
     """A body that is decoded in steps gives the text that decoding it at once gives."""
     for body in (json.dumps(value).encode(), json.dumps(value, indent=1).encode()):
         assert parse(body, SCRIPTED).text == msgspec.json.encode(value)
+
+
+@pytest.mark.parametrize(
+    ("body", "light"),
+    [
+        (b"[]", True),
+        (b'["' + b"x" * 200_000 + b'"]', True),
+        (b'["' + b"x" * LIGHT_BYTES + b'"]', False),
+        (b"[" + b"1," * 30_000 + b"1]", True),
+        (b"[" + b"1," * 40_000 + b"1]", False),
+        (json.dumps([{"sku": "A-1", "images": ["https://e.com/1.jpg"] * 3}] * 1_000).encode(), True),
+    ],
+)
+def test_what_is_decoded_at_once(body, light):
+    """A page of usual rows is; as many bytes of nothing but short values take several times as long."""
+    assert is_light(body) is light
 
 
 def test_steps_are_small():
@@ -215,11 +231,11 @@ def test_deep_and_large():
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        (b'[{"a": "' + b"x" * STEP_BYTES + b'"}, {"b": nul}]', "the body is not JSON"),
-        (b'[{"a": "' + b"x" * STEP_BYTES + b'"}', "the body is not JSON"),
-        (b'{"a": "' + b"x" * STEP_BYTES + b'"}\n{"b": nul}', "line 2 is not JSON"),
-        (b'{"a": "' + b"x" * STEP_BYTES + b'"}\n{"b": 1}\n{"b": nul}', "line 3 is not JSON"),
-        (b'[{"a": "' + b"x" * STEP_BYTES + b'"}, {"b": "\xff"}]', "not UTF-8"),
+        (b'[{"a": "' + b"x" * LIGHT_BYTES + b'"}, {"b": nul}]', "the body is not JSON"),
+        (b'[{"a": "' + b"x" * LIGHT_BYTES + b'"}', "the body is not JSON"),
+        (b'{"a": "' + b"x" * LIGHT_BYTES + b'"}\n{"b": nul}', "line 2 is not JSON"),
+        (b'{"a": "' + b"x" * LIGHT_BYTES + b'"}\n{"b": 1}\n{"b": nul}', "line 3 is not JSON"),
+        (b'[{"a": "' + b"x" * LIGHT_BYTES + b'"}, {"b": "\xff"}]', "not UTF-8"),
     ],
 )
 def test_mistakes_in_large_bodies(body, says):
