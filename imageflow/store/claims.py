@@ -22,7 +22,7 @@ from imageflow.store.database import Tx
 from imageflow.store.doubts import CLAIM_IN_DOUBT, DOUBT_SECONDS, LATE, NOW, OWNER_LIVES
 from imageflow.store.tables import Instant, ledger, owners
 from imageflow.store.text import keyed
-from imageflow.store.transaction import Sql, writes
+from imageflow.store.transaction import Sql, writes, writes_once
 
 WAIT_SECONDS = 60.0
 """How long a row waits for a newer one whose writer died."""
@@ -97,7 +97,7 @@ class Claim(NamedTuple):
 class ClaimsSql(Sql):
     """The methods of the store about claims."""
 
-    @writes
+    @writes_once
     async def alive(self, tx: Tx, owner: str, seconds: float) -> None:
         """Renew the lease of a writer process for `seconds` from now; its claims last as long. Never shortens it."""
         until = tx.now + timedelta(seconds=seconds)

@@ -73,6 +73,8 @@ Work = Callable[[Tx], Awaitable[T]]
 class Database(ABC):
     """A database that transactions run on. `open` before, `close` after."""
 
+    postgresql: bool
+
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
@@ -90,17 +92,19 @@ class Database(ABC):
         """Whether a statement may have failed because the schema is missing or older. PostgreSQL says so by SQLSTATE."""
         return False
 
-    async def transact(self, work: Work[T], *, writing: bool) -> T:
-        """Run `work` in a transaction and commit it; raises StoreError when the database is away."""
+    async def transact(self, work: Work[T], *, writing: bool, alone: bool = False) -> T:
+        """Run `work` in a transaction and commit it; raises StoreError when the database is away. `alone`: it is one
+        statement, and may run twice.
+        """
         for attempt in range(1, ATTEMPTS):
             try:
-                return await self.once(work, writing=writing)
+                return await self.once(work, writing=writing, alone=alone)
             except LostTransaction:
                 await asyncio.sleep(random.uniform(0.0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
-        return await self.once(work, writing=writing)
+        return await self.once(work, writing=writing, alone=alone)
 
     @abstractmethod
-    async def once(self, work: Work[T], *, writing: bool) -> T:
+    async def once(self, work: Work[T], *, writing: bool, alone: bool) -> T:
         """One try of `transact`."""
 
     @abstractmethod

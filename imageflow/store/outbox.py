@@ -12,7 +12,7 @@ from imageflow.model import messages
 from imageflow.store.batch import Batch, BatchStatement
 from imageflow.store.database import Tx
 from imageflow.store.tables import outbox
-from imageflow.store.transaction import Sql, reads, writes
+from imageflow.store.transaction import Sql, reads, writes_once
 
 _POST = insert(outbox).returning(outbox.c.id)
 _MESSAGES = Batch("messages", id="bigint")
@@ -43,7 +43,7 @@ class OutboxSql(Sql):
         found = await tx.all(select(outbox).where(old).order_by(outbox.c.id).limit(limit))
         return [Unsent(row.id, row.queue, row.body) for row in found]
 
-    @writes
+    @writes_once
     async def sent(self, tx: Tx, ids: Sequence[int]) -> None:
         wanted = sorted(set(ids))
         if not wanted:

@@ -25,7 +25,7 @@ from imageflow.store.run_record import run_values
 from imageflow.store.service_roles import quoted
 from imageflow.store.tables import Instant, flows, outbox, pages, post_keys, runs
 from imageflow.store.text import keyed
-from imageflow.store.transaction import Sql, writes
+from imageflow.store.transaction import Sql, writes, writes_once
 
 KEY_LIFE = timedelta(hours=24)
 
@@ -34,7 +34,10 @@ _EACH = ("run_id", "flow", "version", "triggered", "created_at", "started_at")
 _SAME = tuple(column.name for column in runs.c if column.name not in _EACH)
 _INSERT = BatchStatement(
     f"""
-    WITH posted AS MATERIALIZED (SELECT * FROM {{posted}}),
+    WITH posted AS MATERIALIZED (
+        SELECT posted.* FROM {{posted}} JOIN flows ON flows.name = posted.flow AND flows.version = posted.version
+        WHERE flows.deleted_at IS NULL
+    ),
     new_runs AS (
         INSERT INTO runs ({", ".join(map(quoted, (*_EACH, *_SAME)))})
         SELECT run_id, flow, version, triggered, CAST(created_at AS timestamptz), CAST(started_at AS timestamptz),
@@ -71,7 +74,7 @@ _INSERT = BatchStatement(
         *(bindparam(name, type_=runs.c[name].type) for name in _SAME),
     ],
 )
-"""For PostgreSQL: runs, pages and messages in one round trip, of which a small post would else pay three."""
+"""For PostgreSQL: runs of the flows' newest versions, their pages and messages, in one round trip."""
 
 
 class NewPost(NamedTuple):
@@ -142,10 +145,27 @@ class PostsSql(Sql):
         A key that the flow has seen within the last 24 hours gives the first post's run instead. No key may occur twice
         among the posts of a flow.
         """
-        return await self._accept_posts([await _keyed(post) for post in posts])
+        wanted = [await _keyed(post) for post in posts]
+        at_once = wanted and self._database.postgresql and all(post.key is None for post in wanted)
+        accepted = await self._accept_at_once(wanted) if at_once else {}
+        left = [post for post in wanted if id(post) not in accepted]
+        others = iter(await self._accept_stepwise(left) if left else ())
+        return [accepted.get(id(post)) or next(others) for post in wanted]
+
+    @writes_once
+    async def _accept_at_once(self, tx: Tx, posts: Sequence[_Keyed]) -> dict[int, AcceptedPost]:
+        """The posts, by `id`, that one statement has accepted: those to the newest version of their flow. A statement is a
+        transaction by itself, where the steps need four round trips.
+        """
+        pages = _paged(posts)
+        records = _records(pages)
+        if not _alike(records):
+            return {}
+        inserted = await _insert_at_once(tx, pages, records)
+        return _accepted_now([page for page in pages if page.run.run_id in inserted], inserted)
 
     @writes
-    async def _accept_posts(self, tx: Tx, posts: Sequence[_Keyed]) -> list[AcceptedPost]:
+    async def _accept_stepwise(self, tx: Tx, posts: Sequence[_Keyed]) -> list[AcceptedPost]:
         newest = await _newest(tx, posts)
         current = [post for post in posts if (post.run.flow, post.run.version) in newest]
         first = await _first_posts(tx, current)
@@ -243,7 +263,7 @@ async def _insert(tx: Tx, new: Sequence[_Page]) -> dict[str, _Inserted]:
     """Add the runs that are not there yet, each with its page, numbered in their order, and its message; by run."""
     if not new:
         return {}
-    records = [run_values(page.run) | {"released": True} for page in new]
+    records = _records(new)
     if tx.postgresql and _alike(records):
         return await _insert_at_once(tx, new, records)
     added = await tx.all(tx.insert(runs).on_conflict_do_nothing().returning(runs.c.run_id), records)
@@ -260,6 +280,11 @@ async def _insert(tx: Tx, new: Sequence[_Page]) -> dict[str, _Inserted]:
     ]
     left = await tx.all(tx.insert(outbox).returning(outbox.c.run_id, outbox.c.id), values)
     return {row.run_id: _inserted(posted[row.run_id], row.id) for row in left}
+
+
+def _records(new: Sequence[_Page]) -> list[dict[str, Any]]:
+    """The runs of pages, as the table has them."""
+    return [run_values(page.run) | {"released": True} for page in new]
 
 
 def _alike(records: Sequence[Mapping[str, Any]]) -> bool:

@@ -70,6 +70,8 @@ class SqliteTx(Tx):
 class SqliteDatabase(Database):
     """A file in WAL mode. A group of writing transactions takes the write lock when it begins (BEGIN IMMEDIATE)."""
 
+    postgresql = False
+
     def __init__(self, path: Path, clock: Clock, *, readers: int | None = None) -> None:
         super().__init__(clock)
         self._path = path
@@ -91,7 +93,7 @@ class SqliteDatabase(Database):
             await asyncio.to_thread(writer.close)
             await asyncio.to_thread(readers.close)
 
-    async def once(self, work: Work[T], *, writing: bool) -> T:
+    async def once(self, work: Work[T], *, writing: bool, alone: bool) -> T:  # noqa: ARG002 - PostgreSQL's twin asks
         if self._writer is None or self._readers is None:
             raise StoreError("the database is closed")
         now = self._clock.now()

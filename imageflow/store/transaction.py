@@ -1,4 +1,4 @@
-"""How a method becomes a transaction: `@writes` and `@reads` give it a `Tx` and run it on the store's database."""
+"""How a method becomes a transaction: `@writes`, `@writes_once` and `@reads` give it a `Tx` and run it on the store's database."""
 
 from __future__ import annotations
 
@@ -27,16 +27,27 @@ def writes(
     return _transaction(method, writing=True)
 
 
+def writes_once(
+    method: Callable[Concatenate[S, Tx, P], Awaitable[T]],
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+    """The method is one statement that changes something, a transaction by itself. It may run twice: where a connection broke,
+    nobody knows whether it was committed.
+    """
+    return _transaction(method, writing=True, alone=True)
+
+
 def reads(method: Callable[Concatenate[S, Tx, P], Awaitable[T]]) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
     """The method is one transaction that changes nothing."""
     return _transaction(method, writing=False)
 
 
 def _transaction(
-    method: Callable[Concatenate[S, Tx, P], Awaitable[T]], *, writing: bool
+    method: Callable[Concatenate[S, Tx, P], Awaitable[T]], *, writing: bool, alone: bool = False
 ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
     async def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._database.transact(lambda tx: method(self, tx, *args, **kwargs), writing=writing)
+        return await self._database.transact(
+            lambda tx: method(self, tx, *args, **kwargs), writing=writing, alone=alone
+        )
 
     functools.update_wrapper(call, method)
     return call
