@@ -45,9 +45,7 @@ def _transaction(
     method: Callable[Concatenate[S, Tx, P], Awaitable[T]], *, writing: bool, alone: bool = False
 ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
     async def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._database.transact(
-            lambda tx: method(self, tx, *args, **kwargs), writing=writing, alone=alone
-        )
+        return await self._database.transact(lambda tx: method(self, tx, *args, **kwargs), writing=writing, alone=alone)
 
     functools.update_wrapper(call, method)
     return call
