@@ -103,4 +103,5 @@ def _total(tried: Tried) -> str:
     text = f"{'ok' if tried.dry.ok else 'FAILED'}: {counted(len(states), 'row')}"
     text += f" ({', '.join(parts)})" if parts else ""
     known = [f"{count:,} {_EFFECTS[effect]}" for effect, count in changes(tried).items() if effect in _EFFECTS]
-    return text + (f"\non Omnitron, by what was written there: {', '.join(known)}" if known else "")
+    text += f"\non Omnitron, by what was written there: {', '.join(known)}" if known else ""
+    return text + (f"\nwarning: {tried.dry.warning}" if tried.dry.warning else "")

@@ -32,6 +32,10 @@ _WHOLE = tuple(
         (r"no product: (?P<field>\w+) must be a text, this is .*", N_("no product: %(field)s must be a text")),
         (r"no url", N_("no url")),
         (r"a later row of the same page is for the same product", N_("a later row of the same page is for the same product")),
+        (
+            r"a later row of the same page is for the same product, and has none of these images",
+            N_("a later row of the same page is for the same product, and has none of these images"),
+        ),
         (r"`images` must be a list, this is .*", N_("images must be a list")),
         (r"a row must be an object, this is .*", N_("a row must be an object")),
         (r"(?P<url>\S+) is not an http\(s\) URL", N_("%(url)s is not an http(s) URL")),

@@ -25,7 +25,8 @@ from imageflow.read.rows import rows_of
 from imageflow.sandbox.outcome import Broken, FailedRow, Outcome, Program, Ran, printable
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.transform.joining import join
-from imageflow.transform.plan import plan_page, plan_part
+from imageflow.transform.plan import REPLACED, plan_page, plan_part
+from imageflow.transform.rows import DISPLACED
 
 StepName = Literal["input", "script", "mapping", "rows"]
 AT_ONCE_BYTES = 128 * 1024
@@ -81,6 +82,12 @@ class DryRun(msgspec.Struct, frozen=True):
     def ok(self) -> bool:
         """Whether the page passed, and every row of it can be written."""
         return all(step.error is None for step in self.steps) and all(row.state != "failed" for row in self.rows)
+
+    @property
+    def warning(self) -> str | None:
+        """What a run would warn of."""
+        displaced = next((row.product for row in self.rows if row.reason == DISPLACED), None)
+        return None if displaced is None else f"{displaced}: {REPLACED}"
 
 
 # a run -----------------------------------------------------------------------------------------------------------------

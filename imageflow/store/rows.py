@@ -16,7 +16,7 @@ from imageflow.store.failures import NOT_UNCHANGED, NOT_WRITE, OF_CAUSE, SHOWN_F
 from imageflow.store.held import HeldRow, hold, seen_elsewhere
 from imageflow.store.outbox import Unsent
 from imageflow.store.row_record import to_log
-from imageflow.store.run_progress import advance, change, load, move_if_read
+from imageflow.store.run_progress import advance, change, load, move_if_read, warned
 from imageflow.store.settling import settle
 from imageflow.store.tables import causes, registered_pages, rows, run_causes, runs
 from imageflow.store.text import clean, to_json
@@ -63,13 +63,14 @@ class RowsSql(Sql):
         broken: bool = False,
         encoded_urls: int = 0,
         parts: Sequence[RowLog] = (),
+        warnings: Sequence[str] = (),
     ) -> Registered:
         """The page's transformation gave `total` rows: number them, count them on the run, and log those that are
         settled already (invalid, superseded; their `row` is the index within the page, from 0). `held` are kept for the
         run's join and are not counted in `total`. Pages below 0 are parts of the join. `broken`: the page failed
         as a whole, so it counts as not read: the flow's watermark stays. `encoded_urls`: how many URLs of the page had to
         be percent-encoded. `parts`: rows of the page that are parts of a product, as they fail where another page of the run
-        has a part of it.
+        has a part of it; the run warns of the first. `warnings`: what else it warns of.
 
         Repeating it changes nothing. If a script that is not deterministic gives another number of rows the second
         time, additional rows get additional numbers, and missing ones are logged as failed with that reason. Raises
@@ -90,6 +91,7 @@ class RowsSql(Sql):
         if known is None and held:
             run = await hold(tx, run, held)
         refused = await seen_elsewhere(tx, run_id, page, parts) if parts else ()
+        run = await warned(tx, run, [*warnings, *(f"{log.product}: {log.reason}" for log in refused[:1])])
         logs = [_numbered(log, run_id, page, numbers) for log in (*settled, *refused)]
         logs += _missing(run_id, page, numbers[total:])
         logged = frozenset() if known is None else await _logged(tx, run_id, numbers)

@@ -7,6 +7,7 @@ call `advance`.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Executable, bindparam, select, update
@@ -18,9 +19,13 @@ from imageflow.store.database import Tx
 from imageflow.store.outbox import Unsent, post
 from imageflow.store.run_record import to_run
 from imageflow.store.tables import held_rows, runs
-from imageflow.store.text import clean
+from imageflow.store.text import clean, to_json
 from imageflow.store.watermarks import move_watermark
 from imageflow.telemetry import metrics
+from imageflow.text.masking import mask
+from imageflow.text.printable import one_line
+
+MAX_WARNINGS = 20
 
 _BY_ID = select(runs).where(runs.c.run_id == bindparam("wanted"))
 _LOCKED = _BY_ID.with_for_update()
@@ -46,6 +51,14 @@ def _changing(*columns: str) -> Executable:
     """The statement for these columns. SQLAlchemy takes longer to make one than SQLite to run it."""
     changed: dict[str, Any] = {column: bindparam(column) for column in columns}
     return update(runs).where(runs.c.run_id == bindparam("wanted")).values(changed).returning(runs)
+
+
+async def warned(tx: Tx, run: Run, texts: Iterable[str]) -> Run:
+    """Add warnings to a locked run, each text once, at most MAX_WARNINGS."""
+    shown = [clean(one_line(mask(text))) for text in texts]
+    added = [text for text in dict.fromkeys(shown) if text not in run.warnings]
+    added = added[: max(0, MAX_WARNINGS - len(run.warnings))]
+    return await change(tx, run, warnings=to_json((*run.warnings, *added))) if added else run
 
 
 async def finish(tx: Tx, run: Run) -> Run | None:

@@ -16,15 +16,12 @@ from imageflow.store.flows import require
 from imageflow.store.ledger import LAST
 from imageflow.store.outbox import Unsent, post
 from imageflow.store.pages import compress, insert_page
-from imageflow.store.run_progress import advance, change, load
+from imageflow.store.run_progress import advance, change, load, warned
 from imageflow.store.run_record import ACTIVE, WAITING, run_values, to_run
 from imageflow.store.tables import fires, flows, ledger, runs
 from imageflow.store.text import clean, said, to_json
 from imageflow.store.transaction import Sql, reads, writes
-from imageflow.text.masking import mask
-from imageflow.text.printable import one_line
 
-MAX_WARNINGS = 20
 _FORGOTTEN_AT_ONCE = 500
 OF_STATUS: ColumnElement[bool] = literal_column("finished_at IS NOT NULL AND status <> 'success'", Boolean())
 """The words of the index `runs_by_status`."""
@@ -243,10 +240,7 @@ class RunsSql(Sql):
     @writes
     async def warn(self, tx: Tx, run_id: str, text: str) -> None:
         """Add a warning to a run, once per text, at most 20."""
-        run = await load(tx, run_id, lock=True)
-        text = clean(one_line(mask(text)))
-        if text not in run.warnings and len(run.warnings) < MAX_WARNINGS:
-            await change(tx, run, warnings=to_json((*run.warnings, text)))
+        await warned(tx, await load(tx, run_id, lock=True), [text])
 
 
 def _by_status(statuses: Sequence[str]) -> list[ColumnElement[bool]]:

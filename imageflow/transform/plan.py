@@ -25,7 +25,8 @@ class Plan(msgspec.Struct, frozen=True):
     """A page has `total` rows, each with its index: rows `ready` to be written, and rows that are settled now. `held`: rows
     that wait for the run's join; they have no index. `broken`: the page failed as a whole, so it counts as not read.
     `encoded_urls`: how many URLs of its rows had to be percent-encoded. `parts`: how rows that are ready fail, where another
-    page of the run has rows of the same product.
+    page of the run has rows of the same product. `displaced`: a product of which a row of the ERP replaces another that has none of
+    its images.
     """
 
     total: int
@@ -35,6 +36,7 @@ class Plan(msgspec.Struct, frozen=True):
     broken: bool = False
     encoded_urls: int = 0
     parts: tuple[RowLog, ...] = ()
+    displaced: str | None = None
 
     def numbered(self, numbers: Sequence[int]) -> list[Row]:
         """The rows to write, with the numbers that the store gave. A row without a number is left out: the script gave fewer rows
@@ -72,7 +74,12 @@ def plan_page(message: PageRead, definition: Definition, body: bytes, outcome: O
         tuple(held),
         encoded_urls=sum(draft.encoded for draft in drafts if isinstance(draft, ImageSet)),
         parts=tuple(parts),
+        displaced=_displaced(drafts) if definition.inbound else None,  # other posts may share an outbound page
     )
+
+
+def _displaced(drafts: Sequence[Draft]) -> str | None:
+    return next((draft.product for draft in drafts if isinstance(draft, Superseded) and draft.displaced), None)
 
 
 def _row(version: int, one: ImageSet | Joined) -> Row:
@@ -198,17 +205,17 @@ class Sightings:
     def __init__(self, runs: int = 16, products: int = 200_000) -> None:
         self._products = products
         self._pages: Recent[str, dict[int, int]] = Recent(runs)
-        self._warned: Recent[str, bool] = Recent(runs * 64)
+        self._repeated: Recent[str, bool] = Recent(runs * 64)
 
     def repeated(self, run_id: str, page: int, products: Sequence[str]) -> bool:
-        """Whether one of the products was on another page of the run. True once per run."""
-        if run_id in self._warned:
-            return False
+        """Whether one of the products was on another page of the run, or one of an earlier page was."""
+        if run_id in self._repeated:
+            return True
         seen = self._pages.get(run_id)
         if seen is None:
             seen = self._pages.put(run_id, {})
         if any(seen.get(hash(product), page) != page for product in products):
-            self._warned.put(run_id, True)
+            self._repeated.put(run_id, True)
             self._pages.forget(run_id)
             return True
         if len(seen) + len(products) <= self._products:
@@ -235,6 +242,10 @@ class Printed:
 WARNING = (
     "some products are on more than one page of this run, and the images of the last page replace those of the others; "
     "if a product's images are meant to be joined across pages, set `group: run`"
+)
+REPLACED = (
+    "several rows of a page are image sets of this product, and only the images of the last are written; if each row of the ERP is "
+    'one image, let the script or mapping return `{"sku", "url"}` instead of `images`, or set `group: run`: then they are joined'
 )
 CONTINUED = (
     "not written: another page of this run has rows of the same product, and with `group: page` these would replace their "

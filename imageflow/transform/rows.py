@@ -58,13 +58,21 @@ class ImageSet(msgspec.Struct, frozen=True):
         return definition.holds_back == "all" or (self.flat and definition.holds_back == "flat")
 
 
+SUPERSEDED = "a later row of the same page is for the same product"
+DISPLACED = f"{SUPERSEDED}, and has none of these images"
+
+
 class Superseded(msgspec.Struct, frozen=True):
-    """An image set that a later one of the same page replaces."""
+    """An image set that a later one of the same page replaces. `displaced`: that has none of its images."""
 
     product: str
     key: Key
     images: tuple[Image, ...]
-    reason: str = "a later row of the same page is for the same product"
+    displaced: bool = False
+
+    @property
+    def reason(self) -> str:
+        return DISPLACED if self.displaced else SUPERSEDED
 
 
 class Invalid(msgspec.Struct, frozen=True):
@@ -353,12 +361,18 @@ def check_size(images: Sequence[Image]) -> None:
 
 def _last_one_wins(drafts: list[Draft], definition: Definition) -> list[Draft]:
     """Of the image sets of a product that go out at once the last one; what waits is joined."""
-    seen: set[str] = set()
+    last: dict[str, ImageSet] = {}
     result: list[Draft] = []
     for draft in reversed(drafts):
         if isinstance(draft, ImageSet) and not draft.waits(definition):
-            result.append(Superseded(draft.product, draft.key, draft.images) if draft.product in seen else draft)
-            seen.add(draft.product)
+            later = last.setdefault(draft.product, draft)
+            result.append(draft if later is draft else _superseded(draft, later))
         else:
             result.append(draft)
     return result[::-1]
+
+
+def _superseded(draft: ImageSet, later: ImageSet) -> Superseded:
+    urls = {image.url for image in draft.images}
+    displaced = bool(urls and later.images) and urls.isdisjoint(image.url for image in later.images)
+    return Superseded(draft.product, draft.key, draft.images, displaced)

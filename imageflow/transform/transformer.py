@@ -31,7 +31,7 @@ from imageflow.telemetry import message_headers, metrics
 from imageflow.transform import replay
 from imageflow.transform.joining import Joined, beside, join
 from imageflow.transform.plan import (
-    CONTINUED,
+    REPLACED,
     WARNING,
     Plan,
     Printed,
@@ -84,6 +84,7 @@ class Transformer:
         self._flows = FlowCache(store)
         self._unchanged = Unchanged(store, clock)
         self._sightings = Sightings()
+        self._replaced: Recent[str, str] = Recent(FLOWS_REMEMBERED)
         self._printed = Printed()
         self._roomy: Recent[str, None] = Recent(FLOWS_REMEMBERED, ROOM_SECONDS, clock.monotonic)
         self._progress: Recent[str, tuple[str, int]] = Recent(JOINS_REMEMBERED)
@@ -119,8 +120,7 @@ class Transformer:
         if definition.holds_back != "all" and not await self._has_room(message.flow):
             raise Postponed(PAUSE_SECONDS, "the writers of the flow are behind")
         plan = await self._plan(message, definition, await self._body(message))
-        registered = await self._register(message, message.page, plan, definition)
-        await self._warn(message, plan, registered.refused)
+        await self._register(message, message.page, plan, definition, warnings=self._warnings(message, plan))
 
     async def _plan(self, message: PageRead, definition: Definition, body: bytes) -> Plan:
         """What becomes of the page, by script and mapping."""
@@ -146,7 +146,13 @@ class Transformer:
         return (await self._store.page(message.run_id, message.page)).body
 
     async def _register(
-        self, message: PageRead | RunRead, page: int, plan: Plan, definition: Definition | None = None
+        self,
+        message: PageRead | RunRead,
+        page: int,
+        plan: Plan,
+        definition: Definition | None = None,
+        *,
+        warnings: Sequence[str] = (),
     ) -> Registered:
         """Register the plan, and send its rows on. With the definition, those that are unchanged are settled first."""
         registered = await self._store.register_page(
@@ -158,6 +164,7 @@ class Transformer:
             broken=plan.broken,
             encoded_urls=plan.encoded_urls,
             parts=plan.parts,
+            warnings=warnings,
         )
         rows: Sequence[Row] = plan.numbered(registered.numbers)
         if definition is not None:
@@ -185,14 +192,19 @@ class Transformer:
         states = (entry.state for entry in settled)
         metrics.rows_settled(message.flow, states, self._clock.now(), message_headers.read_at())
 
-    async def _warn(self, message: PageRead, plan: Plan, refused: Sequence[RowLog]) -> None:
-        """Warn of a product on two pages: most likely its images need `group: run`."""
-        if refused:
-            await self._store.warn(message.run_id, f"{refused[0].product}: {CONTINUED}")
-        elif plan.ready and self._sightings.repeated(
-            message.run_id, message.page, [row.product for _, row in plan.ready]
-        ):
-            await self._store.warn(message.run_id, WARNING)
+    def _warnings(self, message: PageRead, plan: Plan) -> list[str]:
+        """Of products that have images in several rows or on two pages: most likely they are to be joined. Of a run they name
+        the same product each time, so that the run keeps them once.
+        """
+        found = []
+        if plan.displaced is not None:
+            product = self._replaced.get(message.run_id) or self._replaced.put(message.run_id, plan.displaced)
+            found.append(f"{product}: {REPLACED}")
+        parts = {part.product for part in plan.parts}
+        products = [row.product for _, row in plan.ready if row.product not in parts]
+        if products and self._sightings.repeated(message.run_id, message.page, products):
+            found.append(WARNING)
+        return found
 
     async def _has_room(self, flow: str) -> bool:
         """Where there is much room the broker is not asked again for ROOM_SECONDS: small pages come by the hundred."""

@@ -612,6 +612,16 @@ async def test_warnings(store: Store, other: Store, clock: FakeClock) -> None:
     assert "warning 3\ufffd" in warnings
 
 
+async def test_warnings_of_a_page(store: Store, clock: FakeClock) -> None:
+    """What a page warns of is on the run before its last row can end it; the page again adds nothing."""
+    run = await reading(store, clock)
+    await store.save_page(run.run_id, 1, b"[]", cursor=None, last=True)
+    for _ in range(2):
+        await store.register_page(run.run_id, 1, 1, [log(run.run_id, 0, "superseded")], warnings=["one", "two", "one"])
+        ended = await store.run(run.run_id)
+        assert (ended.ended, ended.warnings) == (True, ("one", "two"))
+
+
 # outbound -------------------------------------------------------------------------------------------------------------
 
 

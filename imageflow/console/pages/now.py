@@ -16,18 +16,24 @@ from imageflow.console.plots import Bar, Flag
 from imageflow.console.visit import Answer, Page, Show, Visit
 from imageflow.model.row import RowLog
 from imageflow.store import Cause as KeptCause
+from imageflow.store import HeldDomain
 
 REEL = 14
 NEEDS = 4
 PICTURED = 8
 
 
+WHERE = {"cause": "/errors", "hold": "/system", "alarm": "/alarms"}
+"""Where all things of a kind are shown."""
+
+
 class Shown(NamedTuple):
-    """What needs somebody; of a cause, what it is called and its newest products."""
+    """What needs somebody; of a cause, what it is called and its newest products; of a hold, the host that it is of."""
 
     need: Need
     kind: Cause | None
     rows: list[RowLog]
+    host: str = ""
 
 
 class Line(NamedTuple):
@@ -50,6 +56,7 @@ async def show(visit: Visit) -> Answer:
         "lines": lines,
         "needs": [await _shown(visit, need) for need in found.needs[:NEEDS]],
         "more": max(0, len(found.needs) - NEEDS),
+        "where": WHERE[found.needs[NEEDS].kind] if len(found.needs) > NEEDS else "",
         "needed": len(found.needs),
         "products": sum(need.rows for need in found.needs if need.kind == "cause"),
         "reel": await reel(visit.store, REEL),
@@ -62,6 +69,8 @@ async def show(visit: Visit) -> Answer:
 
 
 async def _shown(visit: Visit, need: Need) -> Shown:
+    if isinstance(need.about, HeldDomain):
+        return Shown(need, None, [], host(need.about.domain))
     if not isinstance(need.about, KeptCause):
         return Shown(need, None, [])
     rows = await errors.open_rows(visit.store, need.about.group, need.flow, limit=PICTURED)

@@ -55,6 +55,22 @@ def test_flat_rows_of_group_page(site: Site):
         assert "`group: run`" in warning
 
 
+def test_a_script_that_makes_a_set_of_each_image(site: Site):
+    """Rows of one image each that a script turns into image sets replace each other: the run says so, and what mends it does."""
+    script = "def process_row(row):\n    return {'sku': row['sku'], 'images': [row['url']]}\n"
+    with site.stage("odd_skus", answers=answers(*FLAT)) as stage:
+        ended = stage.run(erp__pagination=PAGING, script=script)
+        warning = ended.shown["warnings"][0]
+        assert warning.startswith("A: several rows of a page are image sets of this product")
+        assert stage.pictures["A"] == [C + "a2"]
+    assert "`group: run`" in warning
+    mended = script.replace("'images': [row['url']]", "'url': row['url']")
+    for changes in ({"script": script, "group": "run"}, {"script": mended}):
+        with site.stage("odd_skus", answers=answers(*FLAT)) as stage:
+            ended = stage.run(erp__pagination=PAGING, **changes)
+            assert (ended.status, stage.pictures, ended.shown["warnings"]) == ("success", JOINED, [])
+
+
 def test_image_sets_of_two_pages(site: Site):
     """An image set says all of a product's images: of two pages the later counts, with a warning."""
     sets = [[{"sku": "A", "images": [C + name]}] for name in ("1", "2")]

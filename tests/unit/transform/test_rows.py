@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imageflow.model.imageset import Image
-from imageflow.transform.rows import Draft, ImageSet, Invalid, Superseded, awaited, to_rows
+from imageflow.transform.rows import DISPLACED, Draft, ImageSet, Invalid, Superseded, awaited, to_rows
 from tests.unit.transform.flows import definition
 
 U = "https://c.example/"
@@ -201,6 +201,27 @@ def test_the_later_image_set_wins() -> None:
     assert isinstance(first, Superseded)
     assert isinstance(second, ImageSet)
     assert isinstance(third, Invalid)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "displaced"),
+    [
+        (["1"], ["2"], True),
+        (["1", "2"], ["3", "4"], True),
+        (["1", "2"], ["2", "3"], False),
+        (["1"], ["1"], False),
+        ([], ["1"], False),
+        (["1"], [], False),
+    ],
+)
+def test_a_set_that_shares_nothing_with_the_later_one(earlier: list[str], later: list[str], displaced: bool) -> None:
+    """Most likely each row is one image: its reason says so. A newer state of a product has most of its images still."""
+    rows = [{"sku": "A", "images": [U + name for name in names]} for names in (earlier, ["9"], later)]
+    first, second, last = to_rows(rows, definition(write={"allow_clear": True}))
+    assert isinstance(first, Superseded)
+    assert (first.displaced, first.reason == DISPLACED) == (displaced, displaced)
+    assert isinstance(second, Superseded)
+    assert isinstance(last, ImageSet)
 
 
 def test_a_run_that_joins_supersedes_nothing() -> None:
