@@ -1,9 +1,10 @@
-"""A folder of flow files that is followed: what changes in it is applied, and what a person did stays.
+"""Flow files that are applied by themselves, and a folder of them that is followed: what a person did stays.
 
 A file is applied when it says something new. Where a person changed the flow since (`flow rollback`, a save over the API or
-in the console), a file that says what it said before changes nothing, at the start neither.
+in the console), a file that says what it said before changes nothing, at the start neither (`apply_file`). `flow apply` is a
+person's word, and does not ask.
 
-What happens to it, and what follows:
+What happens to a folder, and what follows:
 
     a file changed, or is new     once it rests, it is checked and saved as a new version of its flow
     a file is broken              reported; nothing changes; once it says again what is in force, that is said
@@ -67,12 +68,66 @@ def read(folder: Path) -> list[Found]:
     return [Found(*one) for one in zip(files, known, flows.checked_all(files), strict=True)]
 
 
+class Applied(NamedTuple):
+    """What became of a flow file. `before`: its flow until then. `kept`: a person changed it, so nothing is saved."""
+
+    flow: Flow
+    before: Flow | None
+    kept: bool
+
+    @property
+    def new(self) -> bool:
+        """Whether there is a new version."""
+        return self.before is None or self.flow.version != self.before.version
+
+
+async def apply_file(store: Store, path: Path, document: dict[str, Any], actor: Actor) -> Applied:
+    """Save a flow file's document in the name of the file, unless a person changed the flow and the file says nothing new."""
+    name: str = document["name"]
+    try:
+        before: Flow | None = await store.flow(name)
+    except NotFoundError:
+        before = None
+    if before is not None and changed_by_a_person(document, await _said(store, name)):
+        return Applied(before, before, kept=True)
+    saved = await flows.save(store, document, actor._replace(who=author(path.name)))
+    return Applied(saved, before, kept=False)
+
+
+def differs(document: dict[str, Any], applied: Applied) -> bool:
+    """Whether a flow was kept as it is, and is not merely disabled."""
+    return applied.kept and not only_disabled(document, applied.flow.document)
+
+
+DIFFERS = "a flow differs from its file, and stays as it is"
+
+
+def ways_out(name: str, path: Path) -> str:
+    """What leads out where a flow differs from its file."""
+    return (
+        f"a person changed it since its file was saved; to keep that: imageflow flow export {name} > {path}; "
+        f"to have what the file says: imageflow flow apply {path}"
+    )
+
+
+async def _said(store: Store, name: str) -> list[Said]:
+    """The versions of a flow, newest first, to the newest that a file was saved as."""
+    found: list[Said] = []
+    for version in await store.flow_versions(name):
+        found.append(Said(version.author, (await store.flow(name, version.version)).document))
+        if is_file(version.author):
+            break
+    return found
+
+
 class FlowFolder:
     """A folder whose flow files the store follows. `look` once a second."""
 
     def __init__(self, folder: Path, store: Store, actor: Actor) -> None:
         self._folder, self._store, self._actor = folder, store, actor
         self._owned: dict[str, Path] = {}
+        self._documents: dict[str, dict[str, Any]] = {}
+        self._versions: dict[str, int] = {}
         self._wrong: set[Path] = set()
         self._known: dict[Path, Known] = {}
         self._resting: dict[Path, tuple[Stamp, int]] = {}
@@ -109,6 +164,7 @@ class FlowFolder:
             if await asyncio.to_thread(self._rests, path):
                 await self._load(path, files)
         await self._drop(files)
+        await self._watch()
 
     def _files(self) -> list[Path]:
         if not self._folder.is_dir():
@@ -149,38 +205,39 @@ class FlowFolder:
 
     async def _save(self, path: Path, known: Known, document: dict[str, Any]) -> None:
         name: str = document["name"]
-        try:
-            before: Flow | None = await self._store.flow(name)
-        except NotFoundError:
-            before = None
-        kept = before if before and changed_by_a_person(document, await self._versions(name)) else None
-        saved = kept or await flows.save(self._store, document, self._as_file(path))
+        applied = await apply_file(self._store, path, document, self._actor)
+        version = applied.flow.version
         self._known[path] = known._replace(flow=name)
         self._owned[name] = path
-        if before is None or saved.version != before.version:
-            log.info("a flow file is applied", file=str(path), flow=name, version=saved.version)
+        self._documents[name] = document
+        self._versions[name] = version
+        if applied.new:
+            log.info("a flow file is applied", file=str(path), flow=name, version=version)
         elif path in self._wrong:
-            log.info("a flow file is right again", file=str(path), flow=name, version=saved.version)
+            log.info("a flow file is right again", file=str(path), flow=name, version=version)
         self._wrong.discard(path)
-        if kept and not only_disabled(document, kept.document):
-            note = (
-                f"a person changed it since its file was saved; to keep that: imageflow flow export {name} > {path}; "
-                f"to have what the file says: imageflow flow apply {path}"
-            )
-            event = "a flow differs from its file, and stays as it is"
-            self._say(name, event, flow=name, version=str(kept.version), file=str(path), note=note)
-        elif flows.stays_off(document, saved):
+        if differs(document, applied):
+            self._say_it_differs(name, version)
+        elif flows.stays_off(document, applied.flow):
             note = f"a person disabled it: imageflow flow enable {name}"
             self._say(name, "a flow stays disabled", flow=name, note=note)
 
-    async def _versions(self, name: str) -> list[Said]:
-        """The versions of a flow, newest first, to the newest that a file was saved as."""
-        found: list[Said] = []
-        for version in await self._store.flow_versions(name):
-            found.append(Said(version.author, (await self._store.flow(name, version.version)).document))
-            if is_file(version.author):
-                break
-        return found
+    async def _watch(self) -> None:
+        """Say which flows a person has changed since the last look, where they differ from their files now."""
+        newest = await self._store.newest_versions()
+        for name, document in self._documents.items():
+            version = newest.get(name)
+            if version is None or version == self._versions[name]:
+                continue
+            self._versions[name] = version
+            flow = await self._store.flow(name, version)
+            kept = changed_by_a_person(document, await _said(self._store, name))
+            if differs(document, Applied(flow, flow, kept)):
+                self._say_it_differs(name, flow.version)
+
+    def _say_it_differs(self, name: str, version: int) -> None:
+        path = self._owned[name]
+        self._say(name, DIFFERS, flow=name, version=str(version), file=str(path), note=ways_out(name, path))
 
     def _as_file(self, path: Path) -> Actor:
         """Who changes a flow, where it is its file."""
@@ -210,7 +267,7 @@ class FlowFolder:
                 log.info("a flow that has no file any more was deleted already", flow=name)
             else:
                 log.info("a flow is deleted: its file is gone", flow=name)
-            del self._owned[name]
+            del self._owned[name], self._documents[name]
 
     async def _quiet(self, name: str) -> None:
         """Let a flow fire no more while its last runs go on."""

@@ -63,9 +63,9 @@ def checked_all(paths: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 class Folder(NamedTuple):
-    """The documents of a folder's flow files that are right, and what is wrong with the others, by file."""
+    """A folder's flow files that are right, with their documents, and what is wrong with the others, by file."""
 
-    documents: list[dict[str, Any]]
+    files: list[tuple[Path, dict[str, Any]]]
     problems: list[Problem]
 
 
@@ -78,7 +78,7 @@ def checked_folder(folder: Path, name: str) -> Folder:
     found = any(one.name == name and not one.problems for one in examined)
     if own := [one for one in wrong if one.name == name or (one.name is None and not found)]:
         raise FlowFileError(_problems(own))
-    return Folder([one.document for one in examined if not one.problems], _problems(wrong))
+    return Folder([(one.path, one.document) for one in examined if not one.problems], _problems(wrong))
 
 
 class _Examined(NamedTuple):
@@ -195,7 +195,7 @@ async def prune(store: Store, kept: Collection[str], actor: Actor) -> list[str]:
 
 
 async def file_of(store: Store, name: str) -> str | None:
-    """The name of the flow file that `up --flows` saved the flow from last, of a deleted one, too; None where a person did."""
+    """The name of the flow file that the flow was saved from last by itself, of a deleted one, too; None where a person did."""
     return next((file for one in await store.flow_versions(name) if (file := folder.file_of(one.author))), None)
 
 

@@ -14,10 +14,12 @@ import click
 from imageflow import settings as settings_
 from imageflow.actions import flows as flow_actions
 from imageflow.actions import shapes, watermarks
+from imageflow.actions.flow_folder import Applied
 from imageflow.actions.flows import FlowSeen
 from imageflow.clock import SystemClock
 from imageflow.commands import stdout, texts
 from imageflow.commands.completion import FLOW
+from imageflow.commands.flow_files import apply_files, saved_text, say_deeper
 from imageflow.commands.groups import FullGroup
 from imageflow.commands.probing import REQUEST_OPTIONS, probed
 from imageflow.commands.shell import (
@@ -59,7 +61,13 @@ VERSION = click.option(
 
 def _files(paths: Sequence[Path], *, others: bool = False) -> list[Path]:
     """The flow files that the paths mean, a folder's by name; `others`: with those of cases and of shared settings."""
+    for path in paths:
+        say_deeper(path)
     return [file for path in paths for file in flow_file.files_of(path, others=others)]
+
+
+def _is_flow(path: Path) -> bool:
+    return not flow_file.is_case_file(path) and not flow_file.is_shared_file(path)
 
 
 @flow.command()
@@ -146,49 +154,79 @@ def _warnings(document: dict[str, Any]) -> list[Problem]:
 @PATHS
 @click.option("--force", is_flag=True, help="Save them even if they fail their cases.")
 @click.option("--prune", is_flag=True, help="Delete the flows that are in none of these files.")
+@click.option(
+    "--keep-changes",
+    is_flag=True,
+    help="As `up --flows`: leave alone a flow that a person changed, unless its file says something new.",
+)
 @JSON_OPTION
 @click.pass_obj
-def apply(settings: Settings, paths: tuple[Path, ...], force: bool, prune: bool, as_json: bool) -> None:
+def apply(
+    settings: Settings, paths: tuple[Path, ...], force: bool, prune: bool, keep_changes: bool, as_json: bool
+) -> None:
     """Save flow files as new versions; all of them or none, and none that fails its cases (see `flow test`). A PATH is a
     file or a folder.
     """
-    files = [path for path in _files(paths) if not flow_file.is_case_file(path) and not flow_file.is_shared_file(path)]
+    every = _files(paths, others=True)
+    files = [path for path in every if _is_flow(path)]
     if not files:
         raise click.UsageError("these are files with cases or shared settings; there is no flow file among them")
-    documents = flow_actions.checked_all(files)
-    if not force:
-        _pass_cases(settings, files)
+    try:
+        documents = flow_actions.checked_all(files)
+        suites = [] if force else flow_cases.suites(files)
+        _check_others([path for path in every if not _is_flow(path) and not (force and flow_file.is_case_file(path))])
+    except FlowFileError as error:
+        raise FlowFileError([*error.problems, Problem("", "nothing is saved: mend that first")]) from error
+    _pass_cases(settings, suites)
+    whole = keep_changes or any(path.is_dir() for path in paths)
+    work = _Apply(list(zip(files, documents, strict=True)), keep_changes=keep_changes, prune=prune, whole=whole)
     say = (lambda _: None) if as_json else click.echo
-    saved, deleted = with_store(settings, lambda store: _apply(store, documents, say, prune=prune))
+    saved, deleted = with_store(settings, lambda store: _apply(store, work, say))
     if as_json:
-        flows = [{"name": one.name, "version": one.version, "enabled": one.definition.enabled} for one in saved]
+        flows = [
+            {"name": one.flow.name, "version": one.flow.version, "enabled": one.flow.definition.enabled}
+            for one in saved
+        ]
         print_json({"saved": flows, "deleted": deleted})
 
 
-async def _apply(
-    store: Store, documents: Sequence[dict[str, Any]], say: Callable[[str], object], *, prune: bool
-) -> tuple[Sequence[Flow], Sequence[str]]:
-    saved = await flow_actions.save_all(store, documents, actor())
-    for one, document in zip(saved, documents, strict=True):
+class _Apply(NamedTuple):
+    """What is to be applied. `whole`: the files may be all that there are, so flows that none of them names are told."""
+
+    files: list[tuple[Path, dict[str, Any]]]
+    keep_changes: bool
+    prune: bool
+    whole: bool
+
+
+async def _apply(store: Store, work: _Apply, say: Callable[[str], object]) -> tuple[Sequence[Applied], Sequence[str]]:
+    if work.keep_changes:
+        saved = await apply_files(store, work.files)
+    else:
+        flows = await flow_actions.save_all(store, [document for _, document in work.files], actor())
+        saved = [Applied(one, None, kept=False) for one in flows]
+    for one, (_, document) in zip(saved, work.files, strict=True):
         say(saved_text(one, document))
-    named = [document["name"] for document in documents]
-    deleted = await flow_actions.prune(store, named, actor()) if prune else ()
+    named = [document["name"] for _, document in work.files]
+    deleted = await flow_actions.prune(store, named, actor()) if work.prune else ()
     for name in deleted:
         say(f"{name}: deleted")
+    left = [flow.name for flow in await flow_actions.listed(store) if flow.name not in named]
+    if left and work.whole:
+        note(f"in none of these files, and they go on: {', '.join(left)} (imageflow flow delete NAME; --prune: all)")
     return saved, deleted
 
 
-def saved_text(saved: Flow, document: dict[str, Any]) -> str:
-    """What became of a flow file."""
-    text = f"{saved.name}: version {saved.version}"
-    if flow_actions.stays_off(document, saved):
-        text += f"; it stays disabled, as a person disabled it (imageflow flow enable {saved.name})"
-    return text
+def _check_others(files: Sequence[Path]) -> None:
+    """Check files of cases and of shared settings as `flow lint` does. Raises FlowFileError."""
+    found = [(path, problem) for path in files for problem in _linted(path).problems]
+    if found:
+        raise FlowFileError([Problem("", f"{path}: {problem}") for path, problem in found])
 
 
-def _pass_cases(settings: Settings, files: Sequence[Path]) -> None:
+def _pass_cases(settings: Settings, suites: Sequence[Suite]) -> None:
     """Raises ImageFlowError where a flow file fails the cases beside it, and says which on stderr."""
-    found = [suite for suite in flow_cases.suites(files) if suite.cases]
+    found = [suite for suite in suites if suite.cases]
     lines: list[str] = []
     if found and not run_async(run_cases(sandbox_of(settings), found, lines.append)):
         click.echo("\n".join(lines), err=True)
@@ -349,8 +387,8 @@ def rollback(settings: Settings, name: str, version: int) -> None:
     click.echo(f"{saved.name}: version {saved.version}{same}")
     if saved.version != before.version:
         note(
-            "its flow file is as it was: the next `flow apply` brings the mistake back, and so does `up --flows` when the file "
-            f"changes. To put this version into the file: imageflow flow export {saved.name} > FILE"
+            "its flow file is as it was: the next `flow apply` brings the mistake back, and so do `up --flows` and `run --flows` "
+            f"when the file changes. To put this version into the file: imageflow flow export {saved.name} > FILE"
         )
 
 
@@ -391,8 +429,8 @@ def delete(settings: Settings, name: str) -> None:
         note("applying a file with it brings it back")
     else:
         note(
-            f"`imageflow up --flows` saved it from {file}: delete that file, too, or the flow is back when `up` starts again or the "
-            "file changes"
+            f"it was saved from {file}: delete that file, too, or the flow is back with the next `run --flows`, when `up --flows` "
+            "starts again, or when the file changes"
         )
 
 

@@ -19,6 +19,7 @@ from imageflow.actions.shapes import NoRun, RunShown
 from imageflow.clock import iso
 from imageflow.commands import stdout
 from imageflow.commands.completion import FLOW, RUN
+from imageflow.commands.flow_files import apply_files, saved_text, say_deeper
 from imageflow.commands.hosting import follow
 from imageflow.commands.rows import zones_of
 from imageflow.commands.shell import (
@@ -52,7 +53,7 @@ class _Told(NamedTuple):
 
 @click.command()
 @click.argument("name", metavar="FLOW", type=FLOW)
-@click.option("--flows", type=FLOWS_DIR, help="Apply the flow files in this folder first.")
+@click.option("--flows", type=FLOWS_DIR, help="Apply the flow files in this folder first, as `up` does.")
 @click.option("--ids", help="Only these identifiers: A,B.")
 @click.option("--ids-file", type=FILE, help="Only the identifiers in a CSV file's first column.")
 @click.option("--missing", is_flag=True, help="Only products that have no images on Omnitron: fetch missing, now.")
@@ -79,11 +80,11 @@ def run(
     """
     _check_options(missing=missing, by_ids=ids is not None or ids_file is not None, since=since, until=until)
     identifiers = _identifiers(ids, ids_file)
-    documents = [] if flows is None else _documents(flows, name)
+    files = [] if flows is None else _files(flows, name)
 
     async def work() -> list[_Told]:
         async with open_substrate(settings, os.environ, consumer=False) as substrate:
-            await flow_actions.save_all(substrate.store, documents, actor())
+            await _apply(substrate.store, files)
             if wait and is_free(settings):
                 flow_actions.check_secrets(await substrate.store.flow(name))
             if missing:
@@ -103,14 +104,22 @@ def _say_who_waits(settings: Settings, found: Sequence[_Told]) -> None:
         note("no process runs the services: imageflow up; or, the next time, --wait")
 
 
-def _documents(folder: Path, name: str) -> list[dict[str, Any]]:
+async def _apply(store: Store, files: Sequence[tuple[Path, dict[str, Any]]]) -> None:
+    """Apply flow files, and say which of them made a new version."""
+    for (path, document), one in zip(files, await apply_files(store, files), strict=True):
+        if one.new:
+            note(f"{path} is applied: {saved_text(one, document)}")
+
+
+def _files(folder: Path, name: str) -> list[tuple[Path, dict[str, Any]]]:
     """The flow files of the folder that are right; what is wrong with the others is said on stderr."""
+    say_deeper(folder)
     found = flow_actions.checked_folder(folder, name)
     for problem in found.problems:
         click.echo(lines(f"{problem}"), err=True)
     if found.problems:
         note(f"the broken files above change nothing; {name} runs all the same")
-    return found.documents
+    return found.files
 
 
 def _check_options(*, missing: bool, by_ids: bool, since: str | None, until: str | None) -> None:

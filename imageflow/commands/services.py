@@ -14,6 +14,7 @@ import click
 from imageflow import bootstrap
 from imageflow import settings as settings_
 from imageflow.actions import flow_folder
+from imageflow.commands.flow_files import say_deeper
 from imageflow.commands.shell import FLOWS_DIR, actor, run_async
 from imageflow.runtime.kept import KeptJobs
 from imageflow.runtime.process import MARGIN_SECONDS, Watchdog, collect_seldom, stop_on_signals
@@ -76,7 +77,10 @@ def gateway(settings: Settings, port: int) -> None:
 @click.pass_obj
 def up(settings: Settings, flows: Path | None, port: int) -> None:
     """Run all services in one process."""
-    found = flow_folder.read(flows) if flows is not None else []
+    found: Sequence[flow_folder.Found] = ()
+    if flows is not None:
+        say_deeper(flows)
+        found = flow_folder.read(flows)
     run_async(_serve(settings, bootstrap.SERVICES, port, flows, found))
 
 

@@ -29,6 +29,7 @@ from imageflow.secret import SecretRef, reference
 
 __all__ = [
     "compiled",
+    "deeper",
     "dump",
     "files_of",
     "is_case_file",
@@ -175,10 +176,15 @@ def files_of(path: Path, *, others: bool = False) -> list[Path]:
     beside = (is_case_file, is_shared_file) if others else ()
     found = sorted(file for file in path.iterdir() if is_flow_file(file) or any(is_one(file) for is_one in beside))
     if not found:
-        deeper = sorted({str(file.parent) for file in path.glob("*/*") if is_flow_file(file)})
-        hint = f"; sub-folders are not looked into: {', '.join(deeper)}" if deeper else ""
+        hint = f"; {text}" if (text := deeper(path)) else ""
         raise FlowFileError([Problem("", f"{path}: holds no flow file (*.yaml, *.yml, *.json){hint}")])
     return found
+
+
+def deeper(folder: Path) -> str:
+    """Which sub-folders of a folder hold flow files, in words: they are not looked into. Empty: none does."""
+    found = sorted({str(file.parent) for file in folder.glob("*/*") if is_flow_file(file)})
+    return f"sub-folders are not looked into: {', '.join(found)}" if found else ""
 
 
 def sources(path: Path) -> list[Path]:

@@ -123,6 +123,11 @@ class FlowsSql(Sql):
         return await _version(tx, name, version)
 
     @reads
+    async def newest_versions(self, tx: Tx) -> dict[str, int]:
+        """The number of the newest version of every flow."""
+        return {row.name: row.version for row in await tx.all(select(flows.c.name, flows.c.version).where(THERE))}
+
+    @reads
     async def flows(self, tx: Tx) -> list[Flow]:
         """The newest version of every flow, by name."""
         newest = and_(flows.c.name == flow_versions.c.flow, flows.c.version == flow_versions.c.version, THERE)

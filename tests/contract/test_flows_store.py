@@ -49,6 +49,7 @@ async def test_saving_over_the_version_that_is_expected(store: Store) -> None:
     with pytest.raises(ConflictError, match="version 2 meanwhile"):
         await store.save_flow(flow_document(), audit=entry("flow.save"), expected=1)
     assert ((await store.flow("winter")).version, await store.audit()) == (2, [])
+    assert await store.newest_versions() == {"winter": 2}
 
 
 async def test_switching_to_what_it_is(store: Store) -> None:
@@ -72,6 +73,7 @@ async def test_a_deleted_flow(store: Store, clock: FakeClock) -> None:
     await store.switch_flow("winter", enabled=False)
     await store.delete_flow("winter", audit=entry("flow.delete"))
     assert await store.flows() == []
+    assert await store.newest_versions() == {}
     assert [one.version for one in await store.flow_versions("winter")] == [2, 1]
     for asked in (store.flow("winter"), store.delete_flow("winter")):
         with pytest.raises(NotFoundError, match="there is no flow 'winter'; there are: none"):

@@ -188,6 +188,54 @@ def test_versions_are_listed_compared_and_brought_back(shell: Shell) -> None:
     assert "no changes by eve" in shell("audit", "--who", "eve", stderr=True)
 
 
+def test_a_run_does_not_undo_what_a_person_changed(shell: Shell) -> None:
+    """`run --flows` and `flow apply --keep-changes` do as `up --flows`: a rollback stays until the file says something new,
+    and both ways out are named; `flow apply` alone is a person's word.
+    """
+    flows = str(shell.flows)
+    path = shell.write("a", timezone="UTC")
+    assert f"{path} is applied: a: version 1" in shell("run", "a", "--flows", flows, stderr=True)
+    assert [one["by"] for one in shell.json("flow", "versions", "a")] == ["file a.yaml"]
+    shell.write("a", timezone="Europe/Istanbul")
+    shell("run", "a", "--flows", flows)
+    assert "so do `up --flows` and `run --flows` when the file changes" in shell(
+        "flow", "rollback", "a", "1", stderr=True
+    )
+    said = shell("run", "a", "--flows", flows, stderr=True)
+    assert "warning: a flow differs from its file, and stays as it is: a, version 3." in said
+    assert f"imageflow flow export a > {path}" in said
+    assert f"imageflow flow apply {path}" in said
+    assert shell("flow", "apply", "--keep-changes", flows) == "a: version 3, as a person left it\n"
+    assert [one["version"] for one in shell.json("flow", "versions", "a")] == [3, 2, 1]
+    shell.write("a", timezone="Europe/Berlin")
+    assert shell("flow", "apply", "--keep-changes", flows) == "a: version 4\n"
+    assert shell.json("flow", "versions", "a")[0]["by"] == "file a.yaml"
+    shell("flow", "rollback", "a", "1")
+    assert shell("flow", "apply", flows) == "a: version 6\n"
+
+
+def test_flows_that_no_file_names_are_told(shell: Shell) -> None:
+    """A folder that is applied may be all that there is: what goes on without a file is named, and how it ends."""
+    shell.write("a")
+    shell.write("b").rename(shell.flows.parent / "b.yaml")
+    shell("flow", "apply", str(shell.flows.parent / "b.yaml"))
+    left = "in none of these files, and they go on: b (imageflow flow delete NAME; --prune: all)"
+    assert left in shell("flow", "apply", str(shell.flows), stderr=True)
+    assert left in shell("flow", "apply", "--keep-changes", str(shell.flows / "a.yaml"), stderr=True)
+    assert not shell("flow", "apply", str(shell.flows / "a.yaml"), stderr=True)
+
+
+def test_sub_folders_are_named(shell: Shell) -> None:
+    """Wherever a folder is taken, it is said that flow files of its sub-folders are not."""
+    shell.write("a")
+    deeper = shell.flows / "brand"
+    deeper.mkdir()
+    shell.write("b").rename(deeper / "b.yaml")
+    flows = str(shell.flows)
+    for args in (("flow", "lint", flows), ("flow", "apply", flows), ("run", "a", "--flows", flows)):
+        assert f"{flows}: sub-folders are not looked into: {deeper}" in shell(*args, stderr=True)
+
+
 def test_a_flow_is_deleted(shell: Shell) -> None:
     """Not while another runs after it, and not while a run of it goes on; then it is gone, and its file brings it back."""
     shell("flow", "apply", str(shell.write("a")), str(shell.write("b", schedule={"after": "a"})))
@@ -217,7 +265,7 @@ async def test_the_file_of_a_deleted_flow_is_named(shell: Shell) -> None:
     shell.write("a")
     await followed()
     said = await asyncio.to_thread(shell, "flow", "delete", "a", stderr=True)
-    assert "saved it from a.yaml: delete that file, too, or the flow is back when `up` starts again" in said
+    assert "it was saved from a.yaml: delete that file, too, or the flow is back with the next `run --flows`" in said
     await asyncio.to_thread(shell, "flow", "apply", str(shell.write("b")))
     assert "applying a file with it brings it back" in await asyncio.to_thread(
         shell, "flow", "delete", "b", stderr=True

@@ -14,7 +14,7 @@ import yaml
 
 from imageflow.actions import flows
 from imageflow.actions.actor import Actor
-from imageflow.actions.flow_folder import FlowFolder, read
+from imageflow.actions.flow_folder import DIFFERS, FlowFolder, read
 from imageflow.clock import SystemClock
 from imageflow.errors import FlowFileError
 from imageflow.flows.folder import Known, unnamed
@@ -192,18 +192,33 @@ async def test_what_a_person_rolled_back(followed: Followed) -> None:
     await followed.looks()
     await flows.roll_back(followed.store, "a", 1, ACTOR)
     os.utime(followed.path / "a.yaml")
-    differs = "a flow differs from its file, and stays as it is"
-    assert await followed.looks() == [differs]
+    assert await followed.looks() == [DIFFERS]
     assert followed.said[-1]["log_level"] == "warning"
     path = followed.path / "a.yaml"
     assert f"imageflow flow export a > {path}" in followed.said[-1]["note"]
     assert f"imageflow flow apply {path}" in followed.said[-1]["note"]
-    assert await followed.restart() == [differs]
+    assert await followed.restart() == [DIFFERS]
     assert (await followed.store.flow("a")).version == 3
     followed.write("a", timezone="Europe/Berlin")
     assert await followed.looks() == ["a flow file is applied"]
     assert await followed.restart() == []
     assert (await followed.store.flow("a")).definition.timezone == "Europe/Berlin"
+
+
+async def test_a_change_by_a_person_is_said_while_it_runs(followed: Followed) -> None:
+    """At the next look, once; a disable by hand is no news, and what a person saves of the file neither."""
+    followed.write("a", timezone="Europe/Istanbul")
+    await followed.looks()
+    await flows.roll_back(followed.store, "a", 1, ACTOR)
+    assert await followed.looks(1) == [DIFFERS]
+    assert followed.said[-1]["version"] == "3"
+    assert await followed.looks() == []
+    await flows.save(followed.store, flows.checked(followed.path / "a.yaml"), ACTOR)
+    assert await followed.looks() == []
+    await flows.enable(followed.store, "b", ACTOR, enabled=False)
+    assert await followed.looks() == []
+    await flows.delete(followed.store, "a", ACTOR)
+    assert await followed.looks() == []
 
 
 async def test_what_a_person_saved(followed: Followed) -> None:

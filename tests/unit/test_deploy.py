@@ -315,13 +315,16 @@ def test_gateway_and_scheduler_have_the_key(name):
 
 
 def test_the_folders_flows_are_applied():
-    """`up` saves the flows of the mounted folder; an empty folder is none, a wrong file is told by the exit status."""
+    """`up` saves the flows of the mounted folder, and undoes nothing that a person changed; an empty folder is told, a wrong file
+    ends with an exit status.
+    """
     apply = COMPOSE["services"]["apply"]
     assert any(volume.endswith(":/flows:ro") for volume in apply["volumes"])
     [shell, option, script] = apply["entrypoint"]
     script = script.replace("$$", "$")
     check_command([*re.search(r"imageflow (.*) \"", script)[1].split(), __file__])
-    for files, told in (((), ""), (("b.yaml", "a.yaml"), "flow apply {0}/a.yaml {0}/b.yaml")):
+    applied = "flow apply --keep-changes {0}/a.yaml {0}/b.yaml"
+    for files, told in (((), "no flow file"), (("b.yaml", "a.yaml"), applied)):
         with tempfile.TemporaryDirectory() as folder:
             for file in files:
                 Path(folder, file).touch()

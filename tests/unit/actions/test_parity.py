@@ -30,6 +30,9 @@ MODULES = sorted(
     f"imageflow.actions.{path.stem}" for path in (PACKAGE / "actions").glob("[!_]*.py") if path.stem not in NO_USE_CASES
 )
 
+COMMON = "imageflow.commands.flow_files"
+"""What commands that take flow files have in common."""
+
 ONE_SIDED = {
     # commands only
     "actions.bench.not_compared": "where the store of `try` cannot be asked",
@@ -37,7 +40,10 @@ ONE_SIDED = {
     "actions.flows.checked": "reads a file of the machine",
     "actions.flows.checked_all": "reads files of the machine",
     "actions.flows.checked_folder": "reads files of the machine",
+    "actions.flow_folder.apply_file": "a file of the machine",
+    "actions.flow_folder.differs": "compares a file with what became of it",
     "actions.flow_folder.read": "reads files of the machine",
+    "actions.flow_folder.ways_out": "a hint about the files of the machine",
     "actions.flows.file_of": "a hint about the files of the machine",
     "actions.flows.prune": "the files of one command",
     "actions.flows.stays_off": "compares a file with what became of it",
@@ -141,12 +147,18 @@ def used(module: str, name: str, seen: frozenset[str] = frozenset()) -> Iterator
 
 
 def actions_of(function: Callable[..., object]) -> set[str]:
-    """The actions that a command's callback or a handler uses, and the actions that these are made of."""
+    """The actions that a command's callback or a handler uses, also through what commands have in common, and the actions that
+    these are made of.
+    """
     function = inspect.unwrap(function)
     found: set[str] = set()
+    common: set[str] = set()
     queue = list(used(function.__module__, function.__name__))
     while queue:
         module, _, name = queue.pop().rpartition(".")
+        if module == COMMON and name not in common:
+            common.add(name)
+            queue += used(module, name)
         if module in MODULES and name in functions(module) and f"{module}.{name}" not in found:
             found.add(f"{module}.{name}")
             queue += used(module, name)

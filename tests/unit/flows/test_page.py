@@ -49,9 +49,9 @@ by field; anything else is taken whole, as `schedule`, or `login` within `erp`. 
 flow file. The flow that is saved is complete: `imageflow flow show` shows what it took, and `imageflow flow lint` says where from. A
 running `up --flows` follows a change of the shared file with a new version of each flow that names it.
 
-`up --flows` applies a file when it says something new. Where a person changed the flow since (`flow rollback`, a save over the API or
-in the console), a file that says what it said before changes nothing, after a restart neither: `up` warns and names both ways out,
-`flow export NAME > FILE` to keep the change, `flow apply FILE` to undo it.
+`up --flows`, `run --flows` and `flow apply --keep-changes` apply a file when it says something new. Where a person changed the flow
+since (`flow rollback`, a save over the API or in the console), a file that says what it said before changes nothing, after a restart
+neither: they warn and name both ways out, `flow export NAME > FILE` to keep the change, `flow apply FILE` to undo it.
 """
 ORDER = {
     "Definition": "the file",
