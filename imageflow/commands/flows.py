@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import tzinfo
 from pathlib import Path
@@ -34,13 +33,13 @@ from imageflow.commands.shell import (
     with_store,
 )
 from imageflow.commands.texts import counted, printable_text
-from imageflow.errors import FlowFileError, ImageFlowError, Problem
+from imageflow.errors import FlowFileError, ImageFlowError, Problem, RequestError
 from imageflow.flows import file as flow_file
-from imageflow.flows import sense
+from imageflow.flows import meaning, sense
 from imageflow.flows.template import SCHEMA_FILE, Looked, flow_file_text
 from imageflow.inspect import flow_cases
 from imageflow.inspect.flow_cases import Suite
-from imageflow.model.flow import NAME_PATTERN, Flow
+from imageflow.model.flow import Flow
 from imageflow.sandbox.check import mapping_warnings
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.settings import Settings
@@ -108,11 +107,17 @@ def _linted(path: Path) -> _Linted:
             return _Linted(path, [])
         if flow_file.is_case_file(path):
             flow_cases.read_cases(path)
-            return _Linted(path, [])
+            return _Linted(path, [], _alone(path))
         document = flow_actions.checked(path)
     except FlowFileError as error:
         return _Linted(path, error.problems)
     return _Linted(path, [], _warnings(document), document["name"], _taken(path))
+
+
+def _alone(path: Path) -> list[Problem]:
+    """What is to be said of a file of cases without a flow file."""
+    flow = flow_cases.flow_path(path)
+    return [] if flow.is_file() else [Problem("", f"there is no {flow.name} beside it: its cases are not run")]
 
 
 def _lint_lines(one: _Linted) -> Iterator[str]:
@@ -218,10 +223,13 @@ async def _apply(store: Store, work: _Apply, say: Callable[[str], object]) -> tu
 
 
 def _check_others(files: Sequence[Path]) -> None:
-    """Check files of cases and of shared settings as `flow lint` does. Raises FlowFileError."""
-    found = [(path, problem) for path in files for problem in _linted(path).problems]
-    if found:
-        raise FlowFileError([Problem("", f"{path}: {problem}") for path, problem in found])
+    """Check files of cases and of shared settings as `flow lint` does, with its warnings on stderr. Raises FlowFileError."""
+    found = [_linted(path) for path in files]
+    if problems := [Problem("", f"{one.path}: {problem}") for one in found for problem in one.problems]:
+        raise FlowFileError(problems)
+    for one in found:
+        for warning in one.warnings:
+            click.echo(printable_text(f"{one.path}: warning: {warning}"), err=True)
 
 
 def _pass_cases(settings: Settings, suites: Sequence[Suite]) -> None:
@@ -241,10 +249,14 @@ def test_flows(settings: Settings, paths: tuple[Path, ...], as_json: bool) -> No
     """Run the cases beside flow files: NAME.test.yaml beside NAME.yaml, a list of {name, input, expect} (or error). A PATH is
     a file or a folder.
     """
-    found = flow_cases.suites(_files(paths))
+    every = _files(paths, others=True)
+    found = flow_cases.suites([path for path in every if _is_flow(path) or path in paths])
+    _check_others([path for path in every if not _is_flow(path)])
     if not any(suite.cases for suite in found):
+        if as_json:
+            print_json([])
         names = ", ".join(f"{suite.path.stem}.test.yaml" for suite in found)
-        raise click.UsageError(f"there are no cases: {names} would hold them")
+        raise RequestError(f"there are no cases: {names} would hold them")
     if as_json:
         verdicts = run_async(_verdicts(sandbox_of(settings), found))
         print_json([{"case": name, "ok": not difference, "difference": difference} for name, difference in verdicts])
@@ -447,8 +459,8 @@ def new_flow(settings: Settings, /, name: str, url: str | None, direction: str, 
     is a question in the file.
     """
     path = Path(f"{name}.yaml")
-    if re.fullmatch(NAME_PATTERN, name) is None:
-        raise click.UsageError(f"a flow's name is 1 to 20 of a-z, 0-9 and -, not {name!r}")
+    if wrong := meaning.flow_name(name):
+        raise click.UsageError(f"a flow's name {wrong}, not {name!r}")
     if path.exists():
         raise click.UsageError(f"{path} is there already; it stays as it is")
     if url is not None and direction == "outbound":

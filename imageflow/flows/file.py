@@ -407,8 +407,10 @@ def compiled(document: dict[str, Any]) -> Definition:
         if not isinstance(document, dict):
             raise
     script, mapping = document.get("script"), document.get("mapping")
-    if isinstance(script, str) and script and not _is_in("script", problems):
-        problems = problems + check_script(script)
+    if isinstance(script, str) and script:
+        wrong = _is_in("script", problems)  # then the sandbox is asked for what else is wrong, line by line
+        found = [one for one in check_script(script) if not wrong or one.message.startswith("line ")]
+        problems = list(dict.fromkeys([*problems, *found]))
     if isinstance(mapping, list) and mapping and not _is_in("mapping", problems):
         problems = problems + check_mapping(mapping, strict=document.get("jolt") == "strict")
     if problems or definition is None:

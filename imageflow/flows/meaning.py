@@ -18,6 +18,7 @@ from imageflow.model.field_types import Complaints, Duration, Meaning, json_path
 from imageflow.sandbox import jolt
 
 FLOW_NAME = "must be 1 to 20 characters of a-z, 0-9 and -"
+LONGEST_NAME = 20
 IDENTIFIERS = ("sku", "base_code")
 
 _ENV_NAME = r"[A-Za-z_][A-Za-z0-9_]{0,254}"
@@ -45,9 +46,16 @@ def _cron(text: str) -> Complaints:
         yield "", str(error)
 
 
+def flow_name(text: str) -> str | None:
+    """What is wrong with the name of a flow."""
+    if re.fullmatch(flow.NAME_PATTERN, text):
+        return None
+    return FLOW_NAME + (f"; these are {len(text)}" if len(text) > LONGEST_NAME else "")
+
+
 def _flow_name(text: str) -> Complaints:
-    if not re.fullmatch(flow.NAME_PATTERN, text):
-        yield "", f"must be the name of a flow: {FLOW_NAME.removeprefix('must be ')}"
+    if wrong := flow_name(text):
+        yield "", f"must be the name of a flow: {wrong.removeprefix('must be ')}"
 
 
 def _timezone(name: str) -> Complaints:
@@ -238,10 +246,16 @@ def _script(source: str) -> Complaints:
         yield from _entry_points(tree)
 
 
+ENTRY_POINTS = ("process", "process_row")
+
+
 def _entry_points(tree: ast.Module) -> Complaints:
-    defined = {name: node for name, node in _top_level(tree.body) if name in ("process", "process_row")}
+    there = dict(_top_level(tree.body))
+    defined = {name: node for name, node in there.items() if name in ENTRY_POINTS}
     if not defined:
-        yield "", "must define process(response) or process_row(row)"
+        meant = ((name, words.near(name, ENTRY_POINTS)) for name in there)
+        hint = next((f"; did you mean {near}, in place of {name}?" for name, near in meant if near), "")
+        yield "", f"must define process(response) or process_row(row){hint}"
     for name, node in defined.items():
         if isinstance(node, ast.AsyncFunctionDef):
             yield "", f"line {node.lineno}: {name} must be a plain function, without async"

@@ -28,7 +28,6 @@ def _pattern(kind: Any) -> str:
 
 
 _PATTERNS = {
-    flow.NAME_PATTERN: meaning.FLOW_NAME,
     _pattern(field_types.HttpUrl): "must be an absolute URL that begins with http:// or https://, without spaces",
     _pattern(field_types.UrlPath): "must be a path that begins with /, without spaces",
 }
@@ -233,6 +232,8 @@ def _text(kind: inspect.StrType, value: Any) -> str | None:
         return f"must be a text, not {words.kind(value)}{quoted}"
     if kind.min_length and not value.strip():
         return "must not be empty"
+    if kind.pattern == flow.NAME_PATTERN:
+        return meaning.flow_name(value)
     if kind.pattern and not re.fullmatch(kind.pattern, value):
         return _PATTERNS.get(kind.pattern, f"must match {kind.pattern}")
     return None

@@ -30,6 +30,7 @@ import msgspec
 
 from imageflow.errors import FlowFileError, Problem
 from imageflow.flows import file as flow_file
+from imageflow.flows import words
 from imageflow.inspect.case_difference import first_difference
 from imageflow.inspect.dry_run import DryRow, DryRun, dry_run
 from imageflow.jolt.explain import explanation_of
@@ -89,7 +90,7 @@ def suites(paths: Sequence[Path]) -> list[Suite]:
     """
     found: list[Suite] = []
     problems: list[Problem] = []
-    for path in dict.fromkeys(_flow_path(path) for path in paths):
+    for path in dict.fromkeys(flow_path(path) for path in paths):
         try:
             found.append(_suite(path))
         except FlowFileError as error:
@@ -105,8 +106,8 @@ def case_paths(path: Path) -> list[Path]:
     return [file for file in beside if file.is_file()]
 
 
-def _flow_path(path: Path) -> Path:
-    """The flow file that a path means."""
+def flow_path(path: Path) -> Path:
+    """The flow file that a path means: itself, or the one that a file of cases stands beside, which may not be there."""
     if not flow_file.is_case_file(path):
         return path
     stem = path.stem.removesuffix(".test")
@@ -132,8 +133,10 @@ def _cases(path: Path, definition: Definition) -> list[tuple[str, Case]]:
 
 def read_cases(path: Path) -> list[_Written]:
     """The outline of a file of cases. Raises FlowFileError."""
+    value = flow_file.read_value(path)
+    _check_fields(value)
     try:
-        written = msgspec.convert(flow_file.read_value(path), list[_Written])
+        written = msgspec.convert(value, list[_Written])
     except msgspec.ValidationError as error:
         _refuse("", f"must be a list of cases {{name, input, expect}}: {error}")
     names = [case.name for case in written]
@@ -149,6 +152,18 @@ def read_cases(path: Path) -> list[_Written]:
         if case.error is not None and not case.error.strip():
             _refuse(f"[{index}].error", "must be a part of the failure's text")
     return written
+
+
+def _check_fields(value: Any) -> None:
+    """Raises FlowFileError for fields of cases that there are not."""
+    fields, found = _Written.__struct_fields__, []
+    for index, case in enumerate(value if isinstance(value, list) else []):
+        for key in case.keys() - set(fields) if isinstance(case, dict) else ():
+            near = words.near(key, fields)
+            hint = f"did you mean {near}?" if near else f"there are: {', '.join(fields)}"
+            found.append(Problem(f"[{index}].{words.name(key)}", f"unknown field; {hint}"))
+    if found:
+        raise FlowFileError(found)
 
 
 def _refuse(where: str, message: str) -> NoReturn:

@@ -15,7 +15,7 @@ from imageflow.actions.actor import Actor
 from imageflow.actions.flow_folder import FlowFolder, read
 from imageflow.actions.runs import NotRunnable
 from imageflow.cli import cli
-from imageflow.errors import ConflictError, FlowFileError, SecretError
+from imageflow.errors import ConflictError, FlowFileError, RequestError, SecretError
 from imageflow.settings import load
 from imageflow.store.connect import open_store
 
@@ -223,6 +223,59 @@ def test_flows_that_no_file_names_are_told(shell: Shell) -> None:
     assert left in shell("flow", "apply", str(shell.flows), stderr=True)
     assert left in shell("flow", "apply", "--keep-changes", str(shell.flows / "a.yaml"), stderr=True)
     assert not shell("flow", "apply", str(shell.flows / "a.yaml"), stderr=True)
+
+
+def test_a_broken_file_is_said_to_save_nothing(shell: Shell) -> None:
+    """Of a folder all or none: what is wrong, and that nothing is saved; files of cases and of shared settings are checked as by
+    `flow lint`, also where no flow needs them.
+    """
+    shell.write("a")
+    flows = str(shell.flows)
+    for file, text, wrong in (
+        ("b.yaml", "name: b\n", r"b\.yaml: direction: .*required"),
+        (
+            "junk.test.yaml",
+            "- {name: x, inputs: [], expect: []}",
+            r"junk\.test\.yaml: \[0\]\.inputs: unknown field; did you mean input\?",
+        ),
+        ("junk.shared.yaml", "name: x", r"junk\.shared\.yaml: name: "),
+    ):
+        (shell.flows / file).write_text(text)
+        with pytest.raises(FlowFileError, match=rf"{wrong}.*; nothing is saved: mend that first"):
+            shell("flow", "apply", flows)
+        assert "junk" not in file or file in shell("flow", "lint", flows, status=2)
+        (shell.flows / file).unlink()
+    assert shell.json("flow", "list") == []
+
+
+def test_cases_without_a_flow(shell: Shell) -> None:
+    """They are run by nothing, which is said by whatever takes the folder."""
+    shell.write("a")
+    (shell.flows / "junk.test.yaml").write_text("- {name: x, input: [], expect: []}")
+    alone = "junk.test.yaml: warning: there is no junk.yaml beside it: its cases are not run"
+    assert alone in shell("flow", "lint", str(shell.flows))
+    assert alone in shell("flow", "apply", str(shell.flows), stderr=True)
+
+
+def test_no_cases_in_json(shell: Shell) -> None:
+    """JSON, and on stderr where cases would stand."""
+    done = CliRunner().invoke(cli, ["flow", "test", str(shell.write("a")), "--json"], env=shell.environ)
+    assert done.stdout == "[]\n"
+    assert isinstance(done.exception, RequestError)
+    assert str(done.exception) == "there are no cases: a.test.yaml would hold them"
+
+
+def test_all_that_is_wrong_with_a_script(shell: Shell) -> None:
+    """In one round: the name of its function, and what it may not import; a mistake that both checks see once."""
+    shell.write("a", script="import os\ndef proces_row(row):\n    return row\n")
+    said = shell("flow", "lint", str(shell.flows), status=2)
+    assert (
+        "script: must define process(response) or process_row(row); did you mean process_row, in place of proces_row?"
+        in said
+    )
+    assert "script: line 1: the module 'os' is not available" in said
+    shell.write("a", script="def process(:")
+    assert shell("flow", "lint", str(shell.flows), status=2).count("SyntaxError") == 1
 
 
 def test_sub_folders_are_named(shell: Shell) -> None:

@@ -198,6 +198,7 @@ def test_what_is_right_is_taken(document: dict[str, Any]) -> None:
         (changed(omnitron__xyzzy=1), "omnitron.xyzzy: unknown field; there are: domain_url, "),
         (changed(name="Winter Images"), "name: must be 1 to 20 characters of a-z, 0-9 and -"),
         (changed(name="x\n"), "name: must be 1 to 20 characters"),
+        (changed(name="x" * 21), "name: must be 1 to 20 characters of a-z, 0-9 and -; these are 21"),
         (changed(name=5), "name: must be a text, not a number: put it in quotes"),
         (changed(direction="inbond"), "direction: must be inbound | outbound, not 'inbond'; did you mean inbound?"),
         (changed(enabled="yes"), "enabled: must be true or false, not a text"),

@@ -25,6 +25,7 @@ from imageflow.model.pagination.seek import SeekPagination
         (flow.Write, "timeout", 0, "longer than 0s"),
         (flow.Definition, "timezone", "europe/istambul", "did you mean Europe/Istanbul?"),
         (flow.Definition, "script", "x = 1", "must define process(response) or process_row(row)"),
+        (flow.Definition, "script", "def proces_row(r): pass", "did you mean process_row, in place of proces_row?"),
         (flow.Definition, "script", "def process(:", "line 1: SyntaxError"),
         (flow.Definition, "script", "\0", "null bytes"),
         (flow.Definition, "script", "async def process(r): pass", "must be a plain function"),
