@@ -31,7 +31,7 @@ lint: .venv/ready
 bench: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	$(BIN)/python -m tests.benchmarks.writer --peers
-	$(BIN)/python -m tests.benchmarks.whole --distributed
+	$(BIN)/python -m tests.benchmarks.whole --peers
 
 .venv/ready: requirements-dev.lock pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -3,7 +3,8 @@
 In one run, in turns, over the same fake ERP and the same fast Omnitron, each in a process of its own: (a) the script
 (`peers/script.py`), (b) `imageflow run --wait`, embedded, (c) the same once more, when nothing has changed, (d) with a script
 and a mapping; with `--distributed` also (e) reader, transformer and writer as processes over RabbitMQ and PostgreSQL, (f)
-the same once more, and (g) with a script and a mapping; of these three, what a row costs stage by stage.
+the same once more, and (g) with a script and a mapping; of these three, what a row costs stage by stage. With `--peers` also
+pipelines of three such processes on FastStream, taskiq and Celery (see `peers/stages.py`).
 
 Rates are from the start of the run to its end. The processor time is that of all our processes, embedded with their start; what
 RabbitMQ and PostgreSQL took stands beside it. Ratios are of one round, and their median is what is compared.
@@ -12,6 +13,9 @@ RabbitMQ and PostgreSQL took stands beside it. Ratios are of one round, and thei
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
+import functools
 import json
 import os
 import platform
@@ -26,6 +30,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import aio_pika
+from aio_pika.exceptions import ChannelNotFoundEntity
+
 from imageflow.commands.demo import MAPPING, SCRIPT
 from tests.benchmarks.bed import Bed, Sink, cpu_of_all, emulate, end, plain_environ
 from tests.benchmarks.samples import median, table
@@ -36,7 +43,31 @@ DISTRIBUTED_MAPPED = "distributed, script and mapping"
 AFTER = {UNCHANGED: EMBEDDED, AGAIN: DISTRIBUTED}
 """What must have run just before."""
 SERVICES = ("reader", "transformer", "writer")
+STAGES = ("read", "transform", "write")
+"""What a pipeline of a peer calls them."""
 CONCURRENCY = 32
+PEER_SECONDS = 300.0
+
+
+PEERS = "tests.benchmarks.peers"
+PIPELINES = {
+    "FastStream": ("faststream", f"{PEERS}.faststream_pipeline"),
+    "taskiq": (
+        "taskiq",
+        (
+            f"taskiq worker {PEERS}.taskiq_pipeline:broker --workers 1 --no-parse --log-level WARNING"
+            f" --max-async-tasks {CONCURRENCY}"
+        ),
+    ),
+    "Celery": (
+        "celery",
+        (
+            f"celery -A {PEERS}.celery_pipeline worker --pool gevent -c {CONCURRENCY} -Q bench.celery.{{stage}}"
+            " --without-gossip --without-mingle --without-heartbeat --loglevel WARNING"
+        ),
+    ),
+}
+"""By its name, what its queues and its module are called, and the command of a stage."""
 
 
 class Cost(NamedTuple):
@@ -80,6 +111,13 @@ DISTRIBUTED_AIMS = (
         most=True,
     ),
 )
+PEER_AIMS = (
+    Aim(
+        "distributed / best pipeline of three stages, rows/s at least",
+        lambda r: r[DISTRIBUTED].rate / max(r[name].rate for name in PIPELINES),
+        3.0,
+    ),
+)
 
 
 class Course:
@@ -95,7 +133,7 @@ class Course:
         self._environ: dict[str, str] = {}
         self._services: dict[str, subprocess.Popen] = {}
 
-    def ways(self) -> dict[str, Callable[[], Cost]]:
+    def ways(self, *, peers: bool = False) -> dict[str, Callable[[], Cost]]:
         ways = {
             HAND_WRITTEN: self._script,
             EMBEDDED: lambda: self._embedded(new=True),
@@ -108,6 +146,8 @@ class Course:
                 AGAIN: lambda: self._distributed(new=False),
                 DISTRIBUTED_MAPPED: lambda: self._distributed(new=True, script=SCRIPT, mapping=MAPPING),
             }
+        if peers:
+            ways |= {name: functools.partial(self._pipeline, *how) for name, how in PIPELINES.items()}
         return ways
 
     def _script(self) -> Cost:
@@ -151,6 +191,37 @@ class Course:
             self._end_services()
         return Cost(self._rows / _seconds(run), sum(stages[name] for name in SERVICES), stages)
 
+    def _pipeline(self, name: str, command: str) -> Cost:
+        """All stages run before the first message comes."""
+        bed = self._bed
+        assert bed is not None
+        environ = self._environment(
+            BENCH_BROKER_URL=bed.rabbit.url,
+            BENCH_SINK=self._sink.url,
+            BENCH_ERP=self._erp,
+            BENCH_CONCURRENCY=str(CONCURRENCY),
+        )
+        stages = {
+            service: bed.start(*command.format(stage=stage).split(), environ={**environ, "BENCH_STAGE": stage})
+            for service, stage in zip(SERVICES, STAGES, strict=True)
+        }
+        asyncio.run(_consumed(bed.rabbit.url, [f"bench.{name}.{stage}" for stage in STAGES]))
+        before, written = cpu_of_all(stages), self._sink.counters()["written"]
+        with self._writes(self._rows):
+            subprocess.run(
+                [sys.executable, "-m", f"{PEERS}.{name}_pipeline", "start"], env=environ, check=True, **QUIET
+            )
+            begun = time.monotonic()
+            while self._sink.counters()["written"] < written + self._rows:
+                if time.monotonic() > begun + PEER_SECONDS:
+                    raise SystemExit(f"{name} does not come to an end: {bed.logged()}")
+                time.sleep(0.02)
+            seconds = time.monotonic() - begun
+        used = {one: (now - before[one]) / self._rows for one, now in cpu_of_all(stages).items()}
+        for process in stages.values():
+            end(process)
+        return Cost(self._rows / seconds, sum(used[service] for service in SERVICES), used)
+
     def _end_services(self) -> None:
         for process in self._services.values():
             end(process)
@@ -190,6 +261,19 @@ def flow_file(folder: Path, erp: str, sink: str, **more: Any) -> None:
     }
     (folder / "flows").mkdir()
     (folder / "flows" / "bench.yaml").write_text(json.dumps(document))
+
+
+async def _consumed(url: str, queues: Sequence[str]) -> None:
+    """Wait until each queue has a consumer."""
+    async with asyncio.timeout(60), await aio_pika.connect(url) as connection:
+        for queue in queues:
+            consumers = 0
+            while not consumers:
+                await asyncio.sleep(0.2)
+                with contextlib.suppress(ChannelNotFoundEntity):
+                    async with connection.channel() as channel:
+                        found = await channel.declare_queue(queue, passive=True)
+                        consumers = found.declaration_result.consumer_count or 0
 
 
 class _Writes:
@@ -283,10 +367,13 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--distributed", action="store_true", help="also over RabbitMQ and PostgreSQL")
+    parser.add_argument("--peers", action="store_true", help="also pipelines on FastStream, taskiq and Celery")
     options = parser.parse_args()
+    distributed = options.distributed or options.peers
+    aims = AIMS + (DISTRIBUTED_AIMS if distributed else ()) + (PEER_AIMS if options.peers else ())
     print(machine(), flush=True)
     with ExitStack() as stack:
-        ways = Course(stack, options.rows, Bed(stack) if options.distributed else None).ways()
+        ways = Course(stack, options.rows, Bed(stack) if distributed else None).ways(peers=options.peers)
         rounds: list[dict[str, Cost]] = []
         for number in range(1, options.rounds + 1):
             found: dict[str, Cost] = {}
@@ -296,7 +383,7 @@ def main() -> None:
                 print(f"round {number}: {name:<30} {cost.rate:>7,.0f} rows/s {cost.cpu * 1e6:>6,.0f} us", flush=True)
             rounds.append({name: found[name] for name in ways})
     print()
-    print(report(rounds, AIMS + (DISTRIBUTED_AIMS if options.distributed else ())))
+    print(report(rounds, aims))
 
 
 if __name__ == "__main__":

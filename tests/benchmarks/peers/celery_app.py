@@ -16,20 +16,20 @@ from requests.adapters import HTTPAdapter
 
 from tests.benchmarks.peers import work
 
+SETTINGS: dict[str, Any] = {
+    "task_acks_late": True,
+    "task_ignore_result": True,
+    "task_store_errors_even_if_ignored": False,
+    "worker_prefetch_multiplier": 1,
+    "worker_disable_rate_limits": True,
+    "worker_send_task_events": False,
+    "worker_hijack_root_logger": False,
+    "worker_enable_remote_control": False,
+    "broker_connection_retry_on_startup": True,
+    "broker_heartbeat": 0,
+}
 app = Celery("bench", broker=work.BROKER_URL)
-app.conf.update(
-    task_acks_late=True,
-    task_ignore_result=True,
-    task_store_errors_even_if_ignored=False,
-    task_default_queue="bench.celery",
-    worker_prefetch_multiplier=1,
-    worker_disable_rate_limits=True,
-    worker_send_task_events=False,
-    worker_hijack_root_logger=False,
-    worker_enable_remote_control=False,
-    broker_connection_retry_on_startup=True,
-    broker_heartbeat=0,
-)
+app.conf.update(SETTINGS, task_default_queue="bench.celery")
 session = requests.Session()
 session.mount("http://", HTTPAdapter(pool_connections=1, pool_maxsize=work.CONCURRENCY))
 session.trust_env = False
