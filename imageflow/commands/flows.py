@@ -36,7 +36,7 @@ from imageflow.commands.texts import counted, printable_text
 from imageflow.errors import FlowFileError, ImageFlowError, Problem, RequestError
 from imageflow.flows import file as flow_file
 from imageflow.flows import meaning, sense
-from imageflow.flows.template import SCHEMA_FILE, Looked, flow_file_text
+from imageflow.flows.template import SCHEMA_FILE, Looked, flow_file_text, questions_of
 from imageflow.inspect import flow_cases
 from imageflow.inspect.flow_cases import Suite
 from imageflow.model.flow import Flow
@@ -470,14 +470,26 @@ def new_flow(settings: Settings, /, name: str, url: str | None, direction: str, 
     looked = None if url is None else _looked_at(settings, url, request)
     write_schema(Path())
     path.write_text(flow_file_text(name, inbound=direction == "inbound", looked=looked))
+    if looked is not None and looked.refused:
+        for line in looked.said:
+            click.echo(printable_text(line), err=True)
+        told = f"{path} is written all the same, with a sketch of erp.login: fill that in, then imageflow probe {path} finds out the rest"
+        raise ImageFlowError(
+            f"the ERP asks for a login, so the probe found nothing; {told}. Or: --header 'Name: value'"
+        )
     click.echo(f"{path} is written; next: fill it in, imageflow flow lint {path}, imageflow check {path}")
-    for question in [] if looked is None else looked.questions:
+    for question in [] if looked is None else questions_of(looked):
         note(f"question: {question}")
+
+
+LOGIN_QUESTION = "how does the ERP let in? Fill in erp.login below; then `imageflow probe FILE` finds out the rest"
 
 
 def _looked_at(settings: Settings, url: str, request: dict[str, Any]) -> Looked:
     """What a probe finds of an endpoint; ends the command where there is no list."""
     found = probed(settings, url, **request)
+    if found.refused is not None:
+        return Looked(found.refused, found.lines, None, (LOGIN_QUESTION,), refused=True)
     if found.erp is None:
         click.echo("\n".join(found.lines), err=True)
         raise click.exceptions.Exit(1)

@@ -12,7 +12,7 @@ from imageflow.actions.bench import Tried
 from imageflow.clock import SystemClock
 from imageflow.commands import dry_run_text, stdout
 from imageflow.commands.completion import FLOW, RUN
-from imageflow.commands.probing import REQUEST_OPTIONS, probed
+from imageflow.commands.probing import LET_IN, REQUEST_OPTIONS, probed
 from imageflow.commands.shell import (
     FILE_OR_STDIN,
     JSON_OPTION,
@@ -178,6 +178,8 @@ def probe(settings: Settings, /, target: str, **request: Any) -> None:
     questions = found.rows.questions if found.rows else ()
     for line in [*found.lines, *(f"question: {question}" for question in questions)]:
         click.echo(f"# {line}")
+    if found.refused is not None:
+        note(LET_IN)
     if found.erp is None:
         raise click.exceptions.Exit(1)
     click.echo(flow_file.dump({"erp": found.erp, **((found.rows and found.rows.fields) or {})}), nl=False)

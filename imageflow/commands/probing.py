@@ -15,6 +15,10 @@ from imageflow.http.origin import exact_origin
 from imageflow.inspect import probe as probing
 from imageflow.settings import Settings
 
+LET_IN = (
+    "it asks for a login. Give what it wants with --header 'Name: value'; or write the flow with erp.login "
+    "(imageflow flow new NAME --probe URL sketches it), then: imageflow probe FILE"
+)
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 

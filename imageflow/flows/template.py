@@ -48,18 +48,30 @@ _SCRIPT = (
 
 _WATERMARK = "is there a parameter for what changed since? Then set erp.modified_date_key: only changes are read"
 _SINCE = {"modified_date_key", "query_settings"}
+_EXPIRES = (
+    "does the value of the header Authorization expire? Then it is no secret to keep: let ImageFlow log in itself, with erp.login of the "
+    "type token or oauth2"
+)
+_LOGIN = """\
+  # login: {type: token, url: "https://…/login", body: {username: {env: ERP_USERNAME}, password: {env: ERP_PASSWORD}},
+  #         token_path: token, header: Authorization, template: "Bearer {token}"}
+  # or {type: oauth2, token_url: "https://…/token", client_id: {env: ERP_CLIENT_ID}, client_secret: {env: ERP_CLIENT_SECRET}}
+  # or {type: basic, username: {env: ERP_USERNAME}, password: {env: ERP_PASSWORD}}
+  # or {type: header, name: X-Api-Key, value: {env: ERP_API_KEY}}
+"""
 _AS_IT_IS = "# No script is needed: the rows have the names that ImageFlow has. See docs/rows.md.\n"
 
 
 class Looked(NamedTuple):
     """What a look at an endpoint found: the part about the ERP, the evidence, fields that make rows of an answer, and questions that
-    it left. `rows` is None where nothing was found that makes rows.
+    it left. `rows` is None where nothing was found that makes rows; `refused`: the endpoint let nobody in.
     """
 
     erp: dict[str, Any]
     said: Sequence[str] = ()
     rows: dict[str, Any] | None = None
     questions: Sequence[str] = ()
+    refused: bool = False
 
 
 def flow_file_text(name: str, *, inbound: bool = True, looked: Looked | None = None) -> str:
@@ -74,11 +86,11 @@ def flow_file_text(name: str, *, inbound: bool = True, looked: Looked | None = N
 def _looked(name: str, looked: Looked) -> Iterator[str]:
     yield "# What a look at the ERP's endpoint found:\n"
     yield from (f"#   {one_line(line)}\n" for line in looked.said)
-    questions = list(looked.questions) + ([] if looked.erp.keys() & _SINCE else [_WATERMARK])
-    if questions:
+    if questions := questions_of(looked):
         yield "# Questions that are left; answer them, and delete them:\n"
         yield from (f"#   - {one_line(question)}\n" for question in questions)
     yield dump({"erp": looked.erp})
+    yield _LOGIN if looked.refused else ""
     if looked.rows is None:
         yield "".join(f"# {line}\n" for line in _SCRIPT.format(name=name).splitlines())
         return
@@ -87,3 +99,11 @@ def _looked(name: str, looked: Looked) -> Iterator[str]:
     script = looked.rows.get("script")
     yield _AS_IT_IS if script is None else _SCRIPT_HEAD.format(name=name)
     yield from (f"  {line}\n" if line else "\n" for line in (script or "").splitlines())
+
+
+def questions_of(looked: Looked) -> list[str]:
+    """What a look at an endpoint left open."""
+    header = looked.erp.get("login", {}).get("name", "")
+    expires = [_EXPIRES] if header.lower() == "authorization" and not looked.refused else []
+    since = [] if looked.refused or looked.erp.keys() & _SINCE else [_WATERMARK]
+    return [*looked.questions, *expires, *since]

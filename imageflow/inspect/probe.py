@@ -19,12 +19,13 @@ MAX_REQUESTS = 80
 
 class Found(NamedTuple):
     """What came of a probe: observations, the flow file's part (None where no list was found), and what makes rows of the
-    answer (None where no row says it).
+    answer (None where no row says it). `refused`: the flow file's part, as far as it is known of an endpoint that let nobody in.
     """
 
     lines: tuple[str, ...]
     erp: dict[str, Any] | None
     rows: RowPart | None = None
+    refused: dict[str, Any] | None = None
 
 
 async def probe(
@@ -64,7 +65,7 @@ async def found(inquiry: Inquiry, answered: Callable[[Question], Awaitable[Answe
     except ImageFlowError as error:
         inquiry.say(f"stopped: {error}")
     made = row_part(shape_of(inquiry.rows, keyed=inquiry.keyed), inquiry.path) if inquiry.rows else None
-    return Found(tuple(mask(line) for line in inquiry.lines), inquiry.erp, made)
+    return Found(tuple(mask(line) for line in inquiry.lines), inquiry.erp, made, inquiry.refused)
 
 
 async def _asked(asking: Asking[None], answered: Callable[[Question], Awaitable[Answer]]) -> bool:

@@ -39,6 +39,9 @@ from imageflow.read import csv_answer
 from imageflow.read.answer import JSON
 from imageflow.read.request import Question, nested, with_query
 
+REFUSALS = (401, 403)
+"""Statuses by which an endpoint lets nobody in without a login."""
+
 MAX_FOLLOWED = 4
 MOST_ROWS_ASKED = 10
 FAR = 1_000_000_000
@@ -98,6 +101,7 @@ class Inquiry:
         self.erp: dict[str, Any] | None = None
         self.rows: list[Any] = []
         self.keyed = False
+        self.refused: dict[str, Any] | None = None
 
     def say(self, line: str) -> None:
         self.lines.append(line)
@@ -139,6 +143,8 @@ class Inquiry:
             document = self._recognised(answer)
         except (ReadError, LoginError) as error:
             self.say(str(error))
+            if answer.status in REFUSALS:
+                self.refused = facts.flow_part(self._url, self._method, self._given, "", self._body)
             return None
         return self._choose(document, answer)
 

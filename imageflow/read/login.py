@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -24,6 +24,7 @@ from imageflow.text.masking import hide
 MAX_SESSIONS = 1000
 MAX_LIFETIME_SECONDS = 10 * 366 * 86_400.0
 FORM = "application/x-www-form-urlencoded"
+MAX_DEPTH = 8
 
 
 class Login(NamedTuple):
@@ -229,12 +230,29 @@ def token_in(answer: Answer, path: str, where: str, wait: float | None) -> str:
         raise LoginError(
             f"the answer to the login at the ERP ({where}) has no token at token_path {path!r}: "
             + (
-                f"it is {pointer.describe(document)}"
+                f"it is {pointer.describe(document)}{_elsewhere(document, path)}"
                 if token is pointer.MISSING
                 else f"it has {pointer.describe(token)}"
             )
         )
     return _header(token.strip(), "the ERP's token")
+
+
+def _elsewhere(document: Any, path: str) -> str:
+    """Where the answer has a field of the path's last name, in words; empty: nowhere."""
+    name = path.rpartition(".")[2].rpartition("/")[2]
+    found = next(_places(document, name), None)
+    return f"; there is {found}: token_path: {found}" if found else ""
+
+
+def _places(document: Any, name: str, above: tuple[str, ...] = ()) -> Iterator[str]:
+    """The dotted paths of texts of that name, the outermost first."""
+    if not isinstance(document, dict) or len(above) >= MAX_DEPTH:
+        return
+    if isinstance(document.get(name), str):
+        yield ".".join((*above, name))
+    for key, value in document.items():
+        yield from _places(value, name, (*above, key))
 
 
 def lifetime_in(answer: Answer) -> float | None:

@@ -194,6 +194,26 @@ async def test_a_new_flow_from_a_probe(shell: Shell, monkeypatch: pytest.MonkeyP
     assert not (shell.folder / "x.yaml").exists()
 
 
+async def test_a_new_flow_of_an_erp_that_asks_for_a_login(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The probe failed, so the exit status is 1; the file is written with a sketch of erp.login, and what to do is said."""
+    monkeypatch.chdir(shell.folder)
+    shell.erp._auth = "header"
+    url = f"{shell.erp.url}/images/next/"
+    done = await shell("flow", "new", "winter", "--probe", url)
+    assert done.exit_code == 1
+    assert "answered 401" in done.stderr
+    assert "winter.yaml is written all the same, with a sketch of erp.login" in str(done.exception)
+    assert "# login: {type: token" in (shell.folder / "winter.yaml").read_text()
+    assert (await shell("flow", "lint", "winter.yaml")).stdout == "winter.yaml: ok\n"
+    seen = await shell("probe", url)
+    assert (seen.exit_code, "it asks for a login" in seen.stderr, "imageflow probe FILE" in seen.stderr) == (
+        1,
+        True,
+        True,
+    )
+    assert (await shell("flow", "new", "let-in", "--probe", url, "--header", "X-Api-Key: demo")).exit_code == 0
+
+
 async def test_probe_with_a_flow(shell: Shell) -> None:
     """The endpoint is asked with the flow's login, headers, body and parameters; secrets are in no line; a URL has options."""
     shell.erp._auth = "header"

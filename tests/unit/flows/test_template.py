@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from imageflow.flows import file as flow_file
-from imageflow.flows.template import SCHEMA_FILE, Looked, flow_file_text
+from imageflow.flows.template import SCHEMA_FILE, Looked, flow_file_text, questions_of
 
 ERP = {"endpoint_url": "https://erp.example.com/", "pagination": {"type": "page"}}
 SCRIPT = "def process_row(row):\n    a = 1\n\n    return row\n"
@@ -19,6 +19,26 @@ def test_it_is_a_flow(inbound: bool) -> None:
     flow = flow_file.parse(flow_file.read_text(text.encode(), is_yaml=True))
     assert (flow.name, flow.inbound, flow.erp is not None) == ("winter", inbound, inbound)
     assert flow.script is not None
+
+
+def test_an_endpoint_that_asks_for_a_login() -> None:
+    """The file says where the endpoint is, sketches logins as comments, and is no wrong flow; no question comes too early."""
+    looked = Looked({"endpoint_url": ERP["endpoint_url"]}, ("answered 401",), None, ("which login?",), refused=True)
+    text = flow_file_text("winter", looked=looked)
+    assert questions_of(looked) == ["which login?"]
+    assert text.count("#   - ") == 1
+    assert flow_file.parse(flow_file.read_text(text.encode(), is_yaml=True)).erp.login is None  # type: ignore[union-attr]
+    sketch = text.partition("  # login: ")[2].partition("  # or ")[0].replace("#", "")
+    login = flow_file.read_text(f"login: {sketch}".encode(), is_yaml=True)["login"]
+    assert login["header"] == "Authorization"
+
+
+@pytest.mark.parametrize(("header", "asked"), [("authorization", True), ("X-Api-Key", False)])
+def test_a_header_that_may_expire(header: str, asked: bool) -> None:
+    """A token that somebody fetched is not good for ever, so the file asks."""
+    login = {"type": "header", "name": header, "value": {"env": "ERP_AUTHORIZATION"}}
+    questions = questions_of(Looked({**ERP, "login": login}))
+    assert any("does the value of the header Authorization expire?" in one for one in questions) == asked
 
 
 @pytest.mark.parametrize(

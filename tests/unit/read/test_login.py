@@ -249,6 +249,10 @@ def test_tokens(body: bytes, path: str, token: str):
         (b'{"token": " "}', "it has a text"),
         (b'{"token": "<html>"}', "it has a text"),
         (b'{"other": "hush"}', "it is an object with the fields other"),
+        (
+            b'{"data": {"x": {"token": "hush"}}}',
+            "with the fields data; there is data.x.token: token_path: data.x.token",
+        ),
         (b'"\xff"', "it is a text"),
         (b"[" * 5000, "it is a text"),
     ],
