@@ -6,6 +6,7 @@ take these facts; nothing changes an error afterwards, and nothing is decided by
 
     ImageFlowError
     ├── SettingsError          an IMAGEFLOW_* variable is wrong; exit 2
+    │   ├── ListenError        a port cannot be had
     │   └── DataDirBusy        another process runs services on the data directory
     ├── SecretError            a secret that a flow names cannot be read; exit 2
     ├── FlowFileError          a flow file is wrong, with all its problems; exit 2
@@ -43,6 +44,7 @@ Errors whose names begin with an underscore belong to one module and are caught 
 
 from __future__ import annotations
 
+import os
 from typing import Literal, NamedTuple
 
 from imageflow.text.masking import mask
@@ -71,6 +73,14 @@ class SettingsError(ImageFlowError):
     """A setting is wrong."""
 
     exit_status = 2
+
+
+class ListenError(SettingsError):
+    """A port cannot be had."""
+
+    def __init__(self, host: str, port: int, error: OSError) -> None:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        super().__init__(f"cannot listen on {host}:{port}: {reason.lower()}")
 
 
 class SecretError(ImageFlowError):

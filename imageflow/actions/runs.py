@@ -160,11 +160,7 @@ def _limited(run: Run, flow: Flow, window: Window) -> Run:
     if run.trigger.ids:
         raise RequestError("a run reads identifiers or a window, not both")
     erp = request.erp_of(flow.definition)
-    if not request.takes_since(erp):
-        raise NotRunnable(
-            f"{flow.name} has no parameter that says since when: it always asks for everything (imageflow run {flow.name}); "
-            "name one with erp.modified_date_key"
-        )
+    check_takes_since(flow)
     since = moment("since", window.since, flow)
     until = None if window.until is None else moment("until", window.until, flow)
     if until is not None and request.upper_setting(erp) is None:
@@ -175,6 +171,15 @@ def _limited(run: Run, flow: Flow, window: Window) -> Run:
     if until is not None and until <= since:
         raise RequestError("until: must be later than since")
     return msgspec.structs.replace(run, window=True, since=since, until=until)
+
+
+def check_takes_since(flow: Flow) -> None:
+    """Raises NotRunnable where an inbound flow cannot be asked for changes since an instant."""
+    if not _takes_since(flow):
+        raise NotRunnable(
+            f"{flow.name} has no parameter that says since when: it always asks for everything (imageflow run {flow.name}); "
+            "name one with erp.modified_date_key"
+        )
 
 
 async def takes_since(store: Store, name: str, version: int | None = None) -> bool:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from imageflow.actions.actor import Actor
-from imageflow.actions.runs import inbound, moment
+from imageflow.actions.runs import check_takes_since, inbound, moment
 from imageflow.clock import iso
 from imageflow.errors import RequestError
 from imageflow.model.flow import Flow
@@ -33,21 +33,27 @@ async def show(store: Store, name: str) -> Standing:
     return await _standing(store, inbound(await store.flow(name)))
 
 
-async def set_to(store: Store, name: str, since: str | None, actor: Actor) -> Standing:
+async def set_to(store: Store, name: str, since: str | None, actor: Actor, now: datetime) -> Standing:
     """Set the watermark to an ISO date (without an offset: in the flow's timezone) or None, backwards too.
 
-    Raises NotFoundError, NotRunnable for an outbound flow, RequestError for what is no such date.
+    Raises NotFoundError, NotRunnable for an outbound flow or one that always asks for everything, RequestError for what is no such
+    date, or one to come.
     """
     flow = inbound(await store.flow(name))
-    instant = None if since is None else _instant(since, flow)
+    instant = None if since is None else _instant(since, flow, now)
     before = await store.watermark(name)
     entry = actor.entry("watermark.set", f"flow {name}", since=iso(instant), before=iso(before))
     await store.set_watermark(name, instant, audit=entry)
     return await _standing(store, flow)
 
 
-def _instant(text: str, flow: Flow) -> datetime:
+def _instant(text: str, flow: Flow, now: datetime) -> datetime:
+    check_takes_since(flow)
     instant = moment("since", text, flow)
+    if instant > now:
+        raise RequestError(
+            f"since: {iso(instant)} is in the future: until then each run would find nothing that has changed"
+        )
     if instant.year < FIRST_YEAR:
         raise RequestError(f"since: a watermark before {FIRST_YEAR} is none")
     return instant

@@ -545,10 +545,10 @@ def show_watermark(settings: Settings, name: str, as_json: bool) -> None:
 @click.pass_obj
 def set_watermark(settings: Settings, name: str, since: str, as_json: bool) -> None:
     """Set a flow's watermark, backwards too; a date without an offset is in the flow's timezone; none: ask for all."""
-    wanted = None if since.lower() == "none" else since
+    wanted, now = None if since.lower() == "none" else since, SystemClock().now()
 
     async def work(store: Store) -> Watermarked:
-        return await watermarks.set_to(store, name, wanted, actor()), await _zone(store, name)
+        return await watermarks.set_to(store, name, wanted, actor(), now), await _zone(store, name)
 
     _print_watermark(with_store(settings, work), as_json=as_json)
 

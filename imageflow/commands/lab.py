@@ -16,6 +16,7 @@ from imageflow.commands.probing import LET_IN, REQUEST_OPTIONS, probed
 from imageflow.commands.shell import (
     FILE_OR_STDIN,
     JSON_OPTION,
+    PORT,
     content_of,
     note,
     print_json,
@@ -194,7 +195,7 @@ async def _probed_flow(settings: Settings, wanted: Definition) -> probing.Found:
 
 @click.command()
 @click.argument("which", type=click.Choice(["erp", "omnitron"]))
-@click.option("--port", default=0, help="Where to listen; 0 takes a free port.")
+@click.option("--port", type=PORT, default=0, help="Where to listen; 0 takes a free port.")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--rows", default=1000, show_default=True, help="Rows of the ERP, or products of Omnitron.")
 @click.option(

@@ -85,6 +85,10 @@ def run(
     async def work() -> list[_Told]:
         async with open_substrate(settings, os.environ, consumer=False) as substrate:
             await _apply(substrate.store, files)
+            if not (await substrate.store.flow(name)).definition.enabled:
+                note(
+                    f"{name} is disabled: it runs because a person asks for it (imageflow flow enable {name}: by itself, too)"
+                )
             if wait and is_free(settings):
                 flow_actions.check_secrets(await substrate.store.flow(name))
             if missing:

@@ -15,12 +15,20 @@ from imageflow import bootstrap
 from imageflow import settings as settings_
 from imageflow.actions import flow_folder
 from imageflow.commands.flow_files import say_deeper
-from imageflow.commands.shell import FLOWS_DIR, actor, run_async
+from imageflow.commands.shell import FLOWS_DIR, PORT, actor, run_async
 from imageflow.runtime.kept import KeptJobs
 from imageflow.runtime.process import MARGIN_SECONDS, Watchdog, collect_seldom, stop_on_signals
 from imageflow.runtime.startup import Startup
 from imageflow.settings import Settings
 from imageflow.store.data_dir import data_dir_lock
+
+PORT_OPTION = click.option(
+    "--port",
+    type=PORT,
+    default=8080,
+    show_default=True,
+    help=f"Where the gateway listens; 0 takes a free port. On which host: the setting {settings_.PREFIX}LISTEN.",
+)
 
 
 def _alone(settings: Settings, name: str, port: int | None = None) -> None:
@@ -60,7 +68,7 @@ def writer(settings: Settings) -> None:
 
 
 @click.command()
-@click.option("--port", default=8080, show_default=True, help="Where to listen; 0 takes a free port.")
+@PORT_OPTION
 @click.pass_obj
 def gateway(settings: Settings, port: int) -> None:
     """Take in outbound posts; serve /ready, /health, /metrics."""
@@ -73,7 +81,7 @@ def gateway(settings: Settings, port: int) -> None:
     type=FLOWS_DIR,
     help="Apply the flow files in this folder, and what changes in it as long as the services run.",
 )
-@click.option("--port", default=8080, show_default=True, help="Where the gateway listens; 0 takes a free port.")
+@PORT_OPTION
 @click.pass_obj
 def up(settings: Settings, flows: Path | None, port: int) -> None:
     """Run all services in one process."""

@@ -29,6 +29,7 @@ from imageflow.text.printable import in_json, lines
 T = TypeVar("T")
 
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+PORT = click.IntRange(0, 65535)
 FLOWS_DIR = click.Path(path_type=Path, exists=True, file_okay=False)
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 FILE_OR_FOLDER = click.Path(path_type=Path, exists=True)

@@ -20,6 +20,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.web_protocol import RequestHandler
 
 from imageflow.emulator.faults import Fault, FaultScript, Verdict
+from imageflow.errors import ListenError
 
 AnyFault = Fault | str | Mapping[str, Any]
 Headers = Iterable[tuple[str, str]]
@@ -316,13 +317,18 @@ class Emulator(ABC):
 
     @asynccontextmanager
     async def serve(self, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
-        """Serve while the context lasts; yields the URL, without a trailing slash. Port 0: any free port."""
+        """Serve while the context lasts; yields the URL, without a trailing slash. Port 0: any free port. Raises ListenError
+        when the port cannot be had.
+        """
         self.stopping = asyncio.Event()
         server = self._server(access_log=None, keepalive_timeout=3600)
         runner = web.ServerRunner(server, shutdown_timeout=STOP_SECONDS)
         await runner.setup()
         try:
-            await web.TCPSite(runner, host, port, backlog=1024).start()
+            try:
+                await web.TCPSite(runner, host, port, backlog=1024).start()
+            except OSError as error:
+                raise ListenError(host, port, error) from error
             self.url = f"http://{_bracketed(host)}:{runner.addresses[0][1]}"
             yield self.url
         finally:

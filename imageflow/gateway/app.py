@@ -17,7 +17,7 @@ from aiohttp import web
 from imageflow.actions import shapes
 from imageflow.broker import Broker
 from imageflow.clock import Clock, iso
-from imageflow.errors import ImageFlowError, RequestError, SettingsError
+from imageflow.errors import ImageFlowError, ListenError, RequestError
 from imageflow.gateway import events, integrator
 from imageflow.gateway.access import Access, AuthenticationError
 from imageflow.gateway.api import Api
@@ -350,7 +350,7 @@ async def serve(app: web.Application, host: str, port: int, stop_seconds: float)
     """Serve an application (once) on host and port, 0 for any free one; gives the port.
 
     Leaving stops listening, lets requests in hand finish within three quarters of `stop_seconds`, then closes what is
-    left. Raises SettingsError when the port cannot be had.
+    left. Raises ListenError when the port cannot be had.
     """
     in_hand = _InHand()
     app.middlewares.insert(0, in_hand.middleware)
@@ -383,4 +383,4 @@ async def _start(site: web.TCPSite, host: str, port: int) -> None:
     try:
         await site.start()
     except OSError as error:
-        raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        raise ListenError(host, port, error) from error

@@ -189,4 +189,5 @@ async def show_watermark(deps: Deps, call: Call[FlowPath, None, None]) -> shapes
 
 async def set_watermark(deps: Deps, call: Call[FlowPath, None, Since]) -> shapes.Watermark:
     """The watermark as it is now."""
-    return shapes.watermark(await watermarks.set_to(deps.store, call.path.flow, call.body.since, call.actor))
+    path, now = call.path, deps.clock.now()
+    return shapes.watermark(await watermarks.set_to(deps.store, path.flow, call.body.since, call.actor, now))

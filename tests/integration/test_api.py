@@ -318,12 +318,14 @@ async def test_the_watermark_is_shown_and_set(api):
     none = {"flow": "polled", "watermark": None, "asks_since": None, "reading": []}
     assert await api.ok("GET", "/api/flows/polled/watermark", token="viewer") == none
     path = "/api/flows/polled/watermark"
+    await api.refused(409, "PUT", path, {"since": "2026-01-02T03:00:00"})  # it has no parameter for it
+    await api.store.save_flow({**POLLED, "erp": {**POLLED["erp"], "modified_date_key": "since"}})
     found = await api.ok("PUT", path, {"since": "2026-01-02T03:00:00"}, token="operator")
     assert found["watermark"] == "2026-01-02T00:00:00.000000Z"
     assert found["asks_since"] == "2026-01-01T23:55:00.000000Z"
     assert (await api.ok("PUT", path, {"since": "2025-01-01T00:00:00Z"}))["watermark"].startswith("2025-01-01T00")
     assert await api.ok("PUT", path, {"since": None}) == none
-    for since in ("yesterday", "1969-01-01", ""):
+    for since in ("yesterday", "1969-01-01", "", "2999-01-01"):
         await api.refused(422, "PUT", path, {"since": since})
     await api.refused(400, "PUT", path, {})
     await api.refused(409, "GET", "/api/flows/posts/watermark")

@@ -470,6 +470,7 @@ async def test_versions_are_compared_and_rolled_back(site):
 async def test_the_watermark_is_set(site):
     """In the flow's own zone."""
     visitor = await site.visitor("operator")
+    await site.store.save_flow({**POLLED, "erp": {**POLLED["erp"], "modified_date_key": "since"}})
     await visitor.send("/flows/polled", "/flows/polled/watermark", since="2026-01-31T12:00")
     found = await site.store.watermark("polled")
     assert found.isoformat() == "2026-01-31T09:00:00+00:00"

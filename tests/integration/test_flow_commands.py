@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from imageflow.actions.actor import Actor
 from imageflow.actions.flow_folder import FlowFolder, read
 from imageflow.actions.runs import NotRunnable
 from imageflow.cli import cli
-from imageflow.errors import ConflictError, FlowFileError, RequestError, SecretError
+from imageflow.errors import ConflictError, FlowFileError, ListenError, RequestError, SecretError
 from imageflow.settings import load
 from imageflow.store.connect import open_store
 
@@ -287,6 +288,39 @@ def test_sub_folders_are_named(shell: Shell) -> None:
     flows = str(shell.flows)
     for args in (("flow", "lint", flows), ("flow", "apply", flows), ("run", "a", "--flows", flows)):
         assert f"{flows}: sub-folders are not looked into: {deeper}" in shell(*args, stderr=True)
+
+
+def test_a_watermark_that_no_run_could_use(shell: Shell) -> None:
+    """Refused: one in the future, after which each run would be empty, and one of a flow that always asks for everything."""
+    erp = {"endpoint_url": "https://erp.example.com/images/", "modified_date_key": "since"}
+    shell("flow", "apply", str(shell.write("a", erp=erp)), str(shell.write("b")))
+    with pytest.raises(
+        RequestError, match=r"2999-01-01T00:00:00\.000000Z is in the future: until then each run would find nothing"
+    ):
+        shell("watermark", "set", "a", "2999-01-01")
+    with pytest.raises(NotRunnable, match="b has no parameter that says since when"):
+        shell("watermark", "set", "b", "2026-01-31")
+    assert shell.json("watermark", "set", "b", "none")["watermark"] is None
+    assert shell.json("watermark", "set", "a", "2026-01-31")["watermark"] == "2026-01-31T00:00:00.000000Z"
+
+
+def test_a_disabled_flow_runs_for_a_person(shell: Shell) -> None:
+    """And it is said that it does not by itself."""
+    shell("flow", "apply", str(shell.write("a")))
+    assert "disabled" not in shell("run", "a", stderr=True)
+    shell("flow", "disable", "a")
+    assert "a is disabled: it runs because a person asks for it (imageflow flow enable a" in shell(
+        "run", "a", stderr=True
+    )
+
+
+def test_a_port_that_cannot_be_had(shell: Shell) -> None:
+    """An emulator says so in a line, as the gateway does."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ListenError, match=f"cannot listen on 127.0.0.1:{port}: address already in use"):
+            shell("emulate", "erp", "--port", str(port))
+    assert "IMAGEFLOW_LISTEN" in " ".join(shell("up", "--help").split())
 
 
 def test_a_flow_is_deleted(shell: Shell) -> None:

@@ -64,7 +64,7 @@ def here(tmp_path: Path) -> Here:
     made = Here(tmp_path)
     for name, timezone in (("a", "Europe/Istanbul"), ("b", "UTC")):
         path = tmp_path / f"{name}.yaml"
-        erp = {"endpoint_url": "https://erp.example.com/images/"}
+        erp = {"endpoint_url": "https://erp.example.com/images/", "modified_date_key": "since"}
         document = {"name": name, "direction": "inbound", "timezone": timezone, "omnitron": OMNITRON, "erp": erp}
         path.write_text(yaml.safe_dump(document))
     assert made.call("flow", "apply", str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml")).exit_code == 0

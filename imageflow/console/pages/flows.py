@@ -155,7 +155,7 @@ async def look_for_missing(visit: Visit) -> Answer:
 async def set_watermark(visit: Visit) -> Answer:
     """Set the watermark; empty: the next run asks for everything."""
     name, since = visit.path("name"), visit.form.get("since", "").strip()
-    await watermarks.set_to(visit.deps.store, name, since or None, visit.actor)
+    await watermarks.set_to(visit.deps.store, name, since or None, visit.actor, visit.now)
     return Go(f"/flows/{part(name)}", ("watermark",))
 
 
