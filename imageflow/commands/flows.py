@@ -21,6 +21,7 @@ from imageflow.commands.completion import FLOW
 from imageflow.commands.flow_files import apply_files, saved_text, say_deeper
 from imageflow.commands.groups import FullGroup
 from imageflow.commands.probing import REQUEST_OPTIONS, probed
+from imageflow.commands.rows import zone_of
 from imageflow.commands.shell import (
     FILE_OR_FOLDER,
     JSON_OPTION,
@@ -44,6 +45,8 @@ from imageflow.sandbox.check import mapping_warnings
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.settings import Settings
 from imageflow.store import Store
+
+SHOWN_VERSIONS = 100
 
 
 @click.group(cls=FullGroup)
@@ -294,7 +297,8 @@ def list_flows(settings: Settings, as_json: bool) -> None:
     if as_json:
         print_json([shapes.flow_line(item) for item in reading(settings, flow_actions.listed)])
     elif found := reading(settings, work):
-        stdout.show(texts.FLOW, [texts.flow_line(item) for item in found])
+        of = texts.common([texts.zone(item.flow.definition.timezone) for item in found])
+        stdout.show(texts.FLOW, [texts.flow_line(item, of) for item in found])
     else:
         note("no flows: imageflow flow new NAME writes a file to begin with, imageflow flow apply FILE saves it")
 
@@ -323,7 +327,7 @@ def show(settings: Settings, name: str, version: int | None, as_json: bool) -> N
         click.echo(f"watermark:  {texts.local(found.watermark, of) or 'none'}")
     if found.runs:
         click.echo()
-        stdout.show(texts.RUN, [texts.run_line(item, {name: of}, now) for item in found.runs])
+        stdout.show(texts.RUN, [texts.run_line(item, of, now) for item in found.runs])
     click.echo("\n" + flow_file.dump(found.document))
 
 
@@ -339,21 +343,32 @@ def export(settings: Settings, name: str, version: int | None) -> None:
 
 @flow.command()
 @NAME
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    help=f"How many. Unless given: {SHOWN_VERSIONS}, and all of them with --json.",
+)
 @JSON_OPTION
 @click.pass_obj
-def versions(settings: Settings, name: str, as_json: bool) -> None:
+def versions(settings: Settings, name: str, limit: int | None, as_json: bool) -> None:
     """List the versions of a flow, newest first: when and by whom each was saved."""
 
-    async def work(store: Store) -> tuple[list[shapes.VersionLine], tzinfo]:
+    async def work(store: Store) -> tuple[list[shapes.VersionLine], tzinfo, bool]:
         found = [shapes.version_line(item) for item in await flow_actions.versions(store, name)]
-        newest = await flow_actions.version(store, name, found[0].version)
-        return found, texts.zone(newest.definition.timezone)
+        is_there = any(one.name == name for one in await flow_actions.listed(store))
+        return found, await zone_of(store, name), is_there
 
-    found, of = reading(settings, work)
+    found, of, is_there = reading(settings, work)
+    most = limit or (len(found) if as_json else SHOWN_VERSIONS)
     if as_json:
-        print_json(found)
+        print_json(found[:most])
     else:
-        stdout.show(texts.VERSION, [texts.version_line(item, of) for item in found])
+        stdout.show(texts.VERSION, [texts.version_line(item, of) for item in found[:most]])
+    if len(found) > most:
+        note(f"there are older versions: --limit {2 * most}")
+    if not is_there:
+        back = f"imageflow flow export {name} --version {found[0].version} > FILE, then imageflow flow apply FILE"
+        note(f"{name} is deleted; to have it back: {back}")
 
 
 @flow.command()

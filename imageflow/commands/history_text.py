@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, tzinfo
 from typing import Any
 
-from imageflow.commands.texts import Zones, counted, local, printable_text
+from imageflow.commands.texts import counted, local, printable_text
 from imageflow.inspect.dry_run import DryRow
 from imageflow.inspect.product_history import Source, Trace, TracedRow, sent
 from imageflow.model.imageset import Image
@@ -20,15 +20,11 @@ from imageflow.store.doubts import PAUSES
 SHOWN_CHARS = 300
 
 
-def report(found: Trace, zones: Zones | None = None) -> str:
-    """The trace for people: one row after the other, newest first, long values shortened. Times are in the zone of a row's flow,
-    of what is on Omnitron in that of the newest row's.
-    """
-    known = zones or {}
-    of = [known.get(row.run.flow, UTC) if row.run is not None else UTC for row in found.rows]
-    lines = [found.product, *_standing_lines(found, of[0] if of else UTC)]
-    for row, zone in zip(found.rows, of, strict=True):
-        lines += ["", *_row_lines(row, zone)]
+def report(found: Trace, of: tzinfo = UTC) -> str:
+    """The trace for people: one row after the other, newest first, long values shortened."""
+    lines = [found.product, *_standing_lines(found, of)]
+    for row in found.rows:
+        lines += ["", *_row_lines(row, of)]
     if found.more:
         lines += ["", "… and older rows (--limit shows more)"]
     return printable_text("\n".join(lines))

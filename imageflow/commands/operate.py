@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import tzinfo
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -20,7 +20,7 @@ from imageflow.broker import Outgoing
 from imageflow.commands import stdout, texts
 from imageflow.commands.completion import FLOW
 from imageflow.commands.groups import FullGroup
-from imageflow.commands.rows import zones_of
+from imageflow.commands.rows import zone_of
 from imageflow.commands.shell import (
     FILE_OR_STDIN,
     JSON_OPTION,
@@ -50,18 +50,18 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 def alarms(settings: Settings, flow_name: str | None, every: bool, limit: int, as_json: bool) -> None:
     """List open alarms, newest first."""
 
-    async def work(store: Store) -> tuple[list[Alarm], dict[str, tzinfo]]:
+    async def work(store: Store) -> tuple[list[Alarm], tzinfo]:
         if flow_name is not None:
             await store.flow(flow_name)
         found = await alarm_actions.listed(store, flow_name, is_open=None if every else True, limit=limit + 1)
-        return found, await zones_of(store)
+        return found, await zone_of(store, flow_name)
 
-    alarms, zones = reading(settings, work)
+    alarms, of = reading(settings, work)
     found = [shapes.alarm_shown(item) for item in alarms[:limit]]
     if as_json:
         print_json(found)
     elif found:
-        stdout.show(texts.ALARM, [texts.alarm_line(item, zones) for item in found])
+        stdout.show(texts.ALARM, [texts.alarm_line(item, of) for item in found])
     else:
         note(("no alarm" if every else "no alarm is open") + (f" of {flow_name}" if flow_name else ""))
     if len(alarms) > limit:
@@ -73,11 +73,15 @@ def alarms(settings: Settings, flow_name: str | None, every: bool, limit: int, a
 @click.pass_obj
 def holds(settings: Settings, as_json: bool) -> None:
     """List the Omnitron domains that writers hold back from, because they are away."""
-    found = [shapes.hold_shown(item) for item in reading(settings, alarm_actions.holds)]
+
+    async def work(store: Store) -> tuple[list[shapes.Hold], tzinfo]:
+        return [shapes.hold_shown(item) for item in await alarm_actions.holds(store)], await zone_of(store)
+
+    found, of = reading(settings, work)
     if as_json:
         print_json(found)
     elif found:
-        stdout.show(texts.HOLD, [texts.hold_line(item) for item in found])
+        stdout.show(texts.HOLD, [texts.hold_line(item, of) for item in found])
     else:
         note("no Omnitron is held: writers write to all of them")
 
@@ -91,15 +95,15 @@ def holds(settings: Settings, as_json: bool) -> None:
 def audit(settings: Settings, who: str | None, what: str | None, limit: int, as_json: bool) -> None:
     """List who changed what, newest first."""
 
-    async def work(store: Store) -> tuple[list[AuditRecord], Mapping[str, tzinfo]]:
-        return await audit_log.listed(store, who=who, what=what, limit=limit + 1), await zones_of(store)
+    async def work(store: Store) -> tuple[list[AuditRecord], tzinfo]:
+        return await audit_log.listed(store, who=who, what=what, limit=limit + 1), await zone_of(store)
 
-    records, zones = reading(settings, work)
+    records, of = reading(settings, work)
     found = [shapes.change(record) for record in records[:limit]]
     if as_json:
         print_json(found)
     elif found:
-        stdout.show(texts.CHANGE, [texts.change_line(item, zones) for item in found])
+        stdout.show(texts.CHANGE, [texts.change_line(item, of) for item in found])
     else:
         note(" ".join(["no changes", *([f"by {who}"] if who else []), *([f"of the kind {what}"] if what else [])]))
     if len(records) > limit:
@@ -139,11 +143,15 @@ PARKED_ALL = click.option("--all", "every", is_flag=True, help="All of them.")
 @click.pass_obj
 def list_(settings: Settings, limit: int, as_json: bool) -> None:
     """List parked messages, the oldest first."""
-    found = _with_broker(settings, lambda substrate: dead_letters.look(substrate.broker, limit))
+
+    async def work(substrate: Substrate) -> tuple[list[dead_letters.Parked], tzinfo]:
+        return await dead_letters.look(substrate.broker, limit), await zone_of(substrate.store)
+
+    found, of = _with_broker(settings, work)
     if as_json:
         print_json(found)
     elif found:
-        stdout.show(texts.PARKED, [texts.parked_line(item) for item in found])
+        stdout.show(texts.PARKED, [texts.parked_line(item, of) for item in found])
     else:
         note("no message is parked")
     if len(found) == limit:
@@ -157,14 +165,18 @@ def list_(settings: Settings, limit: int, as_json: bool) -> None:
 @click.pass_obj
 def show(settings: Settings, wanted: str, body: bool, as_json: bool) -> None:
     """Show a parked message whole."""
-    found, content = _with_broker(settings, lambda substrate: dead_letters.one(substrate.broker, wanted))
+
+    async def work(substrate: Substrate) -> tuple[dead_letters.Parked, bytes, tzinfo]:
+        return *await dead_letters.one(substrate.broker, wanted), await zone_of(substrate.store)
+
+    found, content, of = _with_broker(settings, work)
     if body:
         sys.stdout.buffer.write(content)
         return
     if as_json:
         print_json(shapes.parked_shown(found, content))
         return
-    stdout.show(texts.PARKED, [texts.parked_line(found)])
+    stdout.show(texts.PARKED, [texts.parked_line(found, of)])
     for name, value in found.headers.items():
         click.echo(f"    {name}: {value}")
     click.echo(content.decode("utf-8", "replace"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
@@ -20,6 +21,7 @@ from imageflow.commands import history_text, stdout, texts
 from imageflow.commands.completion import FLOW, RUN
 from imageflow.commands.shell import JSON_OPTION, is_free, json_text, note, print_json, reading, sandbox_of
 from imageflow.commands.texts import counted, printable_text
+from imageflow.errors import NotFoundError
 from imageflow.inspect import product_history
 from imageflow.model.row import STATES, RowLog, State
 from imageflow.model.run import FINAL, Run, Status, TriggerKind
@@ -58,14 +60,13 @@ def runs(
 ) -> None:
     """List runs, newest first.
 
-    Times are in the flow's time zone; of --since and --until too, or in this machine's where no FLOW is given.
+    Times are in the time zone that the flows share, or else in this machine's; those of --since and --until, too.
     """
     most = limit or (LISTED_RUNS if as_json else SHOWN_RUNS)
     now = SystemClock().now()
 
-    async def work(store: Store) -> tuple[list[Seen], dict[str, tzinfo]]:
-        zones = await zones_of(store)
-        of = zones[(await store.flow(flow_name)).name] if flow_name in zones else None
+    async def work(store: Store) -> tuple[list[Seen], tzinfo]:
+        of = await zone_of(store, flow_name)
         found = await run_actions.listed(
             store,
             flow_name,
@@ -78,16 +79,17 @@ def runs(
         )
         if flow_name is not None and not found:
             await store.flow(flow_name)
-        return found, zones
+        return found, of
 
-    seen, zones = reading(settings, work)
+    seen, of = reading(settings, work)
     found = [shapes.run_shown(one) for one in seen[:most]]
     if as_json:
         print_json(found)
     elif found:
-        stdout.show(texts.RUN, [texts.run_line(item, zones, now) for item in found])
+        stdout.show(texts.RUN, [texts.run_line(item, of, now) for item in found])
     if len(seen) > most:
-        note(f"there are older runs: --limit {2 * most}, or --until {found[-1].created_at}")
+        until = texts.localised(f"--until {found[-1].created_at}", of)
+        note(f"there are older runs: --limit {2 * most}, or {until}")
     wanted = [text for text in (" or ".join(status), "active" if active else "", trigger or "") if text]
     when = " ".join(f"{name} {value}" for name, value in (("since", since), ("until", until)) if value)
     if not found and not as_json:
@@ -96,12 +98,19 @@ def runs(
     _say_who_waits(settings, seen)
 
 
-async def zones_of(store: Store) -> dict[str, tzinfo]:
-    """The time zones of the flows, by name."""
-    return {flow.name: texts.zone(flow.definition.timezone) for flow in await flow_actions.listed(store)}
+async def zone_of(store: Store, flow: str | None = None) -> tzinfo:
+    """The time zone of a list: of one flow its own, also after it was deleted; of all, what they have in common."""
+    there = {one.name: texts.zone(one.definition.timezone) for one in await flow_actions.listed(store)}
+    if flow is None:
+        return texts.common(there.values())
+    if flow not in there:
+        with contextlib.suppress(NotFoundError):
+            newest = (await flow_actions.versions(store, flow))[0].version
+            there[flow] = texts.zone((await flow_actions.version(store, flow, newest)).definition.timezone)
+    return there.get(flow) or texts.common(there.values())
 
 
-def _instant(option: str, text: str | None, of: tzinfo | None, now: datetime) -> datetime | None:
+def _instant(option: str, text: str | None, of: tzinfo, now: datetime) -> datetime | None:
     try:
         return None if text is None else texts.instant(text, of, now)
     except ValueError as error:
@@ -184,7 +193,7 @@ def log(settings: Settings, run_id: str, as_json: bool) -> None:
         while more is not None:
             later, more = await run_log.told(store, run_id, after=more)
             entries += later
-        of = (await zones_of(store)).get((await store.run(run_id)).flow, UTC)
+        of = await zone_of(store, (await store.run(run_id)).flow)
         return [shapes.log_entry(entry) for entry in entries], of
 
     found, of = reading(settings, work)
@@ -225,32 +234,30 @@ def errors(
         _open_rows(settings, group, flow_name, limit, as_json=as_json)
         return
 
-    async def work(store: Store) -> tuple[Sequence[ErrorGroup | shapes.CauseShown], Run | None, texts.Zones]:
+    async def work(store: Store) -> tuple[Sequence[ErrorGroup | shapes.CauseShown], Run | None, tzinfo]:
         if run_id is not None:
-            return await row_actions.errors(store, run_id, limit=limit), await store.run(run_id), {}
-        zones = await zones_of(store)
+            return await row_actions.errors(store, run_id, limit=limit), await store.run(run_id), UTC
+        of = await zone_of(store, flow_name)
         state: Literal["open", "closed"] = "closed" if closed else "open"
         causes = await error_actions.listed(store, flow_name, state=state, limit=limit)
         newest = await store.runs(flow_name, limit=1) if flow_name else []
-        return [shapes.cause_shown(one) for one in causes], next(iter(newest), None), zones
+        return [shapes.cause_shown(one) for one in causes], next(iter(newest), None), of
 
-    found, run, zones = reading(settings, work)
+    found, run, of = reading(settings, work)
     if as_json:
         print_json(found)
         return
-    _show_causes(found, zones, run_id or (f"--flow {flow_name}" if flow_name else ""), closed=closed)
+    _show_causes(found, of, run_id or (f"--flow {flow_name}" if flow_name else ""), closed=closed)
     if run is not None and run.error is not None:
         note(
             f"run {run.run_id} itself {'failed' if run.status in FINAL else 'fails'} in {run.error_stage}: {run.error}"
         )
 
 
-def _show_causes(
-    found: Sequence[ErrorGroup | shapes.CauseShown], zones: texts.Zones, asked: str, *, closed: bool
-) -> None:
-    """Print causes, the times of each in the zone of its flow, and what to do. `asked`: of a run (its id), of a flow (--flow FLOW), or of all flows (empty)."""
+def _show_causes(found: Sequence[ErrorGroup | shapes.CauseShown], of: tzinfo, asked: str, *, closed: bool) -> None:
+    """Print causes, and what to do. `asked`: of a run (its id), of a flow (--flow FLOW), or of all flows (empty)."""
     if found:
-        stdout.show(texts.ERROR, [texts.error_line(error, zones) for error in found])
+        stdout.show(texts.ERROR, [texts.error_line(error, of) for error in found])
     if not found:
         about = f" of {asked.removeprefix('--flow ')}" if asked.startswith("--flow ") else ""
         nothing = f"no failure{about} is {'closed' if closed else 'open'}"
@@ -288,12 +295,14 @@ def _open_rows(settings: Settings, group: str, flow: str | None, limit: int, *, 
 def trace(settings: Settings, product: str, limit: int, as_json: bool) -> None:
     """Show everything that happened to a product, from the ERP's row to Omnitron's answers. SKU: or a base code."""
 
-    async def work(store: Store) -> tuple[product_history.Trace, dict[str, tzinfo]]:
+    async def work(store: Store) -> tuple[product_history.Trace, tzinfo]:
         async with sandbox_of(settings) as sandbox:
-            return await product_history.trace(store, sandbox, product, limit=limit), await zones_of(store)
+            found = await product_history.trace(store, sandbox, product, limit=limit)
+        flows = {row.run.flow for row in found.rows if row.run is not None}
+        return found, texts.common([await zone_of(store, name) for name in flows])
 
-    found, zones = reading(settings, work)
+    found, of = reading(settings, work)
     if as_json:
         print_json(shapes.product_history(found))
     else:
-        stdout.say(history_text.report(found, zones))
+        stdout.say(history_text.report(found, of))

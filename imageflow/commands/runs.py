@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from datetime import UTC
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ from imageflow.commands import stdout
 from imageflow.commands.completion import FLOW, RUN
 from imageflow.commands.flow_files import apply_files, saved_text, say_deeper
 from imageflow.commands.hosting import follow
-from imageflow.commands.rows import zones_of
+from imageflow.commands.rows import zone_of
 from imageflow.commands.shell import (
     FILE,
     FLOWS_DIR,
@@ -182,8 +181,8 @@ async def _missing(substrate: Substrate, name: str, *, wait: bool) -> Sequence[R
 
 async def _told(store: Store, found: Sequence[RunShown | NoRun]) -> list[_Told]:
     takes_since = {name: await run_actions.takes_since(store, name) for name in {run.flow for run in found}}
-    zones = await zones_of(store)
-    return [_Told(run, way_out_text(run, zones.get(run.flow, UTC), takes_since=takes_since[run.flow])) for run in found]
+    zones = {name: await zone_of(store, name) for name in takes_since}
+    return [_Told(run, way_out_text(run, zones[run.flow], takes_since=takes_since[run.flow])) for run in found]
 
 
 def _print(found: Sequence[_Told], *, wait: bool, as_json: bool) -> None:

@@ -1,9 +1,9 @@
-"""Results as people read them: texts, and lines of tables. Times are local ones, of the flow's zone where there is a flow."""
+"""Results as people read them: texts, and lines of tables. Times are local ones; a list is in one zone (`common`)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -29,9 +29,6 @@ from imageflow.model.run import FINAL, Run
 from imageflow.store import ErrorGroup
 from imageflow.text.printable import lines
 
-Zones = Mapping[str, tzinfo]
-"""The time zones of flows, by their names."""
-
 _SPANS = ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s"))
 _INSTANT = re.compile(
     r"(--(?:since|until) )?\b(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d))(?![\w.])"
@@ -50,6 +47,31 @@ def zone(name: str) -> tzinfo:
         return UTC
 
 
+class _Machine(tzinfo):
+    """The time zone of this machine, whatever it is called."""
+
+    def fromutc(self, moment: datetime, /) -> datetime:
+        return moment.replace(tzinfo=UTC).astimezone()
+
+    def utcoffset(self, moment: datetime | None, /) -> timedelta | None:
+        return None if moment is None else moment.replace(tzinfo=None).astimezone().utcoffset()
+
+    def tzname(self, moment: datetime | None, /) -> str | None:
+        return None if moment is None else moment.replace(tzinfo=None).astimezone().tzname()
+
+    def dst(self, _moment: datetime | None, /) -> timedelta | None:
+        return None
+
+
+MACHINE = _Machine()
+
+
+def common(zones: Iterable[tzinfo]) -> tzinfo:
+    """The zone that the times of a list are in: the one that all of its flows have, or else this machine's."""
+    found = set(zones)
+    return found.pop() if len(found) == 1 else MACHINE
+
+
 def local(instant: datetime | str | None, of: tzinfo = UTC) -> str:
     """An instant in a time zone, to the second, with the name or offset of the zone; nothing for None."""
     if instant is None:
@@ -63,7 +85,12 @@ def localised(text: str, of: tzinfo) -> str:
 
     def told(found: re.Match[str]) -> str:
         moment = datetime.fromisoformat(found[2]).astimezone(of)
-        return f"{found[1]}{moment.replace(microsecond=0).isoformat()}" if found[1] else local(moment, of)
+        if not found[1]:
+            return local(moment, of)
+        exact = (
+            moment if found[1] == "--until " else moment.replace(microsecond=0)
+        )  # earlier is no harm to --since alone
+        return f"{found[1]}{exact.isoformat()}"
 
     return _INSTANT.sub(told, text)
 
@@ -103,7 +130,7 @@ RUN = (
 )
 
 
-def run_line(run: RunShown, zones: Zones, now: datetime) -> Line:
+def run_line(run: RunShown, of: tzinfo, now: datetime) -> Line:
     """A run in a table; why it failed and what it warns of stand under it."""
     started = run.started_at or run.created_at
     counts = [f"{getattr(run.rows, state):,}" if getattr(run.rows, state) else "" for state in STATES]
@@ -112,7 +139,7 @@ def run_line(run: RunShown, zones: Zones, now: datetime) -> Line:
             run.run_id,
             run.flow,
             run.status,
-            local(started, zones.get(run.flow, UTC)),
+            local(started, of),
             took(run, now),
             by(run.trigger),
             f"{run.pages:,}",
@@ -230,10 +257,9 @@ ERROR = (
 )
 
 
-def error_line(error: ErrorGroup | CauseShown, zones: Zones) -> Line:
+def error_line(error: ErrorGroup | CauseShown, of: tzinfo) -> Line:
     """A cause of failures, with an example: a row's number and product, over several runs the newest."""
     if isinstance(error, CauseShown):
-        of = zones.get(error.flow, UTC)
         runs, since, row, product = f"{error.runs:,}", local(error.since, of), error.row, error.product
         closed = f"closed {local(error.closed_at, of)}, after {counted(error.total, 'row')}"
         newest = closed if error.closed_at is not None else f"newest: run {error.run_id}, row {error.row}"
@@ -262,10 +288,9 @@ FLOW = (
 )
 
 
-def flow_line(seen: FlowSeen) -> Line:
+def flow_line(seen: FlowSeen, of: tzinfo) -> Line:
     """A flow in a table: when it runs next, and how its newest run went."""
     flow, definition = seen.flow, seen.flow.definition
-    of = zone(definition.timezone)
     state = "enabled" if definition.enabled else "disabled"
     following = local(seen.next_fires[0], of) if seen.next_fires else ""
     cells = [flow.name, definition.direction, state, str(flow.version), schedule_text(definition) or "-", following]
@@ -295,9 +320,8 @@ ALARM = (
 )
 
 
-def alarm_line(alarm: AlarmShown, zones: Zones) -> Line:
+def alarm_line(alarm: AlarmShown, of: tzinfo) -> Line:
     """An alarm in a table; what became of its post stands under it."""
-    of = zones.get(alarm.flow, UTC)
     closed = local(alarm.closed_at, of)
     cells = [local(alarm.opened_at, of), alarm.flow, alarm.kind, "closed" if closed else "open", closed]
     return Line(cells, alarm.text, [f"webhook: {alarm.notice}"] if alarm.notice else [])
@@ -306,17 +330,16 @@ def alarm_line(alarm: AlarmShown, zones: Zones) -> Line:
 HOLD = (Column("DOMAIN"), Column("SINCE"), Column("WRITERS", right=True))
 
 
-def hold_line(hold: Hold) -> Line:
+def hold_line(hold: Hold, of: tzinfo) -> Line:
     """A domain that is held, in a table."""
-    return Line([hold.domain, local(hold.since), str(hold.writers)], hold.reason)
+    return Line([hold.domain, local(hold.since, of), str(hold.writers)], hold.reason)
 
 
 CHANGE = (Column("WHEN"), Column("WHO", gives_way=True), Column("WHAT"), Column("OBJECT"))
 
 
-def change_line(change: Change, zones: Zones) -> Line:
-    """An entry of the audit log in a table, in the time zone of the flow that it is about."""
-    of = zones.get(change.object.removeprefix("flow "), UTC)
+def change_line(change: Change, of: tzinfo) -> Line:
+    """An entry of the audit log in a table."""
     told = {name: value for name, value in change.detail.items() if (name, value) != ("identifiers", 0)}
     detail = ", ".join(f"{name}: {_detail(value, of)}" for name, value in told.items() if value is not None)
     return Line([local(change.at, of), change.who or "-", change.what, change.object], detail)
@@ -342,26 +365,26 @@ PARKED = (
 )
 
 
-def parked_line(message: Parked) -> Line:
+def parked_line(message: Parked, of: tzinfo) -> Line:
     """A parked message in a table, with the reason."""
-    when = local(message.parked_at) if message.parked_at else ""
+    when = local(message.parked_at, of) if message.parked_at else ""
     return Line([message.id, when, message.queue or "?", message.flow or "", f"{message.bytes:,}"], message.reason)
 
 
 KEY = (Column("ID"), Column("FLOW"), Column("NAME", gives_way=True), Column("BY", moves=True))
 
 
-def key_line(key: KeyShown, now: str) -> Line:
+def key_line(key: KeyShown, now: str, of: tzinfo) -> Line:
     """A key in a table. `now` is an instant as the key's are."""
-    used = f"; last used {local(key.used_at)}" if key.used_at is not None else ""
-    return Line([key.id, key.flow, key.name, key.created_by], key_validity(key, now) + used)
+    used = f"; last used {local(key.used_at, of)}" if key.used_at is not None else ""
+    return Line([key.id, key.flow, key.name, key.created_by], key_validity(key, now, of) + used)
 
 
-def key_validity(key: KeyShown, now: str) -> str:
+def key_validity(key: KeyShown, now: str, of: tzinfo) -> str:
     """Until when a key is good. `now` is an instant as the key's are."""
     if key.expires_at is None:
         return "good until it is revoked"
-    return f"{'was good' if key.expires_at <= now else 'good'} until {local(key.expires_at)}"
+    return f"{'was good' if key.expires_at <= now else 'good'} until {local(key.expires_at, of)}"
 
 
 # words ----------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import tzinfo
 
 import click
 
@@ -12,10 +13,12 @@ from imageflow.clock import SystemClock, iso
 from imageflow.commands import stdout, texts
 from imageflow.commands.completion import FLOW
 from imageflow.commands.groups import FullGroup
+from imageflow.commands.rows import zone_of
 from imageflow.commands.shell import JSON_OPTION, actor, note, print_json, reading, with_store
 from imageflow.commands.tables import Column, Line
 from imageflow.commands.texts import key_validity
 from imageflow.settings import Settings
+from imageflow.store import Store
 
 
 @click.group(cls=FullGroup)
@@ -76,14 +79,17 @@ def key() -> None:
 def add_key(settings: Settings, flow_name: str, name: str, days: int | None, as_json: bool) -> None:
     """Make a key for posting to a flow, and print it: this once."""
     secret_key = settings_.secret_key(settings)
-    made = with_store(
-        settings, lambda store: keys.add(store, secret_key, flow_name, name, days, actor(), SystemClock())
-    )
+
+    async def work(store: Store) -> tuple[keys.NewKey, tzinfo]:
+        made = await keys.add(store, secret_key, flow_name, name, days, actor(), SystemClock())
+        return made, await zone_of(store, flow_name)
+
+    made, of = with_store(settings, work)
     if as_json:
         print_json(shapes.key_made(made))
         return
     shown = shapes.key_shown(made.key)
-    click.echo(f"{shown.name}: key {shown.id} of {shown.flow}, {key_validity(shown, _now())}", err=True)
+    click.echo(f"{shown.name}: key {shown.id} of {shown.flow}, {key_validity(shown, _now(), of)}", err=True)
     click.echo(made.text)
 
 
@@ -93,11 +99,15 @@ def add_key(settings: Settings, flow_name: str, name: str, days: int | None, as_
 @click.pass_obj
 def list_keys(settings: Settings, flow_name: str | None, as_json: bool) -> None:
     """List keys, also those that have expired; their texts are not kept."""
-    found = [shapes.key_shown(item) for item in reading(settings, lambda store: keys.listed(store, flow_name))]
+
+    async def work(store: Store) -> tuple[list[shapes.KeyShown], tzinfo]:
+        return [shapes.key_shown(item) for item in await keys.listed(store, flow_name)], await zone_of(store, flow_name)
+
+    found, of = reading(settings, work)
     if as_json:
         print_json(found)
     elif found:
-        stdout.show(texts.KEY, [texts.key_line(item, _now()) for item in found])
+        stdout.show(texts.KEY, [texts.key_line(item, _now(), of) for item in found])
     else:
         note("no keys" + (f" of {flow_name}: imageflow key add {flow_name} NAME" if flow_name else ""))
 

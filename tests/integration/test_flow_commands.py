@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -321,6 +322,39 @@ def test_a_port_that_cannot_be_had(shell: Shell) -> None:
         with pytest.raises(ListenError, match=f"cannot listen on 127.0.0.1:{port}: address already in use"):
             shell("emulate", "erp", "--port", str(port))
     assert "IMAGEFLOW_LISTEN" in " ".join(shell("up", "--help").split())
+
+
+def test_a_list_is_in_one_zone(shell: Shell) -> None:
+    """That of its flows, if they share one: also what is about no flow, or about one that is deleted; hints are in it, too."""
+    for name in ("a", "b"):
+        shell("flow", "apply", str(shell.write(name, timezone="Europe/Istanbul")))
+    for _ in range(2):
+        shell("run", "a")
+        shell("cancel", shell.json("runs")[0]["run_id"])
+    shell("flow", "delete", "a")
+    assert shell("audit").count("+03") == shell("audit").count("\n") - 1
+    assert shell("runs", "a").count("+03") == shell("runs").count("+03") == 2
+    older = shell("runs", "--limit", "1", stderr=True)
+    until = re.search(r"--until (\S+\+03:00)", older)[1]  # type: ignore[index]
+    assert len(shell.json("runs", "--until", until)) == 1
+    shell(
+        "flow", "apply", str(shell.write("b", timezone="Asia/Tokyo")), str(shell.write("a", timezone="Europe/Istanbul"))
+    )
+    assert "+03" in shell("runs", "a")
+    assert "+03" not in shell("runs") + shell("audit") + shell("flow", "list")
+
+
+def test_versions_are_bounded(shell: Shell) -> None:
+    """The newest first, and that there are more; of a deleted flow that it is deleted, and how it comes back."""
+    for zone in ("UTC", "Europe/Istanbul", "Europe/Paris"):
+        shell("flow", "apply", str(shell.write("a", timezone=zone)))
+    assert len(shell("flow", "versions", "a", "--limit", "2").splitlines()) == 3
+    assert "there are older versions: --limit 4" in shell("flow", "versions", "a", "--limit", "2", stderr=True)
+    assert not shell("flow", "versions", "a", stderr=True)
+    shell("flow", "delete", "a")
+    assert "a is deleted; to have it back: imageflow flow export a --version 3 > FILE" in shell(
+        "flow", "versions", "a", stderr=True
+    )
 
 
 def test_a_flow_is_deleted(shell: Shell) -> None:

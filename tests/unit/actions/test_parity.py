@@ -95,7 +95,6 @@ WITHOUT_ACTION = {
     "flow new": "writes a file of the machine",
     "import nifi": "makes files of a file",
     "flow schema": "shows what is in the package",
-    "flow test": "runs cases, and saves nothing",
     "probe": "asks an ERP, and saves nothing",
     "publish": "takes the part of an ERP",
     "log_in": "a session of the gateway",

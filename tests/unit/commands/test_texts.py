@@ -1,6 +1,7 @@
 """Results as people read them."""
 
-from datetime import UTC, datetime, timedelta
+import time
+from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -24,7 +25,9 @@ from imageflow.actions.shapes import (
 )
 from imageflow.commands import texts
 from imageflow.commands.texts import (
+    MACHINE,
     by,
+    common,
     counted,
     error_line,
     instant,
@@ -84,6 +87,31 @@ def test_local_times():
     assert local(None) == ""
 
 
+@pytest.mark.parametrize(
+    ("zones", "expected"),
+    [([], MACHINE), ([ISTANBUL], ISTANBUL), ([ISTANBUL] * 2, ISTANBUL), ([ISTANBUL, UTC], MACHINE)],
+)
+def test_a_list_has_one_zone(zones: list[tzinfo], expected: tzinfo):
+    """The one that all flows have, or this machine's."""
+    assert common(zones) is expected
+
+
+def test_the_zone_of_this_machine(monkeypatch: pytest.MonkeyPatch):
+    """With its clock changes, and both ways."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        summer = datetime(2026, 7, 1, 12, tzinfo=UTC)
+        assert [local(MIDNIGHT, MACHINE), local(summer, MACHINE)] == [
+            "2026-01-01 01:00:00 CET",
+            "2026-07-01 14:00:00 CEST",
+        ]
+        assert instant("2026-07-01T14:00", MACHINE, MIDNIGHT) == summer
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 def test_zones():
     """By name; UTC where the machine does not know it."""
     assert (zone("Europe/Istanbul"), zone("Mars/Base"), zone("../etc")) == (ISTANBUL, UTC, UTC)
@@ -113,7 +141,7 @@ def test_times_that_people_ask_for():
 
 def test_a_run_in_a_table():
     """When, how long, by whom, and the counts that are not zero; why it failed and what it warns of stand under it."""
-    line = run_line(shown(**FAILED), {"winter": ISTANBUL}, MIDNIGHT)
+    line = run_line(shown(**FAILED), ISTANBUL, MIDNIGHT)
     assert line.cells == [
         "r1",
         "winter",
@@ -136,9 +164,9 @@ def test_a_run_in_a_table():
 def test_how_long_a_run_takes():
     """Of one that goes on: so far. One that waits has not begun. A clock that went back is no negative time."""
     now = MIDNIGHT + timedelta(minutes=3)
-    assert run_line(shown(status="reading", started_at=MIDNIGHT), {}, now).cells[4] == "3m00s…"
-    assert run_line(shown(status="queued"), {}, now).cells[4] == ""
-    assert run_line(shown(finished_at=MIDNIGHT - timedelta(seconds=1)), {}, now).cells[4] == "0.0s"
+    assert run_line(shown(status="reading", started_at=MIDNIGHT), UTC, now).cells[4] == "3m00s…"
+    assert run_line(shown(status="queued"), UTC, now).cells[4] == ""
+    assert run_line(shown(finished_at=MIDNIGHT - timedelta(seconds=1)), UTC, now).cells[4] == "0.0s"
 
 
 @pytest.mark.parametrize(
@@ -193,8 +221,8 @@ def test_a_row_and_why_it_failed():
 def test_causes_of_failures():
     """How many rows, how many of them can be retried, an example; an open one since when, and where the newest is."""
     group = ErrorGroup("f", "write", 400, "why", 2, 1, 7, None)
-    assert error_line(group, {}) == (["f", "2", "1", "write", "400", "", "", "row 7"], "why", [])
-    assert error_line(ErrorGroup("f", "script", None, "why", 1, 1, 7, "A"), {}).cells[2:] == [
+    assert error_line(group, UTC) == (["f", "2", "1", "write", "400", "", "", "row 7"], "why", [])
+    assert error_line(ErrorGroup("f", "script", None, "why", 1, 1, 7, "A"), UTC).cells[2:] == [
         "all",
         "script",
         "",
@@ -203,12 +231,12 @@ def test_causes_of_failures():
         "A",
     ]
     still_open = CauseShown("w", "f", "write", 400, "why", 1, 3, NOW, "r1", 7, "A", 1, 5, NOW, NOW, None, [])
-    line = error_line(still_open, {"w": ISTANBUL})
+    line = error_line(still_open, ISTANBUL)
     assert line.cells == ["f", "1", "all", "write", "400", "3", "2026-01-01 03:00:00 +03", "A"]
     assert line.notes == ["flow w, newest: run r1, row 7"]
     assert len(line.cells) == len(texts.ERROR)
     closed = msgspec.structs.replace(still_open, rows=0, run_id=None, row=None, product=None, closed_at=NOW)
-    line = error_line(closed, {"w": ISTANBUL})
+    line = error_line(closed, ISTANBUL)
     assert (line.cells[-1], line.notes) == ("", ["flow w, closed 2026-01-01 03:00:00 +03, after 5 rows"])
 
 
@@ -228,7 +256,7 @@ def test_a_flow_in_a_table():
         schedule={"every": "1h"},
         timezone="Europe/Istanbul",
     )
-    line = texts.flow_line(FlowSeen(polled, [MIDNIGHT], None, [run(**FAILED)]))
+    line = texts.flow_line(FlowSeen(polled, [MIDNIGHT], None, [run(**FAILED)]), ISTANBUL)
     assert line.cells == [
         "winter",
         "inbound",
@@ -240,7 +268,7 @@ def test_a_flow_in_a_table():
         "2026-01-01 03:00:30 +03",
     ]
     assert line.tail == "no answer"
-    quiet = texts.flow_line(FlowSeen(flow(enabled=False), [], None, []))
+    quiet = texts.flow_line(FlowSeen(flow(enabled=False), [], None, []), UTC)
     assert quiet.cells == ["winter", "outbound", "disabled", "3", "-", "", "", ""]
     assert len(quiet.cells) == len(texts.FLOW)
 
@@ -249,18 +277,18 @@ def test_other_lines():
     """Each has a cell for every column; what is long is its tail."""
     found = [
         (texts.VERSION, texts.version_line(VersionLine(2, NOW, "", False), UTC)),
-        (texts.ALARM, texts.alarm_line(AlarmShown(1, "winter", "silence", "no rows", NOW, None, "posted"), {})),
-        (texts.ALARM, texts.alarm_line(AlarmShown(1, "winter", "silence", "no rows", NOW, NOW, None), {})),
-        (texts.HOLD, texts.hold_line(Hold("https://b", "503", NOW, 2))),
+        (texts.ALARM, texts.alarm_line(AlarmShown(1, "winter", "silence", "no rows", NOW, None, "posted"), UTC)),
+        (texts.ALARM, texts.alarm_line(AlarmShown(1, "winter", "silence", "no rows", NOW, NOW, None), UTC)),
+        (texts.HOLD, texts.hold_line(Hold("https://b", "503", NOW, 2), UTC)),
         (
             texts.CHANGE,
             texts.change_line(
-                Change(1, NOW, "", "flow.save", "flow a", "cli", {"version": 2, "n": None, "on": False}), {}
+                Change(1, NOW, "", "flow.save", "flow a", "cli", {"version": 2, "n": None, "on": False}), UTC
             ),
         ),
-        (texts.PARKED, texts.parked_line(Parked("i", "", "", "not JSON", "", 12, {}, ""))),
-        (texts.PARKED, texts.parked_line(Parked("i", "q", "f", "not JSON", NOW, 1200, {}, ""))),
-        (texts.KEY, texts.key_line(KeyShown("k", "winter", "erp", "ada", NOW, None), NOW)),
+        (texts.PARKED, texts.parked_line(Parked("i", "", "", "not JSON", "", 12, {}, ""), UTC)),
+        (texts.PARKED, texts.parked_line(Parked("i", "q", "f", "not JSON", NOW, 1200, {}, ""), UTC)),
+        (texts.KEY, texts.key_line(KeyShown("k", "winter", "erp", "ada", NOW, None), NOW, UTC)),
     ]
     assert all(len(columns) == len(line.cells) for columns, line in found)
     lines = [line for _, line in found]
@@ -279,7 +307,7 @@ def test_a_change_is_told_in_plain_words():
         "at": NOW,
         "until": None,
     }
-    line = texts.change_line(Change(1, NOW, "ada", "flow.run", "flow winter", "cli", detail), {"winter": ISTANBUL})
+    line = texts.change_line(Change(1, NOW, "ada", "flow.run", "flow winter", "cli", detail), ISTANBUL)
     assert line.cells[0] == "2026-01-01 03:00:00 +03"
     assert line.tail == (
         "ids: A B, to: since 2026-01-01 03:00:00 +03, replaced: none, rows: none, at: 2026-01-01 03:00:00 +03"
@@ -316,11 +344,11 @@ def test_how_long_a_key_is_good():
     def key(expires_at):
         return KeyShown("k", "winter", "erp", "ada", NOW, expires_at)
 
-    assert key_validity(key(None), NOW) == key_line(key(None), NOW).tail == "good until it is revoked"
+    assert key_validity(key(None), NOW, UTC) == key_line(key(None), NOW, UTC).tail == "good until it is revoked"
     used = KeyShown("k", "winter", "erp", "ada", NOW, None, NOW)
-    assert key_line(used, NOW).tail == "good until it is revoked; last used 2026-01-01 00:00:00 UTC"
-    assert key_validity(key("2026-01-02T00:00:00Z"), NOW) == "good until 2026-01-02 00:00:00 UTC"
-    assert key_validity(key(NOW), NOW) == "was good until 2026-01-01 00:00:00 UTC"
+    assert key_line(used, NOW, UTC).tail == "good until it is revoked; last used 2026-01-01 00:00:00 UTC"
+    assert key_validity(key("2026-01-02T00:00:00Z"), NOW, UTC) == "good until 2026-01-02 00:00:00 UTC"
+    assert key_validity(key(NOW), NOW, UTC) == "was good until 2026-01-01 00:00:00 UTC"
 
 
 def test_counted():
