@@ -7,7 +7,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
-from imageflow.errors import NotFoundError
+from imageflow.actions.run_waits import domain_of
 from imageflow.model import page_map
 from imageflow.model.run import Counts, Run
 from imageflow.model.run_step import Hold, RunStep, seconds_left
@@ -45,11 +45,8 @@ async def look(store: Store, run_id: str, now: datetime, *, page: int | None = N
 
 async def _holds(store: Store, run: Run, since: datetime, until: datetime) -> list[Hold]:
     """When writers held back from the run's domain."""
-    try:
-        flow = await store.flow(run.flow, run.version)
-    except NotFoundError:
-        return []
-    return await store.holds_between(since, until, flow.definition.omnitron.domain)
+    domain = await domain_of(store, run)
+    return [] if domain is None else await store.holds_between(since, until, domain)
 
 
 async def _pages(store: Store, run: Run) -> str:

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from imageflow.actions import runs
+from imageflow.actions import run_waits, runs
 from imageflow.clock import iso
 from imageflow.model.run import Run, warnings_of
 from imageflow.store import AuditRecord, ErrorGroup, Store
 
-EntryKind = Literal["asked", "reading", "read", "printed", "warning", "failed", "retried", "cancelled", "ended"]
+EntryKind = Literal[
+    "asked", "reading", "read", "printed", "warning", "failed", "retried", "cancelled", "waits", "now", "ended"
+]
 ASKED = {
     "schedule": "fired by its schedule",
     "person": "asked for by",
@@ -46,7 +48,8 @@ async def told(store: Store, run_id: str, *, after: int = 0, limit: int = 100) -
     entries += [Entry("printed", text.rstrip("\n"), page=page) for page, text in printed[:limit]]
     if len(printed) > limit:
         return Told(entries, printed[limit - 1].page)
-    return Told([*entries, *ending(run, await store.errors(run_id), await store.steered(run_id))], None)
+    waits = await run_waits.look(store, run)
+    return Told([*entries, *ending(run, await store.errors(run_id), await store.steered(run_id), waits)], None)
 
 
 def beginning(run: Run, *, takes_since: bool = True) -> Iterator[Entry]:
@@ -60,13 +63,20 @@ def beginning(run: Run, *, takes_since: bool = True) -> Iterator[Entry]:
         until = f" until {iso(run.until)}" if run.until and run.window else ""
         yield Entry("reading", f"asks for {'these' if trigger.ids else since + until}", run.started_at)
     if run.read_complete:
-        whole = "; the ERP has more, as its answers say" if run.incomplete else ""
+        whole = ""
+        if run.incomplete:  # a read that a person cut off, too
+            short = (
+                "not everything was read" if run.cancelled_at is not None else "the ERP has more, as its answers say"
+            )
+            whole = f"; {short}"
         broken = f"; {run.broken_pages} failed as a whole" if run.broken_pages else ""
         yield Entry("read", f"pages: {run.pages}, rows: {run.counts.total}{broken}{whole}")
 
 
-def ending(run: Run, errors: Sequence[ErrorGroup], steered: Sequence[AuditRecord] = ()) -> Iterator[Entry]:
-    """What a run warns of, what failed, who retried or cancelled it, and how it ended."""
+def ending(
+    run: Run, errors: Sequence[ErrorGroup], steered: Sequence[AuditRecord] = (), waits: run_waits.Wait | None = None
+) -> Iterator[Entry]:
+    """What a run warns of, what failed, who retried or cancelled it, and how it ended, or what it waits for and how far it is."""
     yield from (Entry("warning", text) for text in warnings_of(run))
     for group in errors:
         yield Entry("failed", f"rows: {group.rows}, in {group.stage}: {group.reason} (e.g. row {group.example_row})")
@@ -75,10 +85,12 @@ def ending(run: Run, errors: Sequence[ErrorGroup], steered: Sequence[AuditRecord
     yield from (_retried(one) if one.entry.what == "run.retry" else _cancelled(one) for one in steered)
     if run.cancelled_at is not None and not any(one.entry.what == "run.cancel" for one in steered):
         yield Entry("cancelled", "by a person", run.cancelled_at)
+    if waits is not None:
+        yield Entry("waits", waits.text)
     if run.ended:
         yield Entry("ended", run.status, run.finished_at)
     else:
-        yield Entry("ended", f"not yet: {run.status}, rows settled: {run.counts.settled} of {run.counts.total}")
+        yield Entry("now", f"{run.status}, rows settled: {run.counts.settled} of {run.counts.total}")
 
 
 def _cancelled(change: AuditRecord) -> Entry:

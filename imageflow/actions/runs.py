@@ -302,17 +302,21 @@ async def cancel(store: Store, run_id: str, actor: Actor) -> Seen:
     return await show(store, run_id)
 
 
-async def resume(store: Store, broker: Broker, run_id: str, actor: Actor) -> int:
+async def resume(store: Store, broker: Broker, run_id: str, actor: Actor, *, in_line: bool = False) -> int:
     """Publish anew what a run waits for, after the queues were lost; how many messages. If the queues were not lost, that
-    does no harm: every consumer recognises a message that it has seen.
+    does no harm: every consumer recognises a message that it has seen. `in_line`: where the turn of the run has not come, resume
+    the oldest run of its flow.
 
     Raises NotFoundError, and NotRunnable where the run has ended, or its turn has not come.
     """
     run = await store.run(run_id)
     if run.ended:
         raise NotRunnable(f"run {run_id} has ended: there is nothing to resume")
-    if run.status == "queued" and any(other.created_at < run.created_at for other in await active(store, run.flow)):
-        raise NotRunnable(f"run {run_id} waits for an older run of {run.flow}: resume that one")
+    oldest = next(iter(await active(store, run.flow)), run) if run.status == "queued" else run
+    if oldest.run_id != run_id:
+        if in_line:
+            return await resume(store, broker, oldest.run_id, actor)
+        raise NotRunnable(f"run {run_id} waits for an older run of {run.flow}: imageflow resume {oldest.run_id}")
     await store.record(actor.entry("run.resume", f"run {run_id}"))
     count = 0
     async for message in _waited_for(store, run):

@@ -30,7 +30,7 @@ CANCELLING = WayOut("what is on its way to Omnitron finishes", "when it has ende
 RUNS: Mapping[Status, WayOut] = {
     "queued": WayOut("an older run of the flow is not done, or no services run", GOES_ON),
     "reading": WayOut("the ERP is asked for its pages", GOES_ON),
-    "draining": WayOut("rows are on their way", f"{GOES_ON}; after a loss of the queues: imageflow resume {{run}}"),
+    "draining": WayOut("rows are on their way", f"{GOES_ON}; after a loss of the queues: imageflow resume {{run}} --wait"),
     "success": WayOut("all rows are done", ""),
     "empty": WayOut("there were no rows", ""),
     "partial": WayOut(

@@ -73,7 +73,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "reader": ("services:reader", "Read pages from ERPs."),
     "resume": (
         "runs:resume",
-        "Publish anew what runs wait for, after the queues were lost; harmless if they were not.",
+        "Let runs go on: publish anew what they wait for. Harmless where nothing was lost.",
     ),
     "retry": ("runs:retry", "Put failed and cancelled rows through again: a run's, one, or those of one cause."),
     "rows": ("rows:rows", "List the rows of a run."),

@@ -19,7 +19,8 @@ from imageflow import bootstrap
 from imageflow.actions import runs, shapes, users
 from imageflow.actions.actor import Actor
 from imageflow.actions.flows import save_all
-from imageflow.actions.run_watch import until_ended
+from imageflow.actions.run_waits import Wait
+from imageflow.actions.run_watch import Progress, until_ended
 from imageflow.actions.shapes import RunShown
 from imageflow.clock import SystemClock
 from imageflow.commands.shell import JSON_OPTION, print_json, run_async, say_stopping
@@ -203,14 +204,14 @@ async def _outbound(
     return await _ended(substrate, run_id, tell), body
 
 
-def _progress(tell: Callable[[str], Any]) -> Callable[[Run], None]:
+def _progress(tell: Callable[[str], Any]) -> Progress:
     last = time.monotonic()
 
-    def show(run: Run) -> None:
+    def show(run: Run, waits: Wait | None) -> None:
         nonlocal last
         if run.ended or time.monotonic() - last >= 1:
             last = time.monotonic()
-            tell(f"  {progress_text(run)}")
+            tell(f"  {progress_text(run, waits)}")
 
     return show
 

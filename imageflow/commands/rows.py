@@ -95,7 +95,7 @@ def runs(
     if not found and not as_json:
         about = f"{', '.join(wanted)} " if wanted else ""
         note(f"no {about}runs" + (f" of {flow_name}" if flow_name else "") + (f" {when}" if when else ""))
-    _say_who_waits(settings, seen)
+    say_who_waits(settings, [one.run.run_id for one in seen if not one.run.ended])
 
 
 async def zone_of(store: Store, flow: str | None = None) -> tzinfo:
@@ -117,11 +117,12 @@ def _instant(option: str, text: str | None, of: tzinfo, now: datetime) -> dateti
         raise click.UsageError(f"{option}: an ISO date, or so long ago, as in 90m, 24h or 7d; not {text!r}") from error
 
 
-def _say_who_waits(settings: Settings, seen: Sequence[Seen]) -> None:
-    """A run that goes on while no process runs the services waits for ever."""
-    waiting = sum(not one.run.ended for one in seen)
-    if waiting and is_free(settings):
-        note(f"{counted(waiting, 'run')} did not end yet, and no process runs the services: imageflow up")
+def say_who_waits(settings: Settings, run_ids: Sequence[str]) -> None:
+    """A run that goes on while no process runs the services waits for ever. `run_ids`: those that did not end."""
+    if run_ids and is_free(settings):
+        many, which = counted(len(run_ids), "run"), run_ids[0] if len(run_ids) == 1 else "RUN"
+        alone = f"imageflow resume {which} --wait"
+        note(f"{many} did not end yet, and no process runs the services: imageflow up; or for one run alone: {alone}")
 
 
 @click.command()
@@ -188,15 +189,15 @@ def _show_rows(found: Sequence[RowLog], most: int, run: Run, wanted: str) -> Non
 def log(settings: Settings, run_id: str, as_json: bool) -> None:
     """Tell a run: who asked for it, what was read, printed and failed, who retried it, and how it ended."""
 
-    async def work(store: Store) -> tuple[list[shapes.LogEntry], tzinfo]:
+    async def work(store: Store) -> tuple[list[shapes.LogEntry], tzinfo, bool]:
         entries, more = await run_log.told(store, run_id)
         while more is not None:
             later, more = await run_log.told(store, run_id, after=more)
             entries += later
-        of = await zone_of(store, (await store.run(run_id)).flow)
-        return [shapes.log_entry(entry) for entry in entries], of
+        run = await store.run(run_id)
+        return [shapes.log_entry(entry) for entry in entries], await zone_of(store, run.flow), run.ended
 
-    found, of = reading(settings, work)
+    found, of, ended = reading(settings, work)
     if as_json:
         print_json(found)
         return
@@ -206,6 +207,7 @@ def log(settings: Settings, run_id: str, as_json: bool) -> None:
         stdout.say(f"{about:23}  {entry.what:9}  {first}")
         for line in others:
             stdout.say(f"{'':36}{line}")
+    say_who_waits(settings, [] if ended else [run_id])
 
 
 @click.command()

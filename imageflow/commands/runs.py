@@ -20,7 +20,7 @@ from imageflow.commands import stdout
 from imageflow.commands.completion import FLOW, RUN
 from imageflow.commands.flow_files import apply_files, saved_text, say_deeper
 from imageflow.commands.hosting import follow
-from imageflow.commands.rows import zone_of
+from imageflow.commands.rows import say_who_waits, zone_of
 from imageflow.commands.shell import (
     FILE,
     FLOWS_DIR,
@@ -34,7 +34,7 @@ from imageflow.commands.shell import (
 )
 from imageflow.commands.texts import counted, retry_text, run_text, way_out_text
 from imageflow.model.identifiers import SEPARATOR, distinct, first_column
-from imageflow.model.run import FINAL
+from imageflow.model.run import FINAL, Run
 from imageflow.runtime.substrate import Substrate, open_substrate
 from imageflow.settings import Settings
 from imageflow.store import Store
@@ -102,9 +102,7 @@ def run(
 
 
 def _say_who_waits(settings: Settings, found: Sequence[_Told]) -> None:
-    """A run that goes on while no process runs the services waits for ever."""
-    if any(one.run.status not in FINAL for one in found) and is_free(settings):
-        note("no process runs the services: imageflow up; or, the next time, --wait")
+    say_who_waits(settings, [one.run.run_id for one in found if one.run.run_id and one.run.status not in FINAL])
 
 
 async def _apply(store: Store, files: Sequence[tuple[Path, dict[str, Any]]]) -> None:
@@ -243,8 +241,7 @@ def retry(
                 texts = [retry_text(shapes.retried(one)) for one in done]
                 stdout.say("\n".join(texts) or f"no failure of {flow_name} is open")
             if wait:
-                for flow in dict.fromkeys(one.run.flow for one in done):
-                    await follow(settings, store, flow, [one.run.run_id for one in done if one.run.flow == flow])
+                await _follow_all(settings, store, [one.run for one in done])
             ended = [shapes.retried_run(await run_actions.show(store, one.run.run_id), one) for one in done]
             return await _told(store, ended)
 
@@ -271,21 +268,41 @@ def cancel(settings: Settings, run_id: str, as_json: bool) -> None:
 @click.command()
 @click.argument("run_ids", metavar="RUN...", nargs=-1, type=RUN)
 @click.option("--all", "every", is_flag=True, help="All runs that have not ended.")
+@click.option("--wait", is_flag=True, help="Wait until the runs have ended; older runs of their flows end first.")
 @click.pass_obj
-def resume(settings: Settings, run_ids: tuple[str, ...], every: bool) -> None:
-    """Publish anew what runs wait for, after the queues were lost; harmless if they were not."""
+def resume(settings: Settings, run_ids: tuple[str, ...], every: bool, wait: bool) -> None:
+    """Let runs go on: publish anew what they wait for. Harmless where nothing was lost.
+
+    With --wait, this process runs the services of their flows until they have ended, if no other process does. No schedule
+    fires meanwhile."""
     if bool(run_ids) == every:
         raise click.UsageError("name the runs, or give --all")
+    if every and wait:
+        raise click.UsageError("--wait needs the names of runs; all runs: imageflow up")
 
-    async def work() -> dict[str, int]:
-        async with open_substrate(settings, os.environ, consumer=False) as substrate:
-            store, broker = substrate.store, substrate.broker
-            if every:
-                return await run_actions.resume_all(store, broker, actor())
-            return {run_id: await run_actions.resume(store, broker, run_id, actor()) for run_id in run_ids}
-
-    resumed = run_async(work())
-    for run_id, count in resumed.items():
-        click.echo(f"{run_id}: {counted(count, 'message')} published")
-    if not resumed:
+    found = run_async(_resume(settings, run_ids, every=every, wait=wait))
+    if not found:
         note("every run has ended: there is nothing to resume")
+    if wait:
+        _print(found, wait=True, as_json=False)
+    _say_who_waits(settings, found)
+
+
+async def _resume(settings: Settings, run_ids: Sequence[str], *, every: bool, wait: bool) -> list[_Told]:
+    async with open_substrate(settings, os.environ, consumer=False) as substrate:
+        store, broker = substrate.store, substrate.broker
+        if every:
+            resumed = await run_actions.resume_all(store, broker, actor())
+        else:
+            resumed = {one: await run_actions.resume(store, broker, one, actor(), in_line=wait) for one in run_ids}
+        for run_id, count in resumed.items():
+            stdout.say(f"{run_id}: {counted(count, 'message')} published")
+        if wait:
+            await _follow_all(settings, store, [await store.run(run_id) for run_id in resumed])
+        return await _told(store, [shapes.run_shown(await run_actions.show(store, run_id)) for run_id in resumed])
+
+
+async def _follow_all(settings: Settings, store: Store, found: Sequence[Run]) -> None:
+    """Follow runs of any flows, one flow after the other."""
+    for flow in dict.fromkeys(run.flow for run in found):
+        await follow(settings, store, flow, [run.run_id for run in found if run.flow == flow])

@@ -108,7 +108,8 @@ def note(text: str) -> None:
     """Something beside the result, on stderr, unless --quiet is given."""
     if not is_quiet():
         sys.stdout.flush()  # where both go to one place, it stands after the result
-        click.echo(lines(text), err=True)
+        sys.stderr.write(lines(text) + "\n")  # not click's way, which would write into a progress line
+        sys.stderr.flush()
 
 
 def actor() -> Actor:

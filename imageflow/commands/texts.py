@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from imageflow.actions.dead_letters import Parked
 from imageflow.actions.flows import FlowSeen
+from imageflow.actions.run_waits import Wait
 from imageflow.actions.shapes import (
     AlarmShown,
     CauseShown,
@@ -168,15 +169,16 @@ def by(trigger: TriggerShown) -> str:
     return f"{who}, {counted(len(trigger.identifiers), 'product')}" if trigger.identifiers else who
 
 
-def progress_text(run: Run) -> str:
-    """How far a run is, on one line."""
+def progress_text(run: Run, waits: Wait | None = None, of: tzinfo = UTC) -> str:
+    """How far a run is and what it waits for, on one line. `of`: the time zone of its flow."""
     counts = run.counts
     parts = [f"{run.flow}: {run.status}"]
     if run.pages:
         parts.append(counted(run.pages, "page"))
     if counts.total:
         parts.append(f"{counts.settled:,} of {counted(counts.total, 'row')}")
-    return ", ".join([*parts, f"{counts.failed:,} failed"] if counts.failed else parts)
+    text = ", ".join([*parts, f"{counts.failed:,} failed"] if counts.failed else parts)
+    return text if waits is None else f"{text}: {localised(waits.text, of)}"
 
 
 def run_text(run: RunShown | NoRun) -> str:

@@ -62,7 +62,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     the ERP has rows that did not come, as far as its answers say. `moves_watermark`: whether the watermark moves to
     `until` once every page is done; None: not decided yet. `window`: it reads between `since` and
     `until`, which a person gave, whatever the watermark is. `cancelled_at`: a person cancelled it. `encoded_urls`: how
-    many image URLs had to be percent-encoded. `broken_pages`: how many failed as a whole in script or mapping.
+    many image URLs had to be percent-encoded. `broken_pages`: how many failed as a whole in script or mapping. `waits_for`: why the
+    ERP did not give the next page when it was last asked; it is asked again at `again_at`.
     """
 
     run_id: str
@@ -90,6 +91,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     encoded_urls: int = 0
     broken_pages: int = 0
+    waits_for: str | None = None
+    again_at: datetime | None = None
 
     @property
     def ended(self) -> bool:

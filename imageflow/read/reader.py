@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
 from typing import NamedTuple
 
 import msgspec
@@ -236,6 +237,8 @@ class Reader:
                     raise
                 failures = _Failures(failures.times + 1, failures.since if failures.times else self._now())
                 seconds = self._again_in(page, failures, error)
+                again_at = self._clock.now() + timedelta(seconds=seconds)
+                await self._store.note_wait(page.run.run_id, str(error)[:ERROR_CHARS], again_at)
             if seconds > retry_policy.IN_PLACE_SECONDS:
                 await self._later(page.message, failures, seconds)
                 return None

@@ -75,6 +75,8 @@ def run_values(run: Run) -> dict[str, Any]:
         "join_sent": False,
         "encoded_urls": run.encoded_urls,
         "broken_pages": run.broken_pages,
+        "waits_for": clean(run.waits_for),
+        "again_at": run.again_at,
         **{state: getattr(run.counts, state) for state in STATES},
     }
 
@@ -106,6 +108,8 @@ def to_run(row: SqlRow[Any]) -> Run:
         warnings=_decode_warnings(row.warnings),
         encoded_urls=row.encoded_urls or 0,
         broken_pages=row.broken_pages or 0,
+        waits_for=row.waits_for,
+        again_at=row.again_at,
     )
 
 

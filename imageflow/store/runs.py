@@ -26,6 +26,9 @@ _FORGOTTEN_AT_ONCE = 500
 OF_STATUS: ColumnElement[bool] = literal_column("finished_at IS NOT NULL AND status <> 'success'", Boolean())
 """The words of the index `runs_by_status`."""
 
+_ASKED: Mapping[str, None] = {"waits_for": None, "again_at": None}
+"""The ERP has answered: the run waits for it no longer."""
+
 
 class SavedPage(NamedTuple):
     """A page is stored. `outbox` are the ids of its messages: PageRead, and ReadPage where more pages follow."""
@@ -200,7 +203,7 @@ class RunsSql(Sql):
         outbox = [await post(tx, PageRead(run_id, run.flow, run.version, page, seq))]
         if ends is None:
             outbox.append(await post(tx, ReadPage(run_id, run.flow, run.version, page + 1)))
-            return SavedPage(seq, tuple(outbox), await change(tx, run, pages=page, cursor=cursor))
+            return SavedPage(seq, tuple(outbox), await change(tx, run, pages=page, cursor=cursor, **_ASKED))
         read = await change(tx, run, pages=page, cursor=cursor, **_read(run, **ends))
         run, more = await advance(tx, read)
         return SavedPage(seq, (*outbox, *more), run)
@@ -213,7 +216,7 @@ class RunsSql(Sql):
         run = await load(tx, run_id, lock=True)
         if run.status != "reading" or run.read_complete or run.cursor != known:
             return ()
-        await change(tx, run, cursor=clean(cursor))
+        await change(tx, run, cursor=clean(cursor), **_ASKED)
         return (await post(tx, ReadPage(run_id, run.flow, run.version, run.pages + 1)),)
 
     @writes
@@ -238,6 +241,13 @@ class RunsSql(Sql):
         return run
 
     @writes
+    async def note_wait(self, tx: Tx, run_id: str, why: str, again_at: datetime) -> None:
+        """Note why the ERP did not give the next page of a run that is `reading`, and when it is asked again."""
+        run = await load(tx, run_id, lock=True)
+        if run.status == "reading" and not run.read_complete:
+            await change(tx, run, waits_for=said(why), again_at=again_at)
+
+    @writes
     async def warn(self, tx: Tx, run_id: str, text: str) -> None:
         """Add a warning to a run, once per text, at most 20."""
         await warned(tx, await load(tx, run_id, lock=True), [text])
@@ -253,7 +263,7 @@ def _by_status(statuses: Sequence[str]) -> list[ColumnElement[bool]]:
 def _read(run: Run, *, incomplete: bool, moves_watermark: bool) -> dict[str, Any]:
     """What changes on a run whose read ends. A page that failed, or a person, may have decided that the watermark stays."""
     moves = moves_watermark and not incomplete and run.moves_watermark is None
-    return {"read_complete": True, "status": "draining", "incomplete": incomplete, "moves_watermark": moves}
+    return {"read_complete": True, "status": "draining", "incomplete": incomplete, "moves_watermark": moves, **_ASKED}
 
 
 async def _fire(tx: Tx, flow: str, fire_time: datetime, run_id: str | None) -> bool:

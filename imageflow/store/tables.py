@@ -119,6 +119,8 @@ runs = Table(
     Column("cancelled_at", Instant),
     Column("encoded_urls", BigInteger),
     Column("broken_pages", Integer),
+    Column("waits_for", Text),
+    Column("again_at", Instant),
     Index("runs_by_flow", "flow", "created_at"),
     Index("runs_by_time", "created_at"),
     Index(

@@ -622,6 +622,22 @@ async def test_warnings_of_a_page(store: Store, clock: FakeClock) -> None:
         assert (ended.ended, ended.warnings) == (True, ("one", "two"))
 
 
+async def test_what_a_read_waits_for(store: Store, clock: FakeClock) -> None:
+    """The last failure and the next try are noted while the run is reading; the page that comes, and the end, forget them."""
+    run = await reading(store, clock)
+    soon = clock.now() + timedelta(seconds=5)
+    await store.note_wait(run.run_id, "no\nanswer", soon)
+    noted = await store.run(run.run_id)
+    assert (noted.waits_for, noted.again_at) == ("no answer", soon)
+    await store.save_page(run.run_id, 1, b"[]", cursor="c", last=False)
+    assert (await store.run(run.run_id)).waits_for is None
+    await store.note_wait(run.run_id, "no answer", soon)
+    await store.end_read(run.run_id, error="no answer")
+    await store.note_wait(run.run_id, "too late", soon)
+    ended = await store.run(run.run_id)
+    assert (ended.waits_for, ended.again_at) == (None, None)
+
+
 # outbound -------------------------------------------------------------------------------------------------------------
 
 

@@ -477,9 +477,13 @@ async def test_long_waits_are_the_brokers(at: Bench, world: Any):
     with pytest.raises(Postponed) as early:
         await at.reader().handle(again)
     assert early.value.retry_after == 15
+    waiting = await at.store.run(run.run_id)
+    assert "503" in waiting.waits_for
+    assert waiting.again_at == at.clock.began + timedelta(seconds=60)
     at.clock.passed += 45
     await at.reader(broker=Watched(at.broker)).handle(again)
-    assert (await at.store.run(run.run_id)).pages == 1
+    asked = await at.store.run(run.run_id)
+    assert (asked.pages, asked.waits_for, asked.again_at) == (1, None, None)
 
 
 async def test_failures_are_counted_over_restarts(at: Bench, world: Any):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import pty
 import re
@@ -153,3 +154,34 @@ def test_the_first_ctrl_c_says_what_happens(tmp_path: Path) -> None:
         assert "stopping: what is in hand is finished first, in up to 30 s; Ctrl-C again stops at once" in said
         assert "second signal: stopping at once" in said
         assert shown.text.rfind("\x1b[?25h") > shown.text.rfind("\x1b[?25l")  # the cursor is there
+
+
+def test_a_run_that_waits_and_is_stopped_goes_on_alone(tmp_path: Path) -> None:
+    """The progress line, or a line on stderr, says what the run waits for; Ctrl-C names the command with which that very run goes
+    on, on a line of its own. It fires nothing else."""
+    with site(tmp_path) as here:
+        here.emulators(20, erp=("status=503,retry_after=6,first=2",))
+        here.flow("away", schedule={"every": "1s"})
+        here.call("flow", "apply", "flows")
+        with terminal(here, "run", "away", "--wait", columns=250) as shown:
+            shown.until(lambda text: "the ERP gave no page" in text)
+            assert "503" in shown.text
+            assert "; asked again at 20" in shown.text
+            shown.interrupt()
+            assert shown.ended() == 1
+        [run] = json.loads(here.call("runs", "--json").stdout)
+        resume = ["resume", run["run_id"], "--wait"]
+        [said] = [line for line in screen(shown.text) if "stopping: what is in hand" in line]
+        assert said.startswith("stopping: ")
+        assert f"goes on with `imageflow {' '.join(resume)}`, or the next `imageflow up`" in said
+        told = here.call("log", run["run_id"])
+        assert re.search(r" waits +the ERP gave no page: .*503", told.stdout)
+        assert f"imageflow {' '.join(resume)}" in told.stderr
+        later = here.call("run", "away").stdout.split()[0]
+        waits = here.call("log", later).stdout
+        assert f"an older run of away is not done: {run['run_id']}, reading" in waits
+
+        done = here.call(*resume)
+        assert done.stderr.count("away: reading: the ERP gave no page: ") == 1
+        assert f"{run['run_id']}  away  success  1 page, 20 rows" in done.stdout
+        assert {one["run_id"] for one in json.loads(here.call("runs", "--json").stdout)} == {run["run_id"], later}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from imageflow.actions.run_log import Entry, beginning, ending
+from imageflow.actions.run_waits import Wait
 from imageflow.model.run import Counts, Run, Trigger
 from imageflow.store import AuditEntry, AuditRecord, ErrorGroup
 
@@ -72,6 +73,12 @@ def test_the_beginning(fields: dict[str, Any], expected: list[Entry]) -> None:
     assert list(beginning(run(**fields))) == expected
 
 
+def test_a_read_that_a_person_cut_off() -> None:
+    """Nobody claims that the ERP said anything."""
+    told = list(beginning(run(read_complete=True, incomplete=True, cancelled_at=LATER, status="cancelled")))
+    assert told[-1] == Entry("read", "pages: 0, rows: 0; not everything was read")
+
+
 def test_a_flow_that_always_asks_for_everything() -> None:
     """The run has the watermark, but the ERP is not told it."""
     told = list(beginning(run(since=NOW, started_at=LATER), takes_since=False))
@@ -98,8 +105,9 @@ def test_the_end() -> None:
         ("cancelled", "by a person"),
         ("ended", "failed"),
     ]
-    assert list(ending(run(counts=Counts(total=5, written=2)), [])) == [
-        Entry("ended", "not yet: draining, rows settled: 2 of 5")
+    assert list(ending(run(counts=Counts(total=5, written=2)), [], waits=Wait("Omnitron is away"))) == [
+        Entry("waits", "Omnitron is away"),
+        Entry("now", "draining, rows settled: 2 of 5"),
     ]
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from imageflow.actions.dead_letters import Parked
 from imageflow.actions.flows import FlowSeen
+from imageflow.actions.run_waits import Wait
 from imageflow.actions.runs import Seen
 from imageflow.actions.shapes import (
     AlarmShown,
@@ -336,6 +337,8 @@ def test_instants_in_texts(text, told):
 def test_progress():
     """What is not there yet is not counted: no `0 of 0 rows`."""
     assert progress_text(run(status="reading")) == "winter: reading"
+    held = Wait("held since 2026-11-28T12:00:00.000000Z")
+    assert progress_text(run(status="reading"), held, ISTANBUL) == "winter: reading: held since 2026-11-28 15:00:00 +03"
 
 
 def test_how_long_a_key_is_good():
