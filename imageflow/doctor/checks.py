@@ -23,6 +23,7 @@ Level = Literal["wrong", "warning", "unseen", "ok"]
 
 OLDEST_RABBITMQ = (3, 10)
 OLDEST_POSTGRESQL = (14,)
+STORE_AWAY = "echo $IMAGEFLOW_STORE_URL  # is it the right one, and does the server run?"
 NEEDED_FEATURES = ("quorum_queue", "stream_queue")
 """Feature flags: without stream_queue at-least-once dead-lettering silently becomes at-most-once."""
 SKEW_WRONG_SECONDS = 5.0
@@ -277,8 +278,7 @@ def _database(database: Database) -> Iterator[Finding]:
         yield Finding("warning", "database", f"{database.where}: there is none yet", "imageflow db upgrade")
         return
     if seen is None:
-        mend = "echo $IMAGEFLOW_STORE_URL  # is it the right one, and does the server run?"
-        yield Finding("wrong", "database", f"{database.where} cannot be used: {database.error}", mend)
+        yield Finding("wrong", "database", f"{database.where} cannot be used: {database.error}", STORE_AWAY)
         return
     yield _database_version(database.where, seen)
     yield _schema(seen)
@@ -310,7 +310,8 @@ def _schema(seen: Checkup) -> Finding:
 
 def _flows(facts: Facts) -> Iterator[Finding]:
     if facts.flows_error is not None:
-        yield Finding("unseen", "flows", f"flows and their secrets: {facts.flows_error}", "imageflow db upgrade")
+        mend = "imageflow db upgrade" if facts.database.error is None else STORE_AWAY
+        yield Finding("unseen", "flows", f"flows and their secrets: {facts.flows_error}", mend)
         return
     missing = [finding for flow in facts.flows for finding in _secrets(flow)]
     yield from missing

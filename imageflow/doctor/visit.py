@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 import sqlite3
@@ -11,7 +10,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from imageflow import secret
 from imageflow.broker.rabbitmq_topology import delay_arguments, delay_name, queue_arguments
@@ -27,7 +25,7 @@ from imageflow.sandbox import check as sandbox_check
 from imageflow.secret import Secret
 from imageflow.settings import Settings
 from imageflow.store.checkup import checkup
-from imageflow.store.connect import connect
+from imageflow.store.connect import connect, place_of
 from imageflow.store.data_dir import DataDirBusy, data_dir_lock
 
 DATABASE_SECONDS = 20.0
@@ -92,7 +90,7 @@ def _running(settings: Settings) -> bool:
 
 async def _database(settings: Settings) -> tuple[Database, list[Flow], str | None]:
     url = settings.store_url
-    where = _where(url)
+    where = place_of(url)
     if _absent(url):
         return Database(where), [], "there is no database yet"
     try:
@@ -112,16 +110,6 @@ def _absent(url: Secret) -> bool:
     """Whether that is a file that is not there."""
     text = url.reveal()
     return text.startswith("sqlite:") and not Path(text.removeprefix("sqlite:///")).exists()
-
-
-def _where(url: Secret) -> str:
-    """A database's URL without user and password."""
-    with contextlib.suppress(ValueError):
-        parts = urlsplit(url.reveal())
-        if parts.scheme == "sqlite":
-            return f"SQLite in {parts.path.removeprefix('/')}"
-        return f"PostgreSQL at {parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}"
-    return "the database"
 
 
 def _flow(flow: Flow, environ: Mapping[str, str]) -> FlowFacts:

@@ -96,9 +96,9 @@ def translated(is_outdated: Callable[[], bool] = _never) -> Iterator[list[bool]]
 
 
 @contextmanager
-def connecting() -> Iterator[None]:
+def connecting(place: str) -> Iterator[None]:
     """Translate what a connection attempt raises: whatever it is, for a server that is not PostgreSQL may make the driver
-    raise anything.
+    raise anything. `place`: where the database is, without user and password.
     """
     try:
         yield
@@ -106,7 +106,7 @@ def connecting() -> Iterator[None]:
         raise SettingsError("IMAGEFLOW_STORE_URL: the driver cannot use these parameters") from error
     except Exception as error:
         away = verdict(error) or Away(f"the database cannot be connected to: {type(error).__name__}")
-        raise _store_error(away, committed=False) from error
+        raise _store_error(away._replace(reason=f"{away.reason} ({place})"), committed=False) from error
 
 
 def verdict(error: Exception) -> Away | None:

@@ -15,6 +15,7 @@ from imageflow.cancellation import cancellation_kept
 from imageflow.clock import Clock
 from imageflow.secret import Secret
 from imageflow.store import schema
+from imageflow.store.connect import place_of
 from imageflow.store.database import Database, Tx, Work
 from imageflow.store.driver_errors import connecting, translated
 
@@ -76,7 +77,7 @@ class PostgresDatabase(Database):
         """Asyncpg reads the URL itself: it knows all of libpq's parameters. The deadline of a statement is the server's;
         ours is longer, for a network that swallows everything.
         """
-        with connecting():
+        with connecting(place_of(self._url)):
             return await asyncpg.connect(
                 self._url.reveal(),
                 timeout=CONNECT_SECONDS,
@@ -85,7 +86,7 @@ class PostgresDatabase(Database):
             )
 
     async def _connect_migrator(self) -> asyncpg.Connection[Any]:
-        with connecting():
+        with connecting(place_of(self._url)):
             return await asyncpg.connect(
                 self._url.reveal(),
                 timeout=CONNECT_SECONDS,

@@ -10,6 +10,7 @@ import asyncpg
 from imageflow.errors import SettingsError, StoreError
 from imageflow.secret import Secret
 from imageflow.store import service_roles
+from imageflow.store.connect import place_of
 from imageflow.store.driver_errors import connecting, translated
 from imageflow.store.postgresql import CONNECT_SECONDS
 from imageflow.store.tables import metadata
@@ -29,7 +30,7 @@ async def set_up_roles(owner: Secret, services: Mapping[str, Secret] | None = No
     services = services or {}
     wanted = {service: account(url) for service, url in services.items()}
     missing = {role: password for s, (role, password) in wanted.items() if not await _can_log_in(services[s])}
-    with connecting():
+    with connecting(place_of(owner)):
         connection = await asyncpg.connect(owner.reveal(), timeout=CONNECT_SECONDS)
     try:
         with translated():
@@ -51,7 +52,7 @@ def account(url: Secret) -> tuple[str, str]:
 async def _can_log_in(url: Secret) -> bool:
     """Whether the role exists and has the password of its URL. One to which the database is closed yet has logged in, too."""
     try:
-        with connecting():
+        with connecting(place_of(url)):
             connection = await asyncpg.connect(url.reveal(), timeout=CONNECT_SECONDS)
     except StoreError as error:
         cause = error.__cause__

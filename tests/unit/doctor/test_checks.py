@@ -229,6 +229,15 @@ def test_an_illness_is_found_with_its_remedy(illness):
     assert ok(findings(facts)) == (level != "wrong")
 
 
+def test_flows_of_a_database_that_is_away():
+    """What cannot be reached is not upgraded."""
+    away = Database("PostgreSQL", error="refused")
+    facts = msgspec.structs.replace(HEALTHY, database=away, flows=(), flows_error="the database cannot be used")
+    found = [finding for finding in findings(facts) if finding.about in ("database", "flows")]
+    assert [finding.level for finding in found] == ["wrong", "unseen"]
+    assert all("IMAGEFLOW_STORE_URL" in (finding.mend or "") for finding in found)
+
+
 def test_what_cannot_be_seen_is_said():
     """Without the management API the doctor says what it did not see and how it would."""
     unseen = only(with_rabbit(unseen="no answer", skew=None))

@@ -15,6 +15,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from imageflow.errors import SettingsError, StoreError
+from imageflow.secret import Secret
+from imageflow.store.connect import place_of
 from imageflow.store.driver_errors import DRIVER_ERRORS, LostTransaction, connecting, translated, verdict
 from tests.library_errors import errors_of
 
@@ -251,7 +253,7 @@ def test_every_error_of_a_connection_attempt(kind: type[Any]) -> None:
     """It is a transient StoreError whatever it is, but for a URL that the driver cannot read: that is a setting."""
     error = kind.__new__(kind)
     wanted = SettingsError if kind.__name__ == "ClientConfigurationError" else StoreError
-    with pytest.raises(wanted) as found, connecting():
+    with pytest.raises(wanted) as found, connecting("PostgreSQL at db:5432/x"):
         raise error
     assert found.value.transient == (wanted is StoreError)
     assert found.value.__cause__ is error
@@ -263,14 +265,14 @@ def test_every_error_of_a_connection_attempt(kind: type[Any]) -> None:
 def test_a_server_that_is_not_postgresql(error: Exception) -> None:
     """Whatever the driver makes of its answers, the service waits and goes on."""
     assert verdict(error) is None
-    with pytest.raises(StoreError) as found, connecting():
+    with pytest.raises(StoreError) as found, connecting("PostgreSQL at db:5432/x"):
         raise error
     assert found.value.transient
 
 
 def test_a_cancelled_connection_attempt() -> None:
     """Cancellation is not translated."""
-    with pytest.raises(asyncio.CancelledError), connecting():
+    with pytest.raises(asyncio.CancelledError), connecting("PostgreSQL at db:5432/x"):
         raise asyncio.CancelledError
 
 
@@ -291,3 +293,12 @@ def test_an_answer_that_is_none() -> None:
     found = caught(errors_of("asyncpg")["asyncpg.pgproto.pgproto.BufferError"]("cut"))  # type: ignore[arg-type]
     assert isinstance(found, StoreError)
     assert found.transient
+
+
+def test_a_connection_attempt_says_where() -> None:
+    """Host, port and database, and neither user nor password."""
+    place = place_of(Secret("postgresql://flow:s3cret@db.example.com/imageflow?sslmode=require"))
+    with pytest.raises(StoreError) as found, connecting(place):
+        raise ConnectionRefusedError(111, "Connection refused")
+    refused = "the database cannot be reached: Connection refused (PostgreSQL at db.example.com:5432/imageflow)"
+    assert str(found.value) == refused
