@@ -8,6 +8,7 @@ from imageflow.actions import runs
 from imageflow.actions.actor import Actor
 from imageflow.errors import NotFoundError
 from imageflow.model.row import RowLog
+from imageflow.model.run import FINAL, Run
 from imageflow.runtime.outbox_publisher import OutboxPublisher
 from imageflow.store import Cause, CauseKey, OpenRowKey, Store
 
@@ -30,13 +31,40 @@ async def listed(
     return await store.causes(flow, state=state, after=after, limit=limit)
 
 
+async def failed_runs(store: Store, flow: str | None = None) -> list[Run]:
+    """Of each flow, or of one, the last run that ended, where it failed as a whole: in login or read. The newest first. Raises
+    NotFoundError for a flow.
+    """
+    if flow is not None:
+        newest = await store.runs((await store.flow(flow)).name, limit=1)
+    else:
+        there = {one.name for one in await store.flows()}
+        newest = [run for run in await store.newest_runs() if run.flow in there]
+    ended = [run if run.ended else await _last_ended(store, run.flow) for run in newest]
+    failed = [run for run in ended if run is not None and run.status == "failed" and run.error is not None]
+    return sorted(failed, key=lambda run: run.created_at, reverse=True)
+
+
+async def _last_ended(store: Store, flow: str) -> Run | None:
+    return next(iter(await store.runs(flow, status=FINAL, limit=1)), None)
+
+
 async def open_rows(
     store: Store, group: str, flow: str | None = None, *, after: OpenRowKey | None = None, limit: int = CAUSES
 ) -> list[RowLog]:
-    """The rows of a cause that are open, over all runs of all flows or of one, newest first. Raises NotFoundError for a flow."""
+    """The rows of a cause that are open, over all runs of all flows or of one, newest first; none of one that has closed. Raises
+    NotFoundError for a flow, and for a cause that nothing failed of.
+    """
     if flow is not None:
         await store.flow(flow)
-    return await store.open_rows(group, flow, after=after, limit=limit)
+    found = await store.open_rows(group, flow, after=after, limit=limit)
+    if not found and after is None and not await store.causes(flow, group=group, state="closed"):
+        raise NotFoundError(f"there is no cause {group!r}{_in(flow)}; imageflow errors lists those that are open")
+    return found
+
+
+def _in(flow: str | None) -> str:
+    return "" if flow is None else f" in flow {flow}"
 
 
 async def retry(
@@ -47,8 +75,9 @@ async def retry(
     """
     found = await store.causes(flow, group=group)
     if not found:
-        where = "" if flow is None else f" in flow {flow}"
-        raise NotFoundError(f"no failure of the cause {group} is open{where}; imageflow errors lists those that are")
+        raise NotFoundError(
+            f"no failure of the cause {group} is open{_in(flow)}; imageflow errors lists those that are"
+        )
     done = []
     for cause in found:
         done += await runs.retry_flow(store, publisher, cause.flow, actor, group=group)

@@ -128,7 +128,7 @@ async def start(
             "comma, or let the ERP know these products by another identifier"
         )
     if wanted and window is None:
-        _check_identifiers(flow)
+        check_identifiers(flow)
     run = Run(
         run_id=new_run_id(now),
         flow=flow.name,
@@ -147,7 +147,7 @@ async def start(
     return await show(store, run.run_id)
 
 
-def _check_identifiers(flow: Flow) -> None:
+def check_identifiers(flow: Flow) -> None:
     """Raises NotRunnable where the flow has no parameter for identifiers."""
     try:
         request.identifier_setting(flow.definition)
@@ -293,8 +293,9 @@ async def cancel(store: Store, run_id: str, actor: Actor) -> Seen:
 
     Raises NotFoundError, and ConflictError where the run has ended.
     """
-    run = await store.cancel_run(run_id, audit=actor.entry("run.cancel", f"run {run_id}"))
-    if run.cancelled_at is None:
+    known = await store.run(run_id)
+    run = known if known.ended else await store.cancel_run(run_id, audit=actor.entry("run.cancel", f"run {run_id}"))
+    if known.ended or run.cancelled_at is None:
         raise ConflictError(f"run {run_id} has ended as {run.status}: there is nothing to cancel")
     done: int | None = 0
     while done is not None:

@@ -23,7 +23,7 @@ from imageflow.actions.run_log import Entry, EntryKind
 from imageflow.actions.runs import Retried as RetriedRows
 from imageflow.actions.runs import Seen
 from imageflow.actions.system import System
-from imageflow.actions.ways_out import LEFT, about, command
+from imageflow.actions.ways_out import LEFT, about, again, command, to_mend
 from imageflow.clock import iso
 from imageflow.errors import Problem
 from imageflow.inspect.comparison import Kind
@@ -380,7 +380,15 @@ def _note(done: RetriedRows) -> str | None:
             f"{done.same:,} of them failed with version {done.version} of {done.run.flow}, which is the newest: if it is not "
             f"mended they fail again; mend its file, then: imageflow flow apply FILE && imageflow retry {done.run.run_id}"
         )
-    return None if done.rows or any(done.left.values()) else "no row of it failed or was cancelled"
+    if done.rows or any(done.left.values()):
+        return None
+    run = done.run
+    if run.ended and run.error is not None:
+        stage = run.error_stage or "read"
+        mend = to_mend(run.flow, stage, incomplete=run.incomplete, rows=run.counts.total)
+        once_more = again(about(run, takes_since=done.takes_since))
+        return f"it failed as a whole, in {stage}, so there is no row to retry: mend {mend}, then: {once_more}"
+    return "no row of it failed or was cancelled"
 
 
 def retried_run(seen: Seen, done: RetriedRows) -> RetriedRun:

@@ -30,20 +30,22 @@ CANCELLING = WayOut("what is on its way to Omnitron finishes", "when it has ende
 RUNS: Mapping[Status, WayOut] = {
     "queued": WayOut("an older run of the flow is not done, or no services run", GOES_ON),
     "reading": WayOut("the ERP is asked for its pages", GOES_ON),
-    "draining": WayOut("rows are on their way", f"{GOES_ON}; after a loss of the queues: imageflow resume {{run}} --wait"),
+    "draining": WayOut(
+        "rows are on their way", f"{GOES_ON}; after a loss of the queues: imageflow resume {{run}} --wait"
+    ),
     "success": WayOut("all rows are done", ""),
     "empty": WayOut("there were no rows", ""),
     "partial": WayOut(
         "rows failed, or the read is incomplete",
         "imageflow errors {run}; mend what it names, then: imageflow retry {run}",
-        "what was not read: {again}",
+        "what was not read: {unread}",
     ),
     "failed": WayOut(
         "login or read failed, or every row failed",
         "imageflow errors {run}; mend what it names, then: imageflow retry {run}",
-        "what was not read: {again}",
+        "what was not read: {unread}",
     ),
-    "cancelled": WayOut("a person ended it", "imageflow retry {run}", "what was not read: {again}"),
+    "cancelled": WayOut("a person ended it", "imageflow retry {run}", "what was not read: {unread}"),
 }
 
 ROWS: Mapping[State, WayOut] = {
@@ -64,7 +66,8 @@ LEFT: Mapping[Left, WayOut] = {
 
 class About(NamedTuple):
     """The run that a state is of. `since`: the instant that it asked from, as text, where its flow asks from one; `rows`:
-    whether rows of it can be retried; `unread`: whether there may be rows that were not read.
+    whether rows of it can be retried; `unread`: whether there may be rows that were not read; `mend`: what must be mended before
+    they can be.
     """
 
     run_id: str
@@ -74,6 +77,7 @@ class About(NamedTuple):
     since: str | None
     rows: bool = True
     unread: bool = True
+    mend: str = ""
 
 
 def about(run: Run, *, takes_since: bool = True) -> About:
@@ -91,7 +95,22 @@ def again(run: About) -> str:
     return f"imageflow run {run.flow}" + (f" --since {run.since}" if run.since else "")
 
 
+def to_mend(flow: str, stage: str | None, *, incomplete: bool, rows: int) -> str:
+    """What of a flow is to be mended before it is read again: asked again as it is, the ERP would give the same. `stage`: where the
+    run itself failed; `incomplete`: the ERP's answers said that there is more than the `rows` that came.
+    """
+    if stage is not None:
+        return f"the login (imageflow check {flow})" if stage == "login" else "what its error names"
+    if incomplete:
+        return "erp.pagination" if rows else "erp.rows_path or erp.pagination"
+    return ""
+
+
 def command(way: WayOut, run: About) -> str:
     """What leads out of a state of this run."""
+    once_more = again(run)
+    unread = f"mend {run.mend}, then: {once_more}" if run.mend else once_more
     steps = [way.do if run.rows or not way.unread else "", way.unread if run.unread else ""]
-    return "; ".join(step for step in steps if step).format(run=run.run_id, flow=run.flow, again=again(run))
+    return "; ".join(step for step in steps if step).format(
+        run=run.run_id, flow=run.flow, again=once_more, unread=unread
+    )

@@ -26,9 +26,11 @@ from imageflow.commands.shell import (
     FILE_OR_FOLDER,
     JSON_OPTION,
     actor,
+    changing,
     note,
     print_json,
     reading,
+    require_data,
     run_async,
     sandbox_of,
     with_store,
@@ -409,7 +411,7 @@ def rollback(settings: Settings, name: str, version: int) -> None:
         before = await store.flow(name)
         return before, await flow_actions.roll_back(store, name, version, actor())
 
-    before, saved = with_store(settings, work)
+    before, saved = changing(settings, work)
     same = ", as before" if saved.version == before.version else f", which says what version {version} says"
     click.echo(f"{saved.name}: version {saved.version}{same}")
     if saved.version != before.version:
@@ -436,7 +438,7 @@ def disable(settings: Settings, name: str) -> None:
 
 
 def _switch(settings: Settings, name: str, *, enabled: bool) -> None:
-    saved = with_store(settings, lambda store: flow_actions.enable(store, name, actor(), enabled=enabled))
+    saved = changing(settings, lambda store: flow_actions.enable(store, name, actor(), enabled=enabled))
     click.echo(f"{saved.name}: {'enabled' if enabled else 'disabled'}, version {saved.version}")
 
 
@@ -450,7 +452,7 @@ def delete(settings: Settings, name: str) -> None:
         await flow_actions.delete(store, name, actor())
         return await flow_actions.file_of(store, name)
 
-    file = with_store(settings, work)
+    file = changing(settings, work)
     click.echo(f"{name}: deleted")
     if file is None:
         note("applying a file with it brings it back")
@@ -531,8 +533,9 @@ def schema() -> None:
 @click.pass_obj
 def webhook_key(settings: Settings, name: str) -> None:
     """Print the key that posts to a flow's alarm webhook are signed with, for the receiver to check them."""
+    require_data(settings)
     secret_key = settings_.secret_key(settings)
-    click.echo(with_store(settings, lambda store: flow_actions.webhook_key(store, secret_key, name)))
+    click.echo(changing(settings, lambda store: flow_actions.webhook_key(store, secret_key, name)))
 
 
 @click.group(cls=FullGroup)
@@ -565,7 +568,7 @@ def set_watermark(settings: Settings, name: str, since: str, as_json: bool) -> N
     async def work(store: Store) -> Watermarked:
         return await watermarks.set_to(store, name, wanted, actor(), now), await _zone(store, name)
 
-    _print_watermark(with_store(settings, work), as_json=as_json)
+    _print_watermark(changing(settings, work), as_json=as_json)
 
 
 Watermarked = tuple[watermarks.Standing, tzinfo]

@@ -29,6 +29,7 @@ from imageflow.commands.shell import (
     note,
     print_json,
     reading,
+    require_data,
     run_async,
     with_store,
 )
@@ -117,6 +118,8 @@ def audit(settings: Settings, who: str | None, what: str | None, limit: int, as_
 @click.pass_obj
 def publish(settings: Settings, name: str, file: Path, message_id: str | None) -> None:
     """Publish rows (JSON or NDJSON; - reads stdin) to the outbound queue, as an ERP may; the gateway takes them in."""
+    if settings.embedded:
+        require_data(settings)
     body = content_of(file)
     headers = {"flow": name} | ({"message-id": message_id} if message_id else {})
 
@@ -213,6 +216,8 @@ def _settle_parked(settings: Settings, wanted: str | None, *, every: bool, verb:
 
 
 def _with_broker(settings: Settings, work: Callable[[Substrate], Awaitable[T]]) -> T:
+    require_data(settings)
+
     async def body() -> T:
         async with open_substrate(settings, os.environ, consumer=False) as substrate:
             return await work(substrate)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime, tzinfo
-from typing import Literal, get_args
+from datetime import datetime, tzinfo
+from typing import Literal, NamedTuple, get_args
 
 import click
 
@@ -178,8 +178,18 @@ def _show_rows(found: Sequence[RowLog], most: int, run: Run, wanted: str) -> Non
     if not found:
         settled = f"{run.counts.settled:,} of {counted(run.counts.total, 'row')} settled"
         note(f"run {run.run_id} has no {wanted}; it is {run.status}, with {settled}")
-    if bad := run.counts.failed + run.counts.cancelled:
-        note(f"{counted(bad, 'row')} not written: imageflow errors {run.run_id}; then: imageflow retry {run.run_id}")
+    if run.counts.failed:
+        note(
+            f"{counted(run.counts.failed, 'row')} failed: imageflow errors {run.run_id}; then: imageflow retry {run.run_id}"
+        )
+    if run.counts.cancelled:
+        note(_cancelled(run))
+
+
+def _cancelled(run: Run) -> str:
+    return (
+        f"{counted(run.counts.cancelled, 'row')} not sent, because the run was cancelled: imageflow retry {run.run_id}"
+    )
 
 
 @click.command()
@@ -236,37 +246,71 @@ def errors(
         _open_rows(settings, group, flow_name, limit, as_json=as_json)
         return
 
-    async def work(store: Store) -> tuple[Sequence[ErrorGroup | shapes.CauseShown], Run | None, tzinfo]:
-        if run_id is not None:
-            return await row_actions.errors(store, run_id, limit=limit), await store.run(run_id), UTC
+    async def work(store: Store) -> _Failures:
         of = await zone_of(store, flow_name)
+        if run_id is not None:
+            run = await store.run(run_id)
+            return _Failures(await row_actions.errors(store, run_id, limit=limit), [run], [], of)
         state: Literal["open", "closed"] = "closed" if closed else "open"
         causes = await error_actions.listed(store, flow_name, state=state, limit=limit)
-        newest = await store.runs(flow_name, limit=1) if flow_name else []
-        return [shapes.cause_shown(one) for one in causes], next(iter(newest), None), of
+        whole = [] if closed else await error_actions.failed_runs(store, flow_name)
+        takes_since = {run.flow: await run_actions.takes_since(store, run.flow) for run in whole}
+        shown = [shapes.run_shown(Seen(run, None)) for run in whole]
+        ways = [texts.way_out_text(run, of, takes_since=takes_since[run.flow]) for run in shown]
+        return _Failures([shapes.cause_shown(one) for one in causes], whole, ways, of)
 
-    found, run, of = reading(settings, work)
+    found = reading(settings, work)
     if as_json:
-        print_json(found)
-        return
-    _show_causes(found, of, run_id or (f"--flow {flow_name}" if flow_name else ""), closed=closed)
-    if run is not None and run.error is not None:
-        note(
-            f"run {run.run_id} itself {'failed' if run.status in FINAL else 'fails'} in {run.error_stage}: {run.error}"
-        )
+        print_json(found.causes)
+    elif run_id is not None:
+        _show_run_causes(found, found.runs[0])
+    else:
+        _show_causes(found, flow_name, closed=closed)
 
 
-def _show_causes(found: Sequence[ErrorGroup | shapes.CauseShown], of: tzinfo, asked: str, *, closed: bool) -> None:
-    """Print causes, and what to do. `asked`: of a run (its id), of a flow (--flow FLOW), or of all flows (empty)."""
-    if found:
-        stdout.show(texts.ERROR, [texts.error_line(error, of) for error in found])
-    if not found:
-        about = f" of {asked.removeprefix('--flow ')}" if asked.startswith("--flow ") else ""
-        nothing = f"no failure{about} is {'closed' if closed else 'open'}"
-        note(f"no row of run {asked} has failed" if asked and not about else nothing)
-    elif not closed:
-        what = f"{asked} [--group CAUSE]" if asked else "--flow FLOW, or --group CAUSE"
-        note(f"mend the cause (imageflow flow apply FILE), then: imageflow retry {what} [--wait]")
+class _Failures(NamedTuple):
+    """Causes, of the rows of a run or of several, and runs that failed as a whole, each with what leads out of it; `of`: the time zone of the list."""
+
+    causes: Sequence[ErrorGroup | shapes.CauseShown]
+    runs: Sequence[Run]
+    ways: Sequence[str]
+    of: tzinfo
+
+
+def _show_run_causes(found: _Failures, run: Run) -> None:
+    """Print the causes of a run's failed rows, why the run itself failed, and what to do."""
+    if found.causes:
+        stdout.show(texts.ERROR, [texts.error_line(error, found.of) for error in found.causes])
+        _say_how_to_mend(f"{run.run_id} [--group CAUSE]")
+    else:
+        note(f"no row of run {run.run_id} has failed")
+    if run.counts.cancelled:
+        note(_cancelled(run))
+    if run.error is not None:
+        note(_itself_failed(run))
+
+
+def _show_causes(found: _Failures, flow: str | None, *, closed: bool) -> None:
+    """Print causes, runs that failed as a whole, and what to do."""
+    whose = "" if flow is None else f" of {flow}"
+    if found.causes:
+        stdout.show(texts.ERROR, [texts.error_line(error, found.of) for error in found.causes])
+    elif not found.runs:
+        note(f"no failure{whose} is {'closed' if closed else 'open'}")
+    else:
+        note(f"no failed row{whose} is open")
+    if found.causes and not closed:
+        _say_how_to_mend(f"--flow {flow} [--group CAUSE]" if flow else "--flow FLOW, or --group CAUSE")
+    for run, way in zip(found.runs, found.ways, strict=True):
+        note(f"{run.flow}: {_itself_failed(run)}\n    next: {way}")
+
+
+def _say_how_to_mend(what: str) -> None:
+    note(f"mend the cause (imageflow flow apply FILE), then: imageflow retry {what} [--wait]")
+
+
+def _itself_failed(run: Run) -> str:
+    return f"run {run.run_id} itself {'failed' if run.status in FINAL else 'fails'} in {run.error_stage}: {run.error}"
 
 
 def _open_rows(settings: Settings, group: str, flow: str | None, limit: int, *, as_json: bool) -> None:
@@ -278,7 +322,7 @@ def _open_rows(settings: Settings, group: str, flow: str | None, limit: int, *, 
     if found:
         stdout.show(texts.OPEN_ROW, [texts.open_row_line(row) for row in found[:limit]])
     else:
-        note(f"no failure of cause {group} is open")
+        note(f"no failure of cause {group} is open: the cause has closed")
     if len(found) > limit:
         note(f"there are older ones: --limit {2 * limit}")
 

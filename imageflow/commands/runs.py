@@ -26,11 +26,12 @@ from imageflow.commands.shell import (
     FLOWS_DIR,
     JSON_OPTION,
     actor,
+    changing,
     is_free,
     note,
     print_json,
+    require_data,
     run_async,
-    with_store,
 )
 from imageflow.commands.texts import counted, retry_text, run_text, way_out_text
 from imageflow.model.identifiers import SEPARATOR, distinct, first_column
@@ -79,6 +80,8 @@ def run(
     """
     _check_options(missing=missing, by_ids=ids is not None or ids_file is not None, since=since, until=until)
     identifiers = _identifiers(ids, ids_file)
+    if flows is None:
+        require_data(settings)
     files = [] if flows is None else _files(flows, name)
 
     async def work() -> list[_Told]:
@@ -227,6 +230,7 @@ def retry(
     everywhere = run_id is None and flow_name is None and group is not None
     if ((run_id is None) == (flow_name is None) and not everywhere) or (run_id is None and row is not None):
         raise click.UsageError("give RUN, perhaps with --row, or --flow FLOW, or --group CAUSE alone: in all flows")
+    require_data(settings)
 
     async def work() -> list[_Told]:
         async with open_substrate(settings, os.environ, consumer=False) as substrate:
@@ -262,7 +266,7 @@ def cancel(settings: Settings, run_id: str, as_json: bool) -> None:
     async def work(store: Store) -> list[_Told]:
         return await _told(store, [shapes.run_shown(await run_actions.cancel(store, run_id, actor()))])
 
-    _print(with_store(settings, work), wait=False, as_json=as_json)
+    _print(changing(settings, work), wait=False, as_json=as_json)
 
 
 @click.command()
@@ -279,6 +283,7 @@ def resume(settings: Settings, run_ids: tuple[str, ...], every: bool, wait: bool
         raise click.UsageError("name the runs, or give --all")
     if every and wait:
         raise click.UsageError("--wait needs the names of runs; all runs: imageflow up")
+    require_data(settings)
 
     found = run_async(_resume(settings, run_ids, every=every, wait=wait))
     if not found:

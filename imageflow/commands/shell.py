@@ -17,7 +17,7 @@ import uvloop
 
 from imageflow.actions.actor import Actor
 from imageflow.commands.volume import is_quiet
-from imageflow.errors import ImageFlowError
+from imageflow.errors import ImageFlowError, NotFoundError
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.secret import Secret
 from imageflow.settings import PREFIX, Settings
@@ -63,6 +63,18 @@ def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
     return run_async(body())
 
 
+def changing(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
+    """As `with_store`, for work on what must be there already: where there is no store yet, it makes none and says so."""
+    require_data(settings)
+    return with_store(settings, work)
+
+
+def require_data(settings: Settings) -> None:
+    """Raises NotFoundError where there is no store yet: nothing that a command names is there."""
+    if (missing := _no_data(settings)) is not None:
+        raise NotFoundError(missing)
+
+
 def reading(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
     """As `with_store`, for work that only reads: where there is no store yet, it makes none and says so."""
 
@@ -76,21 +88,25 @@ def reading(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
 @asynccontextmanager
 async def store_to_read(settings: Settings, *, said: bool = True) -> AsyncIterator[Store]:
     """The store that the settings name, or an empty one where its file is not there, which is `said`."""
-    if not _is_missing(settings):
+    if (missing := _no_data(settings)) is None:
         async with open_store(settings) as store:
             yield store
         return
     if said:
-        note(f"there is no data in {settings.data_dir} yet; {PREFIX}DATA_DIR says which folder is meant")
+        note(missing)
     with tempfile.TemporaryDirectory() as folder:
         url = Secret(f"sqlite:///{folder}/store.db")
         async with open_store(msgspec.structs.replace(settings, data_dir=Path(folder), store_url=url)) as store:
             yield store
 
 
-def _is_missing(settings: Settings) -> bool:
+def _no_data(settings: Settings) -> str | None:
+    """Says that there is no store yet, and where it would be; None: it is there, or a server has it."""
     scheme, _, path = settings.store_url.reveal().partition(":///")
-    return scheme == "sqlite" and not Path(path).exists()
+    if scheme != "sqlite" or Path(path).exists():
+        return None
+    folder = Path(path).absolute().parent
+    return f"there is no data in {folder} yet; {PREFIX}DATA_DIR says which folder is meant"
 
 
 def is_free(settings: Settings) -> bool:

@@ -23,7 +23,7 @@ from imageflow.actions.shapes import (
     VersionLine,
     schedule_text,
 )
-from imageflow.actions.ways_out import CANCELLING, RUNS, About, command
+from imageflow.actions.ways_out import CANCELLING, RUNS, About, command, to_mend
 from imageflow.commands.tables import Column, Line
 from imageflow.model.row import STATES, RowLog
 from imageflow.model.run import FINAL, Run
@@ -208,7 +208,10 @@ def way_out_text(run: RunShown | NoRun, of: tzinfo = UTC, *, takes_since: bool =
     unread = run.incomplete or run.error is not None or not run.read_complete
     since = run.since if takes_since else None
     way = CANCELLING if _cancelling(run) else RUNS[run.status]
-    return localised(command(way, About(run.run_id, run.flow, run.trigger.kind, ids, since, rows, unread)), of)
+    short = run.incomplete and run.cancelled_at is None
+    stage = None if run.error is None else run.error_stage or "read"
+    mend = to_mend(run.flow, stage, incomplete=short, rows=run.rows.total)
+    return localised(command(way, About(run.run_id, run.flow, run.trigger.kind, ids, since, rows, unread, mend)), of)
 
 
 def retry_text(done: Retried) -> str:

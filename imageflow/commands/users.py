@@ -14,7 +14,7 @@ from imageflow.commands import stdout, texts
 from imageflow.commands.completion import FLOW
 from imageflow.commands.groups import FullGroup
 from imageflow.commands.rows import zone_of
-from imageflow.commands.shell import JSON_OPTION, actor, note, print_json, reading, with_store
+from imageflow.commands.shell import JSON_OPTION, actor, changing, note, print_json, reading, require_data, with_store
 from imageflow.commands.tables import Column, Line
 from imageflow.commands.texts import key_validity
 from imageflow.settings import Settings
@@ -59,7 +59,7 @@ def list_users(settings: Settings, as_json: bool) -> None:
 @click.pass_obj
 def remove_user(settings: Settings, name: str) -> None:
     """Remove a user; their tokens end within ten seconds."""
-    with_store(settings, lambda store: users.remove(store, name, actor()))
+    changing(settings, lambda store: users.remove(store, name, actor()))
     click.echo(f"{name}: removed")
 
 
@@ -78,13 +78,14 @@ def key() -> None:
 @click.pass_obj
 def add_key(settings: Settings, flow_name: str, name: str, days: int | None, as_json: bool) -> None:
     """Make a key for posting to a flow, and print it: this once."""
+    require_data(settings)
     secret_key = settings_.secret_key(settings)
 
     async def work(store: Store) -> tuple[keys.NewKey, tzinfo]:
         made = await keys.add(store, secret_key, flow_name, name, days, actor(), SystemClock())
         return made, await zone_of(store, flow_name)
 
-    made, of = with_store(settings, work)
+    made, of = changing(settings, work)
     if as_json:
         print_json(shapes.key_made(made))
         return
@@ -117,7 +118,7 @@ def list_keys(settings: Settings, flow_name: str | None, as_json: bool) -> None:
 @click.pass_obj
 def revoke_key(settings: Settings, key_id: str) -> None:
     """Revoke a key; it ends within ten seconds."""
-    gone = with_store(settings, lambda store: keys.revoke(store, key_id, actor()))
+    gone = changing(settings, lambda store: keys.revoke(store, key_id, actor()))
     click.echo(f"{gone.name}: key {gone.id} of {gone.flow} revoked")
 
 

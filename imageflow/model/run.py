@@ -11,6 +11,7 @@ flight is settled.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -101,10 +102,26 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 def warnings_of(run: Run) -> list[str]:
     """All that the run warns of: what was noted, and what was counted."""
+    noted = _together(run.warnings)
     if not run.encoded_urls:
-        return list(run.warnings)
+        return noted
     many = "1 image URL has" if run.encoded_urls == 1 else f"{run.encoded_urls} image URLs have"
-    return [*run.warnings, f"{many} blanks or letters beyond ASCII: sent percent-encoded, as a browser asks for them"]
+    return [*noted, f"{many} blanks or letters beyond ASCII: sent percent-encoded, as a browser asks for them"]
+
+
+def _together(warnings: Iterable[str]) -> list[str]:
+    """Warnings that say the same of several products (`SKU: text`) as one, with their number and their names."""
+    found: dict[str, list[str]] = {}
+    for text in warnings:
+        found.setdefault(text.partition(": ")[2] or text, []).append(text)
+    return [
+        texts[0] if len(texts) == 1 else f"{len(texts)} products ({', '.join(_name(one) for one in texts)}): {same}"
+        for same, texts in found.items()
+    ]
+
+
+def _name(warning: str) -> str:
+    return warning.partition(": ")[0]
 
 
 def final_status(run: Run) -> Status | None:

@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 
 from imageflow import settings
 from imageflow.cli import cli
+from imageflow.errors import NotFoundError
 from imageflow.model.row import RowLog
 from imageflow.model.run import Run, Trigger
 from imageflow.store import Store
@@ -141,7 +142,8 @@ def test_a_list_of_runs(here: Here) -> None:
         (["alarms", "a", "--all"], "no alarm of a"),
         (["holds"], "no Omnitron is held"),
         (["audit", "--who", "eve", "--what", "flow.save"], "no changes by eve of the kind flow.save"),
-        (["errors", "--flow", "a"], "no failure of a is open"),
+        (["errors", "--flow", "b"], "no failure of b is open"),
+        (["errors", "--closed"], "no failure is closed"),
         (["errors", a_run(2).run_id], f"no row of run {a_run(2).run_id} has failed"),
         (
             ["rows", a_run(2).run_id],
@@ -170,10 +172,39 @@ def test_a_failed_poll_is_seen_beside_errors(here: Here) -> None:
     """`errors` knows rows; it also says that the run itself failed, and why."""
     here.fill(three_runs)
     said = here.said("errors", a_run(1).run_id)
-    assert f"run {a_run(1).run_id} itself failed in read: no answer" in said
+    failed = f"run {a_run(1).run_id} itself failed in read: no answer\ufffd[2J\n"
+    assert failed in said
+    next_step = "    next: what was not read: mend what its error names, then: imageflow run a\n"
+    for args, of in ((["--flow", "a"], " of a"), ([], "")):
+        assert here.said("errors", *args) == f"no failed row{of} is open\na: {failed}{next_step}"
+    retried = " ".join(here.call("retry", a_run(1).run_id).stdout.split())
+    assert (
+        "it failed as a whole, in read, so there is no row to retry: mend what its error names, then: imag" in retried
+    )
 
 
-async def many_rows(store: Store) -> None:
+def test_a_cause_that_nobody_knows(here: Here) -> None:
+    """It is not taken for one that has closed."""
+    with pytest.raises(NotFoundError, match="there is no cause 'nope'; imageflow errors lists those that are open"):
+        here.call("errors", "--group", "nope")
+
+
+def test_rows_that_a_cancel_left(here: Here) -> None:
+    """`rows` and `errors` say that they were not sent and how they are; nobody is sent to look for their errors."""
+
+    async def cancelled_rows(store: Store) -> None:
+        await many_rows(store, logged=0)
+        await store.cancel_run(a_run(1).run_id)
+        await store.cancel_rows(a_run(1).run_id)
+
+    here.fill(cancelled_rows)
+    run_id = a_run(1).run_id
+    left = f"150 rows not sent, because the run was cancelled: imageflow retry {run_id}\n"
+    assert here.said("rows", run_id, "--limit", "150") == left
+    assert here.said("errors", run_id) == f"no row of run {run_id} has failed\n{left}"
+
+
+async def many_rows(store: Store, logged: int = 150) -> None:
     run = a_run(1)
     await store.create_run(run)
     await store.start_reading(run.run_id, None, NOON)
@@ -182,7 +213,7 @@ async def many_rows(store: Store) -> None:
         RowLog(
             run_id="", row=n, product=f"P-{n}", state="failed", stage="rows", reason="no URL", payload={"sku": f"P-{n}"}
         )
-        for n in range(150)
+        for n in range(logged)
     ]
     await store.register_page(run.run_id, 1, 150, logs)
 
@@ -194,7 +225,7 @@ def test_rows_are_limited_for_people(here: Here) -> None:
     done = here.call("rows", run_id)
     assert len(done.stdout.splitlines()) == 101
     assert "there are more rows: --limit 200; all: --json" in done.stderr
-    assert f"150 rows not written: imageflow errors {run_id}; then: imageflow retry {run_id}" in done.stderr
+    assert f"150 rows failed: imageflow errors {run_id}; then: imageflow retry {run_id}" in done.stderr
     assert len(here.lines("rows", run_id, "--limit", "1000")) == 150
     [one] = here.lines("rows", run_id, "--product", "P-7")
     assert one.split() == ["8", "P-7", "failed", "rows:", "no", "URL"]
@@ -256,7 +287,40 @@ def test_reading_makes_no_files(tmp_path: Path, args: list[str], monkeypatch: py
     """In the wrong folder a command that only reads says that there is no data, and where it looked; nothing is made."""
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(cli, args)
-    assert "there is no data in imageflow-data yet; IMAGEFLOW_DATA_DIR says which folder is meant" in done.stderr
+    assert f"there is no data in {tmp_path}/imageflow-data yet; IMAGEFLOW_DATA_DIR says which" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+NEEDING = [
+    ["run", "a"],
+    ["run", "a", "--wait"],
+    ["cancel", "r"],
+    ["retry", "r"],
+    ["retry", "--flow", "a", "--wait"],
+    ["resume", "r"],
+    ["resume", "--all"],
+    ["flow", "enable", "a"],
+    ["flow", "disable", "a"],
+    ["flow", "delete", "a"],
+    ["flow", "rollback", "a", "1"],
+    ["flow", "webhook-key", "a"],
+    ["watermark", "set", "a", "none"],
+    ["user", "remove", "ada"],
+    ["key", "add", "a", "erp"],
+    ["key", "revoke", "k"],
+    ["parked", "list"],
+    ["publish", "a", "-"],
+]
+
+
+@pytest.mark.parametrize("args", NEEDING, ids=" ".join)
+def test_what_must_be_there_is_not_made(tmp_path: Path, args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the wrong folder a command that changes what is there is refused with where it looked, and makes nothing."""
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(cli, args)
+    assert isinstance(done.exception, NotFoundError)
+    assert done.exception.exit_status == 2
+    assert f"there is no data in {tmp_path}/imageflow-data yet" in str(done.exception)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from imageflow.actions.actor import Actor
+from imageflow.actions.missing import fetch_missing
+from imageflow.actions.runs import NotRunnable
 from imageflow.broker.sqlite import SqliteBroker
 from imageflow.emulator import FakeOmnitron
 from imageflow.errors import SecretError
@@ -198,6 +201,19 @@ async def test_a_person_is_told_which_secret_is_missing(world: Any):
     here.environ.clear()
     with pytest.raises(SecretError, match="OMNITRON_PASSWORD"):
         await here.fetcher().ask_now(await here.store.flow("winter"), "ayse")
+
+
+async def test_a_flow_that_cannot_be_asked_for_identifiers(world: Any):
+    """It is refused before Omnitron is asked, in the words of a run by identifiers, and no run begins."""
+    here = await world(products=1)
+    await here.flow()
+    document = (await here.store.flow("winter")).document
+    await here.store.save_flow(
+        {**document, "erp": {"endpoint_url": "http://127.0.0.1:9/"}, "fetch_missing": {"enabled": False}}
+    )
+    with pytest.raises(NotRunnable, match=r"does not say which parameter carries them: add erp\.query_settings\.sku"):
+        await fetch_missing(here.store, here.fetcher(), "winter", Actor("ada", "test"))
+    assert await here.runs() == []
 
 
 async def test_tells_what_the_erp_does_not_have_from_what_failed(world: Any):

@@ -62,7 +62,7 @@ async def test_queues_that_were_lost(tmp_path: Path, group: str) -> None:
         name = document["name"]
         for queue in ("imageflow.read", f"imageflow.transform.{name}", f"imageflow.write.{name}"):
             await drain(broker, queue)
-        with pytest.raises(NotRunnable, match=f"older run of {document['name']}: imageflow resume {run_id}"):
+        with pytest.raises(NotRunnable, match=f"older run of .*: imageflow resume {run_id}"):
             await runs.resume(store, broker, later, ME)
         assert await runs.resume(store, broker, run_id, ME) > 0
         await runs.resume(store, broker, run_id, ME)

@@ -42,6 +42,7 @@ ONE_SIDED = {
     "actions.flows.checked_folder": "reads files of the machine",
     "actions.flow_folder.apply_file": "a file of the machine",
     "actions.flow_folder.differs": "compares a file with what became of it",
+    "actions.errors.failed_runs": "a client of the API lists runs by their status",
     "actions.flow_folder.read": "reads files of the machine",
     "actions.flow_folder.ways_out": "a hint about the files of the machine",
     "actions.flows.file_of": "a hint about the files of the machine",

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 
 import imageflow
-from imageflow.actions.ways_out import LEFT, ROWS, RUNS, WayOut, about, again, command
+from imageflow.actions.ways_out import LEFT, ROWS, RUNS, WayOut, about, again, command, to_mend
 from imageflow.cli import cli
 from imageflow.model.row import State
 from imageflow.model.run import Run, Status, Trigger
@@ -75,6 +75,24 @@ def test_only_what_is_to_be_done(rows: bool, unread: bool, text: str) -> None:
     """Where no row can be retried, only what was not read is left to do; where all was read, only the rows are."""
     assert command(RUNS["partial"], about(run())._replace(rows=rows, unread=unread)) == text
     assert command(RUNS["draining"], about(run())._replace(rows=rows)).startswith("how far it is: imageflow log r1; ")
+
+
+@pytest.mark.parametrize(
+    ("stage", "incomplete", "rows", "expected"),
+    [
+        (None, False, 0, ""),
+        (None, True, 5, "erp.pagination"),
+        (None, True, 0, "erp.rows_path or erp.pagination"),
+        ("read", False, 0, "what its error names"),
+        ("login", False, 0, "the login (imageflow check winter)"),
+    ],
+)
+def test_what_is_mended_before_it_is_read_again(stage: str | None, incomplete: bool, rows: int, expected: str) -> None:
+    """Asked again as it is, the ERP would give the same; the command comes after that."""
+    mend = to_mend("winter", stage, incomplete=incomplete, rows=rows)
+    assert mend == expected
+    text = command(RUNS["partial"], about(run())._replace(rows=False, mend=mend))
+    assert text == f"what was not read: {f'mend {mend}, then: ' if mend else ''}imageflow run winter"
 
 
 def test_the_readme_shows_the_table() -> None:

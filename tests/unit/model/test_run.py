@@ -112,3 +112,9 @@ def test_encoded_urls_are_one_warning(count: int, said: list[str]) -> None:
     first, *others = warnings_of(noted)
     assert first == "noted"
     assert [text[: len(start)] for text, start in zip(others, said, strict=True)] == said
+
+
+def test_warnings_that_say_the_same_of_products() -> None:
+    """Once, with their number and the products; others stay as they are."""
+    noted = run(warnings=("A: on two pages: so", "slow", "B-1: on two pages: so", "C: else"))
+    assert warnings_of(noted) == ["2 products (A, B-1): on two pages: so", "slow", "C: else"]
