@@ -52,6 +52,22 @@ async def told(store: Store, run_id: str, *, after: int = 0, limit: int = 100) -
     return Told([*entries, *ending(run, await store.errors(run_id), await store.steered(run_id), waits)], None)
 
 
+def bounded(entries: Sequence[Entry], most: int) -> tuple[list[Entry], int]:
+    """The entries with at most so many lines that were printed, and how many lines are left out."""
+    kept: list[Entry] = []
+    left = 0
+    for entry in entries:
+        if entry.what != "printed":
+            kept.append(entry)
+            continue
+        lines = entry.text.split("\n")
+        if most:
+            kept.append(entry._replace(text="\n".join(lines[:most])))
+        left += max(len(lines) - most, 0)
+        most = max(most - len(lines), 0)
+    return kept, left
+
+
 def beginning(run: Run, *, takes_since: bool = True) -> Iterator[Entry]:
     """How a run came about, and what it reads. `takes_since`: its flow can be asked for changes since an instant."""
     trigger = run.trigger

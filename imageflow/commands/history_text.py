@@ -18,6 +18,7 @@ from imageflow.store import LedgerState
 from imageflow.store.doubts import PAUSES
 
 SHOWN_CHARS = 300
+SHOWN_PRINTS = 5
 
 
 def report(found: Trace, of: tzinfo = UTC) -> str:
@@ -97,7 +98,16 @@ def _source_lines(source: Source, row: TracedRow) -> Iterator[str]:
             said = f"FAILED: {step.error.reason}" if step.error is not None else _short(step.output)
             yield f"  {step.step:8}{said}"
             yield from (f"          FAILED for element {place}: {one.reason}" for place, one in step.row_errors.items())
+            yield from _prints(step.prints, row.log.run_id)
     yield from (f"  rows    {_outcome(tried)}" for tried in _rows_of(source, row.log))
+
+
+def _prints(text: str, run_id: str) -> Iterator[str]:
+    """What a script printed for these elements, its first lines."""
+    lines = text.rstrip("\n").split("\n") if text else []
+    yield from (f"          printed: {line[:SHOWN_CHARS]}" for line in lines[:SHOWN_PRINTS])
+    if len(lines) > SHOWN_PRINTS:
+        yield f"          printed: … and {counted(len(lines) - SHOWN_PRINTS, 'line')}: imageflow log {run_id}"
 
 
 def _rows_of(source: Source, log: RowLog) -> list[DryRow]:

@@ -212,8 +212,13 @@ async def _probed_flow(settings: Settings, wanted: Definition) -> probing.Found:
     help="A scripted fault, as in status=503,every=10 or latency=50ms,match=SKU-1*; a wrong one says what there is. May be "
     "repeated.",
 )
+@click.option(
+    "--strict", is_flag=True, help="Omnitron: refuse (400) images of a product that it does not have, see --rows."
+)
 @click.option("--fast", is_flag=True, help="Omnitron: keep no history of writes, to be a quick sink.")
-def emulate(which: str, port: int, host: str, rows: int, auth: Auth, fault: tuple[str, ...], fast: bool) -> None:
+def emulate(
+    which: str, port: int, host: str, rows: int, auth: Auth, fault: tuple[str, ...], strict: bool, fast: bool
+) -> None:
     """Run a fake ERP or a fake Omnitron (user demo, password demo).
 
     The ERP pages in each way that flows know, below /images/ (next, offset, page, seek, …) and /shapes/ (odata, graphql, csv, …): `/`
@@ -223,7 +228,7 @@ def emulate(which: str, port: int, host: str, rows: int, auth: Auth, fault: tupl
         emulator: Emulator = (
             FakeErp(rows=rows, faults=fault, auth=auth)
             if which == "erp"
-            else FakeOmnitron(products=rows, faults=fault, keep_history=not fast)
+            else FakeOmnitron(products=rows, faults=fault, strict=strict, keep_history=not fast)
         )
     except ValueError as error:
         raise click.UsageError(f"--fault: {error}") from error

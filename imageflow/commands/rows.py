@@ -31,6 +31,7 @@ from imageflow.store import ErrorGroup, Store
 SHOWN_RUNS = 20
 LISTED_RUNS = 100
 SHOWN_ROWS = 100
+SHOWN_PRINTS = 100
 
 
 @click.command()
@@ -194,30 +195,54 @@ def _cancelled(run: Run) -> str:
 
 @click.command()
 @click.argument("run_id", metavar="RUN", type=RUN)
+@click.option("--page", type=click.IntRange(min=1), help="Only what was printed on this page.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    help=f"How many lines that scripts printed. Unless given: {SHOWN_PRINTS}, and all of them with --json.",
+)
 @JSON_OPTION
 @click.pass_obj
-def log(settings: Settings, run_id: str, as_json: bool) -> None:
+def log(settings: Settings, run_id: str, page: int | None, limit: int | None, as_json: bool) -> None:
     """Tell a run: who asked for it, what was read, printed and failed, who retried it, and how it ended."""
+    most = limit or (sys.maxsize if as_json else SHOWN_PRINTS)
 
-    async def work(store: Store) -> tuple[list[shapes.LogEntry], tzinfo, bool]:
-        entries, more = await run_log.told(store, run_id)
-        while more is not None:
-            later, more = await run_log.told(store, run_id, after=more)
-            entries += later
+    async def work(store: Store) -> tuple[list[shapes.LogEntry], int, tzinfo, bool]:
+        entries, left = run_log.bounded(await _log(store, run_id, page), most)
         run = await store.run(run_id)
-        return [shapes.log_entry(entry) for entry in entries], await zone_of(store, run.flow), run.ended
+        return [shapes.log_entry(entry) for entry in entries], left, await zone_of(store, run.flow), run.ended
 
-    found, of, ended = reading(settings, work)
+    found, left, of, ended = reading(settings, work)
     if as_json:
         print_json(found)
-        return
+    else:
+        _show_log(found, of)
+        say_who_waits(settings, [] if ended else [run_id])
+    if left:
+        note(f"{counted(left, 'printed line')} left out: --limit {2 * most}, or --page N; all: --json")
+    if page is not None and not found:
+        note(f"nothing was printed on page {page} of run {run_id}")
+
+
+async def _log(store: Store, run_id: str, page: int | None) -> list[run_log.Entry]:
+    """The log of a run, or what was printed on a page of it."""
+    if page is not None:
+        told = await run_log.told(store, run_id, after=page - 1, limit=1)
+        return [entry for entry in told.entries if entry.page == page]
+    entries, more = await run_log.told(store, run_id)
+    while more is not None:
+        later, more = await run_log.told(store, run_id, after=more)
+        entries += later
+    return entries
+
+
+def _show_log(found: Sequence[shapes.LogEntry], of: tzinfo) -> None:
     for entry in found:
         about = f"page {entry.page}" if entry.page is not None else texts.local(entry.at, of)
         first, *others = printable_text(texts.localised(entry.text, of)).split("\n")
         stdout.say(f"{about:23}  {entry.what:9}  {first}")
         for line in others:
             stdout.say(f"{'':36}{line}")
-    say_who_waits(settings, [] if ended else [run_id])
 
 
 @click.command()
@@ -339,7 +364,7 @@ def _open_rows(settings: Settings, group: str, flow: str | None, limit: int, *, 
 @JSON_OPTION
 @click.pass_obj
 def trace(settings: Settings, product: str, limit: int, as_json: bool) -> None:
-    """Show everything that happened to a product, from the ERP's row to Omnitron's answers. SKU: or a base code."""
+    """Show everything that happened to a product, from the ERP's row to Omnitron's answers. A base code does instead of a SKU."""
 
     async def work(store: Store) -> tuple[product_history.Trace, tzinfo]:
         async with sandbox_of(settings) as sandbox:

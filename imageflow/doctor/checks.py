@@ -321,6 +321,10 @@ def _flows(facts: Facts) -> Iterator[Finding]:
         yield Finding("ok", "flows", f"this process can read the secrets of all flows ({len(facts.flows)})")
 
 
+MOUNTED = "/run/secrets/flows/"
+"""Where containers have the flows' secrets, from the host's deploy/secrets/flows or Kubernetes' secret."""
+
+
 def _secrets(flow: FlowFacts) -> Iterator[Finding]:
     for where, why in flow.missing:
         kind, _, name = where.rpartition(" ")
@@ -329,6 +333,10 @@ def _secrets(flow: FlowFacts) -> Iterator[Finding]:
             there = "No such file" not in why
             file = shlex.quote(name)
             mend = f"chmod a+r {file}" if there else f"install -m 600 /dev/stdin {file}  # type it, then Ctrl-D"
+            if name.startswith(MOUNTED):  # where a container has it, nobody can write
+                file = f"deploy/secrets/flows/{shlex.quote(name.removeprefix(MOUNTED))}"
+                do = f"chmod 444 {file}" if there else f"install -m 444 /dev/stdin {file}"
+                mend = f"{do}  # on the host of Compose; in Kubernetes a key of the secret imageflow-flows"
         state = "" if flow.enabled else " (it is disabled)"
         yield Finding("wrong" if flow.enabled else "warning", "flows", f"{flow.name}{state}: {why}", mend)
 

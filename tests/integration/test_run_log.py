@@ -63,6 +63,12 @@ async def test_the_command(tmp_path: Path) -> None:
     assert text[-1].split()[3:] == ["ended", "success"]
     found = json.loads((await asyncio.to_thread(call, run.run_id, "--json")).stdout)
     assert found[-2] == {"what": "printed", "text": "seen SKU-000001\nseen SKU-000002", "at": None, "page": 1}
+    short = await asyncio.to_thread(call, run.run_id, "--limit", "1")
+    assert "SKU-000002" not in short.stdout
+    assert short.stdout.splitlines()[-1].split()[3:] == ["ended", "success"]
+    assert "1 printed line left out: --limit 2, or --page N; all: --json" in short.stderr
+    assert len((await asyncio.to_thread(call, run.run_id, "--page", "1")).stdout.splitlines()) == 2
+    assert "nothing was printed on page 2" in (await asyncio.to_thread(call, run.run_id, "--page", "2")).stderr
     assert isinstance((await asyncio.to_thread(call, "nobody")).exception, NotFoundError)
 
 

@@ -53,6 +53,7 @@ ONE_SIDED = {
     "actions.migrate_data.migrate": "no service may run meanwhile",
     "actions.migrate_data.origin": "no service may run meanwhile",
     "actions.rows.every": "prints rows as they are read; the API gives them by pages",
+    "actions.run_log.bounded": "the API gives the log of a run by pages",
     "actions.run_watch.until_ended": "a client of the API asks for the run again",
     "actions.runs.resume_all": "a client of the API lists the active runs",
     "actions.service_accounts.accounts": "sets up RabbitMQ, from files of the machine",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from imageflow.actions.run_log import Entry, beginning, ending
+from imageflow.actions.run_log import Entry, beginning, bounded, ending
 from imageflow.actions.run_waits import Wait
 from imageflow.model.run import Counts, Run, Trigger
 from imageflow.store import AuditEntry, AuditRecord, ErrorGroup
@@ -154,3 +154,21 @@ def test_who_steered_it(what: str, detail: dict[str, Any], expected: tuple[str, 
     told = found[0]
     assert ((told.what, told.text), told.at) == (expected, LATER)
     assert found[-1] == Entry("ended", "success", LATER)
+
+
+READ, PRINTED, LAST = Entry("read", "pages: 2"), Entry("printed", "a\nb\nc", page=1), Entry("printed", "d", page=2)
+
+
+@pytest.mark.parametrize(
+    ("most", "kept", "left"),
+    [
+        (9, [READ, PRINTED, LAST], 0),
+        (4, [READ, PRINTED, LAST], 0),
+        (3, [READ, PRINTED], 1),
+        (2, [READ, PRINTED._replace(text="a\nb")], 2),
+    ],
+)
+def test_printed_lines_are_bounded(most: int, kept: list[Entry], left: int) -> None:
+    """What else is told of a run stays."""
+    assert bounded([READ, PRINTED, LAST], most) == (kept, left)
+    assert bounded([PRINTED, LAST, READ], most)[0][-1] == READ

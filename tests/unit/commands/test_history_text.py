@@ -60,6 +60,16 @@ def test_a_row_that_was_written():
     assert lines[-1] == "… and older rows (--limit shows more)"
 
 
+@pytest.mark.parametrize(("lines", "last"), [(2, "printed: 1"), (8, "printed: … and 3 lines: imageflow log r1")])
+def test_what_the_script_printed(lines: int, last: str):
+    """In short, with the way to all of it."""
+    printed = "".join(f"{number}\n" for number in range(lines))
+    dry = result_of(Ran([image_set("A", U + "1")], prints=printed), [{"sku": "A"}], script=SCRIPT)
+    text = report(Trace("A", (), (TracedRow(log(), RUN, None, (Source(1, {}, certain=True, dry=dry),)),)))
+    said = [line.strip() for line in text.splitlines() if "printed:" in line]
+    assert (said[0], said[-1], len(said)) == ("printed: 0", last, min(lines, 6))
+
+
 def test_a_row_that_failed():
     """A failure says its stage and reason; an element that the script failed for is named; a note is shown."""
     failed = log(state="failed", stage="script", reason="KeyError", payload={"n": 1}, images=())

@@ -201,6 +201,27 @@ ILLNESSES = {
         "No such file",
         "install -m 600 /dev/stdin /run/s",
     ),
+    "secret whose file is missing in a container": (
+        msgspec.structs.replace(
+            HEALTHY,
+            flows=(
+                FlowFacts(
+                    "winter", True, (("file /run/secrets/flows/pw", "cannot be read: No such file or directory"),)
+                ),
+            ),
+        ),
+        "wrong",
+        "No such file",
+        "install -m 444 /dev/stdin deploy/secrets/flows/pw  # on the host",
+    ),
+    "secret that a container may not read": (
+        msgspec.structs.replace(
+            HEALTHY, flows=(FlowFacts("winter", True, (("file /run/secrets/flows/pw", "denied"),)),)
+        ),
+        "wrong",
+        "denied",
+        "chmod 444 deploy/secrets/flows/pw  # on the host",
+    ),
     "seccomp": (msgspec.structs.replace(HEALTHY, layers={"seccomp": "no"}), "wrong", "seccomp", "container"),
     "landlock": (
         msgspec.structs.replace(HEALTHY, layers={"landlock": "no", "seccomp": None}),
