@@ -51,9 +51,7 @@ def _instant(text: str, flow: Flow, now: datetime) -> datetime:
     check_takes_since(flow)
     instant = moment("since", text, flow)
     if instant > now:
-        raise RequestError(
-            f"since: {iso(instant)} is in the future: until then each run would find nothing that has changed"
-        )
+        raise RequestError(f"since: {text} is in the future: until then each run would find nothing that has changed")
     if instant.year < FIRST_YEAR:
         raise RequestError(f"since: a watermark before {FIRST_YEAR} is none")
     return instant

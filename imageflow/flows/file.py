@@ -183,7 +183,8 @@ def files_of(path: Path, *, others: bool = False) -> list[Path]:
 
 def deeper(folder: Path) -> str:
     """Which sub-folders of a folder hold flow files, in words: they are not looked into. Empty: none does."""
-    found = sorted({str(file.parent) for file in folder.glob("*/*") if is_flow_file(file)})
+    below = (file for file in folder.glob("*/*") if not file.parent.name.startswith(".") and is_flow_file(file))
+    found = sorted({str(file.parent) for file in below})
     return f"sub-folders are not looked into: {', '.join(found)}" if found else ""
 
 
