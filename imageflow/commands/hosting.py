@@ -112,7 +112,8 @@ def progress_line(of: tzinfo) -> Iterator[Progress]:
     from rich.live import Live  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    live = Live(console=Console(stderr=True), auto_refresh=False, transient=True, redirect_stdout=False)
+    console = Console(stderr=True, soft_wrap=True)  # commands in texts above it can be copied whole
+    live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
     with live, logs_to(sys.stderr):
         live.console.show_cursor()  # a second Ctrl-C would leave it hidden
         yield lambda run, waits: live.update(

@@ -275,26 +275,32 @@ def errors(
         of = await zone_of(store, flow_name)
         if run_id is not None:
             run = await store.run(run_id)
-            return _Failures(await row_actions.errors(store, run_id, limit=limit), [run], [], of)
+            return _Failures(
+                await row_actions.errors(store, run_id, limit=limit), [run], await _ways(store, [run], of), of
+            )
         state: Literal["open", "closed"] = "closed" if closed else "open"
         causes = await error_actions.listed(store, flow_name, state=state, limit=limit)
         whole = [] if closed else await error_actions.failed_runs(store, flow_name)
-        takes_since = {run.flow: await run_actions.takes_since(store, run.flow) for run in whole}
-        shown = [shapes.run_shown(Seen(run, None)) for run in whole]
-        ways = [texts.way_out_text(run, of, takes_since=takes_since[run.flow]) for run in shown]
-        return _Failures([shapes.cause_shown(one) for one in causes], whole, ways, of)
+        return _Failures([shapes.cause_shown(one) for one in causes], whole, await _ways(store, whole, of), of)
 
     found = reading(settings, work)
     if as_json:
         print_json(found.causes)
     elif run_id is not None:
-        _show_run_causes(found, found.runs[0])
+        _show_run_causes(found)
     else:
         _show_causes(found, flow_name, closed=closed)
 
 
+async def _ways(store: Store, found: Sequence[Run], of: tzinfo) -> list[str]:
+    """What leads to what each of these runs did not read."""
+    takes_since = {run.flow: await run_actions.takes_since(store, run.flow) for run in found}
+    shown = [shapes.run_shown(Seen(run, None)) for run in found]
+    return [texts.unread_text(run, of, takes_since=takes_since[run.flow]) for run in shown]
+
+
 class _Failures(NamedTuple):
-    """Causes, of the rows of a run or of several, and runs that failed as a whole, each with what leads out of it; `of`: the time zone of the list."""
+    """Causes, of the rows of a run or of several, and the run, or runs that failed as a whole, each with what leads out of it; `of`: the time zone of the list."""
 
     causes: Sequence[ErrorGroup | shapes.CauseShown]
     runs: Sequence[Run]
@@ -302,8 +308,9 @@ class _Failures(NamedTuple):
     of: tzinfo
 
 
-def _show_run_causes(found: _Failures, run: Run) -> None:
+def _show_run_causes(found: _Failures) -> None:
     """Print the causes of a run's failed rows, why the run itself failed, and what to do."""
+    [run], [way] = found.runs, found.ways
     if found.causes:
         stdout.show(texts.ERROR, [texts.error_line(error, found.of) for error in found.causes])
         _say_how_to_mend(f"{run.run_id} [--group CAUSE]")
@@ -312,7 +319,7 @@ def _show_run_causes(found: _Failures, run: Run) -> None:
     if run.counts.cancelled:
         note(_cancelled(run))
     if run.error is not None:
-        note(_itself_failed(run))
+        note(_itself_failed(run, way))
 
 
 def _show_causes(found: _Failures, flow: str | None, *, closed: bool) -> None:
@@ -327,15 +334,16 @@ def _show_causes(found: _Failures, flow: str | None, *, closed: bool) -> None:
     if found.causes and not closed:
         _say_how_to_mend(f"--flow {flow} [--group CAUSE]" if flow else "--flow FLOW, or --group CAUSE")
     for run, way in zip(found.runs, found.ways, strict=True):
-        note(f"{run.flow}: {_itself_failed(run)}\n    next: {way}")
+        note(f"{run.flow}: {_itself_failed(run, way)}")
 
 
 def _say_how_to_mend(what: str) -> None:
     note(f"mend the cause (imageflow flow apply FILE), then: imageflow retry {what} [--wait]")
 
 
-def _itself_failed(run: Run) -> str:
-    return f"run {run.run_id} itself {'failed' if run.status in FINAL else 'fails'} in {run.error_stage}: {run.error}"
+def _itself_failed(run: Run, way: str) -> str:
+    verb = "failed" if run.status in FINAL else "fails"
+    return f"run {run.run_id} itself {verb} in {run.error_stage}: {run.error}\n    next: {way}"
 
 
 def _open_rows(settings: Settings, group: str, flow: str | None, limit: int, *, as_json: bool) -> None:

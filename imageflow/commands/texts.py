@@ -23,7 +23,7 @@ from imageflow.actions.shapes import (
     VersionLine,
     schedule_text,
 )
-from imageflow.actions.ways_out import CANCELLING, RUNS, About, command, to_mend
+from imageflow.actions.ways_out import CANCELLING, RUNS, About, WayOut, command, to_mend
 from imageflow.commands.tables import Column, Line
 from imageflow.model.row import STATES, RowLog
 from imageflow.model.run import FINAL, Run
@@ -203,15 +203,23 @@ def way_out_text(run: RunShown | NoRun, of: tzinfo = UTC, *, takes_since: bool =
     """
     if isinstance(run, NoRun):
         return ""
-    ids = bool(run.trigger.identifiers)
+    way = CANCELLING if _cancelling(run) else RUNS[run.status]
+    return localised(command(way, _about(run, takes_since=takes_since)), of)
+
+
+def unread_text(run: RunShown, of: tzinfo = UTC, *, takes_since: bool = True) -> str:
+    """What leads to what a run that failed as a whole did not read."""
+    return localised(command(WayOut("", "", RUNS["failed"].unread), _about(run, takes_since=takes_since)), of)
+
+
+def _about(run: RunShown, *, takes_since: bool) -> About:
     rows = bool(run.rows.failed or run.rows.cancelled)
     unread = run.incomplete or run.error is not None or not run.read_complete
-    since = run.since if takes_since else None
-    way = CANCELLING if _cancelling(run) else RUNS[run.status]
     short = run.incomplete and run.cancelled_at is None
     stage = None if run.error is None else run.error_stage or "read"
     mend = to_mend(run.flow, stage, incomplete=short, rows=run.rows.total)
-    return localised(command(way, About(run.run_id, run.flow, run.trigger.kind, ids, since, rows, unread, mend)), of)
+    since, ids = run.since if takes_since else None, bool(run.trigger.identifiers)
+    return About(run.run_id, run.flow, run.trigger.kind, ids, since, rows, unread, mend)
 
 
 def retry_text(done: Retried) -> str:

@@ -141,7 +141,8 @@ class ReplaysSql(Sql):
                 tx, run.flow, run_id, [failed_row(row) for row in records if row.number in failed]
             )
             outbox = [await post(tx, message) for message in _messages(stored, logs, version)]
-        same = sum(stored.version_of(log) == version for log in logs if not sendable(log))
+        broken = [log for log in logs if log.state == "failed" and not sendable(log)]
+        same = sum(stored.version_of(log) == version for log in broken)
         return Taken(len(logs), outbox, +left, same, numbers[-1] if len(numbers) == limit else None)
 
     @reads
