@@ -12,13 +12,12 @@ from imageflow.store import Store
 async def fetch_missing(store: Store, fetcher: MissingFetcher, name: str, actor: Actor) -> Begun:
     """Look now, whether or not the flow enables rounds, and begin the runs.
 
-    If Omnitron cannot be asked, that is a failed run. Raises NotFoundError, and NotRunnable for an outbound flow,
-    where the flow has no parameter for identifiers, or where a secret cannot be read.
+    If Omnitron cannot be asked, that is a failed run. Raises NotFoundError, and NotRunnable for an outbound flow, where products
+    lack images and the flow has no parameter for identifiers, or where a secret cannot be read.
     """
     flow = inbound(await store.flow(name))
-    check_identifiers(flow)
     await store.record(actor.entry("run.missing", f"flow {name}"))
     try:
-        return await fetcher.ask_now(flow, actor.who)
+        return await fetcher.ask_now(flow, actor.who, check_identifiers)
     except SecretError as error:
         raise NotRunnable(str(error)) from error

@@ -289,13 +289,12 @@ async def retry_flow(
 
 async def cancel(store: Store, run_id: str, actor: Actor) -> Seen:
     """Cancel a run that has not ended: it reads no more, what is in flight is settled, and rows that were not sent end
-    `cancelled`. Cancelling it again does what was left undone.
+    `cancelled`. Cancelling it again does what was left undone, and no harm.
 
-    Raises NotFoundError, and ConflictError where the run has ended.
+    Raises NotFoundError, and ConflictError where the run has ended otherwise.
     """
-    known = await store.run(run_id)
-    run = known if known.ended else await store.cancel_run(run_id, audit=actor.entry("run.cancel", f"run {run_id}"))
-    if known.ended or run.cancelled_at is None:
+    run = await store.cancel_run(run_id, audit=actor.entry("run.cancel", f"run {run_id}"))
+    if run.cancelled_at is None:
         raise ConflictError(f"run {run_id} has ended as {run.status}: there is nothing to cancel")
     done: int | None = 0
     while done is not None:
@@ -308,11 +307,11 @@ async def resume(store: Store, broker: Broker, run_id: str, actor: Actor, *, in_
     does no harm: every consumer recognises a message that it has seen. `in_line`: where the turn of the run has not come, resume
     the oldest run of its flow.
 
-    Raises NotFoundError, and NotRunnable where the run has ended, or its turn has not come.
+    Raises NotFoundError, ConflictError where the run has ended, and NotRunnable where its turn has not come.
     """
     run = await store.run(run_id)
     if run.ended:
-        raise NotRunnable(f"run {run_id} has ended: there is nothing to resume")
+        raise ConflictError(f"run {run_id} has ended as {run.status}: there is nothing to resume")
     oldest = next(iter(await active(store, run.flow)), run) if run.status == "queued" else run
     if oldest.run_id != run_id:
         if in_line:
@@ -331,7 +330,7 @@ async def resume_all(store: Store, broker: Broker, actor: Actor) -> dict[str, in
     """Resume every run that has not ended, the oldest first; how many messages of each run."""
     resumed = {}
     for run in await active(store):
-        with contextlib.suppress(NotRunnable):  # it ended meanwhile, or waits for its turn
+        with contextlib.suppress(ConflictError, NotRunnable):  # it ended meanwhile, or waits for its turn
             resumed[run.run_id] = await resume(store, broker, run.run_id, actor)
     return resumed
 

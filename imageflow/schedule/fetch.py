@@ -8,7 +8,7 @@ that people see it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -120,8 +120,9 @@ class MissingFetcher:
         if await self._add(flow, missing.key(flow.name), due, runs, products):
             log.info("missing images looked for", flow=flow.name, fire_time=by, runs=len(runs), missing=len(products))
 
-    async def ask_now(self, flow: Flow, by: str) -> Begun:
-        """Look now, for a person, whether or not the flow enables rounds.
+    async def ask_now(self, flow: Flow, by: str, check: Callable[[Flow], None] | None = None) -> Begun:
+        """Look now, for a person, whether or not the flow enables rounds. `check` raises where the flow can have no such run; it is
+        asked only if there is to be one.
 
         If Omnitron cannot be asked, that is a failed run. Raises SecretError for a secret that cannot be read.
         """
@@ -141,6 +142,8 @@ class MissingFetcher:
             )
             return Begun(runs)
         runs = missing.runs_for(flow, found.asked, by, now)
+        if runs and check is not None:
+            check(flow)
         await self._judge_ended(flow, found.missing)
         if runs:
             # the key holds the run's id: two people may ask in the same microsecond

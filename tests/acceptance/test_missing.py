@@ -38,7 +38,7 @@ def test_nothing_missing_is_an_empty_run(tmp_path: Path):
     """Where nothing lacks images there is no run, and an object of the same shape."""
     with site(tmp_path) as here:
         here.emulators(5)
-        asks(here)
+        here.flow()
         result = here.json("run", "main", "--flows", "flows", "--missing", "--wait")
         assert (result["run_id"], result["status"], result["rows"]["total"]) == (None, "empty", 0)
         assert here.json("runs") == []
@@ -49,7 +49,7 @@ def test_an_omnitron_that_cannot_be_asked_is_a_failed_run(tmp_path: Path):
     """The attempt leaves a failed run behind, with the reason; exit status 1."""
     with site(tmp_path) as here:
         here.emulators(5, omnitron=("path=/api/v1/products/,status=500",))
-        asks(here)
+        here.flow()
         done = here.call("run", "main", "--flows", "flows", "--missing", "--wait", "--json", check=False)
         assert done.returncode == 1
         (run,) = here.json("runs")
@@ -58,9 +58,10 @@ def test_an_omnitron_that_cannot_be_asked_is_a_failed_run(tmp_path: Path):
 
 
 def test_a_flow_that_cannot_be_asked_for_identifiers_is_refused(tmp_path: Path):
-    """As with --ids: exit status 2, and no run."""
+    """Where products lack images, as with --ids: exit status 2, and no run."""
     with site(tmp_path) as here:
-        here.emulators(5)
+        here.erp = here.emulate("erp", "--rows", "5")
+        here.omnitron = here.emulate("omnitron", "--rows", "8")
         here.flow()
         done = here.call("run", "main", "--flows", "flows", "--missing", "--wait", check=False)
         assert done.returncode == 2

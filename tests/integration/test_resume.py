@@ -20,6 +20,7 @@ from imageflow.clock import SystemClock
 from imageflow.commands.demo import PASSWORDS, flows
 from imageflow.emulator.erp import FakeErp
 from imageflow.emulator.omnitron import FakeOmnitron
+from imageflow.errors import ConflictError
 from imageflow.runtime.substrate import open_substrate
 from tests.draining import drain
 
@@ -72,5 +73,5 @@ async def test_queues_that_were_lost(tmp_path: Path, group: str) -> None:
         assert ended.status == "success"
         assert (ended.counts.total, ended.counts.written, ended.counts.failed) == (ROWS, ROWS, 0)
         assert len(omnitron.images) == ROWS
-        with pytest.raises(NotRunnable, match="has ended"):
+        with pytest.raises(ConflictError, match="has ended"):
             await runs.resume(store, broker, run_id, ME)
