@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -97,6 +98,7 @@ class Access:
         credentials.unknown_hash()  # now, so that the first unknown user does not take twice as long
         self._store = store
         self._secret_key = secret_key
+        self._digest = functools.lru_cache(CACHE_TOKENS)(functools.partial(credentials.digest, secret_key))
         self._clock = clock
         self._cache: Recent[str, Known] = Recent(CACHE_TOKENS, CACHE_SECONDS, clock.monotonic)
         self._noted: Recent[str, bool] = Recent(CACHE_TOKENS, NOTED_SECONDS, clock.monotonic)
@@ -165,7 +167,7 @@ class Access:
         token = bearer(authorization)
         if token is None:
             raise AuthenticationError("an access token is needed: log in, then send Authorization: Bearer TOKEN")
-        return Credential(credentials.digest(self._secret_key, token), token.startswith(credentials.KEY_PREFIX))
+        return Credential(self._digest(token), token.startswith(credentials.KEY_PREFIX))
 
     async def poster(self, credential: Credential, flow: str) -> str:
         """The name of a user or a key that may post rows to the flow. Raises AuthenticationError, PermissionDenied."""

@@ -21,13 +21,13 @@ from imageflow.errors import BrokerError, NotFoundError, PostError, QueueFullErr
 from imageflow.gateway.group_commit import GroupCommit
 from imageflow.gateway.late_publisher import SEND_SECONDS, LatePublisher
 from imageflow.gateway.post_body import Post, finished, is_light, steps
-from imageflow.gateway.shared_runs import shared
+from imageflow.gateway.shared_runs import Arrived, shared
 from imageflow.model.flow import NAME_PATTERN, Definition, Flow
 from imageflow.model.messages import transform_queue
 from imageflow.model.run import Run, Trigger, new_run_id
 from imageflow.runtime.bounded import Recent
 from imageflow.runtime.outbox_publisher import Parcel
-from imageflow.store import AcceptedPost, NewPost, Store
+from imageflow.store import AcceptedPost, Store
 from imageflow.telemetry import message_headers, tracing
 
 QUEUE_LIMIT = 10_000
@@ -195,9 +195,9 @@ class Outbound:
     async def _store_post(self, flow: Flow, post: Post, body: Posted) -> AcceptedPost:
         """Store the post, and have published what the outbox has of it."""
         key = None if body.key is None else scoped(body.by, body.key)
-        new = NewPost(self._run(flow, body.by), post.text, post.rows, key, post.sets)
+        arrived = Arrived(flow.name, flow.version, body.by, post, key)
         same = None if key is None else (flow.name, key)
-        accepted = await self._storing.add(new, size=len(post.text), key=same)
+        accepted = await self._storing.add(arrived, size=len(post.text), key=same)
         with tracing.span("gateway", accepted.run_id, flow.name, {}, rows=post.rows):
             headers = message_headers.following()
         if accepted.outbox and not accepted.repeated:  # of a repeat, the first post's is on its way
@@ -222,13 +222,13 @@ class Outbound:
         """Wait until what was accepted is published, or left to the sweep of the outbox."""
         await self._publishing.finish(SEND_SECONDS)
 
-    def _run(self, flow: Flow, by: str) -> Run:
+    def _run(self, arrived: Arrived) -> Run:
         now = self._clock.now()
         return Run(
             run_id=new_run_id(now),
-            flow=flow.name,
-            version=flow.version,
-            trigger=Trigger("outbound", by=by),
+            flow=arrived.flow,
+            version=arrived.version,
+            trigger=Trigger("outbound", by=arrived.by),
             status="draining",
             created_at=now,
             started_at=now,
@@ -236,8 +236,8 @@ class Outbound:
             read_complete=True,
         )
 
-    async def _store_all(self, posts: Sequence[NewPost]) -> list[AcceptedPost]:
-        return await self._store.accept_posts(shared(posts))
+    async def _store_all(self, posts: Sequence[Arrived]) -> list[AcceptedPost]:
+        return await self._store.accept_posts(shared(posts, self._run))
 
     async def _publish_all(self, posts: Sequence[Sequence[Parcel]]) -> list[Exception | None]:
         """What prevented the publishing, for each post: None where nothing did."""

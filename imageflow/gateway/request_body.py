@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Iterator
 
 import aiohttp
 from aiohttp import web
@@ -114,38 +113,51 @@ class BodyReader:
         self._posts = posts or BodyBudget(POST_BYTES, POST_SHARE)
         self._forms = forms or BodyBudget(FORM_BYTES, FORM_SHARE)
 
-    def post(self, request: web.Request, sender: str) -> AbstractAsyncContextManager[bytes]:
-        """The body of an outbound post, from a user or key. See `_read`."""
-        return self._read(request, MAX_BODY_BYTES, self._posts, sender)
+    def post(self, request: web.Request, sender: str) -> Reading:
+        """The body of an outbound post, from a user or key."""
+        return Reading(request, MAX_BODY_BYTES, self._seconds, _Held(self._posts, sender))
 
-    def form(self, request: web.Request, limit: int) -> AbstractAsyncContextManager[bytes]:
-        """The body of a login or an API call. See `_read`."""
-        return self._read(request, limit, self._forms, request.remote or "")
+    def form(self, request: web.Request, limit: int) -> Reading:
+        """The body of a login or an API call."""
+        return Reading(request, limit, self._seconds, _Held(self._forms, request.remote or ""))
 
-    @asynccontextmanager
-    async def _read(self, request: web.Request, limit: int, budget: BodyBudget, sender: str) -> AsyncIterator[bytes]:
-        """The whole body; its bytes count as held until the block is left.
 
-        Raises PostError when it is too large (from its Content-Length already), breaks off, or has an encoding other
-        than gzip; Refusal 408 when it does not arrive in time; ThrottledError while too much is held.
-        """
-        body = Body(request.headers.get("Content-Encoding", ""), limit)
-        if (request.content_length or 0) > limit:
-            raise _too_large(limit)
-        held = _Held(budget, sender)
+class Reading:
+    """The whole body of a request, in `async with`; its bytes count as held until the block is left. A class, since a generator
+    costs a small post more than the reading.
+
+    Raises PostError when it is too large (from its Content-Length already), breaks off, or has an encoding other
+    than gzip; Refusal 408 when it does not arrive in time; ThrottledError while too much is held.
+    """
+
+    def __init__(self, request: web.Request, limit: int, seconds: float, held: _Held) -> None:
+        self._request = request
+        self._limit = limit
+        self._seconds = seconds
+        self._held = held
+
+    async def __aenter__(self) -> bytes:
+        body = Body(self._request.headers.get("Content-Encoding", ""), self._limit)
+        if (self._request.content_length or 0) > self._limit:
+            raise _too_large(self._limit)
         try:
-            yield await self._whole(request, body, held)
-        finally:
-            held.give_back()
+            return await self._whole(body)
+        except BaseException:
+            self._held.give_back()
+            raise
 
-    async def _whole(self, request: web.Request, body: Body, held: _Held) -> bytes:
+    async def __aexit__(self, *_: object) -> None:
+        self._held.give_back()
+
+    async def _whole(self, body: Body) -> bytes:
+        content = self._request.content
         try:
-            if request.content.is_eof():  # it came with the headers, as small ones do
-                await _take(request.content.read_nowait(), body, held)
+            if content.is_eof():  # it came with the headers, as small ones do
+                await _take(content.read_nowait(), body, self._held)
             else:
                 async with asyncio.timeout(self._seconds):
-                    async for data in request.content.iter_any():
-                        await _take(data, body, held)
+                    async for data in content.iter_any():
+                        await _take(data, body, self._held)
         except TimeoutError as error:
             raise Refusal(408, f"the body did not arrive within {self._seconds:g} seconds") from error
         except (aiohttp.ClientPayloadError, web.RequestPayloadError, ConnectionError) as error:

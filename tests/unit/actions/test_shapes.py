@@ -255,6 +255,13 @@ def test_what_a_retry_did():
         ({"rows": 0}, "no row of it failed or was cancelled"),
         ({"rows": 0, "left": {"page gone": 1}}, None),
         ({"same": 2}, "2 of them failed with version 4 of winter"),
+        (
+            {"rows": 0, "run": msgspec.structs.replace(RUN, status="failed", error="401", error_stage="login")},
+            (
+                "it failed as a whole, in login, so there is no row to retry: mend the login (imageflow check winter), then: "
+                "imageflow run winter"
+            ),
+        ),
     ],
 )
 def test_what_else_there_is_to_know_of_a_retry(fields, note):

@@ -2,22 +2,25 @@
 
 from datetime import UTC, datetime
 
-from imageflow.gateway.shared_runs import MAX_BYTES, MAX_ROWS, shared
+from imageflow.gateway.post_body import Post
+from imageflow.gateway.shared_runs import MAX_BYTES, MAX_ROWS, Arrived, shared
 from imageflow.model.run import Run, Trigger
-from imageflow.store import NewPost
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
 
 
-def post(run_id, *, flow="posts", version=1, by="erp", rows=1, size=10, alone=False):
-    run = Run(
-        run_id=run_id, flow=flow, version=version, trigger=Trigger("outbound", by=by), status="draining", created_at=NOW
-    )
-    return NewPost(run, b"x" * size, rows, None, None if alone else b"x" * size)
+def post(name, *, flow="posts", version=1, by="erp", rows=1, size=10, alone=False):
+    return Arrived(flow, version, by, Post(b"x" * size, rows, None if alone else b"x" * size), name)
+
+
+def new_run(one):
+    """A run that is called as the post that it was made for."""
+    trigger = Trigger("outbound", by=one.by)
+    return Run(run_id=one.key, flow=one.flow, version=one.version, trigger=trigger, status="draining", created_at=NOW)
 
 
 def runs(*posts):
-    return [one.run.run_id for one in shared(posts)]
+    return [one.run.run_id for one in shared(posts, new_run)]
 
 
 def test_small_posts_share():
@@ -46,6 +49,19 @@ def test_bounds():
 
 
 def test_nothing_else_changes():
-    """Order, bodies and keys stay as they are."""
-    posts = [post("a"), post("b", rows=2), post("c", alone=True)]
-    assert [one._replace(run=None) for one in shared(posts)] == [one._replace(run=None) for one in posts]
+    """Order, bodies and keys stay as they are, and each run is of its posts' flow, version and sender."""
+    posts = [post("a"), post("b", rows=2), post("c", alone=True), post("d", flow="other", version=3, by="key shop")]
+    found = shared(posts, new_run)
+    assert [(one.body, one.rows, one.key, one.sets) for one in found] == [
+        (one.post.text, one.post.rows, one.key, one.post.sets) for one in posts
+    ]
+    assert [(one.run.flow, one.run.version, one.run.trigger.by) for one in found] == [
+        (one.flow, one.version, one.by) for one in posts
+    ]
+
+
+def test_a_run_is_made_for_who_needs_one():
+    """Not for each post."""
+    made = []
+    shared([post("a"), post("b"), post("c", alone=True), post("d")], lambda one: made.append(one.key) or new_run(one))
+    assert made == ["a", "c", "d"]

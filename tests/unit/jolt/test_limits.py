@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 import tracemalloc
 from contextlib import contextmanager
@@ -95,6 +96,7 @@ def test_hazards_end_soon(name: str) -> None:
     made = compile_chain(spec)
     assert isinstance(made, Chain)
     copy = json.loads(json.dumps(document))
+    most = 3 if sys.gettrace() is None else 15  # coverage makes a loop take several times as long
     began = time.process_time()
     failure = _failure(made, document)
     seconds = time.process_time() - began
@@ -103,7 +105,7 @@ def test_hazards_end_soon(name: str) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert words in failure
-    assert seconds < 3  # less than one on a machine that does nothing else
+    assert seconds < most  # less than one on a machine that does nothing else
     assert peak < 100 << 20
 
 
