@@ -333,7 +333,11 @@ def test_a_list_is_in_one_zone(shell: Shell) -> None:
         shell("run", "a")
         shell("cancel", shell.json("runs")[0]["run_id"])
     shell("flow", "delete", "a")
-    assert shell("audit").count("+03") == shell("audit").count("\n") - 1
+    records = [
+        line for line in shell("audit").splitlines()[1:] if not line.startswith(" ")
+    ]  # without what goes on below
+    assert len(records) >= 6
+    assert all("+03" in line for line in records)
     assert shell("runs", "a").count("+03") == shell("runs").count("+03") == 2
     older = shell("runs", "--limit", "1", stderr=True)
     until = re.search(r"--until (\S+\+03:00)", older)[1]  # type: ignore[index]

@@ -175,10 +175,10 @@ def test_a_run_that_waits_and_is_stopped_goes_on_alone(tmp_path: Path) -> None:
         assert said.startswith("stopping: ")
         assert f"goes on with `imageflow {' '.join(resume)}`, or the next `imageflow up`" in said
         told = here.call("log", run["run_id"])
-        assert re.search(r" waits +the ERP gave no page: .*503", told.stdout)
+        assert re.search(r" waits +the ERP gave no page: .*503", told.stdout, re.DOTALL)
         assert f"imageflow {' '.join(resume)}" in told.stderr
         later = here.call("run", "away").stdout.split()[0]
-        waits = here.call("log", later).stdout
+        waits = " ".join(here.call("log", later).stdout.split())
         assert f"an older run of away is not done: {run['run_id']}, reading" in waits
 
         done = here.call(*resume)
