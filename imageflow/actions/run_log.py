@@ -79,12 +79,8 @@ def beginning(run: Run, *, takes_since: bool = True) -> Iterator[Entry]:
         until = f" until {iso(run.until)}" if run.until and run.window else ""
         yield Entry("reading", f"asks for {'these' if trigger.ids else since + until}", run.started_at)
     if run.read_complete:
-        whole = ""
-        if run.incomplete:  # a read that a person cut off, too
-            short = (
-                "not everything was read" if run.cancelled_at is not None else "the ERP has more, as its answers say"
-            )
-            whole = f"; {short}"
+        short = "; the ERP has more, as its answers say" if run.cancelled_at is None else "; not everything was read"
+        whole = short if run.incomplete else ""
         broken = f"; {run.broken_pages} failed as a whole" if run.broken_pages else ""
         yield Entry("read", f"pages: {run.pages}, rows: {run.counts.total}{broken}{whole}")
 

@@ -551,7 +551,7 @@ def show_watermark(settings: Settings, name: str, as_json: bool) -> None:
     """Show a flow's watermark, and since when its next run will ask."""
 
     async def work(store: Store) -> Watermarked:
-        return await watermarks.show(store, name), await _zone(store, name)
+        return await watermarks.show(store, name), await zone_of(store, name)
 
     _print_watermark(reading(settings, work), as_json=as_json)
 
@@ -566,16 +566,12 @@ def set_watermark(settings: Settings, name: str, since: str, as_json: bool) -> N
     wanted, now = None if since.lower() == "none" else since, SystemClock().now()
 
     async def work(store: Store) -> Watermarked:
-        return await watermarks.set_to(store, name, wanted, actor(), now), await _zone(store, name)
+        return await watermarks.set_to(store, name, wanted, actor(), now), await zone_of(store, name)
 
     _print_watermark(changing(settings, work), as_json=as_json)
 
 
 Watermarked = tuple[watermarks.Standing, tzinfo]
-
-
-async def _zone(store: Store, name: str) -> tzinfo:
-    return texts.zone((await flow_actions.version(store, name)).definition.timezone)
 
 
 def _print_watermark(standing: Watermarked, *, as_json: bool) -> None:

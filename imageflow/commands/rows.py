@@ -300,7 +300,9 @@ async def _ways(store: Store, found: Sequence[Run], of: tzinfo) -> list[str]:
 
 
 class _Failures(NamedTuple):
-    """Causes, of the rows of a run or of several, and the run, or runs that failed as a whole, each with what leads out of it; `of`: the time zone of the list."""
+    """Causes of failed rows, and runs, each with what leads out of it: the run that was asked about, or those that failed as a
+    whole. `of`: the time zone of the list.
+    """
 
     causes: Sequence[ErrorGroup | shapes.CauseShown]
     runs: Sequence[Run]

@@ -88,10 +88,9 @@ def localised(text: str, of: tzinfo) -> str:
         moment = datetime.fromisoformat(found[2]).astimezone(of)
         if not found[1]:
             return local(moment, of)
-        exact = (
-            moment if found[1] == "--until " else moment.replace(microsecond=0)
-        )  # earlier is no harm to --since alone
-        return f"{found[1]}{exact.isoformat()}"
+        if found[1] == "--since ":  # a little earlier does no harm, as it would to --until
+            moment = moment.replace(microsecond=0)
+        return f"{found[1]}{moment.isoformat()}"
 
     return _INSTANT.sub(told, text)
 

@@ -25,8 +25,8 @@ class Plan(msgspec.Struct, frozen=True):
     """A page has `total` rows, each with its index: rows `ready` to be written, and rows that are settled now. `held`: rows
     that wait for the run's join; they have no index. `broken`: the page failed as a whole, so it counts as not read.
     `encoded_urls`: how many URLs of its rows had to be percent-encoded. `parts`: how rows that are ready fail, where another
-    page of the run has rows of the same product. `displaced`: a product of which a row of the ERP replaces another that has none of
-    its images.
+    page of the run has rows of the same product. `displaced`: a product of which a later row of the page replaces an earlier
+    one, and has none of its images.
     """
 
     total: int

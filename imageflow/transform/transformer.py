@@ -58,6 +58,7 @@ where it was.
 """
 JOINS_REMEMBERED = 1000
 FLOWS_REMEMBERED = 1000
+RUNS_REMEMBERED = 1000
 PRODUCTS_PER_PART = 500
 LARGE_BODY_BYTES = 256 * 1024
 """Larger pages are planned in a thread: other messages need the event loop."""
@@ -84,7 +85,7 @@ class Transformer:
         self._flows = FlowCache(store)
         self._unchanged = Unchanged(store, clock)
         self._sightings = Sightings()
-        self._replaced: Recent[str, str] = Recent(FLOWS_REMEMBERED)
+        self._replaced: Recent[str, str] = Recent(RUNS_REMEMBERED)
         self._printed = Printed()
         self._roomy: Recent[str, None] = Recent(FLOWS_REMEMBERED, ROOM_SECONDS, clock.monotonic)
         self._progress: Recent[str, tuple[str, int]] = Recent(JOINS_REMEMBERED)

@@ -35,6 +35,7 @@ from aio_pika.exceptions import ChannelNotFoundEntity
 
 from imageflow.commands.demo import MAPPING, SCRIPT
 from tests.benchmarks.bed import Bed, Sink, cpu_of_all, emulate, end, plain_environ
+from tests.benchmarks.peers.stages import STAGES
 from tests.benchmarks.samples import median, table
 
 HAND_WRITTEN, EMBEDDED, UNCHANGED = "hand-written script", "embedded", "embedded, unchanged"
@@ -43,8 +44,6 @@ DISTRIBUTED_MAPPED = "distributed, script and mapping"
 AFTER = {UNCHANGED: EMBEDDED, AGAIN: DISTRIBUTED}
 """What must have run just before."""
 SERVICES = ("reader", "transformer", "writer")
-STAGES = ("read", "transform", "write")
-"""What a pipeline of a peer calls them."""
 CONCURRENCY = 32
 PEER_SECONDS = 300.0
 

@@ -22,8 +22,7 @@ MESSAGES: list[dict[str, Any]] = json.loads((DATA / CASE / "messages.json").read
 
 
 SETTLED_SECONDS = 180.0
-"""Posts to a queue whose leader RabbitMQ has yet to elect, which takes it long on a busy machine, wait one after the other, and
-come from the outbox in the end."""
+"""A busy machine makes queues and elects their leaders slowly; what could not be published until then comes from the outbox."""
 
 
 async def until(condition: Callable[[], Any]) -> Any:
