@@ -216,7 +216,8 @@ def _settle_parked(settings: Settings, wanted: str | None, *, every: bool, verb:
 
 
 def _with_broker(settings: Settings, work: Callable[[Substrate], Awaitable[T]]) -> T:
-    require_data(settings)
+    if settings.embedded:  # a queue on a server holds messages whatever is here
+        require_data(settings)
 
     async def body() -> T:
         async with open_substrate(settings, os.environ, consumer=False) as substrate:

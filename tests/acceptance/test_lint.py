@@ -39,8 +39,9 @@ def test_script_and_mapping_are_compiled(tmp_path):
         refused = [here.call("flow", verb, file, check=False) for verb in ("lint", "apply")]
         assert here.json("flow", "list") == []
     assert [done.returncode for done in refused] == [2, 2]
+    assert refused[1].stderr.splitlines()[-1] == "nothing is saved: mend that first"
     for done in refused:
-        script, spec = (done.stdout + done.stderr).splitlines()
+        script, spec = (done.stdout + done.stderr).splitlines()[:2]
         assert "script: line 2: the module 'os' is not available" in script
         assert "mapping[1].spec.a: shift: 'b.@((' has no closing parenthesis" in spec
 
