@@ -25,6 +25,7 @@ from imageflow.gateway.browser import cookie_name, way
 from imageflow.gateway.client_address import Network, client_address, client_scheme
 from imageflow.gateway.deps import Deps, Tools
 from imageflow.gateway.events import Events
+from imageflow.gateway.in_hand import Handler, InHand
 from imageflow.gateway.inputs import Credentials
 from imageflow.gateway.late_publisher import LatePublisher
 from imageflow.gateway.outbound import NDJSON_TYPES, QUEUE_LIMIT, Outbound, Posted, check_key
@@ -34,7 +35,6 @@ from imageflow.gateway.sessions import Sessions
 from imageflow.store import AcceptedPost, Store, User
 from imageflow.telemetry import metrics
 
-REQUEST_SECONDS = 120.0
 READY_SECONDS = 5.0
 LATER_SECONDS = 5.0
 CHECKS_AT_ONCE = 2
@@ -56,8 +56,9 @@ SAFE_HEADERS = {
 }
 """Of every answer that does not say otherwise. There is none that lets another origin read: CORS stays off."""
 
+IN_HAND = web.AppKey("in_hand", InHand)
+
 Ready = Callable[[], Awaitable[list[str]]]
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Pages = Callable[[Deps, Sessions, BodyReader], Iterable[web.AbstractRouteDef]]
 """Makes the routes of the console."""
 
@@ -173,10 +174,13 @@ def application(routes: Iterable[web.AbstractRouteDef], trusted: Sequence[Networ
     """An application whose every answer is ours: problem bodies for errors, no tracebacks, safe headers. Behind `trusted`
     proxies, a request's `remote` is the address that they say.
     """
-    middlewares = [_behind(trusted), _problems] if trusted else [_problems]
+    in_hand = InHand(_late)
+    middlewares = [in_hand.middleware, *([_behind(trusted)] if trusted else []), _problems]
     app = web.Application(middlewares=middlewares, client_max_size=MAX_FORM_BYTES)
+    app[IN_HAND] = in_hand
     app[events.STOPPING] = asyncio.Event()
     app.add_routes(routes)
+    app.cleanup_ctx.append(_beside(in_hand.run))
     app.on_response_prepare.append(_safe_headers)
     return app
 
@@ -261,15 +265,13 @@ def _behind(trusted: Sequence[Network]) -> aiohttp.typedefs.Middleware:
 async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn every error into a problem body; log the unforeseen ones."""
     try:
-        async with asyncio.timeout(None if request.path == events.PATH else REQUEST_SECONDS):
-            return await handler(request)
+        return await handler(request)
     except web.HTTPException as answer:
         if answer.status < 400:
             raise
         return _routing_problem(answer)
     except TimeoutError:
-        log.warning("request timed out", path=request.path, seconds=REQUEST_SECONDS)
-        return refused(Refusal(503, "it took too long; try again later", retry_after=5))
+        return _late(request)
     except ImageFlowError as error:
         if not isinstance(error, Refusal | RequestError):
             log.warning("request failed", path=request.path, error=str(error))
@@ -277,6 +279,11 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
     except Exception:
         log.exception("request failed", path=request.path)
         return refused(Refusal(500, "an unexpected error; the gateway's log has it"))
+
+
+def _late(request: web.Request) -> web.Response:
+    log.warning("request timed out", path=request.path)
+    return refused(Refusal(503, "it took too long; try again later", retry_after=5))
 
 
 def refused(why: Refusal) -> web.Response:
@@ -308,43 +315,6 @@ def _json(value: Any, *, status: int = 200, headers: Any = None) -> web.Response
     )
 
 
-class _InHand:
-    """Counts requests under way, but for event streams, which are told to end. While stopping, each answer closes its
-    connection.
-    """
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._stopping = False
-
-    @web.middleware
-    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path == events.PATH:
-            return await handler(request)
-        self._count += 1
-        self._idle.clear()
-        try:
-            answer = await handler(request)
-        finally:
-            self._count -= 1
-            if not self._count:
-                self._idle.set()
-        if self._stopping:
-            answer.force_close()
-        return answer
-
-    async def finish(self, seconds: float) -> None:
-        """Wait until nothing is in hand, at most `seconds`."""
-        self._stopping = True
-        try:
-            async with asyncio.timeout(seconds):
-                await self._idle.wait()
-        except TimeoutError:
-            log.warning("stopped with requests in hand", requests=self._count)
-
-
 @asynccontextmanager
 async def serve(app: web.Application, host: str, port: int, stop_seconds: float) -> AsyncIterator[int]:
     """Serve an application (once) on host and port, 0 for any free one; gives the port.
@@ -352,8 +322,6 @@ async def serve(app: web.Application, host: str, port: int, stop_seconds: float)
     Leaving stops listening, lets requests in hand finish within three quarters of `stop_seconds`, then closes what is
     left. Raises ListenError when the port cannot be had.
     """
-    in_hand = _InHand()
-    app.middlewares.insert(0, in_hand.middleware)
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -374,7 +342,7 @@ async def serve(app: web.Application, host: str, port: int, stop_seconds: float)
         finally:
             await site.stop()
             app[events.STOPPING].set()
-            await in_hand.finish(stop_seconds * 0.75)
+            await app[IN_HAND].finish(stop_seconds * 0.75)
     finally:
         await runner.cleanup()
 

@@ -221,6 +221,7 @@ class Outbound:
     async def finish(self) -> None:
         """Wait until what was accepted is published, or left to the sweep of the outbox."""
         await self._publishing.finish(SEND_SECONDS)
+        await self._publisher.finish()
 
     def _run(self, arrived: Arrived) -> Run:
         now = self._clock.now()

@@ -54,7 +54,11 @@ class OutboxPublisher:
         await self._broker.publish(
             *(Outgoing(item.queue, inlined(item.body, page), headers=headers) for item, headers, page in parcels)
         )
-        await self._store.sent([parcel.item.id for parcel in parcels])
+        await self.published([parcel.item.id for parcel in parcels])
+
+    async def published(self, ids: Sequence[int]) -> None:
+        """Delete messages that are published."""
+        await self._store.sent(ids)
 
     async def sweep(self, older_than: float = SWEEP_AGE_SECONDS) -> int:
         """Publish what was left behind; returns how many messages."""
