@@ -12,9 +12,12 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po, write_po
 
-CONSOLE = Path(__file__).parent.parent / "imageflow" / "console"
+PRODUCT = Path(__file__).parent.parent / "imageflow"
+CONSOLE = PRODUCT / "console"
+SOURCES = (CONSOLE, PRODUCT / "actions", PRODUCT / "inspect")
+"""Where sentences are made that pages say."""
 METHODS = [("**.py", "python"), ("**.html", "jinja2.ext:babel_extract")]
-KEYWORDS = {"_": None, "N_": None, "gettext": None, "ngettext": (1, 2)}
+KEYWORDS = {"_": None, "N_": None, "gettext": None, "ngettext": (1, 2), "phrase": None, "counted": (1, 2)}
 OPTIONS = {
     "**.html": {
         "trimmed": "true",
@@ -29,11 +32,12 @@ OPTIONS = {
 def wanted() -> Catalog:
     """All messages of the sources."""
     catalog = Catalog(charset="utf-8")
-    for file, _line, message, _comments, _context in extract_from_dir(
-        str(CONSOLE), METHODS, OPTIONS, keywords=KEYWORDS
-    ):
-        if message:
-            catalog.add(message, locations=[(file, 0)])
+    for source in SOURCES:
+        for file, _line, message, _comments, _context in extract_from_dir(
+            str(source), METHODS, OPTIONS, keywords=KEYWORDS
+        ):
+            if message:
+                catalog.add(message, locations=[(file, 0)])
     return catalog
 
 

@@ -8,28 +8,40 @@ from typing import Literal, NamedTuple
 
 from imageflow.actions import run_waits, runs
 from imageflow.clock import iso
-from imageflow.model.run import Run, warnings_of
+from imageflow.model.run import Run, Trigger, warnings_of
 from imageflow.store import AuditRecord, ErrorGroup, Store
+from imageflow.text.phrase import Phrase, counted, joined, phrase
 
 EntryKind = Literal[
     "asked", "reading", "read", "printed", "warning", "failed", "retried", "cancelled", "waits", "now", "ended"
 ]
 ASKED = {
-    "schedule": "fired by its schedule",
-    "person": "asked for by",
-    "flow": "fired after the flow",
-    "fetch_missing": "asked for by the look for products without images",
-    "outbound": "posted by",
+    "schedule": phrase("fired by its schedule %(by)s"),
+    "person": phrase("asked for by %(by)s"),
+    "flow": phrase("fired after the flow %(by)s"),
+    "fetch_missing": phrase("asked for by the look for products without images"),
+    "outbound": phrase("posted by %(by)s"),
 }
+_WORDS = (
+    *(phrase("login"), phrase("read"), phrase("script"), phrase("mapping"), phrase("rows"), phrase("write")),
+    *(phrase("queued"), phrase("reading"), phrase("draining")),
+    *(phrase("success"), phrase("partial"), phrase("failed"), phrase("empty"), phrase("cancelled")),
+)
+_WORD = {one.message: one for one in _WORDS}
+"""Stages and states as a page may say them."""
 
 
 class Entry(NamedTuple):
     """A step of a run, in plain words: when, if that is known, and of which page, if of one."""
 
     what: EntryKind
-    text: str
+    said: Phrase | str
     at: datetime | None = None
     page: int | None = None
+
+    @property
+    def text(self) -> str:
+        return str(self.said)
 
 
 class Told(NamedTuple):
@@ -62,7 +74,7 @@ def bounded(entries: Sequence[Entry], most: int) -> tuple[list[Entry], int]:
             continue
         lines = entry.text.split("\n")
         if most:
-            kept.append(entry._replace(text="\n".join(lines[:most])))
+            kept.append(entry._replace(said="\n".join(lines[:most])))
         left += max(len(lines) - most, 0)
         most = max(most - len(lines), 0)
     return kept, left
@@ -71,18 +83,41 @@ def bounded(entries: Sequence[Entry], most: int) -> tuple[list[Entry], int]:
 def beginning(run: Run, *, takes_since: bool = True) -> Iterator[Entry]:
     """How a run came about, and what it reads. `takes_since`: its flow can be asked for changes since an instant."""
     trigger = run.trigger
-    text = " ".join(part for part in (ASKED[trigger.kind], trigger.by) if part)
-    ids = f", {len(trigger.ids)} identifiers" if trigger.ids else ""
-    yield Entry("asked", f"{text}{ids}; version {run.version} of {run.flow}", run.created_at)
+    who = _asked(trigger)
+    if trigger.ids:
+        who = phrase("%(who)s, %(ids)s identifiers", who=who, ids=len(trigger.ids))
+    yield Entry(
+        "asked",
+        phrase("%(who)s; version %(version)s of %(flow)s", who=who, version=run.version, flow=run.flow),
+        run.created_at,
+    )
     if trigger.kind != "outbound" and run.started_at is not None:
-        since = f"changes since {iso(run.since)}" if run.since and takes_since else "everything"
-        until = f" until {iso(run.until)}" if run.until and run.window else ""
-        yield Entry("reading", f"asks for {'these' if trigger.ids else since + until}", run.started_at)
+        yield Entry("reading", _asks_for(run, takes_since=takes_since), run.started_at)
     if run.read_complete:
-        short = "; the ERP has more, as its answers say" if run.cancelled_at is None else "; not everything was read"
-        whole = short if run.incomplete else ""
-        broken = f"; {run.broken_pages} failed as a whole" if run.broken_pages else ""
-        yield Entry("read", f"pages: {run.pages}, rows: {run.counts.total}{broken}{whole}")
+        parts = [phrase("pages: %(pages)s, rows: %(rows)s", pages=run.pages, rows=run.counts.total)]
+        if run.broken_pages:
+            parts.append(phrase("%(pages)s failed as a whole", pages=run.broken_pages))
+        if run.incomplete:
+            cut = run.cancelled_at is not None
+            parts.append(phrase("not everything was read") if cut else phrase("the ERP has more, as its answers say"))
+        yield Entry("read", joined(parts, "; "))
+
+
+def _asked(trigger: Trigger) -> Phrase:
+    said = ASKED[trigger.kind]._replace(values={"by": trigger.by or phrase("somebody")})
+    return joined([said, trigger.by], " ") if trigger.kind == "fetch_missing" and trigger.by else said
+
+
+def _asks_for(run: Run, *, takes_since: bool) -> Phrase:
+    if run.trigger.ids:
+        return phrase("asks for these")
+    until = iso(run.until) if run.until and run.window else None
+    if not run.since or not takes_since:
+        return phrase("asks for everything until %(until)s", until=until) if until else phrase("asks for everything")
+    since = iso(run.since)
+    if until:
+        return phrase("asks for changes since %(since)s until %(until)s", since=since, until=until)
+    return phrase("asks for changes since %(since)s", since=since)
 
 
 def ending(
@@ -91,44 +126,76 @@ def ending(
     """What a run warns of, what failed, who retried or cancelled it, and how it ended, or what it waits for and how far it is."""
     yield from (Entry("warning", text) for text in warnings_of(run))
     for group in errors:
-        yield Entry("failed", f"rows: {group.rows}, in {group.stage}: {group.reason} (e.g. row {group.example_row})")
+        yield Entry("failed", _failed(group))
     if run.error is not None:
-        yield Entry("failed", f"{run.error_stage or 'read'}: {run.error}")
+        yield Entry("failed", joined([_word(run.error_stage or "read"), run.error], ": "))
     yield from (_retried(one) if one.entry.what == "run.retry" else _cancelled(one) for one in steered)
     if run.cancelled_at is not None and not any(one.entry.what == "run.cancel" for one in steered):
-        yield Entry("cancelled", "by a person", run.cancelled_at)
+        yield Entry("cancelled", _by(None), run.cancelled_at)
     if waits is not None:
-        yield Entry("waits", waits.text)
+        yield Entry("waits", waits.said)
     if run.ended:
-        yield Entry("ended", run.status, run.finished_at)
+        yield Entry("ended", _word(run.status), run.finished_at)
     else:
-        yield Entry("now", f"{run.status}, rows settled: {run.counts.settled} of {run.counts.total}")
+        settled = phrase("rows settled: %(settled)s of %(total)s", settled=run.counts.settled, total=run.counts.total)
+        yield Entry("now", joined([_word(run.status), settled], ", "))
+
+
+def _failed(group: ErrorGroup) -> Phrase:
+    return phrase(
+        "rows: %(rows)s, in %(stage)s: %(reason)s (e.g. row %(row)s)",
+        rows=group.rows,
+        stage=_word(group.stage),
+        reason=group.reason,
+        row=group.example_row,
+    )
+
+
+def _word(name: str) -> Phrase | str:
+    return _WORD.get(name, name)
+
+
+def _by(who: str | None) -> Phrase:
+    return phrase("by %(who)s", who=who or phrase("a person"))
 
 
 def _cancelled(change: AuditRecord) -> Entry:
-    return Entry("cancelled", f"by {change.entry.who or 'a person'}", change.at)
+    return Entry("cancelled", _by(change.entry.who), change.at)
 
 
 def _retried(change: AuditRecord) -> Entry:
     """A retry: by whom, how many rows, through which version, and what it replaced. An entry of before that was kept says less."""
     detail = change.entry.detail
     rows, from_pages, version = detail.get("rows", 0), detail.get("from_pages"), detail.get("version")
-    parts = [f"by {change.entry.who or 'a person'}: {_rows(rows)} put through again"]
+    again = counted("1 row put through again", "%(count)s rows put through again", rows)
+    parts = [joined([_by(change.entry.who), again], ": ")]
     if from_pages is None:
-        return Entry("retried", f"{parts[0]}; the flow had version {version}", change.at)
+        parts.append(phrase("the flow had version %(version)s", version=version))
+        return Entry("retried", joined(parts, "; "), change.at)
     if from_pages:
         before = [one for one in detail.get("versions_before", ()) if one != version]
-        instead = f" in place of {', '.join(map(str, before))}" if before else ", as before"
-        parts.append(f"{_rows(from_pages)} from the stored pages by version {version}{instead}")
+        parts.append(_through(from_pages, version, before))
     if rows > from_pages:
-        parts.append(f"{_rows(rows - from_pages)} sent to Omnitron as before")
+        left = rows - from_pages
+        parts.append(counted("1 row sent to Omnitron as before", "%(count)s rows sent to Omnitron as before", left))
     replaced = [_ended(stage, count) for stage, count in detail.get("replaced", {}).items()]
-    return Entry("retried", "; ".join([*parts, f"before that, {', '.join(replaced)}"]), change.at)
+    parts.append(phrase("before that, %(replaced)s", replaced=joined(replaced, ", ")))
+    return Entry("retried", joined(parts, "; "), change.at)
 
 
-def _ended(stage: str, count: int) -> str:
-    return f"{count} cancelled" if stage == "cancelled" else f"{count} failed in {stage}"
+def _through(rows: int, version: int | None, before: Sequence[int]) -> Phrase:
+    through = counted(
+        "1 row from the stored pages by version %(version)s",
+        "%(count)s rows from the stored pages by version %(version)s",
+        rows,
+        version=version,
+    )
+    if not before:
+        return phrase("%(through)s, as before", through=through)
+    return phrase("%(through)s in place of %(versions)s", through=through, versions=", ".join(map(str, before)))
 
 
-def _rows(count: int) -> str:
-    return "1 row" if count == 1 else f"{count} rows"
+def _ended(stage: str, count: int) -> Phrase:
+    if stage == "cancelled":
+        return phrase("%(rows)s cancelled", rows=count)
+    return phrase("%(rows)s failed in %(stage)s", rows=count, stage=_word(stage))

@@ -10,17 +10,24 @@ from imageflow.clock import iso
 from imageflow.errors import NotFoundError
 from imageflow.model.run import Run
 from imageflow.store import HeldDomain, Store
+from imageflow.text.phrase import Phrase, phrase
 
 
 class Wait(NamedTuple):
     """What a run waits for, and why; when it is tried again, if that is known."""
 
-    why: str
+    why: Phrase | str
     again_at: datetime | None = None
 
     @property
+    def said(self) -> Phrase | str:
+        if self.again_at is None:
+            return self.why
+        return phrase("%(why)s; asked again at %(instant)s", why=self.why, instant=iso(self.again_at))
+
+    @property
     def text(self) -> str:
-        return self.why + (f"; asked again at {iso(self.again_at)}" if self.again_at is not None else "")
+        return str(self.said)
 
 
 async def look(store: Store, run: Run) -> Wait | None:
@@ -46,9 +53,23 @@ def decide(run: Run, oldest: Run | None, hold: HeldDomain | None) -> Wait | None
     from its domain, and it has rows to write.
     """
     if run.status == "queued" and oldest is not None and oldest.run_id != run.run_id:
-        return Wait(f"an older run of {run.flow} is not done: {oldest.run_id}, {oldest.status}")
+        return Wait(
+            phrase(
+                "an older run of %(flow)s is not done: %(run)s, %(status)s",
+                flow=run.flow,
+                run=oldest.run_id,
+                status=oldest.status,
+            )
+        )
     if run.status == "reading" and run.waits_for is not None:
-        return Wait(f"the ERP gave no page: {run.waits_for}", run.again_at)
+        return Wait(phrase("the ERP gave no page: %(reason)s", reason=run.waits_for), run.again_at)
     if hold is not None:
-        return Wait(f"Omnitron is away: {hold.domain} is held since {iso(hold.since)}: {hold.reason}")
+        return Wait(
+            phrase(
+                "Omnitron is away: %(domain)s is held since %(since)s: %(reason)s",
+                domain=hold.domain,
+                since=iso(hold.since),
+                reason=hold.reason,
+            )
+        )
     return None

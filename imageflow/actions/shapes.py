@@ -982,7 +982,7 @@ def _source(source: Source) -> SourceShown:
         page=source.page,
         elements=[Element(place, element) for place, element in source.elements.items()],
         certain=source.certain,
-        note=source.note,
+        note=None if source.note is None else str(source.note),
         steps=_steps(dry) if dry is not None else [],
         rows=dry.rows if dry is not None else (),
     )

@@ -25,6 +25,7 @@ from imageflow.runtime.substrate import Substrate, open_substrate
 from imageflow.settings import Settings
 from imageflow.store import Store
 from imageflow.store.data_dir import DataDirBusy, data_dir_lock
+from imageflow.text.phrase import Phrase
 
 SERVICES = ("reader", "transformer", "writer")
 """What a run needs. No scheduler: nothing is fired that nobody asked for."""
@@ -123,7 +124,7 @@ def progress_line(of: tzinfo) -> Iterator[Progress]:
 
 def _said_once(of: tzinfo) -> Progress:
     """Says what a run waits for, whenever that is something else."""
-    known: str | None = None
+    known: Phrase | str | None = None
 
     def show(run: Run, waits: Wait | None) -> None:
         nonlocal known

@@ -17,6 +17,7 @@ from imageflow.console.assets import Assets
 from imageflow.console.languages import LANGUAGES, NAMES, Language, utc
 from imageflow.console.visit import Show, Visit
 from imageflow.text.excerpt import hidden_in_html
+from imageflow.text.phrase import Phrase
 
 UTC = ZoneInfo("UTC")
 NOTHING = "\N{EN DASH}"
@@ -105,8 +106,16 @@ def _ago(language: Language) -> Any:
 
 
 def _said(language: Language) -> Any:
-    def said(text: str) -> Markup:
-        """A reason in the page's language if it is one of ours; else as it is, which is English or anything."""
+    def translated(message: str, plural: str | None, count: int) -> Markup:
+        texts = language.texts
+        return escape(texts.gettext(message) if plural is None else texts.ngettext(message, plural, count))
+
+    def said(text: Any) -> Markup:
+        """A sentence or a reason in the page's language if it is one of ours; else as it is, which is English or anything."""
+        if isinstance(text, Phrase):
+            return Markup(text.said(translated, said))  # noqa: S704 - both escape
+        if isinstance(text, int):
+            return escape(language.number(text))
         found = reasons.known(str(text)) if language.code != "en" else None
         if found is None:
             return FOREIGN.format(text)

@@ -26,6 +26,7 @@ from imageflow.model.row import RowLog
 from imageflow.model.run import Run
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.store import LedgerState, Store
+from imageflow.text.phrase import Phrase, phrase
 
 ROWS_LIMIT = 20
 PAGES_LIMIT = 50
@@ -49,7 +50,7 @@ class Source(msgspec.Struct, frozen=True):
     elements: dict[int, Any] = {}
     certain: bool = False
     dry: DryRun | None = None
-    note: str | None = None
+    note: Phrase | None = None
 
 
 class TracedRow(msgspec.Struct, frozen=True):
@@ -213,21 +214,21 @@ async def _pages(store: Store, run: Run, definition: Definition, log: RowLog) ->
     if _joined(definition, log):
         numbers = range(1, min(run.pages, PAGES_LIMIT) + 1)
         pages = [await _page(store, run.run_id, number) for number in numbers]
-        beyond = f"only the first {PAGES_LIMIT} of {run.pages} pages are searched"
+        beyond = phrase("only the first %(most)s of %(pages)s pages are searched", most=PAGES_LIMIT, pages=run.pages)
         return [*pages, *([Source(None, note=beyond)] if run.pages > PAGES_LIMIT else [])]
     if log.page is not None:
         return [await _page(store, run.run_id, log.page)]
     try:
         return [await store.page_of(log.version // ROWS_PER_PAGE_LIMIT)]
     except NotFoundError:
-        return [Source(None, note="the page is not kept any more")]
+        return [Source(None, note=phrase("the page is not kept any more"))]
 
 
 async def _page(store: Store, run_id: str, number: int) -> Page | Source:
     try:
         return await store.page(run_id, number)
     except NotFoundError:
-        return Source(number, note="the page is not kept any more")
+        return Source(number, note=phrase("the page is not kept any more"))
 
 
 async def _source(sandbox: Sandbox, definition: Definition, log: RowLog, page: Page) -> Source | None:
@@ -239,7 +240,7 @@ async def _source(sandbox: Sandbox, definition: Definition, log: RowLog, page: P
             return None
         found, dry_runs = await _narrowed(sandbox, definition, log, page, document, guess)
     except (ValueError, ImageFlowError) as error:
-        return Source(page.page, note=f"it cannot be run again: {error}")
+        return Source(page.page, note=phrase("it cannot be run again: %(error)s", error=str(error)))
     if found is None and _joined(definition, log):
         return None
     return _judged(page, document, guess, found, dry_runs)
@@ -275,12 +276,16 @@ def _judged(
 ) -> Source:
     elements = document.elements
     if found is None:
-        note = "run again, it does not come to the same: the script is not deterministic, or it has been answered for"
+        note = phrase(
+            "run again, it does not come to the same: the script is not deterministic, or it has been answered for"
+        )
         return Source(page.page, _at(elements, guess), dry=dry_runs.get(guess), note=note)
     if guess and not set(guess) & set(found):
-        note = f"the page fails as a whole, because of what is at {', '.join(map(str, found[:ELEMENTS_LIMIT]))}"
+        places = ", ".join(map(str, found[:ELEMENTS_LIMIT]))
+        note = phrase("the page fails as a whole, because of what is at %(places)s", places=places)
         return Source(page.page, _at(elements, guess), certain=True, dry=_small(dry_runs[found], found), note=note)
-    note_ = f"it takes {len(found)} elements of the page together" if len(found) > ELEMENTS_LIMIT else None
+    many = phrase("it takes %(elements)s elements of the page together", elements=len(found))
+    note_ = many if len(found) > ELEMENTS_LIMIT else None
     return Source(page.page, _at(elements, found), certain=True, dry=_small(dry_runs[found], found), note=note_)
 
 

@@ -4,6 +4,7 @@
 import asyncio
 import json
 import re
+from html.parser import HTMLParser
 from ipaddress import ip_network
 
 import pytest
@@ -12,7 +13,7 @@ from imageflow.console.assets import Assets
 from imageflow.console.pages import PAGES
 from imageflow.emulator.erp import FakeErp
 from imageflow.gateway.login_pace import PACES
-from tests.console_site import PASSWORD, POLLED, RUN, end_long_run, form_of, furnish, long_run, opened
+from tests.console_site import PASSWORD, POLLED, RUN, Html, end_long_run, form_of, furnish, long_run, opened
 
 SAMPLES = {
     "{name}": "polled",
@@ -328,6 +329,50 @@ def check_targets(answer, path):
             assert "/".join(target.split("/")[:3]) in answer.headers["Content-Security-Policy"]
         else:
             assert target.startswith(("/", "#", "?")), (path, element)
+
+
+class Words(HTMLParser):
+    """The texts of a page that are in its language: not code, not what a form holds, not what others said (`lang`)."""
+
+    def __init__(self, text):
+        super().__init__()
+        self._said, self._foreign, self._open = set(), set(), []
+        self.feed(text)
+        self.words = self._said - self._foreign  # titles repeat what is cut
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        if tag not in Html._VOID:
+            foreign = tag != "html" and "lang" in given
+            self._open.append((tag, foreign or tag in ("code", "pre", "script", "textarea", "option")))
+        self._say(*(given.get(name) for name in ("title", "aria-label", "placeholder", "alt")))
+
+    def handle_endtag(self, tag):
+        while self._open and self._open.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data):
+        self._say(data)
+
+    def _say(self, *texts):
+        words = self._foreign if any(foreign for _, foreign in self._open) else self._said
+        words |= {" ".join(text.split()) for text in texts if text}
+
+
+DATA = re.compile(
+    r"ImageFlow|Ctrl Enter · Ctrl S|Europe/Istanbul|https://\S+|/api/\S+|imageflow\.\w+|nothing for a day"
+)
+"""What is the same in every language: names, addresses, and what the furniture says."""
+
+
+async def test_no_english_is_left_on_a_turkish_page(site):
+    """What both languages say alike is data."""
+    english, turkish = await site.visitor("admin", "en"), await site.visitor("admin", "tr")
+    for path in [*SHOWN, "/nothing", "/flows/nothing", "/runs/nothing", "/products/nothing"]:
+        left = Words((await english.get(path)).text).words & Words((await turkish.get(path)).text).words
+        assert [
+            text for text in left if re.search(r"[a-z]{2}.*[^\w-].*[a-z]{2}", text) and not DATA.fullmatch(text)
+        ] == [], path
 
 
 async def test_a_page_that_is_the_same_is_not_sent_again(site):
