@@ -9,7 +9,7 @@ import pytest
 from imageflow.model.imageset import Image
 from imageflow.model.row import RowLog
 from imageflow.model.run import Run, Trigger
-from tests.console_site import CLOCK, PASSWORD, RUN, end_long_run, long_run
+from tests.console_site import CLOCK, PASSWORD, RUN, SKUS, end_long_run, long_run
 from tests.integration.test_console import SHOWN
 from tests.posting import accept_post
 
@@ -347,3 +347,65 @@ def test_a_draft_against_what_really_came(watched):
     assert page.get_by_role("table", name="Rows that differ").get_by_role("row").count() == 5
     page.get_by_role("link", name="The 4 that differ").click()
     assert page.url.endswith("#differ")
+
+
+def test_a_cause_closes(watched, served):
+    """From the causes: its rows are retried by one button; once they are written it is gone from the page, which was not loaded
+    again, and stands among the closed ones.
+    """
+    site, do = served
+    page = watched.page("operator")
+    page.goto("/errors")
+    page.get_by_text("live", exact=True).wait_for()
+    assert page.get_by_role("table", name="Open causes").get_by_role("row").count() == 3
+    page.get_by_role("button", name="Retry 2 rows").first.click()
+    page.get_by_text("2 rows are being retried").wait_for()
+    page.goto("/errors")
+    page.get_by_text("live", exact=True).wait_for()
+    page.evaluate("window.same = true")
+    images = (Image("https://cdn.example.com/1.jpg"),)
+    logs = [RowLog(run_id=RUN, row=row, product=SKUS[row - 1], state="written", images=images) for row in (2, 3)]
+    do(site.store.settle("t", logs))
+    page.get_by_role("link", name="Omnitron does not know the SKU").wait_for(state="detached")
+    assert page.evaluate("window.same")
+    page.goto("/errors?state=closed")
+    assert page.get_by_text("Omnitron does not know the SKU").count() >= 1
+
+
+def test_a_flow_is_changed_by_keyboard(watched, served):
+    """To the flows, into one, to its field and saved, all by keys; the focus is seen all the way."""
+    site, do = served
+    page = watched.page("admin")
+    page.goto("/")
+    for key in ("g", "f"):
+        page.keyboard.press(key)
+    page.wait_for_url("**/flows")
+    for key in ("j", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_url("**/flows/polled")
+    for _ in range(200):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.name") == "schedule.every":
+            break
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("Control+a")
+    page.keyboard.type("25m")
+    page.keyboard.press("Enter")
+    page.get_by_text("Saved: version 3").wait_for()
+    assert do(site.store.flow("polled")).document["schedule"]["every"] == "25m"
+
+
+def test_what_would_be_sent(watched):
+    """A dry run shows the request of a row that comes out, and why another does not."""
+    page = watched.page("operator")
+    page.goto("/flows/posts/bench")
+    page.locator(".editor").nth(2).wait_for()
+    rows = '[{"sku": "Z", "images": ["https://cdn.example.com/1.jpg"]}, {"sku": "Y"}]'
+    page.locator("#f-input").evaluate(
+        "(area, text) => { area.value = text; area.dispatchEvent(new Event('input')); }", rows
+    )
+    page.get_by_role("button", name="Dry run", exact=True).click()
+    sent = page.get_by_role("table", name="What would be sent")
+    sent.wait_for()
+    assert "POST https://brand.omnitron.example/" in sent.inner_text()
+    assert "no images" in page.locator(".made").inner_text()
