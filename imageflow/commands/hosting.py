@@ -57,12 +57,16 @@ async def follow(settings: Settings, store: Store, flow: str, run_ids: Sequence[
 
 async def _host(settings: Settings, flow: str, run_ids: Sequence[str], show: Progress) -> None:
     goes_on = f"`imageflow resume {' '.join(run_ids)} --wait`, or the next `imageflow up`"
-    async with (
-        open_substrate(settings, os.environ, consumer=True) as substrate,
-        _services(substrate, flow, said(settings, goes_on)),
-    ):
-        collect_seldom()
-        await _until_ended(substrate.store, run_ids, show)
+    async with open_substrate(settings, os.environ, consumer=True) as substrate:
+        try:
+            async with _services(substrate, flow, said(settings, goes_on)):
+                collect_seldom()
+                await _until_ended(substrate.store, run_ids, show)
+        except asyncio.CancelledError:  # what was in hand has been finished since, and that may have been all
+            if not await _have_ended([Watch(substrate.store, run_id, show) for run_id in run_ids]):
+                raise
+            if (task := asyncio.current_task()) is not None:
+                task.uncancel()
 
 
 async def _until_ended(store: Store, run_ids: Sequence[str], show: Progress) -> None:

@@ -156,6 +156,21 @@ def test_the_first_ctrl_c_says_what_happens(tmp_path: Path) -> None:
         assert shown.text.rfind("\x1b[?25h") > shown.text.rfind("\x1b[?25l")  # the cursor is there
 
 
+def test_a_run_that_ends_while_it_is_stopped(tmp_path: Path) -> None:
+    """One Ctrl-C while its last rows are at Omnitron: what came of the run is said, and its exit status is that of the run."""
+    with site(tmp_path / "site", IMAGEFLOW_STOP_SECONDS="30") as here:
+        here.emulators(20, omnitron=("latency=3s",))
+        here.flow("winter")
+        with terminal(here, "run", "winter", "--wait", "--flows", "flows", columns=200) as running:
+            running.until(lambda text: "of 20 rows" in text)
+            running.interrupt()
+            status = running.ended()
+            lines = screen(running.text)
+        assert any(line.endswith("winter  success  1 page, 20 rows (20 written)") for line in lines), running.text
+        assert status == 0
+        assert "stopped before the end" not in running.text
+
+
 def test_a_run_that_waits_and_is_stopped_goes_on_alone(tmp_path: Path) -> None:
     """The progress line, or a line on stderr, says what the run waits for; Ctrl-C names the command with which that very run goes
     on, on a line of its own. It fires nothing else."""
