@@ -12,7 +12,7 @@ What happens to a folder, and what follows:
     two files name one flow       the later one is reported; nothing changes
     a file is gone                its flow is deleted; while runs of it go on it is disabled, so that it fires no more
     a file names another flow     as if the file of the one before were gone
-    the folder is gone, or empty  reported; nothing changes: it may be a disk that is not mounted
+    the folder is gone, or empty  reported, with how flows are deleted; nothing changes: it may be a disk that is not mounted
 """
 
 from __future__ import annotations
@@ -52,6 +52,9 @@ RESTING_LOOKS = 2
 GONE_LOOKS = 3
 """A flow that no file has named for so many looks is gone: an editor puts a new file in the place of the old one."""
 
+NO_FILES = "it holds no *.yaml, *.yml or *.json"
+DELETE = "imageflow flow delete NAME"
+
 
 class Found(NamedTuple):
     """A flow file, as it was when it was read, and its document."""
@@ -62,8 +65,8 @@ class Found(NamedTuple):
 
 
 def read(folder: Path) -> list[Found]:
-    """The flow files of a folder, checked. Raises FlowFileError where one is broken. Blocks."""
-    files = flow_file.files_of(folder)
+    """The flow files of a folder, checked; it may hold none. Raises FlowFileError where one is broken. Blocks."""
+    files = flow_file.in_folder(folder)
     known = [seen(path) for path in files]
     return [Found(*one) for one in zip(files, known, flows.checked_all(files), strict=True)]
 
@@ -133,6 +136,7 @@ class FlowFolder:
         self._resting: dict[Path, tuple[Stamp, int]] = {}
         self._gone: dict[str, int] = {}
         self._said: dict[str, str] = {}
+        self._empty: str | None = None
 
     async def follow(self, stop: asyncio.Event) -> None:
         """Look again and again until `stop` is set."""
@@ -150,26 +154,38 @@ class FlowFolder:
         """Save all that `read` found."""
         for one in found:
             await self._save(one.path, one.known, one.document)
-        if left := sorted({flow.name for flow in await self._store.flows()} - self._owned.keys()):
-            log.info("flows that no file of the folder names", folder=str(self._folder), flows=", ".join(left))
+        if not found:
+            await self._say_empty(NO_FILES)
+        elif left := sorted({flow.name for flow in await self._store.flows()} - self._owned.keys()):
+            text, note = "flows that no file of the folder names", f"they go on; to end one: {DELETE}"
+            log.info(text, folder=str(self._folder), flows=", ".join(left), note=note)
 
     async def look(self) -> None:
         """Apply what has changed since the last look."""
         try:
-            files = await asyncio.to_thread(self._files)
-        except (FlowFileError, OSError) as error:
-            self._say("", "the folder has no flow files; nothing changes", error=str(error))
+            files = await asyncio.to_thread(flow_file.in_folder, self._folder)
+        except OSError as error:
+            await self._say_empty(f"it cannot be read: {error.strerror}")
             return
+        if not files:
+            await self._say_empty(NO_FILES)
+            return
+        self._empty = None
         for path in files:
             if await asyncio.to_thread(self._rests, path):
                 await self._load(path, files)
         await self._drop(files)
         await self._watch()
 
-    def _files(self) -> list[Path]:
-        if not self._folder.is_dir():
-            raise FlowFileError([Problem("", f"{self._folder}: there is no such folder any more")])
-        return flow_file.files_of(self._folder)
+    async def _say_empty(self, why: str) -> None:
+        """Say once that there is nothing to follow, why, and that the flows go on: the folder may be a disk that is not mounted."""
+        if self._empty == why:
+            return
+        self._empty = why
+        note = f"what comes into it is applied; to end a flow: {DELETE}"
+        flows = ", ".join(sorted(flow.name for flow in await self._store.flows())) or "none"
+        text = "the folder has no flow files; no flow is deleted"
+        log.warning(text, folder=str(self._folder), why=why, flows=flows, note=note)
 
     def _rests(self, path: Path) -> bool:
         """Whether a file differs from what is known of it, and has not changed for a while."""

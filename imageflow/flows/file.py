@@ -173,12 +173,17 @@ def files_of(path: Path, *, others: bool = False) -> list[Path]:
     """
     if not path.is_dir():
         return [path]
-    beside = (is_case_file, is_shared_file) if others else ()
-    found = sorted(file for file in path.iterdir() if is_flow_file(file) or any(is_one(file) for is_one in beside))
+    found = in_folder(path, others=others)
     if not found:
         hint = f"; {text}" if (text := deeper(path)) else ""
         raise FlowFileError([Problem("", f"{path}: holds no flow file (*.yaml, *.yml, *.json){hint}")])
     return found
+
+
+def in_folder(folder: Path, *, others: bool = False) -> list[Path]:
+    """The flow files of a folder, by name, as `files_of`; it may hold none."""
+    beside = (is_case_file, is_shared_file) if others else ()
+    return sorted(file for file in folder.iterdir() if is_flow_file(file) or any(is_one(file) for is_one in beside))
 
 
 def deeper(folder: Path) -> str:

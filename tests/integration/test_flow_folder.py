@@ -138,7 +138,7 @@ async def test_a_broken_file_is_right_again(followed: Followed) -> None:
 
 
 async def test_a_file_is_gone(followed: Followed) -> None:
-    """Its flow is deleted; a file that is replaced within a moment is not gone; an empty folder changes nothing."""
+    """Its flow is deleted; a file that is replaced within a moment is not gone."""
     moved = followed.path / "a.yaml"
     text = moved.read_text()
     moved.unlink()
@@ -148,11 +148,31 @@ async def test_a_file_is_gone(followed: Followed) -> None:
     moved.unlink()
     assert await followed.looks() == ["a flow is deleted: its file is gone"]
     assert await followed.versions() == {"b": 1}
-    (followed.path / "b.yaml").unlink()
-    assert await followed.looks() == ["the folder has no flow files; nothing changes"]
+
+
+EMPTY = "the folder has no flow files; no flow is deleted"
+
+
+async def test_a_folder_without_files(followed: Followed) -> None:
+    """Empty or gone, now or at the start, it deletes nothing, and says so once, with the way out; then it is followed again."""
+    for name in ("a", "b"):
+        (followed.path / f"{name}.yaml").unlink()
+    assert await followed.looks() == [EMPTY]
+    said = followed.said[-1]
+    assert (said["flows"], said["why"]) == ("a, b", "it holds no *.yaml, *.yml or *.json")
+    assert said["note"] == "what comes into it is applied; to end a flow: imageflow flow delete NAME"
     followed.path.rmdir()
-    assert await followed.looks() == ["the folder has no flow files; nothing changes"]
-    assert await followed.versions() == {"b": 1}
+    assert await followed.looks() == [EMPTY]
+    assert followed.said[-1]["why"] == "it cannot be read: No such file or directory"
+    assert await followed.versions() == {"a": 1, "b": 1}
+    followed.path.mkdir()
+    assert await followed.restart() == [EMPTY]
+    assert await followed.looks() == []
+    followed.write("a", timezone="Europe/Istanbul")
+    assert await followed.looks() == ["a flow file is applied"]
+    assert await followed.versions() == {"a": 2, "b": 1}
+    (followed.path / "a.yaml").unlink()
+    assert await followed.looks() == [EMPTY]
 
 
 async def test_renames(followed: Followed) -> None:
@@ -279,6 +299,7 @@ async def test_at_the_start(followed: Followed) -> None:
     await FlowFolder(followed.path, followed.store, ACTOR).begin(read(followed.path))
     assert followed.said[-1]["event"] == "flows that no file of the folder names"
     assert followed.said[-1]["flows"] == "b"
+    assert followed.said[-1]["note"] == "they go on; to end one: imageflow flow delete NAME"
 
 
 async def test_it_follows_until_it_is_stopped(followed: Followed, monkeypatch: pytest.MonkeyPatch) -> None:
