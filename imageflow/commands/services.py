@@ -117,7 +117,8 @@ async def _serve(
                 return
             folder = None if flows is None else flow_folder.FlowFolder(flows, substrate.store, actor())
             if folder is not None:
-                await folder.begin(found)
+                async with bootstrap.waiting(settings, names, lambda: "flow files are applied", port):
+                    await folder.begin(found)
             collect_seldom()
             async with asyncio.TaskGroup() as group:
                 if folder is not None:

@@ -317,11 +317,18 @@ def test_a_disabled_flow_runs_for_a_person(shell: Shell) -> None:
 
 
 def test_a_port_that_cannot_be_had(shell: Shell) -> None:
-    """An emulator says so in a line, as the gateway does."""
+    """An emulator says so in a line, as the gateway does; `up` before it applies a flow file."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ListenError, match=f"cannot listen on 127.0.0.1:{port}: address already in use"):
             shell("emulate", "erp", "--port", str(port))
+        shell.write("a")
+        with pytest.raises(ListenError, match=f"cannot listen on 127.0.0.1:{port}"):
+            shell("up", "--flows", str(shell.flows), "--port", str(port))
+        assert shell.json("flow", "list") == []
+        (shell.flows / "a.yaml").unlink()
+        with pytest.raises(ListenError):  # a folder without files is no reason not to start
+            shell("up", "--flows", str(shell.flows), "--port", str(port))
     assert "IMAGEFLOW_LISTEN" in " ".join(shell("up", "--help").split())
 
 
