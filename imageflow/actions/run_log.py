@@ -176,8 +176,7 @@ def _retried(change: AuditRecord) -> Entry:
         before = [one for one in detail.get("versions_before", ()) if one != version]
         parts.append(_through(from_pages, version, before))
     if rows > from_pages:
-        left = rows - from_pages
-        parts.append(counted("1 row sent to Omnitron as before", "%(count)s rows sent to Omnitron as before", left))
+        parts.append(_sent(rows - from_pages, version))
     replaced = [_ended(stage, count) for stage, count in detail.get("replaced", {}).items()]
     parts.append(phrase("before that, %(replaced)s", replaced=joined(replaced, ", ")))
     return Entry("retried", joined(parts, "; "), change.at)
@@ -193,6 +192,15 @@ def _through(rows: int, version: int | None, before: Sequence[int]) -> Phrase:
     if not before:
         return phrase("%(through)s, as before", through=through)
     return phrase("%(through)s in place of %(versions)s", through=through, versions=", ".join(map(str, before)))
+
+
+def _sent(rows: int, version: int | None) -> Phrase:
+    return counted(
+        "1 row sent to Omnitron with its images, by version %(version)s",
+        "%(count)s rows sent to Omnitron with their images, by version %(version)s",
+        rows,
+        version=version,
+    )
 
 
 def _ended(stage: str, count: int) -> Phrase:

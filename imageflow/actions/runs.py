@@ -222,8 +222,8 @@ async def retry(
     only_open: bool = False,
 ) -> Retried:
     """Put rows of a run that failed or were cancelled through again: all, one, or those of one error group; or all whose
-    failure is open. Those that were ready to be written go to Omnitron as they are; the others go through the newest version
-    of the flow, from their stored page.
+    failure is open. Those that were ready to be written go to Omnitron with the images that they had, the others through the
+    flow again, from their stored page; all by the newest version of the flow.
 
     Raises NotFoundError where a row or group is named and nothing of it failed, ConflictError while the run is cancelled.
     """

@@ -19,13 +19,13 @@ from imageflow.errors import ImageFlowError, NotFoundError
 from imageflow.inspect import row_origin
 from imageflow.inspect.dry_run import DryRun, context_of, dry_run
 from imageflow.inspect.row_origin import Document, Places
-from imageflow.model.flow import Definition
+from imageflow.model.flow import Definition, Omnitron
 from imageflow.model.imageset import Image
 from imageflow.model.page import ROWS_PER_PAGE_LIMIT, Page
 from imageflow.model.row import RowLog
 from imageflow.model.run import Run
 from imageflow.sandbox.supervisor import Sandbox
-from imageflow.store import LedgerState, Store
+from imageflow.store import AuditRecord, LedgerState, Store
 from imageflow.text.phrase import Phrase, phrase
 
 ROWS_LIMIT = 20
@@ -55,7 +55,8 @@ class Source(msgspec.Struct, frozen=True):
 
 class TracedRow(msgspec.Struct, frozen=True):
     """A row of a run with what led to it. `version` of the flow made it, which is `definition`; after a retry that may be
-    another than the run's. `run`, `definition` and `version` are None where they are gone.
+    another than the run's. `omnitron`: what it was sent by. `run`, `definition` and `version` are
+    None where they are gone.
     """
 
     log: RowLog
@@ -63,6 +64,7 @@ class TracedRow(msgspec.Struct, frozen=True):
     definition: Definition | None
     sources: tuple[Source, ...] = ()
     version: int | None = None
+    omnitron: Omnitron | None = None
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -132,20 +134,35 @@ async def _logs(store: Store, product: str, limit: int) -> list[RowLog]:
 
 async def _states(store: Store, product: str, logs: Sequence[RowLog]) -> list[LedgerState]:
     """The ledger's entries: of a SKU, and of all SKUs that a base code was written to."""
-    domains = sorted({flow.definition.omnitron.domain for flow in await store.flows()})
-    states = await store.ledger(product, domains)
+    omnitrons = [flow.definition.omnitron for flow in await store.flows()]
+    written = [log for log in logs if log.state == "written"]
+    omnitrons += [found for log in written if (found := await _omnitron(store, log)) is not None]
+    states = await store.ledger(product, sorted({one.domain for one in omnitrons}))
     newest = next((log for log in logs if log.key == "base_code" and log.state == "written"), None)
-    if newest is not None and newest.product == product and (domain := await _domain(store, newest)) is not None:
-        states += await store.targets(domain, newest.run_id, newest.row)
+    if newest is not None and newest.product == product and (found := await _omnitron(store, newest)) is not None:
+        states += await store.targets(found.domain, newest.run_id, newest.row)
     return list(dict.fromkeys(states))
 
 
-async def _domain(store: Store, log: RowLog) -> str | None:
+async def _omnitron(store: Store, log: RowLog) -> Omnitron | None:
+    """What the row was sent by; None where its run or its flow's version is gone."""
     try:
         run = await store.run(log.run_id)
-        return (await store.flow(run.flow, run.version)).definition.omnitron.domain
+        version = sent_by(run, await store.steered(run.run_id), log)
+        return (await store.flow(run.flow, version)).definition.omnitron
     except NotFoundError:
         return None
+
+
+def sent_by(run: Run, steered: Sequence[AuditRecord], log: RowLog) -> int:
+    """The version of the flow that a row was sent by: that of the last retry before it was settled, or the run's. Pure."""
+    retried = [
+        version
+        for one in steered
+        if one.entry.what == "run.retry" and log.settled_at is not None and one.at <= log.settled_at
+        if isinstance(version := one.entry.detail.get("version"), int)
+    ]
+    return retried[-1] if retried else run.version
 
 
 async def _row(store: Store, run_id: str | None, row: int | None) -> RowLog | None:
@@ -175,23 +192,26 @@ async def _traced(store: Store, sandbox: Sandbox, log: RowLog) -> TracedRow:
         log.state == "failed" and log.stage in FROM_PAGE
     ):  # of two versions that it fails with, the newer one was the last
         versions = [*versions[1:], run.version]
+    omnitron = await _omnitron(store, log)
     found: list[TracedRow] = []
     for version in versions:
         with contextlib.suppress(NotFoundError):
-            found.append(await _made_by(store, sandbox, log, run, version))
+            found.append(await _made_by(store, sandbox, log, run, version, omnitron))
             if _is_told(found[-1]):
                 return found[-1]
     return next((row for row in found if row.sources), found[0] if found else TracedRow(log, None, None))
 
 
-async def _made_by(store: Store, sandbox: Sandbox, log: RowLog, run: Run, version: int) -> TracedRow:
+async def _made_by(
+    store: Store, sandbox: Sandbox, log: RowLog, run: Run, version: int, omnitron: Omnitron | None
+) -> TracedRow:
     """The row with what a version of the flow has to do with it. Raises NotFoundError where the version is gone."""
     definition = (await store.flow(run.flow, version)).definition
     sources = [
         await _source(sandbox, definition, log, page) if isinstance(page, Page) else page
         for page in await _pages(store, run, definition, log)
     ]
-    return TracedRow(log, run, definition, tuple(source for source in sources if source is not None), version)
+    return TracedRow(log, run, definition, tuple(source for source in sources if source is not None), version, omnitron)
 
 
 def _is_told(row: TracedRow) -> bool:
@@ -324,10 +344,10 @@ def _came(dry: DryRun, log: RowLog, images: tuple[Image, ...]) -> bool:
 
 def sent(row: TracedRow) -> Sent | None:
     """The request that wrote the row, if it was sent at all."""
-    log, definition = row.log, row.definition
-    if not log.attempts or definition is None:
+    log, omnitron = row.log, row.omnitron
+    if not log.attempts or omnitron is None:
         return None
-    url = definition.omnitron.domain + definition.omnitron.images_path
+    url = omnitron.domain + omnitron.images_path
     return Sent("POST", url, {"product_sku": sku_of(log), "images": list(log.images)})
 
 

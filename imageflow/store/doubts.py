@@ -12,9 +12,9 @@ What follows:
 1. A row that is older than `doubt_high` waits until then, for the newer row may be there.
 2. The newest row's own write ends the doubt if it was sent after `doubt_until`, or if only that row was in doubt: the late
    write would bring the same set. Otherwise the doubt stays, and the set is written again after `doubt_until`.
-3. To write again is to publish the row that the ledger names, with its version and its images from its log. The writer
-   handles it like a delivery that comes twice: it counts nowhere. Meanwhile the digest is NULL, so that nothing passes for
-   unchanged.
+3. To write again is to publish the row that the ledger names, with its version and its images from its log, by the newest
+   version of its flow, which may know Omnitron better. The writer handles it like a delivery that comes twice: it counts
+   nowhere. Meanwhile the digest is NULL, so that nothing passes for unchanged.
 4. If that write is in doubt too, it is written again, after the PAUSES. After the last of them people have to look.
 
 The promise is bounded: a request that comes later than `doubt_until` is not noticed.
@@ -81,7 +81,7 @@ _WRITE_AGAIN_IN = {
 _NAMED = Batch("named", domain="text", product="text")
 _NEWEST = BatchStatement(
     """
-    SELECT l.product, l.version, l.run_id, l.number, r.product AS name, r.key, r.images, runs.flow, runs.version AS pinned
+    SELECT l.product, l.version, l.run_id, l.number, r.product AS name, r.key, r.images, runs.flow, flows.version AS newest
     FROM {named}
     JOIN ledger AS l ON l.domain = named.domain AND l.product = named.product
     JOIN rows AS r ON r.run_id = l.run_id AND r.number = l.number
@@ -113,7 +113,7 @@ class DoubtsSql(Sql):
         newest = await tx.all(*_NEWEST.bind(tx, sorted((row.domain, row.product) for row in found))) if found else ()
         by_run: dict[tuple[str, str, int], list[Row]] = {}
         for row in newest:
-            by_run.setdefault((row.run_id, row.flow, row.pinned), []).append(_row(row))
+            by_run.setdefault((row.run_id, row.flow, row.newest), []).append(_row(row))
         return Rewrites(
             [
                 await post(tx, RowsReady(run_id, flow, version, chunk, rewrite=True))

@@ -110,9 +110,9 @@ class ReplaysSql(Sql):
         audit: AuditEntry | None = None,
     ) -> Taken:
         """Take rows that failed or were cancelled back into flight: of a run, one row or one error group; with `only_open`,
-        those whose failure is open. Those with an image set go to the writers as they are; the others go through `version`
-        of the flow (None: the run's), page by page. `joins`: that version joins rows across pages. Looks at `limit` rows above
-        `after`.
+        those whose failure is open. Those with an image set go to the writers with it, the others through the flow again, page
+        by page; all by `version` of the flow (None: the run's). `joins`: that version joins rows across pages. Looks at `limit`
+        rows above `after`.
         """
         run = await load(tx, run_id, lock=True)
         version = run.version if version is None else version
@@ -147,7 +147,7 @@ class ReplaysSql(Sql):
 
     @reads
     async def retried(self, tx: Tx, run_id: str, version: int) -> list[RowsReady | ReplayPage]:
-        """The messages of all rows of a run that are being retried, anew; pages go through `version`."""
+        """The messages of all rows of a run that are being retried, anew, by `version` of the flow."""
         run = await load(tx, run_id)
         statement = select(rows).where(rows.c.run_id == run.run_id, SHOWN_FAILED, rows.c.state == RETRYING)
         logs = [to_log(row) for row in await tx.all(statement.order_by(rows.c.number))]
@@ -284,15 +284,17 @@ def _page(stored: _Stored, log: RowLog) -> int | None:
 
 
 def _messages(stored: _Stored, logs: Sequence[RowLog], version: int) -> list[RowsReady | ReplayPage]:
-    """The messages that bring rows through: those that can be written as they are, by version; and a page each."""
+    """The messages that bring rows through: those that can be written as they are, and a page each of the others. What is said
+    of Omnitron may be what was mended, so they all go by `version`.
+    """
     run = stored.run
-    by_version: dict[int, list[Row]] = {}
-    for log in logs:
-        if sendable(log):
-            row = Row(log.row, log.version, log.product or "", log.images, log.key, tries=history(log))
-            by_version.setdefault(stored.version_of(log), []).append(row)
+    ready = [
+        Row(log.row, log.version, log.product or "", log.images, log.key, tries=history(log))
+        for log in logs
+        if sendable(log)
+    ]
     messages: list[RowsReady | ReplayPage] = [
-        RowsReady(run.run_id, run.flow, one, chunk) for one, again in by_version.items() for chunk in chunked(again)
+        RowsReady(run.run_id, run.flow, version, chunk) for chunk in chunked(ready)
     ]
     from_pages = {page for log in logs if not sendable(log) and (page := stored.page_of(log)) is not None}
     messages += [

@@ -50,7 +50,7 @@ async def test_which_way_a_row_goes(store: Store, clock: FakeClock) -> None:
     taken = await store.reopen(run_id, 2)
     sent, replayed = decoded(taken.outbox)
     assert isinstance(sent, RowsReady)
-    assert ([row.row for row in sent.rows], sent.version, replayed) == ([2], 1, message)
+    assert ([row.row for row in sent.rows], sent.version, replayed) == ([2], 2, message)
     assert (taken.rows, taken.same, dict(taken.left), taken.last) == (3, 0, {}, None)
     run = await store.run(run_id)
     assert (run.status, run.counts) == ("draining", Counts(total=4, written=1))

@@ -138,6 +138,27 @@ async def test_newer_rows_win(here: Pipeline) -> None:
     assert (len(here.omnitron.images["A"]), len(here.omnitron.images["B"])) == (2, 1)
 
 
+async def test_what_was_wrong_about_omnitron(here: Pipeline) -> None:
+    """Rows that Omnitron never took, for the flow had its path or its address wrong, go where the mended flow says; the trace says
+    where each was sent, and knows what is on either Omnitron.
+    """
+    omnitron = {"domain_url": here.omnitron.url, "username": "demo", "password": {"env": "OMNITRON_PASSWORD"}}
+    await here.save(omnitron={**omnitron, "images_path": "/api/v1/wrong/"})
+    run = await here.run()
+    assert (run.status, run.counts.failed) == ("failed", 200)
+    assert (await here.trace("SKU-000007"))["rows"][0]["request"]["url"] == f"{here.omnitron.url}/api/v1/wrong/"
+    await here.save(omnitron=omnitron)
+    done, run = await retry(here, run.run_id)
+    assert (done.rows, done.version, run.status, run.counts.written) == (200, 2, "success", 200)
+    assert len(here.omnitron.images) == 200
+    story = await here.trace("SKU-000007")
+    assert story["rows"][0]["request"]["url"] == f"{here.omnitron.url}/api/v1/downloadable-image/"
+    await here.save(omnitron={**omnitron, "domain_url": "http://127.0.0.1:9"})
+    moved = await here.trace("SKU-000007")
+    assert moved["rows"][0]["request"] == story["rows"][0]["request"]
+    assert [(one["domain"], one["run_id"]) for one in moved["ledger"]] == [(here.omnitron.url, run.run_id)]
+
+
 async def test_a_run_that_joins(here: Pipeline) -> None:
     """With `group: run` a post is put through alone; a run of several pages is not, and says what to do instead."""
     broken = {"script": "def process(response):\n    raise ValueError\n", "group": "run"}

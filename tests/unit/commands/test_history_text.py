@@ -45,7 +45,12 @@ def test_a_row_that_was_written():
     source = Source(1, {0: {"sku": "A", "long": "x" * 400}}, certain=True, dry=dry)
     written = log(attempts=1, http_status=200)
     text = report(
-        Trace("A", (Standing(state(), written),), (TracedRow(written, RUN, definition, (source,)),), more=True)
+        Trace(
+            "A",
+            (Standing(state(), written),),
+            (TracedRow(written, RUN, definition, (source,), 3, definition.omnitron),),
+            more=True,
+        )
     )
     lines = text.splitlines()
     assert lines[0] == "A"
