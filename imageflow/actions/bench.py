@@ -59,12 +59,15 @@ class Write(NamedTuple):
 
 
 class Input(NamedTuple):
-    """An answer to try: `body` as JSON text, and where it is from: a run and its page, or nowhere."""
+    """An answer to try: `body` as JSON text, and where it is from: a run and its page, or nowhere. `warnings`: what a run would warn
+    of when it got this page.
+    """
 
     body: str
     run_id: str | None = None
     page: int | None = None
     rows: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 def draft(flow: Flow, script: str | None, mapping: Any) -> dict[str, Any]:
@@ -157,12 +160,13 @@ async def asked(store: Store, live: Live, flow: Flow, actor: Actor, page: int = 
     await store.record(actor.entry("erp.ask", f"flow {flow.name}", page=page))
     try:
         async with asyncio.timeout(SECONDS):
-            body = await live.page(flow.definition, page)
+            found = await live.page(flow.definition, page)
     except FOUND as error:
         raise NotRunnable(mask(str(error))) from error
     except TimeoutError as error:
         raise NotRunnable(f"the ERP gave no answer within {SECONDS:g} seconds") from error
-    return await asyncio.to_thread(_first, flow.definition, body, elements)
+    taken = await asyncio.to_thread(_first, flow.definition, found.body, elements)
+    return taken._replace(warnings=found.warnings)
 
 
 def _first(definition: Definition, body: bytes, count: int) -> Input:

@@ -707,7 +707,7 @@ class DryRowShown(DryRow, frozen=True):
 
 class DryRunShown(msgspec.Struct, frozen=True):
     """A page's way through a flow. `ok`: it passed, and every row of it can be written. `changes`: how many rows would do what on
-    Omnitron.
+    Omnitron. `warnings`: what a run would warn of.
     """
 
     flow: str
@@ -715,15 +715,19 @@ class DryRunShown(msgspec.Struct, frozen=True):
     rows: list[DryRowShown]
     changes: dict[Effect, int]
     ok: bool
+    warnings: tuple[str, ...]
 
 
 class InputShown(msgspec.Struct, frozen=True):
-    """An answer to try: a few elements of a page of a run, which had so many `rows`; null: none is kept."""
+    """An answer to try: a few elements of a page of a run, which had so many `rows`; null: none is kept. `warnings`: what a run
+    would warn of when the ERP gave it this page.
+    """
 
     input: Any
     run_id: str | None
     page: int | None
     rows: int
+    warnings: tuple[str, ...]
 
 
 class TriedRowShown(msgspec.Struct, frozen=True):
@@ -881,7 +885,7 @@ class ProductHistory(msgspec.Struct, frozen=True):
 def dry_run(found: Tried) -> DryRunShown:
     """A page's way through a flow."""
     rows = [DryRowShown(**msgspec.structs.asdict(one.row), change=one.change) for one in found.rows]
-    return DryRunShown(found.dry.flow, _steps(found.dry), rows, changes(found), found.dry.ok)
+    return DryRunShown(found.dry.flow, _steps(found.dry), rows, changes(found), found.dry.ok, found.dry.warnings)
 
 
 def changes(found: Tried) -> dict[Effect, int]:
@@ -893,7 +897,7 @@ def changes(found: Tried) -> dict[Effect, int]:
 def input_shown(found: Input) -> InputShown:
     """An answer to try."""
     document = msgspec.json.decode(found.body) if found.body else None
-    return InputShown(document, found.run_id, found.page, found.rows)
+    return InputShown(document, found.run_id, found.page, found.rows, found.warnings)
 
 
 def tried(found: Tried) -> TriedShown:

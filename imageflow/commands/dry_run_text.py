@@ -104,4 +104,4 @@ def _total(tried: Tried) -> str:
     text += f" ({', '.join(parts)})" if parts else ""
     known = [f"{count:,} {_EFFECTS[effect]}" for effect, count in changes(tried).items() if effect in _EFFECTS]
     text += f"\non Omnitron, by what was written there: {', '.join(known)}" if known else ""
-    return text + (f"\nwarning: {tried.dry.warning}" if tried.dry.warning else "")
+    return "\n".join([text, *(f"warning: {warning}" for warning in tried.dry.warnings)])

@@ -41,7 +41,7 @@ from imageflow.flows import file as flow_file
 from imageflow.flows import meaning, sense
 from imageflow.flows.template import SCHEMA_FILE, Looked, flow_file_text, questions_of
 from imageflow.inspect import flow_cases
-from imageflow.inspect.flow_cases import Suite
+from imageflow.inspect.flow_cases import Suite, Verdict
 from imageflow.model.flow import Flow
 from imageflow.sandbox.check import mapping_warnings
 from imageflow.sandbox.supervisor import Sandbox
@@ -264,23 +264,24 @@ def test_flows(settings: Settings, paths: tuple[Path, ...], as_json: bool) -> No
         raise RequestError(f"there are no cases: {names} would hold them")
     if as_json:
         verdicts = run_async(_verdicts(sandbox_of(settings), found))
-        print_json([{"case": name, "ok": not difference, "difference": difference} for name, difference in verdicts])
-        passed = not any(difference for _, difference in verdicts)
+        print_json([{"case": one.case, "ok": not one.difference, **one._asdict()} for one in verdicts])
+        passed = not any(one.difference for one in verdicts)
     else:
         passed = run_async(run_cases(sandbox_of(settings), found, click.echo))
     if not passed:
         raise click.exceptions.Exit(1)
 
 
-async def _verdicts(sandbox: Sandbox, found: Sequence[Suite]) -> list[tuple[str, list[str]]]:
+async def _verdicts(sandbox: Sandbox, found: Sequence[Suite]) -> list[Verdict]:
     return [verdict async for verdict in flow_cases.verdicts(sandbox, found)]
 
 
 async def run_cases(sandbox: Sandbox, found: Sequence[Suite], say: Callable[[str], None]) -> bool:
     """Say of each case whether it passes, with a diff where it fails; whether all pass."""
     passed = failed = 0
-    async for name, difference in flow_cases.verdicts(sandbox, found):
-        say(printable_text("\n    ".join([f"{name} ... {'FAILED' if difference else 'ok'}", *difference])))
+    async for name, difference, warnings in flow_cases.verdicts(sandbox, found):
+        details = [*difference, *(f"warning: {warning}" for warning in warnings)]
+        say(printable_text("\n    ".join([f"{name} ... {'FAILED' if difference else 'ok'}", *details])))
         passed, failed = passed + (not difference), failed + bool(difference)
     say(f"{counted(passed + failed, 'case')}: {passed} passed, {failed} failed")
     return not failed

@@ -34,7 +34,7 @@ from imageflow.errors import ImageFlowError
 from imageflow.flows import file as flow_file
 from imageflow.inspect import probe as probing
 from imageflow.inspect.dry_run import DryRun, context_of, dry_run
-from imageflow.inspect.live import Checkup, live
+from imageflow.inspect.live import Answered, Checkup, live
 from imageflow.model.flow import Definition
 from imageflow.runtime.process import stop_on_signals
 from imageflow.settings import Settings
@@ -86,19 +86,19 @@ def try_flow(
         raise click.UsageError("give one of --input FILE, --from-run RUN [--page N] and --live [--page N]")
     wanted = named(settings, name)
     context: dict[str, Any] = {}
+    warned = None
     if file is not None:
         body = content_of(file)
     elif run_id is not None:
         read = reading(settings, lambda store: rows.page(store, run_id, page or 1))
         body, context = read.body, context_of(read)
     else:
-        body = run_async(_asked(settings, wanted, page or 1))
+        body, warned = run_async(_asked(settings, wanted, page or 1))
 
     async def work() -> Tried:
         async with sandbox_of(settings) as sandbox:
-            return await _compared(
-                settings, wanted, await dry_run(sandbox, wanted, body, context, as_answered=file is not None)
-            )
+            dry = await dry_run(sandbox, wanted, body, context, as_answered=file is not None, warned=warned)
+            return await _compared(settings, wanted, dry)
 
     result = run_async(work())
     if as_json:
@@ -126,7 +126,7 @@ def named(settings: Settings, name: str) -> Definition:
     return reading(settings, lambda store: store.flow(name)).definition
 
 
-async def _asked(settings: Settings, wanted: Definition, page: int) -> bytes:
+async def _asked(settings: Settings, wanted: Definition, page: int) -> Answered:
     if not wanted.inbound:
         raise click.UsageError(f"{wanted.name} is an outbound flow: no ERP is asked for its rows; give --input FILE")
     async with live(settings, SystemClock()) as asking:

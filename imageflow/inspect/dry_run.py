@@ -19,8 +19,11 @@ from imageflow.model.flow import Definition
 from imageflow.model.imageset import Image
 from imageflow.model.messages import PageRead
 from imageflow.model.page import Page
+from imageflow.model.pagination.contract import Got
 from imageflow.model.row import Row, RowLog
 from imageflow.read import answer as answers
+from imageflow.read import paging
+from imageflow.read.request import erp_of
 from imageflow.read.rows import rows_of
 from imageflow.sandbox.outcome import Broken, FailedRow, Outcome, Program, Ran, printable
 from imageflow.sandbox.supervisor import Sandbox
@@ -72,22 +75,17 @@ class DryRow(msgspec.Struct, frozen=True):
 
 
 class DryRun(msgspec.Struct, frozen=True):
-    """A page's way through a flow, up to the step that failed."""
+    """A page's way through a flow, up to the step that failed. `warnings`: what a run would warn of."""
 
     flow: str
     steps: tuple[Step, ...]
     rows: tuple[DryRow, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
         """Whether the page passed, and every row of it can be written."""
         return all(step.error is None for step in self.steps) and all(row.state != "failed" for row in self.rows)
-
-    @property
-    def warning(self) -> str | None:
-        """What a run would warn of."""
-        displaced = next((row.product for row in self.rows if row.reason == DISPLACED), None)
-        return None if displaced is None else f"{displaced}: {REPLACED}"
 
 
 # a run -----------------------------------------------------------------------------------------------------------------
@@ -101,11 +99,13 @@ async def dry_run(
     *,
     as_answered: bool = False,
     trace: bool = True,
+    warned: tuple[str, ...] | None = None,
 ) -> DryRun:
     """Put an answer through script, mapping and rows. Needs no secret, writes nothing. Raises SandboxError.
 
     `body` is JSON, as a page is stored; `as_answered`: it is an answer as the ERP writes it, in the flow's format. `context`:
     what the mapping finds by `^`, beside `^flow`. Without `trace` the steps say less, and it takes less time.
+    `warned`: what the reader warned of when it asked for the page; None: judged by the answer alone.
     """
     if as_answered and definition.erp is not None and definition.erp.no_rows.empty_body and not body.strip():
         return DryRun(definition.name, (Step("input"), Step("rows", given=[], output=[])))
@@ -113,18 +113,23 @@ async def dry_run(
         body, document = _read(definition, body, as_answered=as_answered)
     except ReadError as error:
         return DryRun(definition.name, (Step("input", error=StepError(printable(str(error)))),))
+    warnings = warned or ()
     if definition.inbound:
         try:
             rows = rows_of(definition, document)
         except ReadError as error:
             return DryRun(definition.name, (Step("input", output=document, error=StepError(str(error))),))
+        if warned is None:
+            got = Got(document, rows.rows, "", "", place=rows.place, counted=rows.counted)
+            warnings = paging.alone(erp_of(definition), got)
         if rows.none:
-            return DryRun(definition.name, (Step("input", output=document), Step("rows", given=[], output=[])))
+            steps = (Step("input", output=document), Step("rows", given=[], output=[]))
+            return DryRun(definition.name, steps, warnings=warnings)
     program = msgspec.structs.replace(Program.of(definition), trace=trace)
     outcome = await _outcome(sandbox, definition.name, program, body, context)
     if len(body) <= AT_ONCE_BYTES:
-        return dry_run_of(definition, document, body, outcome)
-    return await asyncio.to_thread(dry_run_of, definition, document, body, outcome)
+        return dry_run_of(definition, document, body, outcome, warnings)
+    return await asyncio.to_thread(dry_run_of, definition, document, body, outcome, warnings)
 
 
 def _read(definition: Definition, body: bytes, *, as_answered: bool) -> tuple[bytes, Any]:
@@ -156,10 +161,15 @@ async def _outcome(
     return msgspec.structs.replace(outcome, between=alone.result, prints=alone.prints)
 
 
-def dry_run_of(definition: Definition, document: Any, body: bytes, outcome: Outcome) -> DryRun:
-    """What an outcome says about each step, and which rows it comes to."""
+def dry_run_of(
+    definition: Definition, document: Any, body: bytes, outcome: Outcome, warnings: Sequence[str] = ()
+) -> DryRun:
+    """What an outcome says about each step, and which rows it comes to. `warnings`: of the read."""
     rows = tuple(_rows(definition, body, outcome))
-    return DryRun(definition.name, tuple(_steps(Program.of(definition), document, outcome, rows)), rows)
+    steps = tuple(_steps(Program.of(definition), document, outcome, rows))
+    displaced = next((row.product for row in rows if row.reason == DISPLACED), None)
+    replaced = [] if displaced is None else [f"{displaced}: {REPLACED}"]
+    return DryRun(definition.name, steps, rows, (*warnings, *replaced))
 
 
 def _steps(program: Program, document: Any, outcome: Outcome, rows: Sequence[DryRow]) -> Iterator[Step]:

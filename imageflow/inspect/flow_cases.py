@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from difflib import unified_diff
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 
@@ -291,14 +291,23 @@ def _set_lines(sets: Iterable[tuple[str, tuple[Image, ...]]]) -> list[str]:
 # running cases -----------------------------------------------------------------------------------------------------------
 
 
-async def verdicts(sandbox: Sandbox, found: Iterable[Suite]) -> AsyncIterator[tuple[str, list[str]]]:
-    """Each case with what it differs in. Raises SandboxError."""
+class Verdict(NamedTuple):
+    """A case, what it differs in (nothing: it passes), and what a run would warn of."""
+
+    case: str
+    difference: list[str]
+    warnings: tuple[str, ...]
+
+
+async def verdicts(sandbox: Sandbox, found: Iterable[Suite]) -> AsyncIterator[Verdict]:
+    """Each case with its verdict. Raises SandboxError."""
     async with sandbox:
         for suite in found:
             for file, case in suite.cases:
                 dry = await dry_run(sandbox, suite.definition, case.body, as_answered=case.as_answered)
                 found_wrong = judge(case, dry)
-                yield f"{file}: {case.name}", [*found_wrong, *(_why(case, dry) if found_wrong else [])]
+                difference = [*found_wrong, *(_why(case, dry) if found_wrong else [])]
+                yield Verdict(f"{file}: {case.name}", difference, dry.warnings)
 
 
 def _why(case: Case, dry: DryRun) -> Iterator[str]:

@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -20,16 +20,17 @@ from imageflow.inspect import probe as probing
 from imageflow.inspect.probe import Found
 from imageflow.inspect.probe_inquiry import Inquiry, Known
 from imageflow.model.flow import Definition
-from imageflow.model.pagination.contract import More
+from imageflow.model.pagination.contract import More, Turn
 from imageflow.model.pagination.none import NonePagination
 from imageflow.model.run import Run, Trigger
 from imageflow.read import request, staleness
-from imageflow.read.asker import Asker, Wanted
+from imageflow.read.asker import Asker, Read, Wanted
 from imageflow.read.login import with_secrets
 from imageflow.read.request import Question
 from imageflow.read.rows import rows_of
 from imageflow.secret import resolve
 from imageflow.settings import Settings
+from imageflow.text.masking import mask
 
 TO_COME = timedelta(days=3650)
 """So far from now nothing has changed yet."""
@@ -52,6 +53,13 @@ class Checkup(msgspec.Struct, frozen=True):
     checks: list[Check]
 
 
+class Answered(NamedTuple):
+    """A page of the ERP as a run would store it, and what the run would warn of."""
+
+    body: bytes
+    warnings: tuple[str, ...]
+
+
 class Live:
     """Asks for flows. Use `live` to have one."""
 
@@ -61,14 +69,14 @@ class Live:
         self._asker = Asker(transport, environ, clock)
         self._omnitron = OmnitronSessions(transport, environ, clock)
 
-    async def page(self, definition: Definition, number: int = 1) -> bytes:
+    async def page(self, definition: Definition, number: int = 1) -> Answered:
         """A page of the ERP, as the first run of the flow would get it: without a watermark. Pages before it are asked for too,
         for a page says how the next one is asked for. Raises ReadError where it is not there, and what asking raises.
         """
-        body = await self._page(definition, number)
-        if body is None:
+        read = await self._page(definition, number)
+        if read.body is None:
             raise ReadError(f"the ERP answers that it has no rows for page {number}")
-        return body
+        return Answered(read.body, tuple(mask(warning) for warning in read.turn.warnings))
 
     async def probe(self, definition: Definition) -> Found:
         """What can be found out about the flow's endpoint, asked with the flow's login, headers and parameters, as its first run
@@ -90,13 +98,13 @@ class Live:
 
         return await probing.found(Inquiry(question.url, question.method, {}, known), answered)
 
-    async def _page(self, definition: Definition, number: int) -> bytes | None:
+    async def _page(self, definition: Definition, number: int) -> Read:
         wanted = self._wanted(definition)
         every = 1 / wanted.erp.rate_limit if wanted.erp.rate_limit else 0.0
         for at in range(1, number + 1):
             read = await self._asker.ask(wanted, lambda: asyncio.sleep(every))
             if at == number:
-                return read.body
+                return read
             if not isinstance(read.turn, More):
                 raise ReadError(f"the ERP gave {at} pages, so there is no page {number}")
             wanted = wanted._replace(cursor=read.turn.cursor)
@@ -148,10 +156,13 @@ class Live:
                 return [Check("ERP login", False, str(error))]
             checks.append(Check("ERP login", True, "logged in"))
         try:
-            rows = await self._rows(self._wanted(definition))
+            rows, turn = await self._first(self._wanted(definition))
         except FOUND as error:
             return [*checks, Check("ERP page", False, str(error))]
-        checks.append(Check("ERP page", True, f"rows on the first page: {len(rows)}"))
+        whole = isinstance(turn, More) or turn.complete
+        checks.append(
+            Check("ERP page", whole, "; ".join([f"rows on the first page: {len(rows)}", *map(mask, turn.warnings)]))
+        )
         asked = staleness.asked(definition)
         return checks if asked is None else [*checks, await self._changes(definition, asked.what, rows)]
 
@@ -180,13 +191,16 @@ class Live:
         """The rows of the first page that changed since so long from now."""
         wanted = self._wanted(definition)
         since = wanted.run.created_at + ahead
-        return await self._rows(wanted._replace(run=msgspec.structs.replace(wanted.run, since=since)))
+        rows, _ = await self._first(wanted._replace(run=msgspec.structs.replace(wanted.run, since=since)))
+        return rows
 
-    async def _rows(self, wanted: Wanted) -> list[Any]:
+    async def _first(self, wanted: Wanted) -> tuple[list[Any], Turn]:
+        """The rows of the first page, and what follows it."""
         read = await self._asker.ask(
             wanted, lambda: asyncio.sleep(1 / wanted.erp.rate_limit if wanted.erp.rate_limit else 0.0)
         )
-        return [] if read.body is None else rows_of(wanted.definition, msgspec.json.decode(read.body)).rows
+        rows = [] if read.body is None else rows_of(wanted.definition, msgspec.json.decode(read.body)).rows
+        return rows, read.turn
 
     async def _sink(self, definition: Definition) -> list[Check]:
         try:

@@ -26,6 +26,7 @@ from imageflow.model.pagination.contract import STAYS, Got, Last, More, Paginati
 from imageflow.model.pagination.counted import CAP_HINT
 from imageflow.model.pagination.cursor import Cursor, digest
 from imageflow.model.pagination.next import MAX_TOKEN_CHARS
+from imageflow.model.pagination.none import NonePagination
 
 CEILINGS = frozenset((10_000, 50_000, 100_000, 1_000_000))
 """Row counts at which many APIs stop without saying so."""
@@ -60,6 +61,15 @@ def turn(erp: Erp, cursor: Cursor, got: Got) -> Turn:
         return _going_on(pagination, result, got, owed, onward)
     left = _left(cursor, owed) if result.complete else ()
     return Last((*result.warnings, *left, *_ceiling(cursor)), result.complete and not left)
+
+
+def alone(erp: Erp, got: Got) -> tuple[str, ...]:
+    """What a run would warn of, as far as one answer tells: where there is no pagination it is the whole read. Else there may be
+    pages before and after it.
+    """
+    if not isinstance(erp.pagination, NonePagination):
+        return ()
+    return turn(erp, erp.pagination.first(), got).warnings
 
 
 def refused(cursor: Cursor, status: int) -> Last | None:

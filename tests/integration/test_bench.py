@@ -147,6 +147,10 @@ async def test_the_erp_is_asked_now(api):
         third = await api.ok("POST", "/api/flows/polled/ask", {"page": 3, "elements": 100}, token="operator")
         assert [len(third["input"]["results"]), third["input"]["results"][0]["sku"]] == [20, "SKU-000101"]
         assert "pages" in await api.refused(409, "POST", "/api/flows/polled/ask", {"page": 9}, token="operator")
+        assert (first["warnings"], third["warnings"]) == ([], [])
+        await api.store.save_flow({**POLLED, "erp": read})
+        (warning,) = (await api.ok("POST", "/api/flows/polled/ask", token="operator"))["warnings"]
+        assert warning.startswith("the read ended after 50 rows, though")
     said = await api.refused(409, "POST", "/api/flows/polled/ask", token="operator")
     assert "127.0.0.1" in said
     await api.refused(409, "POST", "/api/flows/posts/ask", token="operator")
@@ -155,7 +159,7 @@ async def test_the_erp_is_asked_now(api):
     assert [(one["who"], one["object"], one["detail"]) for one in changes][-1:] == [
         ("operator", "flow polled", {"page": 1})
     ]
-    assert len(changes) == 4
+    assert len(changes) == 5
 
 
 async def test_an_answer_is_shown_without_secrets(api):

@@ -917,8 +917,12 @@ async def test_an_erp_is_asked_from_the_bench(site):
             {**POLLED, "erp": {"endpoint_url": f"{erp.url}/images/none/", "rows_path": "results"}}
         )
         answer = await visitor.send(path, path, do="ask", script="def process_row(row):\n    return row\n")
+        short = {"endpoint_url": f"{erp.url}/images/next/", "rows_path": "results", "extra_params": {"limit": 5}}
+        await site.store.save_flow({**POLLED, "erp": short})
+        incomplete = await visitor.send(path, path, do="ask")
+    assert ("the read ended after" in answer.text, "the read ended after 5 rows" in incomplete.text) == (False, True)
     assert "the first of 20 elements" in answer.text
     assert "SKU-000001" in answer.html.one("textarea", name="input").text
     refused = await visitor.send(path, path, do="ask")
     assert (refused.status, "127.0.0.1" in refused.html.one(role="alert").text) == (422, True)
-    assert [one.entry.what for one in await site.store.audit(what="erp.ask")] == ["erp.ask"] * 2
+    assert [one.entry.what for one in await site.store.audit(what="erp.ask")] == ["erp.ask"] * 3

@@ -106,6 +106,23 @@ async def test_all_is_well(shell: Shell) -> None:
     assert lines[1].split() == ["ok", "secrets", "1", "can", "be", "read"]
 
 
+async def test_a_read_that_would_be_incomplete(shell: Shell) -> None:
+    """`try`, `flow test` and `check` warn as the run does: without pagination the first of three pages is all that is read."""
+    path = shell.flow(script=SCRIPT, erp={"pagination": {"type": "none"}})
+    text = "the read ended after 50 rows, though the answer says that there are more: "
+    found = await shell.check(path)
+    (page,) = [one for one in found["checks"] if one["check"] == "ERP page"]
+    assert (page["ok"], f"rows on the first page: 50; {text}" in page["detail"]) == (False, True)
+    done = await shell("try", path, "--live")
+    assert (done.exit_code, f"\nwarning: {text}" in done.stdout, done.stdout.count("the read ended")) == (0, True, 1)
+    tried = await shell("try", path, "--live", "--json")
+    assert [one.startswith(text) for one in json.loads(tried.stdout)["warnings"]] == [True]
+    cases = [{"name": "one", "input": json.loads(tried.stdout)["steps"][0]["output"], "error": "none"}]
+    (shell.folder / "main.test.yaml").write_text(json.dumps(cases))
+    (case,) = json.loads((await shell("flow", "test", path, "--json")).stdout)
+    assert [one.startswith(text) for one in case["warnings"]] == [True]
+
+
 async def test_what_is_wrong(shell: Shell) -> None:
     """Each thing that is wrong is named with its reason; what does not depend on it is looked at all the same."""
     missing = await shell.check(shell.flow(), OMNITRON_PASSWORD="")

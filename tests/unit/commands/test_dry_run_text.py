@@ -21,7 +21,7 @@ def test_json_holds_all_and_text_is_bounded() -> None:
     found = result_of(Ran(rows, (FailedRow(3, "line 1: X", {"n": 1}),), "\x1b[31mred\n" * 1000), rows, script=SCRIPT)
     decoded = json.loads(msgspec.json.encode(shapes.dry_run(bench.not_compared(found))))
     assert [len(decoded["rows"]), len(decoded["steps"][0]["output"])] == [501, 500]
-    assert set(decoded) == {"flow", "steps", "rows", "changes", "ok"}
+    assert set(decoded) == {"flow", "steps", "rows", "changes", "ok", "warnings"}
     assert {"step", "output", "prints", "error"} <= set(decoded["steps"][1])
     assert {"product", "images", "state", "reason"} <= set(decoded["rows"][0])
     text = report(bench.not_compared(found))

@@ -81,6 +81,23 @@ async def test_an_answer_in_the_format_of_the_flow() -> None:
     assert "delimiter" in (wrong.steps[0].error or StepError("")).reason
 
 
+async def test_what_a_run_would_warn_of() -> None:
+    """Without pagination an answer that counts more than it gives is the whole read; where the reader asked for the page, what it
+    warned of counts.
+    """
+    body = json.dumps({"count": 9, "results": [image_set("A", U + "1"), image_set("A", U + "2")]}).encode()
+    flow = definition(erp=FLOW["erp"])
+    async with Sandbox() as sandbox:
+        found = await dry_run(sandbox, flow, body)
+        live = await dry_run(sandbox, flow, body, warned=("the reader's",))
+        nulled = definition(erp={**FLOW["erp"], "no_rows": {"null_list": True}})
+        empty = await dry_run(sandbox, nulled, b'{"count": 9, "results": null}')
+    assert [text[:24] for text in found.warnings] == ["the read ended after 2 r", "A: several rows of a pag"]
+    assert live.warnings == ("the reader's", *found.warnings[1:])
+    assert [text[:24] for text in empty.warnings] == ["the read ended after 0 r"]
+    assert found.ok
+
+
 async def test_what_is_not_json_stops_at_the_input() -> None:
     """No process is started for it, and the dry run says so."""
     async with Sandbox() as sandbox:

@@ -50,6 +50,19 @@ async def test_cases_run_through_the_sandbox(tmp_path: Path) -> None:
     assert said[3] == "3 cases: 2 passed, 1 failed"
 
 
+async def test_a_case_says_what_a_run_would_warn_of(tmp_path: Path) -> None:
+    """It passes all the same: what is expected of its rows is so."""
+    answer = {"count": 9, "results": [{"sku": "A", "p": [U + "1"]}]}
+    flow = files(tmp_path, [{"name": "one", "input": answer, "expect": [image_set("A", U + "1")]}])
+    said: list[str] = []
+    assert await run_cases(Sandbox(), suites([flow]), said.append)
+    first, second = said[0].splitlines()
+    assert first == "winter.test.yaml: one ... ok"
+    assert second.startswith(
+        "    warning: the read ended after 1 rows, though the answer says that there are more: count is 9."
+    )
+
+
 async def test_answers_that_are_not_json(tmp_path: Path) -> None:
     """With another format an input that is a text, or a file, is an answer as the ERP writes it; any other is its JSON."""
     (tmp_path / "answer.csv").write_text(f"sku;p\nA;{U}1\n")

@@ -22,6 +22,14 @@ def test_none_warns_of_more():
     assert not result.complete
 
 
+def test_what_one_answer_tells():
+    """Without pagination it is the whole read, and is judged as the reader does; else nothing is known of the pages beside it."""
+    page = got(rows(0, 100), count=250)
+    assert paging.alone(erp(type="none"), page) == turn(erp(type="none"), page).warnings
+    assert paging.alone(erp(type="none"), got(rows(0, 100), count=100)) == ()
+    assert paging.alone(erp(type="next"), page) == ()
+
+
 @pytest.mark.parametrize("beside", [{"count": 11}, {"total": "11"}, {"has_more": True}])
 def test_next_that_is_lost(beside: dict[str, Any]):
     """No next page, though the same answer speaks of more rows: the read ends, but not as complete."""
