@@ -230,12 +230,27 @@ async def listed(store: Store) -> list[Flow]:
     return sorted(await store.flows(), key=lambda flow: flow.name)
 
 
+async def overview(store: Store, now: datetime) -> list[FlowSeen]:
+    """All flows, by name, each with its next fire and its newest run."""
+    newest = {run.flow: [run] for run in await store.newest_runs()}
+    since = await store.watermarks()
+    return [
+        FlowSeen(flow, _fires(flow, now, 1), since.get(flow.name), newest.get(flow.name, []))
+        for flow in await listed(store)
+    ]
+
+
 async def show(store: Store, name: str, now: datetime, version: int | None = None) -> FlowSeen:
     """A flow as it is now, or a version of it. Raises NotFoundError."""
     flow = await store.flow(name, version)
-    schedule, timezone = flow.definition.schedule, flow.definition.timezone
-    fires = cron.next_fires(schedule, timezone, now, SHOWN_FIRES) if schedule and flow.definition.enabled else []
-    return FlowSeen(flow, fires, await store.watermark(name), await store.runs(name, limit=SHOWN_RUNS))
+    runs = await store.runs(name, limit=SHOWN_RUNS)
+    return FlowSeen(flow, _fires(flow, now, SHOWN_FIRES), await store.watermark(name), runs)
+
+
+def _fires(flow: Flow, now: datetime, count: int) -> list[datetime]:
+    """The next fires of a flow; none of one that is disabled."""
+    schedule, definition = flow.definition.schedule, flow.definition
+    return cron.next_fires(schedule, definition.timezone, now, count) if schedule and definition.enabled else []
 
 
 async def versions(store: Store, name: str) -> list[FlowVersion]:

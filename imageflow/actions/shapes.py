@@ -88,6 +88,13 @@ class FlowLine(msgspec.Struct, frozen=True):
     schedule: str | None
 
 
+class FlowListed(FlowLine, frozen=True):
+    """A flow in the list of all: when it fires next, and its newest run."""
+
+    next_at: Instant | None
+    last_run: RunShown | None
+
+
 class FlowShown(FlowLine, frozen=True):
     """A flow: its newest version, when it runs next, its newest runs. `document` is what its flow file says, and so is
     `definition`, its older name.
@@ -146,6 +153,15 @@ def flow_line(flow: Flow) -> FlowLine:
     """A flow in a list."""
     definition = flow.definition
     return FlowLine(flow.name, flow.version, definition.direction, definition.enabled, schedule_text(definition))
+
+
+def flow_listed(seen: FlowSeen) -> FlowListed:
+    """A flow in the list of all."""
+    return FlowListed(
+        **msgspec.structs.asdict(flow_line(seen.flow)),
+        next_at=iso(seen.next_fires[0]) if seen.next_fires else None,
+        last_run=run_shown(Seen(seen.runs[0], seen.watermark)) if seen.runs else None,
+    )
 
 
 def schedule_text(definition: Definition) -> str | None:

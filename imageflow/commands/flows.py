@@ -14,7 +14,6 @@ from imageflow import settings as settings_
 from imageflow.actions import flows as flow_actions
 from imageflow.actions import shapes, watermarks
 from imageflow.actions.flow_folder import Applied
-from imageflow.actions.flows import FlowSeen
 from imageflow.clock import SystemClock
 from imageflow.commands import stdout, texts
 from imageflow.commands.completion import FLOW
@@ -293,13 +292,10 @@ async def run_cases(sandbox: Sandbox, found: Sequence[Suite], say: Callable[[str
 def list_flows(settings: Settings, as_json: bool) -> None:
     """List the flows: when each runs next, and how its newest run went."""
     now = SystemClock().now()
-
-    async def work(store: Store) -> list[FlowSeen]:
-        return [await flow_actions.show(store, item.name, now) for item in await flow_actions.listed(store)]
-
+    found = reading(settings, lambda store: flow_actions.overview(store, now))
     if as_json:
-        print_json([shapes.flow_line(item) for item in reading(settings, flow_actions.listed)])
-    elif found := reading(settings, work):
+        print_json([shapes.flow_listed(item) for item in found])
+    elif found:
         of = texts.common([texts.zone(item.flow.definition.timezone) for item in found])
         stdout.show(texts.FLOW, [texts.flow_line(item, of) for item in found])
     else:

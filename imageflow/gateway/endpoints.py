@@ -151,9 +151,9 @@ ENDPOINTS: tuple[Endpoint[Any, Any, Any, Any], ...] = (
         method="GET",
         path="/api/flows",
         tag="flows",
-        summary="List the flows, by name",
+        summary="List the flows, by name: when each runs next, and its newest run",
         query=inputs.Paged,
-        answer=Page[shapes.FlowLine],
+        answer=Page[shapes.FlowListed],
     ),
     Endpoint(
         name="show_flow",

@@ -36,11 +36,11 @@ from imageflow.model.flow import Flow
 from imageflow.store import User
 
 
-async def list_flows(deps: Deps, call: Call[None, Paged, None]) -> Page[shapes.FlowLine]:
+async def list_flows(deps: Deps, call: Call[None, Paged, None]) -> Page[shapes.FlowListed]:
     """The flows after the cursor, by name."""
     after = position(call.query.cursor, tuple[str]) or ("",)
-    found = [flow for flow in await flows.listed(deps.store) if flow.name > after[0]]
-    return page(found, call.query.limit, shapes.flow_line, lambda flow: cursor(flow.name))
+    found = [seen for seen in await flows.overview(deps.store, deps.clock.now()) if seen.flow.name > after[0]]
+    return page(found, call.query.limit, shapes.flow_listed, lambda seen: cursor(seen.flow.name))
 
 
 async def show_flow(deps: Deps, call: Call[FlowPath, None, None]) -> shapes.FlowShown:

@@ -204,6 +204,7 @@ async def test_flows_are_listed_and_shown(api):
     """Flows are listed by name in pages; one is shown with its next fires, watermark and document."""
     first = await api.ok("GET", "/api/flows?limit=2", token="viewer")
     assert [item["name"] for item in first["items"]] == ["other", "polled"]
+    assert [(item["next_at"] is None, item["last_run"]) for item in first["items"]] == [(True, None), (False, None)]
     second = await api.ok("GET", f"/api/flows?limit=2&cursor={first['next']}", token="viewer")
     assert [item["name"] for item in second["items"]] == ["posts"]
     assert second["next"] is None

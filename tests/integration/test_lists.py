@@ -242,6 +242,8 @@ def test_flows_and_versions(here: Here) -> None:
     listed = "\n".join(here.lines("flow", "list"))
     assert "a     inbound    enabled        1  -         queued" in listed
     assert "b     inbound    enabled        1  -         cancelled" in listed
+    in_json = json.loads(here.call("flow", "list", "--json").stdout)
+    assert [(one["last_run"]["status"], one["next_at"]) for one in in_json] == [("queued", None), ("cancelled", None)]
     assert "+03" in here.lines("flow", "versions", "a")[0]
     shown = here.call("flow", "show", "a").stdout
     assert shown.startswith("a, inbound, enabled, version 1\nschedule:   none; it runs when a person asks for it\n")

@@ -144,6 +144,20 @@ def test_a_flow_is_shown_under_both_names_of_its_document():
     assert (shown["next_fires"], shown["watermark"], shown["runs"][0]["run_id"]) == ([TEXT], TEXT, "r1")
 
 
+def test_a_flow_in_the_list_of_all():
+    """It says when it runs next, and how its newest run went; null where there is neither."""
+    listed = written(shapes.flow_listed(FlowSeen(flow(), [NOW], NOW, [RUN])))
+    assert {name: listed[name] for name in ("name", "enabled", "schedule", "next_at")} == {
+        "name": "winter",
+        "enabled": True,
+        "schedule": None,
+        "next_at": TEXT,
+    }
+    assert listed["last_run"] == written(shapes.run_shown(Seen(RUN, NOW)))
+    quiet = written(shapes.flow_listed(FlowSeen(flow(), [], None, [])))
+    assert (quiet["next_at"], quiet["last_run"]) == (None, None)
+
+
 def test_versions_and_watermarks():
     """A version says who saved it and when; a watermark since when the next run asks."""
     line = written(shapes.version_line(FlowVersion(2, "ada", NOW, enabled=True)))
