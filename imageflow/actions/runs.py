@@ -14,7 +14,7 @@ from imageflow.broker import Broker, Outgoing
 from imageflow.clock import iso
 from imageflow.errors import ConflictError, NotFoundError, ReadError, RequestError
 from imageflow.model import messages
-from imageflow.model.flow import Flow
+from imageflow.model.flow import Flow, makes_the_same_rows
 from imageflow.model.identifiers import distinct, with_separator
 from imageflow.model.run import Run, Status, Trigger, TriggerKind, new_run_id
 from imageflow.read import request
@@ -32,8 +32,8 @@ class NotRunnable(RequestError):
 
 class Retried(NamedTuple):
     """What a retry did with a run: so many `rows` are in flight again, from their pages through `version` of the flow. `left`:
-    rows that were not taken. `same`: rows that failed with that very version. `takes_since`: whether the flow can be asked for
-    changes since an instant.
+    rows that were not taken. `same`: rows that failed with that very version; `old`: rows that are sent as an older version made
+    them. `takes_since`: whether the flow can be asked for changes since an instant.
     """
 
     run: Run
@@ -42,11 +42,14 @@ class Retried(NamedTuple):
     left: Mapping[Left, int]
     same: int
     takes_since: bool = True
+    old: int = 0
 
     def plus(self, taken: Taken | Retried) -> Retried:
         """What was taken besides, of the same run."""
         left = {why: self.left.get(why, 0) + taken.left.get(why, 0) for why in {**self.left, **taken.left}}
-        return self._replace(rows=self.rows + taken.rows, left=left, same=self.same + taken.same)
+        return self._replace(
+            rows=self.rows + taken.rows, left=left, same=self.same + taken.same, old=self.old + taken.old
+        )
 
 
 class Seen(NamedTuple):
@@ -222,8 +225,8 @@ async def retry(
     only_open: bool = False,
 ) -> Retried:
     """Put rows of a run that failed or were cancelled through again: all, one, or those of one error group; or all whose
-    failure is open. Those that were ready to be written go to Omnitron with the images that they had, the others through the
-    flow again, from their stored page; all by the newest version of the flow.
+    failure is open. All go by the newest version of the flow: those that were ready to be written to Omnitron, with the images
+    that they had; the others, and all where that version makes rows differently, through the flow again, from their stored page.
 
     Raises NotFoundError where a row or group is named and nothing of it failed, ConflictError while the run is cancelled.
     """
@@ -234,12 +237,14 @@ async def retry(
     named = {name: value for name, value in (("row", row), ("group", group)) if value is not None}
     entry = actor.entry("run.retry", f"run {run_id}", **named, version=flow.version)
     retried = Retried(run, flow.version, 0, {}, 0, _takes_since(flow))
+    alike = await _alike(store, run, flow)
     after: int | None = 0
     later: list[Unsent] = []
     while after is not None:
         taken = await store.reopen(
             run_id,
             flow.version,
+            alike=alike,
             joins=flow.definition.group == "run",
             row=row,
             group=group,
@@ -258,6 +263,16 @@ async def retry(
         what = " and ".join(f"{name} {value}" for name, value in named.items())
         raise NotFoundError(f"run {run_id} has no {what} that failed or was cancelled")
     return retried
+
+
+async def _alike(store: Store, run: Run, newest: Flow) -> set[int]:
+    """The versions of the flow that made rows of the run, and make them as the newest one does."""
+    found = {newest.version}
+    for version in {run.version, *(await store.page_versions(run.run_id)).values()} - found:
+        with contextlib.suppress(NotFoundError):
+            if makes_the_same_rows((await store.flow(run.flow, version)).definition, newest.definition):
+                found.add(version)
+    return found
 
 
 async def retry_rows(

@@ -396,9 +396,15 @@ def _note(done: RetriedRows) -> str | None:
             f"{done.same:,} of them failed with version {done.version} of {done.run.flow}, which is the newest: if it is not "
             f"mended they fail again; mend its file, then: imageflow flow apply FILE && imageflow retry {done.run.run_id}"
         )
+    run = done.run
+    if done.old:
+        once_more = again(about(run, takes_since=done.takes_since))
+        return (
+            f"{done.old:,} of them are sent with the images that an older version of {run.flow} made, for their page is not "
+            f"stored any more or was joined with others; to have them made anew: {once_more}"
+        )
     if done.rows or any(done.left.values()):
         return None
-    run = done.run
     if run.ended and run.error is not None:
         stage = run.error_stage or "read"
         mend = to_mend(run.flow, stage, incomplete=run.incomplete, rows=run.counts.total)

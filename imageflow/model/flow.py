@@ -480,6 +480,14 @@ class Definition(_Part, frozen=True):
         return self.erp.rows_path if self.erp is not None else ""
 
 
+_MAKES_ROWS = ("direction", "script", "mapping", "jolt", "rows_path", "filename_template", "group")
+
+
+def makes_the_same_rows(one: Definition, other: Definition) -> bool:
+    """Whether two versions of a flow make the same rows of the same page: between page and row they differ in nothing."""
+    return all(getattr(one, name) == getattr(other, name) for name in _MAKES_ROWS)
+
+
 class BoundedDefinition(Definition, frozen=True):
     """A flow that came over the API. A type of its own, so that no flow file can say of itself that it is not bounded."""
 

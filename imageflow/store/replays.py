@@ -1,15 +1,16 @@
-"""Rows that were not written, back into flight: as they are to the writers, or from their stored page through the flow.
+"""Rows that were not written, back into flight: with their images to the writers, or from their stored page through the flow.
 
 A row that is retried is `retrying` until it is settled again. Where its stage is login or write, a RowsReady is on its way;
-at any other stage, a ReplayPage of its page. What becomes of such a row is stored in one transaction, with the RowsReady of
-what is to be written: so the message may come any number of times.
+at any other stage, a ReplayPage of its page. A row that has an image set goes through its page, too, where the newest version
+of the flow makes rows differently: its stage is `rows` then. What becomes of such a row is stored in one transaction, with the
+RowsReady of what is to be written: so the message may come any number of times.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -52,13 +53,15 @@ _REOPEN = BatchStatement(
 
 class Taken(NamedTuple):
     """What one step of a retry did: `rows` are in flight again, and their messages in the outbox; `left`: rows that cannot
-    be. `same`: rows that go through the version that they failed with. `last`: the number to go on after, None at the end.
+    be. `same`: rows that go through the version that they failed with; `old`: rows that are sent as another version made them,
+    since their page cannot go through alone. `last`: the number to go on after, None at the end.
     """
 
     rows: int
     outbox: list[Unsent]
     left: Mapping[Left, int]
     same: int
+    old: int
     last: int | None
 
 
@@ -101,6 +104,7 @@ class ReplaysSql(Sql):
         run_id: str,
         version: int | None = None,
         *,
+        alike: Container[int] | None = None,
         joins: bool = False,
         row: int | None = None,
         group: str | None = None,
@@ -111,7 +115,8 @@ class ReplaysSql(Sql):
     ) -> Taken:
         """Take rows that failed or were cancelled back into flight: of a run, one row or one error group; with `only_open`,
         those whose failure is open. Those with an image set go to the writers with it, the others through the flow again, page
-        by page; all by `version` of the flow (None: the run's). `joins`: that version joins rows across pages. Looks at `limit`
+        by page; all by `version` of the flow (None: the run's). `alike`: the versions that make rows as that one does (None: all):
+        what others made goes through its page, too, if it can. `joins`: that version joins rows across pages. Looks at `limit`
         rows above `after`.
         """
         run = await load(tx, run_id, lock=True)
@@ -123,16 +128,17 @@ class ReplaysSql(Sql):
         records = await tx.all(within.order_by(rows.c.number).with_for_update(of=rows)) if numbers else ()
         found = [to_log(row) for row in records]
         stored = await _stored(tx, run)
-        why_not = {log.row: _why_not(log, stored, joins=joins) for log in found}
-        left: Counter[Left] = Counter(why for why in why_not.values() if why is not None)
+        ways = _ways(found, stored, alike, joins=joins)
+        left = Counter(ways.left)
         if not after:
             left["in flight"] += await tx.value(
                 select(func.count()).where(mine, SHOWN_FAILED, rows.c.state == RETRYING)
             )
-        logs = [log for log in found if why_not[log.row] is None]
+        logs = [log for log in found if log.row in ways.anew or log.row in ways.ready]
         outbox: list[Unsent] = []
         if logs:
-            await record(tx, audit, rows=len(logs), **_replaced(stored, logs))
+            await record(tx, audit, rows=len(logs), **_replaced(stored, logs, ways.anew))
+            logs = [_anew(log) if log.row in ways.anew else log for log in logs]
             await _reopen(tx, stored, logs)
             if not after:  # what steps do is told of the retry from here on
                 await tx.execute(delete(run_steps).where(run_steps.c.run_id == run.run_id))
@@ -143,7 +149,7 @@ class ReplaysSql(Sql):
             outbox = [await post(tx, message) for message in _messages(stored, logs, version)]
         broken = [log for log in logs if log.state == "failed" and not sendable(log)]
         same = sum(stored.version_of(log) == version for log in broken)
-        return Taken(len(logs), outbox, +left, same, numbers[-1] if len(numbers) == limit else None)
+        return Taken(len(logs), outbox, +left, same, ways.old, numbers[-1] if len(numbers) == limit else None)
 
     @reads
     async def retried(self, tx: Tx, run_id: str, version: int) -> list[RowsReady | ReplayPage]:
@@ -230,9 +236,33 @@ def _asked(row: int | None, group: str | None) -> list[ColumnElement[bool]]:
     return by_row if group is None else [*by_row, rows.c.fingerprint == clean(group)]
 
 
+class _Ways(NamedTuple):
+    """How rows come through: `ready` to the writers with their images, `anew` through their page; `left`: not at all. `old` of the
+    ready ones another version made, but their page cannot go through alone.
+    """
+
+    ready: set[int]
+    anew: set[int]
+    left: Mapping[Left, int]
+    old: int
+
+
+def _ways(found: Sequence[RowLog], stored: _Stored, alike: Container[int] | None, *, joins: bool) -> _Ways:
+    why_not = {log.row: _why_not(log, stored, joins=joins) for log in found}
+    sent = {log.row for log in found if sendable(log)}
+    outdated = {log.row for log in found if alike is not None and stored.version_of(log) not in alike} & sent
+    anew = {row for row, why in why_not.items() if why is None and (row not in sent or row in outdated)}
+    left = Counter(why for row, why in why_not.items() if why is not None and row not in sent)
+    return _Ways(sent - anew, anew, left, len(outdated - anew))
+
+
+def _anew(log: RowLog) -> RowLog:
+    """A row that goes through its page, as it is kept until then: at a stage before the writers."""
+    return log if log.stage not in WRITTEN_AT else msgspec.structs.replace(log, stage="rows")
+
+
 def _why_not(log: RowLog, stored: _Stored, *, joins: bool) -> Left | None:
-    if sendable(log):
-        return None
+    """Why a row cannot go through its page again; None: it can."""
     if joins and stored.run.pages > 1:
         return "joined"
     page = stored.page_of(log)
@@ -253,10 +283,7 @@ async def _reopen(tx: Tx, stored: _Stored, logs: Sequence[RowLog]) -> None:
     """Mark the rows as being retried, and let the run go on."""
     run = stored.run
     await count_from_here(tx, run.run_id)
-    batch = [
-        (log.row, log.stage if sendable(log) or log.stage not in WRITTEN_AT else "rows", _page(stored, log))
-        for log in logs
-    ]
+    batch = [(log.row, log.stage, _page(stored, log)) for log in logs]
     await tx.execute(*_REOPEN.bind(tx, batch, run_id=run.run_id))
     states = Counter(log.state for log in logs)
     changes: dict[str, Any] = {
@@ -269,11 +296,11 @@ async def _reopen(tx: Tx, stored: _Stored, logs: Sequence[RowLog]) -> None:
     await tx.execute(update(runs).where(runs.c.run_id == run.run_id).values(**changes))
 
 
-def _replaced(stored: _Stored, logs: Sequence[RowLog]) -> dict[str, Any]:
+def _replaced(stored: _Stored, logs: Sequence[RowLog], anew: Container[int]) -> dict[str, Any]:
     """What a retry replaces, for the audit log: how many rows go through their pages again, which versions those went through
     before, and how many rows had failed at each stage or were cancelled.
     """
-    from_pages = [log for log in logs if not sendable(log)]
+    from_pages = [log for log in logs if log.row in anew]
     ended = Counter("cancelled" if log.state == "cancelled" else str(log.stage) for log in logs)
     versions = sorted({stored.version_of(log) for log in from_pages})
     return {"from_pages": len(from_pages), "replaced": dict(ended), "versions_before": versions}

@@ -59,6 +59,31 @@ async def test_which_way_a_row_goes(store: Store, clock: FakeClock) -> None:
     assert decoded([*taken.outbox]) == await store.retried(run_id, 2)
 
 
+async def test_a_version_that_makes_rows_differently(store: Store, clock: FakeClock) -> None:
+    """What another version made goes through its page, though it has images; where the page is gone, it is sent, and told."""
+    run_id, message = await failed_page(store, clock)
+    taken = await store.reopen(run_id, 2, alike={2})
+    assert decoded(taken.outbox) == [message] == await store.retried(run_id, 2)
+    assert (taken.rows, taken.same, taken.old, dict(taken.left)) == (3, 0, 0, {})
+    assert [one.row for one in (await store.replayed(run_id, 1)).chosen] == [2, 3, 4]
+
+    run_id, _ = await failed_page(store, clock)
+    taken = await store.reopen(run_id, 2, alike={1, 2}, row=2)
+    assert [type(one) for one in decoded(taken.outbox)] == [RowsReady]
+
+
+async def test_a_page_that_cannot_go_through_alone(store: Store, clock: FakeClock) -> None:
+    """What another version made is sent with its images all the same, and told."""
+    run = await reading(store, clock, "winter")
+    for page in (1, 2):
+        await store.save_page(run.run_id, page, b"[]", cursor=None if page == 2 else "c", last=page == 2)
+        await store.register_page(run.run_id, page, 1, [])
+    await store.settle("", [failure(run.run_id, 1), failure(run.run_id, 2)])
+    taken = await store.reopen(run.run_id, 2, alike={2}, joins=True)
+    assert [type(one) for one in decoded(taken.outbox)] == [RowsReady]
+    assert (taken.rows, taken.old, dict(taken.left)) == (2, 2, {})
+
+
 async def test_what_takes_the_places_of_rows(store: Store, clock: FakeClock) -> None:
     """In one transaction: rows to be written with their messages, settled rows, additional rows; the second time nothing."""
     run_id, message = await failed_page(store, clock)

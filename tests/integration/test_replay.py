@@ -138,6 +138,52 @@ async def test_newer_rows_win(here: Pipeline) -> None:
     assert (len(here.omnitron.images["A"]), len(here.omnitron.images["B"])) == (2, 1)
 
 
+WRONG_SKU = "def process_row(row):\n    return {'sku': 'EAN-' + row['sku'], 'pictures': row['images']}\n"
+SAME_PICTURE = (
+    "def process_row(row):\n    return {'sku': row['sku'], 'pictures': [{'url': 'https://i.example.com/swatch.jpg'}]}\n"
+)
+
+
+async def test_rows_that_omnitron_refused_for_a_mistake_of_the_flow(here: Pipeline) -> None:
+    """They go through the mended flow, and no error stays open; a version that makes the same rows sends them as they are."""
+    here.omnitron.set_faults(["status=400,match=EAN-*"])
+    await here.save(script=WRONG_SKU)
+    run = await here.run()
+    assert (run.status, run.counts.failed) == ("failed", 200)
+    await here.save(script=WRONG_SKU, alarms={"silence": "2d"})
+    done, run = await retry(here, run.run_id)
+    assert (done.rows, done.version, run.counts.failed) == (200, 2, 200)
+    asked = here.erp.pages
+    await here.save()
+    done, run = await retry(here, run.run_id)
+    assert (done.rows, done.version, done.old) == (200, 3, 0)
+    assert (run.status, run.counts.total, run.counts.written) == ("success", 200, 200)
+    assert here.erp.pages == asked
+    assert set(here.omnitron.images) == {f"SKU-{number:06}" for number in range(1, 201)}
+    assert await here.store.causes("main") == []
+
+
+async def test_a_rollback_while_wrong_pictures_are_written(here: Pipeline) -> None:
+    """The rows that the cancelled run did not send go through the version that is in force now."""
+    await here.save()
+    await here.save(script=SAME_PICTURE, write={"concurrency": 2})
+    here.omnitron.set_faults(["latency=20ms"])
+    s = here.substrate
+    begun = await runs.start(s.store, s.publisher, "main", (), ACTOR, s.clock.now())
+    while len(here.omnitron.images) < 20:
+        await asyncio.sleep(0.01)
+    await runs.cancel(s.store, begun.run.run_id, ACTOR)
+    run = await here.follow(begun.run.run_id)
+    assert run.counts.cancelled
+    written = run.counts.written
+    await here.save()
+    here.omnitron.set_faults([])
+    done, run = await retry(here, run.run_id)
+    assert (done.rows, run.counts.written) == (200 - written, 200)
+    wrong = [sku for sku in here.omnitron.images if here.omnitron.images_of(sku)[0]["url"].endswith("swatch.jpg")]
+    assert len(wrong) == written
+
+
 async def test_what_was_wrong_about_omnitron(here: Pipeline) -> None:
     """Rows that Omnitron never took, for the flow had its path or its address wrong, go where the mended flow says; the trace says
     where each was sent, and knows what is on either Omnitron.
