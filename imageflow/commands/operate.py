@@ -17,6 +17,7 @@ from imageflow.actions import audit as audit_log
 from imageflow.actions import dead_letters, service_accounts, shapes
 from imageflow.actions import migrate_data as migration
 from imageflow.broker import Outgoing
+from imageflow.broker.connect import connect as connect_broker
 from imageflow.commands import stdout, texts
 from imageflow.commands.completion import FLOW
 from imageflow.commands.groups import FullGroup
@@ -26,6 +27,8 @@ from imageflow.commands.shell import (
     JSON_OPTION,
     actor,
     content_of,
+    is_free,
+    no_data,
     note,
     print_json,
     reading,
@@ -33,10 +36,12 @@ from imageflow.commands.shell import (
     run_async,
     with_store,
 )
+from imageflow.errors import RequestError
 from imageflow.model.messages import OUTBOUND_QUEUE
 from imageflow.runtime.substrate import Substrate, open_substrate
 from imageflow.settings import Settings
 from imageflow.store import Alarm, AuditRecord, Store
+from imageflow.store.connect import open_store
 
 T = TypeVar("T")
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -121,14 +126,30 @@ def publish(settings: Settings, name: str, file: Path, message_id: str | None) -
     if settings.embedded:
         require_data(settings)
     body = content_of(file)
+    if not body.strip():
+        raise RequestError(f"{'stdin' if str(file) == '-' else file} is empty: there are no rows to publish")
     headers = {"flow": name} | ({"message-id": message_id} if message_id else {})
 
     async def work() -> None:
-        async with open_substrate(settings, os.environ, consumer=False) as substrate:
-            await substrate.broker.publish(Outgoing(OUTBOUND_QUEUE, body, headers=headers))
+        if no_data(settings) is None:  # beside a queue on a server, this machine may have no store
+            async with open_store(settings) as store:
+                await _check_takes_posts(store, name)
+        async with connect_broker(settings.broker_url, consumer=False) as broker:
+            await broker.publish(Outgoing(OUTBOUND_QUEUE, body, headers=headers))
 
     run_async(work())
     click.echo(f"published {len(body):,} bytes for {name}")
+    if is_free(settings):
+        note("it waits, since no process runs the services: imageflow up")
+    note(f"next: imageflow runs {name}; what cannot be used is in imageflow parked list, with the reason")
+
+
+async def _check_takes_posts(store: Store, name: str) -> None:
+    """Raises RequestError where what is published for a flow would be parked."""
+    flow = await store.flow(name)
+    if flow.no_posts is not None:
+        mend = "" if flow.definition.inbound else f": imageflow flow enable {name}"
+        raise RequestError(f"{flow.no_posts}{mend}; nothing is published")
 
 
 @click.group(cls=FullGroup)

@@ -6,6 +6,7 @@ import contextlib
 import sys
 from collections.abc import Sequence
 from datetime import datetime, tzinfo
+from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 import click
@@ -23,6 +24,7 @@ from imageflow.commands.shell import JSON_OPTION, is_free, json_text, note, prin
 from imageflow.commands.texts import counted, printable_text
 from imageflow.errors import NotFoundError
 from imageflow.inspect import product_history
+from imageflow.model.messages import OUTBOUND_QUEUE
 from imageflow.model.row import STATES, RowLog, State
 from imageflow.model.run import FINAL, Run, Status, TriggerKind
 from imageflow.settings import Settings
@@ -97,6 +99,7 @@ def runs(
         about = f"{', '.join(wanted)} " if wanted else ""
         note(f"no {about}runs" + (f" of {flow_name}" if flow_name else "") + (f" {when}" if when else ""))
     say_who_waits(settings, [one.run.run_id for one in seen if not one.run.ended])
+    _say_what_waits(settings)
 
 
 async def zone_of(store: Store, flow: str | None = None) -> tzinfo:
@@ -124,6 +127,18 @@ def say_who_waits(settings: Settings, run_ids: Sequence[str]) -> None:
         many, which = counted(len(run_ids), "run"), run_ids[0] if len(run_ids) == 1 else "RUN"
         alone = f"imageflow resume {which} --wait"
         note(f"{many} did not end yet, and no process runs the services: imageflow up; or for one run alone: {alone}")
+
+
+def _say_what_waits(settings: Settings) -> None:
+    """What was published is no run yet, and becomes none while no process runs the services."""
+    path = Path(settings.broker_url.reveal().removeprefix("sqlite:///"))
+    if not settings.embedded or not path.exists():
+        return
+    from imageflow.broker.sqlite import messages_in  # noqa: PLC0415 - only with the embedded default
+
+    if (count := messages_in(path).get(OUTBOUND_QUEUE, 0)) and is_free(settings):
+        verb = "waits" if count == 1 else "wait"
+        note(f"{counted(count, 'published message')} {verb}, and no process runs the services: imageflow up")
 
 
 @click.command()

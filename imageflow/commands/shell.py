@@ -71,7 +71,7 @@ def changing(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
 
 def require_data(settings: Settings) -> None:
     """Raises NotFoundError where there is no store yet: nothing that a command names is there."""
-    if (missing := _no_data(settings)) is not None:
+    if (missing := no_data(settings)) is not None:
         raise NotFoundError(missing)
 
 
@@ -88,7 +88,7 @@ def reading(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
 @asynccontextmanager
 async def store_to_read(settings: Settings, *, said: bool = True) -> AsyncIterator[Store]:
     """The store that the settings name, or an empty one where its file is not there, which is `said`."""
-    if (missing := _no_data(settings)) is None:
+    if (missing := no_data(settings)) is None:
         async with open_store(settings) as store:
             yield store
         return
@@ -100,7 +100,7 @@ async def store_to_read(settings: Settings, *, said: bool = True) -> AsyncIterat
             yield store
 
 
-def _no_data(settings: Settings) -> str | None:
+def no_data(settings: Settings) -> str | None:
     """Says that there is no store yet, and where it would be; None: it is there, or a server has it."""
     scheme, _, path = settings.store_url.reveal().partition(":///")
     if scheme != "sqlite" or Path(path).exists():

@@ -120,10 +120,8 @@ class Outbound:
             flow = await self._store.flow(name)
         except NotFoundError as error:
             raise NotFoundError(f"there is no flow {name!r}") from error
-        if flow.definition.inbound:
-            raise NotFoundError(f"the flow {name!r} is inbound: it reads from the ERP and takes no posts")
-        if not flow.definition.enabled:
-            raise NotFoundError(f"the flow {name!r} is disabled")
+        if flow.no_posts is not None:
+            raise NotFoundError(flow.no_posts)
         return self._flows.put(name, flow)
 
     async def check_room(self, flow: str) -> None:

@@ -504,6 +504,13 @@ class Flow(msgspec.Struct, frozen=True):
     definition: Definition
     document: dict[str, Any]
 
+    @property
+    def no_posts(self) -> str | None:
+        """Why it takes no posts; None: it does."""
+        if self.definition.inbound:
+            return f"the flow {self.name!r} is inbound: it reads from the ERP and takes no posts"
+        return None if self.definition.enabled else f"the flow {self.name!r} is disabled"
+
 
 @functools.lru_cache(maxsize=256)
 def _defines_process(script: str) -> bool:

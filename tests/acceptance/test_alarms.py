@@ -2,15 +2,19 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import click
 import pytest
 import structlog
 from click.testing import CliRunner
 
+from imageflow.broker import Outgoing
+from imageflow.broker.connect import connect as connect_broker
 from imageflow.cli import cli
 from imageflow.clock import SystemClock
 from imageflow.errors import NotFoundError
+from imageflow.model.messages import OUTBOUND_QUEUE
 from imageflow.secret import Secret
 from imageflow.store.connect import connect
 from tests.acceptance.harness import get, site, wait_for
@@ -38,6 +42,16 @@ def command(here, *args, stdin=None):
     if done.exception:
         raise done.exception
     return done.stdout
+
+
+def erp_publishes(here, flow, rows):
+    """What an ERP publishes: nobody looks before whether there is such a flow."""
+
+    async def publishing():
+        async with connect_broker(Secret(f"sqlite:///{here.folder}/data/broker.db")) as broker:
+            await broker.publish(Outgoing(OUTBOUND_QUEUE, Path(rows).read_bytes(), headers={"flow": flow}))
+
+    asyncio.run(publishing())
 
 
 def refused(here, *args):
@@ -89,7 +103,7 @@ def test_a_parked_message_is_mended(tmp_path):
     """A message for a flow that does not exist yet is parked; once it does, replaying it writes its rows."""
     with site(tmp_path) as here:
         rows = outbound(here)
-        command(here, "publish", "later", rows)
+        erp_publishes(here, "later", rows)
         command(here, "publish", "posts", "-", stdin="{nonsense")
         later, nonsense = sorted(
             wait_for(lambda: (found := shown(here, "parked", "list"))[1:] and found, what="two parked messages"),

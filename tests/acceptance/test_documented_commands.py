@@ -93,14 +93,14 @@ def test_the_readme(shop: Site) -> None:
 
 @pytest.mark.timeout(900)
 def test_outbound(shop: Site) -> None:
-    """Rows are published and taken in; a message for no flow is parked, shown, replayed and dropped."""
+    """Rows are published and taken in; a message that is not JSON is parked, shown, replayed and dropped."""
     port = str(free_port())
     shop.spawn("up", "--port", port)
     wait_for(lambda: get(f"http://127.0.0.1:{port}/ready")[0] == 200, what="up")
     shop.call(*shlex.split("publish posts rows.json --id delivery-4713"))
     wait_for(lambda: shop.json("runs", "posts"), what="the run of what was published")
-    shop.call("publish", "nobody", "rows.json")
-    parked = wait_for(lambda: shop.json("parked", "list"), what="the message for no flow")
+    shop.call("publish", "posts", "-", stdin="{nonsense")
+    parked = wait_for(lambda: shop.json("parked", "list"), what="the message that is not JSON")
     for line in map(first_alternative, lines_of("docs/outbound.md")):
         run(shop, line, {"ID": parked[0]["id"]})
         if " replay " in line:

@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 
 from imageflow import settings
 from imageflow.cli import cli
-from imageflow.errors import NotFoundError
+from imageflow.errors import NotFoundError, RequestError
 from imageflow.model.row import RowLog
 from imageflow.model.run import Run, Trigger
 from imageflow.store import Store
@@ -262,6 +262,37 @@ def test_a_run_that_nobody_carries_out(here: Here) -> None:
     done = here.call("run", "a")
     assert done.exit_code == 0
     assert "no process runs the services: imageflow up" in done.stderr
+
+
+def test_what_is_published(here: Here) -> None:
+    """It is for an outbound flow that takes posts, and holds something; while no process takes it in, that is said, there and
+    beside the runs, with where to look.
+    """
+    rows = here.folder / "rows.json"
+    rows.write_text('{"sku": "A", "images": ["https://c.example/1.jpg"]}')
+    posts = here.folder / "posts.yaml"
+    posts.write_text(yaml.safe_dump({"name": "posts", "direction": "outbound", "omnitron": OMNITRON}))
+    for args, why in [
+        (["posts", str(rows)], "there is no flow 'posts'; there are: a, b"),
+        (["a", str(rows)], "the flow 'a' is inbound: it reads from the ERP and takes no posts; nothing is published"),
+        (["posts", os.devnull], f"{os.devnull} is empty: there are no rows to publish"),
+    ]:
+        with pytest.raises(RequestError) as refused:
+            here.call("publish", *args)
+        assert str(refused.value) == why
+    assert "published message" not in here.said("runs")
+    here.call("flow", "apply", str(posts))
+    done = here.call("publish", "posts", str(rows))
+    assert done.stdout == "published 51 bytes for posts\n"
+    assert done.stderr.splitlines() == [
+        "it waits, since no process runs the services: imageflow up",
+        "next: imageflow runs posts; what cannot be used is in imageflow parked list, with the reason",
+    ]
+    said = here.said("runs", "--active")
+    assert "1 published message waits, and no process runs the services: imageflow up" in said
+    here.call("flow", "disable", "posts")
+    with pytest.raises(RequestError, match="'posts' is disabled: imageflow flow enable posts; nothing is published"):
+        here.call("publish", "posts", str(rows))
 
 
 READING = [

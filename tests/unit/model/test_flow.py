@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from imageflow.model.flow import Definition, Omnitron, Schedule, decode_custom
+from imageflow.model.flow import Definition, Flow, Omnitron, Schedule, decode_custom
 
 OMNITRON = {"domain_url": "https://brand.example.com/", "username": "u", "password": {"env": "PW"}}
 
@@ -48,6 +48,19 @@ def test_derived_facts():
     assert (outbound.inbound, outbound.rows_path) == (False, "")
     assert isinstance(inbound.omnitron, Omnitron)
     assert inbound.omnitron.domain == "https://brand.example.com"
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"direction": "outbound"}, None),
+        ({"direction": "outbound", "enabled": False}, "the flow 'winter' is disabled"),
+        ({}, "the flow 'winter' is inbound: it reads from the ERP and takes no posts"),
+    ],
+)
+def test_which_flows_take_posts(fields: dict[str, Any], why: str | None):
+    """Outbound ones that are enabled."""
+    assert Flow("winter", 1, definition(**fields), {}).no_posts == why
 
 
 def test_only_our_own_types_are_custom():
