@@ -232,6 +232,8 @@ class FlowFolder:
         elif path in self._wrong:
             log.info("a flow file is right again", file=str(path), flow=name, version=version)
         self._wrong.discard(path)
+        if (text := await flows.moved(self._store, applied.flow)) is not None:
+            self._say(name, "a flow writes to another Omnitron", flow=name, note=text)
         if differs(document, applied):
             self._say_it_differs(name, version)
         elif flows.stays_off(document, applied.flow):

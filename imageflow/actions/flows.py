@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 
 from imageflow import secret
 from imageflow.actions.actor import Actor
+from imageflow.clock import iso
 from imageflow.errors import ConflictError, FlowFileError, Problem, SecretError
 from imageflow.flows import bounded, folder
 from imageflow.flows import file as flow_file
@@ -18,6 +19,7 @@ from imageflow.flows.bounded import Reach
 from imageflow.model import cron
 from imageflow.model.flow import Flow
 from imageflow.model.run import Run
+from imageflow.read import request
 from imageflow.schedule import alarm
 from imageflow.store import FlowVersion, Store
 
@@ -152,6 +154,25 @@ async def save_as(
     if document["name"] != name:
         raise FlowFileError([Problem("name", f"must be that of the address, {name!r}")])
     return await save(store, document, actor, expected=expected)
+
+
+async def moved(store: Store, flow: Flow) -> str | None:
+    """What a person must know of a flow that writes to another Omnitron than the version before, and has not read everything
+    since: what was written before is not there, and its runs ask for changes alone. None: nothing.
+    """
+    since = await store.watermark(flow.name)
+    erp = flow.definition.erp
+    if flow.version == 1 or since is None or erp is None or not request.takes_since(erp):
+        return None
+    versions = await store.flow_versions(flow.name)
+    saved_at = next((one.saved_at for one in versions if one.version == flow.version), None)
+    before, now = (await store.flow(flow.name, flow.version - 1)).definition.omnitron, flow.definition.omnitron
+    if before.domain == now.domain or saved_at is None or since > saved_at:
+        return None
+    return (
+        f"it writes to {now.domain} now, and what was written before is on {before.domain}; runs ask the ERP for changes since "
+        f"{iso(since)} alone: to write everything, imageflow watermark set {flow.name} none && imageflow run {flow.name}"
+    )
 
 
 def stays_off(document: dict[str, Any], saved: Flow) -> bool:

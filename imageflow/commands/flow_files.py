@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from imageflow.actions import flows as flow_actions
 from imageflow.actions.flow_folder import Applied
 from imageflow.commands.shell import actor, note
 from imageflow.flows import file as flow_file
+from imageflow.model.flow import Flow
 from imageflow.store import Store
 from imageflow.text.printable import lines
 
@@ -31,7 +32,15 @@ async def apply_files(store: Store, files: Sequence[tuple[Path, dict[str, Any]]]
             ways_out = flow_folder.ways_out(one.flow.name, path)
             told = f"warning: {flow_folder.DIFFERS}: {one.flow.name}, version {one.flow.version}. {ways_out}"
             click.echo(lines(told), err=True)
+    await say_moved(store, [one.flow for one in found])
     return found
+
+
+async def say_moved(store: Store, saved: Iterable[Flow]) -> None:
+    """Say which flows write to another Omnitron now, without having read everything since."""
+    for flow in saved:
+        if (text := await flow_actions.moved(store, flow)) is not None:
+            note(f"{flow.name}: {text}")
 
 
 def saved_text(saved: Applied, document: dict[str, Any]) -> str:

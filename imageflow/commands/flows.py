@@ -17,7 +17,7 @@ from imageflow.actions.flow_folder import Applied
 from imageflow.clock import SystemClock
 from imageflow.commands import stdout, texts
 from imageflow.commands.completion import FLOW
-from imageflow.commands.flow_files import apply_files, saved_text, say_deeper
+from imageflow.commands.flow_files import apply_files, saved_text, say_deeper, say_moved
 from imageflow.commands.groups import FullGroup
 from imageflow.commands.probing import REQUEST_OPTIONS, probed
 from imageflow.commands.rows import zone_of
@@ -214,6 +214,7 @@ async def _apply(store: Store, work: _Apply, say: Callable[[str], object]) -> tu
     else:
         flows = await flow_actions.save_all(store, [document for _, document in work.files], actor())
         saved = [Applied(one, None, kept=False) for one in flows]
+        await say_moved(store, flows)
     for one, (_, document) in zip(saved, work.files, strict=True):
         say(saved_text(one, document))
     named = [document["name"] for _, document in work.files]
@@ -406,7 +407,9 @@ def rollback(settings: Settings, name: str, version: int) -> None:
 
     async def work(store: Store) -> tuple[Flow, Flow]:
         before = await store.flow(name)
-        return before, await flow_actions.roll_back(store, name, version, actor())
+        saved = await flow_actions.roll_back(store, name, version, actor())
+        await say_moved(store, [saved])
+        return before, saved
 
     before, saved = changing(settings, work)
     same = ", as before" if saved.version == before.version else f", which says what version {version} says"

@@ -190,6 +190,30 @@ def test_versions_are_listed_compared_and_brought_back(shell: Shell) -> None:
     assert "no changes by eve" in shell("audit", "--who", "eve", stderr=True)
 
 
+def test_a_flow_that_goes_to_another_omnitron(shell: Shell) -> None:
+    """Its runs ask for changes alone, so what was written before does not come there by itself: that is said, until all was read."""
+    erp = {"endpoint_url": "https://erp.example.com/images/", "modified_date_key": "since"}
+    path = shell.write("a", erp=erp)
+    assert "another" not in shell("flow", "apply", str(path), stderr=True)
+    other = {**OMNITRON, "domain_url": "https://other.example.com"}
+    assert "now" not in shell("flow", "apply", str(shell.write("a", erp=erp, omnitron=other)), stderr=True)
+    shell("flow", "apply", str(shell.write("a", erp=erp)))
+    shell("watermark", "set", "a", "2026-01-31T09:00:00Z")
+    said = shell("flow", "apply", str(shell.write("a", erp=erp, omnitron=other)), stderr=True)
+    told = (
+        "a: it writes to https://other.example.com now, and what was written before is on https://brand.example.com; runs ask "
+        "the ERP for changes since 2026-01-31T09:00:00.000000Z alone: to write everything, imageflow watermark set a none && "
+        "imageflow run a\n"
+    )
+    assert said == told
+    assert shell("flow", "apply", str(path), stderr=True) == told
+    shell("watermark", "set", "a", "none")
+    assert shell("flow", "apply", str(path), stderr=True) == ""
+    shell("watermark", "set", "a", "2026-01-31T09:00:00Z")
+    shell("flow", "apply", str(shell.write("a", erp=erp, omnitron=other, timezone="UTC")))
+    assert shell("flow", "apply", str(path), stderr=True) == ""
+
+
 def test_a_run_does_not_undo_what_a_person_changed(shell: Shell) -> None:
     """`run --flows` and `flow apply --keep-changes` do as `up --flows`: a rollback stays until the file says something new,
     and both ways out are named; `flow apply` alone is a person's word.
