@@ -106,7 +106,7 @@ def load(environ: Mapping[str, str]) -> Settings:
     if given.get("SECRET_KEY"):
         hide(given["SECRET_KEY"])
     bounds = _bounds(environ)
-    data_dir = Path(given.get("DATA_DIR") or secret.DATA_DIR)
+    data_dir = _data_dir(given)
     return Settings(
         broker_url=_url(given, "BROKER_URL", f"sqlite:///{data_dir / 'broker.db'}", ("sqlite", "amqp", "amqps")),
         store_url=_url(given, "STORE_URL", f"sqlite:///{data_dir / 'store.db'}", ("sqlite", "postgresql")),
@@ -160,6 +160,15 @@ def _own_key(data_dir: Path) -> bytes:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, FILE_MODE)
+
+
+def _data_dir(given: Mapping[str, str]) -> Path:
+    """The data directory, which need not be there yet."""
+    folder = Path(given.get("DATA_DIR") or secret.DATA_DIR)
+    there = next((path for path in (folder, *folder.parents) if os.path.exists(path)), None)  # noqa: PTH110 - never raises
+    if there is not None and not there.is_dir():
+        raise SettingsError(f"{PREFIX}DATA_DIR: must be a folder, and {there} is a file")
+    return folder
 
 
 def _content(given: Mapping[str, str], name: str, path: Path) -> str:

@@ -28,7 +28,6 @@ from imageflow.commands.shell import (
     actor,
     content_of,
     is_free,
-    no_data,
     note,
     print_json,
     reading,
@@ -42,6 +41,7 @@ from imageflow.runtime.substrate import Substrate, open_substrate
 from imageflow.settings import Settings
 from imageflow.store import Alarm, AuditRecord, Store
 from imageflow.store.connect import open_store
+from imageflow.store.data_dir import missing
 
 T = TypeVar("T")
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -131,7 +131,7 @@ def publish(settings: Settings, name: str, file: Path, message_id: str | None) -
     headers = {"flow": name} | ({"message-id": message_id} if message_id else {})
 
     async def work() -> None:
-        if no_data(settings) is None:  # beside a queue on a server, this machine may have no store
+        if missing(settings) is None:  # beside a queue on a server, this machine may have no store
             async with open_store(settings) as store:
                 await _check_takes_posts(store, name)
         async with connect_broker(settings.broker_url, consumer=False) as broker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import sys
 from collections.abc import Sequence
 from datetime import datetime, tzinfo
@@ -136,7 +137,10 @@ def _say_what_waits(settings: Settings) -> None:
         return
     from imageflow.broker.sqlite import messages_in  # noqa: PLC0415 - only with the embedded default
 
-    if (count := messages_in(path).get(OUTBOUND_QUEUE, 0)) and is_free(settings):
+    count = 0
+    with contextlib.suppress(sqlite3.Error):  # `imageflow doctor` says that the file cannot be used
+        count = messages_in(path).get(OUTBOUND_QUEUE, 0)
+    if count and is_free(settings):
         verb = "waits" if count == 1 else "wait"
         note(f"{counted(count, 'published message')} {verb}, and no process runs the services: imageflow up")
 

@@ -20,10 +20,10 @@ from imageflow.commands.volume import is_quiet
 from imageflow.errors import ImageFlowError, NotFoundError
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.secret import Secret
-from imageflow.settings import PREFIX, Settings
+from imageflow.settings import Settings
 from imageflow.store import Store
 from imageflow.store.connect import open_store
-from imageflow.store.data_dir import DataDirBusy, data_dir_lock
+from imageflow.store.data_dir import DataDirBusy, data_dir_lock, missing
 from imageflow.text.printable import in_json, lines
 
 T = TypeVar("T")
@@ -71,8 +71,8 @@ def changing(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
 
 def require_data(settings: Settings) -> None:
     """Raises NotFoundError where there is no store yet: nothing that a command names is there."""
-    if (missing := no_data(settings)) is not None:
-        raise NotFoundError(missing)
+    if (why := missing(settings)) is not None:
+        raise NotFoundError(why)
 
 
 def reading(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
@@ -88,25 +88,16 @@ def reading(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
 @asynccontextmanager
 async def store_to_read(settings: Settings, *, said: bool = True) -> AsyncIterator[Store]:
     """The store that the settings name, or an empty one where its file is not there, which is `said`."""
-    if (missing := no_data(settings)) is None:
+    if (why := missing(settings)) is None:
         async with open_store(settings) as store:
             yield store
         return
     if said:
-        note(missing)
+        note(why)
     with tempfile.TemporaryDirectory() as folder:
         url = Secret(f"sqlite:///{folder}/store.db")
         async with open_store(msgspec.structs.replace(settings, data_dir=Path(folder), store_url=url)) as store:
             yield store
-
-
-def no_data(settings: Settings) -> str | None:
-    """Says that there is no store yet, and where it would be; None: it is there, or a server has it."""
-    scheme, _, path = settings.store_url.reveal().partition(":///")
-    if scheme != "sqlite" or Path(path).exists():
-        return None
-    folder = Path(path).absolute().parent
-    return f"there is no data in {folder} yet; {PREFIX}DATA_DIR says which folder is meant"
 
 
 def is_free(settings: Settings) -> bool:

@@ -24,6 +24,7 @@ Level = Literal["wrong", "warning", "unseen", "ok"]
 OLDEST_RABBITMQ = (3, 10)
 OLDEST_POSTGRESQL = (14,)
 STORE_AWAY = "echo $IMAGEFLOW_STORE_URL  # is it the right one, and does the server run?"
+NO_DATA = "export IMAGEFLOW_DATA_DIR=FOLDER  # or, to begin in this one: imageflow up --flows DIR"
 NEEDED_FEATURES = ("quorum_queue", "stream_queue")
 """Feature flags: without stream_queue at-least-once dead-lettering silently becomes at-most-once."""
 SKEW_WRONG_SECONDS = 5.0
@@ -89,6 +90,8 @@ def _embedded(broker: Embedded, facts: Facts) -> Iterator[Finding]:
     if not broker.running and (waiting or any(flow.enabled for flow in facts.flows)):
         text = f"no process runs on this folder; messages that wait: {waiting}"
         yield Finding("warning", "broker", text, "imageflow up")
+    elif broker.missing:
+        yield Finding("unseen", "broker", f"embedded; there is no {broker.path} yet")
     else:
         yield Finding("ok", "broker", f"embedded, in {broker.path}; messages that wait: {waiting}")
     if parked := broker.messages.get(messages.PARKED_QUEUE, 0):
@@ -274,11 +277,13 @@ def _skew(whose: str, seconds: float, error: float) -> Iterator[Finding]:
 
 def _database(database: Database) -> Iterator[Finding]:
     seen = database.checkup
-    if seen is None and database.error is None:
-        yield Finding("warning", "database", f"{database.where}: there is none yet", "imageflow db upgrade")
+    if database.missing is not None:
+        yield Finding("warning", "database", database.missing, NO_DATA)
         return
     if seen is None:
-        yield Finding("wrong", "database", f"{database.where} cannot be used: {database.error}", STORE_AWAY)
+        error = database.error or "unknown"
+        text = error if database.where in error else f"{database.where} cannot be used: {error}"
+        yield Finding("wrong", "database", text, STORE_AWAY)
         return
     yield _database_version(database.where, seen)
     yield _schema(seen)
@@ -293,7 +298,7 @@ def _database_version(where: str, seen: Checkup) -> Finding:
     version = ".".join(map(str, seen.version))
     if seen.product == "PostgreSQL" and seen.version < OLDEST_POSTGRESQL:
         return Finding("wrong", "database", f"PostgreSQL {version} is too old: it must be 14 or newer", "pg_upgrade")
-    return Finding("ok", "database", f"{where}: {seen.product} {version}")
+    return Finding("ok", "database", f"{where}, version {version}")
 
 
 def _schema(seen: Checkup) -> Finding:
@@ -309,6 +314,8 @@ def _schema(seen: Checkup) -> Finding:
 
 
 def _flows(facts: Facts) -> Iterator[Finding]:
+    if facts.database.missing is not None:
+        return
     if facts.flows_error is not None:
         mend = "imageflow db upgrade" if facts.database.error is None else STORE_AWAY
         yield Finding("unseen", "flows", f"flows and their secrets: {facts.flows_error}", mend)

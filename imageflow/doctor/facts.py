@@ -46,18 +46,20 @@ class Rabbit(msgspec.Struct, frozen=True):
 
 
 class Embedded(msgspec.Struct, frozen=True):
-    """The embedded broker's file. `running`: a process holds its folder."""
+    """The embedded broker's file. `running`: a process holds its folder. `missing`: there is no such file yet."""
 
     path: str
+    missing: bool = False
     error: str | None = None
     running: bool = False
     messages: dict[str, int] = {}
 
 
 class Database(msgspec.Struct, frozen=True):
-    """The store's database. Neither `error` nor `checkup`: a file that is not there yet."""
+    """The store's database. `missing`: says that its file is not there yet; else it has an `error`, or a `checkup`."""
 
     where: str
+    missing: str | None = None
     error: str | None = None
     checkup: Checkup | None = None
 

@@ -22,11 +22,10 @@ from imageflow.flows import file as flow_file
 from imageflow.model import messages, retry_ladder
 from imageflow.model.flow import Flow
 from imageflow.sandbox import check as sandbox_check
-from imageflow.secret import Secret
 from imageflow.settings import Settings
 from imageflow.store.checkup import checkup
 from imageflow.store.connect import connect, place_of
-from imageflow.store.data_dir import DataDirBusy, data_dir_lock
+from imageflow.store.data_dir import DataDirBusy, data_dir_lock, missing
 
 DATABASE_SECONDS = 20.0
 
@@ -70,7 +69,7 @@ async def _broker(
 def _embedded(settings: Settings) -> Embedded:
     path = Path(settings.broker_url.reveal().removeprefix("sqlite:///"))
     if not path.exists():
-        return Embedded(str(path), running=_running(settings))
+        return Embedded(str(path), missing=True, running=_running(settings))
     try:
         return Embedded(str(path), running=_running(settings), messages=messages_in(path))
     except sqlite3.Error as error:
@@ -91,8 +90,8 @@ def _running(settings: Settings) -> bool:
 async def _database(settings: Settings) -> tuple[Database, list[Flow], str | None]:
     url = settings.store_url
     where = place_of(url)
-    if _absent(url):
-        return Database(where), [], "there is no database yet"
+    if (why := missing(settings)) is not None:
+        return Database(where, missing=why), [], None
     try:
         async with asyncio.timeout(DATABASE_SECONDS):
             found = Database(where, checkup=await checkup(url, SystemClock()))
@@ -104,12 +103,6 @@ async def _database(settings: Settings) -> tuple[Database, list[Flow], str | Non
             return found, await store.flows(), None
     except ImageFlowError as error:
         return found, [], str(error)
-
-
-def _absent(url: Secret) -> bool:
-    """Whether that is a file that is not there."""
-    text = url.reveal()
-    return text.startswith("sqlite:") and not Path(text.removeprefix("sqlite:///")).exists()
 
 
 def _flow(flow: Flow, environ: Mapping[str, str]) -> FlowFacts:

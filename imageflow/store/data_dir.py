@@ -1,4 +1,4 @@
-"""The lock on the data directory of the embedded default: one process at a time runs services on it."""
+"""The data directory of the embedded default: whether there is data in it, and its lock: one process at a time runs services on it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,20 @@ from typing import IO
 
 from imageflow.errors import SettingsError
 from imageflow.private_files import private_file
-from imageflow.settings import Settings
+from imageflow.settings import PREFIX, Settings
 
 
 class DataDirBusy(SettingsError):
     """Another process holds the data directory."""
+
+
+def missing(settings: Settings) -> str | None:
+    """Says that there is no store yet, and where it would be; None: it is there, or a server has it."""
+    scheme, _, path = settings.store_url.reveal().partition(":///")
+    if scheme != "sqlite" or Path(path).exists():
+        return None
+    folder = Path(path).absolute().parent
+    return f"there is no data in {folder} yet; {PREFIX}DATA_DIR says which folder is meant"
 
 
 @contextmanager

@@ -171,6 +171,16 @@ async def test_over_amqp_alone(rabbitmq_vhost: str, tmp_path: Path) -> None:
     assert "RabbitMQ 3" in texts(found, "ok") or "RabbitMQ 4" in texts(found, "ok")
 
 
+async def test_the_wrong_folder(tmp_path: Path) -> None:
+    """It says what other commands say there, names no command that would make data in it, and makes none."""
+    found = [one for one in await examine(tmp_path / "data") if one.about in ("broker", "database", "flows")]
+    said = f"there is no data in {tmp_path}/data yet; IMAGEFLOW_DATA_DIR says which folder is meant"
+    assert [(one.level, one.text) for one in found if one.about == "database"] == [("warning", said)]
+    assert not any("db upgrade" in (one.mend or "") for one in found)
+    assert {one.level for one in found} == {"warning", "unseen"}
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_nothing_answers(tmp_path: Path) -> None:
     """Both are said to be away, without their passwords, and nothing is raised."""
     port = free_port()
@@ -181,5 +191,5 @@ async def test_nothing_answers(tmp_path: Path) -> None:
     )
     wrong = texts(found, "wrong")
     assert f"RabbitMQ at 127.0.0.1:{port} cannot be used" in wrong
-    assert f"PostgreSQL at 127.0.0.1:{port}/db cannot be used" in wrong
+    assert wrong.count(f"PostgreSQL at 127.0.0.1:{port}/db") == 1
     assert "s3cret" not in str(found)

@@ -48,10 +48,9 @@ def test_an_unknown_setting_is_named():
         settings.load({"IMAGEFLOW_BROKER_URLS": "amqp://x"})
 
 
-def test_a_data_dir_that_cannot_be_written_is_named(tmp_path):
+def test_a_data_dir_that_cannot_be_written_is_named():
     """Where the embedded default cannot keep its files, the setting and the folder are named, not a traceback shown."""
-    (tmp_path / "file").write_text("")
-    found = settings.load({"IMAGEFLOW_DATA_DIR": str(tmp_path / "file" / "data")})
+    found = settings.load({"IMAGEFLOW_DATA_DIR": "/proc/data"})
     with (
         pytest.raises(SettingsError, match=r"IMAGEFLOW_DATA_DIR: .*data cannot be written to"),
         data_dir_lock(found),
@@ -59,10 +58,18 @@ def test_a_data_dir_that_cannot_be_written_is_named(tmp_path):
         pass
 
 
-def test_a_key_that_cannot_be_made_is_named(tmp_path):
+@pytest.mark.parametrize("below", [".", "data"])
+def test_a_data_dir_that_is_a_file_is_refused(tmp_path, below):
+    """Also one below a file: there can be no data."""
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(SettingsError, match=r"IMAGEFLOW_DATA_DIR: must be a folder, and .*/file is a file"):
+        settings.load({"IMAGEFLOW_DATA_DIR": str(file / below)})
+
+
+def test_a_key_that_cannot_be_made_is_named():
     """A container that may not write needs the key from outside, and is told so."""
-    (tmp_path / "file").write_text("")
-    found = settings.load({"IMAGEFLOW_DATA_DIR": str(tmp_path / "file" / "data")})
+    found = settings.load({"IMAGEFLOW_DATA_DIR": "/proc/data"})
     with pytest.raises(SettingsError, match=r"IMAGEFLOW_SECRET_KEY is not set, and .* cannot hold one"):
         settings.secret_key(found)
 

@@ -150,11 +150,17 @@ ILLNESSES = {
         "2 messages are parked",
         "",
     ),
-    "no database yet": (
-        msgspec.structs.replace(HEALTHY, database=Database("SQLite at s.db")),
+    "no data": (
+        msgspec.structs.replace(HEALTHY, database=Database("SQLite in s.db", missing="no data in /here yet"), flows=()),
         "warning",
-        "there is none yet",
-        "imageflow db upgrade",
+        "no data in /here yet",
+        "IMAGEFLOW_DATA_DIR",
+    ),
+    "no queue yet": (
+        msgspec.structs.replace(HEALTHY, broker=Embedded("b.db", running=True, missing=True)),
+        "unseen",
+        "embedded; there is no b.db yet",
+        "",
     ),
     "flows cannot be read": (
         msgspec.structs.replace(HEALTHY, flows_error="no table", flows=()),
@@ -257,6 +263,14 @@ def test_flows_of_a_database_that_is_away():
     found = [finding for finding in findings(facts) if finding.about in ("database", "flows")]
     assert [finding.level for finding in found] == ["wrong", "unseen"]
     assert all("IMAGEFLOW_STORE_URL" in (finding.mend or "") for finding in found)
+
+
+def test_a_database_is_named_once():
+    """Where its error says which one it is, and where it is well."""
+    error = "the database cannot be reached: refused (PostgreSQL at db:5432/x)"
+    facts = msgspec.structs.replace(HEALTHY, database=Database("PostgreSQL at db:5432/x", error=error))
+    assert only(facts).text == error
+    assert "PostgreSQL at db:5432/imageflow, version 15.4" in [one.text for one in findings(HEALTHY)]
 
 
 def test_what_cannot_be_seen_is_said():
