@@ -16,13 +16,14 @@ from imageflow.actions.actor import Actor
 from imageflow.actions.runs import NotRunnable
 from imageflow.errors import FlowFileError, NotFoundError, Problem, RequestError
 from imageflow.flows import file as flow_file
-from imageflow.inspect import row_origin
+from imageflow.inspect import product_history
 from imageflow.inspect.dry_run import DryRow, DryRun, context_of, dry_run
 from imageflow.inspect.live import FOUND, Live
 from imageflow.inspect.product_history import Sent
-from imageflow.inspect.row_origin import Document
+from imageflow.inspect.row_origin import Document, Places
 from imageflow.model.flow import Definition, Flow
 from imageflow.model.imageset import digest
+from imageflow.model.row import RowLog
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.store import Store
 from imageflow.text.masking import mask
@@ -35,10 +36,13 @@ EFFECTS: tuple[Effect, ...] = get_args(Effect)
 
 
 class TriedRow(NamedTuple):
-    """A row of a try, and what it would change on Omnitron by the ledger; `unknown`: it would not be sent, or is no SKU."""
+    """A row of a try, and what it would change on Omnitron by the ledger; `unknown`: it would not be sent, or is no SKU. `refused`:
+    why Omnitron refused the product when it was last sent, if it did.
+    """
 
     row: DryRow
     change: Effect
+    refused: str | None = None
 
 
 class Tried(NamedTuple):
@@ -60,7 +64,7 @@ class Write(NamedTuple):
 
 class Input(NamedTuple):
     """An answer to try: `body` as JSON text, and where it is from: a run and its page, or nowhere. `warnings`: what a run would warn
-    of when it got this page.
+    of when it got this page. `row`: it is what this row of the run came from.
     """
 
     body: str
@@ -68,6 +72,7 @@ class Input(NamedTuple):
     page: int | None = None
     rows: int = 0
     warnings: tuple[str, ...] = ()
+    row: int | None = None
 
 
 def draft(flow: Flow, script: str | None, mapping: Any) -> dict[str, Any]:
@@ -115,10 +120,20 @@ async def compiled(flow: Flow, document: dict[str, Any]) -> Definition:
 
 
 async def compared(store: Store, definition: Definition, dry: DryRun) -> Tried:
-    """A dry run, with what each row would change on Omnitron: `new` is what was never written there, `same` what was written last."""
+    """A dry run, with what each row would change on Omnitron: `new` is what was never written there, `same` what was written last;
+    and which products Omnitron has refused.
+    """
     products = {row.product for row in dry.rows if row.product is not None and _is_sent(row)}
     known = await store.written_digests(definition.omnitron.domain, products) if products else {}
-    return Tried(dry, [TriedRow(row, _effect(row, known)) for row in dry.rows])
+    ready = {row.product for row in dry.rows if row.product is not None and row.state == "ready"}
+    refused = await store.refused(definition.name, ready) if ready else {}
+    return Tried(
+        dry,
+        [
+            TriedRow(row, _effect(row, known), refused.get(row.product or "") if row.state == "ready" else None)
+            for row in dry.rows
+        ],
+    )
 
 
 def not_compared(dry: DryRun) -> Tried:
@@ -143,7 +158,7 @@ def writes(flow: Flow, tried: Tried) -> list[Write]:
     omnitron = flow.definition.omnitron
     skips = flow.definition.write.skip_unchanged
     found = []
-    for row, change in tried.rows:
+    for row, change, _ in tried.rows:
         sent = row.state == "ready" and not (skips and change == "same")
         sku = row.product if row.key == "sku" else None
         body = {"product_sku": sku, "images": list(row.images)}
@@ -195,32 +210,44 @@ def _masked(value: Any) -> Any:
 
 
 async def input_of(
-    store: Store, flow: Flow, run_id: str | None = None, row: int | None = None, page: int | None = None
+    store: Store,
+    sandbox: Sandbox,
+    flow: Flow,
+    run_id: str | None = None,
+    row: int | None = None,
+    page: int | None = None,
 ) -> Input:
     """An answer to try: the elements that a row of a run came from; else the first ones of a page of a run; else those of the
     flow's newest run with rows. Raises NotFoundError where there is no such run or row.
     """
+    if run_id is not None and row is not None:
+        return await _of_row(store, sandbox, flow, await rows.show(store, run_id, row))
     if run_id is None:
         found = await store.runs(flow.name, limit=20)
         newest = [run for run in found if run.counts.total] or [run for run in found if run.pages]
         if not newest:
             return Input("")
         run_id = newest[0].run_id
-    log = None if row is None else await rows.show(store, run_id, row)
-    number = log.page if log is not None and log.page is not None and log.page > 0 else page or 1
-    try:
-        kept = await rows.page(store, run_id, number)
-    except NotFoundError:
-        return Input("")  # pages are kept for a while only
-    try:
-        document = Document(kept.body, flow.definition.rows_path)
-        places: tuple[int, ...] = tuple(range(min(ELEMENTS, len(document.elements))))
-        if log is not None:
-            named = row_origin.candidates(document.elements, log.product) if log.product else ()
-            same = tuple(n for n, element in enumerate(document.elements) if element == log.payload)
-            places = (tuple(named) or same or places)[:ELEMENTS]
-        body = document.only(places) if len(document.elements) > len(places) else kept.body
-        text = msgspec.json.format(body, indent=2).decode()
-    except (ValueError, msgspec.MsgspecError):
+    return await _of_page(store, flow, run_id, page or 1)
+
+
+async def _of_row(store: Store, sandbox: Sandbox, flow: Flow, log: RowLog) -> Input:
+    source = await product_history.origin(store, sandbox, log)
+    if source is None or source.page is None:
         return Input("")
-    return Input(text, run_id, number, len(document.elements))
+    made = await _of_page(store, flow, log.run_id, source.page, tuple(source.elements))
+    return made._replace(row=log.row if source.elements and made.body else None)
+
+
+async def _of_page(store: Store, flow: Flow, run_id: str, page: int, wanted: Places = ()) -> Input:
+    """These elements of a page; the first ones where none is wanted."""
+    try:
+        kept = await rows.page(store, run_id, page)
+        document = Document(kept.body, flow.definition.rows_path)
+        many = len(document.elements)
+        places = tuple(n for n in wanted if n < many) or tuple(range(min(ELEMENTS, many)))
+        body = document.only(places) if many > len(places) else kept.body
+        text = msgspec.json.format(body, indent=2).decode()
+    except (NotFoundError, ValueError, msgspec.MsgspecError):  # pages are kept for a while only
+        return Input("")
+    return Input(text, run_id, page, many)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, NamedTuple
+
+import msgspec
 
 from imageflow.actions import bench, rows
 from imageflow.errors import NotFoundError
 from imageflow.inspect.comparison import Kind, Pair, pairs
 from imageflow.inspect.dry_run import DryRun, context_of, dry_run
+from imageflow.inspect.row_origin import Document
 from imageflow.model.flow import Definition, Flow
 from imageflow.model.page import Page
 from imageflow.sandbox.supervisor import Sandbox
@@ -40,8 +43,8 @@ class Example(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """What came of it. `kinds` has one kind for each row, in the order of the pages; `late`: the time was over before all pages
-    were through.
+    """What came of it. `kinds` has one kind for each row, in the order of the pages, a product that several pages have by the newest
+    of them alone; `late`: the time was over before all pages were through.
     """
 
     pages: list[PageKey]
@@ -81,11 +84,14 @@ async def compared(
     """
     draft = await bench.compiled(flow, document)
     done = Compared([], [], [], False, flow.version)
+    seen: set[str | bytes] = set()
     try:
         async with asyncio.timeout(seconds):
             async for page in _pages(store, await kept(store, flow.name, min(pages, MAX_PAGES))):
                 was, now = await _both(sandbox, flow.definition, draft, page)
-                _add(done, PageKey(page.run_id, page.page), pairs(was.rows, now.rows))
+                refused = await store.refused(flow.name, _sent(was) | _sent(now))
+                found = pairs(was.rows, now.rows, _elements(flow.definition, page), refused)
+                _add(done, PageKey(page.run_id, page.page), _not_yet(seen, found))
     except TimeoutError:
         return done._replace(late=True)
     return done
@@ -106,6 +112,31 @@ async def _both(sandbox: Sandbox, was: Definition, now: Definition, page: Page) 
 
 async def _run(sandbox: Sandbox, definition: Definition, page: Page) -> DryRun:
     return await dry_run(sandbox, definition, page.body, context_of(page), trace=False)
+
+
+def _sent(dry: DryRun) -> set[str]:
+    return {row.product for row in dry.rows if row.product is not None and row.state == "ready"}
+
+
+def _elements(definition: Definition, page: Page) -> list[Any]:
+    try:
+        return Document(page.body, definition.rows_path).elements
+    except ValueError:
+        return []
+
+
+def _not_yet(seen: set[str | bytes], found: Sequence[Pair]) -> list[Pair]:
+    """The pairs of products that no newer page had; these are added to those that were seen."""
+    new = [pair for pair in found if not (_names(pair) & seen)]
+    seen.update(name for pair in found for name in _names(pair))
+    return new
+
+
+def _names(pair: Pair) -> set[str | bytes]:
+    """What a pair is of: its products; without one, what stands in its element."""
+    rows = [row for row in (pair.was, pair.now) if row is not None]
+    products: set[str | bytes] = {row.product for row in rows if row.product is not None}
+    return products or {msgspec.json.encode(row.payload) for row in rows}
 
 
 def _add(done: Compared, where: PageKey, found: list[Pair]) -> None:

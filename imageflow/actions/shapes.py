@@ -722,9 +722,10 @@ class StepShown(msgspec.Struct, frozen=True):
 
 
 class DryRowShown(DryRow, frozen=True):
-    """A row of a dry run, and what it would change on Omnitron, by what was written there."""
+    """A row of a dry run, and what it would change on Omnitron, by what was written there. `refused`: see TriedRowShown."""
 
     change: Effect = "unknown"
+    refused: str | None = None
 
 
 class DryRunShown(msgspec.Struct, frozen=True):
@@ -753,10 +754,13 @@ class InputShown(msgspec.Struct, frozen=True):
 
 
 class TriedRowShown(msgspec.Struct, frozen=True):
-    """A row of a try, and what it would change on Omnitron, by what is known of it."""
+    """A row of a try, and what it would change on Omnitron, by what is known of it. `refused`: why Omnitron refused the product when
+    it was last sent; null: it did not.
+    """
 
     row: DryRow
     change: Effect
+    refused: str | None
 
 
 class TriedShown(msgspec.Struct, frozen=True):
@@ -906,7 +910,9 @@ class ProductHistory(msgspec.Struct, frozen=True):
 
 def dry_run(found: Tried) -> DryRunShown:
     """A page's way through a flow."""
-    rows = [DryRowShown(**msgspec.structs.asdict(one.row), change=one.change) for one in found.rows]
+    rows = [
+        DryRowShown(**msgspec.structs.asdict(one.row), change=one.change, refused=one.refused) for one in found.rows
+    ]
     return DryRunShown(found.dry.flow, _steps(found.dry), rows, changes(found), found.dry.ok, found.dry.warnings)
 
 

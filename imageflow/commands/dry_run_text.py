@@ -94,7 +94,8 @@ def _row_line(tried: TriedRow, width: int) -> str:
     row = tried.row
     what = f"{row.stage}: {row.reason}" if row.state == "failed" else row.reason or counted(len(row.images), "image")
     change = f", {_EFFECTS[tried.change]}" if tried.change in _EFFECTS else ""
-    return f"  {row.state:10}  {row.product or '-':{width}}  {what}{change}"
+    refused = "" if tried.refused is None else f"; Omnitron refused this product before: {_short(tried.refused)}"
+    return f"  {row.state:10}  {row.product or '-':{width}}  {what}{change}{refused}"
 
 
 def _total(tried: Tried) -> str:

@@ -133,7 +133,8 @@ async def export_flow(deps: Deps, call: Call[FlowPath, VersionQuery, None]) -> s
 async def show_input(deps: Deps, call: Call[FlowPath, InputQuery, None]) -> shapes.InputShown:
     """What the flow can be tried with."""
     flow = await flows.version(deps.store, call.path.flow)
-    return shapes.input_shown(await bench.input_of(deps.store, flow, call.query.run or None, call.query.row or None))
+    run, row = call.query.run or None, call.query.row or None
+    return shapes.input_shown(await bench.input_of(deps.store, deps.tools.sandbox, flow, run, row))
 
 
 async def try_flow(deps: Deps, call: Call[FlowPath, None, Try]) -> shapes.TriedShown:

@@ -1,12 +1,13 @@
 """Two versions of a flow over the same page, row by row: what comes out the same, and what does not. Pure.
 
 A row is found again by its product. One that failed before it had a product is found by its element: the row of the other
-version that is of the same element, or of a product that the element names.
+version that is of the same element, or of a product that the element names. Where the versions give one element two products,
+its rows are found by what the element names: the product, or an image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -15,8 +16,9 @@ from imageflow.inspect import row_origin
 from imageflow.inspect.dry_run import DryRow
 
 Kind = Literal["same", "fixed", "different", "broken"]
-"""`fixed`: it failed, and would be written; `different`: another image set, one that was not there, or a failure that goes away;
-`broken`: it came out, and would fail or be missing, or it was not there and fails.
+"""`fixed`: it failed, or Omnitron refused its product, and it would be written, the refused one for another product; `different`:
+another image set, another product, one that was not there, or a failure that goes away; `broken`: it came out, and would fail, be
+missing, or be of a product that Omnitron refused; or it was not there and fails.
 """
 KINDS: tuple[Kind, ...] = ("same", "fixed", "different", "broken")
 
@@ -35,8 +37,11 @@ class Pair(msgspec.Struct, frozen=True):
         return named[0] if named else None
 
 
-def pairs(was: Iterable[DryRow], now: Iterable[DryRow]) -> list[Pair]:
-    """The rows of a page, as they were and as they are now: in the order that they were in, those that are new last.
+def pairs(
+    was: Iterable[DryRow], now: Iterable[DryRow], elements: Sequence[Any] = (), refused: Collection[str] = ()
+) -> list[Pair]:
+    """The rows of a page, as they were and as they are now: in the order that they were in, those that are new last. `elements`: those
+    of the page; `refused`: products that Omnitron refused.
 
     Rows that a later one of the same page supersedes are left out.
     """
@@ -53,11 +58,22 @@ def pairs(was: Iterable[DryRow], now: Iterable[DryRow]) -> list[Pair]:
         if failed is not None:
             found[by_row[id(failed)]] = row
             left.take(row)
-    paired = [_pair(row, other) for row, other in zip(old, found, strict=True)]
-    return paired + [_pair(None, row) for row in left.rows()]
+    if None in found and left.rows():
+        places = _Places(elements)
+        by_place = {at: row for row in reversed(left.rows()) if (at := places.of(row)) is not None}
+        for number, row in enumerate(old):
+            came_from = places.of(row) if found[number] is None else None
+            if came_from is not None and came_from in by_place:
+                found[number] = left.take(by_place.pop(came_from))
+    paired = [_pair(row, other, refused) for row, other in zip(old, found, strict=True)]
+    return paired + [_pair(None, row, refused) for row in left.rows()]
 
 
-def _pair(was: DryRow | None, now: DryRow | None) -> Pair:
+def _pair(was: DryRow | None, now: DryRow | None, refused: Collection[str]) -> Pair:
+    if was is not None and now is not None and was.state == now.state == "ready" and was.product != now.product:
+        before, after = was.product in refused, now.product in refused
+        if before != after:
+            return Pair("fixed" if before else "broken", was, now)
     return Pair(_kind(was, now), was, now)
 
 
@@ -70,7 +86,7 @@ def _kind(was: DryRow | None, now: DryRow | None) -> Kind:
         return "different"
     if was.state == "failed":
         return "fixed"
-    return "same" if (was.key, was.images) == (now.key, now.images) else "different"
+    return "same" if (was.key, was.product, was.images) == (now.key, now.product, now.images) else "different"
 
 
 class _Left:
@@ -123,6 +139,20 @@ class _Elements:
         if found is not None:
             self._taken.add(id(found))
         return found
+
+
+class _Places:
+    """Which element of a page a row came from, by what only that element names: the row's product, or one of its images."""
+
+    def __init__(self, elements: Sequence[Any]) -> None:
+        self._places: dict[str, int | None] = {}
+        for place, element in enumerate(elements):
+            for word in {str(value) for value in row_origin.values(element) if isinstance(value, str | int)}:
+                self._places[word] = None if word in self._places else place
+
+    def of(self, row: DryRow) -> int | None:
+        words = [row.product or "", *(image.url for image in row.images)]
+        return next((place for word in words if (place := self._places.get(word)) is not None), None)
 
 
 def _text(value: Any) -> bytes:

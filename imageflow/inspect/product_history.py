@@ -116,6 +116,12 @@ async def trace(store: Store, sandbox: Sandbox, product: str, *, limit: int = RO
     return Trace(product, tuple(standing), tuple(rows), len(logs) > limit)
 
 
+async def origin(store: Store, sandbox: Sandbox, log: RowLog) -> Source | None:
+    """The page that a row came from, with its elements of it: such as it comes out of, if there are such. None: not known."""
+    sources = (await _traced(store, sandbox, log)).sources
+    return next((source for source in sources if source.certain), next(iter(sources), None))
+
+
 async def standings(store: Store, product: str, logs: Sequence[RowLog]) -> list[Standing]:
     """What is on Omnitron for a product. `logs`: newest logs of it, which tell a base code by what it was written to."""
     found = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
@@ -15,7 +15,7 @@ from imageflow.store.batch import Batch, BatchStatement
 from imageflow.store.database import Tx
 from imageflow.store.row_record import to_log
 from imageflow.store.tables import cause_days, causes, flows, open_failures, pages, rows, run_causes, runs
-from imageflow.store.text import clean, to_json
+from imageflow.store.text import clean, keyed, to_json
 from imageflow.store.transaction import Sql, reads
 
 SHOWN_FAILED: ColumnElement[bool] = literal_column("state IN ('failed', 'retrying')", Boolean())
@@ -45,6 +45,15 @@ _BY_KEY = BatchStatement(
     """,  # noqa: S608 - columns of our own
     Batch("wanted", run_id="text", number="bigint"),
     returns=tuple(rows.columns),
+)
+_REFUSED = BatchStatement(
+    """
+    SELECT o.product, COALESCE(r.reason, '') AS reason FROM {named}
+    CROSS JOIN open_failures AS o CROSS JOIN rows AS r
+    WHERE o.flow = :flow AND o.product = named.product AND r.run_id = o.run_id AND r.number = o.number
+        AND r.stage = 'write' AND r.http_status BETWEEN 400 AND 499
+    """,
+    Batch("named", product="text"),
 )
 
 
@@ -185,6 +194,13 @@ class FailuresSql(Sql):
         found.sort(key=lambda row: (row.version, row.run_id, row.number), reverse=True)
         logs = await _logs(tx, [(row.run_id, row.number) for row in found[:limit]])
         return [to_log(logs[row.run_id, row.number]) for row in found[:limit]]
+
+    @reads
+    async def refused(self, tx: Tx, flow: str, products: Collection[str]) -> dict[str, str]:
+        """Of those of the products that Omnitron refused when they were last sent by the flow, and not since: why."""
+        asked = {keyed(product): product for product in products}
+        found = await tx.all(*_REFUSED.bind(tx, sorted((name,) for name in asked), flow=clean(flow))) if asked else ()
+        return {asked[row.product]: row.reason for row in found}
 
     @reads
     async def nameless_rows(self, tx: Tx, text: str, *, limit: int = 1000) -> list[RowLog]:

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Awaitable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event
@@ -235,6 +236,17 @@ async def test_open_rows_in_pages(store: Store, clock: FakeClock) -> None:
         seen += [(row.run_id, row.row) for row in page]
         after = OpenRowKey(page[-1].version, page[-1].run_id, page[-1].row)
     assert seen == [(row.run_id, row.row) for row in whole]
+
+
+async def test_products_that_were_refused(store: Store, clock: FakeClock) -> None:
+    """Why, for those that Omnitron refused last; not where it gave no answer, where the flow failed, or where a newer row came."""
+    run_id = await draining(store, clock, 6)
+    fields: list[dict[str, Any]] = [{}, {"http_status": 503}, {"http_status": None}, {"stage": "rows"}, {}]
+    await store.settle("t", [failure(run_id, row, **of) for row, of in enumerate(fields, 1)])
+    await store.settle("t", [log(run_id, 6, product="sku-5", version=9)])
+    asked = {f"sku-{row}" for row in range(1, 8)}
+    assert await store.refused("winter", asked) == {"sku-1": "no such image 1"}
+    assert await store.refused("other", asked) == await store.refused("winter", []) == {}
 
 
 async def test_total_counts_each_failure_once(store: Store, clock: FakeClock) -> None:

@@ -21,6 +21,7 @@ from tests.posting import accept_post
 
 PICTURE = "https://cdn.example.com/{}.jpg"
 NO_PICTURES = "def process_row(row):\n    return {'sku': row['sku'], 'images': row['images']}\n"
+BARCODES = "def process_row(row):\n    return {'sku': row.get('barcode'), 'images': row['images']}\n"
 MENDED = "def process_row(row):\n    return {'sku': row['sku'], 'images': row.get('images', ['https://cdn.example.com/0.jpg'])}\n"
 
 
@@ -36,8 +37,8 @@ async def api(tmp_path, furniture):
         yield found
 
 
-async def came(store, number, elements):
-    """A post that came to the flow `posts`, all of its rows failed."""
+async def came(store, number, elements, **row):
+    """A post that came to the flow `posts`, all of its rows failed; `row`: how."""
     now = CLOCK.now()
     run = Run(
         run_id=f"20260101-00000{number}-posts",
@@ -52,7 +53,8 @@ async def came(store, number, elements):
     )
     await accept_post(store, run, json.dumps(elements).encode(), rows=len(elements))
     await store.register_page(run.run_id, 1, len(elements), [])
-    logs = [RowLog(run_id=run.run_id, row=n, product=None, state="failed") for n in range(1, len(elements) + 1)]
+    how = {"product": None, "state": "failed", **row}
+    logs = [RowLog(run_id=run.run_id, row=n, **how) for n in range(1, len(elements) + 1)]
     await store.settle("t", logs)
     return run.run_id
 
@@ -88,6 +90,25 @@ async def test_a_draft_against_what_really_came(api):
     unchanged = await api.ok("POST", path, {}, token="operator")
     assert (unchanged["rows"], unchanged["same"], unchanged["examples"]) == (4, 4, [])
     assert (await api.store.flow("posts")).version == 2
+
+
+async def test_a_product_is_compared_once(api):
+    """By the newest page that has it; and what Omnitron refused under another name was no good row."""
+    await api.store.save_flow({"name": "posts", "direction": "outbound", "omnitron": OMNITRON, "script": BARCODES})
+    for number in (1, 2):
+        await came(api.store, number, [row("B")])
+        element = {**row("A", number), "barcode": "869"}
+        await came(
+            api.store, number + 2, [element], product="869", http_status=400, reason="no such SKU", version=number
+        )
+    mended = {"draft": {"script": MENDED}, "pages": 5}
+    found = await api.ok("POST", "/api/flows/posts/compare", mended, token="operator")
+    assert [found[name] for name in ("rows", "same", "fixed", "different", "broken")] == [2, 0, 2, 0, 0]
+    assert {(one["was"]["product"], one["now"]["product"]) for one in found["examples"]} == {("869", "A"), (None, "B")}
+    tried = await api.ok(
+        "POST", "/api/flows/posts/try", {"input": [{**row("A", 1), "barcode": "869"}]}, token="operator"
+    )
+    assert tried["rows"][0]["refused"] == "no such SKU"
 
 
 async def test_a_comparison_is_bounded(api):

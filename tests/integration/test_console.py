@@ -834,8 +834,9 @@ async def test_the_bench_shows_what_a_change_would_do(site):
     script = 'def process_row(row):\n    print(row["sku"])\n    return row\n'
     path = "/flows/posts/bench"
     answer = await visitor.send(f"{path}?run={RUN}&row=2", path, script=script, do="dry")
-    assert answer.html.one("h1").text == "1 row would be written"
-    assert [one.text for one in answer.html.all("li") if one.text.startswith("B/2")]
+    assert answer.html.one("h1").text == "1 row would be sent; Omnitron has refused 1 of these products before"
+    (made,) = [one.text for one in answer.html.all("li") if one.text.startswith("B/2")]
+    assert "Omnitron refused this product before: Product with this SKU does not exist." in made
     assert "What would be sent" in answer.html.texts("h2")
     assert "What the script printed" in answer.html.texts("h2")
 
@@ -861,7 +862,7 @@ async def test_mapping_steps_are_shown(site):
     mapping = '[{"operation": "shift", "spec": {"*": {"code": "[&1].sku", "pics": "[&1].images"}}}]'
     body = '[{"code": "A", "pics": ["https://cdn.example.com/1.jpg"]}]'
     answer = await visitor.send(path, path, input=body, mapping=mapping, do="try")
-    assert answer.html.one("h1").text == "1 row would be written"
+    assert answer.html.one("h1").text == "1 row would be sent; Omnitron is not asked"
     assert [one.text.split()[:2] for one in answer.html.all("h3")] == [["1", "shift"]]
 
 

@@ -7,9 +7,10 @@ import sqlite3
 import pytest
 from click.testing import CliRunner
 
-from imageflow.actions import run_log
+from imageflow.actions import bench, run_log
 from imageflow.cli import cli
 from imageflow.errors import NotFoundError
+from imageflow.sandbox.supervisor import Sandbox
 from tests.integration.pipeline import pipeline
 
 SHOWN = {"run_id", "row", "product", "state", "stage", "reason", "http_status", "attempts", "images"}
@@ -73,6 +74,28 @@ async def test_a_products_story(tmp_path):
     assert [one["sources"][0]["note"] for one in bare["rows"]] == ["the page is not kept any more"] * 2
     assert [one["tries"] for one in bare["rows"]] == [newest["tries"], retried["tries"]]
     assert bare["ledger"] == after["ledger"]
+
+
+async def test_a_row_is_laid_on_the_bench_with_its_element(tmp_path):
+    """Any row with a page, whatever came of it, also where its product is named by no element; the page it is of, and no other."""
+    named = "def process_row(row):\n    return {'sku': 'X' + row['sku'], 'pictures': row['images']}\n"
+    async with pipeline(tmp_path, rows=120) as here, Sandbox() as sandbox:
+        here.omnitron.set_faults(["status=422,match=XSKU-000117"])
+        await here.save(script=named)
+        run = await here.run()
+        flow = await here.store.flow("main")
+        for sku, page in (("SKU-000067", 2), ("SKU-000117", 3)):
+            (log,) = await here.store.product_rows(f"X{sku}")
+            found = await bench.input_of(here.store, sandbox, flow, run.run_id, log.row)
+            assert (found.run_id, found.page, found.row) == (run.run_id, page, log.row)
+            assert [one["sku"] for one in json.loads(found.body)["results"]] == [sku]
+        assert log.state == "failed"
+        with pytest.raises(NotFoundError):
+            await bench.input_of(here.store, sandbox, flow, run.run_id, 999)
+        with sqlite3.connect(tmp_path / "store.db") as store:
+            store.execute("DELETE FROM pages")
+        store.close()
+        assert await bench.input_of(here.store, sandbox, flow, run.run_id, log.row) == bench.Input("")
 
 
 async def test_products_that_failed_before_they_had_a_name(tmp_path):

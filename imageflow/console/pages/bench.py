@@ -24,6 +24,7 @@ from imageflow.model.flow import Flow
 
 MAX_INPUT_BYTES = 1 << 20
 SHOWN_CHARS = 20_000
+MOST_PAGE = 1_000_000
 CHOICE = 10
 """So many of the last kept pages are offered as input."""
 
@@ -39,9 +40,12 @@ async def choose(visit: Visit) -> Answer:
 async def show(visit: Visit) -> Answer:
     """The form, with the flow's own script and mapping, and an answer that a run has had."""
     flow = await flows.version(visit.store, visit.path("name"))
-    run_id = visit.asked("run") or None
-    taken = await bench.input_of(visit.store, flow, run_id, visit.number("row"), visit.number("page"))
-    return _page(Sheet(flow, taken, flow.definition.script or "", _mapping_text(flow), await _kept(visit, flow)))
+    run_id, row = visit.asked("run") or None, visit.number("row")
+    taken = await bench.input_of(
+        visit.store, visit.deps.tools.sandbox, flow, run_id, row, visit.number("page", most=MOST_PAGE)
+    )
+    sheet = Sheet(flow, taken, flow.definition.script or "", _mapping_text(flow), await _kept(visit, flow))
+    return _page(sheet, lost=row if run_id is not None and taken.row is None else None)
 
 
 async def _kept(visit: Visit, flow: Flow) -> list[PageKey]:
@@ -71,6 +75,7 @@ def _page(
     writes: list[Write] | None = None,
     compared: Compared | None = None,
     asked: bool = False,
+    lost: int | None = None,
     problems: list[Problem] | None = None,
     refused: str = "",
     status: int = 200,
@@ -91,11 +96,13 @@ def _page(
         "compared": compared,
         "counts": compared.counts if compared is not None else {},
         "asked": asked,
+        "lost": lost,
         "many": comparison.MAX_PAGES,
         "few": comparison.PAGES,
         "wrong": said,
         "refused": refused,
         "failed": [one for one in tried.rows if one.row.state == "failed"] if tried else [],
+        "refusals": sum(one.refused is not None for one in tried.rows) if tried else 0,
         "ready": [one for one in tried.rows if one.row.state == "ready"] if tried else [],
         "prints": steps["script"].prints[:SHOWN_CHARS] if "script" in steps else "",
         "errors": _errors(steps),
@@ -143,7 +150,10 @@ async def act(visit: Visit) -> Answer:
     form = visit.form
     script, mapping = (form.get(name, "").replace("\r\n", "\n") for name in ("script", "mapping"))
     page = form.get("page", "")
-    taken = Input(form.get("input", ""), form.get("run") or None, int(page) if page.isdigit() else None)
+    row = form.get("row", "")
+    where = (int(text) if text.isdecimal() and len(text) < 10 else None for text in (page, row))
+    number, of_row = where
+    taken = Input(form.get("input", ""), form.get("run") or None, number, row=of_row)
     sheet = Sheet(flow, taken, script, mapping, await _kept(visit, flow))
     try:
         return await _done(visit, sheet)
@@ -162,7 +172,11 @@ async def _done(visit: Visit, sheet: Sheet) -> Answer:
     if wanted == "take":
         run_id, _, number = visit.form.get("from", "").rpartition(" ")
         page = int(number) if number.isdigit() else None
-        return _page(sheet._replace(taken=await bench.input_of(visit.store, flow, run_id or None, None, page)))
+        return _page(
+            sheet._replace(
+                taken=await bench.input_of(visit.store, visit.deps.tools.sandbox, flow, run_id or None, None, page)
+            )
+        )
     if wanted == "ask":
         async with visit.deps.trying:
             taken = await bench.asked(visit.deps.store, visit.deps.tools.live, flow, visit.actor)

@@ -83,14 +83,17 @@ def row(product: str, change: bench.Effect, **fields: Any) -> bench.TriedRow:
 def test_what_would_change_is_said() -> None:
     """Of each row that would be sent, and in the end how many; failed rows come first where not all are shown."""
     rows = [
-        row("A", "new"),
+        row("A", "new")._replace(refused="no such SKU"),
         row("B", "changes"),
         row("C", "same"),
         row("D", "unknown", state="failed", reason="no url"),
     ]
     found = bench.Tried(DryRun("winter", (Step("rows", given=[], output=[]),), tuple(one.row for one in rows)), rows)
     text = report(found)
-    assert "  ready       A  1 image, new\n  ready       B  1 image, changed\n" in text
+    assert (
+        "  ready       A  1 image, new; Omnitron refused this product before: no such SKU\n  ready       B  1 image, changed\n"
+        in text
+    )
     assert text.endswith(
         "FAILED: 4 rows (3 ready, 1 failed)\non Omnitron, by what was written there: 1 new, 1 changed, 1 the same as now"
     )

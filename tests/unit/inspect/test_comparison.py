@@ -64,3 +64,29 @@ def test_the_order_of_a_page_stays() -> None:
     was = [ready("A"), failed(None, {"code": "B"}), ready("C"), DryRow("C", (), "superseded")]
     now = [ready("D"), ready("C", "9"), ready("B"), ready("A")]
     assert told(pairs(was, now)) == [("same", "A"), ("fixed", "B"), ("different", "C"), ("different", "D")]
+
+
+ELEMENTS = [{"code": "F-1", "barcode": "869", "media": ["https://c.example/9"]}, {"code": "F-2", "barcode": "870"}]
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "refused", "kind"),
+    [
+        ("869", "F-1", {"869"}, "fixed"),
+        ("869", "F-1", set(), "different"),
+        ("F-1", "869", {"869"}, "broken"),
+        ("869", "F-1", {"869", "F-1"}, "different"),
+        ("869", "869", {"869"}, "same"),
+    ],
+)
+def test_another_product_of_the_same_element(was: str, now: str, refused: set[str], kind: str) -> None:
+    """The rows of an element belong together, whatever products the versions make of it; what Omnitron refused is no loss."""
+    found = pairs([ready(was), ready("870")], [ready("F-2"), ready(now)], ELEMENTS, refused)
+    assert told(found) == [(kind, now), ("different", "F-2")]
+
+
+def test_a_product_that_no_element_names() -> None:
+    """Its row is found by an image that its element alone has; nothing is guessed where several have it."""
+    made = [ready("X", "9")]
+    assert told(pairs([ready("Y", "9")], made, ELEMENTS)) == [("different", "X")]
+    assert told(pairs([ready("Y", "9")], made, [*ELEMENTS, ELEMENTS[0]])) == [("broken", "Y"), ("different", "X")]
