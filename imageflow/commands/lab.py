@@ -140,7 +140,8 @@ async def _asked(settings: Settings, wanted: Definition, page: int) -> Answered:
 def check(settings: Settings, name: str, as_json: bool) -> None:
     """Try both logins of a flow, ask for a page of the ERP and a product of Omnitron; nothing is written.
 
-    Also whether the ERP knows the parameter that asks for changes: there are none since a date to come.
+    Also whether the ERP knows the parameters that ask for changes and for single products: there are none since a date to come, and
+    none of a product that there is not.
 
     FLOW is a saved flow's name, or the path of a flow file.
     """

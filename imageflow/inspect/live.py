@@ -23,7 +23,7 @@ from imageflow.model.flow import Definition
 from imageflow.model.pagination.contract import More, Turn
 from imageflow.model.pagination.none import NonePagination
 from imageflow.model.run import Run, Trigger
-from imageflow.read import request, staleness
+from imageflow.read import request, staleness, unasked
 from imageflow.read.asker import Asker, Read, Wanted
 from imageflow.read.login import with_secrets
 from imageflow.read.request import Question
@@ -34,6 +34,8 @@ from imageflow.text.masking import mask
 
 TO_COME = timedelta(days=3650)
 """So far from now nothing has changed yet."""
+NO_PRODUCT = "2147483646"
+"""No product has this SKU; digits, for an ERP that takes only numbers."""
 FOUND = (StageError, SecretError, TransportError)
 """What asking may raise, with words for people."""
 
@@ -127,8 +129,8 @@ class Live:
         return Wanted(run, filled, erp, erp.pagination.first())
 
     async def check(self, definition: Definition) -> Checkup:
-        """Both logins, a page of the ERP, whether it knows what asks for changes, a product of Omnitron; what cannot be looked at, because something before it is wrong,
-        is left out.
+        """Both logins, a page of the ERP, whether it knows what asks for changes and for single products, a product of Omnitron; what
+        cannot be looked at, because something before it is wrong, is left out.
         """
         checks = [self._secrets(definition)]
         if checks[0].ok:
@@ -163,35 +165,42 @@ class Live:
         checks.append(
             Check("ERP page", whole, "; ".join([f"rows on the first page: {len(rows)}", *map(mask, turn.warnings)]))
         )
-        asked = staleness.asked(definition)
-        return checks if asked is None else [*checks, await self._changes(definition, asked.what, rows)]
+        if (mark := staleness.asked(definition)) is not None:
+            checks.append(await self._changes(definition, mark.what, rows))
+        if (carrier := unasked.asked(definition)) is not None:
+            checks.append(await self._products(definition, carrier, rows))
+        return checks
 
     async def _changes(self, definition: Definition, what: str, rows: list[Any]) -> Check:
         """Whether the ERP understands what asks for changes: there can be none since a date to come."""
         name = "ERP changes"
         try:
-            if not (came := await self._since(definition, TO_COME)):
-                return Check(name, True, f"asked by {what} for changes since a date to come, it gives no rows")
+            came = await self._since(definition, TO_COME)
         except FOUND as error:
             try:
                 await self._since(definition, -TO_COME)
             except FOUND:
                 return Check(name, False, f"asked by {what} for changes, it fails: {error}. See erp.date_format")
             return Check(name, True, f"not known: asked by {what} for changes since a date to come, it fails: {error}")
-        if came == rows:
-            return Check(
-                name,
-                False,
-                f"it ignores {what}: asked for changes since a date to come, it gives the same {len(rows)} rows as without. "
-                "Does the ERP know that parameter? `imageflow probe URL` looks for one",
-            )
-        return Check(name, True, f"not known: asked by {what} for changes since a date to come, it gives other rows")
+        return _heard(name, what, "changes since a date to come", came, rows, "`imageflow probe URL` looks for one")
+
+    async def _products(self, definition: Definition, what: str, rows: list[Any]) -> Check:
+        """Whether the ERP understands what asks for single products: there is none of this name."""
+        name, nothing = "ERP products", "a product that there is not"
+        try:
+            came = await self._rows(definition, since=None, trigger=Trigger("person", ids=(NO_PRODUCT,)))
+        except FOUND as error:
+            return Check(name, True, f"not known: asked by {what} for {nothing}, it fails: {error}")
+        return _heard(name, what, nothing, came, rows, "If not, `run --ids` and `run --missing` take all products")
 
     async def _since(self, definition: Definition, ahead: timedelta) -> list[Any]:
         """The rows of the first page that changed since so long from now."""
+        return await self._rows(definition, since=self._clock.now() + ahead)
+
+    async def _rows(self, definition: Definition, **asked: Any) -> list[Any]:
+        """The rows of the first page, of a run that asks for something else."""
         wanted = self._wanted(definition)
-        since = wanted.run.created_at + ahead
-        rows, _ = await self._first(wanted._replace(run=msgspec.structs.replace(wanted.run, since=since)))
+        rows, _ = await self._first(wanted._replace(run=msgspec.structs.replace(wanted.run, **asked)))
         return rows
 
     async def _first(self, wanted: Wanted) -> tuple[list[Any], Turn]:
@@ -213,6 +222,16 @@ class Live:
             return [*done, Check("Omnitron product", True, product_seen(answer))]
         except FOUND as error:
             return [*done, Check("Omnitron product", False, str(error))]
+
+
+def _heard(name: str, what: str, asked: str, came: list[Any], rows: list[Any], hint: str) -> Check:
+    """Whether the ERP heard `what`, by which it was `asked` for something that there is not. `rows` came without."""
+    if not came:
+        return Check(name, True, f"asked by {what} for {asked}, it gives no rows")
+    if came == rows:
+        same = f"it ignores {what}: asked for {asked}, it gives the same {len(rows)} rows as without"
+        return Check(name, False, f"{same}. Does the ERP know that parameter? {hint}")
+    return Check(name, True, f"not known: asked by {what} for {asked}, it gives other rows")
 
 
 def product_seen(answer: Any) -> str:

@@ -18,7 +18,7 @@ from imageflow.model.pagination.contract import Got, Last, Turn
 from imageflow.model.pagination.cursor import Cursor
 from imageflow.model.run import Run
 from imageflow.read import answer as answers
-from imageflow.read import paging, request, staleness
+from imageflow.read import paging, request, staleness, unasked
 from imageflow.read.login import ErpLogins, Login
 from imageflow.read.request import Question
 from imageflow.read.rows import Rows, rows_of
@@ -132,7 +132,11 @@ def _page(wanted: Wanted, answer: Answer, url: str) -> Read:
     rows = rows_of(wanted.definition, document)
     got = Got(document, rows.rows, answer.headers.get("link", ""), url, answer.headers, rows.place, rows.counted)
     turn = paging.turn(wanted.erp, wanted.cursor, got)
-    turn = turn._replace(warnings=(*turn.warnings, *staleness.warnings(wanted.definition, wanted.run, rows.rows)))
+    ignored = (
+        *staleness.warnings(wanted.definition, wanted.run, rows.rows),
+        *unasked.warnings(wanted.definition, wanted.run, wanted.cursor, rows),
+    )
+    turn = turn._replace(warnings=(*turn.warnings, *ignored))
     return Read(_body(wanted, text, rows, turn), turn)
 
 

@@ -180,6 +180,31 @@ async def test_whether_the_erp_knows_what_asks_for_changes(
     assert detail in seen["detail"]
 
 
+@pytest.mark.parametrize(
+    ("key", "ok", "detail"),
+    [
+        ("sku", True, "asked by the parameter 'sku' for a product that there is not, it gives no rows"),
+        (
+            "stok",
+            False,
+            "it ignores the parameter 'stok': asked for a product that there is not, it gives the same 100 rows",
+        ),
+        (
+            "limit",
+            True,
+            "not known: asked by the parameter 'limit' for a product that there is not, it gives other rows",
+        ),
+        ("modified_date__gt", True, "it fails: the ERP ("),
+    ],
+)
+async def test_whether_the_erp_knows_what_asks_for_products(shell: Shell, key: str, ok: bool, detail: str) -> None:
+    """Of a product that there is not it has no row: an ERP that gives the same rows all the same ignores what asks."""
+    erp = {"query_settings": {"sku": {"key": key}}, "pagination": {"type": "none"}, "extra_params": {}}
+    found = await shell.check(shell.flow(erp=erp))
+    (seen,) = [one for one in found["checks"] if one["check"] == "ERP products"]
+    assert (seen["ok"], detail in seen["detail"]) == (ok, True), seen
+
+
 async def test_an_outbound_flow(shell: Shell) -> None:
     """Only Omnitron is looked at."""
     path = shell.flow(direction="outbound", erp={"endpoint_url": None, "pagination": {"type": "none"}, "rows_path": ""})

@@ -145,6 +145,13 @@ async def test_a_run_by_identifiers(at: Bench, world: Any):
     assert all("modified_date__gt" not in seen.params for seen in here.erp.seen)
 
 
+async def test_identifiers_that_the_erp_ignores(at: Bench, world: Any):
+    """All rows come where one was asked for: the run warns, and names the parameter."""
+    here = await world(rows=30)
+    run = await at.read(here.flow("none", query_settings={"sku": {"key": "stok"}}), ids=["SKU-000001"])
+    assert [text.partition(":")[0] for text in run.warnings] == ["the ERP seems to ignore the parameter 'stok'"]
+
+
 # hostile -------------------------------------------------------------------------------------------------------------
 
 
