@@ -108,6 +108,10 @@ class FlowFileError(ImageFlowError):
         self.problems = problems
         super().__init__("; ".join(map(str, problems)))
 
+    def of(self, file: object) -> FlowFileError:
+        """The same, with the name of the file before each problem."""
+        return FlowFileError([Problem("", f"{file}: {problem}") for problem in self.problems])
+
 
 class RequestError(ImageFlowError):
     """What was asked for cannot be done."""

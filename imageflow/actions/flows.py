@@ -109,7 +109,7 @@ def _examined_file(path: Path) -> _Examined:
     try:
         document = checked(path)
     except FlowFileError as error:
-        return _Examined(path, _named(path), {}, [Problem("", f"{path}: {problem}") for problem in error.problems])
+        return _Examined(path, _named(path), {}, error.of(path).problems)
     return _Examined(path, document["name"], document, [])
 
 

@@ -230,7 +230,7 @@ async def _apply(store: Store, work: _Apply, say: Callable[[str], object]) -> tu
 def _check_others(files: Sequence[Path]) -> None:
     """Check files of cases and of shared settings as `flow lint` does, with its warnings on stderr. Raises FlowFileError."""
     found = [_linted(path) for path in files]
-    if problems := [Problem("", f"{one.path}: {problem}") for one in found for problem in one.problems]:
+    if problems := [problem for one in found for problem in FlowFileError(one.problems).of(one.path).problems]:
         raise FlowFileError(problems)
     for one in found:
         for warning in one.warnings:

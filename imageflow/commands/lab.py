@@ -30,7 +30,7 @@ from imageflow.commands.tables import Column, Line
 from imageflow.emulator.erp import Auth, FakeErp
 from imageflow.emulator.omnitron import FakeOmnitron
 from imageflow.emulator.server import Emulator, serve_forever
-from imageflow.errors import ImageFlowError
+from imageflow.errors import FlowFileError, ImageFlowError
 from imageflow.flows import file as flow_file
 from imageflow.inspect import probe as probing
 from imageflow.inspect.dry_run import DryRun, context_of, dry_run
@@ -122,7 +122,10 @@ async def _compared(settings: Settings, wanted: Definition, dry: DryRun) -> Trie
 def named(settings: Settings, name: str) -> Definition:
     """The flow of a path of a flow file, or of a saved flow's name."""
     if "/" in name or "." in name:
-        return flow_file.parse(flow_file.load(Path(name)))
+        try:
+            return flow_file.parse(flow_file.load(Path(name)))
+        except FlowFileError as error:
+            raise error.of(name) from error
     return reading(settings, lambda store: store.flow(name)).definition
 
 

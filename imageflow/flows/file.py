@@ -49,6 +49,7 @@ __all__ = [
 
 MAX_FILE_BYTES = 1 << 20
 SUFFIXES = (".yaml", ".yml", ".json")
+MOST_NAMED = 10
 
 _SCALARS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "null": (r"~|null|Null|NULL|", lambda _: None),
@@ -238,7 +239,8 @@ def _text(path: Path, where: str) -> str:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
-        _refuse(where, path, f"cannot be read: {getattr(error, 'strerror', None) or error}")
+        there = _there(path) if isinstance(error, FileNotFoundError) and not where else ""
+        _refuse(where, path, f"cannot be read: {getattr(error, 'strerror', None) or error}{there}")
     if len(data) > MAX_FILE_BYTES:
         _refuse(where, path, f"is larger than {MAX_FILE_BYTES // 1024} KiB")
     try:
@@ -246,6 +248,13 @@ def _text(path: Path, where: str) -> str:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         _refuse(where, path, f"line {line}: is not UTF-8 text")
+
+
+def _there(missing: Path) -> str:
+    """What flow files are in the folder of one that is missing."""
+    names = [file.name for file in in_folder(missing.parent)] if missing.parent.is_dir() else []
+    shown = [*names[:MOST_NAMED], *(["…"] if len(names) > MOST_NAMED else [])]
+    return f"; there are: {', '.join(shown)}" if names else ""
 
 
 def _refuse(where: str, path: Path, message: str) -> NoReturn:

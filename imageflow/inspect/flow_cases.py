@@ -119,7 +119,7 @@ def _suite(path: Path) -> Suite:
     try:
         definition = flow_file.parse(flow_file.load(path))
     except FlowFileError as error:
-        raise FlowFileError([Problem("", f"{path}: {problem}") for problem in error.problems]) from error
+        raise error.of(path) from error
     return Suite(path, definition, tuple(found for file in case_paths(path) for found in _cases(file, definition)))
 
 
@@ -128,7 +128,7 @@ def _cases(path: Path, definition: Definition) -> list[tuple[str, Case]]:
         written = read_cases(path)
         return [(path.name, _case(path, index, case, definition)) for index, case in enumerate(written)]
     except FlowFileError as error:
-        raise FlowFileError([Problem("", f"{path}: {problem}") for problem in error.problems]) from error
+        raise error.of(path) from error
 
 
 def read_cases(path: Path) -> list[_Written]:

@@ -123,6 +123,17 @@ async def test_a_read_that_would_be_incomplete(shell: Shell) -> None:
     assert [one.startswith(text) for one in case["warnings"]] == [True]
 
 
+@pytest.mark.parametrize("command", [("check",), ("try", "--live"), ("probe",)])
+async def test_a_file_that_is_wrong_or_missing_is_named(shell: Shell, command: tuple[str, ...]) -> None:
+    """With its path as it was given, and what is there instead."""
+    path = shell.flow(direction="sideways")
+    wrong = await shell(*command, path)
+    assert str(wrong.exception).startswith(f"{path}: direction: ")
+    missing = await shell(*command, path.replace("main", "mian"))
+    assert str(missing.exception).startswith(f"{shell.folder}/mian.yaml: cannot be read: ")
+    assert str(missing.exception).endswith("; there are: main.yaml")
+
+
 async def test_what_is_wrong(shell: Shell) -> None:
     """Each thing that is wrong is named with its reason; what does not depend on it is looked at all the same."""
     missing = await shell.check(shell.flow(), OMNITRON_PASSWORD="")

@@ -532,6 +532,18 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     assert "line 2: is not UTF-8 text" in refusal(tmp_path / "latin.yaml")
 
 
+def test_a_missing_file_says_what_is_there(tmp_path: Path) -> None:
+    """The flow files of its folder, at most ten; none, where there are none."""
+    with pytest.raises(FlowFileError, match=r"cannot be read: No such file or directory$"):
+        flow_file.load(tmp_path / "wintr.yaml")
+    with pytest.raises(FlowFileError, match=r"cannot be read: No such file or directory$"):
+        flow_file.load(tmp_path / "none" / "wintr.yaml")
+    for name in ("winter.yaml", "winter.test.yaml", *(f"z{n:02}.yaml" for n in range(10))):
+        (tmp_path / name).write_text("")
+    with pytest.raises(FlowFileError, match=r"directory; there are: winter\.yaml, z00\.yaml, .*, z08\.yaml, …$"):
+        flow_file.load(tmp_path / "wintr.yaml")
+
+
 def test_yaml_scalars_are_those_of_yaml_1_2(tmp_path: Path) -> None:
     """Company codes, dates, times and words stay what was written; numbers, booleans and null are values."""
     text = (
