@@ -46,6 +46,7 @@ from imageflow.sandbox.check import mapping_warnings
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.settings import Settings
 from imageflow.store import Store
+from imageflow.store.flows import deleted_text
 
 SHOWN_VERSIONS = 100
 
@@ -367,8 +368,7 @@ def versions(settings: Settings, name: str, limit: int | None, as_json: bool) ->
     if len(found) > most:
         note(f"there are older versions: --limit {2 * most}")
     if not is_there:
-        back = f"imageflow flow export {name} --version {found[0].version} > FILE, then imageflow flow apply FILE"
-        note(f"{name} is deleted; to have it back: {back}")
+        note(deleted_text(name, found[0].version))
 
 
 @flow.command()

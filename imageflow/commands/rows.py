@@ -27,7 +27,7 @@ from imageflow.errors import NotFoundError
 from imageflow.inspect import product_history
 from imageflow.model.messages import OUTBOUND_QUEUE
 from imageflow.model.row import STATES, RowLog, State
-from imageflow.model.run import FINAL, Run, Status, TriggerKind
+from imageflow.model.run import FINAL, Run, Status, TriggerKind, warnings_of
 from imageflow.settings import Settings
 from imageflow.store import ErrorGroup, Store
 
@@ -341,6 +341,9 @@ def _show_run_causes(found: _Failures) -> None:
         note(_cancelled(run))
     if run.error is not None:
         note(_itself_failed(run, way))
+    elif run.incomplete:
+        why = "; ".join(warnings_of(run))
+        note(f"the read of run {run.run_id} is incomplete{f': {why}' if why else ''}\n    next: {way}")
 
 
 def _show_causes(found: _Failures, flow: str | None, *, closed: bool) -> None:
@@ -353,13 +356,15 @@ def _show_causes(found: _Failures, flow: str | None, *, closed: bool) -> None:
     else:
         note(f"no failed row{whose} is open")
     if found.causes and not closed:
-        _say_how_to_mend(f"--flow {flow} [--group CAUSE]" if flow else "--flow FLOW, or --group CAUSE")
+        flows = {one.flow for one in found.causes if isinstance(one, shapes.CauseShown)}
+        one = flow or (next(iter(flows)) if len(flows) == 1 else None)
+        _say_how_to_mend(f"--flow {one} [--group CAUSE]" if one else "--flow FLOW, or --group CAUSE")
     for run, way in zip(found.runs, found.ways, strict=True):
         note(f"{run.flow}: {_itself_failed(run, way)}")
 
 
 def _say_how_to_mend(what: str) -> None:
-    note(f"mend the cause (imageflow flow apply FILE), then: imageflow retry {what} [--wait]")
+    note(f"mend what the reasons name (in the flow: imageflow flow apply FILE), then: imageflow retry {what} [--wait]")
 
 
 def _itself_failed(run: Run, way: str) -> str:

@@ -266,7 +266,9 @@ def cancel(settings: Settings, run_id: str, as_json: bool) -> None:
     async def work(store: Store) -> list[_Told]:
         return await _told(store, [shapes.run_shown(await run_actions.cancel(store, run_id, actor()))])
 
-    _print(changing(settings, work), wait=False, as_json=as_json)
+    found = changing(settings, work)
+    _print(found, wait=False, as_json=as_json)
+    _say_who_waits(settings, found)
 
 
 @click.command()

@@ -175,10 +175,19 @@ async def _version(tx: Tx, name: str, version: int | None) -> Flow:
     )
     if row is not None:
         return _decoded(row)
+    last = await tx.value(select(flows.c.version).where(flows.c.name == clean(name)))
+    if last is not None and version is not None:
+        raise NotFoundError(f"flow {name!r} has no version {version}; there are 1 to {last}")
+    if last is not None:
+        raise NotFoundError(deleted_text(name, last))
     names = [found.name for found in await tx.all(select(flows.c.name).where(THERE).order_by(flows.c.name))]
-    if name in names:
-        raise NotFoundError(f"flow {name!r} has no version {version}")
     raise NotFoundError(f"there is no flow {name!r}; there are: {', '.join(names) or 'none'}")
+
+
+def deleted_text(name: str, last: int) -> str:
+    """That a flow is deleted, and how its `last` version is brought back."""
+    back = f"imageflow flow export {name} --version {last} > FILE, then imageflow flow apply FILE"
+    return f"the flow {name!r} is deleted; to have it back: {back}"
 
 
 async def require(tx: Tx, name: str, version: int) -> None:

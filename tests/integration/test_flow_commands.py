@@ -17,7 +17,7 @@ from imageflow.actions.actor import Actor
 from imageflow.actions.flow_folder import FlowFolder, read
 from imageflow.actions.runs import NotRunnable
 from imageflow.cli import cli
-from imageflow.errors import ConflictError, FlowFileError, ListenError, RequestError, SecretError
+from imageflow.errors import ConflictError, FlowFileError, ListenError, NotFoundError, RequestError, SecretError
 from imageflow.settings import load
 from imageflow.store.connect import open_store
 
@@ -388,9 +388,23 @@ def test_versions_are_bounded(shell: Shell) -> None:
     assert "there are older versions: --limit 4" in shell("flow", "versions", "a", "--limit", "2", stderr=True)
     assert not shell("flow", "versions", "a", stderr=True)
     shell("flow", "delete", "a")
-    assert "a is deleted; to have it back: imageflow flow export a --version 3 > FILE" in shell(
+    assert "the flow 'a' is deleted; to have it back: imageflow flow export a --version 3 > FILE" in shell(
         "flow", "versions", "a", stderr=True
     )
+
+
+def test_what_is_asked_of_a_deleted_flow(shell: Shell) -> None:
+    """Nobody says that it never was: each command names the way back."""
+    shell("flow", "apply", str(shell.write("a")))
+    shell("flow", "delete", "a")
+    back = "the flow 'a' is deleted; to have it back: imageflow flow export a --version 1 > FILE, then imageflow flow apply FILE"
+    for args in (["flow", "export", "a"], ["flow", "rollback", "a", "1"], ["flow", "show", "a"], ["run", "a"]):
+        with pytest.raises(NotFoundError) as caught:
+            shell(*args)
+        assert str(caught.value) == back
+    assert "name: a\n" in shell("flow", "export", "a", "--version", "1")
+    with pytest.raises(NotFoundError, match="flow 'a' has no version 7; there are 1 to 1"):
+        shell("flow", "export", "a", "--version", "7")
 
 
 def test_a_flow_is_deleted(shell: Shell) -> None:

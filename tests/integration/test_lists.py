@@ -183,6 +183,40 @@ def test_a_failed_poll_is_seen_beside_errors(here: Here) -> None:
     )
 
 
+def test_a_cancel_while_nothing_runs(here: Here) -> None:
+    """A run whose rows are on their way ends only where a process runs the services: `cancel` says so."""
+
+    async def a_page_is_not_transformed(store: Store) -> None:
+        await store.create_run(a_run(1))
+        await store.start_reading(a_run(1).run_id, None, NOON)
+        await store.save_page(a_run(1).run_id, 1, b"[]", cursor=None, last=True)
+
+    here.fill(a_page_is_not_transformed)
+    said = here.said("cancel", a_run(1).run_id)
+    assert "no process runs the services: imageflow up" in said
+
+
+def test_a_read_that_is_incomplete(here: Here) -> None:
+    """`errors` of the run says so, why, and what to do: no row has failed, and yet rows are missing."""
+
+    async def short_read(store: Store) -> None:
+        run = a_run(1)
+        await store.create_run(run)
+        await store.start_reading(run.run_id, None, NOON)
+        await store.warn(run.run_id, "the read ended after 1 row, though count is 9")
+        await store.save_page(run.run_id, 1, b"[]", cursor=None, last=True, incomplete=True)
+        await store.register_page(run.run_id, 1, 1, [])
+        await store.settle("t", [RowLog(run_id=run.run_id, row=1, product="P", state="written")])
+
+    here.fill(short_read)
+    said = here.said("errors", a_run(1).run_id)
+    assert said == (
+        f"no row of run {a_run(1).run_id} has failed\n"
+        f"the read of run {a_run(1).run_id} is incomplete: the read ended after 1 row, though count is 9\n"
+        "    next: what was not read: mend erp.pagination, then: imageflow run a\n"
+    )
+
+
 def test_a_cause_that_nobody_knows(here: Here) -> None:
     """It is not taken for one that has closed."""
     with pytest.raises(NotFoundError, match="there is no cause 'nope'; imageflow errors lists those that are open"):
