@@ -196,8 +196,8 @@ def _through(rows: int, version: int | None, before: Sequence[int]) -> Phrase:
 
 def _sent(rows: int, version: int | None) -> Phrase:
     return counted(
-        "1 row sent to Omnitron with its images, by version %(version)s",
-        "%(count)s rows sent to Omnitron with their images, by version %(version)s",
+        "1 row goes to Omnitron with its images, by version %(version)s",
+        "%(count)s rows go to Omnitron with their images, by version %(version)s",
         rows,
         version=version,
     )

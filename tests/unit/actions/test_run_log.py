@@ -131,7 +131,7 @@ OF_BOTH = {"from_pages": 3, "versions_before": [3], "replaced": {"script": 2, "c
                 "retried",
                 (
                     "by ada: 4 rows put through again; 3 rows from the stored pages by version 4 in place of 3; "
-                    "1 row sent to Omnitron with its images, by version 4; before that, 2 failed in script, 1 cancelled, 1 failed in write"
+                    "1 row goes to Omnitron with its images, by version 4; before that, 2 failed in script, 1 cancelled, 1 failed in write"
                 ),
             ),
         ),
