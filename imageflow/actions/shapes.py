@@ -239,6 +239,7 @@ class TriggerShown(msgspec.Struct, frozen=True):
 class RunShown(msgspec.Struct, frozen=True):
     """A run. `watermark` is its flow's now; `since` and `until` are the bounds that the run reads between. `incomplete`: the
     read ended, and the ERP has rows that did not come. `cancelled_at`: a person cancelled it.
+    `retried_at`: it had ended, and rows of it were retried then.
     """
 
     run_id: str
@@ -254,6 +255,7 @@ class RunShown(msgspec.Struct, frozen=True):
     created_at: Instant
     started_at: Instant | None
     finished_at: Instant | None
+    retried_at: Instant | None
     since: Instant | None
     until: Instant | None
     read_complete: bool
@@ -292,6 +294,7 @@ class NoRun(msgspec.Struct, frozen=True):
     created_at: None = None
     started_at: None = None
     finished_at: None = None
+    retried_at: None = None
     since: None = None
     until: None = None
 
@@ -369,6 +372,7 @@ def run_shown(seen: Seen) -> RunShown:
         created_at=iso(run.created_at),
         started_at=iso(run.started_at),
         finished_at=iso(run.finished_at),
+        retried_at=iso(run.retried_at),
         since=iso(run.since),
         until=iso(run.until),
         read_complete=run.read_complete,

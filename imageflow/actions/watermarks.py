@@ -30,7 +30,13 @@ class Standing(NamedTuple):
 
 async def show(store: Store, name: str) -> Standing:
     """The watermark of a flow. Raises NotFoundError, NotRunnable for an outbound flow."""
-    return await _standing(store, inbound(await store.flow(name)))
+    return await _standing(store, inbound(await store.flow(name)), await store.watermark(name))
+
+
+async def would_be(store: Store, name: str, since: str | None, now: datetime) -> Standing:
+    """The watermark of a flow as it would be if it were set. Raises as `set_to`."""
+    flow = inbound(await store.flow(name))
+    return await _standing(store, flow, None if since is None else _instant(since, flow, now))
 
 
 async def set_to(store: Store, name: str, since: str | None, actor: Actor, now: datetime) -> Standing:
@@ -44,7 +50,7 @@ async def set_to(store: Store, name: str, since: str | None, actor: Actor, now: 
     before = await store.watermark(name)
     entry = actor.entry("watermark.set", f"flow {name}", since=iso(instant), before=iso(before))
     await store.set_watermark(name, instant, audit=entry)
-    return await _standing(store, flow)
+    return await _standing(store, flow, instant)
 
 
 def _instant(text: str, flow: Flow, now: datetime) -> datetime:
@@ -57,8 +63,7 @@ def _instant(text: str, flow: Flow, now: datetime) -> datetime:
     return instant
 
 
-async def _standing(store: Store, flow: Flow) -> Standing:
-    watermark = await store.watermark(flow.name)
+async def _standing(store: Store, flow: Flow, watermark: datetime | None) -> Standing:
     active = await store.runs(flow.name, active=True)
     reading = [run.run_id for run in active if not run.read_complete]
     return Standing(flow.name, watermark, request.since(flow.definition, watermark), reading)

@@ -152,10 +152,10 @@ def run_line(run: RunShown, of: tzinfo, now: datetime) -> Line:
 
 
 def took(run: RunShown, now: datetime) -> str:
-    """How long a run took; of one that goes on, how long it has, with `…`; nothing before it begins."""
+    """How long a run took, or its last retry; of one that goes on, how long it has, with `…`; nothing before it begins."""
     if run.status == "queued":
         return ""
-    begun = datetime.fromisoformat(run.started_at or run.created_at)
+    begun = datetime.fromisoformat(run.retried_at or run.started_at or run.created_at)
     end = datetime.fromisoformat(run.finished_at) if run.finished_at else now
     return span(max((end - begun).total_seconds(), 0.0)) + ("" if run.status in FINAL else "…")
 

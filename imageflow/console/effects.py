@@ -15,7 +15,7 @@ _PREFLIGHT = re.compile(r"\bimage_[a-z]+(_[a-z]+)*\b")
 
 
 class Effect(NamedTuple):
-    """The last run that had rows, or else the last one. `page_seconds`: from its begin to its end, by page; `broken`: rows that
+    """The last run that had rows, or else the last one. `page_seconds`: from its begin to its end, by page, where no retry came between; `broken`: rows that
     failed before they were sent, by stage; `refused`: by Omnitron; `preflight`: before that, for their images.
     `by_schedule`: how many of the `known` newest runs began by the schedule; `missing`: the newest that looked for missing images.
     """
@@ -39,8 +39,7 @@ def last(runs: Sequence[Run]) -> Run | None:
 
 def effect(runs: Sequence[Run], run: Run, errors: Iterable[ErrorGroup], now: datetime) -> Effect:
     """What it did, by the run's counts and the causes of its failures."""
-    began = run.started_at or run.created_at
-    seconds = ((run.finished_at or now) - began).total_seconds()
+    seconds = run.seconds(now)
     broken: dict[str, int] = {}
     refused = preflight = 0
     for group in errors:
@@ -53,7 +52,7 @@ def effect(runs: Sequence[Run], run: Run, errors: Iterable[ErrorGroup], now: dat
     return Effect(
         run,
         seconds,
-        seconds / run.pages if run.pages else None,
+        seconds / run.pages if run.pages and run.retried_at is None else None,
         broken,
         refused,
         preflight,

@@ -76,7 +76,7 @@ def balance(parts: Sequence[tuple[str, int]], label: str) -> Markup:
     return Markup('<div class="balance">{}</div>').format(_svg("", 1000, 14, label, body, stretched=True))
 
 
-CLASSES = {"f": "f", "c": "c", "w": "w", "p": "w2", "u": "u", "?": "u", "x": "x", "n": "n", ".": "n"}
+CLASSES = {"f": "f", "c": "c", "w": "w", "p": "w2", "u": "u", "?": "s", "x": "x", "n": "n", ".": "n"}
 """What the letters of a map (model/page_map.py) look like, the worst first."""
 SQUARES = 2000
 LINKED = 200

@@ -70,13 +70,24 @@ def _letter(worst: int, share: int) -> str:
 
 def so_far(run: Run, failed: Collection[int]) -> str:
     """The letters of a run that has no map yet: which pages have failed rows is known. Rows settle about in the order in which
-    they were read, so the pages before the share of rows that is settled count as settled.
+    they were read, so the pages before the share of rows that is settled count as settled; where all of these came to the same, what
+    became of them is known, too.
     """
     counts = run.counts
     share = counts.settled / counts.total if counts.total else 0.0
+    done = _alike(run)
     settled = run.pages if run.ended else math.floor(run.pages_done * share)
     known = frozenset(failed)
     return "".join(
-        "f" if page in known else "?" if page <= settled else "x" if page <= run.pages_done else "n"
+        "f" if page in known else done if page <= settled else "x" if page <= run.pages_done else "n"
         for page in range(1, run.pages + 1)
     )
+
+
+def _alike(run: Run) -> str:
+    """The letter of settled pages without a failure."""
+    counts = run.counts
+    rest = counts.settled - counts.failed
+    if rest and counts.written == rest:
+        return "w"
+    return "u" if rest and counts.unchanged + counts.superseded == rest else "?"

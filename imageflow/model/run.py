@@ -64,7 +64,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     `until` once every page is done; None: not decided yet. `window`: it reads between `since` and
     `until`, which a person gave, whatever the watermark is. `cancelled_at`: a person cancelled it. `encoded_urls`: how
     many image URLs had to be percent-encoded. `broken_pages`: how many failed as a whole in script or mapping. `waits_for`: why the
-    ERP did not give the next page when it was last asked; it is asked again at `again_at`.
+    ERP did not give the next page when it was last asked; it is asked again at `again_at`. `retried_at`: it had ended, and rows of
+    it were put through again then.
     """
 
     run_id: str
@@ -94,6 +95,12 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     broken_pages: int = 0
     waits_for: str | None = None
     again_at: datetime | None = None
+    retried_at: datetime | None = None
+
+    def seconds(self, now: datetime) -> float:
+        """How long it took, or has taken by now: since it began or, of one that had ended, since rows of it were retried."""
+        began = self.retried_at or self.started_at or self.created_at
+        return max(0.0, ((self.finished_at or now) - began).total_seconds())
 
     @property
     def ended(self) -> bool:

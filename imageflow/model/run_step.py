@@ -103,7 +103,7 @@ def seconds_left(run: Run, steps: Sequence[RunStep], holds: Sequence[Hold], now:
     if any(hold.until is None for hold in holds):
         return None
     write = next((one for one in steps if one.step == "write"), None)
-    began = run.started_at or run.created_at if write is None else write.first_at
+    began = run.retried_at or run.started_at or run.created_at if write is None else write.first_at
     busy = (now - began).total_seconds() - held_seconds(holds, began, now)
     rows = write.rows if write is not None and write.rows else counts.settled  # of a retried run only what goes on now
     return max(0.0, busy) / rows * counts.in_flight

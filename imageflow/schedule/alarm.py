@@ -87,17 +87,13 @@ def _flow_time(wanted: Alarms, recent: Sequence[Run], now: datetime) -> str | No
     limit = wanted.average_flow_time
     if limit is None:
         return None
-    times = [_seconds(run, _end(run)) for run in recent if run.finished_at is not None]
-    late = [run for run in recent if run.finished_at is None and _seconds(run, now) > limit]
+    times = [run.seconds(now) for run in recent if run.finished_at is not None]
+    late = [run for run in recent if run.finished_at is None and run.seconds(now) > limit]
     if late:
         return f"run {late[0].run_id} has been going on for more than {_span(limit)}"
     if not times or sum(times) / len(times) <= limit:
         return None
     return f"runs took {_span(sum(times) / len(times))} on average; allowed are {_span(limit)}"
-
-
-def _seconds(run: Run, end: datetime) -> float:
-    return (end - (run.started_at or run.created_at)).total_seconds()
 
 
 def _silence(wanted: Alarms, known: Known, now: datetime) -> str | None:

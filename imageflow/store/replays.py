@@ -293,6 +293,8 @@ async def _reopen(tx: Tx, stored: _Stored, logs: Sequence[RowLog]) -> None:
     }
     if run.read_complete:
         changes |= {"status": "draining", "finished_at": None}
+    if run.ended:
+        changes["retried_at"] = tx.now
     await tx.execute(update(runs).where(runs.c.run_id == run.run_id).values(**changes))
 
 

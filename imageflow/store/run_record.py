@@ -77,6 +77,7 @@ def run_values(run: Run) -> dict[str, Any]:
         "broken_pages": run.broken_pages,
         "waits_for": clean(run.waits_for),
         "again_at": run.again_at,
+        "retried_at": run.retried_at,
         **{state: getattr(run.counts, state) for state in STATES},
     }
 
@@ -110,6 +111,7 @@ def to_run(row: SqlRow[Any]) -> Run:
         broken_pages=row.broken_pages or 0,
         waits_for=row.waits_for,
         again_at=row.again_at,
+        retried_at=row.retried_at,
     )
 
 

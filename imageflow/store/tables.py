@@ -121,6 +121,7 @@ runs = Table(
     Column("broken_pages", Integer),
     Column("waits_for", Text),
     Column("again_at", Instant),
+    Column("retried_at", Instant),
     Index("runs_by_flow", "flow", "created_at"),
     Index("runs_by_time", "created_at"),
     Index(

@@ -54,6 +54,7 @@ async def test_steps_are_told_of_a_retry_anew(store: Store, clock: FakeClock) ->
     await store.keep_steps([step(run_id, "write", began, 2, 1)])
     await store.reopen(run_id)
     assert await store.run_steps(run_id) == []
+    assert (await store.run(run_id)).retried_at == clock.now()
 
 
 async def test_holds_are_remembered(store: Store, clock: FakeClock) -> None:

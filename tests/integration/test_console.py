@@ -504,8 +504,17 @@ async def test_versions_are_compared_and_rolled_back(site):
     visitor = await site.visitor("admin")
     shown = await visitor.get("/flows/polled/versions/2")
     assert [line.text for line in shown.html.all("span", class_="add")] == ["+ every: 10m"]
-    answer = await visitor.send("/flows/polled", "/flows/polled/versions/1/rollback")
+    comes = "version 1 comes into force again, as version 3"
+    for number in (1, 2):  # of the version in force, the one before it
+        shown = await visitor.get(f"/flows/polled/versions/{number}")
+        assert (shown.html.one(id="comes").text, "in force" in shown.text) == (comes, number == 2)
+        answer = await visitor.send(f"/flows/polled/versions/{number}", "/flows/polled/versions/1/rollback")
     question = await visitor.get(answer.to)
+    assert "Version 1 comes into force again, as version 3, in place of version 2." in question.text
+    assert 'data-zone="Europe/Istanbul"' in question.text
+    assert (await visitor.get("/flows/polled/versions/2/rollback")).to == "/flows/polled/versions/2"
+    only = await visitor.get("/flows/posts/versions/1")
+    assert "Roll back" not in only.html.texts("button")
     assert "- every: 10m" in question.text.replace("-  ", "- ")
     await visitor.send(answer.to, "/flows/polled/versions/1/rollback")
     flow = await site.store.flow("polled")
@@ -513,12 +522,22 @@ async def test_versions_are_compared_and_rolled_back(site):
 
 
 async def test_the_watermark_is_set(site):
-    """In the flow's own zone."""
+    """In the flow's own zone, once it is confirmed what the next run asks for then."""
     visitor = await site.visitor("operator")
     await site.store.save_flow({**POLLED, "erp": {**POLLED["erp"], "modified_date_key": "since"}})
-    await visitor.send("/flows/polled", "/flows/polled/watermark", since="2026-01-31T12:00")
+    path = "/flows/polled/watermark"
+    asked = await visitor.send("/flows/polled", path, since="2026-01-31T12:00")
+    question = await visitor.get(asked.to)
+    assert "The next run asks for changes since" in question.text
+    assert (await site.store.watermark("polled")) is None
+    await visitor.send(asked.to, path)
     found = await site.store.watermark("polled")
     assert found.isoformat() == "2026-01-31T09:00:00+00:00"
+    empty = await visitor.send("/flows/polled", path)
+    assert "The next run asks for everything." in (await visitor.get(empty.to)).text
+    assert (await site.store.watermark("polled")) == found
+    await visitor.send(empty.to, path)
+    assert (await site.store.watermark("polled")) is None
     answer = await visitor.send("/flows/polled", "/flows/polled/watermark", since="soon")
     assert answer.status == 422
 
@@ -628,7 +647,7 @@ async def test_the_course_of_a_run(site):
     assert "to go" not in html.one("h1").text or "about" in html.one("h1").text
     assert html.one("a", aria_label="page 2: rows failed").attributes["href"] == f"/runs/{run_id}?page=2#rows"
     drawn = {one.attributes["class"] for one in html.all("path") if "class" in one.attributes}
-    assert {"u", "x", "f", "hole", "done", "go", "wait", "flag"} <= drawn
+    assert {"s", "x", "f", "hole", "done", "go", "wait", "flag"} <= drawn
     assert "writers held back" in html.one("main").text
     page = (await visitor.get(f"/runs/{run_id}?page=2")).html
     assert next(one for one in page.elements if "data-picked" in one.attributes).text == "page 2: 1 failed, 1 written"
@@ -641,7 +660,9 @@ async def test_the_course_of_a_run(site):
     ended = (await visitor.get(f"/runs/{run_id}")).html
     drawn = {one.attributes["class"] for one in ended.all("path") if "class" in one.attributes}
     assert {"w", "u", "f"} <= drawn
-    assert not {"x", "n", "go"} & drawn
+    assert not {"x", "n", "go", "s"} & drawn
+    assert "every 4s" in ended.one(id="page").attributes["hx-trigger"]  # until its last steps are kept
+    assert "every" not in (await visitor.get("/flows/polled")).html.one(id="page").attributes["hx-trigger"]
     assert [one.attributes["name"] for one in ended.all("input", form="marked")] == ["row-4"]
     nothing = (await visitor.get(f"/runs/{run_id}?page=999")).html
     assert [one for one in nothing.elements if "data-empty" in one.attributes]
@@ -694,6 +715,7 @@ async def test_a_run_is_cancelled_after_a_question(site):
     run_id = started.to.rpartition("/")[2]
     question = await visitor.send(started.to, f"{started.to}/cancel")
     assert question.to == f"{started.to}/cancel"
+    assert "Confirm stops it, Cancel leaves it running." in (await visitor.get(question.to)).text
     await visitor.send(question.to, f"{started.to}/cancel")
     assert (await site.store.run(run_id)).cancelled_at is not None
     token = (await visitor.get(f"/runs/{RUN}")).html.all("input", name="csrf")[0].attributes["value"]

@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -14,7 +15,7 @@ from imageflow.actions import flows, keys, missing, rows, runs, watermarks
 from imageflow.console import effects, flow_form
 from imageflow.console.effects import Effect
 from imageflow.console.languages import zone
-from imageflow.console.pages.shared import all_flows, common_zone, host, part, question, runs_of
+from imageflow.console.pages.shared import all_flows, common_zone, host, part, question, runs_of, zone_of
 from imageflow.console.visit import Answer, Go, Page, Show, Visit
 from imageflow.errors import ConflictError, FlowFileError, NotFoundError, Problem
 from imageflow.flows import plain_secrets
@@ -104,7 +105,7 @@ async def _flow(
         "sample": _sample(visit, flow),
         "post_url": f"{visit.request.scheme}://{visit.request.host}/api/outbound/{name}",
     }
-    return Show("flow.html", values, status, zone(definition.timezone))
+    return Show("flow.html", values, status, _zone(flow))
 
 
 async def _effect(visit: Visit, newest: Sequence[Run]) -> Effect | None:
@@ -152,9 +153,21 @@ async def look_for_missing(visit: Visit) -> Answer:
     return Go(f"/runs?flow={part(name)}", ("asked", str(len(begun.runs))))
 
 
+async def ask_watermark(visit: Visit) -> Answer:
+    """The question before the watermark is set, with what the next run asks for then."""
+    name, since = visit.path("name"), visit.asked("since").strip()
+    flow, before = await flows.version(visit.store, name), await watermarks.show(visit.store, name)
+    then = await watermarks.would_be(visit.store, name, since or None, visit.now)
+    url, shown = f"/flows/{part(name)}", {"values": {"since": since}, "standing": then, "before": before}
+    return question("flows", "watermark", name, f"{url}/watermark", url, zone=_zone(flow), **shown)
+
+
 async def set_watermark(visit: Visit) -> Answer:
-    """Set the watermark; empty: the next run asks for everything."""
+    """Set the watermark, once that is confirmed; empty: the next run asks for everything."""
     name, since = visit.path("name"), visit.form.get("since", "").strip()
+    if visit.form.get("sure") != "yes":
+        await watermarks.would_be(visit.store, name, since or None, visit.now)
+        return Go(f"/flows/{part(name)}/watermark?since={part(since)}")
     await watermarks.set_to(visit.deps.store, name, since or None, visit.actor, visit.now)
     return Go(f"/flows/{part(name)}", ("watermark",))
 
@@ -169,7 +182,8 @@ async def enable(visit: Visit) -> Answer:
 async def ask_disable(visit: Visit) -> Answer:
     """The question before a flow is disabled."""
     flow = await flows.version(visit.store, visit.path("name"))
-    return question("flows", "disable", flow.name, f"/flows/{part(flow.name)}/disable", f"/flows/{part(flow.name)}")
+    url = f"/flows/{part(flow.name)}"
+    return question("flows", "disable", flow.name, f"{url}/disable", url, zone=_zone(flow))
 
 
 async def disable(visit: Visit) -> Answer:
@@ -185,9 +199,12 @@ async def ask_roll_back(visit: Visit) -> Answer:
     """The question before an earlier version comes into force again, with what changes by it."""
     name, number = visit.path("name"), int(visit.path("version"))
     old, new = await flows.version(visit.store, name, number), await flows.version(visit.store, name)
+    if old.version == new.version:
+        return Go(f"/flows/{part(name)}/versions/{number}")
     lines = flows.diff(*(_seen(visit, one) for one in (new, old)))
     url = f"/flows/{part(name)}"
-    return question("flows", "rollback", name, f"{url}/versions/{number}/rollback", url, number=number, lines=lines)
+    shown = {"number": number, "newest": new.version, "lines": lines}
+    return question("flows", "rollback", name, f"{url}/versions/{number}/rollback", url, zone=_zone(new), **shown)
 
 
 async def roll_back(visit: Visit) -> Answer:
@@ -198,6 +215,10 @@ async def roll_back(visit: Visit) -> Answer:
     async with visit.deps.checking:
         await flows.roll_back(visit.deps.store, name, number, visit.actor)
     return Go(f"/flows/{part(name)}", ("rolled", str(number)))
+
+
+def _zone(flow: Flow) -> ZoneInfo:
+    return zone(flow.definition.timezone)
 
 
 def _seen(visit: Visit, flow: Flow) -> Flow:
@@ -214,8 +235,17 @@ async def compare(visit: Visit) -> Answer:
     versions = await flows.versions(visit.store, name)
     old, new = [_seen(visit, await flows.version(visit.store, name, one)) for one in (other, number)]
     lines = flows.diff(old, new)
-    values = {"here": "flows", "flow": new, "other": other, "lines": lines, "saved": _saved(versions, number)}
-    return Show("version.html", {**values, "text": flows.as_file(new)}, zone=zone(new.definition.timezone))
+    newest = max((version.version for version in versions), default=number)
+    values = {
+        "here": "flows",
+        "flow": new,
+        "other": other,
+        "lines": lines,
+        "saved": _saved(versions, number),
+        "newest": newest,
+        "back": number - (number == newest),
+    }
+    return Show("version.html", {**values, "text": flows.as_file(new)}, zone=_zone(new))
 
 
 def _saved(versions: Sequence[FlowVersion], number: int) -> FlowVersion | None:
@@ -309,8 +339,8 @@ async def ask_revoke_key(visit: Visit) -> Answer:
     found = [key for key in await keys.listed(visit.store, None) if key.id == visit.path("key")]
     if not found:
         raise Refusal(404, "there is nothing at this address")
-    back = f"/flows/{part(found[0].flow)}"
-    return question("flows", "revoke-key", found[0].name, f"/keys/{part(found[0].id)}/revoke", back)
+    back, of_flow = f"/flows/{part(found[0].flow)}", await zone_of(visit, found[0].flow)
+    return question("flows", "revoke-key", found[0].name, f"/keys/{part(found[0].id)}/revoke", back, zone=of_flow)
 
 
 async def revoke_key(visit: Visit) -> Answer:
@@ -332,6 +362,7 @@ PAGES = (
     Page("POST", "/flows/{name}", save, role="admin", limit=MAX_FLOW_BYTES * 3),
     Page("POST", "/flows/{name}/run", run, role="operator", limit=MAX_FORM_BYTES * 64),
     Page("POST", "/flows/{name}/missing", look_for_missing, role="operator"),
+    Page("GET", "/flows/{name}/watermark", ask_watermark, role="operator"),
     Page("POST", "/flows/{name}/watermark", set_watermark, role="operator"),
     Page("POST", "/flows/{name}/enable", enable, role="admin"),
     Page("GET", "/flows/{name}/disable", ask_disable, role="admin"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import get_args
 
 import msgspec
@@ -23,6 +23,8 @@ RUNS = 50
 ROWS = 50
 LANES_OF = 200
 LOG = 200
+SETTLING = timedelta(seconds=90)
+"""For so long after its end, steps and map of a run may still come; nothing else says when they do."""
 MOST_PAGE = 1_000_000
 SHOWN_CHARS = 64_000
 _STATUSES: tuple[Status, ...] = get_args(Status)
@@ -120,7 +122,8 @@ async def show(visit: Visit) -> Answer:
         "after": after,
         "next": visit.here(after=found[ROWS - 1].row) if len(found) > ROWS else None,
         "first": visit.here(after=None) if after else None,
-        "seconds": ((run.finished_at or visit.now) - (run.started_at or run.created_at)).total_seconds(),
+        "soon": run.finished_at is not None and visit.now - run.finished_at < SETTLING,
+        "seconds": run.seconds(visit.now),
         "left": detail.left,
         "detail": detail,
         "page": page,
@@ -161,7 +164,7 @@ async def ask_cancel(visit: Visit) -> Answer:
     """The question before a run is cancelled."""
     run = (await runs.show(visit.store, visit.path("run_id"))).run
     url = f"/runs/{part(run.run_id)}"
-    return question("runs", "cancel", run.run_id, f"{url}/cancel", url)
+    return question("runs", "cancel", run.run_id, f"{url}/cancel", url, zone=await zone_of(visit, run.flow))
 
 
 async def cancel(visit: Visit) -> Answer:
@@ -178,7 +181,8 @@ async def ask_retry(visit: Visit) -> Answer:
     run = (await runs.show(visit.store, visit.path("run_id"))).run
     group, url = visit.asked("cause"), f"/runs/{part(run.run_id)}"
     number, fields = await _rows_of(visit, run, group), {"cause": group}
-    return question("runs", "retry", run.run_id, f"{url}/retry", url, number=number, values=fields)
+    shown = {"number": number, "values": fields}
+    return question("runs", "retry", run.run_id, f"{url}/retry", url, zone=await zone_of(visit, run.flow), **shown)
 
 
 async def _rows_of(visit: Visit, run: Run, group: str) -> int:

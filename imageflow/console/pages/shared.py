@@ -67,9 +67,11 @@ def part(text: str) -> str:
     return quote(text, safe="")
 
 
-def question(here: str, kind: str, name: str, action: str, back: str, **shown: Any) -> Show:
+def question(
+    here: str, kind: str, name: str, action: str, back: str, *, zone: ZoneInfo | None = None, **shown: Any
+) -> Show:
     """The page before something that cannot be taken back easily: what it is about, where its form goes, where one goes back.
-    `number` and `values` (fields of the form) stand in it, too, if they are given.
+    `zone`: of what it is about. `number` and `values` (fields of the form) stand in it, too, if they are given.
     """
     about = {"here": here, "kind": kind, "name": name, "action": action, "back": back}
-    return Show("confirm.html", {"number": 0, "values": {}, **about, **shown})
+    return Show("confirm.html", {"number": 0, "values": {}, **about, **shown}, zone=zone)

@@ -79,11 +79,12 @@ document.body.addEventListener("htmx:beforeSwap", event => {
   }
   const selected = getSelection();
   const busy = (selected && !selected.isCollapsed && target.contains(selected.anchorNode)) || target.querySelector("details[open] :focus, textarea:focus, input:checked");
-  const more = newer(target, event.detail.xhr.responseText);
+  const found = new DOMParser().parseFromString(event.detail.xhr.responseText, "text/html");
+  const more = newer(target, found);
   const waits = busy || (more > 0 && scrollY > TOP);
   if (waits) event.detail.shouldSwap = false;
   const line = document.getElementById("newer");
-  const text = waits && more > 0 ? words.more.replace("{}", more) : busy ? words.newer : "";
+  const text = waits && more > 0 ? words.more.replace("{}", more) : busy && said(target) !== said(found.getElementById(target.id)) ? words.newer : "";
   if (line.textContent === text) return;
   line.replaceChildren();
   if (!text) return;
@@ -97,10 +98,17 @@ document.body.addEventListener("htmx:beforeSwap", event => {
 const TOP = 240;
 const addresses = root => [...root.querySelectorAll("table[data-list] tbody tr")].map(row => row.querySelector("a[href]")?.getAttribute("href"));
 
-function newer(target, text) {
+// What a region says, but for how long ago something was.
+function said(region) {
+  const copy = region?.cloneNode(true);
+  copy?.querySelectorAll("time").forEach(time => time.remove());
+  return copy?.textContent.replace(/\s+/g, " ");
+}
+
+function newer(target, page) {
   const known = new Set(addresses(target));
   if (!known.size) return 0;
-  const found = addresses(new DOMParser().parseFromString(text, "text/html"));
+  const found = addresses(page);
   const first = found.findIndex(one => known.has(one));
   return first < 0 ? found.length : first;
 }

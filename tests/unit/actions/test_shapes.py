@@ -81,6 +81,7 @@ def test_a_run_has_the_fields_that_are_promised():
         "created_at": TEXT,
         "started_at": None,
         "finished_at": None,
+        "retried_at": None,
         "since": None,
         "until": None,
         "read_complete": False,
@@ -90,7 +91,9 @@ def test_a_run_has_the_fields_that_are_promised():
     }
 
 
-@pytest.mark.parametrize("field", ["created_at", "started_at", "finished_at", "since", "until", "cancelled_at"])
+@pytest.mark.parametrize(
+    "field", ["created_at", "started_at", "finished_at", "retried_at", "since", "until", "cancelled_at"]
+)
 def test_an_instant_of_a_run_has_one_field(field):
     """Each instant of a run is shown under its own name and no other."""
     run = msgspec.structs.replace(RUN, **{field: NOW + timedelta(seconds=1)})

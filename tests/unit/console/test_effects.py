@@ -42,3 +42,6 @@ def test_what_it_did():
     assert (found.by_schedule, found.known, found.missing.run_id) == (1, 3, "m")
     going = effects.effect([], run(), [], NOW + timedelta(seconds=7))
     assert (going.seconds, going.page_seconds, going.missing) == (7, None, None)
+    again = run(pages=4, retried_at=NOW + timedelta(hours=1), finished_at=NOW + timedelta(hours=1, seconds=2))
+    retried = effects.effect([], again, [], NOW)
+    assert (retried.seconds, retried.page_seconds) == (2, None)

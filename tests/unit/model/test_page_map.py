@@ -47,10 +47,13 @@ def test_slices_add_up():
 @pytest.mark.parametrize(
     ("changes", "failed", "letters"),
     [
-        ({"pages": 4, "pages_done": 3, "counts": Counts(30, written=10)}, (), "?xxn"),
-        ({"pages": 4, "pages_done": 3, "counts": Counts(30, written=10, failed=2)}, (2,), "?fxn"),
+        ({"pages": 4, "pages_done": 3, "counts": Counts(30, written=10)}, (), "wxxn"),
+        ({"pages": 4, "pages_done": 3, "counts": Counts(30, written=10, failed=2)}, (2,), "wfxn"),
         ({"pages": 2, "pages_done": 0, "counts": Counts()}, (), "nn"),
-        ({"pages": 2, "pages_done": 2, "status": "partial", "counts": Counts(2, written=1, failed=1)}, (2,), "?f"),
+        ({"pages": 2, "pages_done": 2, "status": "partial", "counts": Counts(2, written=1, failed=1)}, (2,), "wf"),
+        ({"pages": 2, "pages_done": 2, "counts": Counts(4, unchanged=1, superseded=1)}, (), "ux"),
+        ({"pages": 2, "pages_done": 2, "counts": Counts(4, written=1, unchanged=1)}, (), "?x"),
+        ({"pages": 1, "pages_done": 1, "status": "failed", "counts": Counts(1, failed=1)}, (), "?"),
         ({"pages": 0}, (), ""),
     ],
 )

@@ -28,6 +28,22 @@ def run(**fields: Any) -> Run:
 
 
 @pytest.mark.parametrize(
+    ("fields", "seconds"),
+    [
+        ({}, 60),
+        ({"started_at": NOW + timedelta(seconds=20)}, 40),
+        ({"finished_at": NOW + timedelta(seconds=5)}, 5),
+        ({"retried_at": NOW + timedelta(seconds=50)}, 10),
+        ({"retried_at": NOW + timedelta(days=1), "finished_at": NOW + timedelta(days=1, seconds=2)}, 2),
+        ({"started_at": NOW + timedelta(days=1)}, 0),
+    ],
+)
+def test_how_long_a_run_takes(fields: dict[str, Any], seconds: float):
+    """From its begin, not from when it was asked for; the pause before a retry does not count."""
+    assert run(**fields).seconds(NOW + timedelta(seconds=60)) == seconds
+
+
+@pytest.mark.parametrize(
     ("fields", "status"),
     [
         ({}, "empty"),
