@@ -321,7 +321,9 @@ def show(settings: Settings, name: str, version: int | None, as_json: bool) -> N
     click.echo(
         f"{found.name}, {found.direction}, {'enabled' if found.enabled else 'disabled'}, version {found.version}"
     )
-    click.echo(f"schedule:   {found.schedule or 'none; it runs when a person asks for it'}")
+    by_hand = "it runs when a person asks for it"
+    by_post = f"it runs when rows are posted to /api/outbound/{found.name}"
+    click.echo(f"schedule:   {found.schedule or 'none; ' + (by_hand if seen.flow.definition.inbound else by_post)}")
     if found.next_fires:
         click.echo("next runs:  " + f"\n{'':12}".join(texts.local(fire, of) for fire in found.next_fires))
     if seen.flow.definition.inbound:

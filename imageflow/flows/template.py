@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from imageflow.flows.file import dump
+from imageflow.model.pagination import TYPES
+from imageflow.model.pagination.next import NextPagination
 from imageflow.text.printable import one_line
 
 SCHEMA_FILE = ".imageflow/flow.schema.json"
@@ -31,12 +33,14 @@ _ERP = """\
 erp:
   endpoint_url: https://erp.example.com/images/   # your ERP; `imageflow probe URL` finds out how it pages
   rows_path: results                       # where the list of rows is in an answer; leave it out if the answer is the list
-  pagination: {type: next, field: next}    # or none, token, link, offset, page, seek
+  pagination: {type: next, field: next}    # or {types}
   # modified_date_key: modified_date__gt   # the ERP's parameter for "changed since": then only changes are read
 """
 _SCRIPT_HEAD = """\
-script: |                                  # what is made of a row; try it: imageflow try {name}.yaml --live
+script: |                                  # what is made of a row; try it: imageflow try {name}.yaml {source}
 """
+_LIVE, _POSTED = "--live", "--input POSTED.json"
+"""Where the answer is from that a script is tried with: of an ERP that is asked, of one that posts."""
 _SCRIPT = (
     _SCRIPT_HEAD
     + """\
@@ -80,7 +84,13 @@ def flow_file_text(name: str, *, inbound: bool = True, looked: Looked | None = N
     parts = [head, _SCHEDULE if inbound else "", _OMNITRON]
     if looked is not None:
         return "".join([*parts, *_looked(name, looked)])
-    return "".join([*parts, _ERP if inbound else "", _SCRIPT.format(name=name)])
+    source = _LIVE if inbound else _POSTED
+    return "".join([*parts, _erp() if inbound else "", _SCRIPT.format(name=name, source=source)])
+
+
+def _erp() -> str:
+    others = sorted(str(one.__struct_config__.tag) for one in TYPES if one is not NextPagination)
+    return _ERP.replace("{types}", ", ".join(others))
 
 
 def _looked(name: str, looked: Looked) -> Iterator[str]:
@@ -92,12 +102,12 @@ def _looked(name: str, looked: Looked) -> Iterator[str]:
     yield dump({"erp": looked.erp})
     yield _LOGIN if looked.refused else ""
     if looked.rows is None:
-        yield "".join(f"# {line}\n" for line in _SCRIPT.format(name=name).splitlines())
+        yield "".join(f"# {line}\n" for line in _SCRIPT.format(name=name, source=_LIVE).splitlines())
         return
     settings = {field: value for field, value in looked.rows.items() if field != "script"}
     yield dump(settings) if settings else ""
     script = looked.rows.get("script")
-    yield _AS_IT_IS if script is None else _SCRIPT_HEAD.format(name=name)
+    yield _AS_IT_IS if script is None else _SCRIPT_HEAD.format(name=name, source=_LIVE)
     yield from (f"  {line}\n" if line else "\n" for line in (script or "").splitlines())
 
 

@@ -324,6 +324,10 @@ def test_what_is_published(here: Here) -> None:
     ]
     said = here.said("runs", "--active")
     assert "1 published message waits, and no process runs the services: imageflow up" in said
+    assert (
+        "schedule:   none; it runs when rows are posted to /api/outbound/posts\n"
+        in here.call("flow", "show", "posts").stdout
+    )
     here.call("flow", "disable", "posts")
     with pytest.raises(RequestError, match="'posts' is disabled: imageflow flow enable posts; nothing is published"):
         here.call("publish", "posts", str(rows))

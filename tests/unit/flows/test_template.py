@@ -6,6 +6,7 @@ import pytest
 
 from imageflow.flows import file as flow_file
 from imageflow.flows.template import SCHEMA_FILE, Looked, flow_file_text, questions_of
+from imageflow.model.pagination import TYPES
 
 ERP = {"endpoint_url": "https://erp.example.com/", "pagination": {"type": "page"}}
 SCRIPT = "def process_row(row):\n    a = 1\n\n    return row\n"
@@ -19,6 +20,15 @@ def test_it_is_a_flow(inbound: bool) -> None:
     flow = flow_file.parse(flow_file.read_text(text.encode(), is_yaml=True))
     assert (flow.name, flow.inbound, flow.erp is not None) == ("winter", inbound, inbound)
     assert flow.script is not None
+
+
+def test_what_it_says_is_so() -> None:
+    """It names the types of pagination that there are, and how this flow is tried: nobody asks an ERP that posts."""
+    text = flow_file_text("winter")
+    others = text.partition("pagination: {type: next, field: next}    # or ")[2].partition("\n")[0].split(", ")
+    assert {"next", *others} == {one.__struct_config__.tag for one in TYPES}
+    assert "imageflow try winter.yaml --live\n" in text
+    assert "imageflow try winter.yaml --input POSTED.json\n" in flow_file_text("winter", inbound=False)
 
 
 def test_an_endpoint_that_asks_for_a_login() -> None:
