@@ -52,7 +52,7 @@ RESTING_LOOKS = 2
 GONE_LOOKS = 3
 """A flow that no file has named for so many looks is gone: an editor puts a new file in the place of the old one."""
 
-NO_FILES = "it holds no *.yaml, *.yml or *.json"
+NO_FILES = "it holds no flow file (*.yaml, *.yml, *.json)"
 DELETE = "imageflow flow delete NAME"
 
 
@@ -163,7 +163,7 @@ class FlowFolder:
     async def look(self) -> None:
         """Apply what has changed since the last look."""
         try:
-            files = await asyncio.to_thread(flow_file.in_folder, self._folder)
+            files = await asyncio.to_thread(self._files)
         except OSError as error:
             await self._say_empty(f"it cannot be read: {error.strerror}")
             return
@@ -176,6 +176,10 @@ class FlowFolder:
                 await self._load(path, files)
         await self._drop(files)
         await self._watch()
+
+    def _files(self) -> list[Path]:
+        """The flow files of the folder. What was one stays one until it is gone, whatever it says now: it is wrong, then."""
+        return sorted({*flow_file.in_folder(self._folder), *(path for path in self._known if path.is_file())})
 
     async def _say_empty(self, why: str) -> None:
         """Say once that there is nothing to follow, why, and that the flows go on: the folder may be a disk that is not mounted."""

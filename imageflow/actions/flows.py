@@ -73,14 +73,21 @@ class Folder(NamedTuple):
 
 def checked_folder(folder: Path, name: str) -> Folder:
     """A folder's flow files, for a run of one flow: what is wrong with the files of others does not stop it. Raises
-    FlowFileError with what is wrong with that flow's own file, or with files that may be it.
+    FlowFileError with what is wrong with that flow's own file, or with files that may be it, and then says which flows there are.
     """
     examined = _examined(flow_file.files_of(folder))
     wrong = [one for one in examined if one.problems]
     found = any(one.name == name and not one.problems for one in examined)
     if own := [one for one in wrong if one.name == name or (one.name is None and not found)]:
-        raise FlowFileError(_problems(own))
+        missing = [] if any(one.name == name for one in own) else [Problem("", _not_there(folder, name, examined))]
+        raise FlowFileError([*_problems(own), *missing])
     return Folder([(one.path, one.document) for one in examined if not one.problems], _problems(wrong))
+
+
+def _not_there(folder: Path, name: str, examined: Sequence[_Examined]) -> str:
+    named = ", ".join(sorted({one.name for one in examined if one.name is not None})) or "none"
+    left = f"; {text}" if (text := flow_file.left_alone(folder)) else ""
+    return f"{folder}: no file names the flow {name!r}; the files that can be read name: {named}{left}"
 
 
 class _Examined(NamedTuple):

@@ -34,6 +34,9 @@ from imageflow.commands.shell import (
     run_async,
 )
 from imageflow.commands.texts import counted, retry_text, run_text, way_out_text
+from imageflow.errors import NotFoundError
+from imageflow.flows import file as flow_file
+from imageflow.model.flow import Flow
 from imageflow.model.identifiers import SEPARATOR, distinct, first_column
 from imageflow.model.run import FINAL, Run
 from imageflow.runtime.substrate import Substrate, open_substrate
@@ -87,7 +90,7 @@ def run(
     async def work() -> list[_Told]:
         async with open_substrate(settings, os.environ, consumer=False) as substrate:
             await _apply(substrate.store, files)
-            if not (await substrate.store.flow(name)).definition.enabled:
+            if not (await _saved(substrate.store, name, flows)).definition.enabled:
                 note(
                     f"{name} is disabled: it runs because a person asks for it (imageflow flow enable {name}: by itself, too)"
                 )
@@ -113,6 +116,16 @@ async def _apply(store: Store, files: Sequence[tuple[Path, dict[str, Any]]]) -> 
     for (path, document), one in zip(files, await apply_files(store, files), strict=True):
         if one.new:
             note(f"{path} is applied: {saved_text(one, document)}")
+
+
+async def _saved(store: Store, name: str, folder: Path | None) -> Flow:
+    """The flow that is to run; where there is none, it is said which files of the folder are not taken for its file."""
+    try:
+        return await store.flow(name)
+    except NotFoundError:
+        if folder is not None and (text := flow_file.left_alone(folder)):
+            note(f"{folder}: {text}")
+        raise
 
 
 def _files(folder: Path, name: str) -> list[tuple[Path, dict[str, Any]]]:

@@ -8,6 +8,7 @@ that a version of a flow always means the same. YAML is read with the plain scal
 from __future__ import annotations
 
 import codecs
+import functools
 import json
 import os
 import re
@@ -35,6 +36,7 @@ __all__ = [
     "is_case_file",
     "is_flow_file",
     "is_shared_file",
+    "left_alone",
     "load",
     "parse",
     "read_shared",
@@ -164,8 +166,40 @@ def is_shared_file(path: Path) -> bool:
 
 
 def is_flow_file(path: Path) -> bool:
-    """Whether a file of a folder is to be read as a flow."""
+    """Whether a file of a folder is to be read as a flow: not what else lies beside flows, as an answer of an ERP or a mapping."""
+    return _has_its_name(path) and (path.suffix != ".json" or _is_json_flow(path))
+
+
+def _has_its_name(path: Path) -> bool:
     return path.suffix in SUFFIXES and not is_case_file(path) and not is_shared_file(path) and path.is_file()
+
+
+def _is_json_flow(path: Path) -> bool:
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    return _says_flow(path, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=1024)
+def _says_flow(path: Path, _changed: int, _size: int) -> bool:
+    """Whether a JSON file has a flow's name or direction at its top. One that cannot be read may be a flow's, and is told to be
+    wrong; what is too large for a flow is none. A folder is looked at every second, so a file is read once for each change.
+    """
+    if _size > MAX_FILE_BYTES:
+        return False
+    try:
+        value = read_value(path)
+    except FlowFileError:
+        return True
+    return isinstance(value, dict) and not value.keys().isdisjoint(("name", "direction"))
+
+
+def left_alone(folder: Path) -> str:
+    """Which JSON files of a folder are not taken for flow files, in words; empty: none."""
+    found = sorted(file.name for file in folder.iterdir() if _has_its_name(file) and not is_flow_file(file))
+    return f"no flow files, as they have neither name nor direction: {', '.join(found)}" if found else ""
 
 
 def files_of(path: Path, *, others: bool = False) -> list[Path]:
@@ -176,7 +210,7 @@ def files_of(path: Path, *, others: bool = False) -> list[Path]:
         return [path]
     found = in_folder(path, others=others)
     if not found:
-        hint = f"; {text}" if (text := deeper(path)) else ""
+        hint = "".join(f"; {text}" for text in (deeper(path), left_alone(path)) if text)
         raise FlowFileError([Problem("", f"{path}: holds no flow file (*.yaml, *.yml, *.json){hint}")])
     return found
 

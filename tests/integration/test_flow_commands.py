@@ -475,3 +475,20 @@ def test_what_is_wrong_with_the_flow_that_is_to_run(shell: Shell, broken: str) -
     with pytest.raises(FlowFileError, match=r"a\.yaml"):
         shell("run", "a", "--flows", str(shell.flows))
     assert shell.json("flow", "list") == []
+
+
+def test_an_answer_beside_the_flows(shell: Shell) -> None:
+    """It is no flow file, and is not spoken of; unless the flow that is asked for is nowhere."""
+    shell.write("a")
+    (shell.flows / "answer.json").write_text('{"count": 1, "results": []}')
+    assert "answer.json" not in shell("flow", "lint", str(shell.flows), stderr=True)
+    assert "answer.json" not in shell("run", "a", "--flows", str(shell.flows), stderr=True)
+    wanted = CliRunner().invoke(cli, ["run", "b", "--flows", str(shell.flows)], env=shell.environ)
+    assert str(wanted.exception) == "there is no flow 'b'; there are: a"
+    assert wanted.stderr.endswith("no flow files, as they have neither name nor direction: answer.json\n")
+    (shell.flows / "c.yaml").write_text("- c\n")
+    with pytest.raises(
+        FlowFileError,
+        match=r"c\.yaml: .*no file names the flow 'b'; the files that can be read name: a; no flow files, .*",
+    ):
+        shell("run", "b", "--flows", str(shell.flows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -150,6 +151,20 @@ async def test_a_file_is_gone(followed: Followed) -> None:
     assert await followed.versions() == {"b": 1}
 
 
+async def test_a_json_file_that_says_no_flow_any_more(followed: Followed) -> None:
+    """An answer that lies there is left alone; what was a flow's file is a broken one, and its flow stays."""
+    path = followed.path / "c.json"
+    path.write_text('{"count": 0}')
+    assert await followed.looks() == []
+    path.write_text((followed.path / "a.yaml").read_text())
+    (followed.path / "a.yaml").unlink()
+    path.write_text(json.dumps({**(await followed.store.flow("a")).document, "timezone": "Europe/Paris"}))
+    assert await followed.looks(9) == ["a flow file is applied"]
+    path.write_text("{}")
+    assert await followed.looks(9) == ["a flow file is wrong; nothing changes"]
+    assert await followed.versions() == {"a": 2, "b": 1}
+
+
 EMPTY = "the folder has no flow files; no flow is deleted"
 
 
@@ -159,7 +174,7 @@ async def test_a_folder_without_files(followed: Followed) -> None:
         (followed.path / f"{name}.yaml").unlink()
     assert await followed.looks() == [EMPTY]
     said = followed.said[-1]
-    assert (said["flows"], said["why"]) == ("a, b", "it holds no *.yaml, *.yml or *.json")
+    assert (said["flows"], said["why"]) == ("a, b", "it holds no flow file (*.yaml, *.yml, *.json)")
     assert said["note"] == "what comes into it is applied; to end a flow: imageflow flow delete NAME"
     followed.path.rmdir()
     assert await followed.looks() == [EMPTY]

@@ -544,6 +544,34 @@ def test_a_missing_file_says_what_is_there(tmp_path: Path) -> None:
         flow_file.load(tmp_path / "wintr.yaml")
 
 
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ('{"count": 2, "results": [{"name": "x"}]}', False),
+        ('[{"name": "x", "direction": "inbound"}]', False),
+        ("{}", False),
+        ('"name"', False),
+        ("[" + " " * flow_file.MAX_FILE_BYTES + "]", False),
+        ('{"name": "x"}', True),
+        ('{"direction": "sideways"}', True),
+        ('{"name": ', True),
+        ("", True),
+    ],
+)
+def test_what_lies_beside_flows_is_left_alone(tmp_path: Path, text: str, is_one: bool) -> None:
+    """A JSON file of a folder is a flow file if it has a name or a direction, or if nobody can tell; a YAML file is one anyway."""
+    path = write(tmp_path, text, "answer.json")
+    assert flow_file.is_flow_file(path) == is_one
+    told = "" if is_one else "no flow files, as they have neither name nor direction: answer.json"
+    assert flow_file.left_alone(tmp_path) == told
+    assert flow_file.files_of(path) == [path]
+    if not is_one:
+        with pytest.raises(FlowFileError, match=f"holds no flow file .*; {told}$"):
+            flow_file.files_of(tmp_path)
+    yaml_file = write(tmp_path, text, "answer.yaml")
+    assert yaml_file in flow_file.files_of(tmp_path)
+
+
 def test_yaml_scalars_are_those_of_yaml_1_2(tmp_path: Path) -> None:
     """Company codes, dates, times and words stay what was written; numbers, booleans and null are values."""
     text = (

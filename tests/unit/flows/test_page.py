@@ -28,6 +28,9 @@ A duration is seconds, as a number or like `30s`, `5m`, `1h30m`; a rate is like 
 written down: `{env: NAME}`, a variable of the service, or `{file: PATH}`, relative to the flow file. A path into JSON is dotted (`data.items.0.id`) or a JSON
 Pointer (`/data/items/0/id`).
 
+A folder's flow files are its `*.yaml`, `*.yml` and `*.json`. A `.json` file with neither `name` nor `direction` at its top (a saved
+answer, a mapping) is none, and is left alone; nor are `NAME.test.yaml` and `NAME.shared.yaml`.
+
 **What several flows share** stands in a file of its own, whose name ends with `.shared.yaml`; each flow file names it:
 
 ```yaml
