@@ -26,7 +26,7 @@ from imageflow.flows.folder import (
 def test_the_files_of_a_path(tmp_path: Path) -> None:
     """A file means itself; a folder its flow files by name, with cases and shared settings where these are wanted."""
     for name in ("b.yaml", "a.json", "a.test.yaml", "x.shared.yaml", "notes.txt"):
-        (tmp_path / name).write_text("{}")
+        (tmp_path / name).write_text('{"name": "a"}')
     assert flow_file.files_of(tmp_path / "b.yaml") == [tmp_path / "b.yaml"]
     assert [path.name for path in flow_file.files_of(tmp_path)] == ["a.json", "b.yaml"]
     found = [path.name for path in flow_file.files_of(tmp_path, others=True)]
