@@ -281,7 +281,7 @@ async def _failed_run(store: Store) -> None:
 LONG = "20260103-000000-0000000003"
 
 
-async def long_run(store: Store) -> str:
+async def long_run(store: Store, version: int = 1) -> str:
     """A run of 30 pages with two rows each: page 2 has a failed row, page 3 waits, the others are unchanged. Its writers were held for
     a while, and a version of the flow was saved meanwhile.
     """
@@ -289,7 +289,7 @@ async def long_run(store: Store) -> str:
     began = now - timedelta(minutes=10)
     trigger = Trigger("schedule")
     await store.create_run(
-        Run(run_id=LONG, flow="polled", version=1, trigger=trigger, status="queued", created_at=began)
+        Run(run_id=LONG, flow="polled", version=version, trigger=trigger, status="queued", created_at=began)
     )
     await store.start_reading(LONG, None, now)
     logs = []

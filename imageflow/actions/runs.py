@@ -178,7 +178,7 @@ def _limited(run: Run, flow: Flow, window: Window) -> Run:
 
 def check_takes_since(flow: Flow) -> None:
     """Raises NotRunnable where an inbound flow cannot be asked for changes since an instant."""
-    if not _takes_since(flow):
+    if not can_ask_since(flow):
         raise NotRunnable(
             f"{flow.name} has no parameter that says since when: it always asks for everything (imageflow run {flow.name}); "
             "name one with erp.modified_date_key"
@@ -190,12 +190,22 @@ async def takes_since(store: Store, name: str, version: int | None = None) -> bo
     not known: then True.
     """
     try:
-        return _takes_since(await store.flow(name, version))
+        return can_ask_since(await store.flow(name, version))
     except NotFoundError:
         return True
 
 
-def _takes_since(flow: Flow) -> bool:
+def takes_identifiers(flow: Flow) -> bool:
+    """Whether a flow can be asked for products by their identifiers."""
+    try:
+        check_identifiers(flow)
+    except NotRunnable:
+        return False
+    return True
+
+
+def can_ask_since(flow: Flow) -> bool:
+    """Whether a flow can be asked for changes since an instant."""
     return flow.definition.erp is not None and request.takes_since(flow.definition.erp)
 
 
@@ -236,7 +246,7 @@ async def retry(
     flow = await store.flow(run.flow)
     named = {name: value for name, value in (("row", row), ("group", group)) if value is not None}
     entry = actor.entry("run.retry", f"run {run_id}", **named, version=flow.version)
-    retried = Retried(run, flow.version, 0, {}, 0, _takes_since(flow))
+    retried = Retried(run, flow.version, 0, {}, 0, can_ask_since(flow))
     alike = await _alike(store, run, flow)
     after: int | None = 0
     later: list[Unsent] = []

@@ -52,15 +52,15 @@ def changed_by_a_person(document: Mapping[str, Any], versions: Sequence[Said]) -
     """
     if not versions or is_file(versions[0].author) or _equal(document, versions[0].document):
         return False
-    return any(_said(document, version.document) for version in versions[1:])
+    return any(says(document, version.document) for version in versions[1:])
 
 
 def only_disabled(document: Mapping[str, Any], saved: Mapping[str, Any]) -> bool:
     """Whether a flow differs from its file in nothing but that it is disabled."""
-    return _said(document, saved) and not _equal(document, saved)
+    return says(document, saved) and not _equal(document, saved)
 
 
-def _said(document: Mapping[str, Any], saved: Mapping[str, Any]) -> bool:
+def says(document: Mapping[str, Any], saved: Mapping[str, Any]) -> bool:
     """Whether a version was saved of this document: it is disabled if a person had disabled the flow."""
     return _equal(document, saved) or (not saved.get("enabled", True) and _equal(document, {**saved, "enabled": True}))
 

@@ -12,6 +12,7 @@ import pytest
 from imageflow.console.assets import Assets
 from imageflow.console.pages import PAGES
 from imageflow.emulator.erp import FakeErp
+from imageflow.flows.folder import author
 from imageflow.gateway.login_pace import PACES
 from tests.console_site import PASSWORD, POLLED, RUN, Html, end_long_run, form_of, furnish, long_run, opened
 
@@ -521,6 +522,54 @@ async def test_versions_are_compared_and_rolled_back(site):
     assert (flow.version, "cron" in flow.document["schedule"]) == (3, True)
 
 
+async def test_what_a_version_wrote_that_was_rolled_back(site):
+    """The run says how many products, and asks the ERP for these; not before, and not where nobody can be asked."""
+    visitor = await site.visitor("admin")
+    by_sku = {**POLLED, "erp": {**POLLED["erp"], "query_settings": {"sku": {"key": "sku", "type": "string"}}}}
+    for every in ("20m", "30m"):
+        await site.store.save_flow({**by_sku, "schedule": {"every": every}})
+    run_id = await long_run(site.store, version=4)
+    await end_long_run(site.store)
+    assert "rewrite" not in (await visitor.get(f"/runs/{run_id}")).text
+    await visitor.send("/flows/polled/versions/3/rollback", "/flows/polled/versions/3/rollback")
+    shown = await visitor.get(f"/runs/{run_id}")
+    assert "3 products are as version 4 wrote them" in shown.html.texts("h2")
+    started = await visitor.send(f"/runs/{run_id}", f"/runs/{run_id}/rewrite")
+    again = await site.store.run(started.to.rpartition("/")[2])
+    assert (again.version, set(again.trigger.ids)) == (5, {"L-3", "L-5", "L-6"})
+    refused = await visitor.post(f"/runs/{RUN}/rewrite", form_of(shown.text, f"/runs/{run_id}/rewrite"))
+    assert refused.status == 409
+
+
+async def test_a_flow_that_differs_from_its_file(site):
+    """It says which version the file has; not once it is as in the file again."""
+    visitor = await site.visitor("admin")
+    text = "The file winter.yaml says what version 3 said"
+    await site.store.save_flow({**POLLED, "schedule": {"every": "20m"}}, author("winter.yaml"))
+    assert text not in (await visitor.get("/flows/polled")).text
+    saved = await visitor.send("/flows/polled", "/flows/polled", schedule__every="30m")
+    assert text in (await visitor.get(saved.to)).text
+    await visitor.send("/flows/polled/versions/3/rollback", "/flows/polled/versions/3/rollback")
+    assert text not in (await visitor.get("/flows/polled")).text
+
+
+async def test_saving_what_is_saved(site):
+    """Nothing changes, and that is said."""
+    visitor = await site.visitor("admin")
+    saved = await visitor.send("/flows/polled", "/flows/polled")
+    assert (await visitor.get(saved.to)).html.one(id="notice").text == "Nothing was changed: version 2 stays in force"
+
+
+@pytest.mark.parametrize("path", ["/flows/polled", "/flows/posts", f"/runs/{RUN}"])
+async def test_the_parts_of_a_long_page(site, path):
+    """A line of links at its top; each leads to a part that is there."""
+    html = (await (await site.visitor("viewer")).get(path)).html
+    there = {one.attributes.get("id") for one in html.elements}
+    places = [one.attributes["href"][1:] for one in html.all("a") if one.attributes.get("href", "").startswith("#")]
+    assert len(places) > 3
+    assert set(places) <= there
+
+
 async def test_the_watermark_is_set(site):
     """In the flow's own zone, once it is confirmed what the next run asks for then."""
     visitor = await site.visitor("operator")
@@ -666,6 +715,17 @@ async def test_the_course_of_a_run(site):
     assert [one.attributes["name"] for one in ended.all("input", form="marked")] == ["row-4"]
     nothing = (await visitor.get(f"/runs/{run_id}?page=999")).html
     assert [one for one in nothing.elements if "data-empty" in one.attributes]
+
+
+async def test_where_a_row_came_from(site):
+    """Its page leads to the bench, and shows the ERP's row."""
+    visitor = await site.visitor("viewer")
+    path = f"/runs/{RUN}/rows/2"
+    shown = await visitor.get(path)
+    links = [one.attributes.get("href") for one in shown.html.all("a")]
+    assert f"/flows/posts/bench?run={RUN}&row=2" in links
+    erp = await visitor.get(next(link for link in links if link.startswith(path) and "erp" in link).partition("#")[0])
+    assert '"B/2"' in erp.html.one("pre", aria_label="The ERP's row").text
 
 
 async def test_marked_rows_are_retried(site):
@@ -902,6 +962,11 @@ async def test_the_bench_saves(site):
     saved = await admin.send(path, path, input="[]", script=script, do="save")
     assert (saved.status, saved.to) == (303, path)
     assert (await site.store.flow("posts")).document["script"] == script
+    after = await admin.get(saved.to)
+    assert "/errors?flow=posts" in [one.attributes.get("href") for one in after.html.all("a")]
+    retried = await admin.send(saved.to, "/flows/posts/retry")
+    assert (await admin.get(retried.to)).html.one(id="notice").text.startswith("3 rows are being retried")
+    assert "/flows/posts/retry" not in (await admin.get(path)).text
 
 
 async def test_which_flow_is_tried(site):

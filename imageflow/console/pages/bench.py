@@ -13,7 +13,7 @@ from imageflow.actions import bench, comparison, flows
 from imageflow.actions.bench import Input, Tried, Write
 from imageflow.actions.comparison import Compared, PageKey
 from imageflow.console.languages import zone
-from imageflow.console.pages.flows import MAX_FLOW_BYTES, saved_document
+from imageflow.console.pages.flows import MAX_FLOW_BYTES, notice_of, open_rows, saved_document
 from imageflow.console.pages.shared import all_flows, common_zone, part
 from imageflow.console.visit import Answer, File, Go, Page, Show, Visit
 from imageflow.errors import FlowFileError, ImageFlowError, Problem, SandboxError
@@ -45,7 +45,8 @@ async def show(visit: Visit) -> Answer:
         visit.store, visit.deps.tools.sandbox, flow, run_id, row, visit.number("page", most=MOST_PAGE)
     )
     sheet = Sheet(flow, taken, flow.definition.script or "", _mapping_text(flow), await _kept(visit, flow))
-    return _page(sheet, lost=row if run_id is not None and taken.row is None else None)
+    broken = await open_rows(visit, flow.name)
+    return _page(sheet, open_=broken, lost=row if run_id is not None and taken.row is None else None)
 
 
 async def _kept(visit: Visit, flow: Flow) -> list[PageKey]:
@@ -76,6 +77,7 @@ def _page(
     compared: Compared | None = None,
     asked: bool = False,
     lost: int | None = None,
+    open_: int = 0,
     problems: list[Problem] | None = None,
     refused: str = "",
     status: int = 200,
@@ -97,6 +99,7 @@ def _page(
         "counts": compared.counts if compared is not None else {},
         "asked": asked,
         "lost": lost,
+        "open": open_,
         "many": comparison.MAX_PAGES,
         "few": comparison.PAGES,
         "wrong": said,
@@ -211,7 +214,7 @@ async def _save(visit: Visit, flow: Flow, document: dict[str, Any]) -> Answer:
     if visit.form.get("version") != str(flow.version):
         raise FlowFileError([Problem("script", f"somebody has saved version {flow.version} meanwhile")])
     saved = await saved_document(visit, flow.name, document, expected=flow.version)
-    return Go(f"/flows/{part(flow.name)}/bench", ("saved", str(saved.version)))
+    return Go(f"/flows/{part(flow.name)}/bench", notice_of(flow, saved))
 
 
 def _case(body: str, tried: Tried) -> str:

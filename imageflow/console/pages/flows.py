@@ -11,11 +11,11 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from imageflow.actions import flows, keys, missing, rows, runs, watermarks
+from imageflow.actions import errors, flow_folder, flows, keys, missing, rows, runs, watermarks
 from imageflow.console import effects, flow_form
 from imageflow.console.effects import Effect
 from imageflow.console.languages import zone
-from imageflow.console.pages.shared import all_flows, common_zone, host, part, question, runs_of, zone_of
+from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone, host, part, question, runs_of, zone_of
 from imageflow.console.visit import Answer, Go, Page, Show, Visit
 from imageflow.errors import ConflictError, FlowFileError, NotFoundError, Problem
 from imageflow.flows import plain_secrets
@@ -87,6 +87,7 @@ async def _flow(
         "d": definition,
         **_places(flow),
         "next": seen.next_fires,
+        "of_file": await flow_folder.other_than_file(visit.store, flow),
         "runs": newest,
         "effect": await _effect(visit, newest),
         "versions": (await flows.versions(visit.store, name))[:SHOWN_VERSIONS],
@@ -142,6 +143,28 @@ async def run(visit: Visit) -> Answer:
     except runs.NotRunnable as error:
         return await _flow(visit, name, status=409, asked=text, refused=str(error))
     return Go(f"/runs/{part(seen.run.run_id)}", ("started",))
+
+
+async def ask_retry(visit: Visit) -> Answer:
+    """The question before many failed rows of the flow are retried."""
+    flow = await flows.version(visit.store, visit.path("name"))
+    url, number = f"/flows/{part(flow.name)}", await open_rows(visit, flow.name)
+    return question("flows", "retry", flow.name, f"{url}/retry", f"{url}/bench", zone=_zone(flow), number=number)
+
+
+async def open_rows(visit: Visit, name: str) -> int:
+    """How many failed rows of the flow are open."""
+    return sum(cause.rows for cause in await errors.listed(visit.store, name))
+
+
+async def retry(visit: Visit) -> Answer:
+    """Retry the rows of the flow whose failure is open, over all of its runs; of many, once that is confirmed."""
+    name, deps = visit.path("name"), visit.deps
+    if visit.form.get("sure") != "yes" and await open_rows(visit, name) > CONFIRM_FROM:
+        return Go(f"/flows/{part(name)}/retry")
+    done = await runs.retry_flow(deps.store, deps.publisher, name, visit.actor)
+    left = sum(sum(one.left.values()) for one in done)
+    return Go(f"/errors?flow={part(name)}", ("retried", str(sum(one.rows for one in done)), str(left)))
 
 
 async def look_for_missing(visit: Visit) -> Answer:
@@ -265,7 +288,12 @@ async def save(visit: Visit) -> Answer:
         return await _meet(visit, await flows.version(visit.deps.store, name), form)
     except FlowFileError as error:
         return await _flow(visit, name, status=422, form=form, problems=error.problems)
-    return Go(f"/flows/{part(name)}", ("saved", str(saved.version)))
+    return Go(f"/flows/{part(name)}", notice_of(flow, saved))
+
+
+def notice_of(before: Flow, saved: Flow) -> tuple[str, str]:
+    """What to say of a flow that was saved."""
+    return "saved" if saved.version != before.version else "same", str(saved.version)
 
 
 class Meeting(NamedTuple):
@@ -361,6 +389,8 @@ PAGES = (
     Page("GET", "/flows/{name}", show),
     Page("POST", "/flows/{name}", save, role="admin", limit=MAX_FLOW_BYTES * 3),
     Page("POST", "/flows/{name}/run", run, role="operator", limit=MAX_FORM_BYTES * 64),
+    Page("GET", "/flows/{name}/retry", ask_retry, role="operator"),
+    Page("POST", "/flows/{name}/retry", retry, role="operator"),
     Page("POST", "/flows/{name}/missing", look_for_missing, role="operator"),
     Page("GET", "/flows/{name}/watermark", ask_watermark, role="operator"),
     Page("POST", "/flows/{name}/watermark", set_watermark, role="operator"),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 
-from imageflow.actions import marks, rows, run_detail, run_log, runs
+from imageflow.actions import marks, rewrites, rows, run_detail, run_log, runs
 from imageflow.actions.marks import Marks
 from imageflow.console.causes import broken_places, cause
 from imageflow.console.course import course, share
@@ -16,6 +16,8 @@ from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone,
 from imageflow.console.plots import Flag, Lane, LaneRun
 from imageflow.console.visit import Answer, Go, Page, Show, Visit
 from imageflow.gateway.paging import Microseconds, cursor, instant, microseconds, position
+from imageflow.inspect import product_history
+from imageflow.inspect.product_history import Source
 from imageflow.model.row import STATES, RowLog
 from imageflow.model.run import Run, Status
 
@@ -119,6 +121,7 @@ async def show(visit: Visit) -> Answer:
         "causes": [(one, cause(one.stage, one.http_status, one.reason)) for one in causes],
         "states": [(name, getattr(run.counts, name)) for name in STATES],
         "log": told.entries,
+        "stale": await rewrites.look(visit.store, run) if run.ended else None,
         "after": after,
         "next": visit.here(after=found[ROWS - 1].row) if len(found) > ROWS else None,
         "first": visit.here(after=None) if after else None,
@@ -141,19 +144,28 @@ async def show_row(visit: Visit) -> Answer:
     """One row with what failed."""
     row = await rows.show(visit.store, visit.path("run_id"), int(visit.path("row")))
     run = (await runs.show(visit.store, row.run_id)).run
+    erp = await _origin(visit, row) if visit.asked("erp") else None
+    elements = list(erp.elements.values()) if erp is not None else []
     values = {
         "here": "runs",
         "run": run,
         "row": row,
+        "erp": erp,
+        "elements": _json(elements[0] if len(elements) == 1 else elements) if elements else "",
         "why": cause(row.stage, row.http_status, row.reason) if row.state == "failed" else None,
         "broken": broken_places(row.reason) if row.state == "failed" else (),
-        "payload": _json(row),
+        "payload": _json(row.payload) if row.payload is not None else "",
     }
     return Show("row.html", values, zone=await zone_of(visit, run.flow))
 
 
-def _json(row: RowLog) -> str:
-    text = msgspec.json.format(msgspec.json.encode(row.payload)).decode() if row.payload is not None else ""
+async def _origin(visit: Visit, row: RowLog) -> Source:
+    """What the row came from."""
+    return await product_history.origin(visit.store, visit.deps.tools.sandbox, row) or Source(None)
+
+
+def _json(value: Any) -> str:
+    text = msgspec.json.format(msgspec.json.encode(value)).decode()
     return text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + "\n…"
 
 
@@ -215,6 +227,13 @@ async def _retry_marked(visit: Visit, run: Run) -> Answer:
     return Go(url, ("retried", str(done.rows), str(sum(done.left.values()))))
 
 
+async def rewrite(visit: Visit) -> Answer:
+    """Ask the ERP for what the run wrote by a version that was rolled back since."""
+    deps = visit.deps
+    seen = await rewrites.write_again(deps.store, deps.publisher, visit.path("run_id"), visit.actor, visit.now)
+    return Go(f"/runs/{part(seen.run.run_id)}", ("started",))
+
+
 async def write_again(visit: Visit) -> Answer:
     """Put one row through again."""
     run_id, row = visit.path("run_id"), int(visit.path("row"))
@@ -235,5 +254,6 @@ PAGES = (
     Page("POST", "/runs/{run_id}/cancel", cancel, role="operator"),
     Page("GET", "/runs/{run_id}/retry", ask_retry, role="operator"),
     Page("POST", "/runs/{run_id}/retry", retry, role="operator"),
+    Page("POST", "/runs/{run_id}/rewrite", rewrite, role="operator"),
     Page("POST", f"{_ROW}/again", write_again, role="operator"),
 )

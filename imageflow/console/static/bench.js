@@ -21,5 +21,6 @@ addEventListener("keydown", event => {
   const button = event.key === "Enter" ? "try" : event.key === "s" ? "save" : null;
   if (!button) return;
   event.preventDefault();
+  event.stopPropagation(); // or the editor takes Ctrl Enter for a new line
   (document.querySelector(`button[name="do"][value="${button}"]`) ?? (button === "save" && document.querySelector("#settings button.main")))?.click?.();
-});
+}, true);

@@ -1,0 +1,66 @@
+"""What a version that was rolled back has written, and what the ERP can be asked for then."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from imageflow.actions import rewrites
+from imageflow.flows import file as flow_file
+from imageflow.model.flow import Flow
+from imageflow.model.run import Counts, Run, Trigger
+from imageflow.store import AuditEntry, AuditRecord
+
+NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
+OMNITRON = {"domain_url": "https://b.omnitron.example", "username": "u", "password": {"env": "P"}}
+ERP = {"endpoint_url": "https://erp.example.com/"}
+BY_SKU = {"query_settings": {"sku": {"key": "sku"}}}
+BY_DATE = {"modified_date_key": "since"}
+
+
+def run(**fields: Any) -> Run:
+    made = {"run_id": "r", "flow": "winter", "version": 2, "trigger": Trigger("schedule"), "status": "success"}
+    return Run(**{**made, "created_at": NOW, **fields})
+
+
+def rollback(to: Any, hours: int = 1, flow: str = "winter") -> AuditRecord:
+    entry = AuditEntry("ada", "flow.rollback", f"flow {flow}", "here", {"to": to})
+    return AuditRecord(1, NOW + timedelta(hours=hours), entry)
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        (rollback(1), True),
+        (rollback(2), False),
+        (rollback(3), False),
+        (rollback(1, hours=-1), False),
+        (rollback(1, flow="summer"), False),
+        (rollback(None), False),
+    ],
+)
+def test_whether_a_version_was_rolled_back(record: AuditRecord, expected: bool) -> None:
+    """To one before it, in its flow, after the run was made."""
+    assert rewrites.rolled_back(run(), [rollback(1, flow="other"), record]) is expected
+
+
+@pytest.mark.parametrize(
+    ("erp", "fields", "expected"),
+    [
+        (None, {}, "none"),
+        (BY_SKU, {"counts": Counts(5, written=5)}, "products"),
+        (BY_SKU, {"counts": Counts(5000, written=5000)}, "everything"),
+        (BY_SKU | BY_DATE, {"counts": Counts(5000, written=5000), "since": NOW}, "since"),
+        (BY_DATE, {"counts": Counts(5, written=5), "since": NOW}, "since"),
+        (BY_DATE, {"counts": Counts(5, written=5)}, "everything"),
+        ({}, {"counts": Counts(5, written=5), "since": NOW}, "everything"),
+    ],
+)
+def test_what_the_erp_is_asked_for(erp: dict[str, Any] | None, fields: dict[str, Any], expected: str) -> None:
+    """For the products where they are few and can be named, else for changes since the run's own begin, if it can."""
+    read = {"direction": "outbound"} if erp is None else {"direction": "inbound", "erp": ERP | erp}
+    document = {"name": "winter", "omnitron": OMNITRON, **read}
+    flow = Flow(name="winter", version=3, document=document, definition=flow_file.compiled(document))
+    assert rewrites.way(flow, run(**fields)) == expected
