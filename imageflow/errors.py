@@ -11,6 +11,7 @@ take these facts; nothing changes an error afterwards, and nothing is decided by
     ├── SecretError            a secret that a flow names cannot be read; exit 2
     ├── FlowFileError          a flow file is wrong, with all its problems; exit 2
     ├── RequestError           what a person asked for cannot be done; exit 2
+    │   ├── ParameterError     what is given for a parameter is wrong; `parameter` is its name
     │   ├── NotFoundError      there is no such flow, run, page or row
     │   ├── NotRunnable        the flow or the run cannot be started by hand
     │   ├── ConflictError      what was asked for comes too late, or contradicts what was done; exit 1
@@ -117,6 +118,14 @@ class RequestError(ImageFlowError):
     """What was asked for cannot be done."""
 
     exit_status = 2
+
+
+class ParameterError(RequestError):
+    """What is given for a parameter is wrong; `parameter` is its name in the API: a command has its own name for it."""
+
+    def __init__(self, parameter: str, reason: str) -> None:
+        self.parameter, self.reason = parameter, reason
+        super().__init__(f"{parameter}: {reason}")
 
 
 class NotFoundError(RequestError):

@@ -6,13 +6,14 @@ import contextlib
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from imageflow.actions.actor import Actor
 from imageflow.broker import Broker, Outgoing
-from imageflow.clock import iso
-from imageflow.errors import ConflictError, NotFoundError, ReadError, RequestError
+from imageflow.clock import instant, iso
+from imageflow.errors import ConflictError, NotFoundError, ParameterError, ReadError, RequestError
 from imageflow.model import messages
 from imageflow.model.flow import Flow, makes_the_same_rows
 from imageflow.model.identifiers import distinct, with_separator
@@ -92,7 +93,7 @@ async def listed(
 
 
 class Window(NamedTuple):
-    """What a run reads again, whatever the watermark is: ISO dates, without an offset in the flow's timezone."""
+    """What a run reads again, whatever the watermark is: as people give instants, without an offset in the flow's timezone."""
 
     since: str
     until: str | None = None
@@ -102,7 +103,7 @@ def window(since: str | None, until: str | None) -> Window | None:
     """The window between two dates, if one is given. Raises RequestError for an upper bound alone."""
     if since is None:
         if until is not None:
-            raise RequestError("until: needs since")
+            raise ParameterError("until", "needs since")
         return None
     return Window(since, until)
 
@@ -142,7 +143,7 @@ async def start(
     )
     bounds = {}
     if window is not None:
-        run = _limited(run, flow, window)
+        run = _limited(run, flow, window, now)
         bounds = {"since": iso(run.since), "until": iso(run.until)}
     entry = actor.entry("run.start", f"flow {name}", run_id=run.run_id, identifiers=len(wanted), **bounds)
     await store.create_run(run, audit=entry)
@@ -158,21 +159,21 @@ def check_identifiers(flow: Flow) -> None:
         raise NotRunnable(f"flow {flow.name}: {error}") from error
 
 
-def _limited(run: Run, flow: Flow, window: Window) -> Run:
+def _limited(run: Run, flow: Flow, window: Window, now: datetime) -> Run:
     """The run, limited to the window."""
     if run.trigger.ids:
         raise RequestError("a run reads identifiers or a window, not both")
     erp = request.erp_of(flow.definition)
     check_takes_since(flow)
-    since = moment("since", window.since, flow)
-    until = None if window.until is None else moment("until", window.until, flow)
+    since = moment("since", window.since, flow, now)
+    until = None if window.until is None else moment("until", window.until, flow, now)
     if until is not None and request.upper_setting(erp) is None:
         raise NotRunnable(
             f"{flow.name} has no parameter for an upper bound: leave `until` out, or add erp.query_settings."
             "modified_date__lt: {key: the parameter's name, type: datetime}"
         )
     if until is not None and until <= since:
-        raise RequestError("until: must be later than since")
+        raise ParameterError("until", "must be later than since")
     return msgspec.structs.replace(run, window=True, since=since, until=until)
 
 
@@ -209,12 +210,12 @@ def can_ask_since(flow: Flow) -> bool:
     return flow.definition.erp is not None and request.takes_since(flow.definition.erp)
 
 
-def moment(name: str, text: str, flow: Flow) -> datetime:
-    """An ISO date as an instant; without an offset it is in the flow's timezone. Raises RequestError."""
+def moment(name: str, text: str, flow: Flow, now: datetime) -> datetime:
+    """An instant as people give it for a parameter; without an offset it is in the flow's timezone. Raises ParameterError."""
     try:
-        return request.instant(text, flow.definition.timezone)
+        return instant(text, ZoneInfo(flow.definition.timezone), now)
     except ValueError as error:
-        raise RequestError(f"{name}: not an ISO date: {text[:60]!r}") from error
+        raise ParameterError(name, str(error)) from error
 
 
 def inbound(flow: Flow) -> Flow:

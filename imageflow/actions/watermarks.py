@@ -8,7 +8,7 @@ from typing import NamedTuple
 from imageflow.actions.actor import Actor
 from imageflow.actions.runs import check_takes_since, inbound, moment
 from imageflow.clock import iso
-from imageflow.errors import RequestError
+from imageflow.errors import ParameterError
 from imageflow.model.flow import Flow
 from imageflow.read import request
 from imageflow.store import Store
@@ -40,10 +40,10 @@ async def would_be(store: Store, name: str, since: str | None, now: datetime) ->
 
 
 async def set_to(store: Store, name: str, since: str | None, actor: Actor, now: datetime) -> Standing:
-    """Set the watermark to an ISO date (without an offset: in the flow's timezone) or None, backwards too.
+    """Set the watermark to an instant as people give it (without an offset: in the flow's timezone) or None, backwards too.
 
-    Raises NotFoundError, NotRunnable for an outbound flow or one that always asks for everything, RequestError for what is no such
-    date, or one to come.
+    Raises NotFoundError, NotRunnable for an outbound flow or one that always asks for everything, ParameterError for what is no
+    instant, or one to come.
     """
     flow = inbound(await store.flow(name))
     instant = None if since is None else _instant(since, flow, now)
@@ -55,11 +55,13 @@ async def set_to(store: Store, name: str, since: str | None, actor: Actor, now: 
 
 def _instant(text: str, flow: Flow, now: datetime) -> datetime:
     check_takes_since(flow)
-    instant = moment("since", text, flow)
+    instant = moment("since", text, flow, now)
     if instant > now:
-        raise RequestError(f"since: {text} is in the future: until then each run would find nothing that has changed")
+        raise ParameterError(
+            "since", f"{text} is in the future: until then each run would find nothing that has changed"
+        )
     if instant.year < FIRST_YEAR:
-        raise RequestError(f"since: a watermark before {FIRST_YEAR} is none")
+        raise ParameterError("since", f"a watermark before {FIRST_YEAR} is none")
     return instant
 
 

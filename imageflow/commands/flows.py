@@ -26,6 +26,7 @@ from imageflow.commands.shell import (
     JSON_OPTION,
     actor,
     changing,
+    naming,
     note,
     print_json,
     reading,
@@ -560,17 +561,22 @@ def show_watermark(settings: Settings, name: str, as_json: bool) -> None:
 
 @watermark.command("set")
 @NAME
-@click.argument("since", metavar="ISO-DATE|none")
+@click.argument("since", metavar="TIME|none")
 @JSON_OPTION
 @click.pass_obj
 def set_watermark(settings: Settings, name: str, since: str, as_json: bool) -> None:
-    """Set a flow's watermark, backwards too; a date without an offset is in the flow's timezone; none: ask for all."""
+    """Set a flow's watermark, backwards too; none: ask for all.
+
+    TIME is an ISO date, without an offset in the flow's timezone, or so long ago: 90m, 24h, 7d.
+    """
     wanted, now = None if since.lower() == "none" else since, SystemClock().now()
 
     async def work(store: Store) -> Watermarked:
         return await watermarks.set_to(store, name, wanted, actor(), now), await zone_of(store, name)
 
-    _print_watermark(changing(settings, work), as_json=as_json)
+    with naming(since="TIME"):
+        standing = changing(settings, work)
+    _print_watermark(standing, as_json=as_json)
 
 
 Watermarked = tuple[watermarks.Standing, tzinfo]

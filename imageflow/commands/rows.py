@@ -18,7 +18,7 @@ from imageflow.actions import rows as row_actions
 from imageflow.actions import run_log, shapes
 from imageflow.actions import runs as run_actions
 from imageflow.actions.runs import Seen
-from imageflow.clock import SystemClock
+from imageflow.clock import INSTANT, SystemClock, instant
 from imageflow.commands import history_text, stdout, texts
 from imageflow.commands.completion import FLOW, RUN
 from imageflow.commands.shell import JSON_OPTION, is_free, json_text, note, print_json, reading, sandbox_of
@@ -44,7 +44,7 @@ SHOWN_PRINTS = 100
 )
 @click.option("--active", is_flag=True, help="Runs that have not ended.")
 @click.option("--trigger", type=click.Choice(get_args(TriggerKind)), help="Runs that were started so.")
-@click.option("--since", metavar="TIME", help="Runs created since then: an ISO date, or so long ago (90m, 24h, 7d).")
+@click.option("--since", metavar="TIME", help=f"Runs created since then: {INSTANT}.")
 @click.option("--until", metavar="TIME", help="Runs created before then.")
 @click.option(
     "--limit", type=click.IntRange(min=1), help=f"How many. Unless given: {SHOWN_RUNS}, and {LISTED_RUNS} with --json."
@@ -117,9 +117,9 @@ async def zone_of(store: Store, flow: str | None = None) -> tzinfo:
 
 def _instant(option: str, text: str | None, of: tzinfo, now: datetime) -> datetime | None:
     try:
-        return None if text is None else texts.instant(text, of, now)
+        return None if text is None else instant(text, of, now)
     except ValueError as error:
-        raise click.UsageError(f"{option}: an ISO date, or so long ago, as in 90m, 24h or 7d; not {text!r}") from error
+        raise click.UsageError(f"{option}: {error}") from error
 
 
 def say_who_waits(settings: Settings, run_ids: Sequence[str]) -> None:

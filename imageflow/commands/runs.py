@@ -15,7 +15,7 @@ from imageflow.actions import flows as flow_actions
 from imageflow.actions import missing as missing_actions
 from imageflow.actions import runs as run_actions
 from imageflow.actions.shapes import NoRun, RunShown
-from imageflow.clock import iso
+from imageflow.clock import INSTANT, iso
 from imageflow.commands import stdout
 from imageflow.commands.completion import FLOW, RUN
 from imageflow.commands.flow_files import apply_files, saved_text, say_deeper
@@ -28,6 +28,7 @@ from imageflow.commands.shell import (
     actor,
     changing,
     is_free,
+    naming,
     note,
     print_json,
     require_data,
@@ -60,8 +61,8 @@ class _Told(NamedTuple):
 @click.option("--ids", help="Only these identifiers: A,B.")
 @click.option("--ids-file", type=FILE, help="Only the identifiers in a CSV file's first column.")
 @click.option("--missing", is_flag=True, help="Only products that have no images on Omnitron: fetch missing, now.")
-@click.option("--since", metavar="DATE", help="Read again what changed since then (ISO; else in the flow's timezone).")
-@click.option("--until", metavar="DATE", help="With --since: up to then, if the flow has a parameter for it.")
+@click.option("--since", metavar="TIME", help=f"Read again what changed since then: {INSTANT}.")
+@click.option("--until", metavar="TIME", help="With --since: up to then, if the flow has a parameter for it.")
 @click.option("--wait", is_flag=True, help="Wait until the run has ended.")
 @JSON_OPTION
 @click.pass_obj
@@ -102,7 +103,8 @@ def run(
             begun = await _start(substrate, name, identifiers, window, wait=wait)
             return await _told(substrate.store, [begun])
 
-    found = run_async(work())
+    with naming():
+        found = run_async(work())
     _print(found, wait=wait, as_json=as_json)
     _say_who_waits(settings, found)
 

@@ -6,8 +6,8 @@ import asyncio
 import getpass
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ import uvloop
 
 from imageflow.actions.actor import Actor
 from imageflow.commands.volume import is_quiet
-from imageflow.errors import ImageFlowError, NotFoundError
+from imageflow.errors import ImageFlowError, NotFoundError, ParameterError
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.secret import Secret
 from imageflow.settings import Settings
@@ -34,6 +34,16 @@ FLOWS_DIR = click.Path(path_type=Path, exists=True, file_okay=False)
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 FILE_OR_FOLDER = click.Path(path_type=Path, exists=True)
 FILE_OR_STDIN = click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True)
+
+
+@contextmanager
+def naming(**names: str) -> Iterator[None]:
+    """Wrong parameters are told by the names that a command has for them: `--NAME`, unless `names` has another."""
+    try:
+        yield
+    except ParameterError as error:
+        name = names.get(error.parameter, f"--{error.parameter}")
+        raise click.UsageError(f"{name}: {error.reason}") from error
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:

@@ -34,7 +34,6 @@ _SPANS = ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s"))
 _INSTANT = re.compile(
     r"(--(?:since|until) )?\b(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d))(?![\w.])"
 )
-_AGO = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 # times ----------------------------------------------------------------------------------------------------------------
@@ -101,18 +100,6 @@ def span(seconds: float) -> str:
         if seconds >= unit:
             return f"{int(seconds // unit)}{name}{int(seconds % unit // smaller):02}{its_name}"
     return f"{seconds:.1f}s" if seconds < 9.95 else f"{seconds:.0f}s"
-
-
-def instant(text: str, of: tzinfo | None, now: datetime) -> datetime:
-    """What `--since` and `--until` of a list say: an ISO date, without an offset in the zone (None: this machine's), or so long
-    ago: `90m`, `24h`, `7d`. Raises ValueError.
-    """
-    if (ago := re.fullmatch(r"(\d{1,6})([smhd])", text)) is not None:
-        return now - timedelta(**{_AGO[ago[2]]: int(ago[1])})
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None and of is not None:
-        moment = moment.replace(tzinfo=of)
-    return moment.astimezone(UTC)
 
 
 # runs -----------------------------------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ async def show_now(deps: Deps, _call: Call[None, None, None]) -> shapes_now.NowS
 async def show_marks(deps: Deps, call: Call[None, SinceQuery, None]) -> shapes_now.MarksShown:
     """What is laid over pictures of time."""
     at = deps.clock.now()
-    since = moment("since", call.query.since) or at - timedelta(days=1)
+    since = moment("since", call.query.since, at) or at - timedelta(days=1)
     return shapes_now.marks_shown(await marks.look(deps.store, since, at))
 
 
@@ -72,7 +72,7 @@ async def list_series(deps: Deps, call: Call[FlowPath, SeriesQuery, None]) -> Pa
     """A point for each step."""
     at, asked = deps.clock.now(), call.query
     flow = await deps.store.flow(call.path.flow)
-    since = runs.moment("since", asked.since, flow) if asked.since else at - timedelta(days=1)
+    since = runs.moment("since", asked.since, flow, at) if asked.since else at - timedelta(days=1)
     found = await system.over_time(deps.store, flow.name, since, at, step=asked.step)
     return Page([shapes.point_shown(one) for one in found])
 

@@ -30,7 +30,7 @@ from imageflow.store import ErrorGroup
 
 async def list_runs(deps: Deps, call: Call[None, RunQuery, None]) -> Page[shapes.RunShown]:
     """The runs before the cursor, newest first."""
-    query = call.query
+    query, now = call.query, deps.clock.now()
     place = position(query.cursor, tuple[Microseconds, str])
     found = await runs.listed(
         deps.store,
@@ -39,8 +39,8 @@ async def list_runs(deps: Deps, call: Call[None, RunQuery, None]) -> Page[shapes
         active=query.active,
         status=query.status or None,
         trigger=query.trigger or None,
-        since=moment("since", query.since),
-        until=moment("until", query.until),
+        since=moment("since", query.since, now),
+        until=moment("until", query.until, now),
         before=None if place is None else (instant(place[0]), place[1]),
     )
     return page(found, query.limit, shapes.run_shown, _place)

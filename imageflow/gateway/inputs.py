@@ -5,7 +5,7 @@ Bodies and queries refuse unknown fields. What the API answers is in actions/sha
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 
 from imageflow.actions import bench, comparison, keys, users
 from imageflow.actions.actor import Role
+from imageflow.clock import INSTANT, instant
 from imageflow.gateway.problem_details import Refusal
 from imageflow.model.flow import NAME_PATTERN
 from imageflow.model.row import StageName, State
@@ -35,7 +36,7 @@ Identifier = Annotated[
         description="A product's; without commas.",
     ),
 ]
-Moment = Annotated[str, msgspec.Meta(max_length=64, extra_json_schema={"format": "date-time"})]
+Moment = Annotated[str, msgspec.Meta(max_length=64, description=f"{INSTANT[0].upper()}{INSTANT[1:]}.")]
 """A text, which `moment` reads: of a query, msgspec would take a number for an instant, too."""
 Fingerprint = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$", description="An error group, see errors.")]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=1000, description="At most so many.")]
@@ -59,9 +60,9 @@ class Credentials(msgspec.Struct, frozen=True):
 
 
 class Since(_Taken, frozen=True):
-    """A watermark to set: an ISO date, without an offset in the flow's timezone; null: ask for everything."""
+    """A watermark to set, without an offset in the flow's timezone; null: ask for everything."""
 
-    since: Annotated[str, msgspec.Meta(max_length=64)] | None
+    since: Moment | None
 
 
 class Try(_Taken, frozen=True):
@@ -107,12 +108,12 @@ class RollBack(_Taken, frozen=True):
 
 class Start(_Taken, frozen=True):
     """A run to start: of everything since the watermark, of these products only, or of a window, whatever the watermark is:
-    ISO dates, without an offset in the flow's timezone.
+    instants, without an offset in the flow's timezone.
     """
 
     identifiers: Annotated[list[Identifier], msgspec.Meta(min_length=1, max_length=MAX_IDENTIFIERS)] | None = None
-    since: Annotated[str, msgspec.Meta(max_length=64)] | None = None
-    until: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    since: Moment | None = None
+    until: Moment | None = None
 
 
 class Retry(_Taken, frozen=True):
@@ -194,15 +195,14 @@ class KeyPath(msgspec.Struct, frozen=True):
     key: Annotated[str, msgspec.Meta(min_length=1, max_length=100, description="A key's id.")]
 
 
-def moment(name: str, text: str | UnsetType) -> datetime | None:
-    """The instant that a parameter of a query says; None where it is not given. Refusal 400."""
+def moment(name: str, text: str | UnsetType, now: datetime) -> datetime | None:
+    """The instant that a parameter of a query says, in UTC unless it has an offset; None where it is not given. Refusal 400."""
     if isinstance(text, UnsetType):
         return None
     try:
-        found: datetime = msgspec.convert(text, Annotated[datetime, msgspec.Meta(tz=True)])
+        return instant(text, UTC, now)
     except ValueError as error:
-        raise Refusal(400, f"{name}: must be an instant with its zone, as in 2026-01-31T12:00:00Z") from error
-    return found
+        raise Refusal(400, f"{name}: {error}") from error
 
 
 def matched(text: str) -> int | None:
@@ -230,8 +230,8 @@ class RunQuery(Paged, frozen=True):
     status: Annotated[Status, msgspec.Meta(description="Runs of this status.")] | UnsetType = UNSET
     active: Annotated[bool, msgspec.Meta(description="Only runs that have not ended.")] = False
     trigger: Annotated[TriggerKind, msgspec.Meta(description="Runs that were started so.")] | UnsetType = UNSET
-    since: Annotated[Moment, msgspec.Meta(description="Runs created then or later.")] | UnsetType = UNSET
-    until: Annotated[Moment, msgspec.Meta(description="Runs created before then.")] | UnsetType = UNSET
+    since: Annotated[Moment, msgspec.Meta(description=f"Runs created then or later: {INSTANT}.")] | UnsetType = UNSET
+    until: Annotated[Moment, msgspec.Meta(description=f"Runs created before then: {INSTANT}.")] | UnsetType = UNSET
 
 
 class RowQuery(Paged, frozen=True):
@@ -250,9 +250,7 @@ class CauseQuery(Paged, frozen=True):
 
 
 class SinceQuery(_Taken, frozen=True):
-    since: (
-        Annotated[str, msgspec.Meta(max_length=64, description="An ISO date; a day ago unless given.")] | UnsetType
-    ) = UNSET
+    since: Annotated[Moment, msgspec.Meta(description=f"A day ago unless given: {INSTANT}.")] | UnsetType = UNSET
 
 
 class SearchQuery(_Taken, frozen=True):
@@ -261,9 +259,7 @@ class SearchQuery(_Taken, frozen=True):
 
 class SeriesQuery(_Taken, frozen=True):
     step: Literal["5m", "1h", "1d"] = "5m"
-    since: (
-        Annotated[str, msgspec.Meta(max_length=64, description="An ISO date; a day ago unless given.")] | UnsetType
-    ) = UNSET
+    since: Annotated[Moment, msgspec.Meta(description=f"A day ago unless given: {INSTANT}.")] | UnsetType = UNSET
 
 
 class OpenRowQuery(Paged, frozen=True):

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from imageflow.clock import of_date
 from imageflow.errors import ReadError
 from imageflow.http.origin import exact_origin
 from imageflow.model.flow import Definition, Erp, QuerySetting
@@ -69,22 +70,9 @@ def initial_since(definition: Definition) -> datetime | None:
     if text is None:
         return None
     try:
-        return instant(text, definition.timezone)
+        return of_date(text, ZoneInfo(definition.timezone))
     except ValueError as error:
         raise ReadError(f"erp.initial_since: not an ISO date: {text[:60]!r}") from error
-
-
-def instant(text: str, timezone: str) -> datetime:
-    """An ISO date as an instant; without an offset it is in the timezone, and of two instants that a local time can
-    mean it is the earlier. Raises ValueError.
-    """
-    given = datetime.fromisoformat(text)
-    try:
-        if given.tzinfo is not None:
-            return given.astimezone(UTC)
-        return min(given.replace(tzinfo=ZoneInfo(timezone), fold=fold).astimezone(UTC) for fold in (0, 1))
-    except OverflowError as error:
-        raise ValueError(str(error)) from error
 
 
 def wall_time(instant: datetime, zone: ZoneInfo) -> datetime:

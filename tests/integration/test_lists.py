@@ -396,10 +396,33 @@ def test_what_must_be_there_is_not_made(tmp_path: Path, args: list[str], monkeyp
 
 
 def test_wrong_times_are_usage_errors(here: Here) -> None:
-    """With the forms that are understood."""
-    done = CliRunner().invoke(cli, ["runs", "--since", "yesterday"], env=here.environ)
-    assert done.exit_code == 2
-    assert "--since: an ISO date, or so long ago, as in 90m, 24h or 7d; not 'yesterday'" in done.stderr
+    """Each command names its own option, with the forms that are understood."""
+    path = here.folder / "a.yaml"
+    erp = {"endpoint_url": "https://erp.example.com/", "modified_date_key": "since"}
+    path.write_text(yaml.safe_dump({"name": "a", "direction": "inbound", "omnitron": OMNITRON, "erp": erp}))
+    here.call("flow", "apply", str(path))
+    for args, name in [
+        (("runs", "--since", "yesterday"), "--since"),
+        (("runs", "--until", "yesterday"), "--until"),
+        (("run", "a", "--since", "yesterday"), "--since"),
+        (("watermark", "set", "a", "yesterday"), "TIME"),
+    ]:
+        done = CliRunner().invoke(cli, args, env=here.environ)
+        assert done.exit_code == 2
+        assert f"Error: {name}: must be an ISO date, as in 2026-01-31 or " in done.stderr
+
+
+def test_how_long_ago_is_a_time_anywhere(here: Here) -> None:
+    """A watermark, and since when a run reads again."""
+    path = here.folder / "a.yaml"
+    erp = {"endpoint_url": "https://erp.example.com/", "modified_date_key": "since"}
+    path.write_text(yaml.safe_dump({"name": "a", "direction": "inbound", "omnitron": OMNITRON, "erp": erp}))
+    here.call("flow", "apply", str(path))
+    found = json.loads(here.call("watermark", "set", "a", "7d", "--json").stdout)
+    ago = datetime.now(UTC) - datetime.fromisoformat(found["watermark"])
+    assert timedelta(days=7) <= ago < timedelta(days=7, minutes=5)
+    begun = json.loads(here.call("run", "a", "--since", "90m", "--json").stdout)
+    assert datetime.now(UTC) - datetime.fromisoformat(begun["since"]) < timedelta(minutes=95)
 
 
 def completed(here: Here, words: str) -> list[str]:

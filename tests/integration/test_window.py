@@ -68,7 +68,7 @@ async def test_the_watermark_is_set_meanwhile(here: Pipeline) -> None:
     ("window", "error", "text"),
     [
         (Window("2026-01-02", "2026-01-03"), NotRunnable, "no parameter for an upper bound"),
-        (Window("yesterday"), RequestError, "since: not an ISO date"),
+        (Window("yesterday"), RequestError, "since: must be an ISO date"),
     ],
 )
 async def test_windows_that_cannot_be_read(here: Pipeline, window: Window, error: type[Exception], text: str) -> None:

@@ -24,6 +24,7 @@ from imageflow.actions.shapes import (
     VersionLine,
     run_shown,
 )
+from imageflow.clock import instant
 from imageflow.commands import texts
 from imageflow.commands.texts import (
     MACHINE,
@@ -31,7 +32,6 @@ from imageflow.commands.texts import (
     common,
     counted,
     error_line,
-    instant,
     key_line,
     key_validity,
     local,
@@ -125,19 +125,6 @@ def test_zones():
 def test_spans(seconds, text):
     """In the two largest units."""
     assert span(seconds) == text
-
-
-def test_times_that_people_ask_for():
-    """So long ago, or an ISO date: in the zone unless it has an offset; anything else is refused."""
-    now = datetime(2026, 1, 8, 12, tzinfo=UTC)
-    assert instant("7d", ISTANBUL, now) == datetime(2026, 1, 1, 12, tzinfo=UTC)
-    assert instant("90m", None, now) == datetime(2026, 1, 8, 10, 30, tzinfo=UTC)
-    assert instant("2026-01-02", ISTANBUL, now) == datetime(2026, 1, 1, 21, tzinfo=UTC)
-    assert instant("2026-01-02T00:00:00Z", ISTANBUL, now) == datetime(2026, 1, 2, tzinfo=UTC)
-    assert instant("2026-01-02", None, now) == datetime(2026, 1, 2).astimezone()
-    for wrong in ("yesterday", "9999999d", "-1d", ""):
-        with pytest.raises(ValueError, match=r".*"):
-            instant(wrong, None, now)
 
 
 def test_a_run_in_a_table():

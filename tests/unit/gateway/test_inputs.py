@@ -10,18 +10,24 @@ from msgspec import UNSET
 from imageflow.gateway.inputs import matched, moment
 from imageflow.gateway.problem_details import Refusal
 
+NOW = datetime(2026, 2, 1, 12, tzinfo=UTC)
+
 
 def test_an_instant_of_a_query() -> None:
-    """A text with its zone; none where it is not given."""
-    assert moment("since", "2026-01-31T14:00:00+02:00") == datetime(2026, 1, 31, 12, tzinfo=UTC)
-    assert moment("since", UNSET) is None
+    """As on the command line, in UTC where nothing else is said; none where it is not given."""
+    assert moment("since", "2026-01-31T14:00:00+02:00", NOW) == datetime(2026, 1, 31, 12, tzinfo=UTC)
+    assert moment("since", "2026-01-31", NOW) == datetime(2026, 1, 31, tzinfo=UTC)
+    assert moment("since", "24h", NOW) == datetime(2026, 1, 31, 12, tzinfo=UTC)
+    assert moment("since", UNSET, NOW) is None
 
 
-@pytest.mark.parametrize("text", ["", "0.5", "1700000000", "2026-01-31", "2026-01-31T12:00:00", "2026-13-01T00:00:00Z"])
+@pytest.mark.parametrize("text", ["", "0.5", "1700000000", "2026-13-01T00:00:00Z", "tomorrow"])
 def test_no_instant(text: str) -> None:
     """It is refused, and the refusal says what is wanted."""
-    with pytest.raises(Refusal, match="since: must be an instant with its zone, as in"):
-        moment("since", text)
+    with pytest.raises(
+        Refusal, match=r"since: must be an ISO date, as in 2026-01-31 or .*, or so long ago, as in 90m, 24h or 7d, not"
+    ):
+        moment("since", text, NOW)
 
 
 @pytest.mark.parametrize(
