@@ -83,11 +83,14 @@ async def stop_on_signals(said: Callable[[], None] | None = None) -> AsyncIterat
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
+    asked = False
 
     def ask() -> None:
-        if stop.is_set():
+        nonlocal asked
+        if asked:
             log.warning("second signal: stopping at once")
             os._exit(1)
+        asked = True  # not `stop`: what has come to its end sets that itself
         stop.set()
         if said is not None:
             said()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import threading
 from typing import Any
 
 import structlog.testing
 
-from imageflow.runtime.process import Watchdog, names_of
+from imageflow.runtime.process import Watchdog, names_of, stop_on_signals
 
 
 async def test_the_watchdog_ends_what_does_not_end() -> None:
@@ -48,3 +50,15 @@ async def test_the_names_of_tasks() -> None:
     assert any(name.startswith("fresh: ") for name in found)
     assert not any(name.startswith("done") for name in found)
     await fresh
+
+
+async def test_a_first_signal_at_the_end_is_the_first() -> None:
+    """Where the work has come to its end by itself, one Ctrl-C does not end the process at once."""
+    said: list[str] = []
+    async with stop_on_signals(lambda: said.append("stopping")) as stop:
+        stop.set()
+        os.kill(os.getpid(), signal.SIGINT)
+        async with asyncio.timeout(5):
+            while not said:
+                await asyncio.sleep(0.01)
+    assert said == ["stopping"]
