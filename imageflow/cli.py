@@ -13,14 +13,17 @@ from typing import NoReturn
 import click
 
 from imageflow import __version__, settings
-from imageflow.commands import COMMANDS, CommandTable, stdout, volume
+from imageflow.commands import COMMANDS, CommandTable, HelpText, stdout, volume
 from imageflow.errors import FlowFileError, ImageFlowError
-from imageflow.text.printable import lines
 
 EPILOG = "\b\nSettings, from the environment:\n" + "\n".join(
-    f"  {settings.PREFIX}{name}\n{textwrap.fill(text, 78, initial_indent=' ' * 6, subsequent_indent=' ' * 6)}"
+    f"  {settings.PREFIX}{name}\n"
+    + textwrap.fill(text, 78, initial_indent=" " * 6, subsequent_indent=" " * 6, break_on_hyphens=False)
     for name, text in settings.DOCS.items()
 )
+
+
+click.Context.formatter_class = HelpText
 
 
 @click.group(
@@ -62,10 +65,10 @@ def main() -> NoReturn:
         sys.exit(2)
     except FlowFileError as error:
         for problem in error.problems:
-            click.echo(lines(str(problem)), err=True)
+            stdout.beside(str(problem))
         sys.exit(error.exit_status)
     except ImageFlowError as error:
-        click.echo(f"imageflow: {error}", err=True)
+        stdout.beside(f"imageflow: {error}")
         sys.exit(error.exit_status)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

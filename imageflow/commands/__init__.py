@@ -7,7 +7,7 @@ calls an action and prints the result; it decides nothing.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
@@ -95,6 +95,22 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "writer": ("services:writer", "Write rows to Omnitron."),
 }
 """Each command's module and name in it, and the first paragraph of its help."""
+
+
+class HelpText(click.HelpFormatter):
+    """The text of `--help`, with lines that break at blanks alone: what it names is copied, and click breaks at hyphens, too."""
+
+    def write_text(self, text: str) -> None:
+        super().write_text(text.replace("-", _HYPHEN))
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        super().write_dl([(name, text.replace("-", _HYPHEN)) for name, text in rows], col_max, col_spacing)
+
+    def getvalue(self) -> str:
+        return super().getvalue().replace(_HYPHEN, "-")
+
+
+_HYPHEN = "\N{NON-BREAKING HYPHEN}"
 
 
 class CommandTable(click.Group):

@@ -6,16 +6,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import click
-
 from imageflow.actions import flow_folder
 from imageflow.actions import flows as flow_actions
 from imageflow.actions.flow_folder import Applied
+from imageflow.commands import stdout
 from imageflow.commands.shell import actor, note
 from imageflow.flows import file as flow_file
 from imageflow.model.flow import Flow
 from imageflow.store import Store
-from imageflow.text.printable import lines
 
 
 def say_deeper(path: Path) -> None:
@@ -31,7 +29,7 @@ async def apply_files(store: Store, files: Sequence[tuple[Path, dict[str, Any]]]
         if flow_folder.differs(document, one):
             ways_out = flow_folder.ways_out(one.flow.name, path)
             told = f"warning: {flow_folder.DIFFERS}: {one.flow.name}, version {one.flow.version}. {ways_out}"
-            click.echo(lines(told), err=True)
+            stdout.beside(told)
     await say_moved(store, [one.flow for one in found])
     return found
 

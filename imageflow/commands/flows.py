@@ -236,7 +236,7 @@ def _check_others(files: Sequence[Path]) -> None:
         raise FlowFileError(problems)
     for one in found:
         for warning in one.warnings:
-            click.echo(printable_text(f"{one.path}: warning: {warning}"), err=True)
+            stdout.beside(f"{one.path}: warning: {warning}")
 
 
 def _pass_cases(settings: Settings, suites: Sequence[Suite]) -> None:

@@ -43,7 +43,6 @@ from imageflow.model.run import FINAL, Run
 from imageflow.runtime.substrate import Substrate, open_substrate
 from imageflow.settings import Settings
 from imageflow.store import Store
-from imageflow.text.printable import lines
 
 GOOD = ("success", "empty")
 
@@ -135,7 +134,7 @@ def _files(folder: Path, name: str) -> list[tuple[Path, dict[str, Any]]]:
     say_deeper(folder)
     found = flow_actions.checked_folder(folder, name)
     for problem in found.problems:
-        click.echo(lines(f"{problem}"), err=True)
+        stdout.beside(f"{problem}")
     if found.problems:
         note(f"the broken files above change nothing; {name} runs all the same")
     return found.files
@@ -209,7 +208,7 @@ def _print(found: Sequence[_Told], *, wait: bool, as_json: bool) -> None:
         else:
             stdout.say(run_text(one.run))
             if one.way_out:
-                click.echo("    next: " + one.way_out.replace("; ", "\n          "))
+                stdout.say("    next: " + one.way_out.replace("; ", "\n          "))
     if wait and any(one.run.status not in GOOD for one in found):
         raise click.exceptions.Exit(1)
 

@@ -16,6 +16,7 @@ import msgspec
 import uvloop
 
 from imageflow.actions.actor import Actor
+from imageflow.commands import stdout
 from imageflow.commands.volume import is_quiet
 from imageflow.errors import ImageFlowError, NotFoundError, ParameterError
 from imageflow.sandbox.supervisor import Sandbox
@@ -24,7 +25,7 @@ from imageflow.settings import Settings
 from imageflow.store import Store
 from imageflow.store.connect import open_store
 from imageflow.store.data_dir import DataDirBusy, data_dir_lock, missing
-from imageflow.text.printable import in_json, lines
+from imageflow.text.printable import in_json
 
 T = TypeVar("T")
 
@@ -124,9 +125,7 @@ def is_free(settings: Settings) -> bool:
 def note(text: str) -> None:
     """Something beside the result, on stderr, unless --quiet is given."""
     if not is_quiet():
-        sys.stdout.flush()  # where both go to one place, it stands after the result
-        sys.stderr.write(lines(text) + "\n")  # not click's way, which would write into a progress line
-        sys.stderr.flush()
+        stdout.beside(text)
 
 
 def actor() -> Actor:

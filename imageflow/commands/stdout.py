@@ -1,4 +1,4 @@
-"""Standard output: written whole to whatever reads it, and without what would steer a terminal."""
+"""Standard output: written whole to whatever reads it, and without what would steer a terminal; and what is said beside it."""
 
 from __future__ import annotations
 
@@ -62,6 +62,14 @@ def width() -> int | None:
 def say(text: str) -> None:
     """Print a text, as wide as the terminal is."""
     sys.stdout.write(fitted(text, width()) + "\n")
+
+
+def beside(text: str) -> None:
+    """Print a text to stderr: where that is a terminal, as wide as it is."""
+    room = max(shutil.get_terminal_size().columns, 20) if sys.stderr.isatty() else None
+    sys.stdout.flush()  # where both go to one place, it stands after the result
+    sys.stderr.write(lines(fitted(text, room)) + "\n")  # not click's way, which would write into a progress line
+    sys.stderr.flush()
 
 
 def show(columns: Sequence[Column], found: Sequence[Line]) -> None:

@@ -157,27 +157,50 @@ def _wrapped(text: str, width: int | None) -> list[str]:
     return [" " * INDENT + line for line in _words(text.split(), None if width is None else width - INDENT)]
 
 
-def _words(words: Sequence[str], width: int | None) -> list[str]:
-    """Words in lines. A word is never cut: it may be an address."""
+def _words(words: Sequence[str], width: int | None, *, hang: int = 0) -> list[str]:
+    """Words in lines, which are so much shorter from the second on. A word is never cut: it may be an address; nor is a command, as
+    far as a line holds it.
+    """
     from rich.cells import cell_len  # noqa: PLC0415
 
     found: list[str] = []
-    for word in words:
+    for word in words if width is None else _with_commands(words, width - hang):
         longer = f"{found[-1]} {word}" if found else ""
-        if longer and (width is None or cell_len(longer) <= width):
+        if longer and (width is None or cell_len(longer) <= width - (hang if found[1:] else 0)):
             found[-1] = longer
         else:
             found.append(word)
     return found
 
 
-_HEAD = re.compile(r"(?:\s*\S+(?: \S+)*?\s{2,}){1,4}|\s+")
+def _with_commands(words: Sequence[str], width: int) -> list[str]:
+    """Words, of which those of a command are one, if they fit a line: it begins with our name, and ends where the text does, or at a
+    sign.
+    """
+    from rich.cells import cell_len  # noqa: PLC0415
+
+    found: list[str] = []
+    place = 0
+    while place < len(words):
+        end = place + 1
+        if words[place].lstrip("`(") == "imageflow":
+            while end < len(words) and not words[end - 1].endswith(_SIGNS):
+                end += 1
+        command = " ".join(words[place:end])
+        whole = cell_len(command) <= width
+        found += [command] if whole else words[place:end]
+        place = end
+    return found
+
+
+_SIGNS = ("`", ";", ",", ".", ":", ")")
+_HEAD = re.compile(r"(?:\s*\S+(?: \S+)*?(?:\s{2,}|(?<=next:)\s)){1,4}")
 MOST_INDENT = 36
 
 
 def fitted(text: str, width: int | None) -> str:
     """A text whose lines are no longer than the width, as far as its words allow. What does not fit stands under the last column
-    of its line; columns are parted by two blanks.
+    of its line; columns are parted by two blanks. Where they are too wide, it stands under the beginning of its line.
     """
     if width is None:
         return text
@@ -188,7 +211,10 @@ def fitted(text: str, width: int | None) -> str:
         if cell_len(line) <= width:
             lines.append(line)
             continue
-        head = found[0] if (found := _HEAD.match(line[:200])) is not None and cell_len(found[0]) <= MOST_INDENT else ""
-        first, *others = _words(line[len(head) :].split(" "), width - cell_len(head)) or [""]
-        lines += [head + first, *(" " * (cell_len(head) or INDENT) + other for other in others)]
+        head = found[0] if (found := _HEAD.match(line[:200])) is not None else ""
+        if not head or cell_len(head) > MOST_INDENT:
+            head = line[: len(line) - len(line.lstrip())]
+        hang = 0 if head else INDENT
+        first, *others = _words(line[len(head) :].split(" "), width - cell_len(head), hang=hang) or [""]
+        lines += [head + first, *(" " * (cell_len(head) + hang) + other for other in others)]
     return "\n".join(lines)

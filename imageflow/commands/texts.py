@@ -280,7 +280,7 @@ FLOW = (
     Column("DIRECTION", moves=True),
     Column("STATE"),
     Column("VERSION", right=True, moves=True),
-    Column("SCHEDULE", gives_way=True, moves=True),
+    Column("SCHEDULE", moves=True),
     Column("NEXT", moves=True),
     Column("LAST RUN"),
     Column("ENDED", moves=True),

@@ -60,6 +60,18 @@ def test_the_help_of_a_group_cuts_nothing():
     )
 
 
+def test_help_breaks_no_value():
+    """What stands in a help is copied: lines break at blanks alone."""
+    for args, values in [
+        ([], ["./imageflow-data", "best-effort"]),
+        (["flow", "apply"], ["--flows`"]),
+        (["run"], ["--ids-file"]),
+    ]:
+        for width in range(40, 110):
+            shown = CliRunner().invoke(cli, [*args, "--help"], terminal_width=width).output
+            assert all(value in shown for value in values), width
+
+
 def test_without_a_command():
     """`imageflow` alone shows its help, and that is no mistake."""
     shown = CliRunner().invoke(cli, [])

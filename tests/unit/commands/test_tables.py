@@ -108,6 +108,14 @@ def test_a_layout_has_every_column_once(widths, width):
         ("a  " + "x" * 30, ["a  " + "x" * 30]),
         ("one\ntwo", ["one", "two"]),
         ("      six blanks before it, then", ["      six blanks", "      before it,", "      then"]),
+        (
+            "    12:00:00 a column that is wider than may be indented  said",
+            ["    12:00:00 a", "    column that is", "    wider than may", "    be indented ", "    said"],
+        ),
+        ("next: do it, then look", ["next: do it, then", "      look"]),
+        ("the way: imageflow up; look", ["the way:", "    imageflow up;", "    look"]),
+        ("so `imageflow up` then look", ["so `imageflow up`", "    then look"]),
+        ("do: imageflow flow delete a", ["do: imageflow flow", "    delete a"]),
     ],
 )
 def test_long_lines_go_on_below(text, lines):

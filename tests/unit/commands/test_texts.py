@@ -26,6 +26,7 @@ from imageflow.actions.shapes import (
 )
 from imageflow.clock import instant
 from imageflow.commands import texts
+from imageflow.commands.tables import table
 from imageflow.commands.texts import (
     MACHINE,
     by,
@@ -259,6 +260,21 @@ def test_a_flow_in_a_table():
     quiet = texts.flow_line(FlowSeen(flow(enabled=False), [], None, []), UTC)
     assert quiet.cells == ["winter", "outbound", "disabled", "3", "-", "", "", ""]
     assert len(quiet.cells) == len(texts.FLOW)
+
+
+def test_a_narrow_list_of_flows():
+    """Schedules and times are never cut: they move under the line."""
+    cron = flow(
+        direction="inbound",
+        erp={"endpoint_url": "https://e.example.com"},
+        schedule={"cron": "0 0/15 8-18 * * MON-FRI"},
+        timezone="Europe/Istanbul",
+    )
+    shown = table(texts.FLOW, [texts.flow_line(FlowSeen(cron, [MIDNIGHT], None, [run(**FAILED)]), ISTANBUL)], width=60)
+    assert "…" not in shown
+    assert "schedule cron 0 0/15 8-18 * * MON-FRI (Europe/Istanbul), next 2026-01-01 03:00:00 +03" in " ".join(
+        shown.split()
+    )
 
 
 def test_other_lines():
