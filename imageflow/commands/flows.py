@@ -15,7 +15,7 @@ from imageflow.actions import flows as flow_actions
 from imageflow.actions import shapes, watermarks
 from imageflow.actions.flow_folder import Applied
 from imageflow.clock import SystemClock
-from imageflow.commands import stdout, texts
+from imageflow.commands import completion, stdout, texts
 from imageflow.commands.completion import FLOW
 from imageflow.commands.flow_files import apply_files, saved_text, say_deeper, say_moved
 from imageflow.commands.groups import FullGroup
@@ -59,9 +59,7 @@ def flow() -> None:
 
 PATHS = click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=FILE_OR_FOLDER)
 NAME = click.argument("name", metavar="FLOW", type=FLOW)
-VERSION = click.option(
-    "--version", "version", type=click.IntRange(min=1), help="That version; the newest unless given."
-)
+VERSION = click.option("--version", "version", type=completion.VERSION, help="That version; the newest unless given.")
 
 
 def _files(paths: Sequence[Path], *, others: bool = False) -> list[Path]:
@@ -376,8 +374,8 @@ def versions(settings: Settings, name: str, limit: int | None, as_json: bool) ->
 
 @flow.command()
 @NAME
-@click.argument("a", required=False, type=click.IntRange(min=1))
-@click.argument("b", required=False, type=click.IntRange(min=1))
+@click.argument("a", required=False, type=completion.VERSION)
+@click.argument("b", required=False, type=completion.VERSION)
 @JSON_OPTION
 @click.pass_obj
 def diff(settings: Settings, name: str, a: int | None, b: int | None, as_json: bool) -> None:
@@ -403,7 +401,7 @@ def diff(settings: Settings, name: str, a: int | None, b: int | None, as_json: b
 
 @flow.command()
 @NAME
-@click.argument("version", type=click.IntRange(min=1))
+@click.argument("version", type=completion.VERSION)
 @click.pass_obj
 def rollback(settings: Settings, name: str, version: int) -> None:
     """Save an earlier version of a flow once more, as its newest."""

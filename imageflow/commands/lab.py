@@ -11,7 +11,7 @@ from imageflow.actions import bench, rows, shapes
 from imageflow.actions.bench import Tried
 from imageflow.clock import SystemClock
 from imageflow.commands import dry_run_text, stdout
-from imageflow.commands.completion import FLOW, RUN
+from imageflow.commands.completion import FLOW_OR_FILE, RUN
 from imageflow.commands.probing import LET_IN, REQUEST_OPTIONS, probed
 from imageflow.commands.shell import (
     FILE_OR_STDIN,
@@ -41,7 +41,7 @@ from imageflow.settings import Settings
 
 
 @click.command("try")
-@click.argument("name", metavar="FLOW", type=FLOW)
+@click.argument("name", metavar="FLOW", type=FLOW_OR_FILE)
 @click.option(
     "--input",
     "file",
@@ -137,7 +137,7 @@ async def _asked(settings: Settings, wanted: Definition, page: int) -> Answered:
 
 
 @click.command()
-@click.argument("name", metavar="FLOW", type=FLOW)
+@click.argument("name", metavar="FLOW", type=FLOW_OR_FILE)
 @JSON_OPTION
 @click.pass_obj
 def check(settings: Settings, name: str, as_json: bool) -> None:
@@ -165,7 +165,7 @@ def check(settings: Settings, name: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("target", metavar="URL|FLOW")
+@click.argument("target", metavar="URL|FLOW", type=FLOW_OR_FILE)
 @REQUEST_OPTIONS
 @click.pass_obj
 def probe(settings: Settings, /, target: str, **request: Any) -> None:

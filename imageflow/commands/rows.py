@@ -20,7 +20,7 @@ from imageflow.actions import runs as run_actions
 from imageflow.actions.runs import Seen
 from imageflow.clock import INSTANT, SystemClock, instant
 from imageflow.commands import history_text, stdout, texts
-from imageflow.commands.completion import FLOW, RUN
+from imageflow.commands.completion import CAUSE, FLOW, RUN
 from imageflow.commands.shell import JSON_OPTION, is_free, json_text, note, print_json, reading, sandbox_of
 from imageflow.commands.texts import counted, printable_text
 from imageflow.errors import NotFoundError
@@ -149,7 +149,7 @@ def _say_what_waits(settings: Settings) -> None:
 @click.argument("run_id", metavar="RUN", type=RUN)
 @click.option("--state", type=click.Choice(STATES), help="Rows of this state.")
 @click.option("--product", metavar="SKU", help="Rows of this product.")
-@click.option("--group", metavar="CAUSE", help="Rows that failed of one cause, see `imageflow errors`.")
+@click.option("--group", metavar="CAUSE", type=CAUSE, help="Rows that failed of one cause, see `imageflow errors`.")
 @click.option(
     "--limit", type=click.IntRange(min=1), help=f"How many. Unless given: {SHOWN_ROWS}, and all of them with --json."
 )
@@ -269,7 +269,7 @@ def _show_log(found: Sequence[shapes.LogEntry], of: tzinfo) -> None:
 @click.option(
     "--flow", "flow_name", metavar="FLOW", type=FLOW, help="What is still open in a flow, over all of its runs."
 )
-@click.option("--group", metavar="CAUSE", help="The rows of this cause that are open, newest first.")
+@click.option("--group", metavar="CAUSE", type=CAUSE, help="The rows of this cause that are open, newest first.")
 @click.option("--closed", is_flag=True, help="Causes that have closed, the last first.")
 @click.option("--limit", default=error_actions.CAUSES, show_default=True, type=click.IntRange(1, 1000))
 @JSON_OPTION

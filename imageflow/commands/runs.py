@@ -17,7 +17,7 @@ from imageflow.actions import runs as run_actions
 from imageflow.actions.shapes import NoRun, RunShown
 from imageflow.clock import INSTANT, iso
 from imageflow.commands import stdout
-from imageflow.commands.completion import FLOW, RUN
+from imageflow.commands.completion import ACTIVE_RUN, CAUSE, FLOW, RUN
 from imageflow.commands.flow_files import apply_files, saved_text, say_deeper
 from imageflow.commands.hosting import follow
 from imageflow.commands.rows import say_who_waits, zone_of
@@ -223,7 +223,9 @@ def _print(found: Sequence[_Told], *, wait: bool, as_json: bool) -> None:
     help="All rows of a flow whose failure is open, over all of its runs.",
 )
 @click.option("--row", type=int, help="Only this row.")
-@click.option("--group", metavar="FINGERPRINT", help="Only rows that failed of one cause, see `imageflow errors`.")
+@click.option(
+    "--group", metavar="CAUSE", type=CAUSE, help="Only rows that failed of one cause, see `imageflow errors`."
+)
 @click.option("--wait", is_flag=True, help="Wait until the runs have ended.")
 @JSON_OPTION
 @click.pass_obj
@@ -269,7 +271,7 @@ def retry(
 
 
 @click.command()
-@click.argument("run_id", metavar="RUN", type=RUN)
+@click.argument("run_id", metavar="RUN", type=ACTIVE_RUN)
 @JSON_OPTION
 @click.pass_obj
 def cancel(settings: Settings, run_id: str, as_json: bool) -> None:
@@ -286,7 +288,7 @@ def cancel(settings: Settings, run_id: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("run_ids", metavar="RUN...", nargs=-1, type=RUN)
+@click.argument("run_ids", metavar="RUN...", nargs=-1, type=ACTIVE_RUN)
 @click.option("--all", "every", is_flag=True, help="All runs that have not ended.")
 @click.option("--wait", is_flag=True, help="Wait until the runs have ended; older runs of their flows end first.")
 @click.pass_obj

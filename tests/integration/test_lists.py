@@ -449,6 +449,42 @@ def test_shells_complete_names(here: Here) -> None:
     assert not (here.folder / "elsewhere").exists()
 
 
+def test_shells_complete_flow_files(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a command takes them: of the folder that is typed, and of those in it; beside the names of flows."""
+    monkeypatch.chdir(here.folder)
+    (here.folder / "f").mkdir()
+    for name in ("ed.yaml", "ed.test.yaml", "f/dict.yaml", "f/answer.json"):
+        (here.folder / name).write_text("{}")
+    for command in ("try", "check", "probe"):
+        assert completed(here, f"imageflow {command} ed.y") == ["ed.yaml"]
+        assert completed(here, f"imageflow {command} f") == ["f/dict.yaml"]
+        assert completed(here, f"imageflow {command} ./f/d") == ["./f/dict.yaml"]
+        assert completed(here, f"imageflow {command} {here.folder}/e") == [f"{here.folder}/ed.yaml"]
+        assert completed(here, f"imageflow {command} a") == ["a", "a.yaml"]
+        assert completed(here, f"imageflow {command} none/") == []
+    assert completed(here, "imageflow flow show ed") == []
+
+
+def test_shells_complete_versions_and_runs(here: Here) -> None:
+    """Versions of the flow that stands before them; what has ended is neither cancelled nor resumed."""
+    here.fill(three_runs)
+    for words in ("cancel ", "resume "):
+        assert completed(here, f"imageflow {words}") == [a_run(2).run_id]
+    here.call("flow", "disable", "a")
+    for words in ("rollback a ", "diff a ", "diff a 1 ", "show a --version ", "export a --version "):
+        assert completed(here, f"imageflow flow {words}") == ["2", "1"]
+    assert completed(here, "imageflow flow rollback nobody ") == []
+
+
+def test_shells_complete_causes(here: Here) -> None:
+    """Of the run that stands before them, or those that are open."""
+    here.fill(many_rows)
+    group = json.loads(here.call("errors", a_run(1).run_id, "--json").stdout)[0]["group"]
+    for words in ("errors --group ", "retry --group ", f"rows {a_run(1).run_id} --group "):
+        assert completed(here, f"imageflow {words}") == [group]
+    assert completed(here, "imageflow rows nothing --group ") == []
+
+
 def test_bash_is_told(here: Here) -> None:
     """The program itself answers what bash asks."""
     environ = {**os.environ, **here.environ, "_IMAGEFLOW_COMPLETE": "bash_complete"}
