@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Protocol, overload
+from typing import Protocol
 
 
 class Clock(Protocol):
@@ -29,15 +29,6 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.clock_gettime(STEADY)
-
-
-@overload
-def iso(instant: datetime) -> str: ...
-@overload
-def iso(instant: datetime | None) -> str | None: ...
-def iso(instant: datetime | None) -> str | None:
-    """UTC ISO 8601 with `Z` and microseconds, as every output of ImageFlow writes an instant; None stays None."""
-    return None if instant is None else instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 # instants that people give --------------------------------------------------------------------------------------------

@@ -34,10 +34,8 @@ from imageflow.flows.folder import (
     Stamp,
     author,
     changed_by_a_person,
-    file_of,
     is_file,
     only_disabled,
-    says,
     seen,
     stamp,
     unnamed,
@@ -113,24 +111,6 @@ def ways_out(name: str, path: Path) -> str:
         f"a person changed it since its file was saved; to keep that: imageflow flow export {name} > {path}; "
         f"to have what the file says: imageflow flow apply {path}"
     )
-
-
-class OfFile(NamedTuple):
-    """A flow file, and the version that it was saved as."""
-
-    file: str
-    version: int
-
-
-async def other_than_file(store: Store, flow: Flow) -> OfFile | None:
-    """The file that a flow was saved from before a person changed it, where it says something else than the flow; None: there is none."""
-    for version in await store.flow_versions(flow.name):
-        name = file_of(version.author)
-        if name is not None:
-            document = (await store.flow(flow.name, version.version)).document
-            same = version.version == flow.version or says(document, flow.document)
-            return None if same else OfFile(name, version.version)
-    return None
 
 
 async def _said(store: Store, name: str) -> list[Said]:

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, cast
 
 from imageflow import secret
 from imageflow.actions.actor import Actor
-from imageflow.clock import iso
 from imageflow.errors import ConflictError, FlowFileError, Problem, SecretError
 from imageflow.flows import bounded, folder
 from imageflow.flows import file as flow_file
@@ -22,18 +21,29 @@ from imageflow.model.run import Run
 from imageflow.read import request
 from imageflow.schedule import alarm
 from imageflow.store import FlowVersion, Store
+from imageflow.text.instant import iso
 
 SHOWN_FIRES = 5
 SHOWN_RUNS = 5
 
 
+class OfFile(NamedTuple):
+    """A flow file, and the version that it was saved as."""
+
+    file: str
+    version: int
+
+
 class FlowSeen(NamedTuple):
-    """A flow with its next fires, its watermark and its newest runs."""
+    """A flow with its next fires, its watermark and its newest runs. `of_file`: the file that it was saved from before a person changed
+    it, where that says something else.
+    """
 
     flow: Flow
     next_fires: list[datetime]
     watermark: datetime | None
     runs: list[Run]
+    of_file: OfFile | None = None
 
 
 # checking -------------------------------------------------------------------------------------------------------------
@@ -272,7 +282,19 @@ async def show(store: Store, name: str, now: datetime, version: int | None = Non
     """A flow as it is now, or a version of it. Raises NotFoundError."""
     flow = await store.flow(name, version)
     runs = await store.runs(name, limit=SHOWN_RUNS)
-    return FlowSeen(flow, _fires(flow, now, SHOWN_FIRES), await store.watermark(name), runs)
+    return FlowSeen(
+        flow, _fires(flow, now, SHOWN_FIRES), await store.watermark(name), runs, await _of_file(store, flow)
+    )
+
+
+async def _of_file(store: Store, flow: Flow) -> OfFile | None:
+    for version in await store.flow_versions(flow.name):
+        name = folder.file_of(version.author)
+        if name is not None:
+            document = (await store.flow(flow.name, version.version)).document
+            same = version.version == flow.version or folder.says(document, flow.document)
+            return None if same else OfFile(name, version.version)
+    return None
 
 
 def _fires(flow: Flow, now: datetime, count: int) -> list[datetime]:

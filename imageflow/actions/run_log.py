@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from imageflow.actions import run_waits, runs
-from imageflow.clock import iso
 from imageflow.model.run import Run, Trigger, warnings_of
 from imageflow.store import AuditRecord, ErrorGroup, Store
 from imageflow.text.phrase import Phrase, counted, joined, phrase
 
+IDENTIFIERS = 5
+"""So many identifiers are named."""
 EntryKind = Literal[
     "asked", "reading", "read", "printed", "warning", "failed", "retried", "cancelled", "waits", "now", "ended"
 ]
@@ -85,7 +86,8 @@ def beginning(run: Run, *, takes_since: bool = True) -> Iterator[Entry]:
     trigger = run.trigger
     who = _asked(trigger)
     if trigger.ids:
-        who = phrase("%(who)s, %(ids)s identifiers", who=who, ids=len(trigger.ids))
+        many = counted("1 identifier", "%(count)s identifiers", len(trigger.ids))
+        who = joined([who, many], ", ")
     yield Entry(
         "asked",
         phrase("%(who)s; version %(version)s of %(flow)s", who=who, version=run.version, flow=run.flow),
@@ -104,20 +106,34 @@ def beginning(run: Run, *, takes_since: bool = True) -> Iterator[Entry]:
 
 
 def _asked(trigger: Trigger) -> Phrase:
-    said = ASKED[trigger.kind]._replace(values={"by": trigger.by or phrase("somebody")})
+    by = _instant(trigger.by) if trigger.kind == "schedule" else trigger.by
+    said = ASKED[trigger.kind]._replace(values={"by": by or phrase("somebody")})
     return joined([said, trigger.by], " ") if trigger.kind == "fetch_missing" and trigger.by else said
+
+
+def _instant(text: str) -> datetime | str:
+    """A fire time as an instant."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return text
 
 
 def _asks_for(run: Run, *, takes_since: bool) -> Phrase:
     if run.trigger.ids:
-        return phrase("asks for these")
-    until = iso(run.until) if run.until and run.window else None
+        few, more = run.trigger.ids[:IDENTIFIERS], len(run.trigger.ids[IDENTIFIERS:])
+        names = ", ".join(few)
+        return (
+            phrase("asks for %(names)s and %(more)s more", names=names, more=more)
+            if more
+            else phrase("asks for %(names)s", names=names)
+        )
+    until = run.until if run.window else None
     if not run.since or not takes_since:
         return phrase("asks for everything until %(until)s", until=until) if until else phrase("asks for everything")
-    since = iso(run.since)
     if until:
-        return phrase("asks for changes since %(since)s until %(until)s", since=since, until=until)
-    return phrase("asks for changes since %(since)s", since=since)
+        return phrase("asks for changes since %(since)s until %(until)s", since=run.since, until=until)
+    return phrase("asks for changes since %(since)s", since=run.since)
 
 
 def ending(

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import NamedTuple
 
 from imageflow.actions import runs
-from imageflow.clock import iso
 from imageflow.errors import NotFoundError
 from imageflow.model.run import Run
 from imageflow.store import HeldDomain, Store
@@ -23,7 +22,7 @@ class Wait(NamedTuple):
     def said(self) -> Phrase | str:
         if self.again_at is None:
             return self.why
-        return phrase("%(why)s; asked again at %(instant)s", why=self.why, instant=iso(self.again_at))
+        return phrase("%(why)s; asked again at %(instant)s", why=self.why, instant=self.again_at)
 
     @property
     def text(self) -> str:
@@ -68,7 +67,7 @@ def decide(run: Run, oldest: Run | None, hold: HeldDomain | None) -> Wait | None
             phrase(
                 "Omnitron is away: %(domain)s is held since %(since)s: %(reason)s",
                 domain=hold.domain,
-                since=iso(hold.since),
+                since=hold.since,
                 reason=hold.reason,
             )
         )

@@ -12,7 +12,7 @@ import msgspec
 
 from imageflow.actions.actor import Actor
 from imageflow.broker import Broker, Outgoing
-from imageflow.clock import instant, iso
+from imageflow.clock import instant
 from imageflow.errors import ConflictError, NotFoundError, ParameterError, ReadError, RequestError
 from imageflow.model import messages
 from imageflow.model.flow import Flow, makes_the_same_rows
@@ -22,6 +22,7 @@ from imageflow.read import request
 from imageflow.runtime.outbox_publisher import OutboxPublisher
 from imageflow.store import Left, Store, Taken, Unsent
 from imageflow.telemetry import message_headers
+from imageflow.text.instant import iso
 
 ROWS_AT_ONCE = 10_000
 MANY_RUNS = 10_000
@@ -179,7 +180,7 @@ def _limited(run: Run, flow: Flow, window: Window, now: datetime) -> Run:
 
 def check_takes_since(flow: Flow) -> None:
     """Raises NotRunnable where an inbound flow cannot be asked for changes since an instant."""
-    if not can_ask_since(flow):
+    if not _takes_since(flow):
         raise NotRunnable(
             f"{flow.name} has no parameter that says since when: it always asks for everything (imageflow run {flow.name}); "
             "name one with erp.modified_date_key"
@@ -191,22 +192,12 @@ async def takes_since(store: Store, name: str, version: int | None = None) -> bo
     not known: then True.
     """
     try:
-        return can_ask_since(await store.flow(name, version))
+        return _takes_since(await store.flow(name, version))
     except NotFoundError:
         return True
 
 
-def takes_identifiers(flow: Flow) -> bool:
-    """Whether a flow can be asked for products by their identifiers."""
-    try:
-        check_identifiers(flow)
-    except NotRunnable:
-        return False
-    return True
-
-
-def can_ask_since(flow: Flow) -> bool:
-    """Whether a flow can be asked for changes since an instant."""
+def _takes_since(flow: Flow) -> bool:
     return flow.definition.erp is not None and request.takes_since(flow.definition.erp)
 
 
@@ -247,7 +238,7 @@ async def retry(
     flow = await store.flow(run.flow)
     named = {name: value for name, value in (("row", row), ("group", group)) if value is not None}
     entry = actor.entry("run.retry", f"run {run_id}", **named, version=flow.version)
-    retried = Retried(run, flow.version, 0, {}, 0, can_ask_since(flow))
+    retried = Retried(run, flow.version, 0, {}, 0, _takes_since(flow))
     alike = await _alike(store, run, flow)
     after: int | None = 0
     later: list[Unsent] = []

@@ -1,6 +1,6 @@
 """What `--json` prints and the API answers, as types: the only place where a result becomes JSON.
 
-The OpenAPI document is made from these types. Instants are texts, UTC ISO 8601 with microseconds (clock.iso). No type
+The OpenAPI document is made from these types. Instants are texts, UTC ISO 8601 with microseconds (text.instant.iso). No type
 holds a secret: flows name secrets and do not contain them; of users and keys there is only what may be shown.
 """
 
@@ -24,7 +24,6 @@ from imageflow.actions.runs import Retried as RetriedRows
 from imageflow.actions.runs import Seen
 from imageflow.actions.system import System
 from imageflow.actions.ways_out import LEFT, about, again, command, to_mend
-from imageflow.clock import iso
 from imageflow.errors import Problem
 from imageflow.inspect.comparison import Kind
 from imageflow.inspect.dry_run import DryRow, DryRun, StepError, StepName
@@ -36,6 +35,7 @@ from imageflow.model.row import STATES, RowLog, StageName, State, history, when
 from imageflow.model.run import Counts, Status, TriggerKind, warnings_of
 from imageflow.model.series import Point
 from imageflow.store import Alarm, ApiKey, AuditRecord, Cause, FlowVersion, HeldDomain, ServiceSeen, User
+from imageflow.text.instant import iso
 
 Instant = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 

@@ -9,10 +9,10 @@ from imageflow.actions.now import FlowNow, Need, Now
 from imageflow.actions.run_detail import Detail
 from imageflow.actions.runs import Seen
 from imageflow.actions.shapes import Instant, PointShown, RunShown, point_shown, run_shown
-from imageflow.clock import iso
 from imageflow.model.run import Status
 from imageflow.model.run_step import Hold, RunStep, StepName
 from imageflow.store import Cause, HeldDomain, SavedVersion
+from imageflow.text.instant import iso
 
 
 class StepShown(msgspec.Struct, frozen=True):

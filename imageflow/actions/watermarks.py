@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from imageflow.actions.actor import Actor
 from imageflow.actions.runs import check_takes_since, inbound, moment
-from imageflow.clock import iso
 from imageflow.errors import ParameterError
 from imageflow.model.flow import Flow
 from imageflow.read import request
 from imageflow.store import Store
+from imageflow.text.instant import iso
 
 FIRST_YEAR = 1970
 
@@ -33,23 +33,21 @@ async def show(store: Store, name: str) -> Standing:
     return await _standing(store, inbound(await store.flow(name)), await store.watermark(name))
 
 
-async def would_be(store: Store, name: str, since: str | None, now: datetime) -> Standing:
-    """The watermark of a flow as it would be if it were set. Raises as `set_to`."""
-    flow = inbound(await store.flow(name))
-    return await _standing(store, flow, None if since is None else _instant(since, flow, now))
-
-
-async def set_to(store: Store, name: str, since: str | None, actor: Actor, now: datetime) -> Standing:
-    """Set the watermark to an instant as people give it (without an offset: in the flow's timezone) or None, backwards too.
+async def set_to(
+    store: Store, name: str, since: str | None, actor: Actor, now: datetime, *, sure: bool = True
+) -> Standing:
+    """Set the watermark to an instant as people give it (without an offset: in the flow's timezone) or None, backwards too. Not `sure`:
+    it stays as it is, and what it would be is told.
 
     Raises NotFoundError, NotRunnable for an outbound flow or one that always asks for everything, ParameterError for what is no
     instant, or one to come.
     """
     flow = inbound(await store.flow(name))
     instant = None if since is None else _instant(since, flow, now)
-    before = await store.watermark(name)
-    entry = actor.entry("watermark.set", f"flow {name}", since=iso(instant), before=iso(before))
-    await store.set_watermark(name, instant, audit=entry)
+    if sure:
+        before = await store.watermark(name)
+        entry = actor.entry("watermark.set", f"flow {name}", since=iso(instant), before=iso(before))
+        await store.set_watermark(name, instant, audit=entry)
     return await _standing(store, flow, instant)
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from imageflow.clock import iso
 from imageflow.model.row import State
 from imageflow.model.run import Run, Status, TriggerKind
 from imageflow.store import Left
+from imageflow.text.instant import iso
 
 
 class WayOut(NamedTuple):

@@ -15,7 +15,7 @@ from imageflow.actions import flows as flow_actions
 from imageflow.actions import missing as missing_actions
 from imageflow.actions import runs as run_actions
 from imageflow.actions.shapes import NoRun, RunShown
-from imageflow.clock import INSTANT, iso
+from imageflow.clock import INSTANT
 from imageflow.commands import stdout
 from imageflow.commands.completion import ACTIVE_RUN, CAUSE, FLOW, RUN
 from imageflow.commands.flow_files import apply_files, saved_text, say_deeper
@@ -43,6 +43,7 @@ from imageflow.model.run import FINAL, Run
 from imageflow.runtime.substrate import Substrate, open_substrate
 from imageflow.settings import Settings
 from imageflow.store import Store
+from imageflow.text.instant import iso
 
 GOOD = ("success", "empty")
 

@@ -9,7 +9,7 @@ import click
 
 from imageflow import settings as settings_
 from imageflow.actions import keys, shapes, users
-from imageflow.clock import SystemClock, iso
+from imageflow.clock import SystemClock
 from imageflow.commands import stdout, texts
 from imageflow.commands.completion import FLOW
 from imageflow.commands.groups import FullGroup
@@ -19,6 +19,7 @@ from imageflow.commands.tables import Column, Line
 from imageflow.commands.texts import key_validity
 from imageflow.settings import Settings
 from imageflow.store import Store
+from imageflow.text.instant import iso
 
 
 @click.group(cls=FullGroup)

@@ -106,14 +106,19 @@ def _ago(language: Language) -> Any:
 
 
 def _said(language: Language) -> Any:
+    moment = _moment(language)
+
     def translated(message: str, plural: str | None, count: int) -> Markup:
         texts = language.texts
         return escape(texts.gettext(message) if plural is None else texts.ngettext(message, plural, count))
 
-    def said(text: Any) -> Markup:
+    @pass_context
+    def said(context: Context, text: Any) -> Markup:
         """A sentence or a reason in the page's language if it is one of ours; else as it is, which is English or anything."""
         if isinstance(text, Phrase):
-            return Markup(text.said(translated, said))  # noqa: S704 - both escape
+            return Markup(text.said(translated, lambda value: said(context, value)))  # noqa: S704 - both escape
+        if isinstance(text, datetime):
+            return Markup(moment(context, text))  # noqa: S704 - it escapes
         if isinstance(text, int):
             return escape(language.number(text))
         found = reasons.known(str(text)) if language.code != "en" else None

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from imageflow.actions import shapes
 from imageflow.broker import Broker
-from imageflow.clock import Clock, iso
+from imageflow.clock import Clock
 from imageflow.errors import ImageFlowError, ListenError, RequestError
 from imageflow.gateway import events, integrator
 from imageflow.gateway.access import Access, AuthenticationError
@@ -34,6 +34,7 @@ from imageflow.gateway.request_body import MAX_FORM_BYTES, BodyReader
 from imageflow.gateway.sessions import Sessions
 from imageflow.store import AcceptedPost, Store, User
 from imageflow.telemetry import metrics
+from imageflow.text.instant import iso
 
 READY_SECONDS = 5.0
 LATER_SECONDS = 5.0

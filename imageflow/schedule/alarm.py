@@ -20,11 +20,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from imageflow.clock import iso
 from imageflow.model import retry_ladder
 from imageflow.model.flow import Alarms, Flow
 from imageflow.model.run import Run
 from imageflow.store import Alarm, HeldDomain, Notice
+from imageflow.text.instant import iso
 
 WINDOW = timedelta(hours=1)
 ATTEMPTS = 14

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import structlog
 
-from imageflow.clock import Clock, iso
+from imageflow.clock import Clock
 from imageflow.errors import BrokerError, ImageFlowError, SecretError, StageError, StoreError, TransportError
 from imageflow.http.omnitron import OmnitronError, OmnitronSessions
 from imageflow.model.flow import Flow
@@ -24,6 +24,7 @@ from imageflow.runtime.outbox_publisher import OutboxPublisher
 from imageflow.schedule import missing
 from imageflow.schedule.missing import Asked, Product
 from imageflow.store import Store
+from imageflow.text.instant import iso
 
 log = structlog.get_logger()
 

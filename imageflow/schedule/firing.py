@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from imageflow.clock import iso
 from imageflow.model import cron
 from imageflow.model.flow import Flow
 from imageflow.model.run import Run, Trigger, new_run_id
+from imageflow.text.instant import iso
 
 
 def followed(upstream: Iterable[Run], last: datetime) -> datetime | None:

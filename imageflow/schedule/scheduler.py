@@ -8,13 +8,14 @@ from datetime import datetime
 
 import structlog
 
-from imageflow.clock import Clock, iso
+from imageflow.clock import Clock
 from imageflow.errors import BrokerError, StoreError
 from imageflow.model import cron
 from imageflow.model.flow import Flow, Schedule
 from imageflow.runtime.outbox_publisher import OutboxPublisher
 from imageflow.schedule import firing
 from imageflow.store import Store
+from imageflow.text.instant import iso
 
 log = structlog.get_logger()
 

@@ -7,14 +7,17 @@ made, and nothing has to recognise it later.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
+
+from imageflow.text.instant import iso
 
 Translated = Callable[[str, str | None, int], str]
 """A message, its plural if it has one, and the number that decides, to the message in a language."""
 
 
 class Phrase(NamedTuple):
-    """A message with named places (`%(rows)s`) and their values, of which each may be a phrase. `plural`: the message where `count`
+    """A message with named places (`%(rows)s`) and their values, of which each may be a phrase, or an instant. `plural`: the message where `count`
     is not 1.
     """
 
@@ -23,7 +26,7 @@ class Phrase(NamedTuple):
     plural: str | None = None
 
     def __str__(self) -> str:
-        return self.said(_english, str)
+        return self.said(_english, _plain)
 
     def said(self, translated: Translated, shown: Callable[[Any], str]) -> str:
         """The sentence in a language. `shown`: a value that is no phrase, as text."""
@@ -48,6 +51,10 @@ def joined(parts: Sequence[Any], by: str) -> Phrase:
     """Phrases and other values, one after the other."""
     names = [f"part{number}" for number in range(len(parts))]
     return Phrase(by.join(f"%({name})s" for name in names), dict(zip(names, parts, strict=True)))
+
+
+def _plain(value: Any) -> str:
+    return iso(value) if isinstance(value, datetime) else str(value)
 
 
 def _english(message: str, plural: str | None, count: int) -> str:

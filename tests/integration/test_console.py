@@ -4,9 +4,11 @@
 import asyncio
 import json
 import re
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from ipaddress import ip_network
 
+import msgspec
 import pytest
 
 from imageflow.console.assets import Assets
@@ -14,6 +16,8 @@ from imageflow.console.pages import PAGES
 from imageflow.emulator.erp import FakeErp
 from imageflow.flows.folder import author
 from imageflow.gateway.login_pace import PACES
+from imageflow.model.run import Run, Trigger
+from imageflow.store import AuditEntry
 from tests.console_site import PASSWORD, POLLED, RUN, Html, end_long_run, form_of, furnish, long_run, opened
 
 SAMPLES = {
@@ -687,6 +691,17 @@ async def test_viewers_see_no_excerpts_of_answers(site):
         assert "canary" in (await operator.get(path)).text, path
 
 
+async def test_the_log_of_a_run_has_its_instants_in_the_zone_of_the_flow(site):
+    """As all instants of its page."""
+    since = datetime(2026, 10, 31, 21, tzinfo=UTC)
+    run = Run(run_id="w", flow="polled", version=1, trigger=Trigger("person", "ada"), status="queued", created_at=since)
+    await site.store.create_run(msgspec.structs.replace(run, window=True, since=since))
+    await site.store.start_reading("w", since, since)
+    log = (await (await site.visitor("viewer")).get("/runs/w")).html.one(id="log").text
+    assert "asks for changes since 1 Nov 00:00" in log
+    assert "Z" not in log
+
+
 async def test_the_course_of_a_run(site):
     """The map of its pages, of which failed ones lead to their rows; the steps, with a hold over the write; when it is done."""
     run_id = await long_run(site.store)
@@ -895,6 +910,13 @@ async def test_the_audit_log_tells_in_sentences(site):
     html = (await visitor.get("/audit?who=ada")).html
     assert html.one("caption").text == "Denetim kaydı"
     assert any("posts akışını kaydetti" in row.text for row in html.all("tr"))
+    await site.store.record(
+        AuditEntry("ada", "watermark.set", "flow polled", "x", {"since": "2026-01-31T09:00:00.000000Z", "before": None})
+    )
+    await site.store.record(AuditEntry("ada", "run.retry", f"run {RUN}", "x", {"replaced": {"cancelled": 1329}}))
+    rows = [row.text for row in (await visitor.get("/audit")).html.all("tr")]
+    assert any("1.329 iptal" in row and "run.retry" not in row and "replaced" not in row for row in rows)
+    assert any("31 Oca" in row and "12:00" in row for row in rows)
     assert (await visitor.get("/audit?who=nobody")).html.one("h1").text == "Böyle bir değişiklik yok"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from imageflow.actions import audit
+from imageflow.console.details import details
 from imageflow.console.pages.shared import all_flows, common_zone
 from imageflow.console.visit import Answer, Page, Show, Visit
 
@@ -17,6 +18,7 @@ async def list_(visit: Visit) -> Answer:
     values = {
         "here": "audit",
         "changes": shown,
+        "details": details,
         "who": who,
         "what": what,
         "next": visit.here(before=shown[-1].id) if len(found) > CHANGES else None,

@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import Literal, NamedTuple
 
 from imageflow.actions import audit, errors, flows, marks
-from imageflow.clock import iso
 from imageflow.console import closings
 from imageflow.console.causes import Cause, cause
 from imageflow.console.closings import Closed
@@ -21,6 +20,7 @@ from imageflow.gateway.problem_details import Refusal
 from imageflow.model.row import RowLog
 from imageflow.store import Cause as KeptCause
 from imageflow.store import Store
+from imageflow.text.instant import iso
 
 WALL = 60
 CAUSES = 200

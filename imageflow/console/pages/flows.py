@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from imageflow.actions import errors, flow_folder, flows, keys, missing, rows, runs, watermarks
+from imageflow.actions import errors, flows, keys, missing, rows, runs, watermarks
 from imageflow.console import effects, flow_form
 from imageflow.console.effects import Effect
 from imageflow.console.languages import zone
@@ -87,7 +87,7 @@ async def _flow(
         "d": definition,
         **_places(flow),
         "next": seen.next_fires,
-        "of_file": await flow_folder.other_than_file(visit.store, flow),
+        "of_file": seen.of_file,
         "runs": newest,
         "effect": await _effect(visit, newest),
         "versions": (await flows.versions(visit.store, name))[:SHOWN_VERSIONS],
@@ -180,7 +180,7 @@ async def ask_watermark(visit: Visit) -> Answer:
     """The question before the watermark is set, with what the next run asks for then."""
     name, since = visit.path("name"), visit.asked("since").strip()
     flow, before = await flows.version(visit.store, name), await watermarks.show(visit.store, name)
-    then = await watermarks.would_be(visit.store, name, since or None, visit.now)
+    then = await watermarks.set_to(visit.store, name, since or None, visit.actor, visit.now, sure=False)
     url, shown = f"/flows/{part(name)}", {"values": {"since": since}, "standing": then, "before": before}
     return question("flows", "watermark", name, f"{url}/watermark", url, zone=_zone(flow), **shown)
 
@@ -188,10 +188,10 @@ async def ask_watermark(visit: Visit) -> Answer:
 async def set_watermark(visit: Visit) -> Answer:
     """Set the watermark, once that is confirmed; empty: the next run asks for everything."""
     name, since = visit.path("name"), visit.form.get("since", "").strip()
-    if visit.form.get("sure") != "yes":
-        await watermarks.would_be(visit.store, name, since or None, visit.now)
+    sure = visit.form.get("sure") == "yes"
+    await watermarks.set_to(visit.deps.store, name, since or None, visit.actor, visit.now, sure=sure)
+    if not sure:
         return Go(f"/flows/{part(name)}/watermark?since={part(since)}")
-    await watermarks.set_to(visit.deps.store, name, since or None, visit.actor, visit.now)
     return Go(f"/flows/{part(name)}", ("watermark",))
 
 

@@ -8,18 +8,22 @@ from typing import Any, get_args
 
 import msgspec
 
-from imageflow.actions import marks, rewrites, rows, run_detail, run_log, runs
+from imageflow.actions import audit, flows, marks, rows, run_detail, run_log, runs
 from imageflow.actions.marks import Marks
 from imageflow.console.causes import broken_places, cause
 from imageflow.console.course import course, share
 from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone, part, question, runs_of, zone_of
 from imageflow.console.plots import Flag, Lane, LaneRun
+from imageflow.console.stale import MOST, Stale, stale
 from imageflow.console.visit import Answer, Go, Page, Show, Visit
+from imageflow.errors import NotFoundError
 from imageflow.gateway.paging import Microseconds, cursor, instant, microseconds, position
+from imageflow.gateway.problem_details import Refusal
 from imageflow.inspect import product_history
 from imageflow.inspect.product_history import Source
 from imageflow.model.row import STATES, RowLog
 from imageflow.model.run import Run, Status
+from imageflow.text.instant import iso
 
 RUNS = 50
 ROWS = 50
@@ -27,6 +31,8 @@ LANES_OF = 200
 LOG = 200
 SETTLING = timedelta(seconds=90)
 """For so long after its end, steps and map of a run may still come; nothing else says when they do."""
+ROLLBACKS = 500
+"""Of the newest rollbacks of all flows, so many are looked at."""
 MOST_PAGE = 1_000_000
 SHOWN_CHARS = 64_000
 _STATUSES: tuple[Status, ...] = get_args(Status)
@@ -121,7 +127,7 @@ async def show(visit: Visit) -> Answer:
         "causes": [(one, cause(one.stage, one.http_status, one.reason)) for one in causes],
         "states": [(name, getattr(run.counts, name)) for name in STATES],
         "log": told.entries,
-        "stale": await rewrites.look(visit.store, run) if run.ended else None,
+        "stale": await _stale(visit, run),
         "after": after,
         "next": visit.here(after=found[ROWS - 1].row) if len(found) > ROWS else None,
         "first": visit.here(after=None) if after else None,
@@ -134,6 +140,17 @@ async def show(visit: Visit) -> Answer:
         "course": course(run, detail.steps, detail.holds, detail.left, visit.now),
     }
     return Show("run.html", values, zone=await zone_of(visit, run.flow))
+
+
+async def _stale(visit: Visit, run: Run) -> Stale | None:
+    """What the run wrote by a version that was rolled back since."""
+    try:
+        flow = await flows.version(visit.store, run.flow)
+    except NotFoundError:
+        return None
+    if flow.version == run.version:
+        return None
+    return stale(run, flow, await audit.listed(visit.store, what="flow.rollback", limit=ROLLBACKS))
 
 
 def _is_group(text: str) -> bool:
@@ -230,7 +247,17 @@ async def _retry_marked(visit: Visit, run: Run) -> Answer:
 async def rewrite(visit: Visit) -> Answer:
     """Ask the ERP for what the run wrote by a version that was rolled back since."""
     deps = visit.deps
-    seen = await rewrites.write_again(deps.store, deps.publisher, visit.path("run_id"), visit.actor, visit.now)
+    run = (await runs.show(deps.store, visit.path("run_id"))).run
+    left = await _stale(visit, run)
+    if left is None or left.way in ("everything", "none"):
+        raise Refusal(409, f"run {run.run_id} wrote nothing that a run can be started for")
+    window, ids = None, list[str]()
+    if left.way == "since":
+        window = runs.Window(str(iso(run.since)))
+    else:
+        found = await rows.listed(deps.store, run.run_id, state="written", limit=MOST)
+        ids = [row.product for row in found if row.product is not None]
+    seen = await runs.start(deps.store, deps.publisher, run.flow, ids, visit.actor, visit.now, window=window)
     return Go(f"/runs/{part(seen.run.run_id)}", ("started",))
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from imageflow.actions import alarms, dead_letters, system
 from imageflow.actions.system import Queue
-from imageflow.console.pages.shared import all_flows, common_zone
+from imageflow.console.pages.shared import all_flows, common_zone, question
 from imageflow.console.visit import Answer, Go, Page, Show, Visit
 from imageflow.errors import BrokerError
 
@@ -95,8 +95,8 @@ async def replay(visit: Visit) -> Answer:
 async def ask_drop(visit: Visit) -> Answer:
     """The question before a parked message is thrown away."""
     found, _ = await dead_letters.one(visit.deps.broker, visit.path("message"))
-    values = {"here": "system", "kind": "drop", "name": found.id, "number": 0, "values": {}, "back": "/system"}
-    return Show("confirm.html", {**values, "action": f"/system/parked/{found.id}/drop"})
+    common = common_zone(await all_flows(visit))
+    return question("system", "drop", found.id, f"/system/parked/{found.id}/drop", "/system", zone=common)
 
 
 async def drop(visit: Visit) -> Answer:

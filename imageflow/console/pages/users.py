@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imageflow.actions import keys, users
 from imageflow.actions.users import OwnUserError, UserError
-from imageflow.console.pages.shared import all_flows, common_zone, part
+from imageflow.console.pages.shared import all_flows, common_zone, part, question
 from imageflow.console.visit import Answer, Go, Page, Show, Visit
 from imageflow.gateway.problem_details import Refusal
 
@@ -46,8 +46,8 @@ async def ask_remove(visit: Visit) -> Answer:
     name = visit.path("user")
     if not any(user.name == name for user in await users.listed(visit.store)):
         raise Refusal(404, "there is nothing at this address")
-    values = {"here": "users", "kind": "remove-user", "name": name, "number": 0, "values": {}, "back": "/users"}
-    return Show("confirm.html", {**values, "action": f"/users/{part(name)}/remove"})
+    common = common_zone(await all_flows(visit))
+    return question("users", "remove-user", name, f"/users/{part(name)}/remove", "/users", zone=common)
 
 
 async def remove(visit: Visit) -> Answer:

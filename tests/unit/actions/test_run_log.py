@@ -34,7 +34,7 @@ def plain(entries: Iterable[Entry]) -> list[Entry]:
         (
             {"trigger": Trigger("schedule", "2026-11-28T12:00:00Z"), "started_at": LATER},
             [
-                Entry("asked", "fired by its schedule 2026-11-28T12:00:00Z; version 3 of winter", NOW),
+                Entry("asked", "fired by its schedule 2026-11-28T12:00:00.000000Z; version 3 of winter", NOW),
                 Entry("reading", "asks for everything", LATER),
             ],
         ),
@@ -42,7 +42,18 @@ def plain(entries: Iterable[Entry]) -> list[Entry]:
             {"trigger": Trigger("person", "ada", ("A", "B")), "started_at": LATER},
             [
                 Entry("asked", "asked for by ada, 2 identifiers; version 3 of winter", NOW),
-                Entry("reading", "asks for these", LATER),
+                Entry("reading", "asks for A, B", LATER),
+            ],
+        ),
+        (
+            {"trigger": Trigger("person", "ada", ("A",))},
+            [Entry("asked", "asked for by ada, 1 identifier; version 3 of winter", NOW)],
+        ),
+        (
+            {"trigger": Trigger("schedule", "at noon", tuple("ABCDEFG")), "started_at": LATER},
+            [
+                Entry("asked", "fired by its schedule at noon, 7 identifiers; version 3 of winter", NOW),
+                Entry("reading", "asks for A, B, C, D, E and 2 more", LATER),
             ],
         ),
         (

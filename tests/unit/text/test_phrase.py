@@ -1,5 +1,7 @@
 """Sentences with values: English by themselves, another language with its catalogue."""
 
+from datetime import datetime, timedelta, timezone
+
 import pytest
 
 from imageflow.text.phrase import counted, joined, phrase
@@ -24,6 +26,11 @@ AGAIN = ("1 row put through again", "%(count)s rows put through again")
     ("said", "english", "other"),
     [
         (phrase("by %(who)s", who="ada"), "by ada", "von <ada>"),
+        (
+            phrase("by %(who)s", who=datetime(2026, 1, 31, 12, tzinfo=timezone(timedelta(hours=3)))),
+            "by 2026-01-31T09:00:00.000000Z",
+            "von <2026-01-31 12:00:00+03:00>",
+        ),
         (phrase("by %(who)s", who=phrase("a person")), "by a person", "von jemandem"),
         (phrase("by %(who)s", who="100 %(who)s"), "by 100 %(who)s", "von <100 %(who)s>"),
         (counted(*AGAIN, 1), "1 row put through again", "1 Zeile noch einmal"),

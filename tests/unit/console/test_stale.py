@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from imageflow.actions import rewrites
+from imageflow.console.stale import Stale, stale
 from imageflow.flows import file as flow_file
 from imageflow.model.flow import Flow
 from imageflow.model.run import Counts, Run, Trigger
@@ -30,6 +30,12 @@ def rollback(to: Any, hours: int = 1, flow: str = "winter") -> AuditRecord:
     return AuditRecord(1, NOW + timedelta(hours=hours), entry)
 
 
+def flow(erp: dict[str, Any] | None = BY_SKU, version: int = 3) -> Flow:
+    read = {"direction": "outbound"} if erp is None else {"direction": "inbound", "erp": ERP | erp}
+    document = {"name": "winter", "omnitron": OMNITRON, **read}
+    return Flow(name="winter", version=version, document=document, definition=flow_file.compiled(document))
+
+
 @pytest.mark.parametrize(
     ("record", "expected"),
     [
@@ -43,13 +49,20 @@ def rollback(to: Any, hours: int = 1, flow: str = "winter") -> AuditRecord:
 )
 def test_whether_a_version_was_rolled_back(record: AuditRecord, expected: bool) -> None:
     """To one before it, in its flow, after the run was made."""
-    assert rewrites.rolled_back(run(), [rollback(1, flow="other"), record]) is expected
+    found = stale(run(counts=Counts(5, written=5)), flow(), [rollback(1, flow="other"), record])
+    assert found == (Stale(2, 3, 5, "products") if expected else None)
+
+
+@pytest.mark.parametrize(("fields", "version"), [({"counts": Counts()}, 3), ({"status": "draining"}, 3), ({}, 2)])
+def test_a_run_that_left_nothing(fields: dict[str, Any], version: int) -> None:
+    """It wrote nothing, goes on, or its version is in force."""
+    assert stale(run(**{"counts": Counts(5, written=5), **fields}), flow(version=version), [rollback(1)]) is None
 
 
 @pytest.mark.parametrize(
     ("erp", "fields", "expected"),
     [
-        (None, {}, "none"),
+        (None, {"counts": Counts(5, written=5)}, "none"),
         (BY_SKU, {"counts": Counts(5, written=5)}, "products"),
         (BY_SKU, {"counts": Counts(5000, written=5000)}, "everything"),
         (BY_SKU | BY_DATE, {"counts": Counts(5000, written=5000), "since": NOW}, "since"),
@@ -60,7 +73,6 @@ def test_whether_a_version_was_rolled_back(record: AuditRecord, expected: bool) 
 )
 def test_what_the_erp_is_asked_for(erp: dict[str, Any] | None, fields: dict[str, Any], expected: str) -> None:
     """For the products where they are few and can be named, else for changes since the run's own begin, if it can."""
-    read = {"direction": "outbound"} if erp is None else {"direction": "inbound", "erp": ERP | erp}
-    document = {"name": "winter", "omnitron": OMNITRON, **read}
-    flow = Flow(name="winter", version=3, document=document, definition=flow_file.compiled(document))
-    assert rewrites.way(flow, run(**fields)) == expected
+    found = stale(run(**fields), flow(erp), [rollback(1)])
+    assert found is not None
+    assert found.way == expected

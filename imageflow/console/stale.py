@@ -1,0 +1,61 @@
+"""What a run wrote by a version of its flow that was rolled back since, and what the ERP can be asked for to write it again by the
+version in force. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from imageflow.errors import ReadError
+from imageflow.model.flow import Flow
+from imageflow.model.run import Run
+from imageflow.read import request
+from imageflow.store import AuditRecord
+
+MOST = 1000
+"""So many products are asked for by their identifiers."""
+Way = Literal["products", "since", "everything", "none"]
+"""`everything`: a person must take the watermark away for it; `none`: the ERP is not asked for rows."""
+
+
+class Stale(NamedTuple):
+    """`products` were written by `version`, in whose place `now` is in force."""
+
+    version: int
+    now: int
+    products: int
+    way: Way
+
+
+def stale(run: Run, flow: Flow, rollbacks: Sequence[AuditRecord]) -> Stale | None:
+    """What is left of a run by a version that was rolled back; None: nothing. `flow`: as it is in force."""
+    if not run.ended or not run.counts.written or flow.version == run.version or not _rolled_back(run, rollbacks):
+        return None
+    return Stale(run.version, flow.version, run.counts.written, _way(flow, run))
+
+
+def _rolled_back(run: Run, rollbacks: Sequence[AuditRecord]) -> bool:
+    """Whether the flow of a run was rolled back since, to a version before that of the run."""
+    return any(
+        one.entry.object == f"flow {run.flow}" and one.at >= run.created_at and to < run.version
+        for one in rollbacks
+        if isinstance(to := one.entry.detail.get("to"), int)
+    )
+
+
+def _way(flow: Flow, run: Run) -> Way:
+    erp = flow.definition.erp
+    if erp is None:
+        return "none"
+    if run.counts.written <= MOST and _takes_identifiers(flow):
+        return "products"
+    return "since" if run.since is not None and request.takes_since(erp) else "everything"
+
+
+def _takes_identifiers(flow: Flow) -> bool:
+    try:
+        request.identifier_setting(flow.definition)
+    except ReadError:
+        return False
+    return True
