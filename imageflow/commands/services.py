@@ -106,8 +106,12 @@ async def _serve(
     flows: Path | None = None,
     found: Sequence[flow_folder.Found] = (),
 ) -> None:
+    def opened(console: str, setup: str | None) -> None:
+        say_whose(console)
+        _say_where(console, setup)
+
     watchdog = Watchdog(settings.stop_seconds + MARGIN_SECONDS)
-    with data_dir_lock(settings):
+    with data_dir_lock(settings) as say_whose:
         async with stop_on_signals() as stop, AsyncExitStack() as stack:
             startup = Startup(settings, os.environ, stack)
             if (substrate := await startup.open()) is None:
@@ -123,7 +127,5 @@ async def _serve(
             async with asyncio.TaskGroup() as group:
                 if folder is not None:
                     group.create_task(KeptJobs().keep("the folder of flow files", partial(folder.follow, stop)))
-                await bootstrap.run_services(
-                    substrate, names, stop, port=port, ending=watchdog.begin, opened=_say_where
-                )
+                await bootstrap.run_services(substrate, names, stop, port=port, ending=watchdog.begin, opened=opened)
                 stop.set()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -11,6 +12,8 @@ from typing import IO
 from imageflow.errors import SettingsError
 from imageflow.private_files import private_file
 from imageflow.settings import PREFIX, Settings
+
+WHOSE_CHARS = 200
 
 
 class DataDirBusy(SettingsError):
@@ -27,15 +30,23 @@ def missing(settings: Settings) -> str | None:
 
 
 @contextmanager
-def data_dir_lock(settings: Settings) -> Iterator[None]:
-    """Own the data directory: the embedded broker has one consuming process. Raises DataDirBusy; the kernel lets go of
-    the lock when the process ends, however it ends."""
+def data_dir_lock(settings: Settings) -> Iterator[Callable[[str], None]]:
+    """Own the data directory: the embedded broker has one consuming process. Raises DataDirBusy, which says whose it is; the kernel
+    lets go of the lock when the process ends, however it ends. Yields what takes a text about this process, for others to see.
+    """
     if not settings.embedded:
-        yield
+        yield lambda _: None
         return
     with _lock_file(settings.data_dir) as file:
         _lock(file, settings.data_dir)
-        yield
+
+        def say(about: str) -> None:
+            file.truncate(0)
+            file.write(f"process {os.getpid()}{about and ', '}{about}")
+            file.flush()
+
+        say("")
+        yield say
 
 
 def _lock_file(data_dir: Path) -> IO[str]:
@@ -50,4 +61,6 @@ def _lock(file: IO[str], data_dir: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise DataDirBusy(f"another ImageFlow process is running on {data_dir}") from error
+        file.seek(0)
+        whose = file.read(WHOSE_CHARS) or "unknown"
+        raise DataDirBusy(f"another ImageFlow process is running on {data_dir}: {whose}") from error

@@ -1,5 +1,6 @@
 """Settings: from variables, and from the files that variables name."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from imageflow import settings
 from imageflow.errors import SettingsError
-from imageflow.store.data_dir import data_dir_lock
+from imageflow.store.data_dir import DataDirBusy, data_dir_lock
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
@@ -56,6 +57,19 @@ def test_a_data_dir_that_cannot_be_written_is_named():
         data_dir_lock(found),
     ):
         pass
+
+
+def test_whose_a_data_dir_is(tmp_path):
+    """Who finds it taken is told by which process, and where that listens."""
+    found = settings.load({"IMAGEFLOW_DATA_DIR": str(tmp_path)})
+    for about in ("", "http://127.0.0.1:8080/"):
+        with data_dir_lock(found) as say_whose:
+            if about:
+                say_whose(about)
+            with pytest.raises(DataDirBusy) as refused, data_dir_lock(found):
+                pass
+        whose = f"process {os.getpid()}" + (f", {about}" if about else "")
+        assert str(refused.value) == f"another ImageFlow process is running on {tmp_path}: {whose}"
 
 
 @pytest.mark.parametrize("below", [".", "data"])
