@@ -15,7 +15,7 @@ from imageflow.gateway import docs, openapi
 from imageflow.gateway.access import PermissionDenied, may, shown
 from imageflow.gateway.deps import Call, Deps
 from imageflow.gateway.endpoints import ENDPOINTS, Endpoint
-from imageflow.gateway.inputs import JSON
+from imageflow.gateway.inputs import JSON, complaint
 from imageflow.gateway.problem_details import Refusal
 from imageflow.gateway.request_body import BodyReader
 from imageflow.store import User
@@ -103,7 +103,7 @@ def _converted(value: dict[str, str], kind: type[T], what: str) -> T:
     try:
         return msgspec.convert(value, kind, strict=False)
     except (ValueError, OverflowError) as error:
-        raise Refusal(400, f"{what}: {error}") from error
+        raise Refusal(400, f"{what}: {complaint(error, kind)}") from error
 
 
 def decoded(body: bytes, kind: type[T]) -> T:
@@ -111,7 +111,7 @@ def decoded(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except (ValueError, RecursionError) as error:
-        raise Refusal(400, f"the body: {error}") from error
+        raise Refusal(400, f"the body: {complaint(error, kind)}") from error
 
 
 def _response(endpoint: AnyEndpoint, answer: object, user: User) -> web.Response:

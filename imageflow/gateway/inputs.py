@@ -5,10 +5,12 @@ Bodies and queries refuse unknown fields. What the API answers is in actions/sha
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
+import msgspec.inspect
 from msgspec import UNSET, UnsetType
 
 from imageflow.actions import bench, comparison, keys, users
@@ -43,6 +45,27 @@ Limit = Annotated[int, msgspec.Meta(ge=1, le=1000, description="At most so many.
 Cursor = Annotated[
     str, msgspec.Meta(max_length=400, pattern="^[A-Za-z0-9_-]+$", description="The `next` of the page before.")
 ]
+
+
+_NOT_ONE_OF = re.compile(r"Invalid enum value .* - at `\$\.(\w+)`", re.DOTALL)
+
+
+def complaint(error: Exception, kind: Any) -> str:
+    """What is wrong with a part of a request of that kind; where a field must be one of a few words, with the words."""
+    found = _NOT_ONE_OF.fullmatch(str(error))
+    types = msgspec.inspect.type_info(kind) if found else None
+    if found is None or not isinstance(types, msgspec.inspect.StructType):
+        return str(error)
+    words = [word for field in types.fields if field.encode_name == found[1] for word in _words(field.type)]
+    return f"{error}; there are: {', '.join(words)}" if words else str(error)
+
+
+def _words(kind: msgspec.inspect.Type) -> list[str]:
+    if isinstance(kind, msgspec.inspect.LiteralType):
+        return [str(value) for value in kind.values]
+    if isinstance(kind, msgspec.inspect.Metadata):
+        return _words(kind.type)
+    return [word for one in kind.types for word in _words(one)] if isinstance(kind, msgspec.inspect.UnionType) else []
 
 
 class _Taken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from msgspec import UNSET
 
-from imageflow.gateway.inputs import matched, moment
+from imageflow.gateway.inputs import Paged, RunQuery, complaint, matched, moment
 from imageflow.gateway.problem_details import Refusal
 
 NOW = datetime(2026, 2, 1, 12, tzinfo=UTC)
@@ -19,6 +20,26 @@ def test_an_instant_of_a_query() -> None:
     assert moment("since", "2026-01-31", NOW) == datetime(2026, 1, 31, tzinfo=UTC)
     assert moment("since", "24h", NOW) == datetime(2026, 1, 31, 12, tzinfo=UTC)
     assert moment("since", UNSET, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "said"),
+    [
+        (
+            {"status": "foo"},
+            RunQuery,
+            "Invalid enum value 'foo' - at `$.status`; there are: cancelled, draining, empty, failed, partial, queued, reading, success",
+        ),
+        ({"limit": "x"}, RunQuery, "Expected `int`, got `str` - at `$.limit`"),
+        ({"nonsense": "1"}, Paged, "Object contains unknown field `nonsense`"),
+        ({}, int, "Expected `int`, got `object`"),
+    ],
+)
+def test_what_is_wrong_with_a_query(given: dict[str, str], kind: type, said: str) -> None:
+    """Where it must be one of a few words, with the words."""
+    with pytest.raises(msgspec.ValidationError) as refused:
+        msgspec.convert(given, kind, strict=False)
+    assert complaint(refused.value, kind) == said
 
 
 @pytest.mark.parametrize("text", ["", "0.5", "1700000000", "2026-13-01T00:00:00Z", "tomorrow"])
