@@ -10,6 +10,7 @@ from imageflow.actions import credentials
 from imageflow.actions.actor import Actor
 from imageflow.actions.users import UserError
 from imageflow.clock import Clock
+from imageflow.errors import NotFoundError
 from imageflow.store import ApiKey, Store
 
 MAX_NAME_CHARS = 100
@@ -45,6 +46,19 @@ async def listed(store: Store, flow: str | None) -> list[ApiKey]:
     if flow is not None:
         await store.flow(flow)
     return sorted(await store.keys(flow), key=lambda key: (key.flow, key.name, key.id))
+
+
+async def id_of(store: Store, text: str) -> str:
+    """The id of the key that has this id, or alone this name. Raises NotFoundError."""
+    found = await store.keys(None)
+    named = [key.id for key in found if key.name == text]
+    if any(key.id == text for key in found):
+        return text
+    if not named:
+        raise NotFoundError(f"there is no key with the id or name {text!r}: imageflow key list shows both")
+    if len(named) > 1:
+        raise NotFoundError(f"{len(named)} keys have the name {text!r}; give the id of one: {', '.join(sorted(named))}")
+    return named[0]
 
 
 async def revoke(store: Store, key_id: str, actor: Actor) -> ApiKey:

@@ -97,6 +97,17 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 """Each command's module and name in it, and the first paragraph of its help."""
 
 
+MEANT: Mapping[str, str] = {
+    "help": "--help",
+    "list": "flow list, or imageflow runs",
+    "status": "runs --active, or imageflow doctor",
+    "flows": "flow list",
+    "keys": "key list",
+    "users": "user list",
+}
+"""Commands that people look for, and what they find under another name."""
+
+
 class HelpText(click.HelpFormatter):
     """The text of `--help`, with lines that break at blanks alone: what it names is copied, and click breaks at hyphens, too."""
 
@@ -129,6 +140,20 @@ class CommandTable(click.Group):
         module, _, attribute = self._table[name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
         return volume.options(command)
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, and with what may be meant where there is no such command."""
+        try:
+            return super().resolve_command(context, args)
+        except click.exceptions.NoSuchCommand as error:
+            name = error.command_name
+            if (meant := MEANT.get(name)) is not None:
+                raise click.UsageError(
+                    f"No such command {name!r}. Did you mean: imageflow {meant}?", context
+                ) from error
+            raise click.exceptions.NoSuchCommand(name, possibilities=self._table, ctx=context) from error
 
     def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
         widest = max(map(len, self._table))

@@ -413,8 +413,10 @@ def rollback(settings: Settings, name: str, version: int) -> None:
         return before, saved
 
     before, saved = changing(settings, work)
-    same = ", as before" if saved.version == before.version else f", which says what version {version} says"
-    click.echo(f"{saved.name}: version {saved.version}{same}")
+    if saved.version == before.version:
+        click.echo(f"{name}: version {saved.version} says what version {version} says: nothing is changed")
+    else:
+        click.echo(f"{name}: version {saved.version}, which says what version {version} says")
     if saved.version != before.version:
         note(
             "its flow file is as it was: the next `flow apply` brings the mistake back, and so do `up --flows` and `run --flows` "

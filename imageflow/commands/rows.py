@@ -196,14 +196,20 @@ def _show_rows(found: Sequence[RowLog], most: int, run: Run, wanted: str) -> Non
     if len(found) > most:
         note(f"there are more rows: --limit {2 * most}; all: --json")
     if not found:
-        settled = f"{run.counts.settled:,} of {counted(run.counts.total, 'row')} settled"
-        note(f"run {run.run_id} has no {wanted}; it is {run.status}, with {settled}")
+        note(f"run {run.run_id} has no {wanted}; its status: {run.status}{_settled(run)}")
     if run.counts.failed:
         note(
             f"{counted(run.counts.failed, 'row')} failed: imageflow errors {run.run_id}; then: imageflow retry {run.run_id}"
         )
     if run.counts.cancelled:
         note(_cancelled(run))
+
+
+def _settled(run: Run) -> str:
+    """How many of its rows are done, where it has any."""
+    return (
+        f", {run.counts.settled:,} of {counted(run.counts.total, 'row')} settled" if run.counts.total else ", no rows"
+    )
 
 
 def _cancelled(run: Run) -> str:

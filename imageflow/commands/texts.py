@@ -89,7 +89,7 @@ def localised(text: str, of: tzinfo) -> str:
             return local(moment, of)
         if found[1] == "--since ":  # a little earlier does no harm, as it would to --until
             moment = moment.replace(microsecond=0)
-        return f"{found[1]}{moment.isoformat()}"
+        return f"{found[1]}{moment.isoformat().replace('+00:00', 'Z')}"
 
     return _INSTANT.sub(told, text)
 
@@ -211,7 +211,8 @@ def _about(run: RunShown, *, takes_since: bool) -> About:
 def retry_text(done: Retried) -> str:
     """What a retry took and, of the other rows, why not and what to do."""
     total = done.rows + sum(left.rows for left in done.left)
-    said = [f"{done.rows:,} of {counted(total, 'row')} of run {done.run_id} are put through again"]
+    are = "is" if done.rows == 1 else "are"
+    said = [f"{done.rows:,} of {counted(total, 'row')} of run {done.run_id} {are} put through again"]
     said += [f"{counted(left.rows, 'row')} {left.why}: {left.do}" for left in done.left]
     return "\n    ".join([*said, done.note] if done.note else said)
 

@@ -18,7 +18,7 @@ from imageflow.commands.shell import JSON_OPTION, actor, changing, note, print_j
 from imageflow.commands.tables import Column, Line
 from imageflow.commands.texts import key_validity
 from imageflow.settings import Settings
-from imageflow.store import Store
+from imageflow.store import ApiKey, Store
 from imageflow.text.instant import iso
 
 
@@ -59,7 +59,7 @@ def list_users(settings: Settings, as_json: bool) -> None:
 @click.argument("name")
 @click.pass_obj
 def remove_user(settings: Settings, name: str) -> None:
-    """Remove a user; their tokens end within ten seconds."""
+    """Remove a user; their tokens end within a second."""
     changing(settings, lambda store: users.remove(store, name, actor()))
     click.echo(f"{name}: removed")
 
@@ -115,11 +115,15 @@ def list_keys(settings: Settings, flow_name: str | None, as_json: bool) -> None:
 
 
 @key.command("revoke")
-@click.argument("key_id", metavar="ID")
+@click.argument("key", metavar="ID|NAME")
 @click.pass_obj
-def revoke_key(settings: Settings, key_id: str) -> None:
-    """Revoke a key; it ends within ten seconds."""
-    gone = changing(settings, lambda store: keys.revoke(store, key_id, actor()))
+def revoke_key(settings: Settings, key: str) -> None:
+    """Revoke a key, by its ID or by a name that no other key has; it ends within a second."""
+
+    async def work(store: Store) -> ApiKey:
+        return await keys.revoke(store, await keys.id_of(store, key), actor())
+
+    gone = changing(settings, work)
     click.echo(f"{gone.name}: key {gone.id} of {gone.flow} revoked")
 
 

@@ -95,9 +95,11 @@ def _embedded(broker: Embedded, facts: Facts) -> Iterator[Finding]:
     else:
         yield Finding("ok", "broker", f"embedded, in {broker.path}; messages that wait: {waiting}")
     if parked := broker.messages.get(messages.PARKED_QUEUE, 0):
-        yield Finding(
-            "warning", "broker", f"{parked} messages are parked: no service could handle them", "imageflow parked list"
-        )
+        yield Finding("warning", "broker", f"{_parked(parked)}: no service could handle them", "imageflow parked list")
+
+
+def _parked(count: int) -> str:
+    return "1 message is parked" if count == 1 else f"{count:,} messages are parked"
 
 
 # RabbitMQ ----------------------------------------------------------------------------------------------------------------
@@ -122,7 +124,7 @@ def _rabbit(rabbit: Rabbit, facts: Facts) -> Iterator[Finding]:
     if well:
         yield Finding("ok", "queues", f"{well} queues are as they should be")
     if (parked := known.get(messages.PARKED_QUEUE)) is not None and parked.messages:
-        text = f"{parked.messages} messages are parked: no service could handle them; their headers say why"
+        text = f"{_parked(parked.messages)}: no service could handle them; the headers say why"
         look = f"rabbitmqadmin -V {shlex.quote(rabbit.vhost)} get queue={messages.PARKED_QUEUE} count=10"
         yield Finding("warning", "queues", text, look)
 

@@ -182,7 +182,7 @@ def test_versions_are_listed_compared_and_brought_back(shell: Shell) -> None:
     assert shell("flow", "rollback", "a", "1") == "a: version 3, which says what version 1 says\n"
     assert shell("flow", "export", "a") == shell("flow", "export", "a", "--version", "1")
     assert shell.json("flow", "show", "a", "--version", "2")["document"]["timezone"] == "Europe/Istanbul"
-    assert shell("flow", "rollback", "a", "3") == "a: version 3, as before\n"
+    assert shell("flow", "rollback", "a", "3") == "a: version 3 says what version 3 says: nothing is changed\n"
     whats = [one["what"] for one in shell.json("audit")]
     assert whats == ["flow.rollback", "flow.save", "flow.save"]
     assert shell.json("audit", "--what", "flow.rollback")[0]["detail"] == {"to": 1, "version": 3}

@@ -131,7 +131,7 @@ def test_a_list_of_runs(here: Here) -> None:
     assert "\n    no answer\ufffd[2J\n" in done.stdout
     assert "1 run did not end yet, and no process runs the services: imageflow up" in done.stderr
     assert max(map(len, done.stdout.splitlines())) <= 80
-    assert "there are older runs: --limit 2, or --until 2026-01-01T15:00:00+00:00" in here.said("runs", "--limit", "1")
+    assert "there are older runs: --limit 2, or --until 2026-01-01T15:00:00Z" in here.said("runs", "--limit", "1")
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_a_list_of_runs(here: Here) -> None:
         (["errors", a_run(2).run_id], f"no row of run {a_run(2).run_id} has failed"),
         (
             ["rows", a_run(2).run_id],
-            f"run {a_run(2).run_id} has no settled row; it is queued, with 0 of 0 rows settled",
+            f"run {a_run(2).run_id} has no settled row; its status: queued, no rows",
         ),
         (
             ["rows", a_run(2).run_id, "--state", "failed", "--product", "A", "--group", "f"],
@@ -331,6 +331,19 @@ def test_what_is_published(here: Here) -> None:
     here.call("flow", "disable", "posts")
     with pytest.raises(RequestError, match="'posts' is disabled: imageflow flow enable posts; nothing is published"):
         here.call("publish", "posts", str(rows))
+
+
+def test_a_key_is_revoked_by_its_name(here: Here) -> None:
+    """Where one key alone has it; else the ids are named."""
+    for name in ("erp", "till", "till"):
+        here.call("key", "add", "a", name)
+    assert here.call("key", "revoke", "erp").stdout.startswith("erp: key ")
+    ids = sorted(one["id"] for one in json.loads(here.call("key", "list", "--json").stdout))
+    with pytest.raises(NotFoundError, match=f"2 keys have the name 'till'; give the id of one: {', '.join(ids)}"):
+        here.call("key", "revoke", "till")
+    assert here.call("key", "revoke", ids[0]).exit_code == 0
+    with pytest.raises(NotFoundError, match="no key with the id or name 'erp': imageflow key list shows both"):
+        here.call("key", "revoke", "erp")
 
 
 READING = [

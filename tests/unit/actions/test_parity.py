@@ -50,6 +50,7 @@ ONE_SIDED = {
     "actions.flows.stays_off": "compares a file with what became of it",
     "actions.flows.save_all": "the files of one command; a request of the API holds one flow",
     "actions.flows.webhook_key": "shows a secret, which no answer of the API does",
+    "actions.keys.id_of": "an address of the API has the id of a key",
     "actions.migrate_data.migrate": "no service may run meanwhile",
     "actions.migrate_data.origin": "no service may run meanwhile",
     "actions.rows.every": "prints rows as they are read; the API gives them by pages",

@@ -97,6 +97,23 @@ def test_an_unknown_command_is_none():
     assert cli.get_command(click.Context(cli), "nope") is None
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("flows", "Did you mean: imageflow flow list?"),
+        ("status", "Did you mean: imageflow runs --active, or imageflow doctor?"),
+        ("list", "Did you mean: imageflow flow list, or imageflow runs?"),
+        ("help", "Did you mean: imageflow --help?"),
+        ("dcotor", "Did you mean 'doctor'?"),
+        ("xyzzy", "No such command 'xyzzy'."),
+    ],
+)
+def test_what_is_meant_by_an_unknown_command(name, meant):
+    """It is refused, with the command that does it, or the one that is written nearly so."""
+    done = CliRunner().invoke(cli, [name])
+    assert (done.exit_code, meant in done.stderr) == (2, True), done.stderr
+
+
 HEAVY = (
     "rich",
     "logging",

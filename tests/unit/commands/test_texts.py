@@ -337,6 +337,11 @@ def test_instants_in_texts(text, told):
     assert texts.localised(text, ISTANBUL) == told
 
 
+def test_an_instant_of_an_option_in_utc():
+    """It ends in Z, as ours do."""
+    assert texts.localised("--until 2026-01-02T00:00:00.5Z", UTC) == "--until 2026-01-02T00:00:00.500000Z"
+
+
 def test_progress():
     """What is not there yet is not counted: no `0 of 0 rows`."""
     assert progress_text(run(status="reading")) == "winter: reading"
@@ -402,4 +407,4 @@ def test_what_a_retry_did():
         "    2 rows were to be joined: imageflow run winter",
         "    mend it",
     ]
-    assert retry_text(Retried("r1", 1, 1, [], None)) == "1 of 1 row of run r1 are put through again"
+    assert retry_text(Retried("r1", 1, 1, [], None)) == "1 of 1 row of run r1 is put through again"

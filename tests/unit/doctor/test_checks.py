@@ -150,6 +150,12 @@ ILLNESSES = {
         "2 messages are parked",
         "",
     ),
+    "embedded queue with one parked message": (
+        msgspec.structs.replace(HEALTHY, broker=Embedded("b.db", running=True, messages={"imageflow.parked": 1})),
+        "warning",
+        "1 message is parked: no",
+        "",
+    ),
     "no data": (
         msgspec.structs.replace(HEALTHY, database=Database("SQLite in s.db", missing="no data in /here yet"), flows=()),
         "warning",
