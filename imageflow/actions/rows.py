@@ -59,6 +59,11 @@ async def of_product(store: Store, product: str, *, limit: int) -> list[RowLog]:
     return await store.product_rows(product, limit=limit)
 
 
+async def written_last(store: Store, limit: int) -> list[RowLog]:
+    """The rows that were written last, over all runs, the last first."""
+    return await store.written_last(limit)
+
+
 async def show(store: Store, run_id: str, number: int) -> RowLog:
     """A settled row. Raises NotFoundError."""
     found = await listed(store, run_id, after=number - 1, limit=1)

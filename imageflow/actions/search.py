@@ -14,12 +14,12 @@ NEWEST_RUNS = 500
 """Among so many one may name a run by the last part of its id."""
 CAUSES = 200
 LEAST_LETTERS = 3
-"""Of the words of a cause."""
+"""Of the words of a cause, and digits of a product's number."""
 
 
 class Hit(msgspec.Struct, frozen=True):
     """Something that was found: its kind, its name (a SKU or base code, a flow, a run's id, a cause's group), the flow that it is
-    of, and what else to say.
+    of, and what else to say: the state of a product's newest row, the status of a run, the words of a cause.
     """
 
     kind: Literal["product", "flow", "run", "cause"]
@@ -29,8 +29,9 @@ class Hit(msgspec.Struct, frozen=True):
 
 
 async def find(store: Store, text: str) -> list[Hit]:
-    """What begins with the text: products that are on Omnitron, or whose rows were logged under exactly this name; flows whose
-    name holds it; runs by the beginning of their id or of its last part; open causes whose words hold it.
+    """What begins with the text: products that were sent to Omnitron, also by their number alone, and in upper and lower
+    case too, or whose rows were logged under exactly this name; flows whose name holds it; runs by the beginning
+    of their id or of its last part; open causes whose words hold it.
     """
     text = text.strip()
     if not text:
@@ -44,11 +45,24 @@ async def find(store: Store, text: str) -> list[Hit]:
 
 
 async def _products(store: Store, text: str) -> list[Hit]:
-    domains = {flow.definition.omnitron.domain for flow in await store.flows()}
-    found = await store.products(text, sorted(domains), limit=HITS)
-    if text not in found and await store.product_rows(text, limit=1):
-        found = [text, *found]
-    return [Hit("product", name) for name in found[:HITS]]
+    """Those of exactly this name, in whatever case, first."""
+    domains = sorted({flow.definition.omnitron.domain for flow in await store.flows()})
+    spelled = list(dict.fromkeys((text, text.upper(), text.lower())))
+    known = {one: await store.product_rows(one, limit=1) for one in spelled}
+    found = [one for one, rows in known.items() if rows]
+    for one in spelled:
+        found += await store.products(one, domains, limit=HITS)
+    if text.isascii() and text.isdigit() and len(text.lstrip("0")) >= LEAST_LETTERS:
+        heads = await store.product_heads(domains)
+        for one in sorted({head.rstrip("0") + text for head in heads} | {head + text.lstrip("0") for head in heads}):
+            found += await store.products(one, domains, limit=HITS)
+    found.sort(key=lambda name: name.casefold() != text.casefold())
+    return [Hit("product", name, about=await _state(store, name)) for name in list(dict.fromkeys(found))[:HITS]]
+
+
+async def _state(store: Store, product: str) -> str:
+    """The state of a product's newest row; empty: none of its rows is kept."""
+    return next((row.state for row in await store.product_rows(product, limit=1)), "")
 
 
 async def _flows(store: Store, text: str) -> list[Hit]:

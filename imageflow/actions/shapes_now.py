@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from imageflow.actions.marks import Marks
 from imageflow.actions.now import FlowNow, Need, Now
 from imageflow.actions.run_detail import Detail
 from imageflow.actions.runs import Seen
-from imageflow.actions.shapes import Instant, PointShown, RunShown, point_shown, run_shown
+from imageflow.actions.shapes import Instant, PointShown, RowShown, RunShown, point_shown, row_shown, run_shown
+from imageflow.model.row import RowLog
 from imageflow.model.run import Status
 from imageflow.model.run_step import Hold, RunStep, StepName
 from imageflow.store import Cause, HeldDomain, SavedVersion
@@ -92,11 +95,14 @@ class FlowNowShown(msgspec.Struct, frozen=True):
 
 
 class NowShown(msgspec.Struct, frozen=True):
-    """What needs somebody, that which most rows wait for first; all flows by name; how many runs go on."""
+    """What needs somebody, that which most rows wait for first; all flows by name; how many runs go on; the rows that were written
+    last.
+    """
 
     needs: list[NeedShown]
     flows: list[FlowNowShown]
     active_runs: int
+    arrived: list[RowShown]
 
 
 class MarksShown(msgspec.Struct, frozen=True):
@@ -123,9 +129,10 @@ def run_detail(found: Detail) -> RunDetail:
     )
 
 
-def now_shown(found: Now) -> NowShown:
+def now_shown(found: Now, arrived: Iterable[RowLog]) -> NowShown:
     """All that is wrong now, and all flows."""
-    return NowShown([_need(need) for need in found.needs], [_flow(one) for one in found.flows], len(found.active))
+    needs, flows = [_need(need) for need in found.needs], [_flow(one) for one in found.flows]
+    return NowShown(needs, flows, len(found.active), [row_shown(row) for row in arrived])
 
 
 def _step(step: RunStep) -> StepShown:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from imageflow.actions import alarms, audit, dead_letters, marks, now, runs, search, shapes, shapes_now, system
+from imageflow.actions import alarms, audit, dead_letters, marks, now, rows, runs, search, shapes, shapes_now, system
 from imageflow.actions.dead_letters import Parked
 from imageflow.actions.search import Hit
 from imageflow.gateway.deps import Call, Deps
@@ -24,6 +24,8 @@ from imageflow.gateway.inputs import (
 )
 from imageflow.gateway.paging import Page, cursor, page, position
 
+ARRIVED = 20
+"""So many rows that were written last are shown beside what needs somebody."""
 _Id = Annotated[int, msgspec.Meta(ge=0, le=(1 << 53))]
 
 
@@ -53,7 +55,8 @@ async def show_system(deps: Deps, _call: Call[None, None, None]) -> shapes.Syste
 
 async def show_now(deps: Deps, _call: Call[None, None, None]) -> shapes_now.NowShown:
     """What needs somebody, and all flows."""
-    return shapes_now.now_shown(await now.look(deps.store, deps.clock.now()))
+    arrived = await rows.written_last(deps.store, ARRIVED)
+    return shapes_now.now_shown(await now.look(deps.store, deps.clock.now()), arrived)
 
 
 async def show_marks(deps: Deps, call: Call[None, SinceQuery, None]) -> shapes_now.MarksShown:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-from sqlalchemy import Boolean, ColumnElement, Select, and_, exists, func, literal_column, or_, select, text, tuple_
+from sqlalchemy import ColumnElement, Select, and_, exists, func, literal_column, or_, select, text, tuple_
 from sqlalchemy import Row as SqlRow
 
 from imageflow.model.row import RowLog
@@ -18,16 +18,18 @@ from imageflow.store.tables import cause_days, causes, flows, open_failures, pag
 from imageflow.store.text import clean, keyed, to_json
 from imageflow.store.transaction import Sql, reads
 
-SHOWN_FAILED: ColumnElement[bool] = literal_column("state IN ('failed', 'retrying')", Boolean())
+SHOWN_FAILED: ColumnElement[bool] = literal_column("state IN ('failed', 'retrying')")
 """The row failed, perhaps it is in flight again. The words are those of the index `rows_failed`: a planner proves that it
 may use a partial index by comparing them, and proves nothing from parameters.
 """
 FAILED = and_(SHOWN_FAILED, rows.c.state == "failed")
-OF_CAUSE: ColumnElement[bool] = literal_column("state = 'failed'", Boolean())
+OF_CAUSE: ColumnElement[bool] = literal_column("state = 'failed'")
 """The row failed. The words are those of the index `rows_by_cause`."""
-NOT_UNCHANGED: ColumnElement[bool] = literal_column("state <> 'unchanged'", Boolean())
+NOT_UNCHANGED: ColumnElement[bool] = literal_column("state <> 'unchanged'")
 """The words of the index `rows_by_state`."""
-NOT_WRITE: ColumnElement[bool] = literal_column("stage <> 'write'", Boolean())
+WRITTEN: ColumnElement[bool] = literal_column("state = 'written'")
+"""The words of the index `rows_written`."""
+NOT_WRITE: ColumnElement[bool] = literal_column("stage <> 'write'")
 """The words of the index `rows_by_stage`."""
 SENDABLE = and_(rows.c.stage.in_(("login", "write")), rows.c.product.is_not(None), rows.c.images != "[]")
 """A row that was not written can be sent as it is: it has a product and an image set."""

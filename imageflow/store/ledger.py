@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
@@ -49,6 +50,9 @@ class LedgerState(NamedTuple):
     rewrites: int = 0
 
 
+_HEAD = re.compile(r"[^1-9]*(?=[1-9])", re.DOTALL)
+_PAST_DIGITS = ":"
+"""What comes after 9."""
 LAST = "\U0010ffff"
 """After every letter."""
 
@@ -112,6 +116,24 @@ class LedgerSql(Sql):
             in_order = select(ledger.c.product).where(*mine).order_by(ledger.c.product).limit(limit)
             found.update(row.product for row in await tx.all(in_order))
         return sorted(found)[:limit]
+
+    @reads
+    async def product_heads(self, tx: Tx, domains: Sequence[str], *, limit: int = 40) -> list[str]:
+        """What stands before the number in products of these domains, with its leading zeros: of each domain the first `limit`.
+        One look at the key for each: what begins alike is passed over.
+        """
+        found: set[str] = set()
+        for domain in sorted({clean(domain) for domain in domains}):
+            after = ""
+            for _ in range(limit):
+                mine = (ledger.c.domain == domain, ledger.c.product >= after)
+                name = await tx.value(select(ledger.c.product).where(*mine).order_by(ledger.c.product).limit(1))
+                if name is None:
+                    break
+                head = _HEAD.match(name)
+                found.update([head[0]] if head is not None else ())
+                after = head[0] + _PAST_DIGITS if head is not None else name + "\x01"
+        return sorted(found)
 
     @reads
     async def targets(self, tx: Tx, domain: str, run_id: str, row: int) -> list[LedgerState]:

@@ -12,7 +12,7 @@ from imageflow.errors import NotFoundError
 from imageflow.model.row import STATES, RowLog
 from imageflow.model.run import Counts, Run
 from imageflow.store.database import Tx
-from imageflow.store.failures import NOT_UNCHANGED, NOT_WRITE, OF_CAUSE, SHOWN_FAILED
+from imageflow.store.failures import NOT_UNCHANGED, NOT_WRITE, OF_CAUSE, SHOWN_FAILED, WRITTEN
 from imageflow.store.held import HeldRow, hold, seen_elsewhere
 from imageflow.store.outbox import Unsent
 from imageflow.store.row_record import to_log
@@ -145,6 +145,14 @@ class RowsSql(Sql):
             select(rows).where(rows.c.product == clean(product)).order_by(rows.c.version.desc(), rows.c.run_id.desc())
         )
         return [to_log(row) for row in await tx.all(newest.limit(limit))]
+
+    @reads
+    async def written_last(self, tx: Tx, limit: int) -> list[RowLog]:
+        """The rows that were written last, over all runs, the last first."""
+        written = select(rows).where(WRITTEN, rows.c.settled_at.is_not(None))
+        found = [to_log(row) for row in await tx.all(written.order_by(rows.c.settled_at.desc()).limit(limit))]
+        # of those of one instant here: sorted by the database, they would all be read, however many there are
+        return sorted(found, key=lambda log: (log.settled_at, log.run_id, log.row), reverse=True)
 
 
 class _Filter(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Boolean, ColumnElement, and_, func, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, literal_column, or_, select, update
 
 from imageflow.model.messages import PageRead, ReadPage
 from imageflow.model.run import FINAL, Run
@@ -23,7 +23,7 @@ from imageflow.store.text import clean, said, to_json
 from imageflow.store.transaction import Sql, reads, writes
 
 _FORGOTTEN_AT_ONCE = 500
-OF_STATUS: ColumnElement[bool] = literal_column("finished_at IS NOT NULL AND status <> 'success'", Boolean())
+OF_STATUS: ColumnElement[bool] = literal_column("finished_at IS NOT NULL AND status <> 'success'")
 """The words of the index `runs_by_status`."""
 
 _ASKED: Mapping[str, None] = {"waits_for": None, "again_at": None}

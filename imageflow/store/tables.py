@@ -245,6 +245,12 @@ rows = Table(
         postgresql_where=text("state = 'failed'"),
         sqlite_where=text("state = 'failed'"),
     ),
+    Index(
+        "rows_written",
+        "settled_at",
+        postgresql_where=text("state = 'written'"),
+        sqlite_where=text("state = 'written'"),
+    ),
 )
 
 # What follows from the logs of failed rows, see open_failures.py.

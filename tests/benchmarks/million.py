@@ -146,9 +146,11 @@ def lists(store: Store, big: int) -> dict[str, Callable[[], Awaitable[object]]]:
         "rows of it written in the script": lambda: store.rows(BIG, state="written", stage="script", limit=100),
         "a product's rows in it": lambda: store.rows(BIG, product="1182700042", limit=100),
         "products by prefix": lambda: store.products("11827", [DOMAIN]),
+        "what products begin with": lambda: store.product_heads([DOMAIN]),
         "failures without a product": lambda: store.nameless_rows("1182700042"),
         "a product's rows": lambda: store.product_rows("1182700042"),
         "a product that is unknown": lambda: store.product_rows("none"),
+        "rows written last": lambda: store.written_last(42),
         "runs": store.runs,
         "failed runs of a flow": lambda: store.runs("flow1", status="failed"),
         "cancelled runs": lambda: store.runs(status="cancelled"),
@@ -198,6 +200,7 @@ def pages(big: int) -> list[str]:
         f"{run}?after={big * 9 // 10}",
         f"/search?q={SKU[:6]}",
         "/search?q=SKU",
+        "/search?q=827",
         f"/flows/winter/bench?run={BIG}&row=2",
     ]
 

@@ -80,6 +80,21 @@ async def test_a_run_that_failed_in_the_script(store: Store, clock: FakeClock) -
     assert await numbers(store, run_id, stage="write") == [1]
 
 
+async def test_rows_that_were_written_last(store: Store, clock: FakeClock) -> None:
+    """Over all runs, by when that was: a row of an older run that was retried comes before those of newer runs."""
+    old = await draining(store, clock, 3)
+    await store.settle("", [log(old, 1), failure(old, 2), log(old, 3, "unchanged")])
+    clock.move(60)
+    new = await draining(store, clock, 2)
+    await store.settle("", [log(new, 1), log(new, 2)])
+    clock.move(60)
+    await store.reopen(old, row=2)
+    await store.settle("", [log(old, 2)])
+    found = [(row.run_id, row.row) for row in await store.written_last(10)]
+    assert found == [(old, 2), (new, 2), (new, 1), (old, 1)]
+    assert len(await store.written_last(2)) == 2
+
+
 async def test_products_by_their_beginning(store: Store, clock: FakeClock) -> None:
     """The products of some domains that begin with a text, in order, as they are written: upper case is not lower case."""
     names = ["A", "AB", "AB-1", "Ab", "B", "AB\U0010fffe", "Ä"]
@@ -90,6 +105,15 @@ async def test_products_by_their_beginning(store: Store, clock: FakeClock) -> No
     assert await store.products("Ä", [DOMAIN]) == ["Ä"]
     assert await store.products("%", [DOMAIN]) == []
     assert await store.products("A", []) == []
+
+
+async def test_what_stands_before_the_numbers_of_products(store: Store, clock: FakeClock) -> None:
+    """Each beginning once, with the zeros, whatever is between them; what has no number has none."""
+    names = ["8690", "AB", "AB-1", "AB-12", "AB0", "AB001", "AB0012", "AB9-3", "ABC", "Ç 7", "Z-01"]
+    await store.settle("", [], written=[LedgerEntry(DOMAIN, name, 1, "d", None, None) for name in names])
+    assert await store.product_heads([DOMAIN]) == ["", "AB", "AB-", "AB00", "Z-0", "Ç "]
+    assert await store.product_heads([DOMAIN], limit=3) == ["", "AB-"]
+    assert await store.product_heads([]) == []
 
 
 async def test_runs_by_status(store: Store, clock: FakeClock) -> None:

@@ -569,6 +569,7 @@ async def test_now_and_the_course_of_a_run(api):
     now = await api.ok("GET", "/api/now", token="viewer")
     assert [need["rows"] for need in now["needs"]] == sorted((need["rows"] for need in now["needs"]), reverse=True)
     assert {need["kind"] for need in now["needs"]} >= {"cause", "hold"}
+    assert [row["product"] for row in now["arrived"]] == ["L-6", "L-5", "L-3"]
     polled = next(flow for flow in now["flows"] if flow["flow"] == "polled")
     assert (polled["run_id"], polled["held"], polled["open"], len(polled["points"])) == (run_id, True, 1, 48)
     assert polled["fresh_since"] is not None

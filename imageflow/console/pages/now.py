@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from imageflow.actions import errors, now
+from imageflow.actions import errors, now, rows
 from imageflow.actions.now import HALF_HOUR, FlowNow, Need
 from imageflow.console.causes import Cause, cause
 from imageflow.console.course import share
-from imageflow.console.pages.products import reel
 from imageflow.console.pages.shared import common_zone, host
 from imageflow.console.plots import Bar, Flag
 from imageflow.console.visit import Answer, Page, Show, Visit
@@ -59,7 +58,7 @@ async def show(visit: Visit) -> Answer:
         "where": WHERE[found.needs[NEEDS].kind] if len(found.needs) > NEEDS else "",
         "needed": len(found.needs),
         "products": sum(need.rows for need in found.needs if need.kind == "cause"),
-        "reel": await reel(visit.store, REEL),
+        "reel": await rows.written_last(visit.store, REEL),
         "looked": sum(day.rows for day in days),
         "written": sum(day.written for day in days),
         "unchanged": sum(day.unchanged for day in days),

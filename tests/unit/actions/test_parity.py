@@ -81,6 +81,7 @@ ONE_SIDED = {
     "actions.flows.checked_text": "a request holds a flow, and no file",
     "actions.flows.save_as": "an address names the flow, a file names it itself",
     "actions.rows.of_product": "`trace` tells more of the same rows",
+    "actions.rows.written_last": "pictures as they arrive; `rows` prints those of a run",
     "actions.rows.show": "no command yet: `rows --json` prints all rows",
     "actions.users.set_role": "`user add` sets the role together with the password",
 }

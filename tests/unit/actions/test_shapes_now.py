@@ -77,7 +77,7 @@ def test_needs_say_what_they_are_about():
         Need("hold", 2, AT, "", "503", HeldDomain("https://b.example", "503", AT, 1)),
         Need("alarm", 0, AT, "f", "silence", Alarm(1, "f", "silence", "silence", AT, None, None)),
     ]
-    shown = plain(now_shown(Now(needs, [], [RUN])))
+    shown = plain(now_shown(Now(needs, [], [RUN]), []))
     assert [(one["kind"], one["flow"], one["group"], one["domain"], one["text"]) for one in shown["needs"]] == [
         ("cause", "f", "0" * 16, None, "no"),
         ("hold", None, None, "https://b.example", "503"),
@@ -93,7 +93,7 @@ def test_flows_as_they_are_now():
     points = [Point(AT, written=2), Point(LATER, failed=1)]
     busy = FlowNow(flow, RUN, points, 3, AT, None, [*held, Hold(AT, None, "503")], [SavedVersion("f", 2, "ada", AT)])
     idle = FlowNow(flow, None, points, 0, None, AT, held, [])
-    first, second = plain(now_shown(Now([], [busy, idle], [])))["flows"]
+    first, second = plain(now_shown(Now([], [busy, idle], []), []))["flows"]
     assert (first["run_id"], first["status"], first["began_at"], first["held"]) == ("r", "draining", SAID, True)
     assert (first["fresh_since"], first["next_at"], first["open"]) == (SAID, None, 3)
     assert (second["run_id"], second["status"], second["began_at"], second["held"]) == (None, None, None, False)
