@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
+from imageflow.model.row import CANCELLED
+
 Name = Literal[
     "unknown sku",
     "too large",
@@ -17,8 +19,10 @@ Name = Literal[
     "script",
     "mapping",
     "rows",
+    "no images",
     "read",
     "refused",
+    "cancelled",
 ]
 Who = Literal["catalogue", "erp", "cdn", "omnitron", "nobody", "flow", "access"]
 
@@ -38,6 +42,9 @@ _BY_STAGE: dict[str, Cause] = {
     "mapping": Cause("mapping", "flow", again=False),
     "rows": Cause("rows", "flow", again=False),
 }
+_NONE_THERE = re.compile(r"(images\[\d+\]: )?no (images|url)\b")
+_NO_IMAGES = Cause("no images", "erp", again=False)
+_CANCELLED = Cause("cancelled", "nobody", again=True)
 _BY_REASON = (
     (r"sku\b.*(does not exist|not found|unknown)|product.*(does not exist|not found)", Cause("unknown sku", "catalogue", again=True)),
     (r"\bimage_(wrong_type|damaged|login_page)\b", Cause("not a picture", "erp", again=False)),
@@ -52,11 +59,15 @@ _PLACE = re.compile(r"images?\s*(?::\s*|\[\s*|\s+)(\d{1,3})\b")
 
 def cause(stage: str, http_status: int | None, reason: str | None) -> Cause:
     """What a failure is, by its stage, Omnitron's status and words."""
+    if reason == CANCELLED:
+        return _CANCELLED
     if stage in _BY_STAGE:
-        return _BY_STAGE[stage]
-    for pattern, found in _BY_REASON:
-        if re.search(pattern, reason or "", re.IGNORECASE):
-            return found
+        return _NO_IMAGES if stage == "rows" and _NONE_THERE.match(reason or "") else _BY_STAGE[stage]
+    found = (one for pattern, one in _BY_REASON if re.search(pattern, reason or "", re.IGNORECASE))
+    return next(found, None) or _by_status(http_status)
+
+
+def _by_status(http_status: int | None) -> Cause:
     if http_status == 404:
         return Cause("unknown sku", "catalogue", again=True)
     if http_status == 429:

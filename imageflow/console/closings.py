@@ -42,7 +42,7 @@ def _way(error: KeptCause, kind: Cause, entries: Iterable[AuditRecord]) -> Way:
         if not error.first_at <= record.at <= until:
             continue
         entry = record.entry
-        if entry.what == "run.retry" and entry.detail.get("group") == error.group:
+        if entry.what == "run.retry" and error.group in (entry.detail.get("group"), *entry.detail.get("causes", ())):
             ways.add("again")
         elif entry.what in ("flow.save", "flow.rollback") and entry.object == f"flow {error.flow}":
             ways.add("version")

@@ -60,7 +60,7 @@ def days(counts: Sequence[int], label: str, *, width: int = 84, height: int = 36
         if count
     ]
     body = PATH.format("axis", f"M0 .5H{width}") + _joined({"down": boxes}) + _flagged(flags, width, height)
-    return _svg("strip", width, height, label, body, fixed=True)
+    return _svg("strip days", width, height, label, body, fixed=True)
 
 
 def balance(parts: Sequence[tuple[str, int]], label: str) -> Markup:

@@ -126,9 +126,19 @@ async def standings(store: Store, product: str, logs: Sequence[RowLog]) -> list[
     """What is on Omnitron for a product. `logs`: newest logs of it, which tell a base code by what it was written to."""
     found = []
     for state in await _states(store, product, logs):
-        log = await _row(store, state.run_id, state.row)
+        log = _placed(await _row(store, state.run_id, state.row), logs)
         found.append(Standing(state, log, await _in_flight(store, state)))
     return found
+
+
+def _placed(log: RowLog | None, logs: Sequence[RowLog]) -> RowLog | None:
+    """The log of the row that put these images where they are, as far as it is kept: the ledger names the last one that found
+    them there. Pure.
+    """
+    if log is None or log.state != "unchanged":
+        return log
+    same = (one for one in logs if one.state == "written" and one.images == log.images and one.version < log.version)
+    return next(same, log)
 
 
 async def _logs(store: Store, product: str, limit: int) -> list[RowLog]:

@@ -40,6 +40,8 @@ Left = Literal["in flight", "page gone", "joined"]
 """Why a row that was not written cannot be retried: it is being retried; its page is not stored any more; its images were to
 be joined with those of other pages."""
 
+CAUSES_NAMED = 50
+"""So many causes of what was retried are in the audit log."""
 IS_CANCELLED = and_(NOT_UNCHANGED, rows.c.state == "cancelled")
 
 _REOPEN = BatchStatement(
@@ -137,7 +139,10 @@ class ReplaysSql(Sql):
         logs = [log for log in found if log.row in ways.anew or log.row in ways.ready]
         outbox: list[Unsent] = []
         if logs:
-            await record(tx, audit, rows=len(logs), **_replaced(stored, logs, ways.anew))
+            taken = {log.row for log in logs}
+            causes = sorted({row.fingerprint for row in records if row.fingerprint and row.number in taken})
+            replaced = {"causes": causes[:CAUSES_NAMED], **_replaced(stored, logs, ways.anew)}
+            await record(tx, audit, rows=len(logs), **replaced)
             logs = [_anew(log) if log.row in ways.anew else log for log in logs]
             await _reopen(tx, stored, logs)
             if not after:  # what steps do is told of the retry from here on

@@ -9,7 +9,7 @@ import pytest
 from imageflow.model.imageset import Image
 from imageflow.model.row import RowLog
 from imageflow.model.run import Run, Trigger
-from tests.console_site import CLOCK, PASSWORD, RUN, SKUS, end_long_run, long_run
+from tests.console_site import CLOCK, LONG, PASSWORD, RUN, SKUS, end_long_run, long_run
 from tests.integration.test_console import SHOWN
 from tests.posting import accept_post
 
@@ -41,6 +41,52 @@ def test_every_page_is_accessible_and_fits_a_phone(watched, scheme, locale):
     assert not wrong
 
 
+CUT = """() => [...document.querySelectorAll(".causes td:first-child, .causes td:first-child *, .causes td:last-child .button")]
+    .filter(one => one.scrollWidth > one.clientWidth + 1 && getComputedStyle(one).display !== "inline"
+        || one.getBoundingClientRect().right > document.querySelector(".card:has(.causes)").getBoundingClientRect().right)
+    .map(one => one.outerHTML.slice(0, 120))"""
+
+
+@pytest.mark.parametrize("locale", ["en-US", "tr-TR"])
+def test_causes_are_read_whole(watched, served, locale):
+    """On a laptop's screen, beside the rail, no word of a cause is cut off, and no button."""
+    site, do = served
+    do(many_causes(site))
+    page = watched.page("operator", locale=locale, viewport={"width": 1280, "height": 800})
+    for width in (1280, 1440, 1000):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.goto("/errors")
+        assert page.locator(".causes tbody tr").count() == 4
+        assert page.evaluate(CUT) == []
+
+
+async def many_causes(site):
+    """Besides what is there, a cause with many pictures and two buttons."""
+    await long_run(site.store)
+    rows = [
+        RowLog(
+            run_id=LONG,
+            row=row,
+            product=f"869000000{row}",
+            state="failed",
+            stage="script",
+            reason="line 12: KeyError: 'pictures_of_the_winter_collection_in_high_resolution'",
+            images=tuple(Image(f"https://cdn.example.com/{n}.jpg", n) for n in range(3)),
+            page=3,
+        )
+        for row in (5, 6)
+    ]
+    await site.store.settle("t", rows)
+
+
+def test_the_strip_of_days_on_a_phone(watched):
+    """It is as large as on a desk."""
+    page = watched.page("viewer", viewport={"width": 390, "height": 844})
+    page.goto("/errors")
+    box = page.locator(".strip.days").first.bounding_box()
+    assert (box["width"], box["height"]) == (84, 36)
+
+
 def test_the_door_by_keyboard(watched):
     """From a page to the log-in and back to that page, without a pointer; the focus is always seen."""
     page = watched.page()
@@ -70,8 +116,8 @@ def test_a_link_of_the_door(watched, served):
     assert page.get_by_role("navigation", name="Pages").is_visible()
 
 
-def fresh_run(site, do):
-    """A run that is going on: ten rows, one of them settled."""
+def fresh_run(site, do, *, written=True):
+    """A run that is going on: ten rows, one of them settled, or none."""
     now = CLOCK.now()
     run = Run(
         run_id="20260102-000000-00000000aa",
@@ -86,7 +132,8 @@ def fresh_run(site, do):
     )
     do(accept_post(site.store, run, b"[]", rows=10))
     do(site.store.register_page(run.run_id, 1, 10, []))
-    settle(site, do, run.run_id, 1)
+    if written:
+        settle(site, do, run.run_id, 1)
     return run.run_id
 
 
@@ -113,6 +160,19 @@ def test_a_run_is_watched_live(watched, served):
     page.locator('data[data-count="written"][value="4"]').wait_for()
     assert page.evaluate("window.same")
     assert page.get_by_role("searchbox", name="Search").input_value() == "typed"
+
+
+def test_pictures_that_come_while_one_looks_on(watched, served):
+    """They are of a host that the page's policy did not name: the page is loaded anew, and shows them."""
+    site, do = served
+    run_id = fresh_run(site, do, written=False)
+    page = watched.page("viewer")
+    page.goto(f"/runs/{run_id}")
+    page.get_by_text("live", exact=True).wait_for()
+    assert not page.locator("main img").count()
+    with page.expect_response("https://cdn.example.com/1.jpg"):
+        settle(site, do, run_id, 2)
+    page.locator("main img").first.wait_for()
 
 
 def test_from_failure_to_failure(watched, served):
@@ -275,8 +335,15 @@ def test_a_failed_row_is_written_again(watched, served):
     page.keyboard.press("Enter")
     page.wait_for_url("**/products/B%2F2")
     page.get_by_role("button", name="Write again").click()
-    page.get_by_text("The row is being written again").wait_for()
+    notice = page.get_by_text("The row is being written again")
+    notice.wait_for()
     assert do(site.store.run(RUN)).counts.in_flight == 1
+    page.get_by_text("live", exact=True).wait_for()
+    images = (Image("https://cdn.example.com/1.jpg"),)
+    failed = RowLog(run_id=RUN, row=2, product="B/2", state="failed", reason="no", http_status=400, images=images)
+    do(site.store.settle("t", [failed]))
+    notice.wait_for(state="detached")
+    assert page.get_by_role("heading", level=1).inner_text() == "B/2 has no pictures from us"
 
 
 def test_without_scripts(watched, served):
@@ -364,9 +431,22 @@ def test_a_cause_closes(watched, served):
     page.get_by_text("live", exact=True).wait_for()
     page.evaluate("window.same = true")
     images = (Image("https://cdn.example.com/1.jpg"),)
+    cause, badge = (
+        page.get_by_role("link", name="Omnitron does not know the SKU"),
+        page.locator('nav a[href="/errors"]'),
+    )
+    assert (cause.count(), badge.get_attribute("data-open")) == (0, "1")
+    words = {"reason": "Product with this SKU does not exist.", "http_status": 400, "images": images}
+    failed = [RowLog(run_id=RUN, row=row, product=SKUS[row - 1], state="failed", **words) for row in (2, 3)]
+    do(site.store.settle("t", failed))
+    cause.wait_for()
+    assert badge.get_attribute("data-open") == "2"
+    do(site.store.reopen(RUN, row=2))
+    do(site.store.reopen(RUN, row=3))
     logs = [RowLog(run_id=RUN, row=row, product=SKUS[row - 1], state="written", images=images) for row in (2, 3)]
     do(site.store.settle("t", logs))
-    page.get_by_role("link", name="Omnitron does not know the SKU").wait_for(state="detached")
+    cause.wait_for(state="detached")
+    assert badge.get_attribute("data-open") == "1"
     assert page.evaluate("window.same")
     page.goto("/errors?state=closed")
     assert page.get_by_text("Omnitron does not know the SKU").count() >= 1

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from imageflow.errors import NotFoundError
+from imageflow.model.row import fingerprint
 from imageflow.store import ApiKey, AuditEntry, Store, User
 from tests.contract.test_store import (  # noqa: F401 - fixtures
     DOMAIN,
@@ -140,7 +141,8 @@ async def test_every_change_is_noted(store: Store, clock: FakeClock) -> None:
         *("key.revoke", "key.add", "user.role", "user.save", "flow.save"),
     ]
     assert entries[0].entry.detail == {"a": [1, None], "text": "\0ü"}
-    retried = {"rows": 1, "from_pages": 0, "replaced": {"write": 1}, "versions_before": []}
+    causes = [fingerprint(failure(run_id, 1))]
+    retried = {"rows": 1, "causes": causes, "from_pages": 0, "replaced": {"write": 1}, "versions_before": []}
     assert (entries[2].entry.detail, entries[-1].entry.detail) == (retried, {"version": 2})
     assert (entries[-1].at, entries[-1].entry.who, entries[-1].entry.origin) == (NOW, "ada", "command line")
 

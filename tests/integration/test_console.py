@@ -13,12 +13,28 @@ import pytest
 
 from imageflow.console.assets import Assets
 from imageflow.console.pages import PAGES
+from imageflow.console.pages import errors as errors_page
 from imageflow.emulator.erp import FakeErp
 from imageflow.flows.folder import author
 from imageflow.gateway.login_pace import PACES
+from imageflow.model.imageset import Image
+from imageflow.model.row import CANCELLED, RowLog, Try
 from imageflow.model.run import Run, Trigger
-from imageflow.store import AuditEntry
-from tests.console_site import PASSWORD, POLLED, RUN, Html, end_long_run, form_of, furnish, long_run, opened
+from imageflow.store import AuditEntry, LedgerEntry
+from tests.console_site import (
+    CLOCK,
+    LONG,
+    PASSWORD,
+    PICTURE,
+    POLLED,
+    RUN,
+    Html,
+    end_long_run,
+    form_of,
+    furnish,
+    long_run,
+    opened,
+)
 
 SAMPLES = {
     "{name}": "polled",
@@ -814,6 +830,84 @@ async def test_a_product(site):
     assert (await visitor.get("/products?sku=A-1")).to == "/products/A-1"
 
 
+async def test_a_product_that_fails_again(site):
+    """Each try is told with its answer; what was begun looks like no success."""
+    visitor = await site.visitor("operator")
+    reason, at = "Product with this SKU does not exist.", CLOCK.now().timestamp()
+    answer = await visitor.send("/products/B%2F2", "/products/B%2F2/again")
+    tries = (Try(at - 60, 400, reason), Try(at, 400, reason))
+    failed = RowLog(
+        run_id=RUN,
+        row=2,
+        product="B/2",
+        state="failed",
+        http_status=400,
+        reason=reason,
+        attempts=1,
+        tries=tries,
+        page=1,
+    )
+    await site.store.settle("t", [failed])
+    html = (await visitor.get(f"{answer.to}?how=1")).html
+    assert html.one("p", class_="notice flight").text == "The row is being written again"
+    history = html.elements[html.elements.index(html.one("caption")) :]
+    assert [one.text for one in history if one.tag == "tr"][2].count("a try that failed") == 1
+    assert "2 tries" in html.one("main").text
+    assert "2 tries" in (await visitor.get(f"/runs/{RUN}/rows/2")).text
+
+
+async def test_a_product_without_pictures_at_the_erp(site):
+    """Who can mend it is the ERP, and asking it again is what helps."""
+    await long_run(site.store)
+    why = "no images: the row has neither `images` nor `url`"
+    await site.store.settle(
+        "t", [RowLog(run_id=LONG, row=5, product="L-5", state="failed", stage="rows", reason=why, page=3)]
+    )
+    html = (await (await site.visitor("operator")).get("/products/L-5")).html
+    assert html.one(class_="card answer").text.startswith("The ERP has no picture for it")
+    assert "The ERP's picture export" in html.one(class_="card answer").text
+    assert [one.text for one in html.all("button", class_="button main")] == ["Ask the ERP again"]
+    assert "Write again" in html.texts("button")
+
+
+async def test_a_cancelled_row_that_is_written_again(site):
+    """It was a person who cancelled it, nobody's fault."""
+    await long_run(site.store)
+    images = (Image(f"{PICTURE}/5.jpg"),)
+    log = RowLog(run_id=LONG, row=5, product="L-5", state="cancelled", reason=CANCELLED, images=images, page=3)
+    await site.store.settle("t", [log])
+    visitor = await site.visitor("operator")
+    for _ in range(2):
+        html = (await visitor.get("/products/L-5")).html
+        assert html.one("h1").text == "L-5 was not sent: its run was cancelled"
+        assert not html.all(class_="card answer")
+        assert "Omnitron's operators" not in (await visitor.get(f"/runs/{LONG}/rows/5")).text
+        await site.store.reopen(LONG, row=5)
+
+
+async def test_since_when_pictures_are_there(site):
+    """Since they were written, not since a row found them unchanged."""
+    images = tuple(Image(f"{PICTURE}/{n}.jpg", n) for n in range(3))
+    await long_run(site.store)
+    row = RowLog(run_id=LONG, row=5, product="A-1", state="unchanged", images=images, page=3, version=10_000_000_000)
+    await site.store.settle("t", [row], written=[LedgerEntry("https://brand.omnitron.example", "A-1", 5, "d", LONG, 5)])
+    html = (await (await site.visitor("viewer")).get("/products/A-1")).html
+    assert html.one("h1").text == "A-1 shows 3 pictures, the newest from the ERP"
+    assert [one.attributes["href"] for one in html.all("a") if one.text.startswith("row 1 of")] == [
+        f"/runs/{RUN}/rows/1"
+    ]
+    assert "Before" not in html.one(class_="card sets").text
+
+
+async def test_what_was_written_last(site):
+    """Each product with when that was, also for who copies the text."""
+    html = (await (await site.visitor("viewer")).get("/products")).html
+    (brick,) = html.all("a", class_="brick")
+    assert re.fullmatch(r"A-1 .*(ago|now)", brick.text)
+    now = (await (await site.visitor("viewer")).get("/")).html
+    assert re.fullmatch(r"A-1 \d\d:\d\d", now.one("figcaption").text)
+
+
 async def test_how_a_row_came_about(site):
     """On demand, in the sandbox: the ERP's row, what was sent, and the answer."""
     visitor = await site.visitor("viewer")
@@ -836,11 +930,54 @@ async def test_open_causes(site):
     assert listed.headers["Content-Disposition"].startswith("attachment")
     assert "B/2" in listed.text
     answer = await visitor.send("/errors", action)
-    assert answer.to == "/errors"
-    after = (await visitor.get("/errors")).html
+    assert answer.to == f"/errors?cause={action.split('/')[3]}&of=posts"
+    after = (await visitor.get(answer.to)).html
     assert after.one("h1").text == "1 open cause, 1 row"
     assert after.all("a", data_open="1")[0].text == "Errors"
-    assert "Nothing failed" not in after.one("main").text
+    assert after.one(id="notice").text == "2 rows are being retried"
+    assert "No row of this cause is open" in after.one("main").text
+    assert not after.all("tr", aria_selected="true")
+    assert not after.all(class_="brick")
+
+
+async def test_the_products_of_a_cause_are_paged(site, monkeypatch):
+    """So many of them, the newest first, and an address for those after them; the list to copy has them all."""
+    monkeypatch.setattr(errors_page, "WALL", 1)
+    visitor = await site.visitor("viewer")
+    first = (await visitor.get("/errors")).html
+    assert [brick.text for brick in first.all("a", class_="brick")] == ["Ç 3"]
+    assert first.one("textarea", id="f-copied").text.endswith("Ç 3 B/2")
+    second = (await visitor.get(first.one("a", rel="next").attributes["href"])).html
+    assert [brick.text for brick in second.all("a", class_="brick")] == ["B/2"]
+    assert second.one("textarea", id="f-copied").text == first.one("textarea", id="f-copied").text
+    assert not second.all("a", rel="next")
+    again = (await visitor.get(second.one("a", rel="first").attributes["href"])).html
+    assert [brick.text for brick in again.all("a", class_="brick")] == ["Ç 3"]
+
+
+async def test_a_cause_of_one_flow_that_others_have_too(site):
+    """What is found is shown for the flow that it was found in."""
+    await long_run(site.store)
+    await site.store.settle(
+        "t",
+        [
+            RowLog(
+                run_id=LONG,
+                row=5,
+                product="L-5",
+                state="failed",
+                http_status=400,
+                reason="Product with this SKU does not exist.",
+                page=3,
+            )
+        ],
+    )
+    visitor = await site.visitor("viewer")
+    found = (await visitor.get("/search?q=does+not+exist")).html
+    links = [one for one in found.all("a") if one.attributes["href"].startswith("/errors?cause")]
+    (mine,) = [one.attributes["href"] for one in links if "polled" in one.text]
+    shown = (await visitor.get(mine.partition("#")[0])).html
+    assert [brick.text for brick in shown.all("a", class_="brick")] == ["L-5"]
 
 
 async def test_closed_causes(site):
@@ -852,6 +989,16 @@ async def test_closed_causes(site):
     assert (await visitor.get("/errors?flow=nothing")).html.one("h1").text == "No open errors"
 
 
+async def test_a_cause_that_was_closed_by_writing_again(site):
+    """A row that was written again closes its cause, and the page says that this did it."""
+    visitor = await site.visitor("operator")
+    await visitor.send("/products/D-4", "/products/D-4/again")
+    await site.store.settle("t", [RowLog(run_id=RUN, row=4, product="D-4", state="written", page=1)])
+    html = (await visitor.get("/errors?state=closed")).html
+    assert html.one("h1").text == "1 cause has closed"
+    assert "closed by writing again" in html.one("main").text
+
+
 async def test_now(site):
     """What needs somebody, and each flow."""
     visitor = await site.visitor("operator")
@@ -860,6 +1007,10 @@ async def test_now(site):
     assert html.one("caption").text == "Flows"
     assert "Retry 2 rows" in html.texts("button")
     assert "brand.omnitron.example is away" in html.one("main").text
+    await long_run(site.store)
+    html = (await visitor.get("/")).html
+    (goes,) = [one for one in html.all("a") if "goes on now" in one.text]
+    assert (goes.text, goes.attributes["href"]) == ("1 run goes on now.", f"/runs/{LONG}")
 
 
 async def test_search(site):
@@ -869,9 +1020,38 @@ async def test_search(site):
     assert (await visitor.get(f"/search?q={RUN}")).to == f"/runs/{RUN}"
     assert (await visitor.get("/search?q=polled")).to == "/flows/polled"
     assert (await visitor.get("/search?q=too+large")).to.startswith("/errors?cause=")
+    assert (await visitor.get("/search?q=too+large")).to.endswith("&of=posts#products")
     many = await visitor.get("/search?q=po")
     assert many.html.one("h1").text == "2 hits for po"
     assert (await visitor.get("/search?q=zzzz")).html.one("h1").text == "Nothing found for zzzz"
+
+
+async def test_a_product_is_found_by_what_people_type(site):
+    """In any case, by its number, and at once where it is named exactly; else with the state of its newest row."""
+    await site.store.settle(
+        "",
+        [],
+        written=[
+            LedgerEntry("https://brand.omnitron.example", f"SKU-00{n}", 1, "d", None, None) for n in (3217, 32171)
+        ],
+    )
+    visitor = await site.visitor("viewer")
+    for typed in ("a-1", "A-1"):
+        assert (await visitor.get(f"/search?q={typed}")).to == "/products/A-1"
+    for typed in ("SKU-003217", "sku-003217"):
+        assert (await visitor.get(f"/search?q={typed}")).to == "/products/SKU-003217"
+    for typed in ("3217", "003217", "sku-0032"):
+        found = (await visitor.get(f"/search?q={typed}")).html
+        assert found.one("h1").text == f"2 hits for {typed}"
+    await site.store.settle(
+        "",
+        [],
+        written=[LedgerEntry("https://brand.omnitron.example", sku, 1, "d", None, None) for sku in ("B/2", "B/21")],
+    )
+    listed = (await visitor.get("/search?q=B/")).html
+    assert listed.one("h1").text == "2 hits for B/"
+    assert [one.text for one in listed.all(data_state="failed")] == ["failed"]
+    assert (await visitor.get("/search?q=b/2")).to == "/products/B%2F2"
 
 
 # operation ------------------------------------------------------------------------------------------------------------

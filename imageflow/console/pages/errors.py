@@ -16,10 +16,11 @@ from imageflow.console.course import share
 from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone, part, question
 from imageflow.console.plots import Flag
 from imageflow.console.visit import Answer, File, Go, Page, Show, Visit
+from imageflow.gateway.paging import Long, RowNumber, cursor, position
 from imageflow.gateway.problem_details import Refusal
 from imageflow.model.row import RowLog
 from imageflow.store import Cause as KeptCause
-from imageflow.store import Store
+from imageflow.store import OpenRowKey, Store
 from imageflow.text.instant import iso
 
 WALL = 60
@@ -59,7 +60,11 @@ async def list_(visit: Visit) -> Answer:
     mine = [one for one in found if one.error.group == group and visit.asked("of") in ("", one.flow)]
     chosen = next(iter(mine if group else found), None)
     lately = await _closed(visit, flow if is_flow else None)
-    wall = await _rows(visit.store, chosen, COPIED) if chosen and not closed else []
+    place = position(visit.asked("after"), tuple[Long, str, RowNumber]) if visit.asked("after") else None
+    after = None if place is None else OpenRowKey(*place)
+    newest = await _rows(visit.store, chosen, COPIED) if chosen and not closed else []
+    wall = await _rows(visit.store, chosen, WALL + 1, after) if chosen and not closed and after else newest
+    last = wall[WALL - 1] if len(wall) > WALL else None
     values = {
         "here": "errors",
         "causes": found,
@@ -73,9 +78,12 @@ async def list_(visit: Visit) -> Answer:
         "flow": flow,
         "flows": [one.name for one in known],
         "chosen": None if closed else chosen,
+        "done": bool(group) and chosen is None and not closed,
         "flags": await _flags(visit, found),
         "wall": wall[:WALL],
-        "skus": [row.product for row in wall if row.product],
+        "next": visit.here(**_chosen(chosen), after=cursor(last.version, last.run_id, last.row)) if last else None,
+        "first": visit.here(after=None) if after is not None else None,
+        "skus": [row.product for row in newest if row.product],
     }
     return Show("errors.html", values, zone=common_zone(known))
 
@@ -94,9 +102,14 @@ async def _flags(visit: Visit, found: Sequence[Open]) -> dict[str, list[Flag]]:
     return flags
 
 
-async def _rows(store: Store, of: Open, limit: int) -> list[RowLog]:
-    """Rows of a cause, the newest first."""
-    return await errors.open_rows(store, of.error.group, of.flow, limit=limit)
+def _chosen(chosen: Open | None) -> dict[str, str]:
+    """What an address says of the cause whose products are shown."""
+    return {} if chosen is None else {"cause": chosen.error.group, "of": chosen.flow}
+
+
+async def _rows(store: Store, of: Open, limit: int, after: OpenRowKey | None = None) -> list[RowLog]:
+    """Rows of a cause, the newest first; those after `after`."""
+    return await errors.open_rows(store, of.error.group, of.flow, after=after, limit=limit)
 
 
 async def _pictures(store: Store, found: list[Open]) -> dict[tuple[str, str], list[RowLog]]:
@@ -150,7 +163,9 @@ async def ask_retry(visit: Visit) -> Answer:
     flow, group = visit.path("name"), visit.path("cause")
     number = await _rows_of(visit.store, flow, group)
     url = f"/errors/{part(flow)}/{part(group)}/retry"
-    return question("errors", "retry", flow, url, f"/errors?cause={part(group)}", number=number)
+    return question(
+        "errors", "retry", flow, url, f"/errors?cause={part(group)}&of={part(flow)}#products", number=number
+    )
 
 
 async def _rows_of(store: Store, flow: str, group: str) -> int:
@@ -167,7 +182,9 @@ async def retry(visit: Visit) -> Answer:
     deps = visit.deps
     done = await errors.retry(deps.store, deps.publisher, group, visit.actor, flow=flow)
     left = sum(sum(one.left.values()) for one in done)
-    return Go("/errors", ("retried", str(sum(one.rows for one in done)), str(left)))
+    return Go(
+        f"/errors?cause={part(group)}&of={part(flow)}", ("retried", str(sum(one.rows for one in done)), str(left))
+    )
 
 
 PAGES = (

@@ -7,20 +7,19 @@ from typing import Any
 
 import msgspec
 
-from imageflow.actions import flows, rows, runs, shapes
+from imageflow.actions import flows, rows, runs
 from imageflow.console import plots
 from imageflow.console.causes import Cause, broken_places, cause
 from imageflow.console.marks import marked, names
-from imageflow.console.pages.shared import all_flows, common_zone, part, runs_of, zone_of
+from imageflow.console.pages.shared import all_flows, common_zone, part, zone_of
 from imageflow.console.visit import Answer, Go, Page, Show, Visit
 from imageflow.errors import NotFoundError
 from imageflow.gateway.problem_details import Refusal
 from imageflow.inspect import product_history
 from imageflow.inspect.product_history import Standing, TracedRow
 from imageflow.model.imageset import Image
-from imageflow.model.row import RowLog, fingerprint
+from imageflow.model.row import CANCELLED, RowLog, Try, fingerprint, history, when
 from imageflow.model.run import Run
-from imageflow.store import Store
 
 SHOWN_ROWS = 50
 SHOWN_CHARS = 8_000
@@ -33,27 +32,17 @@ async def list_(visit: Visit) -> Answer:
     if wanted:
         return Go(f"/products/{part(wanted)}")
     found = await all_flows(visit)
-    return Show("products.html", {"here": "product", "reel": await reel(visit.store, REEL)}, zone=common_zone(found))
-
-
-async def reel(store: Store, most: int) -> list[RowLog]:
-    """The rows that were written last, newest first, as far as the newest runs go."""
-    found: list[RowLog] = []
-    for run in [run for run in await runs_of(store, limit=20) if run.counts.written]:
-        newest = await rows.listed(
-            store, run.run_id, state="written", after=max(0, run.counts.total - 3 * most), limit=3 * most
-        )
-        found += reversed(newest)
-        if len(found) >= most:
-            break
-    found.sort(key=lambda row: (row.settled_at or 0, row.run_id, row.row), reverse=True)
-    return found[:most]
+    return Show(
+        "products.html",
+        {"here": "product", "reel": await rows.written_last(visit.store, REEL)},
+        zone=common_zone(found),
+    )
 
 
 async def show(visit: Visit) -> Answer:
     """A product: one sentence, the pictures joined, all that happened to it."""
     sku = visit.path("sku")
-    logs = await rows.of_product(visit.store, sku, limit=SHOWN_ROWS)
+    logs = [as_it_was(log) for log in await rows.of_product(visit.store, sku, limit=SHOWN_ROWS)]
     standing = await product_history.standings(visit.store, sku, logs)
     if not logs and not standing:
         return Show("no_product.html", {"here": "product", "sku": sku[:200]}, 404)
@@ -62,14 +51,16 @@ async def show(visit: Visit) -> Answer:
     run = runs_by_id.get(newest.run_id) if newest else None
     before, after = _sets(newest, standing, logs)
     why = cause(newest.stage, newest.http_status, newest.reason) if newest and newest.state == "failed" else None
+    inbound = run is not None and await _asks(visit, run.flow)
     values = {
         "here": "product",
         "sku": sku,
         "newest": newest,
         "run": run,
         "runs": runs_by_id,
-        "logs": logs,
-        "standing": standing,
+        "happened": happened(logs),
+        "when": when,
+        "tries": lambda log: max(log.attempts, len(history(log))),
         "on": next((one for one in standing if one.state.version > 0), None),
         "before": before,
         "after": after,
@@ -82,11 +73,23 @@ async def show(visit: Visit) -> Answer:
         "group": fingerprint(newest) if why and newest else "",
         "guilty": _guilty(sku, why, after, newest) if why and newest else (),
         "marked": marked,
-        "inbound": run is not None and await _asks(visit, run.flow),
+        "inbound": inbound,
+        "asks": inbound and why is not None and why.name == "no images",
     }
     if visit.asked("how"):
         values["chain"] = await _chain(visit, sku)
     return Show("product.html", values, zone=await zone_of(visit, run.flow if run else ""))
+
+
+def as_it_was(log: RowLog) -> RowLog:
+    """A cancelled row that is being retried is still a cancelled one: the store shows it as failed until it is settled."""
+    cancelled = log.state == "failed" and log.reason == CANCELLED
+    return msgspec.structs.replace(log, state="cancelled") if cancelled else log
+
+
+def happened(logs: Sequence[RowLog]) -> list[tuple[RowLog, Try | None]]:
+    """Each row with its last try (None), and with those before that one, the newest first."""
+    return [(log, one) for log in logs for one in (None, *reversed(history(log)[:-1]))]
 
 
 def _guilty(sku: str, why: Cause, after: Sequence[Image], newest: RowLog) -> tuple[str, ...]:
@@ -160,8 +163,6 @@ def _steps(row: TracedRow) -> dict[str, Any]:
         "mapping": _said(found.get("mapping")),
         "rows": _text(found["rows"].output) if "rows" in found and found["rows"].output is not None else "",
         "sent": f"{sent.method} {sent.url}\n{_text(sent.body)}" if sent is not None else "",
-        "answer": row.log,
-        "tries": shapes.row_shown(row.log).attempts,
     }
 
 

@@ -21,7 +21,7 @@ from imageflow.gateway.paging import Microseconds, cursor, instant, microseconds
 from imageflow.gateway.problem_details import Refusal
 from imageflow.inspect import product_history
 from imageflow.inspect.product_history import Source
-from imageflow.model.row import STATES, RowLog
+from imageflow.model.row import STATES, RowLog, history
 from imageflow.model.run import Run, Status
 from imageflow.text.instant import iso
 
@@ -171,6 +171,7 @@ async def show_row(visit: Visit) -> Answer:
         "elements": _json(elements[0] if len(elements) == 1 else elements) if elements else "",
         "why": cause(row.stage, row.http_status, row.reason) if row.state == "failed" else None,
         "broken": broken_places(row.reason) if row.state == "failed" else (),
+        "tries": max(row.attempts, len(history(row))),
         "payload": _json(row.payload) if row.payload is not None else "",
     }
     return Show("row.html", values, zone=await zone_of(visit, run.flow))

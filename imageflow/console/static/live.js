@@ -77,14 +77,19 @@ document.body.addEventListener("htmx:beforeSwap", event => {
     event.detail.shouldSwap = false;
     return;
   }
+  const fresh = new DOMParser().parseFromString(event.detail.xhr.responseText, "text/html");
+  badge(fresh);
   const selected = getSelection();
   const busy = (selected && !selected.isCollapsed && target.contains(selected.anchorNode)) || target.querySelector("details[open] :focus, textarea:focus, input:checked");
-  const found = new DOMParser().parseFromString(event.detail.xhr.responseText, "text/html");
-  const more = newer(target, found);
+  const more = newer(target, fresh);
   const waits = busy || (more > 0 && scrollY > TOP);
   if (waits) event.detail.shouldSwap = false;
+  else if (foreign(fresh)) {
+    event.detail.shouldSwap = false;
+    return location.reload();
+  } else if (outcome(target) !== outcome(fresh.getElementById(target.id))) document.querySelector("#notice [data-begun]")?.remove();
   const line = document.getElementById("newer");
-  const text = waits && more > 0 ? words.more.replace("{}", more) : busy && said(target) !== said(found.getElementById(target.id)) ? words.newer : "";
+  const text = waits && more > 0 ? words.more.replace("{}", more) : busy && said(target) !== said(fresh.getElementById(target.id)) ? words.newer : "";
   if (line.textContent === text) return;
   line.replaceChildren();
   if (!text) return;
@@ -105,10 +110,26 @@ function said(region) {
   return copy?.textContent.replace(/\s+/g, " ");
 }
 
-function newer(target, page) {
+// A page's policy names the hosts of its pictures: those of others show once the page is loaded anew.
+const hosts = root => (root.getElementById("hosts")?.dataset.hosts ?? "").split(" ").filter(Boolean);
+const foreign = fresh => hosts(fresh).some(one => !hosts(document).includes(one));
+
+// That something has begun is said until the page tells what came of it.
+const outcome = region => `${region?.dataset.outcome} ${region?.querySelector("h1")?.textContent}`;
+
+// How many causes are open stands beside the page's region.
+function badge(fresh) {
+  for (const link of document.querySelectorAll("nav a")) {
+    const open = fresh.querySelector(`nav a[href="${link.getAttribute("href")}"]`)?.dataset.open;
+    if (open) link.dataset.open = open;
+    else delete link.dataset.open;
+  }
+}
+
+function newer(target, fresh) {
   const known = new Set(addresses(target));
   if (!known.size) return 0;
-  const found = addresses(page);
+  const found = addresses(fresh);
   const first = found.findIndex(one => known.has(one));
   return first < 0 ? found.length : first;
 }

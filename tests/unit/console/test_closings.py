@@ -31,6 +31,8 @@ def test_how_a_cause_closed():
     assert ways([gone()]) == ["newer"]
     assert ways([gone()], again) == ["again"]
     assert ways([gone("other")], again) == ["newer"]
+    assert ways([gone()], change("run.retry", "run r", row=4, causes=["f", "g"])) == ["again"]
+    assert ways([gone("other")], change("run.retry", "run r", row=4, causes=["f", "g"])) == ["newer"]
     assert ways([gone()], saved) == ["version"]
     assert ways([gone(flow="summer")], saved) == ["newer"]
     assert ways([gone()], saved, again) == ["again"]
