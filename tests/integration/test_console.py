@@ -673,6 +673,27 @@ async def test_a_run_adds_up(site):
     assert [one for one in empty.elements if "data-empty" in one.attributes]
 
 
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [
+        (("8690",), "the ERP has no 8690"),
+        (("8690", "8691"), "the ERP has none of the 2 products that it was asked for"),
+        ((), "nothing new at the ERP"),
+    ],
+)
+async def test_a_run_that_the_erp_has_nothing_for(site, ids, said):
+    """It was asked for products that the ERP lacks, or for what is new."""
+    now = CLOCK.now()
+    trigger = Trigger("person", "ada", ids)
+    run = Run(run_id=f"{LONG}9", flow="polled", version=1, trigger=trigger, status="queued", created_at=now)
+    await site.store.create_run(run)
+    await site.store.start_reading(run.run_id, None, now)
+    await site.store.save_page(run.run_id, 1, b"[]", cursor=None, last=True)
+    await site.store.register_page(run.run_id, 1, 0, [])
+    html = (await (await site.visitor("viewer")).get(f"/runs/{run.run_id}")).html
+    assert html.one("h1").text == f"Run 0000: {said}"
+
+
 async def test_rows_are_paged_by_their_number(site):
     """After the row that the address names; back to the beginning."""
     visitor = await site.visitor("viewer")
