@@ -103,10 +103,10 @@ document.body.addEventListener("htmx:beforeSwap", event => {
 const TOP = 240;
 const addresses = root => [...root.querySelectorAll("table[data-list] tbody tr")].map(row => row.querySelector("a[href]")?.getAttribute("href"));
 
-// What a region says, but for how long ago something was.
+// What a region says, but for how long ago something was, and what is marked in it.
 function said(region) {
   const copy = region?.cloneNode(true);
-  copy?.querySelectorAll("time").forEach(time => time.remove());
+  copy?.querySelectorAll("time, #marked").forEach(one => one.remove());
   return copy?.textContent.replace(/\s+/g, " ");
 }
 
