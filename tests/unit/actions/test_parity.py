@@ -46,6 +46,7 @@ ONE_SIDED = {
     "actions.flow_folder.read": "reads files of the machine",
     "actions.flow_folder.ways_out": "a hint about the files of the machine",
     "actions.flows.file_of": "a hint about the files of the machine",
+    "actions.flows.moved": "a hint to who saves a flow at the machine",
     "actions.flows.prune": "the files of one command",
     "actions.flows.stays_off": "compares a file with what became of it",
     "actions.flows.save_all": "the files of one command; a request of the API holds one flow",

@@ -379,7 +379,7 @@ def test_what_leads_out_of_a_run():
     whole = msgspec.structs.replace(partial(written=2, failed=1), read_complete=True)
     assert way_out_text(whole) == "imageflow errors r1; mend what it names, then: imageflow retry r1"
     cut = msgspec.structs.replace(whole, incomplete=True, since=NOW)
-    again = "; what was not read: mend erp.pagination, then: imageflow run winter --since 2026-01-01T00:00:00+00:00"
+    again = "; what was not read: mend erp.pagination, then: imageflow run winter --since 2026-01-01T00:00:00Z"
     assert way_out_text(cut).endswith(again)
     assert way_out_text(cut, ISTANBUL).endswith("--since 2026-01-01T03:00:00+03:00")
     assert way_out_text(cut, takes_since=False).endswith(", then: imageflow run winter")
