@@ -39,6 +39,7 @@ from imageflow.read import csv_answer
 from imageflow.read.answer import JSON
 from imageflow.read.request import Question, nested, with_query
 
+METHOD_NOT_ALLOWED = 405
 REFUSALS = (401, 403)
 """Statuses by which an endpoint lets nobody in without a login."""
 
@@ -143,6 +144,10 @@ class Inquiry:
             document = self._recognised(answer)
         except (ReadError, LoginError) as error:
             self.say(str(error))
+            if answer.status == METHOD_NOT_ALLOWED and self._method == "GET":
+                self.say(
+                    "it wants a POST: --method POST, and --body '{…}' with what it asks for; in a flow erp.method: POST"
+                )
             if answer.status in REFUSALS:
                 self.refused = facts.flow_part(self._url, self._method, self._given, "", self._body)
             return None

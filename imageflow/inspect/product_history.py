@@ -9,6 +9,7 @@ rows of the run were retried, with those versions too, until the row comes out.
 from __future__ import annotations
 
 import contextlib
+import shlex
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -110,7 +111,8 @@ async def trace(store: Store, sandbox: Sandbox, product: str, *, limit: int = RO
         log for log in written if log is not None and (log.run_id, log.row) not in known and log.product != product
     ]
     if not logs and not standing:
-        raise NotFoundError(f"nothing is known of a product {product!r}")
+        again = f"imageflow run FLOW --ids {shlex.quote(product)}"
+        raise NotFoundError(f"nothing is known of a product {product!r}; to ask the ERP of a flow for it: {again}")
     logs.sort(key=lambda log: (log.version, log.run_id, log.row), reverse=True)
     rows = [await _traced(store, sandbox, log) for log in logs[:limit]]
     return Trace(product, tuple(standing), tuple(rows), len(logs) > limit)

@@ -223,7 +223,9 @@ def test_the_commands(tmp_path, monkeypatch):
     assert set(row) == SHOWN
     assert isinstance(call("retry", run_id, "--group", "nope").exception, NotFoundError)
     assert isinstance(call("errors", "nope").exception, NotFoundError)
-    assert isinstance(call("trace", "nope").exception, NotFoundError)
+    unknown = call("trace", "no pe").exception
+    assert isinstance(unknown, NotFoundError)
+    assert str(unknown).endswith("a product 'no pe'; to ask the ERP of a flow for it: imageflow run FLOW --ids 'no pe'")
     again = json.loads(call("retry", run_id, "--group", group["group"], "--json").stdout.splitlines()[-1])
     assert (again["status"], again["rows"]["failed"]) == ("draining", 0)
 

@@ -116,6 +116,10 @@ def test_links_are_followed(erp: Erp, field: str):
     [
         (lambda _: Answer(302, {"location": "https://other.example.com/x?key=1"}, b""), "https://other.example.com"),
         (lambda _: Answer(403, {}, b"no"), "answered 403"),
+        (
+            lambda _: Answer(405, {}, b"ask with POST"),
+            "it wants a POST: --method POST, and --body '{…}' with what it asks for",
+        ),
         (lambda _: Answer(200, {}, b"<html>"), "HTML or XML"),
         (lambda _: {"a": 1}, "found no list in the answer: it is an object with the fields a"),
     ],
