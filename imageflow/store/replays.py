@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select, text, update
+from sqlalchemy import Row as SqlRow
 
 from imageflow.model.messages import ReplayPage, RowsReady, chunked
 from imageflow.model.page import ROWS_PER_PAGE_LIMIT
@@ -77,20 +78,25 @@ class Replayed(NamedTuple):
 
 
 class _Stored(NamedTuple):
-    """The pages of a run that are stored: their sequence numbers, and the versions that they went through last."""
+    """The pages of a run that are stored: their sequence numbers, and the versions that they went through last. `joined`: the numbers
+    of rows that were joined across its pages.
+    """
 
     run: Run
     seqs: Mapping[int, int]
     by_seq: Mapping[int, int]
     versions: Mapping[int, int]
+    joined: Sequence[range] = ()
 
     def page_of(self, log: RowLog) -> int | None:
-        """The page that a row came from, as far as it can be told."""
+        """The page that a row came from, as far as it can be told; None: several."""
         if log.page is not None and log.page > 0:
             return log.page
         if self.run.pages == 1:
             return 1
-        return self.by_seq.get(log.version // ROWS_PER_PAGE_LIMIT) if log.page is None else None
+        if log.page is not None or any(log.row in numbers for numbers in self.joined):
+            return None
+        return self.by_seq.get(log.version // ROWS_PER_PAGE_LIMIT)
 
     def version_of(self, log: RowLog) -> int:
         return self.versions.get(self.page_of(log) or 0, self.run.version)
@@ -281,7 +287,15 @@ async def _stored(tx: Tx, run: Run) -> _Stored:
     mine = (registered_pages.c.run_id == run.run_id, registered_pages.c.version.is_not(None))
     again = await tx.all(select(registered_pages.c.page, registered_pages.c.version).where(*mine))
     seqs = {row.page: row.seq for row in found}
-    return _Stored(run, seqs, {seq: page for page, seq in seqs.items()}, {row.page: row.version for row in again})
+    of_join = (registered_pages.c.run_id == run.run_id, registered_pages.c.page <= 0)
+    joined = _ranges(await tx.all(select(registered_pages.c.numbers).where(*of_join)))
+    by_seq, versions = {seq: page for page, seq in seqs.items()}, {row.page: row.version for row in again}
+    return _Stored(run, seqs, by_seq, versions, joined)
+
+
+def _ranges(found: Sequence[SqlRow[Any]]) -> list[range]:
+    """The row numbers of registered pages."""
+    return [range(first, first + count) for row in found for first, count in from_json(row.numbers)]
 
 
 async def _reopen(tx: Tx, stored: _Stored, logs: Sequence[RowLog]) -> None:
@@ -341,8 +355,7 @@ async def _numbers(tx: Tx, run: Run, page: int) -> list[int]:
     """The row numbers of a page; of a run of one page, those of its join too."""
     mine = registered_pages.c.page == page if run.pages != 1 else registered_pages.c.page <= 1
     found = select(registered_pages.c.numbers).where(registered_pages.c.run_id == run.run_id, mine)
-    ranges = [one for row in await tx.all(found) for one in from_json(row.numbers)]
-    return [number for first, count in ranges for number in range(first, first + count)]
+    return [number for numbers in _ranges(await tx.all(found)) for number in numbers]
 
 
 def _shown(record_: Any, log: RowLog) -> RowLog:

@@ -27,7 +27,7 @@ NEW = 0
 
 JOINED = (
     "the images of its product are joined across the pages of the run, so the page cannot go through alone; "
-    "`imageflow run FLOW --since DATE` asks for all of them again"
+    "`imageflow run FLOW` asks for all of them again, with `--since DATE` where it asks for changes alone"
 )
 
 

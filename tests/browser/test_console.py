@@ -363,7 +363,7 @@ def test_without_scripts(watched, served):
     page.goto("/flows/polled/bench")
     page.get_by_label("ERP yanıtı").fill('[{"sku": "A-1", "images": ["https://cdn.example.com/1.jpg"]}]')
     page.get_by_role("button", name="Dene", exact=True).click()
-    assert page.get_by_role("heading", level=1).inner_text() == "1 satır yazılır"
+    assert page.get_by_role("heading", level=1).inner_text() == "1 satır gönderilirdi; Omnitron’a sorulmaz"
 
 
 def test_the_bench_has_editors(watched):

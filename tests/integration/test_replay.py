@@ -163,6 +163,27 @@ async def test_rows_that_omnitron_refused_for_a_mistake_of_the_flow(here: Pipeli
     assert await here.store.causes("main") == []
 
 
+FLAT = """
+def process(answer):
+    return [{'sku': PREFIX + row['sku'], 'url': image['url']} for row in answer['results'] for image in row['images']]
+"""
+
+
+async def test_rows_joined_across_pages_that_omnitron_refused(here: Pipeline) -> None:
+    """Their pages cannot go through alone: they are sent as the old version made them, which is told, and the run ends."""
+    here.omnitron.set_faults(["status=400,match=EAN-*"])
+    await here.save(script=FLAT.replace("PREFIX", "'EAN-'"), mapping=None)
+    run = await here.run()
+    assert (run.pages, run.counts.failed) == (4, 200)
+    await here.save(script=FLAT.replace("PREFIX", "''"), mapping=None)
+    done, run = await retry(here, run.run_id)
+    assert (done.rows, done.old, run.counts.failed) == (200, 200, 200)
+    assert "an older version of main made" in (shapes.retried(done).note or "")
+    here.omnitron.set_faults([])
+    _, run = await retry(here, run.run_id)
+    assert (run.status, run.counts.failed) == ("success", 0)
+
+
 async def test_a_rollback_while_wrong_pictures_are_written(here: Pipeline) -> None:
     """The rows that the cancelled run did not send go through the version that is in force now."""
     await here.save()
