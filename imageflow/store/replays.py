@@ -78,25 +78,24 @@ class Replayed(NamedTuple):
 
 
 class _Stored(NamedTuple):
-    """The pages of a run that are stored: their sequence numbers, and the versions that they went through last. `joined`: the numbers
-    of rows that were joined across its pages.
+    """The pages of a run that are stored: their sequence numbers, the versions that they went through last, and the numbers of their
+    rows.
     """
 
     run: Run
     seqs: Mapping[int, int]
     by_seq: Mapping[int, int]
     versions: Mapping[int, int]
-    joined: Sequence[range] = ()
+    numbers: Mapping[int, Sequence[range]]
 
     def page_of(self, log: RowLog) -> int | None:
-        """The page that a row came from, as far as it can be told; None: several."""
+        """The page that a row came from, as far as it can be told; None: it was joined across pages."""
         if log.page is not None and log.page > 0:
             return log.page
         if self.run.pages == 1:
             return 1
-        if log.page is not None or any(log.row in numbers for numbers in self.joined):
-            return None
-        return self.by_seq.get(log.version // ROWS_PER_PAGE_LIMIT)
+        page = self.by_seq.get(log.version // ROWS_PER_PAGE_LIMIT) if log.page is None else None
+        return page if page is not None and any(log.row in one for one in self.numbers.get(page, ())) else None
 
     def version_of(self, log: RowLog) -> int:
         return self.versions.get(self.page_of(log) or 0, self.run.version)
@@ -284,13 +283,16 @@ def _why_not(log: RowLog, stored: _Stored, *, joins: bool) -> Left | None:
 
 async def _stored(tx: Tx, run: Run) -> _Stored:
     found = await tx.all(select(pages.c.page, pages.c.seq).where(pages.c.run_id == run.run_id))
-    mine = (registered_pages.c.run_id == run.run_id, registered_pages.c.version.is_not(None))
-    again = await tx.all(select(registered_pages.c.page, registered_pages.c.version).where(*mine))
+    known = registered_pages.c
+    registered = await tx.all(select(known.page, known.version, known.numbers).where(known.run_id == run.run_id))
     seqs = {row.page: row.seq for row in found}
-    of_join = (registered_pages.c.run_id == run.run_id, registered_pages.c.page <= 0)
-    joined = _ranges(await tx.all(select(registered_pages.c.numbers).where(*of_join)))
-    by_seq, versions = {seq: page for page, seq in seqs.items()}, {row.page: row.version for row in again}
-    return _Stored(run, seqs, by_seq, versions, joined)
+    return _Stored(
+        run,
+        seqs,
+        {seq: page for page, seq in seqs.items()},
+        {row.page: row.version for row in registered if row.version is not None},
+        {row.page: _ranges([row]) for row in registered},
+    )
 
 
 def _ranges(found: Sequence[SqlRow[Any]]) -> list[range]:

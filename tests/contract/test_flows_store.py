@@ -76,7 +76,7 @@ async def test_a_deleted_flow(store: Store, clock: FakeClock) -> None:
     assert await store.newest_versions() == {}
     assert [one.version for one in await store.flow_versions("winter")] == [2, 1]
     for asked in (store.flow("winter"), store.delete_flow("winter")):
-        with pytest.raises(NotFoundError, match="there is no flow 'winter'; there are: none"):
+        with pytest.raises(NotFoundError, match="the flow 'winter' is deleted; to have it back: "):
             await asked
     assert (await store.flow("winter", 1)).document == flow_document()
     assert await store.watermark("winter") is None
