@@ -125,7 +125,7 @@ async def compared(store: Store, definition: Definition, dry: DryRun) -> Tried:
     """
     products = {row.product for row in dry.rows if row.product is not None and _is_sent(row)}
     known = await store.written_digests(definition.omnitron.domain, products) if products else {}
-    ready = {row.product for row in dry.rows if row.product is not None and row.state == "ready"}
+    ready = ready_products(dry)
     refused = await store.refused(definition.name, ready) if ready else {}
     return Tried(
         dry,
@@ -134,6 +134,11 @@ async def compared(store: Store, definition: Definition, dry: DryRun) -> Tried:
             for row in dry.rows
         ],
     )
+
+
+def ready_products(dry: DryRun) -> set[str]:
+    """The products, by SKU or base code, that a dry run would send."""
+    return {row.product for row in dry.rows if row.product is not None and row.state == "ready"}
 
 
 def not_compared(dry: DryRun) -> Tried:

@@ -89,7 +89,7 @@ async def compared(
         async with asyncio.timeout(seconds):
             async for page in _pages(store, await kept(store, flow.name, min(pages, MAX_PAGES))):
                 was, now = await _both(sandbox, flow.definition, draft, page)
-                refused = await store.refused(flow.name, _sent(was) | _sent(now))
+                refused = await store.refused(flow.name, bench.ready_products(was) | bench.ready_products(now))
                 found = pairs(was.rows, now.rows, _elements(flow.definition, page), refused)
                 _add(done, PageKey(page.run_id, page.page), _not_yet(seen, found))
     except TimeoutError:
@@ -112,10 +112,6 @@ async def _both(sandbox: Sandbox, was: Definition, now: Definition, page: Page) 
 
 async def _run(sandbox: Sandbox, definition: Definition, page: Page) -> DryRun:
     return await dry_run(sandbox, definition, page.body, context_of(page), trace=False)
-
-
-def _sent(dry: DryRun) -> set[str]:
-    return {row.product for row in dry.rows if row.product is not None and row.state == "ready"}
 
 
 def _elements(definition: Definition, page: Page) -> list[Any]:

@@ -123,11 +123,9 @@ def _asks_for(run: Run, *, takes_since: bool) -> Phrase:
     if run.trigger.ids:
         few, more = run.trigger.ids[:IDENTIFIERS], len(run.trigger.ids[IDENTIFIERS:])
         names = ", ".join(few)
-        return (
-            phrase("asks for %(names)s and %(more)s more", names=names, more=more)
-            if more
-            else phrase("asks for %(names)s", names=names)
-        )
+        if more:
+            return phrase("asks for %(names)s and %(more)s more", names=names, more=more)
+        return phrase("asks for %(names)s", names=names)
     until = run.until if run.window else None
     if not run.since or not takes_since:
         return phrase("asks for everything until %(until)s", until=until) if until else phrase("asks for everything")

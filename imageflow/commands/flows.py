@@ -415,13 +415,12 @@ def rollback(settings: Settings, name: str, version: int) -> None:
     before, saved = changing(settings, work)
     if saved.version == before.version:
         click.echo(f"{name}: version {saved.version} says what version {version} says: nothing is changed")
-    else:
-        click.echo(f"{name}: version {saved.version}, which says what version {version} says")
-    if saved.version != before.version:
-        note(
-            "its flow file is as it was: the next `flow apply` brings the mistake back, and so do `up --flows` and `run --flows` "
-            f"when the file changes. To put this version into the file: imageflow flow export {saved.name} > FILE"
-        )
+        return
+    click.echo(f"{name}: version {saved.version}, which says what version {version} says")
+    note(
+        "its flow file is as it was: the next `flow apply` brings the mistake back, and so do `up --flows` and `run --flows` "
+        f"when the file changes. To put this version into the file: imageflow flow export {saved.name} > FILE"
+    )
 
 
 @flow.command()
