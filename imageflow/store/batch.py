@@ -24,9 +24,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import msgspec
-from sqlalchemy import BindParameter, ColumnElement, Executable, TextClause, text
+from sqlalchemy import BindParameter, ColumnElement, text
 
 from imageflow.store.database import Tx
+from imageflow.store.prepared import Prepared
 
 
 class Batch:
@@ -136,9 +137,9 @@ def _same(values: Sequence[Any]) -> bool:
 
 
 class Bound(NamedTuple):
-    """A statement with its parameters."""
+    """A statement with its parameters, for `Tx.run`."""
 
-    statement: Executable
+    statement: Prepared
     parameters: dict[str, Any]
 
 
@@ -156,12 +157,15 @@ class BatchStatement:
         self._batches = batches
         self._typed = typed
         self._returns = returns
-        self._prepared: dict[tuple[bool, ...], Executable] = {}
+        self._prepared: dict[tuple[bool, ...], Prepared] = {}
         """By dialect, and by which batches are compact."""
 
-    def _prepare(self, sources: dict[str, str]) -> Executable:
-        statement: TextClause = text(self._sql.format(**sources)).bindparams(*self._typed)
-        return statement.columns(*self._returns) if self._returns else statement
+    def _prepare(self, tx: Tx, compact: Sequence[bool]) -> Prepared:
+        sources = {
+            batch.name: batch.source(postgresql=tx.postgresql, compact=short)
+            for batch, short in zip(self._batches, compact, strict=True)
+        }
+        return Prepared(text(self._sql.format(**sources)).bindparams(*self._typed), tx.dialect, self._returns)
 
     def bind(self, tx: Tx, *batches: Sequence[Sequence[Any]], **single: Any) -> Bound:
         """The statement for these records, a sequence for each batch, and its other parameters."""
@@ -173,10 +177,5 @@ class BatchStatement:
             single.update(encode(values, compact=compact[-1]))
         shape = (tx.postgresql, *compact)
         if shape not in self._prepared:
-            self._prepared[shape] = self._prepare(
-                {
-                    batch.name: batch.source(postgresql=tx.postgresql, compact=short)
-                    for batch, short in zip(self._batches, compact, strict=True)
-                }
-            )
+            self._prepared[shape] = self._prepare(tx, compact)
         return Bound(self._prepared[shape], single)

@@ -127,7 +127,7 @@ def _again(log: RowLog) -> RowLog:
 
 async def _claimed(tx: Tx) -> frozenset[int]:
     """The versions of the rows that living writers have claimed. Reads the whole ledger: nobody cancels often."""
-    return frozenset(row.version for row in await tx.all(*_CLAIMED.bind(tx, now=tx.now)))
+    return frozenset(row.version for row in await tx.run(_CLAIMED.bind(tx, now=tx.now)))
 
 
 async def _cancel_held(tx: Tx, run: Run) -> None:

@@ -139,7 +139,7 @@ class ClaimsSql(Sql):
         asked = {keyed(item.product): item for item in reversed(wanted)}
         batch = sorted((product, item.version) for product, item in asked.items())
         who = {"domain": domain, "owner": owner, "token": token}
-        claimed: Sequence[Any] = await tx.all(*_CLAIM.bind(tx, batch, now=tx.now, **who))
+        claimed: Sequence[Any] = await tx.run(_CLAIM.bind(tx, batch, now=tx.now, **who))
         answers = {
             product: Claim(asked[product].product, True, False, version, digest if doubt is None else None)
             for product, version, digest, doubt in claimed
@@ -164,7 +164,7 @@ async def _claim_others(
     answers: dict[str, Claim] = {}
     orphaned: list[tuple[str, int]] = []
     when = {"now": tx.now, "patience": tx.now - timedelta(seconds=WAIT_SECONDS)}
-    others: Sequence[Any] = await tx.all(*_OTHERS.bind(tx, rest, domain=who["domain"], **when))
+    others: Sequence[Any] = await tx.run(_OTHERS.bind(tx, rest, domain=who["domain"], **when))
     for product, version, digest, held in others:
         item = asked[product]
         newer = version > item.version
@@ -174,5 +174,5 @@ async def _claim_others(
         if mine:
             orphaned.append((product, item.version))
     if orphaned:
-        await tx.execute(*_TAKE_OVER.bind(tx, sorted(orphaned), late=late, **who))
+        await tx.run(_TAKE_OVER.bind(tx, sorted(orphaned), late=late, **who))
     return answers

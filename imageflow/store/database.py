@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Connection, CursorResult, Executable, Row, Table
+from sqlalchemy import Connection, CursorResult, Dialect, Executable, Row, Table
 
 from imageflow.clock import Clock
 from imageflow.store.driver_errors import LostTransaction
@@ -22,6 +22,8 @@ from imageflow.store.driver_errors import LostTransaction
 if TYPE_CHECKING:  # they import much that SQLite does without
     from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
     from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from imageflow.store.batch import Bound
 
 T = TypeVar("T")
 ATTEMPTS = 6
@@ -35,8 +37,9 @@ class Tx(ABC):
 
     postgresql: bool
 
-    def __init__(self, now: datetime) -> None:
+    def __init__(self, now: datetime, dialect: Dialect) -> None:
         self.now = now
+        self.dialect = dialect
         self.committed: list[Callable[[], None]] = []
         """Called once what was done is committed."""
 
@@ -50,6 +53,10 @@ class Tx(ABC):
     @abstractmethod
     async def run_sync(self, work: Callable[[Connection], T]) -> T:
         """Give SQLAlchemy's own connection to `work`."""
+
+    @abstractmethod
+    async def run(self, bound: Bound) -> list[Any]:
+        """A statement of a batch, straight on the driver; gives its rows as named tuples."""
 
     async def all(self, statement: Executable, parameters: Any = None) -> Sequence[Row[Any]]:
         return (await self.execute(statement, parameters)).all()

@@ -110,7 +110,7 @@ class DoubtsSql(Sql):
         """
         due = {f"due_{n}": tx.now - timedelta(seconds=pause) for n, pause in enumerate(PAUSES)}
         found = await tx.all(_WRITE_AGAIN_IN[tx.postgresql], {"now": tx.now, "most": limit, **due})
-        newest = await tx.all(*_NEWEST.bind(tx, sorted((row.domain, row.product) for row in found))) if found else ()
+        newest = await tx.run(_NEWEST.bind(tx, sorted((row.domain, row.product) for row in found))) if found else ()
         by_run: dict[tuple[str, str, int], list[Row]] = {}
         for row in newest:
             by_run.setdefault((row.run_id, row.flow, row.newest), []).append(_row(row))
@@ -128,7 +128,7 @@ class DoubtsSql(Sql):
         """By product, the rows of a run that are to be written again, as the store has them; those of other products, and of
         products that a newer row has meanwhile, are left out."""
         named = sorted({(clean(domain), keyed(product)) for product in products})
-        found = await tx.all(*_NEWEST.bind(tx, named)) if named else ()
+        found = await tx.run(_NEWEST.bind(tx, named)) if named else ()
         rows = [_row(row) for row in found if row.run_id == run_id]
         return {row.product: row for row in rows}
 

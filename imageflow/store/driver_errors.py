@@ -27,6 +27,9 @@ _OF_DRIVERS = (asyncpg.PostgresError, asyncpg.InterfaceError, *_CUT_OFF, sqlite3
 DRIVER_ERRORS = (SQLAlchemyError, OSError, *_OF_DRIVERS)
 """What a statement, a commit or a connection of the pool may raise. OSError includes TimeoutError and ConnectionError."""
 
+CLASHES = (asyncpg.IntegrityConstraintViolationError, sqlite3.IntegrityError)
+"""What an INSERT of Tx.run raises where a row is there already."""
+
 _CONFLICTS = ("40001", "40P01", "57P01")
 """Serialisation, deadlock, and a backend that was told to stop: the transaction was not committed."""
 _NO_SCHEMA = ("42P01", "3F000")

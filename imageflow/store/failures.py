@@ -201,7 +201,7 @@ class FailuresSql(Sql):
     async def refused(self, tx: Tx, flow: str, products: Collection[str]) -> dict[str, str]:
         """Of those of the products that Omnitron refused when they were last sent by the flow, and not since: why."""
         asked = {keyed(product): product for product in products}
-        found = await tx.all(*_REFUSED.bind(tx, sorted((name,) for name in asked), flow=clean(flow))) if asked else ()
+        found = await tx.run(_REFUSED.bind(tx, sorted((name,) for name in asked), flow=clean(flow))) if asked else ()
         return {asked[row.product]: row.reason for row in found}
 
     @reads
@@ -236,7 +236,7 @@ def _newest(statement: Select[Any], limit: int) -> Select[Any]:
 
 async def _logs(tx: Tx, wanted: Sequence[tuple[str, int]]) -> dict[tuple[str, int], SqlRow[Any]]:
     """The records of rows, by run and number."""
-    found = await tx.all(*_BY_KEY.bind(tx, sorted(wanted))) if wanted else ()
+    found = await tx.run(_BY_KEY.bind(tx, sorted(wanted))) if wanted else ()
     return {(row.run_id, row.number): row for row in found}
 
 

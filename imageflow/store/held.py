@@ -107,7 +107,7 @@ class HeldSql(Sql):
 async def hold(tx: Tx, run: Run, held: Sequence[HeldRow]) -> Run:
     """Hold rows of a locked run back: it does not end until they are joined."""
     batch = [(keyed(row.product), row.version, _document(row)) for row in held]
-    await tx.execute(*_HOLD.bind(tx, batch, run_id=run.run_id))
+    await tx.run(_HOLD.bind(tx, batch, run_id=run.run_id))
     return run if run.joining else await change(tx, run, joining=True)
 
 
@@ -121,6 +121,6 @@ async def seen_elsewhere(tx: Tx, run_id: str, page: int, parts: Sequence[RowLog]
     run is locked, so of two pages with one product the first to come has it, whatever comes again.
     """
     products = [(keyed(log.product or ""),) for log in parts]
-    await tx.execute(*_SEE.bind(tx, products, run_id=run_id, page=page))
-    found = {row.product for row in await tx.all(*_ELSEWHERE.bind(tx, products, run_id=run_id, page=page))}
+    await tx.run(_SEE.bind(tx, products, run_id=run_id, page=page))
+    found = {row.product for row in await tx.run(_ELSEWHERE.bind(tx, products, run_id=run_id, page=page))}
     return tuple(log for log, (product,) in zip(parts, products, strict=True) if product in found)

@@ -44,7 +44,7 @@ class InFlightSql(Sql):
         NotFoundError for a run that does not exist.
         """
         wanted = [(number,) for number in sorted(set(numbers))]
-        found = await tx.all(*_LOOK.bind(tx, wanted, run_id=clean(run_id)))
+        found = await tx.run(_LOOK.bind(tx, wanted, run_id=clean(run_id)))
         if not found:
             raise NotFoundError(f"there is no run {run_id!r}")
         known = (row for row in found if row.number is not None and not row.ended)

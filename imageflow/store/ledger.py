@@ -94,7 +94,7 @@ class LedgerSql(Sql):
     async def ledger(self, tx: Tx, product: str, domains: Sequence[str]) -> list[LedgerState]:
         """What is known of a product on these domains."""
         asked = sorted({(clean(domain),) for domain in domains})
-        found = await tx.all(*_OF_PRODUCT.bind(tx, asked, product=keyed(product), now=tx.now))
+        found = await tx.run(_OF_PRODUCT.bind(tx, asked, product=keyed(product), now=tx.now))
         return [LedgerState._make(row) for row in found]
 
     @reads
@@ -103,7 +103,7 @@ class LedgerSql(Sql):
         the result of a write is unknown.
         """
         asked = {keyed(product): product for product in products}
-        found = await tx.all(*_WRITTEN.bind(tx, sorted((name,) for name in asked), domain=clean(domain)))
+        found = await tx.run(_WRITTEN.bind(tx, sorted((name,) for name in asked), domain=clean(domain)))
         return {asked[row.product]: row.digest for row in found}
 
     @reads
@@ -138,5 +138,5 @@ class LedgerSql(Sql):
     @reads
     async def targets(self, tx: Tx, domain: str, run_id: str, row: int) -> list[LedgerState]:
         """The products that have the image set of that row: of a base code, its SKUs. Reads the whole domain."""
-        found = await tx.all(*_OF_ROW.bind(tx, domain=clean(domain), run_id=clean(run_id), number=row, now=tx.now))
+        found = await tx.run(_OF_ROW.bind(tx, domain=clean(domain), run_id=clean(run_id), number=row, now=tx.now))
         return [LedgerState._make(row) for row in found]

@@ -258,7 +258,7 @@ class OpenFailuresSql(Sql):
             mine = [(row.run_id, row.number, row.product, row.version) for row in found if row.flow == flow]
             overtaken = await _overtaken(tx, flow, mine)
             await remove(tx, overtaken)
-            await tx.execute(*_CHECKED.bind(tx, [row[:2] for row in mine]))
+            await tx.run(_CHECKED.bind(tx, [row[:2] for row in mine]))
         return len(found)
 
 
@@ -269,20 +269,20 @@ async def follow(tx: Tx, flow: str, rows: Sequence[Logged], *, again: bool) -> N
     failed = [row for row in rows if row.state == "failed"]
     superseded = [row for row in rows if row.state == "superseded" and row.product is not None] if again else []
     closing = sorted(_by_product(row for row in rows if row.state in CLOSING).items())
-    if not failed and not superseded and not (closing and await tx.all(*_MATCHES.bind(tx, closing, flow=flow))):
+    if not failed and not superseded and not (closing and await tx.run(_MATCHES.bind(tx, closing, flow=flow))):
         return
     await _lock(tx, flow)
     tally = Tally()
     tally.failing(failed)
     if closing:
-        for gone in await tx.all(*_CLOSE.bind(tx, closing, flow=flow)):
+        for gone in await tx.run(_CLOSE.bind(tx, closing, flow=flow)):
             tally.opened(gone.fingerprint, gone.run_id, -1, retryable=gone.retryable)
     named = [(row.run_id, row.number, row.product, row.version) for row in failed if row.product is not None]
     overtaken = await _overtaken(tx, flow, named)
     opened = [row for row in failed if (row.run_id, row.number) not in overtaken]
     opened += await _open_again(tx, flow, sorted({row.product or "" for row in superseded}))
     if opened:
-        for new in await tx.all(*_OPEN.bind(tx, [_record(row) for row in opened], flow=flow, now=tx.now)):
+        for new in await tx.run(_OPEN.bind(tx, [_record(row) for row in opened], flow=flow, now=tx.now)):
             tally.opened(new.fingerprint, new.run_id, retryable=new.retryable)
     await _count(tx, flow, tally)
 
@@ -292,7 +292,7 @@ async def remove(tx: Tx, rows: Iterable[tuple[str, int]], tally: Tally | None = 
     tally = tally or Tally()
     chosen = sorted(rows)
     flow = None
-    for gone in await tx.all(*_REMOVE.bind(tx, chosen)) if chosen else ():
+    for gone in await tx.run(_REMOVE.bind(tx, chosen)) if chosen else ():
         flow = gone.flow
         tally.opened(gone.fingerprint, gone.run_id, -1, retryable=gone.retryable)
     if flow is not None:
@@ -309,7 +309,7 @@ async def taken(tx: Tx, flow: str, run_id: str, rows: Sequence[tuple[int, str, b
     tally = Tally()
     for _, fingerprint, retryable in rows:
         tally.was_logged(fingerprint, run_id, -1, retryable=retryable)
-    for gone in await tx.all(*_REMOVE.bind(tx, sorted((run_id, number) for number, _, _ in rows))):
+    for gone in await tx.run(_REMOVE.bind(tx, sorted((run_id, number) for number, _, _ in rows))):
         tally.opened(gone.fingerprint, gone.run_id, -1, retryable=gone.retryable)
     await _count(tx, flow, tally)
 
@@ -331,7 +331,7 @@ async def _overtaken(
     """Which of these failed rows (run, number, product, version) have a newer row of the product in the flow."""
     if not failing:
         return frozenset()
-    found = await tx.all(*_OVERTAKEN.bind(tx, sorted(failing), flow=flow))
+    found = await tx.run(_OVERTAKEN.bind(tx, sorted(failing), flow=flow))
     return frozenset((row.run_id, row.number) for row in found if row.newer is not None)
 
 
@@ -339,13 +339,10 @@ async def _open_again(tx: Tx, flow: str, products: Sequence[str]) -> list[Logged
     """The failures that are open of products whose newest row, which was being retried, ended superseded."""
     if not products:
         return []
-    newest = await tx.all(*_NEWEST.bind(tx, [(product,) for product in products], flow=flow))
+    newest = await tx.run(_NEWEST.bind(tx, [(product,) for product in products], flow=flow))
     at = [(row.product, row.version) for row in newest if row.version is not None]
-    found = await tx.all(*_FAILED_AT.bind(tx, at, flow=flow)) if at else ()
-    return [
-        Logged(*row[:9], retryable=retryable(row.stage, row.product, row.images, row.page))  # type: ignore[call-arg]
-        for row in found
-    ]
+    found = await tx.run(_FAILED_AT.bind(tx, at, flow=flow)) if at else ()
+    return [Logged._make((*row[:9], retryable(row.stage, row.product, row.images, row.page))) for row in found]
 
 
 def _by_product(rows: Iterable[Logged]) -> dict[str, int]:
@@ -374,16 +371,16 @@ async def _count(tx: Tx, flow: str, tally: Tally) -> None:
         for one in sorted({*by_cause, *tally.fresh})
     ]
     if moved:
-        await tx.execute(*_COUNT_CAUSES.bind(tx, moved, flow=flow, now=tx.now))
+        await tx.run(_COUNT_CAUSES.bind(tx, moved, flow=flow, now=tx.now))
     of_runs = [
         (*key, tally.failed[key], tally.failed_retryable[key], tally.open[key])
         for key in sorted({*tally.open, *tally.failed})
     ]
     if of_runs:
-        await tx.execute(*_COUNT_RUNS.bind(tx, of_runs))
+        await tx.run(_COUNT_RUNS.bind(tx, of_runs))
     if tally.fresh:
         day = _day(tx.now)
-        await tx.execute(*_COUNT_DAYS.bind(tx, sorted(tally.fresh.items()), flow=flow, day=day))
+        await tx.run(_COUNT_DAYS.bind(tx, sorted(tally.fresh.items()), flow=flow, day=day))
     if change := sum(by_cause.values()):
         await tx.execute(_COUNT_FLOW, {"flow": flow, "open": change})
 

@@ -49,7 +49,7 @@ class OutboxSql(Sql):
         if not wanted:
             return
         delete = _SENT_IN_ORDER if tx.postgresql else _SENT
-        await tx.execute(*delete.bind(tx, [(item,) for item in wanted]))
+        await tx.run(delete.bind(tx, [(item,) for item in wanted]))
 
 
 async def post(

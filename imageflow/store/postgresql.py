@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import asyncpg
 from sqlalchemy import Connection, CursorResult, Executable, NullPool, Table, text
 from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from imageflow.cancellation import cancellation_kept
 from imageflow.clock import Clock
 from imageflow.secret import Secret
 from imageflow.store import schema
+from imageflow.store.batch import Bound
 from imageflow.store.connect import place_of
 from imageflow.store.database import Database, Tx, Work
-from imageflow.store.driver_errors import connecting, translated
+from imageflow.store.driver_errors import DRIVER_ERRORS, connecting, translated, verdict
 
 T = TypeVar("T")
 CONNECT_SECONDS = 10.0
@@ -33,14 +38,29 @@ SESSION = {
 }
 
 
+class Kept(NamedTuple):
+    """A connection that is kept, and its driver's own. SQLAlchemy is to commit each statement by itself: what begins and ends a
+    transaction goes to the driver. SQLAlchemy's own pool, begin and commit take longer than most statements.
+    """
+
+    connection: AsyncConnection
+    driver: asyncpg.Connection[Any]
+
+    async def discard(self) -> None:
+        """Close it, whatever state it is in."""
+        await self.connection.invalidate()
+        await self.connection.close()
+
+
 class PostgresTx(Tx):
-    """A transaction on a connection of the pool."""
+    """A transaction on a connection that is kept."""
 
     postgresql = True
 
-    def __init__(self, connection: AsyncConnection, now: datetime) -> None:
-        super().__init__(now)
-        self.connection = connection
+    def __init__(self, kept: Kept, now: datetime) -> None:
+        super().__init__(now, kept.connection.dialect)
+        self.connection = kept.connection
+        self._driver = kept.driver
 
     def insert(self, table: Table) -> Insert:
         return insert(table)
@@ -48,12 +68,17 @@ class PostgresTx(Tx):
     async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
         return await self.connection.execute(statement, parameters)
 
+    async def run(self, bound: Bound) -> list[Any]:
+        prepared = bound.statement
+        found = await self._driver.fetch(prepared.sql, *prepared.values(bound.parameters))
+        return prepared.rows(found[0].keys(), found) if found else []
+
     async def run_sync(self, work: Callable[[Connection], T]) -> T:
         return await self.connection.run_sync(work)
 
 
 class PostgresDatabase(Database):
-    """A pool of connections. A dead one is noticed when it is used; the whole pool is then renewed."""
+    """Connections that are kept, POOL_SIZE of them at most. A dead one is noticed when it is used."""
 
     postgresql = True
 
@@ -63,14 +88,14 @@ class PostgresDatabase(Database):
         super().__init__(clock)
         self._url = url
         self._statement_seconds = statement_seconds or STATEMENT_SECONDS
-        self._engine = self._create(
-            pool_size=connections or POOL_SIZE, max_overflow=0, pool_timeout=self._statement_seconds
-        )
-        self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._engine = self._create(self._connect).execution_options(isolation_level="AUTOCOMMIT")
+        self._room = asyncio.Semaphore(connections or POOL_SIZE)
+        self._idle: list[Kept] = []
+        self._opened = False
 
-    def _create(self, **options: Any) -> AsyncEngine:
+    def _create(self, connect: Callable[[], Awaitable[asyncpg.Connection[Any]]]) -> AsyncEngine:
         return create_async_engine(
-            "postgresql+asyncpg://", async_creator=self._connect, hide_parameters=True, **options
+            "postgresql+asyncpg://", async_creator=connect, hide_parameters=True, poolclass=NullPool
         )
 
     async def _connect(self) -> asyncpg.Connection[Any]:
@@ -94,40 +119,92 @@ class PostgresDatabase(Database):
             )
 
     async def open(self) -> None:
+        self._opened = True
         with translated():
-            async with self._engine.connect():
+            async with self._connection():
                 pass
 
     async def close(self) -> None:
-        await self._engine.dispose()
+        self._opened = False
+        while self._idle:
+            await self._idle.pop().connection.close()
 
     async def once(self, work: Work[T], *, writing: bool, alone: bool) -> T:
         """Reads, and a statement that is alone, go without BEGIN and COMMIT, two round trips of which each takes as long as a
         small statement. Reads lose nothing by it: each statement of a transaction sees what is committed when it begins, too.
         """
-        if writing and not alone:
-            return await self._transaction(work)
-        with cancellation_kept(), translated():
-            async with self._autocommit.connect() as connection:
-                tx = PostgresTx(connection, self._clock.now())
-                result = await work(tx)
-        _tell(tx)
+        with cancellation_kept(), translated() as committing:
+            async with self._connection() as kept:
+                tx = PostgresTx(kept, self._clock.now())
+                if alone or not writing:
+                    result = await work(tx)
+                else:
+                    await kept.driver.execute("BEGIN")
+                    result = await work(tx)
+                    committing.append(True)
+                    await kept.driver.execute("COMMIT")
+        for tell in tx.committed:
+            tell()
         return result
 
-    async def _transaction(self, work: Work[T]) -> T:
-        with cancellation_kept(), translated() as committing:
-            async with self._engine.connect() as connection, connection.begin() as transaction:
-                tx = PostgresTx(connection, self._clock.now())
-                result = await work(tx)
-                committing.append(True)
-                await transaction.commit()
-        _tell(tx)
-        return result
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Kept]:
+        """A connection for one transaction. What is left of one that fails is undone."""
+        async with self._turn():
+            kept = await self._alive() or await self._new()
+            try:
+                yield kept
+            except Exception as error:
+                broken = kept.driver.is_closed()
+                if await _undone(kept, error):
+                    self._idle.append(kept)
+                if broken and _may_be_repeated(error):
+                    raise asyncpg.InterfaceError("the connection is closed") from error
+                raise
+            except BaseException:  # cancelled: what the server does at this moment is ended with the connection
+                await asyncio.shield(kept.discard())
+                raise
+            await self._give_back(kept)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Raises SQLAlchemy's TimeoutError where no connection becomes free in time."""
+        if self._room.locked():
+            try:
+                async with asyncio.timeout(self._statement_seconds):
+                    await self._room.acquire()
+            except TimeoutError as error:
+                raise PoolTimeoutError from error
+        else:
+            await self._room.acquire()
+        try:
+            yield
+        finally:
+            self._room.release()
+
+    async def _give_back(self, kept: Kept) -> None:
+        if self._opened:
+            self._idle.append(kept)
+        else:
+            await kept.connection.close()
+
+    async def _alive(self) -> Kept | None:
+        """The connection that was used last: the server keeps its plans, and others may be dead by now."""
+        while self._idle:
+            kept = self._idle.pop()
+            if not kept.driver.is_closed():
+                return kept
+            await kept.discard()
+        return None
+
+    async def _new(self) -> Kept:
+        connection = await self._engine.connect()
+        raw = await connection.get_raw_connection()
+        driver: Any = raw.driver_connection
+        return Kept(connection, driver)
 
     def migrator(self) -> AsyncEngine:
-        return create_async_engine(
-            "postgresql+asyncpg://", async_creator=self._connect_migrator, hide_parameters=True, poolclass=NullPool
-        )
+        return self._create(self._connect_migrator)
 
     async def upgrade(self) -> None:
         engine = self.migrator()
@@ -140,6 +217,21 @@ class PostgresDatabase(Database):
             await engine.dispose()
 
 
-def _tell(tx: Tx) -> None:
-    for tell in tx.committed:
-        tell()
+async def _undone(kept: Kept, error: Exception) -> bool:
+    """Roll back what has failed. False: the connection cannot be used any more, and is closed."""
+    away = isinstance(error, DRIVER_ERRORS) and verdict(error) is not None
+    if not away and not kept.driver.is_closed():
+        with contextlib.suppress(*DRIVER_ERRORS):
+            if kept.driver.is_in_transaction():
+                await kept.driver.execute("ROLLBACK")
+            return True
+    await kept.discard()
+    return False
+
+
+def _may_be_repeated(error: Exception) -> bool:
+    """Whether an error with which a connection broke says less than that: nothing of the transaction was committed."""
+    if not isinstance(error, DRIVER_ERRORS) or isinstance(error, TimeoutError):
+        return False
+    away = verdict(error)
+    return away is not None and not away.lost

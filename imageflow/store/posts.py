@@ -301,7 +301,7 @@ async def _insert_at_once(tx: Tx, new: Sequence[_Page], records: Sequence[Mappin
         batch.append((number, *varying, *instants, messages.transform_queue(page.run.flow), head + _SEQ[:-1], tail))
     same = {name: records[0][name] for name in _SAME}
     bodies = [page.packed for page in new]
-    found = await tx.all(*_INSERT.bind(tx, batch, bodies=bodies, now=tx.now, **same))
+    found = await tx.run(_INSERT.bind(tx, batch, bodies=bodies, now=tx.now, **same))
     by_id = {page.run.run_id: page.run for page in new}
     return {row.run_id: _inserted(_page_read(by_id[row.run_id], row.seq), row.id) for row in found}
 

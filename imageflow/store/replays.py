@@ -305,7 +305,7 @@ async def _reopen(tx: Tx, stored: _Stored, logs: Sequence[RowLog]) -> None:
     run = stored.run
     await count_from_here(tx, run.run_id)
     batch = [(log.row, log.stage, _page(stored, log)) for log in logs]
-    await tx.execute(*_REOPEN.bind(tx, batch, run_id=run.run_id))
+    await tx.run(_REOPEN.bind(tx, batch, run_id=run.run_id))
     states = Counter(log.state for log in logs)
     changes: dict[str, Any] = {
         "failed": runs.c.failed - states["failed"],

@@ -69,7 +69,7 @@ class SeriesSql(Sql):
                 await _add(tx, flow, at, point)
         changed = [run for run in seen if known.get(run.run_id) != run.counts]
         if changed:
-            await tx.execute(*_KNOW.bind(tx, sorted((run.run_id, *_values(run.counts)) for run in changed)))
+            await tx.run(_KNOW.bind(tx, sorted((run.run_id, *_values(run.counts)) for run in changed)))
         still = {run.run_id for run in seen}
         if gone := sorted(known.keys() - still)[:500]:
             await tx.execute(delete(counted_runs).where(counted_runs.c.run_id.in_(await _long_ended(tx, gone))))

@@ -24,7 +24,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import ARRAY, BigInteger, Boolean, bindparam, column, select, text
 from sqlalchemy import Row as SqlRow
-from sqlalchemy.exc import IntegrityError
 
 from imageflow.model.row import STATES, Row, RowLog, digest_of
 from imageflow.model.run import Run
@@ -32,6 +31,7 @@ from imageflow.store import open_failures
 from imageflow.store.batch import Batch, BatchStatement
 from imageflow.store.database import Tx
 from imageflow.store.doubts import DOUBT_SECONDS, LATE, NOW
+from imageflow.store.driver_errors import CLASHES
 from imageflow.store.ledger import LedgerEntry
 from imageflow.store.row_record import LOG_COLUMNS, LOGGED_ALIKE, RETRYING, log_values, logged, unchanged_values
 from imageflow.store.run_progress import finish
@@ -72,7 +72,7 @@ _LOG_AGAIN = f"""
     WHERE r.state = 'retrying'
 """
 """For rows that have a log: only a row being retried changes. Without this clause PostgreSQL inserts in two thirds of the
-time, and raises IntegrityError where a row has a log: see `_new_first`."""
+time, and a row that has a log clashes: see `_new_first`."""
 _LOG_INTO = f"""
     INSERT INTO rows AS r ({", ".join(LOG_COLUMNS)}, settled_at)
     SELECT {", ".join(f"logs.{column}" for column in LOG_COLUMNS)}, :now
@@ -299,12 +299,12 @@ class SettlingSql(Sql):
             records = [(*unchanged_values(run_id, row), digest_of(row)) for row in known]
             await tx.execute(_ROW_BY_ROW)
             statement = _SKIP_AND_LOG_NEW if new else _SKIP_AND_LOG
-            [found] = await tx.all(*statement.bind(tx, records, domain=domain, now=tx.now))
+            [found] = await tx.run(statement.bind(tx, records, domain=domain, now=tx.now))
             skipped = frozenset(found.skipped or ())
             changed = await _count(tx, run_id, unchanged=found.logged)
         else:
             sets = [(run_id, row.row, row.product, row.version, digest_of(row)) for row in known]
-            skipped = frozenset(row.number for row in await tx.all(*_SKIP_ALONE.bind(tx, sets, domain=domain)))
+            skipped = frozenset(row.number for row in await tx.run(_SKIP_ALONE.bind(tx, sets, domain=domain)))
             rows_of = [unchanged_values(run_id, row) for row in known if row.row in skipped]
             changed = (await _log_stepwise(tx, rows_of)).runs
         if any(run.troubled for run in changed):
@@ -358,7 +358,7 @@ async def _undo_cancelled(tx: Tx, logs: Sequence[RowLog]) -> Counter[str]:
     numbers = sorted({(log.run_id, log.row) for log in logs if log.state != "cancelled"})
     if not numbers:
         return Counter()
-    return Counter(row.run_id for row in await tx.all(*_UNDO_CANCELLED.bind(tx, numbers)))
+    return Counter(row.run_id for row in await tx.run(_UNDO_CANCELLED.bind(tx, numbers)))
 
 
 async def _new_first(logs: Sequence[Row | RowLog], work: Callable[..., Awaitable[T]]) -> T:
@@ -366,7 +366,7 @@ async def _new_first(logs: Sequence[Row | RowLog], work: Callable[..., Awaitable
     the clause for rows that have one.
     """
     if not any(log.tries for log in logs):
-        with contextlib.suppress(IntegrityError):
+        with contextlib.suppress(*CLASHES):
             return await work(new=True)
     return await work(new=False)
 
@@ -383,7 +383,7 @@ def _any_failed(logs: Sequence[RowLog]) -> bool:
 async def _settle_within(
     tx: Tx, sent: Sent, logs: Sequence[RowLog], entries: list[tuple[Any, ...]], *, new: bool
 ) -> list[Run]:
-    """What Store.settle does, within a transaction. `new`: no row has a log yet; raises IntegrityError where one has.
+    """What Store.settle does, within a transaction. `new`: no row has a log yet; raises one of CLASHES where one has.
 
     Rows that failed go step by step: which of them were logged now must be known.
     """
@@ -396,14 +396,14 @@ async def _settle_within(
     changed: Sequence[SqlRow[Any]]
     if not tx.postgresql or _any_failed(logs):  # SQLite has no INSERT within WITH
         if entries:
-            await tx.execute(*_ENTER_ALONE.bind(tx, entries, **given))
+            await tx.run(_ENTER_ALONE.bind(tx, entries, **given))
         changed, rows = await _log_stepwise(tx, rows)
     elif entries:
         statement = _SETTLE_NEW if new else _SETTLE
-        changed = await tx.all(*statement.bind(tx, rows, entries, **given))
+        changed = await tx.run(statement.bind(tx, rows, entries, **given))
     else:
         unsent = _SETTLE_UNSENT_NEW if new else _SETTLE_UNSENT
-        changed = await tx.all(*unsent.bind(tx, rows, now=tx.now))
+        changed = await tx.run(unsent.bind(tx, rows, now=tx.now))
     await _follow(tx, changed, rows, again=not (new and tx.postgresql))
     return await _finish(tx, changed)
 
@@ -447,7 +447,7 @@ class _Logged(NamedTuple):
 async def _log_stepwise(tx: Tx, rows: list[tuple[Any, ...]]) -> _Logged:
     """Log rows and count them on their runs."""
     counts: dict[str, Counter[str]] = {}
-    found = await tx.all(*_LOG_ALONE.bind(tx, rows, now=tx.now)) if rows else ()
+    found = await tx.run(_LOG_ALONE.bind(tx, rows, now=tx.now)) if rows else ()
     for row in found:
         if row.state != RETRYING:
             counts.setdefault(row.run_id, Counter())[row.state] += 1
@@ -464,7 +464,7 @@ async def _count(tx: Tx, run_id: str, **moved: int) -> Sequence[SqlRow[Any]]:
     """Count rows, by state, on their run; the run as it is then, or nothing where nothing moved."""
     if not any(moved.values()):
         return ()
-    return await tx.all(*_COUNT.bind(tx, run_id=run_id, **(dict.fromkeys(STATES, 0) | moved)))
+    return await tx.run(_COUNT.bind(tx, run_id=run_id, **(dict.fromkeys(STATES, 0) | moved)))
 
 
 def _sorted_logs(logs: Sequence[RowLog]) -> list[tuple[Any, ...]]:

@@ -32,6 +32,7 @@ from imageflow.clock import Clock
 from imageflow.errors import StoreError
 from imageflow.private_files import private_file
 from imageflow.store import schema
+from imageflow.store.batch import Bound
 from imageflow.store.database import Database, Tx, Work
 from imageflow.store.driver_errors import DRIVER_ERRORS, translated
 
@@ -53,7 +54,7 @@ class SqliteTx(Tx):
     postgresql = False
 
     def __init__(self, connection: Connection, now: datetime) -> None:
-        super().__init__(now)
+        super().__init__(now, connection.dialect)
         self._connection = connection
 
     def insert(self, table: Table) -> PostgresInsert:
@@ -62,6 +63,12 @@ class SqliteTx(Tx):
 
     async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
         return self._connection.execute(statement, parameters)
+
+    async def run(self, bound: Bound) -> list[Any]:
+        prepared = bound.statement
+        cursor = driver(self._connection).execute(prepared.sql, prepared.values(bound.parameters))
+        found = cursor.fetchall()
+        return prepared.rows([name for name, *_ in cursor.description], found) if found else []
 
     async def run_sync(self, work: Callable[[Connection], T]) -> T:
         return work(self._connection)
