@@ -127,7 +127,7 @@ class PostgresDatabase(Database):
     async def close(self) -> None:
         self._opened = False
         while self._idle:
-            await self._idle.pop().connection.close()
+            await self._idle.pop().discard()
 
     async def once(self, work: Work[T], *, writing: bool, alone: bool) -> T:
         """Reads, and a statement that is alone, go without BEGIN and COMMIT, two round trips of which each takes as long as a
@@ -149,22 +149,26 @@ class PostgresDatabase(Database):
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Kept]:
-        """A connection for one transaction. What is left of one that fails is undone."""
+        """A connection for one transaction. One that is left in a good state is kept; one that is not (a cancelled statement may
+        still run on the server) is closed, and with it ends all that it did.
+        """
         async with self._turn():
             kept = await self._alive() or await self._new()
+            good = False
             try:
                 yield kept
+                good = True
             except Exception as error:
                 broken = kept.driver.is_closed()
-                if await _undone(kept, error):
-                    self._idle.append(kept)
-                if broken and _may_be_repeated(error):
+                good = await _rolled_back(kept, error)
+                if broken and _says_less(error):
                     raise asyncpg.InterfaceError("the connection is closed") from error
                 raise
-            except BaseException:  # cancelled: what the server does at this moment is ended with the connection
-                await asyncio.shield(kept.discard())
-                raise
-            await self._give_back(kept)
+            finally:
+                if good and self._opened:
+                    self._idle.append(kept)
+                else:
+                    await asyncio.shield(kept.discard())
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -181,12 +185,6 @@ class PostgresDatabase(Database):
             yield
         finally:
             self._room.release()
-
-    async def _give_back(self, kept: Kept) -> None:
-        if self._opened:
-            self._idle.append(kept)
-        else:
-            await kept.connection.close()
 
     async def _alive(self) -> Kept | None:
         """The connection that was used last: the server keeps its plans, and others may be dead by now."""
@@ -217,20 +215,19 @@ class PostgresDatabase(Database):
             await engine.dispose()
 
 
-async def _undone(kept: Kept, error: Exception) -> bool:
-    """Roll back what has failed. False: the connection cannot be used any more, and is closed."""
-    away = isinstance(error, DRIVER_ERRORS) and verdict(error) is not None
-    if not away and not kept.driver.is_closed():
-        with contextlib.suppress(*DRIVER_ERRORS):
-            if kept.driver.is_in_transaction():
-                await kept.driver.execute("ROLLBACK")
-            return True
-    await kept.discard()
+async def _rolled_back(kept: Kept, error: Exception) -> bool:
+    """Undo what has failed. False: the connection cannot be used any more."""
+    if isinstance(error, DRIVER_ERRORS) and verdict(error) is not None:
+        return False
+    with contextlib.suppress(*DRIVER_ERRORS):
+        if kept.driver.is_in_transaction():
+            await kept.driver.execute("ROLLBACK")
+        return not kept.driver.is_closed()
     return False
 
 
-def _may_be_repeated(error: Exception) -> bool:
-    """Whether an error with which a connection broke says less than that: nothing of the transaction was committed."""
+def _says_less(error: Exception) -> bool:
+    """Whether an error does not say what a broken connection means: that nothing of the transaction was committed."""
     if not isinstance(error, DRIVER_ERRORS) or isinstance(error, TimeoutError):
         return False
     away = verdict(error)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection
 
 from imageflow.clock import SystemClock
 from imageflow.secret import Secret
@@ -21,6 +21,7 @@ from imageflow.store.database import Tx
 from imageflow.store.postgresql import PostgresDatabase
 from tests import schemas
 from tests.benchmarks import million
+from tests.seen_statements import seen_statements
 
 pytestmark = pytest.mark.asyncio(loop_factories=["uvloop"])  # a plan does not depend on the loop
 
@@ -72,21 +73,13 @@ async def test_no_page_reads_a_run(store: Store, tmp_path: Path) -> None:
 
 async def _read(store: Store, ask: Callable[[], Awaitable[object]]) -> int:
     """How many records the plans of all its statements read, those that a filter dropped among them."""
-    seen: list[tuple[str, Any]] = []
-
-    def note(connection: Connection, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
-        if connection.dialect.name == "postgresql" and statement.lstrip().upper().startswith(("SELECT", "WITH")):
-            seen.append((statement, parameters))
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
+    with seen_statements() as seen:
         await ask()
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
+    selects = [one for one in seen if one[0].lstrip().upper().startswith(("SELECT", "WITH"))]
 
     def explain(connection: Connection) -> int:
         total = 0
-        for statement, parameters in seen:
+        for statement, parameters in selects:
             [(plan,)] = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters).all()
             plan = json.loads(plan) if isinstance(plan, str) else plan
             total += sum(_rows(node) for node in _nodes(plan[0]["Plan"]) if "Relation Name" in node)

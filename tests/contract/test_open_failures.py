@@ -13,7 +13,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event
 
 from imageflow.model.imageset import Image, digest
 from imageflow.model.row import Row
@@ -35,6 +34,7 @@ from tests.contract.test_store import (  # noqa: F401 - fixtures
     store,
     url,
 )
+from tests.seen_statements import seen_statements
 
 pytestmark = pytest.mark.asyncio(loop_factories=["uvloop"])  # what SQL says does not depend on the loop
 
@@ -168,17 +168,9 @@ async def test_what_a_chunk_costs(store: Store, clock: FakeClock) -> None:
 
 async def statements(store: Store, work: Awaitable[object]) -> int:
     """How many statements a call runs, without those that begin and end transactions."""
-    seen: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        seen.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
+    with seen_statements() as seen:
         await work
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
-    return len([one for one in seen if not one.startswith(("BEGIN", "SAVEPOINT", "RELEASE", "COMMIT"))])
+    return len(seen)
 
 
 async def test_causes_over_all_flows(store: Store, clock: FakeClock) -> None:
