@@ -1,7 +1,8 @@
 """The embedded broker: durable queues in one SQLite file.
 
 One thread owns the connection. It takes all jobs that wait for it, runs them in one transaction, and only then answers
-the callers: many callers share one fsync (group commit), and what was answered is on disk.
+the callers: many callers share one fsync (group commit), and what was published is on disk. A delivery and its end are not
+waited for so long: they outlast the process, and where a loss of power undoes them, the message comes again.
 
 The column `lent` marks a message that is delivered and not acknowledged. That ends with the consuming process: the next
 one requeues all of them on entering, and counts the delivery. One process at a time may consume; others may publish,
@@ -102,7 +103,7 @@ class SqliteBroker:
 
     async def publish(self, *messages: Outgoing) -> None:
         if messages:
-            await self._opened().run(lambda file: file.publish(messages))
+            await self._opened().run(lambda file: file.publish(messages), durable=True)
 
     @asynccontextmanager
     async def consume(self, queue: str, *, prefetch: int) -> AsyncIterator[AsyncIterator[_Delivery]]:
@@ -151,7 +152,7 @@ class SqliteBroker:
         """There may be something new in these queues (None: in any)."""
         for queue in list(self._consumers) if queues is None else queues:
             for consumer in self._consumers.get(queue, ()):
-                consumer.wake()
+                consumer.hear()
 
 
 class _Message(NamedTuple):
@@ -161,6 +162,13 @@ class _Message(NamedTuple):
     headers: str
     body: bytes
     deliveries: int
+
+
+class _Fetched(NamedTuple):
+    """What a fetch delivers, and whether nothing was left."""
+
+    messages: list[_Message]
+    all_of_them: bool
 
 
 class _Delivery:
@@ -248,6 +256,8 @@ class _Consumer:
         self._fetching = False
         self._fetched: deque[_Delivery] = deque()
         self._news = asyncio.Event()
+        self._heard = 0
+        self._empty = False
         self._stopped = False
 
     def __aiter__(self) -> Self:
@@ -267,20 +277,21 @@ class _Consumer:
         must not lose messages.
         """
         room = self._prefetch - self._unacknowledged
-        if room <= 0 or self._fetching:
+        if room <= 0 or self._fetching or self._empty:
             return
         if self.file.closed:
             raise BrokerError("the queue's file is closed")
         self._fetching = True
         fetching = self.file.submit(lambda file: file.deliver(self.queue, room))
-        fetching.add_done_callback(self._arrived)
+        fetching.add_done_callback(functools.partial(self._arrived, self._heard))
 
-    def _arrived(self, fetching: asyncio.Future[list[_Message]]) -> None:
+    def _arrived(self, heard: int, fetching: asyncio.Future[_Fetched]) -> None:
         self._fetching = False
         if fetching.exception() is not None:  # `healthy` says what is wrong; the iterator waits for better times
             fetching.get_loop().call_later(POLL_SECONDS, self.wake)
             return
-        messages = fetching.result()
+        messages, all_of_them = fetching.result()
+        self._empty = all_of_them and heard == self._heard
         self._unacknowledged += len(messages)
         self._fetched.extend(_Delivery(self, message) for message in messages)
         if self._stopped:
@@ -290,6 +301,12 @@ class _Consumer:
 
     def settled(self) -> None:
         self._unacknowledged -= 1
+        self.wake()
+
+    def hear(self) -> None:
+        """There may be something new in the queue."""
+        self._heard += 1
+        self._empty = False
         self.wake()
 
     def wake(self) -> None:
@@ -308,10 +325,13 @@ class _Consumer:
 
 
 class _Job(NamedTuple):
-    """Work for the thread, and the future of its caller, if there is one."""
+    """Work for the thread, and the future of its caller, if there is one. `durable`: it is answered once it outlasts a loss of
+    power.
+    """
 
     work: Callable[[_File], Any]
     done: asyncio.Future[Any] | None
+    durable: bool = False
 
 
 class _File:
@@ -331,6 +351,7 @@ class _File:
         self._room: dict[str, tuple[int, float]] = {}
         self._next_due: float | None = None
         self._news: set[str] = set()
+        self._durable: bool | None = None
         self._sql: sqlite3.Connection
 
     # --- on the loop
@@ -352,20 +373,20 @@ class _File:
         self._jobs.put(None)
         await asyncio.shield(self._over)
 
-    async def run(self, work: Callable[[_File], T]) -> T:
+    async def run(self, work: Callable[[_File], T], *, durable: bool = False) -> T:
         """Run `work` on the thread; returns when it is committed. Raises BrokerError."""
         try:
             async with asyncio.timeout(PUBLISH_SECONDS):
-                return await self.submit(work)
+                return await self.submit(work, durable=durable)
         except TimeoutError as error:
             raise BrokerError(f"the queue's file {self.path} did not answer in {PUBLISH_SECONDS:g} s") from error
 
-    def submit(self, work: Callable[[_File], T]) -> asyncio.Future[T]:
+    def submit(self, work: Callable[[_File], T], *, durable: bool = False) -> asyncio.Future[T]:
         done: asyncio.Future[T] = self._loop.create_future()
         if self._ended:
             done.set_exception(BrokerError("the queue's file is closed"))
         else:
-            self._jobs.put(_Job(work, done))
+            self._jobs.put(_Job(work, done, durable))
         return done
 
     def post(self, work: Callable[[_File], Any]) -> None:
@@ -396,7 +417,7 @@ class _File:
         private_file(self.path)
         self._sql = sqlite3.connect(self.path, timeout=PUBLISH_SECONDS / 2, isolation_level=None)
         self._sql.execute("PRAGMA journal_mode = WAL")
-        self._sql.execute("PRAGMA synchronous = FULL")
+        self._sync(durable=True)
         self._sql.execute("BEGIN IMMEDIATE")
         (version,) = self._sql.execute("PRAGMA user_version").fetchone()
         if version == 0:
@@ -444,6 +465,7 @@ class _File:
         """Run the jobs in one transaction, then answer the callers."""
         self._news = set()
         try:
+            self._sync(durable=any(job.durable for job in jobs))
             self._sql.execute("BEGIN IMMEDIATE")
             outcomes = [self._outcome(job) for job in jobs]
             self._sql.execute("COMMIT")
@@ -452,6 +474,12 @@ class _File:
             return
         self.problem = None
         self._on_loop(self._committed, outcomes, self._news)
+
+    def _sync(self, *, durable: bool) -> None:
+        """Whether the next commit waits for the disk. In WAL mode the file is sound either way."""
+        if durable != self._durable:
+            self._sql.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._durable = durable
 
     def _outcome(self, job: _Job) -> tuple[_Job, Any, QueueFullError | None]:
         try:
@@ -553,7 +581,7 @@ class _File:
         elif self._next_due is None or due < self._next_due:
             self._next_due = due
 
-    def deliver(self, queue: str, room: int) -> list[_Message]:
+    def deliver(self, queue: str, room: int) -> _Fetched:
         """Deliver up to `room` messages, in order, and not much more than FETCH_BYTES."""
         messages: list[_Message] = []
         weight = 0
@@ -564,7 +592,7 @@ class _File:
                 if weight >= FETCH_BYTES:
                     break
         self._sql.executemany("UPDATE message SET lent = 1 WHERE id = ?", [(message.id,) for message in messages])
-        return messages
+        return _Fetched(messages, len(messages) < room and weight < FETCH_BYTES)
 
     def next_after(self, queue: str, last: int) -> _Message | None:
         """The first ready message with an id above `last`."""

@@ -215,7 +215,6 @@ class PostClient:
             body,
         )
         deadline = self.loop.time() + timeout
-        closed = TransportError(f"the connection to {self.origin} failed: closed without an answer")
         stale = False
         if (kept := self._kept()) is not None:
             try:
@@ -225,11 +224,14 @@ class PostClient:
         try:
             return await self._ask(await self._connect(deadline), request, deadline, may_send)
         except _StaleError as error:
-            raise closed from error
+            raise self._closed() from error
         except NotSentError as error:
             if stale:  # the first one may have been taken
-                raise closed from error
+                raise self._closed() from error
             raise
+
+    def _closed(self) -> TransportError:
+        return TransportError(f"the connection to {self.origin} failed: closed without an answer")
 
     def close(self) -> None:
         """Close all connections; requests under way fail."""

@@ -11,21 +11,21 @@ from imageflow.store.database import Tx
 from imageflow.store.text import clean
 from imageflow.store.transaction import Sql, reads
 
-# A subquery in the select list is never merged into a join: each row is looked up by its key, however large the table.
+# A subquery in the select list is never merged into a join: each row is looked up by its key, however large the table. Only what
+# is settled comes back, as a rule nothing: for each record that does, SQLite's driver hands its lock over.
 _LOOK = BatchStatement(
     """
-    SELECT runs.total, runs.finished_at IS NOT NULL AS ended, runs.cancelled_at IS NOT NULL AS cancelled, asked.number, asked.state
+    SELECT runs.total, runs.finished_at IS NOT NULL AS ended, runs.cancelled_at IS NOT NULL AS cancelled, settled.number
     FROM runs LEFT JOIN (
         SELECT wanted.number,
             (SELECT rows.state FROM rows WHERE rows.run_id = :run_id AND rows.number = wanted.number) AS state
         FROM {wanted}
-    ) AS asked ON true
+    ) AS settled ON settled.state NOT IN ('retrying', 'cancelled')
     WHERE runs.run_id = :run_id
     """,
     Batch("wanted", number="bigint"),
 )
-_OPEN = (None, "retrying", "cancelled")
-"""States of rows that a writer may have in hand: without a log, retried by hand, or of a run that is cancelled meanwhile."""
+"""A writer may have rows in hand that have no log, are retried by hand, or are of a run that is cancelled meanwhile."""
 
 
 class InFlight(NamedTuple):
@@ -43,10 +43,11 @@ class InFlightSql(Sql):
         """Which of these rows of a run are in flight: registered, and not settled. None of a run that has ended is. Raises
         NotFoundError for a run that does not exist.
         """
-        wanted = [(number,) for number in sorted(set(numbers))]
-        found = await tx.run(_LOOK.bind(tx, wanted, run_id=clean(run_id)))
+        wanted = sorted(set(numbers))
+        found = await tx.run(_LOOK.bind(tx, [(number,) for number in wanted], run_id=clean(run_id)))
         if not found:
             raise NotFoundError(f"there is no run {run_id!r}")
-        known = (row for row in found if row.number is not None and not row.ended)
-        rows = frozenset(row.number for row in known if 0 < row.number <= row.total and row.state in _OPEN)
-        return InFlight(rows, bool(found[0].cancelled))
+        total, ended, cancelled, _ = found[0]
+        settled = {row.number for row in found}
+        open_rows = () if ended else (number for number in wanted if 0 < number <= total and number not in settled)
+        return InFlight(frozenset(open_rows), bool(cancelled))

@@ -42,6 +42,7 @@ from imageflow.store.transaction import Sql, writes
 
 T = TypeVar("T")
 
+_STATE = list(LOG_COLUMNS).index("state")
 _ENTRIES = Batch(
     "entries",
     alike=("domain", "run_id"),
@@ -198,6 +199,8 @@ _COUNTED = ", ".join([*(f"runs.{column.name}" for column in COUNTED), open_failu
 _RETURNED = (*COUNTED, column("troubled", Boolean))
 _TIMES = [NOW, LATE, bindparam("since", type_=Instant())]
 _LOG_ALONE = BatchStatement(_LOG, _LOGS, typed=[NOW])
+_LOG_NEW = BatchStatement(f"{_LOG_INTO} FROM {{logs}}", _LOGS, typed=[NOW])
+"""SQLite's driver hands its lock over for each row that comes back, and other threads take it: so none comes back."""
 _ENTER_ALONE = BatchStatement(_ENTER, _ENTRIES, typed=_TIMES)
 _COUNT = BatchStatement(
     f"""
@@ -306,7 +309,7 @@ class SettlingSql(Sql):
             sets = [(run_id, row.row, row.product, row.version, digest_of(row)) for row in known]
             skipped = frozenset(row.number for row in await tx.run(_SKIP_ALONE.bind(tx, sets, domain=domain)))
             rows_of = [unchanged_values(run_id, row) for row in known if row.row in skipped]
-            changed = (await _log_stepwise(tx, rows_of)).runs
+            changed = (await _log_stepwise(tx, rows_of, new=new)).runs
         if any(run.troubled for run in changed):
             values = [unchanged_values(run_id, row) for row in known if row.row in skipped]
             await _follow(tx, changed, values, again=not new)
@@ -344,7 +347,7 @@ class SettlingSql(Sql):
         *,
         new: bool,
     ) -> list[Run]:
-        undone = {} if new and tx.postgresql else await _undo_cancelled(tx, logs)
+        undone = {} if new else await _undo_cancelled(tx, logs)
         ended = await _settle_within(tx, sent, logs, _entries(written, release), new=new)
         for run_id, count in undone.items():
             ended += await _finish(tx, await _count(tx, run_id, cancelled=-count))
@@ -397,29 +400,30 @@ async def _settle_within(
     if not tx.postgresql or _any_failed(logs):  # SQLite has no INSERT within WITH
         if entries:
             await tx.run(_ENTER_ALONE.bind(tx, entries, **given))
-        changed, rows = await _log_stepwise(tx, rows)
+        changed, rows = await _log_stepwise(tx, rows, new=new)
     elif entries:
         statement = _SETTLE_NEW if new else _SETTLE
         changed = await tx.run(statement.bind(tx, rows, entries, **given))
     else:
         unsent = _SETTLE_UNSENT_NEW if new else _SETTLE_UNSENT
         changed = await tx.run(unsent.bind(tx, rows, now=tx.now))
-    await _follow(tx, changed, rows, again=not (new and tx.postgresql))
+    await _follow(tx, changed, rows, again=not new)
     return await _finish(tx, changed)
 
 
 async def _follow(tx: Tx, changed: Sequence[SqlRow[Any]], values: Sequence[tuple[Any, ...]], *, again: bool) -> None:
     """Keep the open failures of the flows whose rows were logged (see open_failures.py), where there are any or come any."""
     for flow in sorted({run.flow for run in changed}):
-        run_ids = {run.run_id for run in changed if run.flow == flow}
-        rows = [logged(one) for one in values if one[0] in run_ids]
-        if any(run.troubled for run in changed if run.flow == flow) or any(_keeps(row, again=again) for row in rows):
-            await open_failures.follow(tx, flow, rows, again=again)
+        its_runs = [run for run in changed if run.flow == flow]
+        run_ids = {run.run_id for run in its_runs}
+        its_rows = [one for one in values if one[0] in run_ids]
+        if any(run.troubled for run in its_runs) or any(_opens(one[_STATE], again=again) for one in its_rows):
+            await open_failures.follow(tx, flow, [logged(one) for one in its_rows], again=again)
 
 
-def _keeps(row: open_failures.Logged, *, again: bool) -> bool:
-    """Whether a row may open a failure."""
-    return row.state == "failed" or (again and row.state == "superseded")
+def _opens(state: str, *, again: bool) -> bool:
+    """Whether a row with that log may open a failure."""
+    return state == "failed" or (again and state == "superseded")
 
 
 async def _finish(tx: Tx, changed: Sequence[SqlRow[Any]]) -> list[Run]:
@@ -432,7 +436,7 @@ async def log_rows(tx: Tx, flow: str, values: Sequence[tuple[Any, ...]]) -> list
     """Log rows of a locked run of the flow, given as `log_values` gives them: new ones, and those that are being retried. Counts
     those that are settled with it. Returns the run if it ended.
     """
-    changed, rows = await _log_stepwise(tx, sorted(values, key=lambda row: row[:2]))
+    changed, rows = await _log_stepwise(tx, sorted(values, key=lambda row: row[:2]), new=False)
     await open_failures.follow(tx, flow, [logged(one) for one in rows], again=True)
     return await _finish(tx, changed)
 
@@ -444,20 +448,29 @@ class _Logged(NamedTuple):
     rows: list[tuple[Any, ...]]
 
 
-async def _log_stepwise(tx: Tx, rows: list[tuple[Any, ...]]) -> _Logged:
-    """Log rows and count them on their runs."""
+async def _log_stepwise(tx: Tx, rows: list[tuple[Any, ...]], *, new: bool) -> _Logged:
+    """Log rows and count them on their runs. `new`: none has a log yet; raises one of CLASHES where one has."""
+    there = await _log(tx, rows, new=new) if rows else rows
     counts: dict[str, Counter[str]] = {}
-    found = await tx.run(_LOG_ALONE.bind(tx, rows, now=tx.now)) if rows else ()
-    for row in found:
-        if row.state != RETRYING:
-            counts.setdefault(row.run_id, Counter())[row.state] += 1
+    for row in there:
+        if row[_STATE] != RETRYING:
+            counts.setdefault(row[0], Counter())[row[_STATE]] += 1
     changed: list[SqlRow[Any]] = []
     for run_id, moved in counts.items():
         changed += await _count(tx, run_id, **moved)
+    return _Logged(changed, there)
+
+
+async def _log(tx: Tx, rows: list[tuple[Any, ...]], *, new: bool) -> list[tuple[Any, ...]]:
+    """The rows that were logged now."""
+    if new:
+        await tx.run(_LOG_NEW.bind(tx, rows, now=tx.now))
+        return rows
+    found = await tx.run(_LOG_ALONE.bind(tx, rows, now=tx.now))
     if len(found) == len(rows):
-        return _Logged(changed, rows)
+        return rows
     there = {(row.run_id, row.number) for row in found}
-    return _Logged(changed, [row for row in rows if row[:2] in there])
+    return [row for row in rows if row[:2] in there]
 
 
 async def _count(tx: Tx, run_id: str, **moved: int) -> Sequence[SqlRow[Any]]:

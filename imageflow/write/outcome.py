@@ -11,6 +11,7 @@ everything else is unavailable.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -64,8 +65,8 @@ Outcome = Written | Refused | Unavailable
 """Of a request, after one more login where the token was not valid."""
 
 
-def judge(answer: Answer, now: datetime) -> Outcome | Unauthorized:
-    """What an answer means. `now` is for Retry-After dates."""
+def judge(answer: Answer, now: Callable[[], datetime]) -> Outcome | Unauthorized:
+    """What an answer means. `now` is asked for Retry-After dates."""
     if answer.ok:
         return Written(answer.status)
     reason = explain(answer)
@@ -75,7 +76,7 @@ def judge(answer: Answer, now: datetime) -> Outcome | Unauthorized:
         return Unavailable(
             reason,
             answer.status,
-            retry_after(answer.headers, now),
+            retry_after(answer.headers, now()),
             slow_down=answer.status in (429, 503),
             unreached=answer.status in (502, 503, 504),
         )

@@ -41,6 +41,8 @@ class Destination(NamedTuple):
     timeout: float
     may_send: Callable[[], bool]
     """Asked before each single request: see Lease.may_send."""
+    epoch: float
+    """Unix time less the monotonic clock."""
 
 
 _encode = msgspec.json.Encoder().encode
@@ -89,7 +91,8 @@ class Sender:
         key = (url, definition.bounded)
         if (client := self._clients.get(key)) is None:
             client = self._clients[key] = self._omnitron.post_client(definition, url)
-        return Destination(client, access, queue, definition.write.timeout, chunk.lease.may_send)
+        epoch = self._clock.now().timestamp() - self._clock.monotonic()
+        return Destination(client, access, queue, definition.write.timeout, chunk.lease.may_send, epoch)
 
     async def _send(self, destination: Destination, chunk: Chunk, place: int) -> None:
         """Write a row to each of its SKUs in turn, until one fails.
@@ -97,7 +100,8 @@ class Sender:
         The chunk may be cancelled meanwhile: then it finds the row `sending` and keeps its claims.
         """
         work = chunk.works[place]
-        work = row_work.begun(work, self._clock.now().timestamp(), self._clock.monotonic())
+        monotonic = self._clock.monotonic()
+        work = row_work.begun(work, destination.epoch + monotonic, monotonic)
         chunk.works[place] = work
         for sku in filter(row_work.to_be_sent, work.skus):
             if destination.queue.closed:
@@ -150,4 +154,4 @@ class Sender:
             return no_answer(error)
         if answer.status == 401:
             destination.access.invalidate(token)
-        return judge(answer, self._clock.now())
+        return judge(answer, self._clock.now)

@@ -158,7 +158,7 @@ async def test_what_a_chunk_costs(store: Store, clock: FakeClock) -> None:
     async def unchanged(row: int) -> int:
         return await statements(store, store.skip(DOMAIN, run_id, [Row(row, 100, f"sku-{row - 1}", images)]))
 
-    alone = (1, 3) if postgresql else (4, 3)
+    alone = (1, 3) if postgresql else (3, 3)
     assert (await written(1), await unchanged(2)) == alone
     await store.settle("", [failure(run_id, 9, product="other")])
     assert (await written(3), await unchanged(4)) == (alone[0] + 1, alone[1] + 1)

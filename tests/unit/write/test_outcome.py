@@ -36,7 +36,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 )
 def test_judge(status, kind):
     """Every status becomes the outcome that the table of the module names."""
-    assert type(judge(Answer(status, {}, b""), NOW)) is kind
+    assert type(judge(Answer(status, {}, b""), lambda: NOW)) is kind
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_judge(status, kind):
 )
 def test_what_an_unavailable_omnitron_asks_for(status, slow_down, unreached):
     """429 and 503 ask to slow down. 502, 503 and 504 are Omnitron's fault alone; a 500 may be one row's."""
-    outcome = judge(Answer(status, {}, b""), NOW)
+    outcome = judge(Answer(status, {}, b""), lambda: NOW)
     assert (outcome.slow_down, outcome.unreached) == (slow_down, unreached)
 
 
@@ -79,8 +79,8 @@ def test_no_answer(error, outcome):
 
 def test_retry_after_is_carried():
     """The pause that Omnitron asks for is passed on in seconds."""
-    assert judge(Answer(429, {"retry-after": "7"}, b""), NOW).retry_after == 7
-    assert judge(Answer(503, {"retry-after": "Thu, 01 Jan 2026 00:00:09 GMT"}, b""), NOW).retry_after == 9
+    assert judge(Answer(429, {"retry-after": "7"}, b""), lambda: NOW).retry_after == 7
+    assert judge(Answer(503, {"retry-after": "Thu, 01 Jan 2026 00:00:09 GMT"}, b""), lambda: NOW).retry_after == 9
 
 
 @pytest.mark.parametrize(
