@@ -17,8 +17,8 @@ from imageflow.store import Store, Unmapped
 EVERY_SECONDS = 15.0
 LEASE_SECONDS = 60.0
 AT_ONCE = 500
-SLICE_ROWS = 10_000
-"""So many rows are counted by one statement."""
+SLICE_PAGES = 100
+"""The rows of so many pages are counted by one statement."""
 MAPPED_ROWS = 1_000_000
 """Once the maps of so many rows are made, the other runs wait for the next time."""
 
@@ -55,6 +55,6 @@ class Bookkeeper:
     async def _mapped(self, run: Unmapped) -> bytes:
         """The map of a run, from its rows, a slice after the other."""
         tally = page_map.Tally()
-        for after in range(0, run.rows, SLICE_ROWS):
-            tally.add(await self._store.count_pages(run.run_id, after, SLICE_ROWS))
+        for after in range(0, run.pages, SLICE_PAGES):
+            tally.add(await self._store.count_pages(run.run_id, after, SLICE_PAGES))
         return tally.packed(run.pages)

@@ -7,17 +7,19 @@ of their own, for lists of runs read the table `runs`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import bisect
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import exists, select, update
 
+from imageflow.store.batch import Batch, BatchStatement
 from imageflow.store.database import Tx
 from imageflow.store.failures import SHOWN_FAILED
 from imageflow.store.run_record import ENDED
-from imageflow.store.tables import flows, leases, page_maps, rows, runs
-from imageflow.store.text import clean
+from imageflow.store.tables import flows, leases, page_maps, registered_pages, rows, runs
+from imageflow.store.text import clean, from_json
 from imageflow.store.transaction import Sql, reads, writes
 
 MARK = "page maps"
@@ -25,6 +27,19 @@ MARK = "page maps"
 OVERLAP = timedelta(minutes=2)
 """A run may be seen so long after its end: its transaction began before."""
 MOST_FAILED = 10_000
+
+
+_REGISTERED = registered_pages.c
+_COUNT = BatchStatement(
+    """
+    SELECT pages.page, rows.state, count(*) AS number FROM {pages} CROSS JOIN rows
+    WHERE rows.run_id = :run_id AND rows.number BETWEEN pages.low AND pages.high
+        AND rows.number BETWEEN :lowest AND :highest
+    GROUP BY pages.page, rows.state
+    """,
+    Batch("pages", page="bigint", low="bigint", high="bigint"),
+)
+"""By number: a row that reached the writers does not say which page it came of."""
 
 
 class Unmapped(NamedTuple):
@@ -60,13 +75,19 @@ class PageMapsSql(Sql):
 
     @reads
     async def count_pages(self, tx: Tx, run_id: str, after: int, limit: int) -> list[tuple[int, str, int]]:
-        """Of the rows of a run with the next `limit` numbers after `after`: page, state, and how many. Rows without a page, which
-        a join has made, are left out.
+        """Of the rows of the next `limit` pages after page `after`: page, state, and how many. Rows that a join has made are of no
+        page.
         """
-        mine = (rows.c.run_id == clean(run_id), rows.c.number > after, rows.c.number <= after + limit)
-        number = func.count().label("number")
-        counted = select(rows.c.page, rows.c.state, number).where(*mine, rows.c.page > 0)
-        found = await tx.all(counted.group_by(rows.c.page, rows.c.state))
+        mine = (_REGISTERED.run_id == clean(run_id), _REGISTERED.page > after, _REGISTERED.page <= after + limit)
+        ranges = [
+            (row.page, first, first + count - 1)
+            for row in await tx.all(select(_REGISTERED.page, _REGISTERED.numbers).where(*mine))
+            for first, count in from_json(row.numbers)
+        ]
+        if not ranges:
+            return []
+        around = {"lowest": min(first for _, first, _ in ranges), "highest": max(last for _, _, last in ranges)}
+        found = await tx.run(_COUNT.bind(tx, sorted(ranges), run_id=clean(run_id), **around))
         return [(row.page, row.state, row.number) for row in found]
 
     @writes
@@ -90,9 +111,26 @@ class PageMapsSql(Sql):
         return packed
 
     @reads
-    async def failed_pages(self, tx: Tx, run_id: str) -> Sequence[int]:
+    async def failed_pages(self, tx: Tx, run_id: str) -> list[int]:
         """Which pages have failed rows, of the first MOST_FAILED rows of a run that failed."""
         mine = (rows.c.run_id == clean(run_id), SHOWN_FAILED, rows.c.state == "failed")
-        first = select(rows.c.page).where(*mine).order_by(rows.c.number).limit(MOST_FAILED).subquery()
-        found = select(first.c.page).where(first.c.page > 0).distinct().order_by(first.c.page)
-        return [row.page for row in await tx.all(found)]
+        found = await tx.all(select(rows.c.number).where(*mine).order_by(rows.c.number).limit(MOST_FAILED))
+        if not found:
+            return []
+        its = (_REGISTERED.run_id == clean(run_id), _REGISTERED.page > 0)
+        ranges = sorted(
+            (first, first + count, row.page)
+            for row in await tx.all(select(_REGISTERED.page, _REGISTERED.numbers).where(*its))
+            for first, count in from_json(row.numbers)
+        )
+        return sorted(pages_of([row.number for row in found], ranges))
+
+
+def pages_of(numbers: Iterable[int], ranges: Sequence[tuple[int, int, int]]) -> set[int]:
+    """The pages of row numbers. `ranges`: first number, number after the last, page; in their order."""
+    pages = set()
+    for number in numbers:
+        place = bisect.bisect(ranges, number, key=lambda one: one[0]) - 1
+        if place >= 0 and number < ranges[place][1]:
+            pages.add(ranges[place][2])
+    return pages

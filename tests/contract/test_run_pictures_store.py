@@ -9,6 +9,7 @@ import pytest
 
 from imageflow.broker.sqlite import SqliteBroker
 from imageflow.model import page_map
+from imageflow.model.row import RowLog
 from imageflow.model.run_step import Hold, RunStep
 from imageflow.schedule.bookkeeper import Bookkeeper
 from imageflow.schedule.retention import Retention
@@ -20,6 +21,7 @@ from tests.contract.test_store import (  # noqa: F401 - fixtures
     draining,
     failure,
     log,
+    reading,
     store,
     url,
 )
@@ -80,31 +82,45 @@ async def mapped(store: Store, clock: FakeClock, tmp_path) -> None:
         await Bookkeeper(store, broker).keep()
 
 
+def settled(run_id: str, row: int, state: str = "written") -> RowLog:
+    """A row's log as writers give it: without its page."""
+    return failure(run_id, row, page=None) if state == "failed" else log(run_id, row, state, page=None)
+
+
 async def test_maps_of_runs_that_ended(store: Store, clock: FakeClock, tmp_path) -> None:
     """The bookkeeper makes a map of each run that ends, from its rows, and makes it anew after a retry."""
     await mapped(store, clock, tmp_path)
-    run_id = await draining(store, clock, 4)
+    run_id = (await reading(store, clock)).run_id
+    for page, total in ((1, 4), (2, 2), (3, 0)):
+        await store.save_page(run_id, page, b"[]", cursor="c", last=page == 3)
+        await store.register_page(run_id, page, total, [])
+    await store.register_page(run_id, 1, 5, [])  # a script gave one row more the second time
     await mapped(store, clock, tmp_path)
     assert await store.page_map(run_id) is None
-    await store.settle("", [log(run_id, 1, page=1), log(run_id, 2, "unchanged", page=1), failure(run_id, 3, page=1)])
+    first = {1: "written", 2: "unchanged", 3: "failed", 5: "unchanged", 6: "superseded"}
+    await store.settle("", [settled(run_id, row, state) for row, state in first.items()])
     assert await store.failed_pages(run_id) == [1]
-    await store.settle("", [log(run_id, 4, "superseded", page=1)])
+    await store.settle("", [settled(run_id, 4, "superseded"), settled(run_id, 7)])
     [run] = await store.unmapped_runs()
-    assert (run.run_id, run.pages, run.rows) == (run_id, 1, 4)
-    assert sorted(await store.count_pages(run_id, 1, 2)) == [(1, "failed", 1), (1, "unchanged", 1)]
+    assert (run.run_id, run.pages, run.rows) == (run_id, 3, 7)
+    of_first = [(1, "failed", 1), (1, "superseded", 1), (1, "unchanged", 1), (1, "written", 2)]
+    of_second = [(2, "superseded", 1), (2, "unchanged", 1)]
+    assert sorted(await store.count_pages(run_id, 0, 3)) == [*of_first, *of_second]
+    assert sorted(await store.count_pages(run_id, 0, 1)) == of_first
+    assert sorted(await store.count_pages(run_id, 1, 2)) == of_second
     await mapped(store, clock, tmp_path)
     assert await store.unmapped_runs() == []
-    assert page_map.letters(await store.page_map(run_id)) == "f"
+    assert page_map.letters(await store.page_map(run_id)) == "fu."
 
     clock.move(3600)
     await mapped(store, clock, tmp_path)
     await store.reopen(run_id)
     assert await store.page_map(run_id) is None
-    await store.settle("", [log(run_id, 3, page=1)])
+    await store.settle("", [settled(run_id, 3)])
     await store.save_page_map(run_id, clock.now() - timedelta(seconds=1), b"\0")
     assert await store.page_map(run_id) is None
     await mapped(store, clock, tmp_path)
-    assert page_map.letters(await store.page_map(run_id)) == "w"
+    assert page_map.letters(await store.page_map(run_id)) == "wu."
     assert await store.failed_pages(run_id) == []
 
 
@@ -114,7 +130,7 @@ async def test_a_run_takes_its_pictures_with_it(store: Store, clock: FakeClock, 
     run_id, began = await draining(store, clock, 1), clock.now()
     await store.keep_steps([step(run_id, "write", began, 1, 1)])
     await store.hold("w1", {DOMAIN: "503"}, 15)
-    await store.settle("", [log(run_id, 1, page=1)])
+    await store.settle("", [settled(run_id, 1)])
     await mapped(store, clock, tmp_path)
     await store.hold("w1", {}, 15)
     clock.move(31 * 86_400)
