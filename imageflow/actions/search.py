@@ -57,7 +57,13 @@ async def _products(store: Store, text: str) -> list[Hit]:
         for one in sorted({head.rstrip("0") + text for head in heads} | {head + text.lstrip("0") for head in heads}):
             found += await store.products(one, domains, limit=HITS)
     found.sort(key=lambda name: name.casefold() != text.casefold())
-    return [Hit("product", name, about=await _state(store, name)) for name in list(dict.fromkeys(found))[:HITS]]
+    hits = [Hit("product", name, about=await _state(store, name)) for name in list(dict.fromkeys(found))[:HITS]]
+    return [hit for hit in hits if hit.about or await _is_told(store, hit.name, domains)]
+
+
+async def _is_told(store: Store, product: str, domains: list[str]) -> bool:
+    """Whether the ledger says anything of a product."""
+    return any(state.tells for state in await store.ledger(product, domains))
 
 
 async def _state(store: Store, product: str) -> str:

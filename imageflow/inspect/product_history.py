@@ -110,7 +110,7 @@ async def trace(store: Store, sandbox: Sandbox, product: str, *, limit: int = RO
     logs += [
         log for log in written if log is not None and (log.run_id, log.row) not in known and log.product != product
     ]
-    if not logs and not standing:
+    if not logs and not any(one.state.tells for one in standing):
         again = f"imageflow run FLOW --ids {shlex.quote(product)}"
         raise NotFoundError(f"nothing is known of a product {product!r}; to ask the ERP of a flow for it: {again}")
     logs.sort(key=lambda log: (log.version, log.run_id, log.row), reverse=True)

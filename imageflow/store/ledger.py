@@ -49,6 +49,11 @@ class LedgerState(NamedTuple):
     doubt_until: datetime | None = None
     rewrites: int = 0
 
+    @property
+    def tells(self) -> bool:
+        """Whether it says anything of the product: a claim whose write was refused leaves an entry that does not."""
+        return self.version > 0 or self.in_flight is not None or self.doubt_until is not None
+
 
 _HEAD = re.compile(r"[^1-9]*(?=[1-9])", re.DOTALL)
 _PAST_DIGITS = ":"

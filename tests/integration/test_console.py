@@ -20,7 +20,7 @@ from imageflow.gateway.login_pace import PACES
 from imageflow.model.imageset import Image
 from imageflow.model.row import CANCELLED, RowLog, Try
 from imageflow.model.run import Run, Trigger
-from imageflow.store import AuditEntry, LedgerEntry
+from imageflow.store import AuditEntry, LedgerEntry, Wanted
 from tests.console_site import (
     CLOCK,
     LONG,
@@ -849,6 +849,28 @@ async def test_a_product(site):
     assert unknown.status == 404
     assert unknown.html.one("h1").text == "Nothing is known of nothing like it"
     assert (await visitor.get("/products?sku=A-1")).to == "/products/A-1"
+
+
+async def test_a_product_that_was_only_claimed(site):
+    """Refused, then made another of by a newer version: nothing is on Omnitron for it, and the other one is named."""
+    await site.store.alive("w", 60)
+    await site.store.claim("https://brand.omnitron.example", "w", "t", [Wanted("a-1", 5)])
+    visitor = await site.visitor("viewer")
+    assert (await visitor.get("/products/a-1")).html.one("h1").text == "a-1 is being written now"
+    await site.store.settle("t", [], release=[("https://brand.omnitron.example", "a-1")])
+    known = await visitor.get("/products/a-1")
+    assert (known.status, known.html.one("h1").text) == (404, "Nothing is known of a-1")
+    assert "/products/A-1" in [one.attributes["href"] for one in known.html.all("a")]
+    assert (await visitor.get("/search?q=a-1")).to == "/products/A-1"
+
+
+async def test_a_product_whose_only_write_is_in_doubt(site):
+    """What nobody knows is not said to be there."""
+    await site.store.alive("w", 60)
+    await site.store.claim("https://brand.omnitron.example", "w", "t", [Wanted("N-1", 5)])
+    await site.store.gone("w")
+    shown = await (await site.visitor("viewer")).get("/products/N-1")
+    assert (shown.status, shown.html.one("h1").text) == (200, "Nothing is known to be on Omnitron for N-1")
 
 
 async def test_a_product_that_fails_again(site):

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from imageflow.actions import flows, rows, runs
+from imageflow.actions import flows, rows, runs, search
 from imageflow.console import plots
 from imageflow.console.causes import Cause, broken_places, cause
 from imageflow.console.marks import marked, names
@@ -44,8 +44,8 @@ async def show(visit: Visit) -> Answer:
     sku = visit.path("sku")
     logs = [as_it_was(log) for log in await rows.of_product(visit.store, sku, limit=SHOWN_ROWS)]
     standing = await product_history.standings(visit.store, sku, logs)
-    if not logs and not standing:
-        return Show("no_product.html", {"here": "product", "sku": sku[:200]}, 404)
+    if not logs and not any(one.state.tells for one in standing):
+        return Show("no_product.html", {"here": "product", "sku": sku[:200], "alike": await _alike(visit, sku)}, 404)
     newest = logs[0] if logs else None
     runs_by_id = await _runs(visit, logs)
     run = runs_by_id.get(newest.run_id) if newest else None
@@ -79,6 +79,12 @@ async def show(visit: Visit) -> Answer:
     if visit.asked("how"):
         values["chain"] = await _chain(visit, sku)
     return Show("product.html", values, zone=await zone_of(visit, run.flow if run else ""))
+
+
+async def _alike(visit: Visit, sku: str) -> list[str]:
+    """Products that are spelled like it but for upper and lower case: a newer version of the flow may have made them of its rows."""
+    found = [hit.name for hit in await search.find(visit.store, sku) if hit.kind == "product"]
+    return [name for name in found if name != sku and name.casefold() == sku.casefold()]
 
 
 def as_it_was(log: RowLog) -> RowLog:
