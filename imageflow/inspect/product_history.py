@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -166,18 +167,26 @@ async def _omnitron(store: Store, log: RowLog) -> Omnitron | None:
     """What the row was sent by; None where its run or its flow's version is gone."""
     try:
         run = await store.run(log.run_id)
-        version = sent_by(run, await store.steered(run.run_id), log)
+        version = sent_by(run, await store.steered(run.run_id), log.settled_at)
         return (await store.flow(run.flow, version)).definition.omnitron
     except NotFoundError:
         return None
 
 
-def sent_by(run: Run, steered: Sequence[AuditRecord], log: RowLog) -> int:
-    """The version of the flow that a row was sent by: that of the last retry before it was settled, or the run's. Pure."""
+async def retries(store: Store, runs: Collection[str]) -> list[AuditRecord]:
+    """Who retried rows of these runs, for sent_by."""
+    return await store.steered(*runs) if runs else []
+
+
+def sent_by(run: Run, steered: Sequence[AuditRecord], at: datetime | None) -> int:
+    """The version of the flow that a row was sent by that was settled then: that of the last retry of its run before, or the
+    run's. Pure.
+    """
     retried = [
         version
         for one in steered
-        if one.entry.what == "run.retry" and log.settled_at is not None and one.at <= log.settled_at
+        if one.entry.what == "run.retry" and one.entry.object == f"run {run.run_id}"
+        if at is not None and one.at <= at
         if isinstance(version := one.entry.detail.get("version"), int)
     ]
     return retried[-1] if retried else run.version

@@ -75,9 +75,10 @@ class AuditSql(Sql):
         return [_entry(row) for row in await tx.all(statement)]
 
     @reads
-    async def steered(self, tx: Tx, run_id: str) -> list[AuditRecord]:
-        """Who retried rows of a run and who cancelled it, the oldest first."""
-        mine = (audit_log.c.what.in_(("run.retry", "run.cancel")), audit_log.c.object == clean(f"run {run_id}"))
+    async def steered(self, tx: Tx, *run_ids: str) -> list[AuditRecord]:
+        """Who retried rows of runs and who cancelled them, the oldest first."""
+        objects = [clean(f"run {run_id}") for run_id in run_ids]
+        mine = (audit_log.c.what.in_(("run.retry", "run.cancel")), audit_log.c.object.in_(objects))
         return [_entry(row) for row in await tx.all(select(audit_log).where(*mine).order_by(audit_log.c.id))]
 
 

@@ -27,6 +27,7 @@ from tests.console_site import (
     PASSWORD,
     PICTURE,
     POLLED,
+    POSTS,
     RUN,
     Html,
     end_long_run,
@@ -897,6 +898,20 @@ async def test_a_product_that_fails_again(site):
     assert [one.text for one in history if one.tag == "tr"][2].count("a try that failed") == 1
     assert "2 tries" in html.one("main").text
     assert "2 tries" in (await visitor.get(f"/runs/{RUN}/rows/2")).text
+
+
+async def test_a_product_that_a_newer_version_wrote(site):
+    """Each try with the version that it was sent by."""
+    await site.store.save_flow({**POSTS, "write": {"max_attempts": 3}})
+    visitor = await site.visitor("operator")
+    at = CLOCK.now().timestamp()
+    await visitor.send("/products/B%2F2", "/products/B%2F2/again")
+    tries = (Try(at, 400, "no"), Try(CLOCK.now().timestamp(), 200))
+    await site.store.settle("t", [RowLog(run_id=RUN, row=2, product="B/2", state="written", tries=tries, page=1)])
+    html = (await visitor.get("/products/B%2F2")).html
+    assert "version 2" in html.one("section", id="how").text
+    history = html.elements[html.elements.index(html.one("caption")) :]
+    assert [one.text for one in history if one.tag == "td" and one.text.startswith("posts")] == ["posts v2", "posts v1"]
 
 
 async def test_a_product_without_pictures_at_the_erp(site):

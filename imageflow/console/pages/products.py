@@ -48,6 +48,7 @@ async def show(visit: Visit) -> Answer:
         return Show("no_product.html", {"here": "product", "sku": sku[:200], "alike": await _alike(visit, sku)}, 404)
     newest = logs[0] if logs else None
     runs_by_id = await _runs(visit, logs)
+    retries = await product_history.retries(visit.store, runs_by_id)
     run = runs_by_id.get(newest.run_id) if newest else None
     before, after = _sets(newest, standing, logs)
     why = cause(newest.stage, newest.http_status, newest.reason) if newest and newest.state == "failed" else None
@@ -60,6 +61,7 @@ async def show(visit: Visit) -> Answer:
         "runs": runs_by_id,
         "happened": happened(logs),
         "when": when,
+        "version": lambda log, at: product_history.sent_by(runs_by_id[log.run_id], retries, at),
         "tries": lambda log: max(log.attempts, len(history(log))),
         "on": next((one for one in standing if one.state.version > 0), None),
         "before": before,

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from imageflow.inspect.product_history import sent_by
-from imageflow.model.row import RowLog
 from imageflow.model.run import Run, Trigger
 from imageflow.store import AuditEntry, AuditRecord
 
@@ -13,13 +12,8 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RUN = Run(run_id="r1", flow="winter", version=3, trigger=Trigger("person"), status="partial", created_at=NOW)
 
 
-def log(minute):
-    settled_at = None if minute is None else NOW + timedelta(minutes=minute)
-    return RowLog(run_id="r1", row=7, product="A", state="written", settled_at=settled_at)
-
-
-def steered(minute, what="run.retry", **detail):
-    return AuditRecord(minute, NOW + timedelta(minutes=minute), AuditEntry("ada", what, "run r1", "test", detail))
+def steered(minute, what="run.retry", of="run r1", **detail):
+    return AuditRecord(minute, NOW + timedelta(minutes=minute), AuditEntry("ada", what, of, "test", detail))
 
 
 @pytest.mark.parametrize(
@@ -32,9 +26,10 @@ def steered(minute, what="run.retry", **detail):
         ([steered(10, version=4), steered(20, version=6)], 25, 6),
         ([steered(10, "run.cancel", version=9)], 15, 3),
         ([steered(10)], 15, 3),
+        ([steered(10, of="run r2", version=4)], 15, 3),
         ([steered(10, version=4)], None, 3),
     ],
 )
 def test_the_version_that_a_row_was_sent_by(asked, minute, version):
     """That of the last retry before it was settled; else the run's."""
-    assert sent_by(RUN, asked, log(minute)) == version
+    assert sent_by(RUN, asked, None if minute is None else NOW + timedelta(minutes=minute)) == version
