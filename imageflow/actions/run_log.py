@@ -145,7 +145,7 @@ def ending(
         yield Entry("failed", joined([_word(run.error_stage or "read"), run.error], ": "))
     yield from (_retried(one) if one.entry.what == "run.retry" else _cancelled(one) for one in steered)
     if run.cancelled_at is not None and not any(one.entry.what == "run.cancel" for one in steered):
-        yield Entry("cancelled", _by(None), run.cancelled_at)
+        yield Entry("cancelled", _cancelled_by(None), run.cancelled_at)
     if waits is not None:
         yield Entry("waits", waits.said)
     if run.ended:
@@ -169,12 +169,12 @@ def _word(name: str) -> Phrase | str:
     return _WORD.get(name, name)
 
 
-def _by(who: str | None) -> Phrase:
-    return phrase("by %(who)s", who=who or phrase("a person"))
+def _cancelled_by(who: str | None) -> Phrase:
+    return phrase("cancelled by %(who)s", who=who or phrase("a person"))
 
 
 def _cancelled(change: AuditRecord) -> Entry:
-    return Entry("cancelled", _by(change.entry.who), change.at)
+    return Entry("cancelled", _cancelled_by(change.entry.who), change.at)
 
 
 def _retried(change: AuditRecord) -> Entry:
@@ -182,7 +182,7 @@ def _retried(change: AuditRecord) -> Entry:
     detail = change.entry.detail
     rows, from_pages, version = detail.get("rows", 0), detail.get("from_pages"), detail.get("version")
     again = counted("1 row put through again", "%(count)s rows put through again", rows)
-    parts = [joined([_by(change.entry.who), again], ": ")]
+    parts = [joined([phrase("by %(who)s", who=change.entry.who or phrase("a person")), again], ": ")]
     if from_pages is None:
         parts.append(phrase("the flow had version %(version)s", version=version))
         return Entry("retried", joined(parts, "; "), change.at)

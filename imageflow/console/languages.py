@@ -16,6 +16,8 @@ from babel.messages.pofile import read_po
 from babel.numbers import format_decimal, format_percent
 from babel.support import Translations
 
+from imageflow.flows.folder import file_of
+
 LOCALES = Path(__file__).parent / "locale"
 LANGUAGES = ("en", "tr")
 NAMES = {"en": "English", "tr": "Türkçe"}
@@ -81,6 +83,11 @@ class Language:
         # a threshold that nothing reaches: the unit stays the one that is asked for
         delta = timedelta(seconds=count * seconds)
         return str(format_timedelta(delta, granularity, threshold=1e9, format="short", locale=self.locale))
+
+    def author(self, name: str) -> str:
+        """Who saved a version: a person, or a flow file."""
+        file = file_of(name)
+        return name if file is None else self.texts.gettext("the file %(file)s") % {"file": file}
 
     def bytes(self, size: int) -> str:
         """`96 MB`."""

@@ -40,6 +40,10 @@ _WHOLE = tuple(
         (r"a row must be an object, this is .*", N_("a row must be an object")),
         (r"(?P<url>\S+) is not an http\(s\) URL", N_("%(url)s is not an http(s) URL")),
         (r"the same URL as (?P<place>images\[\d+\]): (?P<url>.*)", N_("the same URL as %(place)s: %(url)s")),
+        (r"a list of (?P<count>\d+)", N_("a list of %(count)s")),
+        (r"an object with nothing in it", N_("an object with nothing in it")),
+        (r"an object with (?P<names>.+)", N_("an object with %(names)s")),
+        (r"nothing", N_("nothing")),
         (r"no answer within (?P<seconds>[\d.]+) seconds", N_("no answer within %(seconds)s seconds")),
     )
 )  # fmt: skip
@@ -55,6 +59,14 @@ _CODES = {
     "image_too_big": N_("an image has too many bytes"),
     "image_private_address": N_("an image is in a private network"),
 }
+_BEFORE_WORDS = tuple(
+    (re.compile(rf"{pattern}(: .*)?", re.DOTALL), message)
+    for pattern, message in (
+        (r"Omnitron answered (?P<status>\d+)", N_("Omnitron answered %(status)s")),
+        (r"the ERP \((?P<where>[^()]+)\) answered (?P<status>\d+)", N_("the ERP (%(where)s) answered %(status)s")),
+    )
+)
+"""Sentences of ours, with the words of others after a colon."""
 _CODE = re.compile(rf"({'|'.join(_CODES)}): (.*)", re.DOTALL)
 
 
@@ -62,6 +74,9 @@ def known(text: str) -> Known | None:
     """What a reason says, if it is one of ours; None: it is not."""
     if found := _CODE.fullmatch(text):
         return Known("", _CODES[found[1]], {}, f": {found[2]}")
+    for pattern, message in _BEFORE_WORDS:
+        if found := pattern.fullmatch(text):
+            return Known("", message, found.groupdict(), found[found.re.groups] or "")
     place = _PLACE.fullmatch(text)
     before, said = (place[1] or "", place[2]) if place is not None else ("", text)
     for pattern, message in _WHOLE:

@@ -70,6 +70,7 @@ def _environment(language: Language, assets: Assets) -> Environment:
         percent=language.percent,
         duration=language.duration,
         bytes=language.bytes,
+        author=language.author,
         path=lambda text: quote(str(text), safe=""),
         moment=_moment(language),
         ago=_ago(language),

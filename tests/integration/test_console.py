@@ -4,13 +4,16 @@
 import asyncio
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from ipaddress import ip_network
 
 import msgspec
 import pytest
 
+from imageflow.actions import shapes
+from imageflow.actions.runs import Seen
+from imageflow.commands import texts
 from imageflow.console.assets import Assets
 from imageflow.console.pages import PAGES
 from imageflow.console.pages import errors as errors_page
@@ -572,6 +575,57 @@ async def test_a_flow_that_differs_from_its_file(site):
     assert text in (await visitor.get(saved.to)).text
     await visitor.send("/flows/polled/versions/3/rollback", "/flows/polled/versions/3/rollback")
     assert text not in (await visitor.get("/flows/polled")).text
+
+
+async def test_who_saved_a_version_is_said_in_the_pages_language(site):
+    """A person by name; a flow file as a file."""
+    await site.store.save_flow({**POLLED, "schedule": {"every": "20m"}}, author("winter.yaml"))
+    for language, file in (("en", "the file winter.yaml"), ("tr", "winter.yaml dosyası")):
+        visitor = await site.visitor("admin", language)
+        for path in ("/", "/flows/polled", "/flows/polled/versions/3"):
+            page = (await visitor.get(path)).text
+            assert file in page, path
+            assert language == "en" or "file winter.yaml" not in page, path
+
+
+async def test_a_run_for_identifiers_says_how_many(site):
+    """The card of the ERP tells what was asked for in the last run."""
+    run_id, now = "20260104-000000-0000000004", CLOCK.now()
+    trigger = Trigger("person", "ada", ids=("A-1", "A-2"))
+    await site.store.create_run(
+        Run(run_id=run_id, flow="polled", version=2, trigger=trigger, status="queued", created_at=now)
+    )
+    await site.store.start_reading(run_id, None, now)
+    await site.store.save_page(run_id, 1, b"[]", cursor=None, last=True)
+    await site.store.register_page(run_id, 1, 1, [])
+    await site.store.settle("t", [RowLog(run_id=run_id, row=1, product="A-1", state="written")])
+    page = (await (await site.visitor("admin")).get("/flows/polled")).text
+    assert "2 identifiers were asked for" in page
+    assert "everything was asked for" not in page
+
+
+async def test_how_long_a_retried_run_took(site):
+    """The list, its page and the command say the same: the time of the retry, not what lies between."""
+    run_id, began = "20260104-000000-0000000004", CLOCK.now() - timedelta(minutes=5)
+    again = began + timedelta(minutes=2, seconds=45)
+    run = Run(
+        run_id=run_id,
+        flow="polled",
+        version=2,
+        trigger=Trigger("schedule"),
+        status="success",
+        created_at=began,
+        started_at=began,
+        retried_at=again,
+        finished_at=again + timedelta(seconds=2),
+    )
+    await site.store.create_run(run)
+    visitor = await site.visitor("viewer")
+    (_, listed) = (await visitor.get("/runs?flow=polled")).html.texts("tr")
+    assert "2 sec" in listed
+    assert "min" not in listed
+    assert "2 sec since the last retry" in (await visitor.get(f"/runs/{run_id}")).text
+    assert texts.took(shapes.run_shown(Seen(run, None)), CLOCK.now()) == texts.span(run.seconds(CLOCK.now())) == "2.0s"
 
 
 async def test_saving_what_is_saved(site):

@@ -97,7 +97,7 @@ async def _flags(visit: Visit, found: Sequence[Open]) -> dict[str, list[Flag]]:
     since = until - shown * DAY
     flags: dict[str, list[Flag]] = {}
     for one in (await marks.look(visit.store, since, visit.now)).saved:
-        flag = Flag(share(one.saved_at, since, until), f"v{one.version}, {one.author}")
+        flag = Flag(share(one.saved_at, since, until), f"v{one.version}, {visit.language.author(one.author)}")
         flags.setdefault(one.flow, []).append(flag)
     return flags
 

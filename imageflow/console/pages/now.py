@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -48,7 +48,7 @@ class Line(NamedTuple):
 async def show(visit: Visit) -> Answer:
     """What needs somebody, what has just arrived, how each flow is."""
     found = await now.look(visit.store, visit.now)
-    lines = [line(one, visit.now) for one in found.flows]
+    lines = [line(one, visit.now, visit.language.author) for one in found.flows]
     days = [one.day for one in found.flows]
     values = {
         "here": "now",
@@ -77,13 +77,14 @@ async def _shown(visit: Visit, need: Need) -> Shown:
     return Shown(need, kind, [row for row in rows if row.images])
 
 
-def line(one: FlowNow, at: datetime) -> Line:
-    """A flow as the page shows it."""
+def line(one: FlowNow, at: datetime, author: Callable[[str], str] = str) -> Line:
+    """A flow as the page shows it. `author`: how who saved a version is called."""
     definition = one.flow.definition
     since = one.points[0].at if one.points else at
     until = one.points[-1].at + HALF_HOUR if one.points else at
     flags = [
-        Flag(share(version.saved_at, since, until), f"v{version.version}, {version.author}") for version in one.saved
+        Flag(share(version.saved_at, since, until), f"v{version.version}, {author(version.author)}")
+        for version in one.saved
     ]
     erp = host(definition.erp.endpoint_url) if definition.erp is not None else ""
     return Line(one, bars(one), flags, erp, mark(one))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, get_args
 
@@ -50,6 +50,7 @@ async def list_(visit: Visit) -> Answer:
     last = found[RUNS - 1] if len(found) > RUNS else None
     since = min((run.created_at for run in recent), default=visit.now)
     beside = await marks.look(visit.store, since, visit.now)
+    domains = {one.name: one.definition.omnitron.domain for one in known}
     values = {
         "here": "runs",
         "runs": found[:RUNS],
@@ -57,7 +58,7 @@ async def list_(visit: Visit) -> Answer:
         "status": wanted,
         "statuses": _STATUSES,
         "flows": [one.name for one in known],
-        "lanes": lanes(recent, beside, {one.name: one.definition.omnitron.domain for one in known}, visit.now),
+        "lanes": lanes(recent, beside, domains, visit.now, visit.language.author),
         "since": since,
         "active": await runs_of(visit.store, flow, active=True, limit=LANES_OF),
         "next": visit.here(before=_cursor(last)) if last else None,
@@ -70,9 +71,15 @@ def _cursor(run: Run) -> str:
     return cursor(microseconds(run.created_at), run.run_id)
 
 
-def lanes(found: Sequence[Run], beside: Marks, domains: Mapping[str, str], now: datetime) -> list[Lane]:
+def lanes(
+    found: Sequence[Run],
+    beside: Marks,
+    domains: Mapping[str, str],
+    now: datetime,
+    author: Callable[[str], str] = str,
+) -> list[Lane]:
     """A lane for each flow, with its runs as shares of the time from the oldest of them until now; when its domain (`domains`: by
-    flow) was held, and which versions were saved.
+    flow) was held, and which versions were saved. `author`: how who saved one is called.
     """
     if not found:
         return []
@@ -92,7 +99,7 @@ def lanes(found: Sequence[Run], beside: Marks, domains: Mapping[str, str], now: 
         its = (hold for hold in beside.holds if hold.domain == domains.get(name))
         held = tuple((at(hold.since), at(hold.until or now)) for hold in its)
         flags = tuple(
-            Flag(at(one.saved_at), f"v{one.version}, {one.author}") for one in beside.saved if one.flow == name
+            Flag(at(one.saved_at), f"v{one.version}, {author(one.author)}") for one in beside.saved if one.flow == name
         )
         return Lane(name, tuple(named[name]), held, flags)
 

@@ -119,7 +119,7 @@ def test_the_end() -> None:
         ("warning", "1 image URL has blanks or letters beyond ASCII: sent percent-encoded, as a browser asks for them"),
         ("failed", "rows: 12, in script: KeyError: 'sku' (e.g. row 7)"),
         ("failed", "read: HTTP 500"),
-        ("cancelled", "by a person"),
+        ("cancelled", "cancelled by a person"),
         ("ended", "failed"),
     ]
     assert plain(ending(run(counts=Counts(total=5, written=2)), [], waits=Wait("Omnitron is away"))) == [
@@ -134,7 +134,7 @@ OF_BOTH = {"from_pages": 3, "versions_before": [3], "replaced": {"script": 2, "c
 @pytest.mark.parametrize(
     ("what", "detail", "expected"),
     [
-        ("run.cancel", {}, ("cancelled", "by ada")),
+        ("run.cancel", {}, ("cancelled", "cancelled by ada")),
         (
             "run.retry",
             {"rows": 4, "version": 4, **OF_BOTH},

@@ -22,6 +22,23 @@ from imageflow.write import preflight
             "image_too_big: images[0] https://c.example/1.jpg has 9 MB",
             Known("", "an image has too many bytes", {}, ": images[0] https://c.example/1.jpg has 9 MB"),
         ),
+        ("Omnitron answered 400", Known("", "Omnitron answered %(status)s", {"status": "400"}, "")),
+        (
+            "Omnitron answered 400: Bad: Request",
+            Known("", "Omnitron answered %(status)s", {"status": "400"}, ": Bad: Request"),
+        ),
+        (
+            "the ERP (https://erp.example:8443) answered 500: no",
+            Known(
+                "",
+                "the ERP (%(where)s) answered %(status)s",
+                {"where": "https://erp.example:8443", "status": "500"},
+                ": no",
+            ),
+        ),
+        ("a list of 3", Known("", "a list of %(count)s", {"count": "3"}, "")),
+        ("an object with a, b", Known("", "an object with %(names)s", {"names": "a, b"}, "")),
+        ("an object with nothing in it", Known("", "an object with nothing in it", {}, "")),
         ("Product with this SKU does not exist.", None),
         ("KeyError: 'no url'", None),
     ],
