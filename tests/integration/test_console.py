@@ -1111,6 +1111,18 @@ async def test_a_cause_that_was_closed_by_writing_again(site):
     assert "closed by writing again" in html.one("main").text
 
 
+async def test_a_cause_that_was_closed_by_a_new_version(site):
+    """A retry that goes through a newer version is told apart from one that writes the same again."""
+    await site.store.save_flow(
+        {**POSTS, "script": "def process_row(row):\n    return {**row, 'sku': row['sku'].upper()}\n"}
+    )
+    visitor = await site.visitor("operator")
+    await visitor.send("/products/D-4", "/products/D-4/again")
+    await site.store.settle("t", [RowLog(run_id=RUN, row=4, product="D-4", state="written", page=1)])
+    html = (await visitor.get("/errors?state=closed")).html
+    assert "Most often they closed by a new version of the flow (100%)." in html.one("main").text
+
+
 async def test_now(site):
     """What needs somebody, and each flow."""
     visitor = await site.visitor("operator")

@@ -123,8 +123,10 @@ async def _closed(visit: Visit, flow: str | None) -> list[Closed]:
     found = await causes_of(visit.store, flow, state="closed")
     if not found:
         return []
-    changes = [await audit.listed(visit.store, what=what, limit=CHANGES) for what in ("run.retry", "flow.save")]
-    return closings.closed([(one.error, one.kind) for one in found], [*changes[0], *changes[1]])
+    asked = ("run.retry", "flow.save", "flow.rollback")
+    changes = [await audit.listed(visit.store, what=what, limit=CHANGES) for what in asked]
+    since = max((some[-1].at for some in changes if len(some) == CHANGES), default=None)
+    return closings.closed([(one.error, one.kind) for one in found], [one for some in changes for one in some], since)
 
 
 async def all_as_list(visit: Visit) -> Answer:

@@ -21,30 +21,41 @@ def change(what, on, at=NOW - HOUR / 2, **detail):
     return AuditRecord(1, at, AuditEntry("ada", what, on, "", detail))
 
 
-def ways(found, *changes):
-    return [one.way for one in closings.closed(found, changes)]
+def ways(found, *changes, since=None):
+    return [one.way for one in closings.closed(found, changes, since)]
 
 
 def test_how_a_cause_closed():
-    """By a retry of it while it was open, by a version of its flow, or by itself."""
-    again, saved = change("run.retry", "run r", group="g"), change("flow.save", "flow winter")
+    """By the retry of its last open row, as the row was or by another version; else by newer rows, perhaps of a new version."""
+    again, saved = change("run.retry", "run r", NOW, version=2), change("flow.save", "flow winter")
+    anew = change("run.retry", "run r", NOW, version=2, from_pages=1, versions_before=[1, 2])
+    as_before = change("run.retry", "run r", NOW, version=2, from_pages=1, versions_before=[2])
     assert ways([gone()]) == ["newer"]
     assert ways([gone()], again) == ["again"]
-    assert ways([gone("other")], again) == ["newer"]
-    assert ways([gone()], change("run.retry", "run r", row=4, causes=["f", "g"])) == ["again"]
-    assert ways([gone("other")], change("run.retry", "run r", row=4, causes=["f", "g"])) == ["newer"]
-    assert ways([gone()], saved) == ["version"]
+    assert ways([gone()], saved, as_before) == ["again"]
+    assert ways([gone()], saved, anew) == ["version"]
+    assert ways([gone()], change("run.retry", "run r", NOW - HOUR / 2, group="g")) == ["newer"]
+    assert ways([gone()], saved) == ["newer version"]
+    assert ways([gone()], change("flow.rollback", "flow winter")) == ["newer version"]
     assert ways([gone(flow="summer")], saved) == ["newer"]
-    assert ways([gone()], saved, again) == ["again"]
-    assert ways([gone(stage="script", status=None)], saved, again) == ["version"]
-    assert ways([gone()], change("run.retry", "run r", NOW - 2 * HOUR, group="g")) == ["newer"]
+    assert ways([gone()], change("flow.save", "flow winter", NOW - 2 * HOUR)) == ["newer"]
+
+
+def test_what_the_audit_log_is_not_asked_for():
+    """Of a cause that is older than the changes that are looked at, only a retry tells how it closed."""
+    again = change("run.retry", "run r", NOW, version=2)
+    assert ways([gone()], since=NOW - HOUR / 2) == [None]
+    assert ways([gone()], again, since=NOW - HOUR / 2) == ["again"]
+    assert ways([gone()], since=NOW - HOUR) == ["newer"]
+    assert closings.helped(closings.closed([gone()], [], NOW)) is None
 
 
 def test_what_helped_most_often():
     """With causes of one name, or with all."""
-    found = closings.closed(
-        [gone(), gone("h"), gone("i", "script", None)], [change("run.retry", "run r", group=name) for name in "gh"]
-    )
+    written = [gone(), gone("h")]
+    found = closings.closed(written, [change("run.retry", "run r", NOW)])
+    found += closings.closed([gone("i", "script", None)], [])
     assert closings.helped(found) == Helped("again", 2, 3)
     assert closings.helped(found, "script") == Helped("newer", 1, 1)
     assert closings.helped(found, "login") is None
+    assert closings.helped(found[1:]) is None
