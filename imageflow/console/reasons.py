@@ -40,6 +40,11 @@ _WHOLE = tuple(
         (r"a row must be an object, this is .*", N_("a row must be an object")),
         (r"(?P<url>\S+) is not an http\(s\) URL", N_("%(url)s is not an http(s) URL")),
         (r"the same URL as (?P<place>images\[\d+\]): (?P<url>.*)", N_("the same URL as %(place)s: %(url)s")),
+        (r"somebody has saved version (?P<version>\d+) meanwhile", N_("somebody has saved version %(version)s meanwhile")),
+        (
+            r"(?P<host>\S+) is in a private network; the setting IMAGEFLOW_ALLOW_PRIVATE names those that may be asked",
+            N_("%(host)s is in a private network; the setting IMAGEFLOW_ALLOW_PRIVATE names those that may be asked"),
+        ),
         (r"a list of (?P<count>\d+)", N_("a list of %(count)s")),
         (r"an object with nothing in it", N_("an object with nothing in it")),
         (r"an object with (?P<names>.+)", N_("an object with %(names)s")),

@@ -18,12 +18,16 @@ from imageflow.console.assets import Assets
 from imageflow.console.pages import PAGES
 from imageflow.console.pages import errors as errors_page
 from imageflow.emulator.erp import FakeErp
+from imageflow.flows.bounded import Reach
 from imageflow.flows.folder import author
 from imageflow.gateway.login_pace import PACES
-from imageflow.model.imageset import Image
+from imageflow.http.public_address import Allowed
+from imageflow.model.imageset import Image, digest
 from imageflow.model.row import CANCELLED, RowLog, Try
 from imageflow.model.run import Run, Trigger
+from imageflow.secret import Bounds
 from imageflow.store import AuditEntry, LedgerEntry, Wanted
+from tests import console_site
 from tests.console_site import (
     CLOCK,
     LONG,
@@ -1293,6 +1297,49 @@ async def test_the_bench_saves(site):
     retried = await admin.send(saved.to, "/flows/posts/retry")
     assert (await admin.get(retried.to)).html.one(id="notice").text.startswith("3 rows are being retried")
     assert "/flows/posts/retry" not in (await admin.get(path)).text
+
+
+async def test_why_the_bench_did_not_save(furnished, tmp_path, monkeypatch):
+    """The headline and the place at the button say so, and not that it cannot be tried; what is in no field of the form stands there."""
+    monkeypatch.setattr(console_site, "REACH", Reach(Bounds((), ("P",)), Allowed([])))
+    path = "/flows/posts/bench"
+    async with opened(furnished, tmp_path) as site:
+        for language, title, said in (
+            ("en", "This version was not saved", "127.0.0.1 is in a private network"),
+            ("tr", "Bu sürüm kaydedilmedi", "127.0.0.1 özel bir ağda"),
+        ):
+            admin = await site.visitor("admin", language)
+            omnitron = {**POLLED["omnitron"], "domain_url": "http://127.0.0.1:8092"}
+            await site.store.save_flow({"name": "posts", "direction": "outbound", "omnitron": omnitron}, "admin")
+            refused = await admin.send(path, path, script="def process_row(row):\n    return row\n", do="save")
+            assert refused.status == 422
+            assert refused.html.one("h1").text == title
+            assert said in refused.html.one(id="refused").text
+            assert refused.html.one("button", value="save").attributes["aria-describedby"] == "refused"
+            wrong = await admin.send(path, path, mapping="[{", do="save")
+            assert wrong.html.one("h1").text == title
+            assert "JSON" in wrong.html.one(id="refused").text
+            late = await admin.send(
+                path, path, version="1", script="def process_row(row):\n    return row\n", do="save"
+            )
+            assert late.html.one("h1").text == title
+            assert re.search(r"version \d+ meanwhile|bu arada", late.html.one(id="refused").text)
+
+
+async def test_what_is_on_omnitron_is_not_announced(site):
+    """A row that is there like this is not counted among those that would be sent."""
+    visitor = await site.visitor("operator")
+    path = "/flows/posts/bench"
+    there = [{"sku": "K", "images": [f"{PICTURE}/1.jpg"]}]
+    written = digest((Image(f"{PICTURE}/1.jpg"),))
+    await site.store.settle(
+        "", [], written=[LedgerEntry("https://brand.omnitron.example", "K", 1, written, None, None)]
+    )
+    same = await visitor.send(path, path, input=json.dumps(there), do="dry")
+    assert same.html.one("h1").text == "Nothing would be sent: Omnitron has the row like this"
+    both = [*there, {"sku": "L", "images": [f"{PICTURE}/2.jpg"]}]
+    one = await visitor.send(path, path, input=json.dumps(both), do="try")
+    assert one.html.one("h1").text == "1 of 2 rows would be sent; Omnitron is not asked"
 
 
 async def test_which_flow_is_tried(site):

@@ -80,12 +80,13 @@ def _page(
     open_: int = 0,
     problems: list[Problem] | None = None,
     refused: str = "",
+    unsaved: bool = False,
     status: int = 200,
 ) -> Show:
     flow = sheet.flow
     steps = {step.step: step for step in tried.dry.steps} if tried is not None else {}
-    said = {"input": "", "script": "", "mapping": ""}
-    said |= {_field(problem.path): problem.message for problem in reversed(problems or [])}
+    said = {"script": "", "mapping": ""}
+    said |= {_field(problem.path): problem.message for problem in reversed(problems or []) if _field(problem.path)}
     values = {
         "here": "bench",
         "flow": flow,
@@ -103,10 +104,13 @@ def _page(
         "many": comparison.MAX_PAGES,
         "few": comparison.PAGES,
         "wrong": said,
+        "others": [problem for problem in problems or [] if not _field(problem.path)],
+        "unsaved": unsaved,
         "refused": refused,
         "failed": [one for one in tried.rows if one.row.state == "failed"] if tried else [],
         "refusals": sum(one.refused is not None for one in tried.rows) if tried else 0,
         "ready": [one for one in tried.rows if one.row.state == "ready"] if tried else [],
+        "sent": sum(one.row.state == "ready" and one.change != "same" for one in tried.rows) if tried else 0,
         "prints": steps["script"].prints[:SHOWN_CHARS] if "script" in steps else "",
         "errors": _errors(steps),
         "after_script": _text(steps["script"].output) if "script" in steps else "",
@@ -117,7 +121,8 @@ def _page(
 
 
 def _field(path: str) -> str:
-    return "script" if path.startswith("script") else "mapping" if path.startswith("mapping") else "input"
+    """The field of the form that a problem is in; none where it is in what the form does not show."""
+    return "script" if path.startswith("script") else "mapping" if path.startswith("mapping") else ""
 
 
 def _errors(steps: dict[Any, Step]) -> list[tuple[str, int | None, str, int | None]]:
@@ -158,16 +163,17 @@ async def act(visit: Visit) -> Answer:
     number, of_row = where
     taken = Input(form.get("input", ""), form.get("run") or None, number, row=of_row)
     sheet = Sheet(flow, taken, script, mapping, await _kept(visit, flow))
+    unsaved = form.get("do") == "save"
     try:
         return await _done(visit, sheet)
     except FlowFileError as error:
-        return _page(sheet, problems=error.problems, status=422)
+        return _page(sheet, problems=error.problems, unsaved=unsaved, status=422)
     except Refusal:
         raise
     except SandboxError as error:
-        return _page(sheet, refused=str(error), status=503)
+        return _page(sheet, refused=str(error), unsaved=unsaved, status=503)
     except ImageFlowError as error:
-        return _page(sheet, refused=str(error), status=422)
+        return _page(sheet, refused=str(error), unsaved=unsaved, status=422)
 
 
 async def _done(visit: Visit, sheet: Sheet) -> Answer:
@@ -212,7 +218,7 @@ async def _save(visit: Visit, flow: Flow, document: dict[str, Any]) -> Answer:
     if not visit.may("admin"):
         raise Refusal(403, "admin")
     if visit.form.get("version") != str(flow.version):
-        raise FlowFileError([Problem("script", f"somebody has saved version {flow.version} meanwhile")])
+        raise FlowFileError([Problem("", f"somebody has saved version {flow.version} meanwhile")])
     saved = await saved_document(visit, flow.name, document, expected=flow.version)
     return Go(f"/flows/{part(flow.name)}/bench", notice_of(flow, saved))
 
