@@ -17,29 +17,41 @@ from sqlalchemy import exists, select, update
 from imageflow.store.batch import Batch, BatchStatement
 from imageflow.store.database import Tx
 from imageflow.store.failures import SHOWN_FAILED
+from imageflow.store.rows import decode_ranges
 from imageflow.store.run_record import ENDED
 from imageflow.store.tables import flows, leases, page_maps, registered_pages, rows, runs
-from imageflow.store.text import clean, from_json
+from imageflow.store.text import clean
 from imageflow.store.transaction import Sql, reads, writes
 
 MARK = "page maps"
 """The name under which `leases` holds the instant up to which runs that ended have maps."""
 OVERLAP = timedelta(minutes=2)
 """A run may be seen so long after its end: its transaction began before."""
-MOST_FAILED = 10_000
+MOST_FAILED = 2_000
 
 
 _REGISTERED = registered_pages.c
-_COUNT = BatchStatement(
-    """
-    SELECT pages.page, rows.state, count(*) AS number FROM {pages} CROSS JOIN rows
-    WHERE rows.run_id = :run_id AND rows.number BETWEEN pages.low AND pages.high
-        AND rows.number BETWEEN :lowest AND :highest
-    GROUP BY pages.page, rows.state
-    """,
-    Batch("pages", page="bigint", low="bigint", high="bigint"),
-)
-"""By number: a row that reached the writers does not say which page it came of."""
+_RANGES = Batch("pages", page="bigint", low="bigint", high="bigint")
+_COUNT = {
+    True: BatchStatement(
+        """
+        SELECT pages.page, counted.state, CAST(sum(counted.number) AS bigint) AS number FROM {pages} CROSS JOIN LATERAL (
+            SELECT rows.state, count(*) AS number FROM rows
+            WHERE rows.run_id = :run_id AND rows.number BETWEEN pages.low AND pages.high GROUP BY rows.state
+        ) AS counted GROUP BY pages.page, counted.state
+        """,
+        _RANGES,
+    ),
+    False: BatchStatement(
+        """
+        SELECT pages.page, rows.state, count(*) AS number FROM {pages} CROSS JOIN rows
+        WHERE rows.run_id = :run_id AND rows.number BETWEEN pages.low AND pages.high GROUP BY pages.page, rows.state
+        """,
+        _RANGES,
+    ),
+}
+"""By number: a row that reached the writers does not say which page it came of. By dialect (is it PostgreSQL?), since each has
+another way to have each range looked up by the key: LATERAL, and SQLite's CROSS JOIN, which keeps the order."""
 
 
 class Unmapped(NamedTuple):
@@ -82,12 +94,11 @@ class PageMapsSql(Sql):
         ranges = [
             (row.page, first, first + count - 1)
             for row in await tx.all(select(_REGISTERED.page, _REGISTERED.numbers).where(*mine))
-            for first, count in from_json(row.numbers)
+            for first, count in decode_ranges(row.numbers)
         ]
         if not ranges:
             return []
-        around = {"lowest": min(first for _, first, _ in ranges), "highest": max(last for _, _, last in ranges)}
-        found = await tx.run(_COUNT.bind(tx, sorted(ranges), run_id=clean(run_id), **around))
+        found = await tx.run(_COUNT[tx.postgresql].bind(tx, sorted(ranges), run_id=clean(run_id)))
         return [(row.page, row.state, row.number) for row in found]
 
     @writes
@@ -121,7 +132,7 @@ class PageMapsSql(Sql):
         ranges = sorted(
             (first, first + count, row.page)
             for row in await tx.all(select(_REGISTERED.page, _REGISTERED.numbers).where(*its))
-            for first, count in from_json(row.numbers)
+            for first, count in decode_ranges(row.numbers)
         )
         return sorted(pages_of([row.number for row in found], ranges))
 

@@ -28,7 +28,8 @@ _NUMBER = insert(registered_pages).values(
     run_id=bindparam("of_run"), page=bindparam("of_page"), numbers=bindparam("numbers")
 )
 _NUMBER_MORE = update(registered_pages).where(_MINE).values(numbers=bindparam("numbers"))
-_decode_ranges = msgspec.json.Decoder(list[tuple[int, int]]).decode
+decode_ranges = msgspec.json.Decoder(list[tuple[int, int]]).decode
+"""The numbers of a registered page."""
 
 Ranges = list[tuple[int, int]]
 """Row numbers of a page as (first, how many): as a rule one range."""
@@ -221,7 +222,7 @@ def grown(known: Ranges, total: int, highest: int) -> Ranges:
 
 async def _known_ranges(tx: Tx, run_id: str, page: int) -> Ranges | None:
     text = await tx.value(_NUMBERS, {"of_run": run_id, "of_page": page})
-    return None if text is None else _decode_ranges(text)
+    return None if text is None else decode_ranges(text)
 
 
 async def _logged(tx: Tx, run_id: str, numbers: Sequence[int]) -> frozenset[int]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib
+import math
 import statistics
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import bindparam, text
+from sqlalchemy import bindparam, insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from imageflow.clock import SystemClock
@@ -28,7 +29,7 @@ from imageflow.console.pages import PAGES
 from imageflow.secret import Secret
 from imageflow.store import Store, User
 from imageflow.store.connect import connect
-from imageflow.store.tables import Instant
+from imageflow.store.tables import Instant, registered_pages
 from tests.console_site import serving
 from tests.postgres_server import open_server
 
@@ -53,7 +54,7 @@ ROWS = f"""
         CASE WHEN state = 'failed' THEN {FAILED} END, CASE WHEN state = 'written' THEN 200 END, 1,
         '[{{"url":"https://cdn.brand.example/p/' || sku || '_0.jpg","order"\\:0,"image_type":"default"}},'
         || '{{"url":"https://cdn.brand.example/p/' || sku || '_1.jpg","order"\\:1,"image_type":"default"}}]',
-        NULL, 1 + n / 500, false, r * 1000000 + n, 'sku',
+        NULL, CASE WHEN state = 'failed' AND n * 13 % 20 = 2 THEN 1 + (n - 1) / 500 END, false, r * 1000000 + n, 'sku',
         CASE WHEN state = 'failed' THEN 'aaaaaaaaaaaaaa' || CAST(10 + CASE WHEN n * 13 % 20 < 4 THEN n * 13 % 20 ELSE 4 END AS text) END,
         :at
     FROM (SELECT r, n, run_id, {STATE} AS state, 1182700000 + (n * 48271 + r * 69621) % 120000 AS sku FROM ({{numbers}}) AS m) AS made
@@ -110,7 +111,7 @@ async def load(store: Store, total: int, *, analyse: bool = True) -> None:
 async def fill(connection: AsyncConnection, big: int, small: int) -> None:
     at = bindparam("at", type_=Instant())
     run = text(RUN).bindparams(at)
-    about = {"run_id": BIG, "flow": "winter", "at": START, "total": big, "pages": 1 + big // 500}
+    about = {"run_id": BIG, "flow": "winter", "at": START, "total": big, "pages": math.ceil(big / 500)}
     runs = [about]
     for number in range(1, small + 1):
         when = START + timedelta(minutes=number)
@@ -119,6 +120,17 @@ async def fill(connection: AsyncConnection, big: int, small: int) -> None:
     rows = text(ROWS.replace("{numbers}", NUMBERS[connection.dialect.name])).bindparams(at)
     await connection.execute(rows, {"r": 0, "runs": 1, "rows": big, "at": START})
     await connection.execute(rows, {"r": 1, "runs": small, "rows": SMALL, "at": START + timedelta(hours=1)})
+    numbered = [
+        {
+            "run_id": one["run_id"],
+            "page": page,
+            "numbers": f"[[{500 * page - 499},{min(500, total - 500 * (page - 1))}]]",
+        }
+        for one in runs
+        for total in (one["total"],)
+        for page in range(1, 1 + math.ceil(total / 500))
+    ]
+    await connection.execute(insert(registered_pages), numbered)
     await connection.execute(text(COUNT))
     await connection.execute(text(LEDGER), {"domain": DOMAIN})
 
@@ -133,6 +145,7 @@ def lists(store: Store, big: int) -> dict[str, Callable[[], Awaitable[object]]]:
         "rows of a cause": lambda: store.open_rows("aaaaaaaaaaaaaa14"),
         "runs with open failures": lambda: store.failed_runs("flow1"),
         "errors of the large run": lambda: store.errors(BIG),
+        "pages of the large run with failures": lambda: store.failed_pages(BIG),
         "rows of it, first": lambda: store.rows(BIG, limit=100),
         "rows of it, late": lambda: store.rows(BIG, after=late, limit=100),
         **{
