@@ -48,12 +48,13 @@ def _way(flow: Flow, run: Run) -> Way:
     erp = flow.definition.erp
     if erp is None:
         return "none"
-    if run.counts.written <= MOST and _takes_identifiers(flow):
+    if run.counts.written <= MOST and takes_identifiers(flow):
         return "products"
     return "since" if run.since is not None and request.takes_since(erp) else "everything"
 
 
-def _takes_identifiers(flow: Flow) -> bool:
+def takes_identifiers(flow: Flow) -> bool:
+    """Whether the flow can ask its ERP for some products."""
     try:
         request.identifier_setting(flow.definition)
     except ReadError:

@@ -1056,6 +1056,44 @@ async def test_open_causes(site):
     assert not after.all(class_="brick")
 
 
+async def test_a_cause_that_failed_again(site):
+    """The page says that it was retried, and that it failed since; not of a retry of other rows."""
+    visitor = await site.visitor("operator")
+    causes = [one for one in (await visitor.get("/errors")).html.all("a", class_="whole") if "not know" in one.text]
+    cause = causes[0].attributes["href"].partition("#")[0]
+    assert "Last retry" not in (await visitor.get(cause)).html.one("main").text
+    await visitor.send("/products/B%2F2", "/products/B%2F2/again")
+    assert "No row has failed again for this cause since then." in (await visitor.get(cause)).html.one("main").text
+    why = "Product with this SKU does not exist."
+    await site.store.settle(
+        "t", [RowLog(run_id=RUN, row=2, product="B/2", state="failed", http_status=400, reason=why, page=1)]
+    )
+    text = (await visitor.get(cause)).html.one("main").text
+    assert re.search(r"Last retry: .*operator\. Rows have failed again for this cause since then\.", text)
+
+
+async def test_what_the_erp_may_have_to_mend(site):
+    """A cause of rows that cannot be made of what the ERP sent says that a retry takes what is stored, and asks the ERP."""
+    await site.store.save_flow({**POLLED, "erp": {**POLLED["erp"], "query_settings": {"sku": {"key": "sku"}}}})
+    await long_run(site.store)
+    why = "images[0]: ftp://x is not an http(s) URL"
+    logs = [
+        RowLog(run_id=LONG, row=row, product=f"L-{row}", state="failed", stage="rows", reason=why, page=3)
+        for row in (5, 6)
+    ]
+    await site.store.settle("t", logs)
+    visitor = await site.visitor("operator")
+    listed = (await visitor.get("/errors?flow=polled")).html
+    (cause,) = [one.attributes["href"] for one in listed.all("a", class_="whole") if "no image set" in one.text]
+    shown = cause.partition("#")[0]
+    text = (await visitor.get(shown)).html.one("main").text
+    assert "or mend the data at the ERP, and let it send them again" in text
+    assert "A retry takes what the ERP sent then." in text
+    started = await visitor.send(shown, "/flows/polled/run")
+    assert set((await site.store.run(started.to.rpartition("/")[2])).trigger.ids) == {"L-5", "L-6"}
+    assert not (await visitor.get("/errors?flow=posts")).html.all("form", action="/flows/posts/run")
+
+
 async def test_the_products_of_a_cause_are_paged(site, monkeypatch):
     """So many of them, the newest first, and an address for those after them; the list to copy has them all."""
     monkeypatch.setattr(errors_page, "WALL", 1)

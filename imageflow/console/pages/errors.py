@@ -15,12 +15,13 @@ from imageflow.console.closings import Closed
 from imageflow.console.course import share
 from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone, part, question, zone_of
 from imageflow.console.plots import Flag
+from imageflow.console.stale import takes_identifiers
 from imageflow.console.visit import Answer, File, Go, Page, Show, Visit
 from imageflow.gateway.paging import Long, RowNumber, cursor, position
 from imageflow.gateway.problem_details import Refusal
 from imageflow.model.row import RowLog
+from imageflow.store import AuditRecord, OpenRowKey, Store
 from imageflow.store import Cause as KeptCause
-from imageflow.store import OpenRowKey, Store
 from imageflow.text.instant import iso
 
 WALL = 60
@@ -83,7 +84,12 @@ async def list_(visit: Visit) -> Answer:
         "wall": wall[:WALL],
         "next": visit.here(**_chosen(chosen), after=cursor(last.version, last.run_id, last.row)) if last else None,
         "first": visit.here(after=None) if after is not None else None,
-        "skus": [row.product for row in newest if row.product],
+        "skus": list(dict.fromkeys(row.product for row in newest if row.product)),
+        "asks": chosen is not None
+        and not closed
+        and chosen.kind.who in ("flow", "erp")
+        and await _asks(visit, chosen.flow),
+        "retried": await _retried(visit, chosen.error) if chosen is not None and not closed else None,
     }
     return Show("errors.html", values, zone=common_zone(known))
 
@@ -100,6 +106,18 @@ async def _flags(visit: Visit, found: Sequence[Open]) -> dict[str, list[Flag]]:
         flag = Flag(share(one.saved_at, since, until), f"v{one.version}, {visit.language.author(one.author)}")
         flags.setdefault(one.flow, []).append(flag)
     return flags
+
+
+async def _asks(visit: Visit, flow: str) -> bool:
+    """Whether the flow can ask its ERP for some products again."""
+    return takes_identifiers(await flows.version(visit.store, flow))
+
+
+async def _retried(visit: Visit, error: KeptCause) -> AuditRecord | None:
+    """The last retry that took rows of the cause in the run of its newest row."""
+    last = await audit.listed(visit.store, what="run.retry", limit=CHANGES)
+    its = (one for one in last if one.entry.object == f"run {error.run_id}")
+    return next((one for one in its if error.group in one.entry.detail.get("causes", ())), None)
 
 
 def _chosen(chosen: Open | None) -> dict[str, str]:
