@@ -34,6 +34,11 @@ class Cause(NamedTuple):
     who: Who
     again: bool
 
+    @property
+    def of_rows(self) -> bool:
+        """Whether it is of what the flow makes of rows, so that a change of the flow may have caused it, or may mend it."""
+        return (self.who in ("flow", "catalogue", "erp", "cdn") and self.name != "read") or self.name == "refused"
+
 
 _BY_STAGE: dict[str, Cause] = {
     "login": Cause("login", "access", again=True),

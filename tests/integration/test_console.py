@@ -1094,6 +1094,27 @@ async def test_what_the_erp_may_have_to_mend(site):
     assert not (await visitor.get("/errors?flow=posts")).html.all("form", action="/flows/posts/run")
 
 
+async def test_a_cause_that_began_after_the_flow_was_changed(site):
+    """It says so, and has a way to the bench with its row; the flow's first version is no change."""
+    now = CLOCK.now()
+    changed = "20260104-000000-0000000004"
+    trigger = Trigger("person")
+    html = (await (await site.visitor("viewer")).get("/errors")).html
+    assert "The flow was changed" not in html.one("main").text
+    assert f"/flows/posts/bench?run={RUN}&row=3" in [one.attributes["href"] for one in html.all("a")]
+    await site.store.create_run(
+        Run(run_id=changed, flow="polled", version=2, trigger=trigger, status="queued", created_at=now)
+    )
+    await site.store.start_reading(changed, None, now)
+    await site.store.save_page(changed, 1, b"[]", cursor=None, last=True)
+    await site.store.register_page(changed, 1, 1, [])
+    why = "Product with this SKU does not exist."
+    await site.store.settle("t", [RowLog(run_id=changed, row=1, product="n-1", state="failed", reason=why, page=1)])
+    html = (await (await site.visitor("viewer")).get("/errors?flow=polled")).html
+    assert "The flow was changed shortly before it began: version 2" in html.one("main").text
+    assert "/flows/polled/versions/2" in [one.attributes["href"] for one in html.all("a")]
+
+
 async def test_the_products_of_a_cause_are_paged(site, monkeypatch):
     """So many of them, the newest first, and an address for those after them; the list to copy has them all."""
     monkeypatch.setattr(errors_page, "WALL", 1)

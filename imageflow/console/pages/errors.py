@@ -20,12 +20,13 @@ from imageflow.console.visit import Answer, File, Go, Page, Show, Visit
 from imageflow.gateway.paging import Long, RowNumber, cursor, position
 from imageflow.gateway.problem_details import Refusal
 from imageflow.model.row import RowLog
-from imageflow.store import AuditRecord, OpenRowKey, Store
+from imageflow.store import AuditRecord, OpenRowKey, SavedVersion, Store
 from imageflow.store import Cause as KeptCause
 from imageflow.text.instant import iso
 
 WALL = 60
 CAUSES = 200
+DAYS_SHOWN = 14
 LATELY = timedelta(days=7)
 LIST = 10_000
 DAY = timedelta(days=1)
@@ -81,6 +82,7 @@ async def list_(visit: Visit) -> Answer:
         "chosen": None if closed else chosen,
         "done": bool(group) and chosen is None and not closed,
         "flags": await _flags(visit, found),
+        "changed": await _changed(visit, found) if not closed else {},
         "wall": wall[:WALL],
         "next": visit.here(**_chosen(chosen), after=cursor(last.version, last.run_id, last.row)) if last else None,
         "first": visit.here(after=None) if after is not None else None,
@@ -118,6 +120,21 @@ async def _retried(visit: Visit, error: KeptCause) -> AuditRecord | None:
     last = await audit.listed(visit.store, what="run.retry", limit=CHANGES)
     its = (one for one in last if one.entry.object == f"run {error.run_id}")
     return next((one for one in its if error.group in one.entry.detail.get("causes", ())), None)
+
+
+async def _changed(visit: Visit, found: Sequence[Open]) -> dict[tuple[str, str], SavedVersion]:
+    """Of causes of rows, the version of the flow that was saved last before the cause began, within a day: it may be why."""
+    wanted = [one for one in found if one.kind.of_rows and one.error.since > visit.now - DAYS_SHOWN * DAY]
+    if not wanted:
+        return {}
+    saved = (await marks.look(visit.store, min(one.error.since for one in wanted) - DAY, visit.now)).saved
+    return {
+        (one.flow, one.error.group): version
+        for one in wanted
+        for version in saved  # the oldest first, so the last one stays
+        if version.flow == one.flow and version.version > 1
+        if one.error.since - DAY <= version.saved_at <= one.error.since
+    }
 
 
 def _chosen(chosen: Open | None) -> dict[str, str]:

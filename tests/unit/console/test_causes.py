@@ -39,6 +39,24 @@ def test_what_a_failure_is(stage, status, reason, name, who, again):
 
 
 @pytest.mark.parametrize(
+    ("stage", "status", "reason", "expected"),
+    [
+        ("rows", None, "no sku", True),
+        ("write", 404, None, True),
+        ("write", 400, "bad", True),
+        ("write", None, "image_not_found: images[0] x", True),
+        ("write", 503, "away", False),
+        ("write", 429, None, False),
+        ("login", None, "refused", False),
+        ("read", 200, "no list", False),
+    ],
+)
+def test_what_a_change_of_the_flow_may_mend(stage, status, reason, expected):
+    """What Omnitron refuses of a row, too; not that somebody is away."""
+    assert cause(stage, status, reason).of_rows is expected
+
+
+@pytest.mark.parametrize(
     ("reason", "places"),
     [
         ("images: 3: url: Image dimensions exceed 2000x2000.", {3}),
