@@ -15,24 +15,32 @@ from imageflow.store import AuditRecord
 
 MOST = 1000
 """So many products are asked for by their identifiers."""
+COUNTED = 10_000
+"""Of a run that wrote more, it is not counted how many are left."""
 Way = Literal["products", "since", "everything", "none"]
 """`everything`: a person must take the watermark away for it; `none`: the ERP is not asked for rows."""
 
 
 class Stale(NamedTuple):
-    """`products` were written by `version`, in whose place `now` is in force."""
+    """`products` were written by `version`, in whose place `now` is in force; `counted`: and by no other run since."""
 
     version: int
     now: int
     products: int
     way: Way
+    counted: bool
 
 
-def stale(run: Run, flow: Flow, rollbacks: Sequence[AuditRecord]) -> Stale | None:
-    """What is left of a run by a version that was rolled back; None: nothing. `flow`: as it is in force."""
+def stale(run: Run, flow: Flow, rollbacks: Sequence[AuditRecord], left: int | None = None) -> Stale | None:
+    """What is left of a run by a version that was rolled back; None: nothing. `flow`: as it is in force. `left`: so many products
+    were written by no other run since, where they were counted.
+    """
     if not run.ended or not run.counts.written or flow.version == run.version or not _rolled_back(run, rollbacks):
         return None
-    return Stale(run.version, flow.version, run.counts.written, _way(flow, run))
+    products = run.counts.written if left is None else left
+    if not products:
+        return None
+    return Stale(run.version, flow.version, products, _way(flow, run, products), left is not None)
 
 
 def _rolled_back(run: Run, rollbacks: Sequence[AuditRecord]) -> bool:
@@ -44,11 +52,11 @@ def _rolled_back(run: Run, rollbacks: Sequence[AuditRecord]) -> bool:
     )
 
 
-def _way(flow: Flow, run: Run) -> Way:
+def _way(flow: Flow, run: Run, products: int) -> Way:
     erp = flow.definition.erp
     if erp is None:
         return "none"
-    if run.counts.written <= MOST and takes_identifiers(flow):
+    if products <= MOST and takes_identifiers(flow):
         return "products"
     return "since" if run.since is not None and request.takes_since(erp) else "everything"
 

@@ -144,6 +144,11 @@ def _placed(log: RowLog | None, logs: Sequence[RowLog]) -> RowLog | None:
     return next(same, log)
 
 
+async def written_since(store: Store, domain: str, run_id: str, products: Collection[str]) -> set[str]:
+    """Of the products that a run wrote, those that another run has written or found unchanged since."""
+    return await store.written_since(domain, run_id, products) if products else set()
+
+
 async def _logs(store: Store, product: str, limit: int) -> list[RowLog]:
     """Logs of the product, and of failures before it was known that the product is theirs."""
     logs = await store.product_rows(product, limit=limit + 1)

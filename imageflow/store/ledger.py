@@ -85,6 +85,12 @@ _WRITTEN = BatchStatement(
     Batch("products", product="text"),
     returns=(ledger.c.product, ledger.c.digest),
 )
+_WRITTEN_SINCE = BatchStatement(
+    "SELECT l.product FROM ledger AS l JOIN {products} ON l.product = products.product "
+    "WHERE l.domain = :domain AND l.version > 0 AND l.run_id <> :run_id",
+    Batch("products", product="text"),
+    returns=(ledger.c.product,),
+)
 _OF_ROW = BatchStatement(
     _STATES + "WHERE l.domain = :domain AND l.run_id = :run_id AND l.number = :number ORDER BY l.product",
     typed=[NOW],
@@ -110,6 +116,14 @@ class LedgerSql(Sql):
         asked = {keyed(product): product for product in products}
         found = await tx.run(_WRITTEN.bind(tx, sorted((name,) for name in asked), domain=clean(domain)))
         return {asked[row.product]: row.digest for row in found}
+
+    @reads
+    async def written_since(self, tx: Tx, domain: str, run_id: str, products: Collection[str]) -> set[str]:
+        """Of those of the products that the run wrote to the domain, those that another run wrote, or found as they are, since."""
+        asked = {keyed(product): product for product in products}
+        batch = sorted((name,) for name in asked)
+        found = await tx.run(_WRITTEN_SINCE.bind(tx, batch, domain=clean(domain), run_id=clean(run_id)))
+        return {asked[row.product] for row in found}
 
     @reads
     async def products(self, tx: Tx, prefix: str, domains: Sequence[str], *, limit: int = 20) -> list[str]:

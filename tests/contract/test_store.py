@@ -1132,6 +1132,15 @@ async def test_digests_of_what_was_written(store: Store, clock: FakeClock) -> No
     assert await store.written_digests(DOMAIN, []) == {}
 
 
+async def test_what_other_runs_wrote_since(store):
+    """Of the products of a run that are asked for, those whose entry names another run."""
+    entries = [("A", "r1"), ("Ä b", "r2"), ("C", "r2"), ("D", None)]
+    await store.settle("", [], written=[LedgerEntry(DOMAIN, product, 5, "d", run, 1) for product, run in entries])
+    assert await store.written_since(DOMAIN, "r1", ["A", "Ä b", "D", "E"]) == {"Ä b"}
+    assert await store.written_since("https://other", "r1", ["C"]) == set()
+    assert await store.written_since(DOMAIN, "r1", []) == set()
+
+
 async def test_skipping_counts_once(store: Store, clock: FakeClock) -> None:
     """A row that is settled already is not counted again, nor its log changed; one that is retried changes in place."""
     run_id = await draining(store, clock, 3)

@@ -562,9 +562,22 @@ async def test_what_a_version_wrote_that_was_rolled_back(site):
     await visitor.send("/flows/polled/versions/3/rollback", "/flows/polled/versions/3/rollback")
     shown = await visitor.get(f"/runs/{run_id}")
     assert "3 products are as version 4 wrote them" in shown.html.texts("h2")
+    omnitron = "https://brand.omnitron.example"
+    await site.store.settle(
+        "",
+        [],
+        written=[
+            LedgerEntry(omnitron, "L-3", 7, "d", run_id, 3),
+            LedgerEntry(omnitron, "L-5", 8, "d", "later", 1),
+        ],
+    )
+    assert "2 products are as version 4 wrote them" in (await visitor.get(f"/runs/{run_id}")).html.texts("h2")
     started = await visitor.send(f"/runs/{run_id}", f"/runs/{run_id}/rewrite")
     again = await site.store.run(started.to.rpartition("/")[2])
-    assert (again.version, set(again.trigger.ids)) == (5, {"L-3", "L-5", "L-6"})
+    assert (again.version, set(again.trigger.ids)) == (5, {"L-3", "L-6"})
+    later = [LedgerEntry(omnitron, sku, 9, "d", "later", 2) for sku in ("L-3", "L-6")]
+    await site.store.settle("", [], written=later)
+    assert "rewrite" not in (await visitor.get(f"/runs/{run_id}")).text
     refused = await visitor.post(f"/runs/{RUN}/rewrite", form_of(shown.text, f"/runs/{run_id}/rewrite"))
     assert refused.status == 409
 

@@ -14,7 +14,7 @@ from imageflow.console.causes import broken_places, cause
 from imageflow.console.course import course, share
 from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone, part, question, runs_of, zone_of
 from imageflow.console.plots import Flag, Lane, LaneRun
-from imageflow.console.stale import MOST, Stale, stale
+from imageflow.console.stale import COUNTED, Stale, stale
 from imageflow.console.visit import Answer, Go, Page, Show, Visit
 from imageflow.errors import NotFoundError
 from imageflow.gateway.paging import Microseconds, cursor, instant, microseconds, position
@@ -157,7 +157,23 @@ async def _stale(visit: Visit, run: Run) -> Stale | None:
         return None
     if flow.version == run.version:
         return None
-    return stale(run, flow, await audit.listed(visit.store, what="flow.rollback", limit=ROLLBACKS))
+    rollbacks = await audit.listed(visit.store, what="flow.rollback", limit=ROLLBACKS)
+    found = stale(run, flow, rollbacks)
+    if found is None or run.counts.written > COUNTED:
+        return found
+    return stale(run, flow, rollbacks, len(await _left(visit, run)))
+
+
+async def _left(visit: Visit, run: Run) -> list[str]:
+    """The products that the run wrote, and no other run since; a base code counts as one: the ledger knows its SKUs alone."""
+    written = await rows.listed(visit.store, run.run_id, state="written", limit=COUNTED)
+    products = [row.product for row in written if row.product is not None]
+    try:
+        omnitron = (await flows.version(visit.store, run.flow, run.version)).definition.omnitron
+    except NotFoundError:
+        return products
+    since = await product_history.written_since(visit.store, omnitron.domain, run.run_id, products)
+    return [product for product in products if product not in since]
 
 
 def _is_group(text: str) -> bool:
@@ -263,8 +279,7 @@ async def rewrite(visit: Visit) -> Answer:
     if left.way == "since":
         window = runs.Window(str(iso(run.since)))
     else:
-        found = await rows.listed(deps.store, run.run_id, state="written", limit=MOST)
-        ids = [row.product for row in found if row.product is not None]
+        ids = await _left(visit, run)
     seen = await runs.start(deps.store, deps.publisher, run.flow, ids, visit.actor, visit.now, window=window)
     return Go(f"/runs/{part(seen.run.run_id)}", ("started",))
 

@@ -50,7 +50,7 @@ def flow(erp: dict[str, Any] | None = BY_SKU, version: int = 3) -> Flow:
 def test_whether_a_version_was_rolled_back(record: AuditRecord, expected: bool) -> None:
     """To one before it, in its flow, after the run was made."""
     found = stale(run(counts=Counts(5, written=5)), flow(), [rollback(1, flow="other"), record])
-    assert found == (Stale(2, 3, 5, "products") if expected else None)
+    assert found == (Stale(2, 3, 5, "products", counted=False) if expected else None)
 
 
 @pytest.mark.parametrize(("fields", "version"), [({"counts": Counts()}, 3), ({"status": "draining"}, 3), ({}, 2)])
@@ -76,3 +76,12 @@ def test_what_the_erp_is_asked_for(erp: dict[str, Any] | None, fields: dict[str,
     found = stale(run(**fields), flow(erp), [rollback(1)])
     assert found is not None
     assert found.way == expected
+
+
+@pytest.mark.parametrize(
+    ("left", "expected"),
+    [(4, Stale(2, 3, 4, "products", counted=True)), (0, None), (None, Stale(2, 3, 5000, "everything", counted=False))],
+)
+def test_what_later_runs_wrote(left: int | None, expected: Stale | None) -> None:
+    """It is counted off, where it was counted; a few that are left can be asked for by name."""
+    assert stale(run(counts=Counts(5000, written=5000)), flow(), [rollback(1)], left) == expected
