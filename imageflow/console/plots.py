@@ -163,10 +163,14 @@ def timeline(
     label: str,
     *,
     flags: Sequence[Mark] = (),
+    narrow: bool = False,
 ) -> Markup:
-    """A lane for each step (its key, and what it is called) with its bars; below, marks, those that matter most first."""
+    """A lane for each step (its key, and what it is called) with its bars; below, marks, those that matter most first. `narrow`: for a
+    phone, where the same letters have less room.
+    """
+    whole = 340.0 if narrow else 1250.0
     last = max([span.until for span in spans] + [mark.at for mark in marks] + [1.0])
-    left, width = 96.0, 1250.0 - 96
+    left, width = 96.0, whole - 96
 
     def place(seconds: float) -> float:
         return left + width * min(1.0, max(0.0, seconds / last))
@@ -182,10 +186,10 @@ def timeline(
             if span.name == key
         ]
     bottom = len(names) * 22 + 10
-    lanes.append(PATH.format("axis", f"M{_n(left)} {bottom}H1250"))
-    lanes += [_text_at(place(mark.at), bottom + 16, mark.text) for mark in _apart(marks, place)]
-    flagged = _flagged([Flag(place(flag.at) / 1250, flag.text) for flag in flags], 1250, bottom)
-    return _svg("time", 1250, bottom + 22, label, Markup("").join(lanes) + flagged)
+    lanes.append(PATH.format("axis", f"M{_n(left)} {bottom}H{_n(whole)}"))
+    lanes += [_text_at(place(mark.at), bottom + 16, mark.text, whole) for mark in _apart(marks, place)]
+    flagged = _flagged([Flag(place(flag.at) / whole, flag.text) for flag in flags], whole, bottom)
+    return _svg("time narrow" if narrow else "time", int(whole), bottom + 22, label, Markup("").join(lanes) + flagged)
 
 
 def _apart(marks: Sequence[Mark], place: Callable[[float], float]) -> list[Mark]:
@@ -197,8 +201,8 @@ def _apart(marks: Sequence[Mark], place: Callable[[float], float]) -> list[Mark]
     return shown
 
 
-def _text_at(x: float, y: float, text: str) -> Markup:
-    anchor = "end" if x > 1250 - MARK_ROOM else "start"
+def _text_at(x: float, y: float, text: str, whole: float) -> Markup:
+    anchor = "end" if x > whole - MARK_ROOM else "start"
     return Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(_n(x), _n(y), anchor, text)
 
 

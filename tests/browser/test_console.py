@@ -1,6 +1,7 @@
 # ruff: noqa: RUF001 - Turkish has letters of its own
 """The console in a real browser: what people do, and what no page may do. A console message or a foreign host fails a test."""
 
+import json
 import re
 from datetime import timedelta
 
@@ -40,6 +41,60 @@ def test_every_page_is_accessible_and_fits_a_phone(watched, scheme, locale):
         page.set_viewport_size({"width": 1400, "height": 900})
     assert not wrong
 
+
+OFF = """wide => [
+    ...[...document.querySelectorAll(".button, .chip, .time text, .pane > header > *, .made .mark")]
+        .filter(one => one.checkVisibility() && !one.closest("[popover]"))
+        .filter(one => one.getBoundingClientRect().right > wide || one.getBoundingClientRect().left < 0)
+        .map(one => "off the window: " + one.outerHTML.slice(0, 160)),
+    ...[...document.querySelectorAll(".pane > header")].flatMap(header => [...header.children].filter(one =>
+        one.getBoundingClientRect().top < header.getBoundingClientRect().top + 2
+        || one.getBoundingClientRect().bottom > header.getBoundingClientRect().bottom - 2))
+        .map(one => "at the edge: " + one.outerHTML.slice(0, 160)),
+    ...[...document.querySelectorAll(".jumps, .answer")].filter(one => one.previousElementSibling
+        && one.getBoundingClientRect().top - one.previousElementSibling.getBoundingClientRect().bottom < 6)
+        .map(one => "touches what is above: " + one.outerHTML.slice(0, 160)),
+    ...[...document.querySelectorAll(".made li")].filter(row => [...row.querySelectorAll(".pic")].some(one => {
+        const [a, b] = [one, row.querySelector(".mark")].map(it => it.getBoundingClientRect());
+        return a.right > b.left + 1 && a.left < b.right - 1 && a.bottom > b.top + 1 && a.top < b.bottom - 1; }))
+        .map(one => "a picture covers the state: " + one.outerHTML.slice(0, 160)),
+    ...(document.documentElement.scrollWidth > wide ? ["width " + document.documentElement.scrollWidth] : []),
+]"""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("locale", ["en-US", "tr-TR"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_cut_off_or_touches(watched, served, width, locale):
+    """On a phone and on a small laptop: no button or label beyond the window, no card at its neighbour, no picture over a state."""
+    site, do = served
+    do(long_run(site.store))
+    do(end_long_run(site.store))
+    phone = {"is_mobile": True, "has_touch": True} if width == 390 else {}
+    page = watched.page("admin", locale=locale, viewport={"width": width, "height": 800}, **phone)
+    wrong = []
+    for path in [*PAGES, f"/runs/{LONG}", "/products/L-4", "/products/B%2F2"]:
+        page.goto(path)
+        wrong += [(path, one) for one in page.evaluate(OFF, width)]
+        wrong += [(path, "a table scrolls")] * (width == 1280 and path == "/" and page.evaluate(SCROLLS))
+    page.goto("/flows/posts/bench")
+    page.locator(".editor").nth(2).wait_for()
+    rows = [{"sku": "a long name of a product", "images": [f"https://cdn.example.com/{n}.jpg" for n in range(5)]}]
+    page.locator("#f-input").evaluate(
+        "(area, text) => { area.value = text; area.dispatchEvent(new Event('input')); }", json.dumps(rows)
+    )
+    page.locator('button[value="try"]').click()
+    page.locator(".made").wait_for()
+    wrong += [("bench", one) for one in page.evaluate(OFF, width)]
+    icon, field = (page.locator(one).bounding_box() for one in (".bar form svg", "#q"))
+    middle = [one["y"] + one["height"] / 2 for one in (icon, field)]
+    assert not wrong
+    assert middle[0] == pytest.approx(middle[1], abs=1)
+
+
+SCROLLS = (
+    """() => [...document.querySelectorAll(".card:has(> table)")].some(one => one.scrollWidth > one.clientWidth + 1)"""
+)
 
 CUT = """() => [...document.querySelectorAll(".causes td:first-child, .causes td:first-child *, .causes td:last-child .button")]
     .filter(one => one.scrollWidth > one.clientWidth + 1 && getComputedStyle(one).display !== "inline"

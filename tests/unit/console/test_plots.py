@@ -69,6 +69,15 @@ def test_a_million_rows_stay_small():
     assert set(page_map.LETTERS) == set(plots.CLASSES)
 
 
+def test_a_timeline_for_a_phone():
+    """It is as wide as a phone's card, so that its letters are not made smaller; fewer instants have room."""
+    marks = [Mark(0, "12:00"), Mark(60, "12:01"), Mark(30, "all read")]
+    drawn = plots.timeline([Span("read", 0, 60)], [("read", "Reading")], marks, "steps", narrow=True)
+    assert 'class="time narrow" viewBox="0 0 340 ' in drawn
+    assert "12:01" in drawn
+    assert "all read" not in drawn
+
+
 def test_a_timeline_has_a_lane_for_each_step():
     """With the names, the bars in their lanes, the marks that have room below, and flags."""
     spans = [Span("read", 0, 60), Span("write", 5, 120, "go"), Span("write", 60, 80, "wait")]
