@@ -71,7 +71,7 @@ def test_a_million_rows_stay_small():
 
 def test_a_timeline_for_a_phone():
     """It is as wide as a phone's card, so that its letters are not made smaller; fewer instants have room."""
-    marks = [Mark(0, "12:00"), Mark(60, "12:01"), Mark(30, "all read")]
+    marks = [Mark(0, "12:00"), Mark(60, "12:01"), Mark(50, "all read")]
     drawn = plots.timeline([Span("read", 0, 60)], [("read", "Reading")], marks, "steps", narrow=True)
     assert 'class="time narrow" viewBox="0 0 340 ' in drawn
     assert "12:01" in drawn
