@@ -548,6 +548,8 @@ async def test_versions_are_compared_and_rolled_back(site):
     await visitor.send(answer.to, "/flows/polled/versions/1/rollback")
     flow = await site.store.flow("polled")
     assert (flow.version, "cron" in flow.document["schedule"]) == (3, True)
+    states = [one.text for one in (await visitor.get("/flows/polled")).html.all("td", data_label="State")]
+    assert [text for text in states if "version 1 again" in text] == ["in force version 1 again"]
 
 
 async def test_what_a_version_wrote_that_was_rolled_back(site):
@@ -1184,6 +1186,7 @@ async def test_a_cause_that_was_closed_by_writing_again(site):
     await site.store.settle("t", [RowLog(run_id=RUN, row=4, product="D-4", state="written", page=1)])
     html = (await visitor.get("/errors?state=closed")).html
     assert html.one("h1").text == "1 cause has closed"
+    assert html.one("caption").text == "Closed causes"
     assert "closed by writing again" in html.one("main").text
 
 

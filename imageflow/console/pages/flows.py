@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from imageflow.actions import errors, flows, keys, missing, rows, runs, watermarks
+from imageflow.actions import audit, errors, flows, keys, missing, rows, runs, watermarks
 from imageflow.console import effects, flow_form
 from imageflow.console.effects import Effect
 from imageflow.console.languages import zone
@@ -27,6 +27,8 @@ from imageflow.model.run import Run
 from imageflow.store import FlowVersion
 
 SHOWN_VERSIONS = 20
+ROLLBACKS = 200
+"""So many of the last ones, of all flows, say what a version is."""
 SHOWN_RUNS = 8
 MAX_FLOW_BYTES = 1 << 20
 MAX_IDENTIFIERS = 10_000
@@ -91,6 +93,7 @@ async def _flow(
         "runs": newest,
         "effect": await _effect(visit, newest),
         "versions": (await flows.versions(visit.store, name))[:SHOWN_VERSIONS],
+        "again": await _again(visit, name),
         "groups": flow_form.groups(inbound=definition.inbound),
         "fields": fields,
         "default": flow_form.default,
@@ -116,6 +119,12 @@ async def _effect(visit: Visit, newest: Sequence[Run]) -> Effect | None:
         return None
     errors = await rows.errors(visit.store, run.run_id, limit=100) if run.counts.failed else []
     return effects.effect(newest, run, errors, visit.now)
+
+
+async def _again(visit: Visit, name: str) -> dict[int, int]:
+    """The versions that a roll back made, and which ones they brought into force again."""
+    rollbacks = [one.entry for one in await audit.listed(visit.store, what="flow.rollback", limit=ROLLBACKS)]
+    return {one.detail["version"]: one.detail["to"] for one in rollbacks if one.object == f"flow {name}"}
 
 
 def _sample(visit: Visit, flow: Flow) -> str:
