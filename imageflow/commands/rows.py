@@ -232,16 +232,21 @@ def log(settings: Settings, run_id: str, page: int | None, limit: int | None, as
     """Tell a run: who asked for it, what was read, printed and failed, who retried it, and how it ended."""
     most = limit or (sys.maxsize if as_json else SHOWN_PRINTS)
 
-    async def work(store: Store) -> tuple[list[shapes.LogEntry], int, tzinfo, bool]:
+    async def work(store: Store) -> tuple[list[shapes.LogEntry], int, tzinfo, bool, str]:
         entries, left = run_log.bounded(await _log(store, run_id, page), most)
         run = await store.run(run_id)
-        return [shapes.log_entry(entry) for entry in entries], left, await zone_of(store, run.flow), run.ended
+        of = await zone_of(store, run.flow)
+        takes_since = await run_actions.takes_since(store, run.flow)
+        way = texts.way_out_text(shapes.run_shown(Seen(run, None)), of, takes_since=takes_since) if run.ended else ""
+        return [shapes.log_entry(entry) for entry in entries], left, of, run.ended, way
 
-    found, left, of, ended = reading(settings, work)
+    found, left, of, ended, way_out = reading(settings, work)
     if as_json:
         print_json(found)
     else:
         _show_log(found, of)
+        if way_out and page is None:
+            stdout.say(texts.next_text(way_out))
         say_who_waits(settings, [] if ended else [run_id])
     if left:
         note(f"{counted(left, 'printed line')} left out: --limit {2 * most}, or --page N; all: --json")

@@ -34,7 +34,7 @@ from imageflow.commands.shell import (
     require_data,
     run_async,
 )
-from imageflow.commands.texts import counted, retry_text, run_text, way_out_text
+from imageflow.commands.texts import counted, next_text, retry_text, run_text, way_out_text
 from imageflow.errors import NotFoundError
 from imageflow.flows import file as flow_file
 from imageflow.model.flow import Flow
@@ -209,7 +209,7 @@ def _print(found: Sequence[_Told], *, wait: bool, as_json: bool) -> None:
         else:
             stdout.say(run_text(one.run))
             if one.way_out:
-                stdout.say("    next: " + one.way_out.replace("; ", "\n          "))
+                stdout.say(next_text(one.way_out))
     if wait and any(one.run.status not in GOOD for one in found):
         raise click.exceptions.Exit(1)
 

@@ -193,6 +193,11 @@ def way_out_text(run: RunShown | NoRun, of: tzinfo = UTC, *, takes_since: bool =
     return localised(command(way, _about(run, takes_since=takes_since)), of)
 
 
+def next_text(way_out: str) -> str:
+    """What leads out of a state as it stands below it, each step on a line."""
+    return "    next: " + way_out.replace("; ", "\n          ")
+
+
 def unread_text(run: RunShown, of: tzinfo = UTC, *, takes_since: bool = True) -> str:
     """What leads to what a run that failed as a whole did not read."""
     return localised(command(WayOut("", "", RUNS["failed"].unread), _about(run, takes_since=takes_since)), of)

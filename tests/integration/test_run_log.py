@@ -95,5 +95,6 @@ async def test_what_the_commands_advise(tmp_path: Path) -> None:
     assert "imageflow cancel" not in ended
     assert ended.splitlines()[-1].strip() == "next: what was not read: imageflow run main"
     told = [line.split() for line in (await call("log", run_id)).splitlines()]
-    assert (told[-2][3:5], told[-1][3:]) == (["cancelled", "by"], ["ended", "cancelled"])
+    assert (told[-3][3:6], told[-2][3:]) == (["cancelled", "cancelled", "by"], ["ended", "cancelled"])
+    assert " ".join(told[-1]) == "next: what was not read: imageflow run main"
     assert "since" not in await call("log", run_id)
