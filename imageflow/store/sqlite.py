@@ -44,6 +44,10 @@ T = TypeVar("T")
 BUSY_SECONDS = 15.0
 MIGRATION_SECONDS = 600.0
 READERS = 4
+WRITER_CACHE_KIB, READER_CACHE_KIB = 8_000, 2_000
+"""Pages that a connection keeps in memory. The system keeps the file, too; what each of five connections keeps makes a process grow
+with its database.
+"""
 GROUP_SECONDS = 0.05
 """A group takes no more transactions after so long: the first of it waits for the commit."""
 
@@ -186,7 +190,7 @@ class Readers:
     """The threads that read, each transaction on one of them."""
 
     def __init__(self, path: Path, count: int) -> None:
-        self._engine = _engine(path, count)
+        self._engine = _engine(path, count, cache_kib=READER_CACHE_KIB)
         self._threads = ThreadPoolExecutor(count, f"reads {path.name}")
         self._of_thread = threading.local()
 
@@ -331,9 +335,11 @@ async def _to_its_end(done: asyncio.Future[Outcome]) -> Outcome:
         raise
 
 
-def _engine(path: Path, connections: int, *, busy_seconds: float | None = None) -> Engine:
+def _engine(
+    path: Path, connections: int, *, busy_seconds: float | None = None, cache_kib: int = WRITER_CACHE_KIB
+) -> Engine:
     engine = create_engine(_url(path, "sqlite"), **_options(connections, busy_seconds or BUSY_SECONDS))
-    _configure(engine)
+    _configure(engine, cache_kib)
     return engine
 
 
@@ -351,12 +357,12 @@ def _options(connections: int, busy_seconds: float) -> dict[str, Any]:
     }
 
 
-def _configure(engine: Engine) -> None:
+def _configure(engine: Engine, cache_kib: int = WRITER_CACHE_KIB) -> None:
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
         cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute("PRAGMA cache_size = -16000")
+        cursor.execute(f"PRAGMA cache_size = -{cache_kib}")
         cursor.close()
 
 
