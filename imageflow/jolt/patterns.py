@@ -105,7 +105,7 @@ def watched(pattern: str, text: str) -> Iterator[None]:
 def split_by(pattern: str, text: str) -> list[str] | Any:
     """As Java's `String.split`: without empty texts at the end. MISSING for a pattern that is none."""
     word = plain(pattern)
-    if word == "":
+    if not pattern:
         parts: Any = list(text[: MAX_PARTS + 1]) or [""]
     else:
         parts = text.split(word, MAX_PARTS) if word else _split(pattern, text)
