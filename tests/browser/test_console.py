@@ -147,12 +147,14 @@ def test_the_door_by_keyboard(watched):
     page = watched.page()
     page.goto("/runs?status=partial")
     assert page.get_by_role("heading", level=1).inner_text() == "Log in to ImageFlow"
+    page.wait_for_selector("#f-username:focus")  # a page may be there before its focus is
     page.keyboard.type("operator")
     page.keyboard.press("Tab")
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     page.keyboard.type("wrong words")
     page.keyboard.press("Enter")
     assert page.get_by_role("alert").inner_text().strip() == "This name and password do not go together."
+    page.wait_for_selector("#f-password:focus")
     page.keyboard.type(PASSWORD)
     page.keyboard.press("Enter")
     page.wait_for_url("**/runs?status=partial")
