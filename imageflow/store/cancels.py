@@ -22,10 +22,10 @@ from imageflow.store.batch import BatchStatement
 from imageflow.store.database import Tx
 from imageflow.store.doubts import NOW, OWNER_LIVES
 from imageflow.store.row_record import RETRYING, to_log
+from imageflow.store.rows import decode_ranges
 from imageflow.store.run_progress import advance, change, load
 from imageflow.store.settling import settle
 from imageflow.store.tables import held_rows, pages, registered_pages, rows, runs
-from imageflow.store.text import from_json
 from imageflow.store.transaction import Sql, reads, writes
 
 _OF_RUNS = runs.c.run_id.in_(bindparam("of_runs", expanding=True))
@@ -77,7 +77,7 @@ class CancelsSql(Sql):
         claimed = await _claimed(tx)
         logs = [_again(log) for log in retried if log.version not in claimed]
         for page in await tx.all(_pages_of(run_id)):
-            unlogged = [one for one in _between(from_json(page.numbers), after, last) if one[1] not in logged]
+            unlogged = [one for one in _between(decode_ranges(page.numbers), after, last) if one[1] not in logged]
             logs += [_log(run, page, *one) for one in unlogged if _version(page.seq, one[0]) not in claimed]
         if logs:
             await settle(tx, "", logs)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import exists, select, update
+from sqlalchemy import ColumnElement, exists, select, update
 
 from imageflow.store.batch import Batch, BatchStatement
 from imageflow.store.database import Tx
@@ -31,7 +31,7 @@ MOST_FAILED = 2_000
 
 
 _REGISTERED = registered_pages.c
-_RANGES = Batch("pages", page="bigint", low="bigint", high="bigint")
+_RANGES = Batch("pages", low="bigint", high="bigint", page="bigint")
 _COUNT = {
     True: BatchStatement(
         """
@@ -63,6 +63,14 @@ class Unmapped(NamedTuple):
     rows: int
 
 
+class Range(NamedTuple):
+    """The first and the last of some numbers of rows, and the page that they are of."""
+
+    low: int
+    high: int
+    page: int
+
+
 class PageMapsSql(Sql):
     """The methods of the store about maps of runs."""
 
@@ -90,15 +98,10 @@ class PageMapsSql(Sql):
         """Of the rows of the next `limit` pages after page `after`: page, state, and how many. Rows that a join has made are of no
         page.
         """
-        mine = (_REGISTERED.run_id == clean(run_id), _REGISTERED.page > after, _REGISTERED.page <= after + limit)
-        ranges = [
-            (row.page, first, first + count - 1)
-            for row in await tx.all(select(_REGISTERED.page, _REGISTERED.numbers).where(*mine))
-            for first, count in decode_ranges(row.numbers)
-        ]
+        ranges = await _ranges(tx, run_id, _REGISTERED.page > after, _REGISTERED.page <= after + limit)
         if not ranges:
             return []
-        found = await tx.run(_COUNT[tx.postgresql].bind(tx, sorted(ranges), run_id=clean(run_id)))
+        found = await tx.run(_COUNT[tx.postgresql].bind(tx, ranges, run_id=clean(run_id)))
         return [(row.page, row.state, row.number) for row in found]
 
     @writes
@@ -128,20 +131,25 @@ class PageMapsSql(Sql):
         found = await tx.all(select(rows.c.number).where(*mine).order_by(rows.c.number).limit(MOST_FAILED))
         if not found:
             return []
-        its = (_REGISTERED.run_id == clean(run_id), _REGISTERED.page > 0)
-        ranges = sorted(
-            (first, first + count, row.page)
-            for row in await tx.all(select(_REGISTERED.page, _REGISTERED.numbers).where(*its))
-            for first, count in decode_ranges(row.numbers)
-        )
+        ranges = await _ranges(tx, run_id, _REGISTERED.page > 0)
         return sorted(pages_of([row.number for row in found], ranges))
 
 
-def pages_of(numbers: Iterable[int], ranges: Sequence[tuple[int, int, int]]) -> set[int]:
-    """The pages of row numbers. `ranges`: first number, number after the last, page; in their order."""
+async def _ranges(tx: Tx, run_id: str, *wanted: ColumnElement[bool]) -> list[Range]:
+    """The numbers of a run's registered pages, by number."""
+    mine = select(_REGISTERED.page, _REGISTERED.numbers).where(_REGISTERED.run_id == clean(run_id), *wanted)
+    return sorted(
+        Range(first, first + count - 1, row.page)
+        for row in await tx.all(mine)
+        for first, count in decode_ranges(row.numbers)
+    )
+
+
+def pages_of(numbers: Iterable[int], ranges: Sequence[Range]) -> set[int]:
+    """The pages of row numbers; `ranges` in their order."""
     pages = set()
     for number in numbers:
-        place = bisect.bisect(ranges, number, key=lambda one: one[0]) - 1
-        if place >= 0 and number < ranges[place][1]:
-            pages.add(ranges[place][2])
+        place = bisect.bisect(ranges, number, key=lambda one: one.low) - 1
+        if place >= 0 and number <= ranges[place].high:
+            pages.add(ranges[place].page)
     return pages

@@ -172,7 +172,7 @@ class PostgresDatabase(Database):
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        """Raises SQLAlchemy's TimeoutError where no connection becomes free in time."""
+        """Raises SQLAlchemy's TimeoutError where no connection becomes free in time. Who need not wait pays for no timer."""
         if self._room.locked():
             try:
                 async with asyncio.timeout(self._statement_seconds):

@@ -28,11 +28,12 @@ from imageflow.store.database import Tx
 from imageflow.store.failures import FAILED, IS_OPEN, NOT_UNCHANGED, SHOWN_FAILED
 from imageflow.store.outbox import Unsent, post
 from imageflow.store.row_record import RETRYING, failed_row, log_values, to_log
+from imageflow.store.rows import decode_ranges
 from imageflow.store.run_progress import advance, change, load
 from imageflow.store.series import count_from_here
 from imageflow.store.settling import log_rows
 from imageflow.store.tables import pages, registered_pages, rows, run_causes, run_steps, runs
-from imageflow.store.text import clean, from_json, to_json
+from imageflow.store.text import clean, to_json
 from imageflow.store.transaction import Sql, reads, writes
 
 WRITTEN_AT = ("login", "write")
@@ -297,7 +298,7 @@ async def _stored(tx: Tx, run: Run) -> _Stored:
 
 def _ranges(found: Sequence[SqlRow[Any]]) -> list[range]:
     """The row numbers of registered pages."""
-    return [range(first, first + count) for row in found for first, count in from_json(row.numbers)]
+    return [range(first, first + count) for row in found for first, count in decode_ranges(row.numbers)]
 
 
 async def _reopen(tx: Tx, stored: _Stored, logs: Sequence[RowLog]) -> None:
@@ -385,7 +386,7 @@ async def _grow(tx: Tx, run: Run, message: ReplayPage, highest: int) -> None:
     """The version that the page went through, and the numbers of its additional rows, which the run counts."""
     mine = (registered_pages.c.run_id == run.run_id, registered_pages.c.page == message.page)
     known = await tx.value(select(registered_pages.c.numbers).where(*mine))
-    ranges = from_json(known) if known is not None else []
+    ranges = decode_ranges(known) if known is not None else []
     if highest > run.counts.total:
         ranges.append((run.counts.total + 1, highest - run.counts.total))
         await change(tx, run, total=highest)
