@@ -47,6 +47,9 @@ class Door:
         """The instant at which the product's request comes."""
         return self._came.setdefault(sku, asyncio.get_running_loop().create_future())
 
+    def forget(self, sku: str) -> None:
+        self._came.pop(sku, None)
+
     async def serve(self) -> tuple[web.AppRunner, str]:
         app = web.Application()
         app.router.add_post("/api/v1/auth/login/", self._login)
@@ -73,26 +76,26 @@ class Installation(NamedTuple):
 
     environ: dict[str, str]
     url: str
-    processes: list[subprocess.Popen]
+    processes: dict[str, subprocess.Popen]
 
 
-def install(stack: ExitStack, door: str, rows: int, *, distributed: bool) -> Installation:
-    """Start the product with the flow `one`, and the flow `bulk` beside it."""
+def install(stack: ExitStack, door: str, rows: int, *, distributed: bool, **bulk: Any) -> Installation:
+    """Start the product with the flow `one`, and the flow `bulk` beside it, which has the fields `bulk`, too."""
     sink = Sink(stack).url
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    flow_file(folder, emulate(stack, "erp", rows), sink, name=BULK)
+    flow_file(folder, emulate(stack, "erp", rows), sink, name=BULK, **bulk)
     (folder / "flows" / f"{ONE}.yaml").write_text(json.dumps(document(door, ONE, {})))
     bed = Bed(stack) if distributed else None
     environ = bed.environ() if bed else {**plain_environ(), "IMAGEFLOW_DATA_DIR": str(folder / "data")}
     environ["BENCH_PASSWORD"] = "demo"
     for command in (("db", "upgrade"), ("flow", "apply", str(folder / "flows"))):
-        _call(environ, *command)
-    _call(environ, "user", "add", "erp", "--role", "operator", said=PASSWORD)
+        call(environ, *command)
+    call(environ, "user", "add", "erp", "--role", "operator", said=PASSWORD)
     port = free_port()
     commands = (
         [("gateway", "--port", str(port)), *((name,) for name in SERVICES)] if bed else [("up", "--port", str(port))]
     )
-    processes = []
+    processes = {}
     for command in commands:
         process = subprocess.Popen(
             [sys.executable, "-m", "imageflow", *command],
@@ -101,13 +104,13 @@ def install(stack: ExitStack, door: str, rows: int, *, distributed: bool) -> Ins
             stderr=subprocess.DEVNULL,
         )
         stack.callback(end, process)
-        processes.append(process)
+        processes[command[0]] = process
     url = f"http://127.0.0.1:{port}"
-    wait(url, processes[0])
+    wait(url, processes[commands[0][0]])
     return Installation(environ, url, processes)
 
 
-def _call(environ: dict[str, str], *command: str, said: str = "") -> str:
+def call(environ: dict[str, str], *command: str, said: str = "") -> str:
     done = subprocess.run(
         [sys.executable, "-m", "imageflow", *command],
         env=environ,
@@ -142,7 +145,7 @@ async def measure(door: Door, product: Installation, token: str, posts: int, nam
 async def _moved(product: Installation, least: int) -> str:
     """Wait until the bulk run has settled so many rows; its status."""
     while True:
-        said = await asyncio.to_thread(_call, product.environ, "runs", BULK, "--json")
+        said = await asyncio.to_thread(call, product.environ, "runs", BULK, "--json")
         runs = json.loads(said)
         if runs and runs[0]["rows"]["written"] >= least:
             return str(runs[0]["status"])
@@ -162,7 +165,7 @@ async def course(stack: ExitStack, posts: int, rows: int, *, distributed: bool) 
     token = await asyncio.to_thread(login, product.url)
     await measure(door, product, token, 20, "warm")
     found = {"idle": await measure(door, product, token, posts, "idle")}
-    await asyncio.to_thread(_call, product.environ, "run", BULK)
+    await asyncio.to_thread(call, product.environ, "run", BULK)
     await _moved(product, 1000)
     found["under load"] = await measure(door, product, token, posts, "load")
     if await _moved(product, 1000) != "reading":
