@@ -60,8 +60,9 @@ def test_a_script_that_makes_a_set_of_each_image(site: Site):
     script = "def process_row(row):\n    return {'sku': row['sku'], 'images': [row['url']]}\n"
     with site.stage("odd_skus", answers=answers(*FLAT)) as stage:
         ended = stage.run(erp__pagination=PAGING, script=script)
-        warning = ended.shown["warnings"][0]
-        assert warning.startswith("A: several rows of a page are image sets of this product")
+        # which of the two products is named depends on which page was transformed first
+        (warning,) = (one for one in ended.shown["warnings"] if "several rows of a page are image sets" in one)
+        assert warning[:2] in ("A:", "B:")
         assert stage.pictures["A"] == [C + "a2"]
     assert "`group: run`" in warning
     mended = script.replace("'images': [row['url']]", "'url': row['url']")
