@@ -57,7 +57,8 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 class RowLog(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """How a row was settled. `payload` is what failed: the image set, or the raw element that gave no image set.
 
-    `tries` is what `history` needs in addition to the log itself. `settled_at` comes from the store.
+    `tries` is what `history` needs in addition to the log itself. `settled_at` comes from the store. `in_retry`: the row is being
+    tried again, and the log is of how it ended before, as far as that is known.
     """
 
     run_id: str
@@ -76,6 +77,7 @@ class RowLog(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     key: Literal["sku", "base_code"] = "sku"
     tries: tuple[Try, ...] = ()
     settled_at: datetime | None = None
+    in_retry: bool = False
 
 
 def digest_of(row: Row) -> str:

@@ -35,7 +35,7 @@ from imageflow.store.outbox import OutboxSql, Unsent
 from imageflow.store.page_maps import PageMapsSql, Unmapped
 from imageflow.store.pages import PagesSql, Printed
 from imageflow.store.posts import AcceptedPost, NewPost, PostsSql
-from imageflow.store.replays import Left, Replayed, ReplaysSql, Taken
+from imageflow.store.replays import InRetry, Left, Replayed, ReplaysSql, Taken
 from imageflow.store.retention import OldRun, RetentionSql
 from imageflow.store.rows import Registered, RowsSql
 from imageflow.store.run_steps import RunStepsSql
@@ -61,6 +61,7 @@ __all__ = [
     "HeldDomain",
     "HeldRow",
     "InFlight",
+    "InRetry",
     "LedgerEntry",
     "LedgerState",
     "Left",

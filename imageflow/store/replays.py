@@ -44,6 +44,8 @@ be joined with those of other pages."""
 
 CAUSES_NAMED = 50
 """So many causes of what was retried are in the audit log."""
+MOST_IN_RETRY = 10_000
+"""So many rows of a run that are being tried again are counted one by one."""
 IS_CANCELLED = and_(NOT_UNCHANGED, rows.c.state == "cancelled")
 
 _REOPEN = BatchStatement(
@@ -53,6 +55,17 @@ _REOPEN = BatchStatement(
     """,
     Batch("taken", number="bigint", stage="text", page="bigint"),
 )
+
+_IN_RETRY = """
+    SELECT found.run_id, found.flow, CASE WHEN found.number < :most THEN found.number ELSE found.in_flight END AS number FROM (
+        SELECT runs.run_id, runs.flow, runs.created_at,
+            runs.total - runs.written - runs.unchanged - runs.superseded - runs.failed - runs.cancelled AS in_flight, (
+            SELECT count(*) FROM (
+                SELECT 1 FROM rows WHERE rows.run_id = runs.run_id AND state <> 'unchanged' AND state = 'retrying' LIMIT :most
+            ) AS one
+        ) AS number FROM runs WHERE runs.finished_at IS NULL AND {which}
+    ) AS found WHERE found.number > 0 ORDER BY found.created_at, found.run_id
+"""
 
 
 class Taken(NamedTuple):
@@ -67,6 +80,14 @@ class Taken(NamedTuple):
     same: int
     old: int
     last: int | None
+
+
+class InRetry(NamedTuple):
+    """A run with rows that are being tried again; where they are many, all of its rows that are in flight count."""
+
+    run_id: str
+    flow: str
+    rows: int
 
 
 class Replayed(NamedTuple):
@@ -169,6 +190,14 @@ class ReplaysSql(Sql):
         statement = select(rows).where(rows.c.run_id == run.run_id, SHOWN_FAILED, rows.c.state == RETRYING)
         logs = [to_log(row) for row in await tx.all(statement.order_by(rows.c.number))]
         return _messages(await _stored(tx, run), logs, version) if logs else []
+
+    @reads
+    async def in_retry(self, tx: Tx, flow: str | None = None) -> list[InRetry]:
+        """The runs of all flows, or of one, with rows that are being tried again now, the oldest first."""
+        named = {} if flow is None else {"flow": clean(flow)}
+        which = "true" if flow is None else "runs.flow = :flow"
+        found = await tx.all(text(_IN_RETRY.format(which=which)), {**named, "most": MOST_IN_RETRY})
+        return [InRetry._make(row) for row in found]
 
     @reads
     async def page_versions(self, tx: Tx, run_id: str) -> dict[int, int]:

@@ -92,4 +92,5 @@ def to_log(row: SqlRow[Any]) -> RowLog:
         key=row.key,
         tries=() if row.tries is None else _decode_tries(row.tries),
         settled_at=row.settled_at,
+        in_retry=row.state == RETRYING,
     )

@@ -26,7 +26,7 @@ from imageflow.model.page import row_version
 from imageflow.model.row import Row, RowLog, Try, fingerprint
 from imageflow.model.run import Counts, Run, Trigger, new_run_id
 from imageflow.secret import Secret
-from imageflow.store import Claim, HeldRow, LedgerEntry, NewPost, Store, User, Wanted
+from imageflow.store import Claim, HeldRow, InRetry, LedgerEntry, NewPost, Store, User, Wanted
 from imageflow.store.connect import connect
 from imageflow.store.sqlite import SqliteDatabase
 from imageflow.store.tables import metadata
@@ -1617,6 +1617,27 @@ async def test_retrying_after_a_failed_read(store: Store, clock: FakeClock) -> N
     await store.end_read(run.run_id, error="away", stage="read")
     [ended] = await store.settle("t", [log(run.run_id, 1)])
     assert (ended.status, ended.counts) == ("failed", Counts(total=1, written=1))
+
+
+async def test_runs_with_rows_that_are_being_retried(
+    store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many of each run, until they are settled again; of many, what is in flight. Their logs say that they are retried."""
+    await store.save_flow(flow_document("other"))
+    first, second = await draining(store, clock, 3), await draining(store, clock, 3, "other")
+    for run_id in (first, second):
+        await store.settle("t", [failure(run_id, 1), log(run_id, 2), failure(run_id, 3)])
+    assert await store.in_retry() == []
+    await store.reopen(first)
+    await store.reopen(second, row=3)
+    assert await store.in_retry() == [InRetry(first, "winter", 2), InRetry(second, "other", 1)]
+    assert await store.in_retry("other") == [InRetry(second, "other", 1)]
+    assert [row.in_retry for row in await store.rows(second)] == [False, False, True]
+    monkeypatch.setattr("imageflow.store.replays.MOST_IN_RETRY", 2)
+    assert await store.in_retry("winter") == [InRetry(first, "winter", 2)]
+    await store.settle("t", [failure(second, 3), log(first, 1)])
+    assert await store.in_retry() == [InRetry(first, "winter", 1)]
+    assert [row.in_retry for row in await store.rows(second)] == [False, False, False]
 
 
 async def test_reopened_at_once(store: Store, other: Store, clock: FakeClock) -> None:
