@@ -10,7 +10,7 @@ from imageflow.errors import NotFoundError
 from imageflow.model.row import RowLog
 from imageflow.model.run import FINAL, Run
 from imageflow.runtime.outbox_publisher import OutboxPublisher
-from imageflow.store import Cause, CauseKey, OpenRowKey, Store
+from imageflow.store import Cause, CauseKey, InRetry, OpenRowKey, Store
 
 CAUSES = 100
 
@@ -65,6 +65,11 @@ async def open_rows(
 
 def _in(flow: str | None) -> str:
     return "" if flow is None else f" in flow {flow}"
+
+
+async def in_retry(store: Store, flow: str | None = None) -> list[InRetry]:
+    """The runs of all flows, or of one, with rows that are being tried again now, the oldest first."""
+    return await store.in_retry(flow)
 
 
 async def retry(

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
+from imageflow.actions import errors
 from imageflow.model import cron, series
 from imageflow.model.flow import Flow
 from imageflow.model.run import Run
 from imageflow.model.run_step import Hold
 from imageflow.model.series import Point
-from imageflow.store import Alarm, Cause, HeldDomain, SavedVersion, Store
+from imageflow.store import Alarm, Cause, HeldDomain, InRetry, SavedVersion, Store
 
 DAY = timedelta(days=1)
 HALF_HOUR = timedelta(minutes=30)
@@ -60,11 +61,14 @@ class FlowNow(NamedTuple):
 
 
 class Now(NamedTuple):
-    """What needs somebody, that which most products wait for first; all flows by name; the runs that have not ended."""
+    """What needs somebody, that which most products wait for first; all flows by name; the runs that have not ended, and those of
+    which rows are being tried again.
+    """
 
     needs: list[Need]
     flows: list[FlowNow]
     active: list[Run]
+    in_retry: Sequence[InRetry] = ()
 
 
 async def look(store: Store, now: datetime) -> Now:
@@ -82,7 +86,7 @@ async def look(store: Store, now: datetime) -> Now:
         await store.versions_since(now - DAY),
     )
     needs = _needed(causes, await store.holds(), raised, _waiting(flows, active))
-    return Now(needs, [_flow(flow, found, now) for flow in flows], active)
+    return Now(needs, [_flow(flow, found, now) for flow in flows], active, await errors.in_retry(store))
 
 
 def _waiting(flows: Iterable[Flow], active: Iterable[Run]) -> dict[str, int]:

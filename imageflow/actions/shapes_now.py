@@ -95,13 +95,14 @@ class FlowNowShown(msgspec.Struct, frozen=True):
 
 
 class NowShown(msgspec.Struct, frozen=True):
-    """What needs somebody, that which most rows wait for first; all flows by name; how many runs go on; the rows that were written
-    last.
+    """What needs somebody, that which most rows wait for first; all flows by name; how many runs go on; how many rows that
+    had failed or were cancelled are being tried again; the rows that were written last.
     """
 
     needs: list[NeedShown]
     flows: list[FlowNowShown]
     active_runs: int
+    retrying_rows: int
     arrived: list[RowShown]
 
 
@@ -132,7 +133,8 @@ def run_detail(found: Detail) -> RunDetail:
 def now_shown(found: Now, arrived: Iterable[RowLog]) -> NowShown:
     """All that is wrong now, and all flows."""
     needs, flows = [_need(need) for need in found.needs], [_flow(one) for one in found.flows]
-    return NowShown(needs, flows, len(found.active), [row_shown(row) for row in arrived])
+    again = sum(one.rows for one in found.in_retry)
+    return NowShown(needs, flows, len(found.active), again, [row_shown(row) for row in arrived])
 
 
 def _step(step: RunStep) -> StepShown:

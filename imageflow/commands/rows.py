@@ -29,7 +29,7 @@ from imageflow.model.messages import OUTBOUND_QUEUE
 from imageflow.model.row import STATES, RowLog, State
 from imageflow.model.run import FINAL, Run, Status, TriggerKind, warnings_of
 from imageflow.settings import Settings
-from imageflow.store import ErrorGroup, Store
+from imageflow.store import ErrorGroup, InRetry, Store
 
 SHOWN_RUNS = 20
 LISTED_RUNS = 100
@@ -311,7 +311,8 @@ def errors(
         state: Literal["open", "closed"] = "closed" if closed else "open"
         causes = await error_actions.listed(store, flow_name, state=state, limit=limit)
         whole = [] if closed else await error_actions.failed_runs(store, flow_name)
-        return _Failures([shapes.cause_shown(one) for one in causes], whole, await _ways(store, whole, of), of)
+        again = await error_actions.in_retry(store, flow_name)
+        return _Failures([shapes.cause_shown(one) for one in causes], whole, await _ways(store, whole, of), of, again)
 
     found = reading(settings, work)
     if as_json:
@@ -338,6 +339,7 @@ class _Failures(NamedTuple):
     runs: Sequence[Run]
     ways: Sequence[str]
     of: tzinfo
+    in_retry: Sequence[InRetry] = ()
 
 
 def _show_run_causes(found: _Failures) -> None:
@@ -370,6 +372,8 @@ def _show_causes(found: _Failures, flow: str | None, *, closed: bool) -> None:
         flows = {one.flow for one in found.causes if isinstance(one, shapes.CauseShown)}
         one = flow or (next(iter(flows)) if len(flows) == 1 else None)
         _say_how_to_mend(f"--flow {one} [--group CAUSE]" if one else "--flow FLOW, or --group CAUSE")
+    for again in found.in_retry:
+        note(f"{again.flow}: being tried again now: {counted(again.rows, 'row')} of run {again.run_id}")
     for run, way in zip(found.runs, found.ways, strict=True):
         note(f"{run.flow}: {_itself_failed(run, way)}")
 

@@ -1,14 +1,19 @@
-"""How causes closed that are closed now: by writing again, by a new version of the flow, or because a later run came. Pure."""
+"""How causes closed that are closed now: by writing again, by a new version of the flow, or because a later run came. Pure.
+
+The store closes a cause once its last open row is taken into a retry, before anything of it is written. So a cause whose rows are
+being tried again has not closed yet, and one that a retry closed did so when the run of the retry ended.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Literal, NamedTuple
 
 from imageflow.console.causes import Cause
-from imageflow.store import AuditRecord
+from imageflow.model.run import Run
+from imageflow.store import AuditRecord, InRetry
 from imageflow.store import Cause as KeptCause
 
 Way = Literal["again", "version", "newer", "newer version"]
@@ -21,6 +26,16 @@ class Closed(NamedTuple):
     error: KeptCause
     kind: Cause
     way: Way | None
+
+
+class Retry(NamedTuple):
+    """A retry of rows of a run: of so many, at an instant, for these causes."""
+
+    run_id: str
+    at: datetime
+    rows: int
+    who: str
+    causes: tuple[str, ...]
 
 
 class Helped(NamedTuple):
@@ -64,3 +79,46 @@ def helped(found: Iterable[Closed], kind: str | None = None) -> Helped | None:
         return None
     way, times = most[0]
     return Helped(way, times, ways.total())
+
+
+def retries(entries: Iterable[AuditRecord]) -> list[Retry]:
+    """The retries of the audit log, in its order."""
+    return [
+        Retry(
+            one.entry.object.removeprefix("run "),
+            one.at,
+            int(one.entry.detail.get("rows", 0)),
+            one.entry.who,
+            tuple(one.entry.detail.get("causes", ())),
+        )
+        for one in entries
+        if one.entry.what == "run.retry"
+    ]
+
+
+def taken_by(error: KeptCause, known: Iterable[Retry]) -> Iterator[Retry]:
+    """The retries that took rows of a cause after the last of them had failed."""
+    return (one for one in known if error.group in one.causes and one.at >= error.last_at)
+
+
+def in_retry(error: KeptCause, known: Iterable[Retry], now: Iterable[InRetry]) -> bool:
+    """Whether rows of a cause are being tried again now."""
+    runs = {one.run_id for one in now if one.flow == error.flow}
+    return any(one.run_id in runs for one in taken_by(error, known))
+
+
+def closed_at(error: KeptCause, known: Collection[Retry], runs: Mapping[str, Run]) -> datetime | None:
+    """When a cause closed; None: rows of it were tried again, and when they came through is not known any more. `runs`: by id."""
+    its = [one for one in taken_by(error, known) if error.closed_at is not None and one.at <= error.closed_at]
+    last = {one.run_id: one.at for one in sorted(its, key=lambda one: one.at)}
+    ends = [_end(runs.get(run_id), at, error.flow) for run_id, at in last.items()]
+    if any(end is None for end in ends):
+        return None
+    return max((end for end in [error.closed_at, *ends] if end is not None), default=None)
+
+
+def _end(run: Run | None, at: datetime, flow: str) -> datetime | None:
+    """When what was retried then had come through: when the run ended, if it was not retried once more after that."""
+    if run is None or (run.retried_at is not None and run.retried_at > at):
+        return None
+    return at if run.flow != flow else run.finished_at

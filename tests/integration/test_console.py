@@ -948,7 +948,7 @@ async def test_a_product_whose_only_write_is_in_doubt(site):
 
 
 async def test_a_product_that_fails_again(site):
-    """Each try is told with its answer; what was begun looks like no success."""
+    """Each try is told with its answer, and that it failed again; nothing says that it goes on."""
     visitor = await site.visitor("operator")
     reason, at = "Product with this SKU does not exist.", CLOCK.now().timestamp()
     answer = await visitor.send("/products/B%2F2", "/products/B%2F2/again")
@@ -966,7 +966,8 @@ async def test_a_product_that_fails_again(site):
     )
     await site.store.settle("t", [failed])
     html = (await visitor.get(f"{answer.to}?how=1")).html
-    assert html.one("p", class_="notice flight").text == "The row is being written again"
+    assert not html.one(id="notice").text
+    assert "and failed again." in html.one(class_="card answer").text
     history = html.elements[html.elements.index(html.one("caption")) :]
     assert [one.text for one in history if one.tag == "tr"][2].count("a try that failed") == 1
     assert "2 tries" in html.one("main").text
@@ -1008,9 +1009,9 @@ async def test_a_cancelled_row_that_is_written_again(site):
     log = RowLog(run_id=LONG, row=5, product="L-5", state="cancelled", reason=CANCELLED, images=images, page=3)
     await site.store.settle("t", [log])
     visitor = await site.visitor("operator")
-    for _ in range(2):
+    for headline in ("L-5 was not sent: its run was cancelled", "L-5 is being tried again"):
         html = (await visitor.get("/products/L-5")).html
-        assert html.one("h1").text == "L-5 was not sent: its run was cancelled"
+        assert html.one("h1").text == headline
         assert not html.all(class_="card answer")
         assert "Omnitron's operators" not in (await visitor.get(f"/runs/{LONG}/rows/5")).text
         await site.store.reopen(LONG, row=5)
@@ -1200,6 +1201,39 @@ async def test_a_cause_that_was_closed_by_a_new_version(site):
     await site.store.settle("t", [RowLog(run_id=RUN, row=4, product="D-4", state="written", page=1)])
     html = (await visitor.get("/errors?state=closed")).html
     assert "Most often they closed by a new version of the flow (100%)." in html.one("main").text
+
+
+async def test_what_is_being_tried_again(site):
+    """While a retry is under way, its causes have not closed: errors, Now, the product and the row say that they are tried again."""
+    visitor = await site.visitor("operator")
+    await visitor.send("/products/D-4", "/products/D-4/again")
+    for address in ("/errors", "/errors?flow=posts", "/errors?state=closed"):
+        shown = (await visitor.get(address)).html
+        assert "1 row is being tried again now · posts" in shown.one("p", class_="card pad").text
+        assert f"/runs/{RUN}" in [one.attributes.get("href") for one in shown.all("a")]
+    assert shown.one("h1").text == "0 causes have closed"
+    assert not (await visitor.get("/errors?flow=polled")).html.all("p", class_="card pad")
+    assert "1 row that was not written is being tried again" in (await visitor.get("/")).html.one("main").text
+    product = (await visitor.get("/products/D-4")).html
+    assert product.one("h1").text == "D-4 is being tried again"
+    assert not product.all(class_="card answer")
+    assert "Write again" not in product.texts("button")
+    assert "refused" not in product.one("main").text.replace("that it was refused under the old one", "")
+    assert (await visitor.get(f"/runs/{RUN}/rows/4")).html.one("h1").text.endswith("is being tried again")
+    assert "being tried again" in (await visitor.get(f"/runs/{RUN}?state=failed")).html.one(id="rows").text
+
+
+async def test_how_a_retry_ended(site):
+    """For an hour, errors say what came of it; the product says that it failed again."""
+    visitor = await site.visitor("operator")
+    await visitor.send("/products/D-4", "/products/D-4/again")
+    log = RowLog(run_id=RUN, row=4, product="D-4", state="failed", http_status=404, reason="no", page=1)
+    await site.store.settle("t", [log])
+    html = (await visitor.get("/errors")).html
+    assert "1 row was tried again · posts" in html.one("main").text
+    assert "it has ended, 3 rows of it have failed" in html.one("main").text
+    answer = (await visitor.get("/products/D-4")).html.one(class_="card answer")
+    assert "by operator, and failed again." in answer.text
 
 
 async def test_now(site):

@@ -5,23 +5,25 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
-from imageflow.actions import audit, errors, flows, marks
+from imageflow.actions import audit, errors, flows, marks, runs
 from imageflow.console import closings
 from imageflow.console.causes import Cause, cause
-from imageflow.console.closings import Closed
+from imageflow.console.closings import Closed, Retry
 from imageflow.console.course import share
 from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone, part, question, zone_of
 from imageflow.console.plots import Flag
 from imageflow.console.stale import takes_identifiers
 from imageflow.console.visit import Answer, File, Go, Page, Show, Visit
+from imageflow.errors import NotFoundError
 from imageflow.gateway.paging import Long, RowNumber, cursor, position
 from imageflow.gateway.problem_details import Refusal
 from imageflow.model.row import RowLog
-from imageflow.store import AuditRecord, OpenRowKey, SavedVersion, Store
+from imageflow.model.run import Run
 from imageflow.store import Cause as KeptCause
+from imageflow.store import InRetry, OpenRowKey, SavedVersion, Store
 from imageflow.text.instant import iso
 
 WALL = 60
@@ -35,6 +37,14 @@ PICTURED, PICTURES = 12, 3
 """So many causes are shown with so many of their pictures."""
 CHANGES = 200
 """So many of the last retries and saved versions tell how causes closed."""
+
+
+JUST = timedelta(hours=1)
+"""For so long it is said how a retry ended."""
+RUNS_NAMED = 5
+"""Of runs with rows that are or were tried again, so many are named."""
+RUNS_ASKED = 50
+"""So many runs are asked when causes closed."""
 
 
 class Open(NamedTuple):
@@ -59,9 +69,15 @@ async def list_(visit: Visit) -> Answer:
     found = (
         [] if flow and not is_flow else await causes_of(visit.store, flow or None, state="closed" if closed else "open")
     )
+    now = [] if flow and not is_flow else await errors.in_retry(visit.store, flow or None)
+    retries = closings.retries(await audit.listed(visit.store, what="run.retry", limit=CHANGES))
+    if closed:
+        found = [one for one in found if not closings.in_retry(one.error, retries, now)]
+    of_runs = await _runs(visit.store, found, retries) if closed else {}
     mine = [one for one in found if one.error.group == group and visit.asked("of") in ("", one.flow)]
     chosen = next(iter(mine if group else found), None)
-    lately = await _closed(visit, flow if is_flow else None)
+    ended = await _ended(visit, flow, retries, now)
+    lately = await _closed(visit, flow if is_flow else None, retries, now)
     place = position(visit.asked("after"), tuple[Long, str, RowNumber]) if visit.asked("after") else None
     after = None if place is None else OpenRowKey(*place)
     newest = await _rows(visit.store, chosen, COPIED) if chosen and not closed else []
@@ -80,7 +96,14 @@ async def list_(visit: Visit) -> Answer:
         "flow": flow,
         "flows": [one.name for one in known],
         "chosen": None if closed else chosen,
+        "closed_at": {
+            (one.flow, one.error.group): closings.closed_at(one.error, retries, of_runs) for one in found if closed
+        },
         "done": bool(group) and chosen is None and not closed,
+        "in_retry": now[:RUNS_NAMED],
+        "rows_in_retry": sum(one.rows for one in now),
+        "ended": ended,
+        "over": not now,
         "flags": await _flags(visit, found),
         "changed": await _changed(visit, found) if not closed else {},
         "wall": wall[:WALL],
@@ -91,7 +114,7 @@ async def list_(visit: Visit) -> Answer:
         and not closed
         and chosen.kind.who in ("flow", "erp")
         and await _asks(visit, chosen.flow),
-        "retried": await _retried(visit, chosen.error) if chosen is not None and not closed else None,
+        "retried": _retried(chosen.error, retries) if chosen is not None and not closed else None,
     }
     return Show("errors.html", values, zone=common_zone(known))
 
@@ -115,11 +138,47 @@ async def _asks(visit: Visit, flow: str) -> bool:
     return takes_identifiers(await flows.version(visit.store, flow))
 
 
-async def _retried(visit: Visit, error: KeptCause) -> AuditRecord | None:
+def _retried(error: KeptCause, retries: Sequence[Retry]) -> Retry | None:
     """The last retry that took rows of the cause in the run of its newest row."""
-    last = await audit.listed(visit.store, what="run.retry", limit=CHANGES)
-    its = (one for one in last if one.entry.object == f"run {error.run_id}")
-    return next((one for one in its if error.group in one.entry.detail.get("causes", ())), None)
+    return next((one for one in retries if one.run_id == error.run_id and error.group in one.causes), None)
+
+
+class Ended(NamedTuple):
+    """So many rows of a run were tried again at an instant, and the run has ended since."""
+
+    run: Run
+    rows: int
+    at: datetime
+
+
+async def _ended(visit: Visit, flow: str, retries: Sequence[Retry], now: Sequence[InRetry]) -> list[Ended]:
+    """The last retries of a flow, or of all, of which nothing is under way any more; none that is long ago."""
+    lately = [one for one in retries if one.at > visit.now - JUST]
+    under_way = {one.run_id for one in now}
+    last = {one.run_id: one for one in reversed(lately) if one.run_id not in under_way}
+    found = []
+    for one in sorted(last.values(), key=lambda one: one.at, reverse=True)[:RUNS_NAMED]:
+        run = await _run(visit.store, one.run_id)
+        if run is not None and run.ended and flow in ("", run.flow):
+            began = run.retried_at or one.at
+            found.append(
+                Ended(run, sum(of.rows for of in lately if of.run_id == one.run_id and of.at >= began), one.at)
+            )
+    return found
+
+
+async def _run(store: Store, run_id: str) -> Run | None:
+    try:
+        return (await runs.show(store, run_id)).run
+    except NotFoundError:  # it is not kept any more
+        return None
+
+
+async def _runs(store: Store, found: Sequence[Open], retries: Sequence[Retry]) -> dict[str, Run]:
+    """The runs whose retries closed causes, by id."""
+    ids = dict.fromkeys(one.run_id for cause in found for one in closings.taken_by(cause.error, retries))
+    known = [await _run(store, run_id) for run_id in list(ids)[:RUNS_ASKED]]
+    return {run.run_id: run for run in known if run is not None}
 
 
 async def _changed(visit: Visit, found: Sequence[Open]) -> dict[tuple[str, str], SavedVersion]:
@@ -153,9 +212,10 @@ async def _pictures(store: Store, found: list[Open]) -> dict[tuple[str, str], li
     return {key: [row for row in some if row.images] for key, some in rows.items()}
 
 
-async def _closed(visit: Visit, flow: str | None) -> list[Closed]:
+async def _closed(visit: Visit, flow: str | None, retries: Sequence[Retry], now: Sequence[InRetry]) -> list[Closed]:
     """The causes that closed last, and how."""
     found = await causes_of(visit.store, flow, state="closed")
+    found = [one for one in found if not closings.in_retry(one.error, retries, now)]
     if not found:
         return []
     asked = ("run.retry", "flow.save", "flow.rollback")

@@ -63,6 +63,8 @@ async def show(visit: Visit) -> Answer:
         "written": sum(day.written for day in days),
         "unchanged": sum(day.unchanged for day in days),
         "active": found.active,
+        "in_retry": found.in_retry,
+        "rows_in_retry": sum(one.rows for one in found.in_retry),
     }
     return Show("now.html", values, zone=common_zone([one.flow for one in found.flows]))
 

@@ -20,6 +20,7 @@ from imageflow.inspect.product_history import Standing, TracedRow
 from imageflow.model.imageset import Image
 from imageflow.model.row import CANCELLED, RowLog, Try, fingerprint, history, when
 from imageflow.model.run import Run
+from imageflow.store import AuditRecord
 
 SHOWN_ROWS = 50
 SHOWN_CHARS = 8_000
@@ -51,12 +52,19 @@ async def show(visit: Visit) -> Answer:
     retries = await product_history.retries(visit.store, runs_by_id)
     run = runs_by_id.get(newest.run_id) if newest else None
     before, after = _sets(newest, standing, logs)
-    why = cause(newest.stage, newest.http_status, newest.reason) if newest and newest.state == "failed" else None
+    in_flight = any(one.state.in_flight is not None for one in standing)
+    again = newest is not None and newest.in_retry
+    why = None
+    if newest and newest.state == "failed" and not again:
+        why = cause(newest.stage, newest.http_status, newest.reason)
     inbound = run is not None and await _asks(visit, run.flow)
     values = {
         "here": "product",
         "sku": sku,
         "newest": newest,
+        "again": again,
+        "over": not again and not in_flight,
+        "failed_again": failed_again(newest, retries) if why and newest else None,
         "run": run,
         "runs": runs_by_id,
         "happened": happened(logs),
@@ -70,7 +78,7 @@ async def show(visit: Visit) -> Answer:
         "why": why,
         "broken": broken_places(newest.reason) if why and newest else frozenset(),
         "kinds": _kinds([image.url for image in before], [image.url for image in after]),
-        "in_flight": any(one.state.in_flight is not None for one in standing),
+        "in_flight": in_flight,
         "chain": None,
         "group": fingerprint(newest) if why and newest else "",
         "guilty": _guilty(sku, why, after, newest) if why and newest else (),
@@ -98,6 +106,19 @@ def as_it_was(log: RowLog) -> RowLog:
 def happened(logs: Sequence[RowLog]) -> list[tuple[RowLog, Try | None]]:
     """Each row with its last try (None), and with those before that one, the newest first."""
     return [(log, one) for log in logs for one in (None, *reversed(history(log)[:-1]))]
+
+
+def failed_again(log: RowLog, steered: Sequence[AuditRecord]) -> AuditRecord | None:
+    """The last retry of a failed row: it has failed again since. None: it was not retried. `steered`: retries of its run and others."""
+    cause = fingerprint(log)
+    its = (
+        one
+        for one in reversed(steered)
+        if one.entry.what == "run.retry" and one.entry.object == f"run {log.run_id}"
+        if log.settled_at is not None and one.at <= log.settled_at
+        if one.entry.detail.get("row", log.row) == log.row and one.entry.detail.get("group", cause) == cause
+    )
+    return next(its, None)
 
 
 def _guilty(sku: str, why: Cause, after: Sequence[Image], newest: RowLog) -> tuple[str, ...]:

@@ -128,7 +128,7 @@ async def show(visit: Visit) -> Answer:
         "here": "runs",
         "run": run,
         "rows": found[:ROWS],
-        "broken": {row.row: broken_places(row.reason) for row in found if row.state == "failed"},
+        "broken": {row.row: broken_places(row.reason) for row in found if row.state == "failed" and not row.in_retry},
         "state": state,
         "cause": group,
         "causes": [(one, cause(one.stage, one.http_status, one.reason)) for one in causes],
@@ -186,14 +186,15 @@ async def show_row(visit: Visit) -> Answer:
     run = (await runs.show(visit.store, row.run_id)).run
     erp = await _origin(visit, row) if visit.asked("erp") else None
     elements = list(erp.elements.values()) if erp is not None else []
+    failed = row.state == "failed" and not row.in_retry
     values = {
         "here": "runs",
         "run": run,
         "row": row,
         "erp": erp,
         "elements": _json(elements[0] if len(elements) == 1 else elements) if elements else "",
-        "why": cause(row.stage, row.http_status, row.reason) if row.state == "failed" else None,
-        "broken": broken_places(row.reason) if row.state == "failed" else (),
+        "why": cause(row.stage, row.http_status, row.reason) if failed else None,
+        "broken": broken_places(row.reason) if failed else (),
         "tries": max(row.attempts, len(history(row))),
         "payload": _json(row.payload) if row.payload is not None else "",
     }

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 from imageflow.console import closings
 from imageflow.console.causes import cause
 from imageflow.console.closings import Helped
-from imageflow.store import AuditEntry, AuditRecord, Cause
+from imageflow.model.run import Run, Trigger
+from imageflow.store import AuditEntry, AuditRecord, Cause, InRetry
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -59,3 +60,43 @@ def test_what_helped_most_often():
     assert closings.helped(found, "script") == Helped("newer", 1, 1)
     assert closings.helped(found, "login") is None
     assert closings.helped(found[1:]) is None
+
+
+def run(run_id="r", flow="winter", **fields):
+    kept = {"version": 1, "trigger": Trigger("person"), "status": "success", "created_at": NOW - HOUR}
+    return Run(run_id=run_id, flow=flow, **{**kept, **fields})
+
+
+def test_what_is_being_tried_again_has_not_closed():
+    """While rows of a run that was retried for the cause are under way, in its flow."""
+    error, _ = gone()
+    known = closings.retries([change("run.retry", "run r", NOW, rows=3, causes=["g"])])
+    assert closings.in_retry(error, known, [InRetry("r", "winter", 2)])
+    assert not closings.in_retry(error, known, [InRetry("r", "summer", 2), InRetry("other", "winter", 2)])
+    assert not closings.in_retry(error, known, [])
+    before = closings.retries([change("run.retry", "run r", NOW - 2 * HOUR, rows=3, causes=["g"])])
+    assert not closings.in_retry(error, before, [InRetry("r", "winter", 2)])
+    other = closings.retries(
+        [change("run.retry", "run r", NOW, rows=3, causes=["h"]), change("flow.save", "flow winter")]
+    )
+    assert not closings.in_retry(error, other, [InRetry("r", "winter", 2)])
+
+
+def test_when_a_cause_closed():
+    """Once the runs had ended whose rows were tried again; when newer rows came, where there was no retry."""
+    error, _ = gone()
+    known = closings.retries(
+        [
+            change("run.retry", "run r", NOW, rows=2, causes=["g"]),
+            change("run.retry", "run q", NOW - HOUR / 4, rows=1, causes=["g"]),
+            change("run.retry", "run s", NOW - HOUR / 4, rows=1, causes=["g"]),
+        ]
+    )
+    first, last = run("q", finished_at=NOW + HOUR), run("r", finished_at=NOW + 2 * HOUR, retried_at=NOW)
+    strange = run("s", "summer", finished_at=NOW + 9 * HOUR)
+    found = {"q": first, "r": last, "s": strange}
+    assert closings.closed_at(error, known, found) == NOW + 2 * HOUR
+    assert closings.closed_at(error, [], {}) == NOW
+    assert closings.closed_at(error, known, {"q": first, "s": strange}) is None
+    once_more = run("r", finished_at=NOW + 9 * HOUR, retried_at=NOW + HOUR)
+    assert closings.closed_at(error, known, {**found, "r": once_more}) is None
