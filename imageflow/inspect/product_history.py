@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -147,6 +147,11 @@ def _placed(log: RowLog | None, logs: Sequence[RowLog]) -> RowLog | None:
 async def written_since(store: Store, domain: str, run_id: str, products: Collection[str]) -> set[str]:
     """Of the products that a run wrote, those that another run has written or found unchanged since."""
     return await store.written_since(domain, run_id, products) if products else set()
+
+
+async def overtaken(store: Store, domain: str, versions: Mapping[str, int]) -> set[str]:
+    """Of the products, those of which the domain has a newer version than this one."""
+    return await store.overtaken(domain, versions) if versions else set()
 
 
 async def _logs(store: Store, product: str, limit: int) -> list[RowLog]:

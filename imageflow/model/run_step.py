@@ -95,12 +95,12 @@ def held_seconds(holds: Sequence[Hold], since: datetime, until: datetime) -> flo
 
 def seconds_left(run: Run, steps: Sequence[RunStep], holds: Sequence[Hold], now: datetime) -> float | None:
     """Seconds until all rows of a run are settled, if they go on as they went while nothing was held. None: that cannot be said,
-    because not everything is read, nothing is settled yet, or writers hold back now.
+    because not everything is read, nothing is settled yet, it is being cancelled, or writers hold back now.
     """
     counts = run.counts
     if run.ended or not run.read_complete or not counts.in_flight or not counts.settled:
         return None
-    if any(hold.until is None for hold in holds):
+    if run.cancelled_at is not None or any(hold.until is None for hold in holds):
         return None
     write = next((one for one in steps if one.step == "write"), None)
     began = run.retried_at or run.started_at or run.created_at if write is None else write.first_at

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -91,6 +91,12 @@ _WRITTEN_SINCE = BatchStatement(
     Batch("products", product="text"),
     returns=(ledger.c.product,),
 )
+_OVERTAKEN = BatchStatement(
+    "SELECT l.product FROM ledger AS l JOIN {wanted} ON l.product = wanted.product "
+    "WHERE l.domain = :domain AND l.version > wanted.version",
+    Batch("wanted", product="text", version="bigint"),
+    returns=(ledger.c.product,),
+)
 _OF_ROW = BatchStatement(
     _STATES + "WHERE l.domain = :domain AND l.run_id = :run_id AND l.number = :number ORDER BY l.product",
     typed=[NOW],
@@ -124,6 +130,14 @@ class LedgerSql(Sql):
         batch = sorted((name,) for name in asked)
         found = await tx.run(_WRITTEN_SINCE.bind(tx, batch, domain=clean(domain), run_id=clean(run_id)))
         return {asked[row.product] for row in found}
+
+    @reads
+    async def overtaken(self, tx: Tx, domain: str, versions: Mapping[str, int]) -> set[str]:
+        """Of the products, those of which the domain has a newer version than this one."""
+        asked = {keyed(product): (product, version) for product, version in versions.items()}
+        batch = sorted((name, version) for name, (_, version) in asked.items())
+        found = await tx.run(_OVERTAKEN.bind(tx, batch, domain=clean(domain)))
+        return {asked[row.product][0] for row in found}
 
     @reads
     async def products(self, tx: Tx, prefix: str, domains: Sequence[str], *, limit: int = 20) -> list[str]:

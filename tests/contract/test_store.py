@@ -1139,6 +1139,8 @@ async def test_what_other_runs_wrote_since(store):
     assert await store.written_since(DOMAIN, "r1", ["A", "Ä b", "D", "E"]) == {"Ä b"}
     assert await store.written_since("https://other", "r1", ["C"]) == set()
     assert await store.written_since(DOMAIN, "r1", []) == set()
+    assert await store.overtaken(DOMAIN, {"A": 4, "Ä b": 5, "E": 1}) == {"A"}
+    assert await store.overtaken("https://other", {"A": 0}) == set()
 
 
 async def test_skipping_counts_once(store: Store, clock: FakeClock) -> None:

@@ -564,6 +564,9 @@ async def test_what_a_version_wrote_that_was_rolled_back(site):
     await visitor.send("/flows/polled/versions/3/rollback", "/flows/polled/versions/3/rollback")
     shown = await visitor.get(f"/runs/{run_id}")
     assert "3 products are as version 4 wrote them" in shown.html.texts("h2")
+    of_flow = (await visitor.get("/flows/polled")).html
+    assert "3 products are as version 4 wrote them: run" in of_flow.one("p", class_="waiting").text
+    assert f"/runs/{run_id}" in [one.attributes.get("href") for one in of_flow.all("a")]
     omnitron = "https://brand.omnitron.example"
     await site.store.settle(
         "",
@@ -904,6 +907,8 @@ async def test_a_run_is_cancelled_after_a_question(site):
     assert "Confirm stops it, Cancel leaves it running." in (await visitor.get(question.to)).text
     await visitor.send(question.to, f"{started.to}/cancel")
     assert (await site.store.run(run_id)).cancelled_at is not None
+    shown = (await visitor.get(started.to)).html
+    assert "Cancel run" not in shown.texts("button")
     token = (await visitor.get(f"/runs/{RUN}")).html.all("input", name="csrf")[0].attributes["value"]
     refused = await visitor.post(f"/runs/{RUN}/cancel", {"csrf": token, "sure": "yes"})
     assert refused.status == 409
@@ -1015,6 +1020,20 @@ async def test_a_cancelled_row_that_is_written_again(site):
         assert not html.all(class_="card answer")
         assert "Omnitron's operators" not in (await visitor.get(f"/runs/{LONG}/rows/5")).text
         await site.store.reopen(LONG, row=5)
+
+
+async def test_a_cancelled_row_that_a_newer_run_has_written(site):
+    """It is said: a retry would leave its product as it is."""
+    await long_run(site.store)
+    gone = [RowLog(run_id=LONG, row=row, product=f"L-{row}", state="cancelled", reason=CANCELLED) for row in (5, 6)]
+    await site.store.settle("t", gone)
+    visitor = await site.visitor("operator")
+    assert not (await visitor.get(f"/runs/{LONG}")).html.all(id="come")
+    omnitron = "https://brand.omnitron.example"
+    newer = [LedgerEntry(omnitron, sku, 10_000_000_000, "d", "later", 1) for sku in ("L-5", "L-6")]
+    await site.store.settle("", [], written=newer)
+    shown = (await visitor.get(f"/runs/{LONG}")).html
+    assert shown.one(id="come").text.startswith("2 cancelled rows have come by a newer run")
 
 
 async def test_since_when_pictures_are_there(site):

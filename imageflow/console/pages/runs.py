@@ -134,7 +134,9 @@ async def show(visit: Visit) -> Answer:
         "causes": [(one, cause(one.stage, one.http_status, one.reason)) for one in causes],
         "states": [(name, getattr(run.counts, name)) for name in STATES],
         "log": told.entries,
-        "stale": await _stale(visit, run),
+        "stale": await stale_of(visit, run),
+        "newer": await _newer(visit, run),
+        "over": run.ended,
         "after": after,
         "next": visit.here(after=found[ROWS - 1].row) if len(found) > ROWS else None,
         "first": visit.here(after=None) if after else None,
@@ -149,7 +151,7 @@ async def show(visit: Visit) -> Answer:
     return Show("run.html", values, zone=await zone_of(visit, run.flow))
 
 
-async def _stale(visit: Visit, run: Run) -> Stale | None:
+async def stale_of(visit: Visit, run: Run) -> Stale | None:
     """What the run wrote by a version that was rolled back since."""
     try:
         flow = await flows.version(visit.store, run.flow)
@@ -174,6 +176,19 @@ async def _left(visit: Visit, run: Run) -> list[str]:
         return products
     since = await product_history.written_since(visit.store, omnitron.domain, run.run_id, products)
     return [product for product in products if product not in since]
+
+
+async def _newer(visit: Visit, run: Run) -> int:
+    """How many of the cancelled rows have come by a newer run, by what the ledger says of their products."""
+    if not run.ended or not 0 < run.counts.cancelled <= COUNTED:
+        return 0
+    try:
+        omnitron = (await flows.version(visit.store, run.flow, run.version)).definition.omnitron
+    except NotFoundError:
+        return 0
+    found = await rows.listed(visit.store, run.run_id, state="cancelled", limit=COUNTED)
+    versions = {row.product: row.version for row in found if row.product is not None}
+    return len(await product_history.overtaken(visit.store, omnitron.domain, versions))
 
 
 def _is_group(text: str) -> bool:
@@ -273,7 +288,7 @@ async def rewrite(visit: Visit) -> Answer:
     """Ask the ERP for what the run wrote by a version that was rolled back since."""
     deps = visit.deps
     run = (await runs.show(deps.store, visit.path("run_id"))).run
-    left = await _stale(visit, run)
+    left = await stale_of(visit, run)
     if left is None or left.way in ("everything", "none"):
         raise Refusal(409, f"run {run.run_id} wrote nothing that a run can be started for")
     window, ids = None, list[str]()

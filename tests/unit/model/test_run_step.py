@@ -85,6 +85,7 @@ WRITE = RunStep("r", "write", at(50), at(150), 500)
         ({}, [msgspec.structs.replace(WRITE, rows=250)], [], 200.0),
         ({"read_complete": False}, [WRITE], [], None),
         ({"status": "partial"}, [WRITE], [], None),
+        ({"cancelled_at": at(140)}, [WRITE], [], None),
         ({"counts": Counts(1000)}, [WRITE], [], None),
         ({"counts": Counts(5, written=5)}, [WRITE], [], None),
     ],
