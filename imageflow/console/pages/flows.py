@@ -15,7 +15,9 @@ from imageflow.actions import audit, errors, flows, keys, missing, rows, runs, w
 from imageflow.console import effects, flow_form
 from imageflow.console.effects import Effect
 from imageflow.console.languages import zone
+from imageflow.console.pages.runs import stale_of
 from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone, host, part, question, runs_of, zone_of
+from imageflow.console.stale import Stale
 from imageflow.console.visit import Answer, Go, Page, Show, Visit
 from imageflow.errors import ConflictError, FlowFileError, NotFoundError, Problem
 from imageflow.flows import plain_secrets
@@ -30,6 +32,7 @@ SHOWN_VERSIONS = 20
 ROLLBACKS = 200
 """So many of the last ones, of all flows, say what a version is."""
 SHOWN_RUNS = 8
+SHOWN_STALE = 3
 MAX_FLOW_BYTES = 1 << 20
 MAX_IDENTIFIERS = 10_000
 
@@ -83,6 +86,7 @@ async def _flow(
     fields = flow_form.shown(document, inbound=definition.inbound) | dict(form or {})
     at = {flow_form.field_of(problem.path, fields) or "": problem.message for problem in reversed(problems)}
     newest = await runs_of(visit.store, name, limit=SHOWN_RUNS)
+    again = await _again(visit, name)
     values = {
         "here": "flows",
         "flow": flow,
@@ -93,7 +97,8 @@ async def _flow(
         "runs": newest,
         "effect": await _effect(visit, newest),
         "versions": (await flows.versions(visit.store, name))[:SHOWN_VERSIONS],
-        "again": await _again(visit, name),
+        "again": again,
+        "stale": await _stale(visit, newest) if again else [],
         "groups": flow_form.groups(inbound=definition.inbound),
         "fields": fields,
         "default": flow_form.default,
@@ -125,6 +130,16 @@ async def _again(visit: Visit, name: str) -> dict[int, int]:
     """The versions that a roll back made, and which ones they brought into force again."""
     rollbacks = [one.entry for one in await audit.listed(visit.store, what="flow.rollback", limit=ROLLBACKS)]
     return {one.detail["version"]: one.detail["to"] for one in rollbacks if one.object == f"flow {name}"}
+
+
+async def _stale(visit: Visit, newest: Sequence[Run]) -> list[tuple[Run, Stale]]:
+    """The last runs that wrote something by a version that was rolled back since, and what of it is left."""
+    found: list[tuple[Run, Stale]] = []
+    for run in newest:
+        left = await stale_of(visit, run) if len(found) < SHOWN_STALE else None
+        if left is not None:
+            found.append((run, left))
+    return found
 
 
 def _sample(visit: Visit, flow: Flow) -> str:
