@@ -460,8 +460,8 @@ class RowDetail(RowShown, frozen=True):
 class CauseShown(msgspec.Struct, frozen=True):
     """A cause for which rows of a flow failed. `rows` of them, in how many `runs`, are open: they have not come through since;
     `since` is when the first of these runs was created. `run_id`, `row` and `product` are of the newest one that is open.
-    `total`: how many rows ever failed for it, between `first_at` and `last_at`. `closed_at`: when the last one came through.
-    `days`: how many failed on each of the last 14 days (UTC), today last.
+    `total`: how many rows ever failed for it, between `first_at` and `last_at`. `closed_at`: when the last one came through, or
+    was taken into a retry. `days`: how many failed on each of the last 14 days (UTC), today last.
     """
 
     flow: str

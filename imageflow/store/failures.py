@@ -94,7 +94,7 @@ class Cause(msgspec.Struct, frozen=True):
     """A cause for which products of a flow failed. `rows` of them, in how many `runs`, have not come through since;
     `retryable` can be retried. `since`: when the first of these runs was created, or where none is open, when the first row
     failed. `total` rows ever failed for it, the first at `first_at`, the last at `last_at`; `closed_at`: when the last one
-    came through; None: it is open. `days`: how many failed on each of the last 14 days (UTC), today last.
+    came through, or was taken into a retry; None: it is open. `days`: how many failed on each of the last 14 days (UTC), today last.
 
     `run_id`, `row`, `product` and `reason` are of the newest row that is open; of a closed cause there is only the reason.
     """
