@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote
@@ -21,7 +21,7 @@ from imageflow.console.languages import all_languages, chosen
 from imageflow.console.pages import PAGES
 from imageflow.console.pictures import Pictures, policy
 from imageflow.console.rendering import Renderer
-from imageflow.console.visit import Answer, File, Go, Page, Parts, Show, Visit
+from imageflow.console.visit import Answer, File, Go, Handler, Page, Parts, Show, Visit
 from imageflow.errors import ImageFlowError
 from imageflow.gateway.browser import cookie_name, way
 from imageflow.gateway.deps import Deps
@@ -62,6 +62,8 @@ class Console:
     def routes(self) -> list[web.AbstractRouteDef]:
         """The routes of all pages, of the static files, and of what is not there."""
         found: list[web.AbstractRouteDef] = [self._route(page) for page in PAGES]
+        shown = {page.path for page in PAGES if page.method == "GET"}
+        found += [self._route(Page("GET", page.path, _above(page.path, shown))) for page in PAGES if page.path not in shown]
         found.append(web.get(static.ROOT + "/{path:.*}", self._file))
         found.append(web.get("/{path:(?!api/).*}", self._answering(Page("GET", "", _nothing))))
         return found
@@ -232,6 +234,17 @@ def console(
         return Console(Parts(deps, sessions, looks, pictures), reader).routes()
 
     return routes
+
+
+def _above(path: str, shown: Collection[str]) -> Handler:
+    """What leads from the address of a form to the page that it stands on: an answer that stays there can be loaded again."""
+    parts = path.split("/")
+    kept = next(number for number in range(len(parts) - 1, 0, -1) if ("/".join(parts[:number]) or "/") in shown)
+
+    async def lead(visit: Visit) -> Answer:
+        return Go("/".join(visit.request.rel_url.raw_path.split("/")[:kept]) or "/")
+
+    return lead
 
 
 async def _nothing(_visit: Visit) -> Answer:

@@ -35,6 +35,11 @@ class Cause(NamedTuple):
     again: bool
 
     @property
+    def stays(self) -> bool:
+        """Whether a stored page can only fail like this again, as long as the flow is the same."""
+        return self.name in ("no images", "rows", "script", "mapping")
+
+    @property
     def of_rows(self) -> bool:
         """Whether it is of what the flow makes of rows, so that a change of the flow may have caused it, or may mend it."""
         return (self.who in ("flow", "catalogue", "erp", "cdn") and self.name != "read") or self.name == "refused"

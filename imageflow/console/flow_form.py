@@ -8,7 +8,8 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from functools import cache
+from typing import Any, Literal, NamedTuple, get_type_hints
 
 import msgspec
 
@@ -157,6 +158,15 @@ def default(path: str) -> str:
     return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
 
 
+@cache
+def example(field: Field) -> str:
+    """What a field of JSON may look like, as the model of flows has it; empty: nothing says so."""
+    part, _, name = field.path.rpartition(".")
+    hints = get_type_hints(_PARTS[part] if part else Definition, include_extras=True)
+    found = [one.examples[0] for one in getattr(hints[name], "__metadata__", ()) if getattr(one, "examples", None)]
+    return json.dumps(found[0], ensure_ascii=False) if found and field.kind == "json" and not isinstance(found[0], str) else ""
+
+
 def shown(document: Mapping[str, Any], *, inbound: bool) -> dict[str, str]:
     """The text of each field, by its path."""
     fields = [field for group in groups(inbound=inbound) for field in group.fields]
@@ -262,6 +272,8 @@ def _json(field: Field, text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
+        if text[0] not in "{[" and (form := example(field)):
+            raise ValueError(f"must be JSON, as in {form}") from error
         raise ValueError(f"is not JSON: {error}") from error
     except RecursionError as error:
         raise ValueError("is nested too deeply") from error

@@ -46,6 +46,7 @@ _WHOLE = tuple(
             N_("%(host)s is in a private network; the setting IMAGEFLOW_ALLOW_PRIVATE names those that may be asked"),
         ),
         (r"a list of (?P<count>\d+)", N_("a list of %(count)s")),
+        (r"must be JSON, as in (?P<example>.+)", N_("must be JSON, as in %(example)s")),
         (r"an object with nothing in it", N_("an object with nothing in it")),
         (r"an object with (?P<names>.+)", N_("an object with %(names)s")),
         (r"nothing", N_("nothing")),

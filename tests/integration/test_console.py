@@ -453,10 +453,12 @@ async def test_static_files(site):
 async def test_a_flow_is_run_by_hand(site):
     """With identifiers, to a line or with commas; the page of the run shows it."""
     visitor = await site.visitor("operator")
+    assert not (await visitor.get("/flows/polled")).html.all("textarea", name="identifiers")
     refused = await visitor.send("/flows/polled", "/flows/polled/run", identifiers="A-1")
     assert refused.status == 409
-    assert "which parameter carries them" in refused.text
-    await site.store.save_flow({**POLLED, "erp": {**POLLED["erp"], "query_settings": {"sku": {"key": "sku"}}}})
+    assert "The flow cannot ask for single products" in refused.html.one(role="alert").text
+    assert (await visitor.get("/flows/polled/run")).to == "/flows/polled", "what stays there can be loaded again"
+    await site.store.save_flow(takes_skus(POLLED))
     answer = await visitor.send("/flows/polled", "/flows/polled/run", identifiers="A-1, B-2\nC-3")
     assert answer.status == 303
     (run,) = await site.store.runs("polled", limit=1)
@@ -488,6 +490,7 @@ async def test_a_mistake_is_said_at_its_field(site):
     assert all(html.one(id=field.attributes["aria-describedby"]).text for field in wrong)
     assert len([field for field in html.elements if "autofocus" in field.attributes]) == 1
     assert html.one("input", name="schedule.every").attributes["value"] == "soon"
+    assert html.one("input", name="erp.query_settings").attributes["placeholder"].startswith('as in {"sku": {"key": ')
     assert (await site.store.flow("polled")).version == 2
 
 
@@ -1003,8 +1006,44 @@ async def test_a_product_without_pictures_at_the_erp(site):
     html = (await (await site.visitor("operator")).get("/products/L-5")).html
     assert html.one(class_="card answer").text.startswith("The ERP has no picture for it")
     assert "The ERP's picture export" in html.one(class_="card answer").text
-    assert [one.text for one in html.all("button", class_="button main")] == ["Ask the ERP again"]
+    assert mains(html) == ["Ask the ERP for what changed"]
+    assert html.one("a", class_="button main").attributes["href"] == "/flows/polled#by-hand"
     assert "Write again" in html.texts("button")
+    await site.store.save_flow(takes_skus(POLLED))
+    assert mains((await (await site.visitor("operator")).get("/products/L-5")).html) == ["Ask the ERP again"]
+
+
+async def test_what_can_only_fail_again_is_asked_for_first(site):
+    """What the script, the mapping or the ERP's data break goes to the ERP or the bench; after a change of the flow it is retried."""
+    await site.store.save_flow(takes_skus(POLLED))
+    await long_run(site.store, version=3)
+    failures = ((5, "rows", "a is not an http(s) URL"), (6, "script", "KeyError: 'a'"))
+    await site.store.settle(
+        "t",
+        [
+            RowLog(run_id=LONG, row=row, product=f"L-{row}", state="failed", stage=stage, reason=why, page=3)
+            for row, stage, why in failures
+        ],
+    )
+    visitor = await site.visitor("operator")
+    assert mains((await visitor.get("/products/L-5")).html) == ["Ask the ERP again"]
+    assert mains((await visitor.get("/products/L-6")).html) == ["Open in the test bench"]
+    retries = [one.attributes["action"] for one in (await visitor.get("/")).html.all("form", method="post")]
+    assert len([one for one in retries if one.startswith("/errors/polled/")]) == 1, "for what Omnitron refused alone"
+    await site.store.save_flow({**takes_skus(POLLED), "script": "def process_row(row):\n    return row\n"})
+    assert mains((await visitor.get("/products/L-6")).html) == ["Write again"]
+    retries = [one.attributes["action"] for one in (await visitor.get("/")).html.all("form", method="post")]
+    assert len([one for one in retries if one.startswith("/errors/polled/")]) > 1
+
+
+def mains(html):
+    """What the main buttons and links say."""
+    return [one.text for one in html.elements if one.attributes.get("class") == "button main"]
+
+
+def takes_skus(flow):
+    """A flow that can ask for single products."""
+    return {**flow, "erp": {**flow["erp"], "query_settings": {"sku": {"key": "sku"}}}}
 
 
 async def test_a_cancelled_row_that_is_written_again(site):

@@ -17,7 +17,7 @@ from imageflow.console.effects import Effect
 from imageflow.console.languages import zone
 from imageflow.console.pages.runs import stale_of
 from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone, host, part, question, runs_of, zone_of
-from imageflow.console.stale import Stale
+from imageflow.console.stale import Stale, takes_identifiers
 from imageflow.console.visit import Answer, Go, Page, Show, Visit
 from imageflow.errors import ConflictError, FlowFileError, NotFoundError, Problem
 from imageflow.flows import plain_secrets
@@ -27,6 +27,7 @@ from imageflow.model import cron
 from imageflow.model.flow import Flow
 from imageflow.model.run import Run
 from imageflow.store import FlowVersion
+from imageflow.text.phrase import Phrase, phrase
 
 SHOWN_VERSIONS = 20
 ROLLBACKS = 200
@@ -35,6 +36,10 @@ SHOWN_RUNS = 8
 SHOWN_STALE = 3
 MAX_FLOW_BYTES = 1 << 20
 MAX_IDENTIFIERS = 10_000
+_NO_PARAMETER = phrase(
+    "The flow cannot ask for single products: no parameter carries them. Leave the identifiers empty, and the run asks for what "
+    "changed; or name the ERP's parameter in the setting “Names of parameters”."
+)
 
 
 async def list_(visit: Visit) -> Answer:
@@ -76,7 +81,7 @@ async def _flow(
     form: Mapping[str, str] | None = None,
     problems: Sequence[Problem] = (),
     asked: str = "",
-    refused: str = "",
+    refused: str | Phrase = "",
     made_key: str = "",
     meeting: Meeting | None = None,
 ) -> Show:
@@ -102,6 +107,8 @@ async def _flow(
         "groups": flow_form.groups(inbound=definition.inbound),
         "fields": fields,
         "default": flow_form.default,
+        "example": flow_form.example,
+        "takes_identifiers": takes_identifiers(flow),
         "problems": at,
         "others": [problem for problem in problems if flow_form.field_of(problem.path, fields) is None],
         "asked": asked,
@@ -165,7 +172,8 @@ async def run(visit: Visit) -> Answer:
     except NotFoundError:
         raise
     except runs.NotRunnable as error:
-        return await _flow(visit, name, status=409, asked=text, refused=str(error))
+        takes = not ids or takes_identifiers(await flows.version(visit.store, name))
+        return await _flow(visit, name, status=409, asked=text, refused=str(error) if takes else _NO_PARAMETER)
     return Go(f"/runs/{part(seen.run.run_id)}", ("started",))
 
 

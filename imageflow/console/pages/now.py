@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from imageflow.actions import errors, now, rows
+from imageflow.actions import errors, flows, now, rows
 from imageflow.actions.now import HALF_HOUR, FlowNow, Need
 from imageflow.console.causes import Cause, cause
 from imageflow.console.course import share
@@ -27,12 +27,15 @@ WHERE = {"cause": "/errors", "hold": "/system", "alarm": "/alarms"}
 
 
 class Shown(NamedTuple):
-    """What needs somebody; of a cause, what it is called and its newest products; of a hold, the host that it is of."""
+    """What needs somebody; of a cause, what it is called, its newest products, and whether a retry may help; of a hold, the host
+    that it is of.
+    """
 
     need: Need
     kind: Cause | None
     rows: list[RowLog]
     host: str = ""
+    again: bool = True
 
 
 class Line(NamedTuple):
@@ -76,7 +79,15 @@ async def _shown(visit: Visit, need: Need) -> Shown:
         return Shown(need, None, [])
     rows = await errors.open_rows(visit.store, need.about.group, need.flow, limit=PICTURED)
     kind = cause(need.about.stage, need.about.http_status, need.about.reason)
-    return Shown(need, kind, [row for row in rows if row.images])
+    again = not kind.stays or await _changed_since(visit, need)
+    return Shown(need, kind, [row for row in rows if row.images], again=again)
+
+
+async def _changed_since(visit: Visit, need: Need) -> bool:
+    """Whether the flow was saved after the last failure, so that stored pages go through another version."""
+    assert isinstance(need.about, KeptCause)
+    saved = await flows.versions(visit.store, need.flow)
+    return bool(saved) and max(version.saved_at for version in saved) > need.about.last_at
 
 
 def line(one: FlowNow, at: datetime, author: Callable[[str], str] = str) -> Line:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -12,11 +12,13 @@ from imageflow.console import plots
 from imageflow.console.causes import Cause, broken_places, cause
 from imageflow.console.marks import marked, names
 from imageflow.console.pages.shared import all_flows, common_zone, part, zone_of
+from imageflow.console.stale import takes_identifiers
 from imageflow.console.visit import Answer, Go, Page, Show, Visit
 from imageflow.errors import NotFoundError
 from imageflow.gateway.problem_details import Refusal
 from imageflow.inspect import product_history
 from imageflow.inspect.product_history import Standing, TracedRow
+from imageflow.model.flow import Flow
 from imageflow.model.imageset import Image
 from imageflow.model.row import CANCELLED, RowLog, Try, fingerprint, history, when
 from imageflow.model.run import Run
@@ -57,7 +59,8 @@ async def show(visit: Visit) -> Answer:
     why = None
     if newest and newest.state == "failed" and not again:
         why = cause(newest.stage, newest.http_status, newest.reason)
-    inbound = run is not None and await _asks(visit, run.flow)
+    flow = await _flow(visit, run.flow) if run is not None else None
+    sent_by = product_history.sent_by(runs_by_id[newest.run_id], retries, newest.settled_at) if newest and run else 0
     values = {
         "here": "product",
         "sku": sku,
@@ -83,8 +86,9 @@ async def show(visit: Visit) -> Answer:
         "group": fingerprint(newest) if why and newest else "",
         "guilty": _guilty(sku, why, after, newest) if why and newest else (),
         "marked": marked,
-        "inbound": inbound,
-        "asks": inbound and why is not None and why.name == "no images",
+        "inbound": flow is not None and flow.definition.inbound,
+        "takes": flow is not None and takes_identifiers(flow),
+        "main": _main(why, flow, changed=flow is None or flow.version != sent_by),
     }
     if visit.asked("how"):
         values["chain"] = await _chain(visit, sku)
@@ -129,12 +133,18 @@ def _guilty(sku: str, why: Cause, after: Sequence[Image], newest: RowLog) -> tup
     return tuple(name for image in broken for name in names(image.url))
 
 
-async def _asks(visit: Visit, flow: str) -> bool:
-    """Whether the flow asks an ERP, and so can ask for the product again."""
+async def _flow(visit: Visit, name: str) -> Flow | None:
     try:
-        return (await flows.version(visit.store, flow)).definition.inbound
+        return await flows.version(visit.store, name)
     except NotFoundError:
-        return False
+        return None
+
+
+def _main(why: Cause | None, flow: Flow | None, *, changed: bool) -> Literal["again", "ask", "bench"]:
+    """What helps first: where writing again can only fail, the ERP is asked anew, or the row looked at on the bench."""
+    if why is None or flow is None or not why.stays or (changed and why.name != "no images"):
+        return "again"
+    return "ask" if why.name in ("no images", "rows") and flow.definition.inbound else "bench"
 
 
 async def _runs(visit: Visit, logs: Sequence[RowLog]) -> dict[str, Run]:

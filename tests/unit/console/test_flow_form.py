@@ -71,6 +71,7 @@ def test_fields_have_their_types(path, text, value):
     ("path", "text", "says"),
     [
         ("mapping", "[{", "not JSON"),
+        ("erp.query_settings", "sku", 'must be JSON, as in {"sku": {"key": "sku"'),
         ("mapping", "[" * 100_000, "nested too deeply"),
         ("write.max_attempts", "many", "must be a number"),
     ],
