@@ -39,6 +39,11 @@ _ENDED = {
     "rows": phrase("%(rows)s failed as rows"),
     "write": phrase("%(rows)s failed in the write"),
 }
+_ROLES: Mapping[object, Phrase] = {
+    "viewer": phrase("viewer"),
+    "operator": phrase("operator"),
+    "admin": phrase("admin"),
+}
 _SAID_ALREADY = frozenset(("name",))
 """The sentence of the entry says it."""
 
@@ -73,6 +78,8 @@ def _detail(name: str, value: Any) -> Phrase:
 
 
 def _value(name: str, value: Any) -> Any:
+    if name in ("role", "before") and value in _ROLES:
+        return _ROLES[value]
     if isinstance(value, list):
         return ", ".join(map(str, value))
     if name in ("since", "until", "before") and isinstance(value, str):

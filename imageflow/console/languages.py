@@ -43,8 +43,10 @@ class Language:
         return str(format_decimal(value, locale=self.locale))
 
     def percent(self, share: float) -> str:
-        """61% or %61; a share above nothing is at least 1 %."""
-        return str(format_percent(max(0.01, share) if share > 0 else 0.0, locale=self.locale))
+        """61% or %61; a share above nothing, and below one percent, is under 1%."""
+        if 0 < share < 0.01:
+            return self.texts.gettext("under %(share)s") % {"share": format_percent(0.01, locale=self.locale)}
+        return str(format_percent(share, locale=self.locale))
 
     def moment(self, instant: datetime, zone: ZoneInfo, now: datetime) -> str:
         """An instant in a zone, as short as it is clear: the time of today, else the day too, else the year too."""

@@ -97,10 +97,14 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     again_at: datetime | None = None
     retried_at: datetime | None = None
 
+    @property
+    def began(self) -> datetime:
+        """Since when it is at work: it began then or, of one that had ended, rows of it were retried."""
+        return self.retried_at or self.started_at or self.created_at
+
     def seconds(self, now: datetime) -> float:
-        """How long it took, or has taken by now: since it began or, of one that had ended, since rows of it were retried."""
-        began = self.retried_at or self.started_at or self.created_at
-        return max(0.0, ((self.finished_at or now) - began).total_seconds())
+        """How long it took, or has taken by now."""
+        return max(0.0, ((self.finished_at or now) - self.began).total_seconds())
 
     @property
     def ended(self) -> bool:

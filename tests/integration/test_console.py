@@ -417,7 +417,7 @@ async def test_controls_that_the_role_may_not_use_say_who_may(site):
     """They are there, do nothing, and are described."""
     visitor = await site.visitor("viewer")
     html = (await visitor.get("/flows/polled")).html
-    for name in ("Disable", "Run now", "Save", "Roll back"):
+    for name in ("Disable", "Run now", "Save", "Go back to version 1"):
         buttons = [button for button in html.all("button") if button.text == name]
         assert buttons, name
         for button in buttons:
@@ -522,7 +522,7 @@ async def test_disabling_is_confirmed(site):
     answer = await visitor.send("/flows/polled", "/flows/polled/disable")
     assert (answer.status, answer.to) == (303, "/flows/polled/disable")
     question = await visitor.get(answer.to)
-    assert "Confirm" in question.html.texts("button")
+    assert "Disable" in question.html.texts("button")
     assert [link.attributes["href"] for link in question.html.all("a") if link.text == "Cancel"] == ["/flows/polled"]
     assert (await site.store.flow("polled")).definition.enabled
     assert (await visitor.send(answer.to, "/flows/polled/disable")).to == "/flows/polled"
@@ -546,7 +546,7 @@ async def test_versions_are_compared_and_rolled_back(site):
     assert 'data-zone="Europe/Istanbul"' in question.text
     assert (await visitor.get("/flows/polled/versions/2/rollback")).to == "/flows/polled/versions/2"
     only = await visitor.get("/flows/posts/versions/1")
-    assert "Roll back" not in only.html.texts("button")
+    assert not [text for text in only.html.texts("button") if text.startswith("Go back")]
     assert "- every: 10m" in question.text.replace("-  ", "- ")
     await visitor.send(answer.to, "/flows/polled/versions/1/rollback")
     flow = await site.store.flow("polled")
@@ -648,6 +648,7 @@ async def test_how_long_a_retried_run_took(site):
     visitor = await site.visitor("viewer")
     (_, listed) = (await visitor.get("/runs?flow=polled")).html.texts("tr")
     assert "2 sec" in listed
+    assert "the last retry" in listed
     assert "min" not in listed
     assert "2 sec since the last retry" in (await visitor.get(f"/runs/{run_id}")).text
     assert texts.took(shapes.run_shown(Seen(run, None)), CLOCK.now()) == texts.span(run.seconds(CLOCK.now())) == "2.0s"
@@ -896,7 +897,7 @@ async def test_many_rows_are_retried_after_a_question(site, monkeypatch):
     answer = await visitor.post(f"/runs/{RUN}/retry", {"csrf": token})
     assert answer.to == f"/runs/{RUN}/retry"
     question = await visitor.get(answer.to)
-    assert question.html.one("h1").text == "Retry 3 rows?"
+    assert question.html.one("h1").text == "Retry 3 rows of run 0000?"
     assert (await visitor.send(answer.to, f"/runs/{RUN}/retry")).to == f"/runs/{RUN}"
 
 
@@ -907,7 +908,9 @@ async def test_a_run_is_cancelled_after_a_question(site):
     run_id = started.to.rpartition("/")[2]
     question = await visitor.send(started.to, f"{started.to}/cancel")
     assert question.to == f"{started.to}/cancel"
-    assert "Confirm stops it, Cancel leaves it running." in (await visitor.get(question.to)).text
+    asked = (await visitor.get(question.to)).html
+    assert "What has been sent to Omnitron already is waited for" in asked.one("main").text
+    assert ("Cancel run" in asked.texts("button"), "Leave it running" in asked.texts("a")) == (True, True)
     await visitor.send(question.to, f"{started.to}/cancel")
     assert (await site.store.run(run_id)).cancelled_at is not None
     shown = (await visitor.get(started.to)).html
@@ -1434,6 +1437,19 @@ async def test_the_bench_says_where_it_fails(site):
     assert (await site.store.flow("posts")).version == 1
 
 
+async def test_the_page_that_lies_on_the_bench(site):
+    """It is the one that is chosen, also where it is not among the newest; saving leaves it there."""
+    await long_run(site.store)
+    admin = await site.visitor("admin")
+    path = f"/flows/polled/bench?run={LONG}&page=1"
+    shown = (await admin.get(path)).html
+    (chosen,) = [one for one in shown.all("option") if "selected" in one.attributes]
+    assert chosen.attributes["value"] == f"{LONG} 1"
+    script = "def process_row(row):\n    return row\n"
+    saved = await admin.send(path, "/flows/polled/bench", script=script, do="save")
+    assert saved.to == path
+
+
 async def test_mapping_steps_are_shown(site):
     """Each operation with what it made."""
     visitor = await site.visitor("operator")
@@ -1457,7 +1473,7 @@ async def test_the_bench_saves(site):
     (found,) = json.loads(case.text)
     assert [set(one) for one in found["expect"]] == [{"sku", "images"}, {"sku", "error"}]
     saved = await admin.send(path, path, input="[]", script=script, do="save")
-    assert (saved.status, saved.to) == (303, path)
+    assert (saved.status, saved.to) == (303, f"{path}?run={RUN}&page=1")
     assert (await site.store.flow("posts")).document["script"] == script
     after = await admin.get(saved.to)
     assert "/errors?flow=posts" in [one.attributes.get("href") for one in after.html.all("a")]

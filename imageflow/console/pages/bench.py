@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -93,7 +94,7 @@ def _page(
         "input": sheet.taken,
         "script": sheet.script,
         "mapping": sheet.mapping,
-        "kept": sheet.kept,
+        "kept": _with(sheet.taken, sheet.kept),
         "tried": tried,
         "writes": writes,
         "compared": compared,
@@ -118,6 +119,14 @@ def _page(
         "json": _text,
     }
     return Show("bench.html", values, status, zone(flow.definition.timezone))
+
+
+def _with(taken: Input, kept: list[PageKey]) -> list[PageKey]:
+    """The pages to choose from, that which lies on the bench among them."""
+    if taken.run_id is None or not taken.page or not kept:
+        return kept
+    here = PageKey(taken.run_id, taken.page)
+    return kept if here in kept else [here, *kept]
 
 
 def _field(path: str) -> str:
@@ -220,7 +229,9 @@ async def _save(visit: Visit, flow: Flow, document: dict[str, Any]) -> Answer:
     if visit.form.get("version") != str(flow.version):
         raise FlowFileError([Problem("", f"somebody has saved version {flow.version} meanwhile")])
     saved = await saved_document(visit, flow.name, document, expected=flow.version)
-    return Go(f"/flows/{part(flow.name)}/bench", notice_of(flow, saved))
+    kept = {name: visit.form[name] for name in ("run", "page", "row") if visit.form.get(name)}
+    query = f"?{urlencode(kept)}" if "run" in kept else ""
+    return Go(f"/flows/{part(flow.name)}/bench{query}", notice_of(flow, saved))
 
 
 def _case(body: str, tried: Tried) -> str:

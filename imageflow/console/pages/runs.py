@@ -78,7 +78,7 @@ def lanes(
     now: datetime,
     author: Callable[[str], str] = str,
 ) -> list[Lane]:
-    """A lane for each flow, with its runs as shares of the time from the oldest of them until now; when its domain (`domains`: by
+    """A lane for each flow, with its runs as shares of the time from the oldest of them until now, each as long as the list says it took; when its domain (`domains`: by
     flow) was held, and which versions were saved. `author`: how who saved one is called.
     """
     if not found:
@@ -88,7 +88,7 @@ def lanes(
     named: dict[str, list[LaneRun]] = {}
     for run in found:
         until = run.finished_at or now
-        began, ended = (share(at, since, now) for at in (run.started_at or run.created_at, until))
+        began, ended = (share(at, since, now) for at in (run.began, until))
         bar = LaneRun(began, ended, run.counts.total / most, run.status, run.run_id)
         named.setdefault(run.flow, []).append(bar)
 

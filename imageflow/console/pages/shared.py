@@ -55,9 +55,10 @@ async def zone_of(visit: Visit, flow: str) -> ZoneInfo:
 
 
 def host(url: str | None) -> str:
-    """The host of a URL, to be read."""
+    """The host of a URL, to be read, and its port where the URL names one."""
     try:
-        return urlsplit(url or "").hostname or ""
+        parts = urlsplit(url or "")
+        return f"{parts.hostname or ''}:{parts.port}" if parts.port else parts.hostname or ""
     except ValueError:
         return ""
 

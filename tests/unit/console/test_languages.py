@@ -38,10 +38,11 @@ def test_every_message_is_said_with_its_placeholders(code):
 
 
 def test_numbers():
-    """Thousands and shares as the language writes them; a share that is not nothing is at least one percent."""
+    """Thousands and shares as the language writes them; a share that is not nothing is not 0%."""
     assert (EN.number(48210), TR.number(48210)) == ("48,210", "48.210")
     assert (EN.percent(0.61), TR.percent(0.61)) == ("61%", "%61")
-    assert (EN.percent(0.0001), EN.percent(0)) == ("1%", "0%")
+    assert (EN.percent(0.0001), EN.percent(0.01), EN.percent(0)) == ("under 1%", "1%", "0%")
+    assert TR.percent(0.0001) == "%1’den az"
 
 
 def test_instants():
