@@ -63,7 +63,9 @@ class Console:
         """The routes of all pages, of the static files, and of what is not there."""
         found: list[web.AbstractRouteDef] = [self._route(page) for page in PAGES]
         shown = {page.path for page in PAGES if page.method == "GET"}
-        found += [self._route(Page("GET", page.path, _above(page.path, shown))) for page in PAGES if page.path not in shown]
+        found += [
+            self._route(Page("GET", page.path, _above(page.path, shown))) for page in PAGES if page.path not in shown
+        ]
         found.append(web.get(static.ROOT + "/{path:.*}", self._file))
         found.append(web.get("/{path:(?!api/).*}", self._answering(Page("GET", "", _nothing))))
         return found

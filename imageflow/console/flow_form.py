@@ -164,7 +164,11 @@ def example(field: Field) -> str:
     part, _, name = field.path.rpartition(".")
     hints = get_type_hints(_PARTS[part] if part else Definition, include_extras=True)
     found = [one.examples[0] for one in getattr(hints[name], "__metadata__", ()) if getattr(one, "examples", None)]
-    return json.dumps(found[0], ensure_ascii=False) if found and field.kind == "json" and not isinstance(found[0], str) else ""
+    return (
+        json.dumps(found[0], ensure_ascii=False)
+        if found and field.kind == "json" and not isinstance(found[0], str)
+        else ""
+    )
 
 
 def shown(document: Mapping[str, Any], *, inbound: bool) -> dict[str, str]:

@@ -58,9 +58,10 @@ def host(url: str | None) -> str:
     """The host of a URL, to be read, and its port where the URL names one."""
     try:
         parts = urlsplit(url or "")
-        return f"{parts.hostname or ''}:{parts.port}" if parts.port else parts.hostname or ""
+        name, port = parts.hostname or "", parts.port
     except ValueError:
         return ""
+    return f"{name}:{port}" if port else name
 
 
 def part(text: str) -> str:

@@ -42,7 +42,7 @@ def test_numbers():
     assert (EN.number(48210), TR.number(48210)) == ("48,210", "48.210")
     assert (EN.percent(0.61), TR.percent(0.61)) == ("61%", "%61")
     assert (EN.percent(0.0001), EN.percent(0.01), EN.percent(0)) == ("under 1%", "1%", "0%")
-    assert TR.percent(0.0001) == "%1’den az"
+    assert TR.percent(0.0001) == "%1’den az"  # noqa: RUF001
 
 
 def test_instants():
