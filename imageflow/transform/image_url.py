@@ -7,8 +7,9 @@ encoded already stays, letters are not composed anew, and the host is left to wh
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 from urllib.parse import quote
+
+import msgspec
 
 MAX_CHARS = 4096
 
@@ -21,7 +22,7 @@ _BLANK = re.compile(r"\s")
 _ENCODE = re.compile(r"[^\x21-\x7e]+")
 
 
-class ImageUrl(NamedTuple):
+class ImageUrl(msgspec.Struct, frozen=True):
     """A URL as it is sent. `encoded`: whether something in it had to be percent-encoded."""
 
     text: str

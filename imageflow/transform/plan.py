@@ -214,12 +214,13 @@ class Sightings:
         seen = self._pages.get(run_id)
         if seen is None:
             seen = self._pages.put(run_id, {})
-        if any(seen.get(hash(product), page) != page for product in products):
+        hashes = list(map(hash, products))
+        if not seen.keys().isdisjoint(hashes) and any(seen.get(one, page) != page for one in hashes):
             self._repeated.put(run_id, True)
             self._pages.forget(run_id)
             return True
         if len(seen) + len(products) <= self._products:
-            seen.update((hash(product), page) for product in products)
+            seen.update(dict.fromkeys(hashes, page))
         return False
 
 

@@ -14,9 +14,10 @@ what a request lacks, so the rest of the set must not be sent without it.
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 
@@ -90,14 +91,14 @@ class _WrongError(ValueError):
     """Something cannot be used; the text says what."""
 
 
-class _Entry(NamedTuple):
+class _Entry(msgspec.Struct, frozen=True):
     """An image as given, and the order that its file name says."""
 
     given: Any
     order: int | None = None
 
 
-class _Placed(NamedTuple):
+class _Placed(msgspec.Struct, frozen=True):
     """An image; whether its order comes from the data, and whether its URL had to be percent-encoded."""
 
     image: Image
@@ -267,17 +268,16 @@ def _text(value: Any, field: str) -> str:
 
 
 def _url(image: Any) -> ImageUrl:
-    url = image.get("url") if isinstance(image, dict) else image
-    if isinstance(image, dict) and not _given(url):
-        raise _WrongError("no url")
-    if not isinstance(url, str):
-        raise _WrongError(f"an image must be a URL or an object with `url`, this is {describe(url)}")
-    if not url.strip():
-        raise _WrongError("no url")
-    try:
-        return image_url(url)
-    except ValueError as error:
-        raise _WrongError(f"{_shown(url)} {error}") from error
+    given = image.get("url") if isinstance(image, dict) else image
+    if isinstance(given, str):
+        try:
+            return image_url(given)
+        except ValueError as error:
+            if given.strip():
+                raise _WrongError(f"{_shown(given)} {error}") from error
+    elif given is not None or not isinstance(image, dict):
+        raise _WrongError(f"an image must be a URL or an object with `url`, this is {describe(given)}")
+    raise _WrongError("no url")
 
 
 def _order(value: Any) -> int | None:
@@ -326,23 +326,25 @@ def _draft(group: _Group | Invalid, key: Key, definition: Definition) -> Draft:
     return ImageSet(group.product, key, images, ordered, encoded=encoded, flat=group.flat)
 
 
+_by_order = operator.attrgetter("image.order")
+
+
 def _image_set(entries: Sequence[_Entry], *, twice_is_wrong: bool) -> list[_Placed]:
     """The images by order. Raises _WrongError naming the image."""
     found: dict[str, _Placed] = {}
-    places: dict[str, int] = {}
     for index, entry in enumerate(entries):
         try:
             placed = _image(entry, index)
         except _WrongError as error:
             raise _WrongError(f"images[{index}]: {error}") from error
         url = placed.image.url
-        if twice_is_wrong and url in found:
-            raise _WrongError(f"images[{index}]: the same URL as images[{places[url]}]: {_shown(url)}")
-        found.pop(url, None)
+        if url in found:
+            if twice_is_wrong:
+                raise _WrongError(f"images[{index}]: the same URL as images[{list(found).index(url)}]: {_shown(url)}")
+            del found[url]
         found[url] = placed
-        places[url] = index
     check_size([placed.image for placed in found.values()])
-    return sorted(found.values(), key=lambda placed: placed.image.order)
+    return sorted(found.values(), key=_by_order)
 
 
 def _image(entry: _Entry, place: int) -> _Placed:

@@ -51,6 +51,7 @@ log = structlog.get_logger()
 ENOUGH_MESSAGES = 2000
 """A flow's pages wait while more chunks than this wait to be written."""
 ROOM_SECONDS = 0.25
+CANCEL_SECONDS = 0.25
 PAUSE_SECONDS = 1.0
 JOIN_ROOM_SECONDS = 300.0
 """How long a join waits for room with its message unacknowledged. After that the message is redelivered, and the join goes on
@@ -88,6 +89,7 @@ class Transformer:
         self._replaced: Recent[str, str] = Recent(RUNS_REMEMBERED)
         self._printed = Printed()
         self._roomy: Recent[str, None] = Recent(FLOWS_REMEMBERED, ROOM_SECONDS, clock.monotonic)
+        self._uncancelled: Recent[str, None] = Recent(RUNS_REMEMBERED, CANCEL_SECONDS, clock.monotonic)
         self._progress: Recent[str, tuple[str, int]] = Recent(JOINS_REMEMBERED)
 
     async def handle(self, message: PageRead | RunRead | ReplayPage) -> None:
@@ -114,7 +116,7 @@ class Transformer:
     # a page ----------------------------------------------------------------------------------------------------------
 
     async def _page(self, message: PageRead, definition: Definition) -> None:
-        if await self._store.cancelled([message.run_id]):
+        if await self._is_cancelled(message.run_id):
             plan = cancelled_page(message, definition.rows_path, await self._body(message))
             await self._register(message, message.page, plan)
             return
@@ -122,6 +124,15 @@ class Transformer:
             raise Postponed(PAUSE_SECONDS, "the writers of the flow are behind")
         plan = await self._plan(message, definition, await self._body(message))
         await self._register(message, message.page, plan, definition, warnings=self._warnings(message, plan))
+
+    async def _is_cancelled(self, run_id: str) -> bool:
+        """A run that was not is not looked at again for CANCEL_SECONDS: the writers look, too."""
+        if run_id in self._uncancelled:
+            return False
+        cancelled = bool(await self._store.cancelled([run_id]))
+        if not cancelled:
+            self._uncancelled.put(run_id, None)
+        return cancelled
 
     async def _plan(self, message: PageRead, definition: Definition, body: bytes) -> Plan:
         """What becomes of the page, by script and mapping."""
