@@ -9,9 +9,9 @@ from unittest import mock
 
 from sqlalchemy import Connection, Engine, event
 
-from imageflow.store.batch import Bound
 from imageflow.store.database import Tx
 from imageflow.store.postgresql import PostgresTx
+from imageflow.store.prepared import Bound
 from imageflow.store.sqlite import SqliteTx
 
 Statement = tuple[str, Any]

@@ -27,7 +27,7 @@ import msgspec
 from sqlalchemy import BindParameter, ColumnElement, text
 
 from imageflow.store.database import Tx
-from imageflow.store.prepared import Prepared
+from imageflow.store.prepared import Bound, Prepared
 
 
 class Batch:
@@ -134,13 +134,6 @@ def listed(values: Sequence[int | bool | None]) -> str:
 
 def _same(values: Sequence[Any]) -> bool:
     return bool(values) and values.count(values[0]) == len(values)
-
-
-class Bound(NamedTuple):
-    """A statement with its parameters, for `Tx.run`."""
-
-    statement: Prepared
-    parameters: dict[str, Any]
 
 
 class BatchStatement:

@@ -12,24 +12,26 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Row as SqlRow
-from sqlalchemy import Select, and_, bindparam, delete, func, select
+from sqlalchemy import Select, and_, delete, func, select
 
 from imageflow.model.page import ROWS_PER_PAGE_LIMIT
 from imageflow.model.row import CANCELLED, RowLog
 from imageflow.model.run import Run
 from imageflow.store.audit import AuditEntry, record
-from imageflow.store.batch import BatchStatement
+from imageflow.store.batch import Batch, BatchStatement
 from imageflow.store.database import Tx
 from imageflow.store.doubts import NOW, OWNER_LIVES
 from imageflow.store.row_record import RETRYING, to_log
 from imageflow.store.rows import decode_ranges
 from imageflow.store.run_progress import advance, change, load
 from imageflow.store.settling import settle
-from imageflow.store.tables import held_rows, pages, registered_pages, rows, runs
+from imageflow.store.tables import held_rows, pages, registered_pages, rows
 from imageflow.store.transaction import Sql, reads, writes
 
-_OF_RUNS = runs.c.run_id.in_(bindparam("of_runs", expanding=True))
-_CANCELLED = select(runs.c.run_id).where(_OF_RUNS, runs.c.cancelled_at.is_not(None))
+_CANCELLED = BatchStatement(
+    "SELECT runs.run_id FROM runs WHERE runs.run_id IN (SELECT run_id FROM {wanted}) AND runs.cancelled_at IS NOT NULL",
+    Batch("wanted", run_id="text"),
+)
 _HELD_AT_ONCE = 5000
 _CLAIMED = BatchStatement(
     f"SELECT l.claim_version AS version FROM ledger AS l WHERE l.claim_token IS NOT NULL AND {OWNER_LIVES}",  # noqa: S608 - SQL of our own
@@ -43,7 +45,7 @@ class CancelsSql(Sql):
     @reads
     async def cancelled(self, tx: Tx, run_ids: Sequence[str]) -> frozenset[str]:
         """Which of these runs a person has cancelled."""
-        return frozenset(row.run_id for row in await tx.all(_CANCELLED, {"of_runs": list(run_ids)}))
+        return frozenset(row.run_id for row in await tx.run(_CANCELLED.bind(tx, [(one,) for one in run_ids])))
 
     @writes
     async def cancel_run(self, tx: Tx, run_id: str, *, audit: AuditEntry | None = None) -> Run:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # they import much that SQLite does without
     from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from imageflow.store.batch import Bound
+    from imageflow.store.prepared import Bound
 
 T = TypeVar("T")
 ATTEMPTS = 6
@@ -56,7 +56,12 @@ class Tx(ABC):
 
     @abstractmethod
     async def run(self, bound: Bound) -> list[Any]:
-        """A statement of a batch, straight on the driver; gives its rows as named tuples."""
+        """A statement of a hot path, straight on the driver; gives its rows as named tuples."""
+
+    async def run_one(self, bound: Bound) -> Any | None:
+        """As `run`: the first row, or None."""
+        found = await self.run(bound)
+        return found[0] if found else None
 
     async def all(self, statement: Executable, parameters: Any = None) -> Sequence[Row[Any]]:
         return (await self.execute(statement, parameters)).all()

@@ -6,15 +6,20 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
-from sqlalchemy import insert, select
+from sqlalchemy import bindparam, insert, select
 
 from imageflow.model import messages
 from imageflow.store.batch import Batch, BatchStatement
 from imageflow.store.database import Tx
+from imageflow.store.prepared import Fixed
 from imageflow.store.tables import outbox
 from imageflow.store.transaction import Sql, reads, writes_once
 
-_POST = insert(outbox).returning(outbox.c.id)
+_POST = Fixed(
+    insert(outbox)
+    .values({name: bindparam(name) for name in ("queue", "body", "run_id", "stored_at")})
+    .returning(outbox.c.id)
+)
 _MESSAGES = Batch("messages", id="bigint")
 _SENT = BatchStatement("DELETE FROM outbox WHERE id IN (SELECT id FROM {messages})", _MESSAGES)
 _SENT_IN_ORDER = BatchStatement(
@@ -58,5 +63,5 @@ async def post(
 ) -> Unsent:
     """Put a message in the outbox."""
     queue, body = messages.queue_of(message), messages.encode(message)
-    values = {"queue": queue, "body": body, "run_id": message.run_id, "stored_at": tx.now}
-    return Unsent(await tx.value(_POST, values), queue, body)
+    [row] = await tx.run(_POST.bind(tx, queue=queue, body=body, run_id=message.run_id, stored_at=tx.now))
+    return Unsent(row.id, queue, body)

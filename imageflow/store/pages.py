@@ -7,17 +7,20 @@ import zlib
 from typing import Any, NamedTuple
 
 from msgspec import json
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, bindparam, insert, select, update
 
 from imageflow.errors import NotFoundError
 from imageflow.model.page import Page
 from imageflow.store.database import Tx
+from imageflow.store.prepared import Fixed
 from imageflow.store.tables import pages
 from imageflow.store.text import clean
 from imageflow.store.transaction import Sql, reads, writes
 
 _IN_THREAD_BYTES = 256 * 1024
-_INSERT = insert(pages).returning(pages.c.seq)
+_INSERT = Fixed(
+    insert(pages).values({name: bindparam(name) for name in ("run_id", "page", "body", "asked")}).returning(pages.c.seq)
+)
 _PAGE = pages.c.run_id, pages.c.page, pages.c.seq, pages.c.body, pages.c.asked
 
 
@@ -81,7 +84,8 @@ async def _unpacked(row: Row[Any]) -> Page:
 
 async def insert_page(tx: Tx, run_id: str, page: int, packed: bytes, asked: bytes | None) -> int:
     """Add a page, its body and what was asked packed; returns its number over all runs."""
-    seq: int = await tx.value(_INSERT, {"run_id": run_id, "page": page, "body": packed, "asked": asked})
+    [row] = await tx.run(_INSERT.bind(tx, run_id=run_id, page=page, body=packed, asked=asked))
+    seq: int = row.seq
     return seq
 
 

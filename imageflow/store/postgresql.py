@@ -19,10 +19,10 @@ from imageflow.cancellation import cancellation_kept
 from imageflow.clock import Clock
 from imageflow.secret import Secret
 from imageflow.store import schema
-from imageflow.store.batch import Bound
 from imageflow.store.connect import place_of
 from imageflow.store.database import Database, Tx, Work
 from imageflow.store.driver_errors import DRIVER_ERRORS, connecting, translated, verdict
+from imageflow.store.prepared import Bound
 
 T = TypeVar("T")
 CONNECT_SECONDS = 10.0

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Dialect, TextClause
+from sqlalchemy import ColumnElement, Dialect, Select, TextClause, UpdateBase
+
+if TYPE_CHECKING:
+    from imageflow.store.database import Tx
+
+Statement = Select[Any] | UpdateBase | TextClause
 
 
 class Prepared:
@@ -18,7 +23,7 @@ class Prepared:
     their values need a conversion.
     """
 
-    def __init__(self, statement: TextClause, dialect: Dialect, returns: Sequence[ColumnElement[Any]] = ()) -> None:
+    def __init__(self, statement: Statement, dialect: Dialect, returns: Sequence[ColumnElement[Any]] = ()) -> None:
         compiled = statement.compile(dialect=dialect)
         self.sql = str(compiled)
         converters = {
@@ -50,3 +55,25 @@ class Prepared:
             )
             for row in found
         ]
+
+
+class Bound(NamedTuple):
+    """A statement with its parameters, for `Tx.run`."""
+
+    statement: Prepared
+    parameters: Mapping[str, Any]
+
+
+class Fixed:
+    """A statement of which nothing changes but its parameters. All of these are named, and none is a list."""
+
+    def __init__(self, statement: Select[Any] | UpdateBase) -> None:
+        self._statement = statement
+        self._prepared: dict[bool, Prepared] = {}
+        """By dialect."""
+
+    def bind(self, tx: Tx, **parameters: Any) -> Bound:
+        if tx.postgresql not in self._prepared:
+            returns = list(self._statement.exported_columns)
+            self._prepared[tx.postgresql] = Prepared(self._statement, tx.dialect, returns)
+        return Bound(self._prepared[tx.postgresql], parameters)

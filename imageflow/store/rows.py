@@ -15,6 +15,7 @@ from imageflow.store.database import Tx
 from imageflow.store.failures import NOT_UNCHANGED, NOT_WRITE, OF_CAUSE, SHOWN_FAILED, WRITTEN
 from imageflow.store.held import HeldRow, hold, seen_elsewhere
 from imageflow.store.outbox import Unsent
+from imageflow.store.prepared import Fixed
 from imageflow.store.row_record import to_log
 from imageflow.store.run_progress import advance, change, load, move_if_read, warned
 from imageflow.store.settling import settle
@@ -23,11 +24,11 @@ from imageflow.store.text import clean, to_json
 from imageflow.store.transaction import Sql, reads, writes
 
 _MINE = and_(registered_pages.c.run_id == bindparam("of_run"), registered_pages.c.page == bindparam("of_page"))
-_NUMBERS = select(registered_pages.c.numbers).where(_MINE)
-_NUMBER = insert(registered_pages).values(
-    run_id=bindparam("of_run"), page=bindparam("of_page"), numbers=bindparam("numbers")
+_NUMBERS = Fixed(select(registered_pages.c.numbers).where(_MINE))
+_NUMBER = Fixed(
+    insert(registered_pages).values(run_id=bindparam("of_run"), page=bindparam("of_page"), numbers=bindparam("numbers"))
 )
-_NUMBER_MORE = update(registered_pages).where(_MINE).values(numbers=bindparam("numbers"))
+_NUMBER_MORE = Fixed(update(registered_pages).where(_MINE).values(numbers=bindparam("numbers")))
 decode_ranges = msgspec.json.Decoder(list[tuple[int, int]]).decode
 """The numbers of a registered page."""
 
@@ -221,8 +222,8 @@ def grown(known: Ranges, total: int, highest: int) -> Ranges:
 
 
 async def _known_ranges(tx: Tx, run_id: str, page: int) -> Ranges | None:
-    text = await tx.value(_NUMBERS, {"of_run": run_id, "of_page": page})
-    return None if text is None else decode_ranges(text)
+    row = await tx.run_one(_NUMBERS.bind(tx, of_run=run_id, of_page=page))
+    return None if row is None else decode_ranges(row.numbers)
 
 
 async def _logged(tx: Tx, run_id: str, numbers: Sequence[int]) -> frozenset[int]:
@@ -236,8 +237,8 @@ async def _store_ranges(tx: Tx, run: Run, page: int, known: Ranges | None, range
     """Store a page's numbers and count its new rows on the run. A run that had ended goes on if there are any."""
     if known is not None and len(known) == len(ranges):
         return run
-    mine = {"of_run": run.run_id, "of_page": page, "numbers": to_json(ranges)}
-    await tx.execute(_NUMBER if known is None else _NUMBER_MORE, mine)
+    statement = _NUMBER if known is None else _NUMBER_MORE
+    await tx.run(statement.bind(tx, of_run=run.run_id, of_page=page, numbers=to_json(ranges)))
     added = sum(count for _, count in ranges) - sum(count for _, count in known or ())
     changes: dict[str, Any] = {"total": run.counts.total + added}
     if known is None and page >= 1:

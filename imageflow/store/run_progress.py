@@ -10,13 +10,14 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Executable, bindparam, select, update
+from sqlalchemy import bindparam, select, update
 
 from imageflow.errors import NotFoundError
 from imageflow.model import messages
 from imageflow.model.run import Run, final_status
 from imageflow.store.database import Tx
 from imageflow.store.outbox import Unsent, post
+from imageflow.store.prepared import Fixed
 from imageflow.store.run_record import to_run
 from imageflow.store.tables import held_rows, runs
 from imageflow.store.text import clean, to_json
@@ -28,12 +29,13 @@ from imageflow.text.printable import one_line
 MAX_WARNINGS = 20
 
 _BY_ID = select(runs).where(runs.c.run_id == bindparam("wanted"))
-_LOCKED = _BY_ID.with_for_update()
+_LOAD = {False: Fixed(_BY_ID), True: Fixed(_BY_ID.with_for_update())}
+"""Locked, or not."""
 
 
 async def load(tx: Tx, run_id: str, *, lock: bool = False) -> Run:
     """The run, if wanted locked until the transaction ends. Raises NotFoundError."""
-    row = await tx.first(_LOCKED if lock else _BY_ID, {"wanted": clean(run_id)})
+    row = await tx.run_one(_LOAD[lock].bind(tx, wanted=clean(run_id)))
     if row is None:
         raise NotFoundError(f"there is no run {run_id!r}")
     return to_run(row)
@@ -41,16 +43,16 @@ async def load(tx: Tx, run_id: str, *, lock: bool = False) -> Run:
 
 async def change(tx: Tx, run: Run, **values: Any) -> Run:
     """Change columns of a locked run to these values, which are no expressions."""
-    row = await tx.first(_changing(*sorted(values)), {"wanted": run.run_id, **values})
+    row = await tx.run_one(_changing(*sorted(values)).bind(tx, wanted=run.run_id, **values))
     assert row is not None, "the run is locked"
     return to_run(row)
 
 
 @functools.cache
-def _changing(*columns: str) -> Executable:
-    """The statement for these columns. SQLAlchemy takes longer to make one than SQLite to run it."""
+def _changing(*columns: str) -> Fixed:
+    """The statement for these columns."""
     changed: dict[str, Any] = {column: bindparam(column) for column in columns}
-    return update(runs).where(runs.c.run_id == bindparam("wanted")).values(changed).returning(runs)
+    return Fixed(update(runs).where(runs.c.run_id == bindparam("wanted")).values(changed).returning(runs))
 
 
 async def warned(tx: Tx, run: Run, texts: Iterable[str]) -> Run:

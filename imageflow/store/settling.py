@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import ARRAY, BigInteger, Boolean, bindparam, column, select, text
+from sqlalchemy import ARRAY, BigInteger, Boolean, bindparam, column, select
 from sqlalchemy import Row as SqlRow
 
 from imageflow.model.row import STATES, Row, RowLog, digest_of
@@ -124,7 +124,7 @@ planner would take the ledger for nearly empty after them. _ROW_BY_ROW takes the
 
 An entry that another transaction changes meanwhile is either checked again in its new version or not updated at all. Its
 row then counts as not skipped, and goes the long way. tests/contract/test_store_plans.py holds the plan."""
-_ROW_BY_ROW = text(
+_ROW_BY_ROW = BatchStatement(
     "SELECT set_config('plan_cache_mode', 'force_generic_plan', true),"
     " set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),"
     " set_config('enable_mergejoin', 'off', true), set_config('enable_memoize', 'off', true)"
@@ -300,7 +300,7 @@ class SettlingSql(Sql):
             return Skipped(frozenset(), [])
         if tx.postgresql:
             records = [(*unchanged_values(run_id, row), digest_of(row)) for row in known]
-            await tx.execute(_ROW_BY_ROW)
+            await tx.run(_ROW_BY_ROW.bind(tx))
             statement = _SKIP_AND_LOG_NEW if new else _SKIP_AND_LOG
             [found] = await tx.run(statement.bind(tx, records, domain=domain, now=tx.now))
             skipped = frozenset(found.skipped or ())

@@ -32,9 +32,9 @@ from imageflow.clock import Clock
 from imageflow.errors import StoreError
 from imageflow.private_files import private_file
 from imageflow.store import schema
-from imageflow.store.batch import Bound
 from imageflow.store.database import Database, Tx, Work
 from imageflow.store.driver_errors import DRIVER_ERRORS, translated
+from imageflow.store.prepared import Bound
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects.postgresql import Insert as PostgresInsert

@@ -52,7 +52,7 @@ async def plan(store: Store, statement: BatchStatement) -> str:
     """The generic plan: made once for each connection, whatever the values are."""
 
     async def explain(tx: Tx) -> str:
-        await tx.execute(settling._ROW_BY_ROW)
+        await tx.run(settling._ROW_BY_ROW.bind(tx))
         rows = [Row(number, 9, f"sku-{number}", (Image("https://cdn.example.com/1.jpg"),)) for number in range(1, 4)]
         records = [(*unchanged_values("r", row), digest_of(row)) for row in rows]
         bound = statement.bind(tx, records, domain="d", now=tx.now)
