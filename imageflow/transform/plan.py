@@ -202,7 +202,7 @@ def given_up(
 class Sightings:
     """On which page of a run this process saw a product, to find products on two pages. Bounded."""
 
-    def __init__(self, runs: int = 16, products: int = 200_000) -> None:
+    def __init__(self, runs: int = 16, products: int = 50_000) -> None:
         self._products = products
         self._pages: Recent[str, dict[int, int]] = Recent(runs)
         self._repeated: Recent[str, bool] = Recent(runs * 64)
