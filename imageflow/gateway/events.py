@@ -39,6 +39,12 @@ class _Listener(NamedTuple):
     user: str
     wanted: frozenset[str]
     queue: asyncio.Queue[tuple[int, str]]
+    request: web.Request
+
+    @property
+    def listens(self) -> bool:
+        """Whether it is still connected. Its stream finds that out with its next write."""
+        return self.request.transport is not None and not self.request.transport.is_closing()
 
 
 class Events:
@@ -97,10 +103,11 @@ class Events:
         wanted = changes.wanted(request.query.get("topics", ""))
         if wanted is None:
             raise Refusal(400, "the query: topics: flows, runs, run:ID, errors, holds, alarms or system, with commas")
-        mine = sum(one.user == user.name for one in self._listeners)
-        if mine >= STREAMS_OF_ONE or len(self._listeners) >= STREAMS:
+        listening = [one.user for one in self._listeners if one.listens]
+        mine = listening.count(user.name)
+        if mine >= STREAMS_OF_ONE or len(listening) >= STREAMS:
             raise ThrottledError("too many event streams at once", 10.0, overload=mine < STREAMS_OF_ONE)
-        listener = _Listener(user.name, wanted, asyncio.Queue(WAITING_EVENTS))
+        listener = _Listener(user.name, wanted, asyncio.Queue(WAITING_EVENTS), request)
         self._listeners.append(listener)
         try:
             return await self._served(request, listener)

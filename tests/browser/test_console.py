@@ -414,7 +414,7 @@ def test_without_scripts(watched, served):
     page.goto("/flows/polled")
     page.get_by_role("button", name="Devre dışı bırak").click()
     page.wait_for_url("**/flows/polled/disable")
-    page.get_by_role("button", name="Onayla").click()
+    page.get_by_role("button", name="Devre dışı bırak").click()
     page.wait_for_url("**/flows/polled")
     assert not do(site.store.flow("polled")).definition.enabled
     page.goto("/flows/polled/bench")
