@@ -21,6 +21,11 @@ LOOKS = {
     "turkish": {"viewport": {"width": 1400, "height": 900}, "locale": "tr-TR"},
 }
 
+ALL_LOADED = """() => Promise.all([...document.images].map(one => {
+    one.loading = "eager";
+    return one.complete || new Promise(done => { one.onload = one.onerror = done; }); }))"""
+"""Pictures below the fold load when one scrolls to them, and a whole page is taken without scrolling."""
+
 
 def main(folder: Path) -> None:
     """Run the demo, log in by its link, and take the pictures."""
@@ -73,6 +78,8 @@ def _take(browser: Browser, link: str, folder: Path) -> None:
         for name, path in paths.items():
             page = window.new_page()
             page.goto(path, wait_until="load")
+            page.locator(".live.on").wait_for()
+            page.evaluate(ALL_LOADED)
             page.screenshot(path=folder / f"{name}-{look}.png", full_page=True)
             page.close()
         window.close()
