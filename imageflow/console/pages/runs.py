@@ -78,8 +78,9 @@ def lanes(
     now: datetime,
     author: Callable[[str], str] = str,
 ) -> list[Lane]:
-    """A lane for each flow, with its runs as shares of the time from the oldest of them until now, each as long as the list says it took; when its domain (`domains`: by
-    flow) was held, and which versions were saved. `author`: how who saved one is called.
+    """A lane for each flow, with its runs as shares of the time from the oldest of them until now, each as long as the list says
+    that it took; when its domain (`domains`: by flow) was held, and which versions were saved. `author`: how who saved one is
+    called.
     """
     if not found:
         return []
