@@ -13,6 +13,10 @@ Joined texts, because asyncpg encodes an array value by value, at about a micros
 of that. A separator that occurs in a text would move all that follows, so it is counted, and where it occurs random ones
 are used. A statement has one SQL text for each encoding of its batches, and PostgreSQL one plan for each.
 
+In a join, SQLite is to go through the batch and look each record up by a key. Of itself it may read all that a part of the key
+finds, and for each of these rows the whole batch. So a SELECT says CROSS JOIN, which keeps the order; in an UPDATE the batch has
+all columns of the key, none of them alike. tests/contract/test_batch_plans.py holds it.
+
 PostgreSQL locks rows in the order in which a batch lists them, so a batch is always sorted: two writers whose batches
 overlap then wait for each other, and never deadlock.
 """

@@ -46,6 +46,7 @@ _CLAIM = BatchStatement(
     _WANTED,
     typed=[NOW],
 )
+# CROSS JOIN keeps SQLite to this order: each product is looked up by the key.
 _OTHERS = BatchStatement(
     f"""
     SELECT l.product, l.version, l.digest,
@@ -54,7 +55,7 @@ _OTHERS = BatchStatement(
             SELECT 1 FROM owners WHERE owners.owner = l.claim_owner AND owners.alive_until > :patience
         )
         OR l.doubt_until > :now AND l.doubt_high > wanted.version AS busy
-    FROM ledger AS l JOIN {{wanted}} ON l.product = wanted.product WHERE l.domain = :domain
+    FROM {{wanted}} CROSS JOIN ledger AS l WHERE l.domain = :domain AND l.product = wanted.product
     """,  # noqa: S608 - SQL of our own
     _WANTED,
     typed=[NOW, bindparam("patience", type_=Instant())],
@@ -63,9 +64,9 @@ _TAKE_OVER = BatchStatement(
     f"""
     UPDATE ledger SET {CLAIM_IN_DOUBT},
         claim_token = :token, claim_owner = :owner, claim_version = wanted.version
-    FROM {{wanted}} WHERE ledger.domain = :domain AND ledger.product = wanted.product
+    FROM {{wanted}} WHERE ledger.domain = wanted.domain AND ledger.product = wanted.product
     """,  # noqa: S608 - SQL of our own
-    _WANTED,
+    Batch("wanted", domain="text", product="text", version="bigint"),
     typed=[LATE],
 )
 _END_ALL = text(
@@ -174,5 +175,6 @@ async def _claim_others(
         if mine:
             orphaned.append((product, item.version))
     if orphaned:
-        await tx.run(_TAKE_OVER.bind(tx, sorted(orphaned), late=late, **who))
+        batch = sorted((who["domain"], *one) for one in orphaned)
+        await tx.run(_TAKE_OVER.bind(tx, batch, owner=who["owner"], token=who["token"], late=late))
     return answers

@@ -36,8 +36,8 @@ _SEE = BatchStatement(
 )
 _ELSEWHERE = BatchStatement(
     """
-    SELECT seen_products.product FROM {shown} JOIN seen_products ON seen_products.product = shown.product
-    WHERE seen_products.run_id = :run_id AND seen_products.page <> :page
+    SELECT seen_products.product FROM {shown} CROSS JOIN seen_products
+    WHERE seen_products.run_id = :run_id AND seen_products.product = shown.product AND seen_products.page <> :page
     """,
     _SEEN,
 )

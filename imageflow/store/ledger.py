@@ -79,21 +79,23 @@ _OF_PRODUCT = BatchStatement(
     typed=[NOW],
     returns=_COLUMNS,
 )
+# CROSS JOIN keeps SQLite to this order: each product is looked up by the key. Of itself it may read the whole domain, and for each
+# of its entries the whole batch.
 _WRITTEN = BatchStatement(
-    "SELECT l.product, l.digest FROM ledger AS l JOIN {products} ON l.product = products.product "
-    "WHERE l.domain = :domain AND l.version > 0",
+    "SELECT l.product, l.digest FROM {products} CROSS JOIN ledger AS l "
+    "WHERE l.domain = :domain AND l.product = products.product AND l.version > 0",
     Batch("products", product="text"),
     returns=(ledger.c.product, ledger.c.digest),
 )
 _WRITTEN_SINCE = BatchStatement(
-    "SELECT l.product FROM ledger AS l JOIN {products} ON l.product = products.product "
-    "WHERE l.domain = :domain AND l.version > 0 AND l.run_id <> :run_id",
+    "SELECT l.product FROM {products} CROSS JOIN ledger AS l "
+    "WHERE l.domain = :domain AND l.product = products.product AND l.version > 0 AND l.run_id <> :run_id",
     Batch("products", product="text"),
     returns=(ledger.c.product,),
 )
 _OVERTAKEN = BatchStatement(
-    "SELECT l.product FROM ledger AS l JOIN {wanted} ON l.product = wanted.product "
-    "WHERE l.domain = :domain AND l.version > wanted.version",
+    "SELECT l.product FROM {wanted} CROSS JOIN ledger AS l "
+    "WHERE l.domain = :domain AND l.product = wanted.product AND l.version > wanted.version",
     Batch("wanted", product="text", version="bigint"),
     returns=(ledger.c.product,),
 )

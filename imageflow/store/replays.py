@@ -51,9 +51,9 @@ IS_CANCELLED = and_(NOT_UNCHANGED, rows.c.state == "cancelled")
 _REOPEN = BatchStatement(
     """
     UPDATE rows SET state = 'retrying', stage = taken.stage, page = taken.page FROM {taken}
-    WHERE rows.run_id = :run_id AND rows.number = taken.number
+    WHERE rows.run_id = taken.run_id AND rows.number = taken.number
     """,
-    Batch("taken", number="bigint", stage="text", page="bigint"),
+    Batch("taken", run_id="text", number="bigint", stage="text", page="bigint"),
 )
 
 _IN_RETRY = """
@@ -334,8 +334,8 @@ async def _reopen(tx: Tx, stored: _Stored, logs: Sequence[RowLog]) -> None:
     """Mark the rows as being retried, and let the run go on."""
     run = stored.run
     await count_from_here(tx, run.run_id)
-    batch = [(log.row, log.stage, _page(stored, log)) for log in logs]
-    await tx.run(_REOPEN.bind(tx, batch, run_id=run.run_id))
+    batch = [(run.run_id, log.row, log.stage, _page(stored, log)) for log in logs]
+    await tx.run(_REOPEN.bind(tx, batch))
     states = Counter(log.state for log in logs)
     changes: dict[str, Any] = {
         "failed": runs.c.failed - states["failed"],

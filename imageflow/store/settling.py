@@ -65,7 +65,7 @@ _UNDO_CANCELLED = BatchStatement(
     WHERE rows.run_id = settled.run_id AND rows.number = settled.number AND rows.state = 'cancelled'
     RETURNING rows.run_id
     """,
-    Batch("settled", alike=("run_id",), run_id="text", number="bigint"),
+    Batch("settled", run_id="text", number="bigint"),
 )
 _LOG_AGAIN = f"""
     ON CONFLICT (run_id, number) DO UPDATE SET
