@@ -1292,7 +1292,7 @@ async def test_how_a_retry_ended(site):
     await site.store.settle("t", [log])
     html = (await visitor.get("/errors")).html
     assert "1 row was tried again · posts" in html.one("main").text
-    assert "it has ended, 3 rows of it have failed" in html.one("main").text
+    assert "it has ended; of all of its rows 3 have failed" in html.one("main").text
     answer = (await visitor.get("/products/D-4")).html.one(class_="card answer")
     assert "by operator, and failed again." in answer.text
 
