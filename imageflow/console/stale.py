@@ -15,7 +15,7 @@ from imageflow.store import AuditRecord
 
 MOST = 1000
 """So many products are asked for by their identifiers."""
-COUNTED = 10_000
+COUNTED = 5_000
 """Of a run that wrote more, it is not counted how many are left."""
 Way = Literal["products", "since", "everything", "none"]
 """`everything`: a person must take the watermark away for it; `none`: the ERP is not asked for rows."""
