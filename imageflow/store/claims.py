@@ -46,7 +46,7 @@ _CLAIM = BatchStatement(
     _WANTED,
     typed=[NOW],
 )
-# CROSS JOIN keeps SQLite to this order: each product is looked up by the key.
+# CROSS JOIN, as batch.py says: each product is looked up by the key.
 _OTHERS = BatchStatement(
     f"""
     SELECT l.product, l.version, l.digest,

@@ -79,8 +79,7 @@ _OF_PRODUCT = BatchStatement(
     typed=[NOW],
     returns=_COLUMNS,
 )
-# CROSS JOIN keeps SQLite to this order: each product is looked up by the key. Of itself it may read the whole domain, and for each
-# of its entries the whole batch.
+# CROSS JOIN, as batch.py says: each product is looked up by the key.
 _WRITTEN = BatchStatement(
     "SELECT l.product, l.digest FROM {products} CROSS JOIN ledger AS l "
     "WHERE l.domain = :domain AND l.product = products.product AND l.version > 0",

@@ -22,8 +22,8 @@ from imageflow.gateway.paging import Long, RowNumber, cursor, position
 from imageflow.gateway.problem_details import Refusal
 from imageflow.model.row import RowLog
 from imageflow.model.run import Run
+from imageflow.store import AuditRecord, InRetry, OpenRowKey, SavedVersion, Store
 from imageflow.store import Cause as KeptCause
-from imageflow.store import InRetry, OpenRowKey, SavedVersion, Store
 from imageflow.text.instant import iso
 
 WALL = 60
@@ -66,18 +66,21 @@ async def list_(visit: Visit) -> Answer:
     known = await all_flows(visit)
     flow, group, closed = visit.asked("flow"), visit.asked("cause"), visit.asked("state") == "closed"
     is_flow = any(one.name == flow for one in known)
-    found = (
-        [] if flow and not is_flow else await causes_of(visit.store, flow or None, state="closed" if closed else "open")
-    )
-    now = [] if flow and not is_flow else await errors.in_retry(visit.store, flow or None)
-    retries = closings.retries(await audit.listed(visit.store, what="run.retry", limit=CHANGES))
-    if closed:
-        found = [one for one in found if not closings.in_retry(one.error, retries, now)]
+    unknown = bool(flow) and not is_flow
+    now = [] if unknown else await errors.in_retry(visit.store, flow or None)
+    retried = await audit.listed(visit.store, what="run.retry", limit=CHANGES)
+    retries = closings.retries(retried)
+    gone = [
+        one
+        for one in await causes_of(visit.store, flow if is_flow else None, state="closed")
+        if not closings.in_retry(one.error, retries, now)
+    ]
+    found = [] if unknown else gone if closed else await causes_of(visit.store, flow or None)
     of_runs = await _runs(visit.store, found, retries) if closed else {}
     mine = [one for one in found if one.error.group == group and visit.asked("of") in ("", one.flow)]
     chosen = next(iter(mine if group else found), None)
     ended = await _ended(visit, flow, retries, now)
-    lately = await _closed(visit, flow if is_flow else None, retries, now)
+    lately = await _closed(visit, gone, retried)
     place = position(visit.asked("after"), tuple[Long, str, RowNumber]) if visit.asked("after") else None
     after = None if place is None else OpenRowKey(*place)
     newest = await _rows(visit.store, chosen, COPIED) if chosen and not closed else []
@@ -212,14 +215,12 @@ async def _pictures(store: Store, found: list[Open]) -> dict[tuple[str, str], li
     return {key: [row for row in some if row.images] for key, some in rows.items()}
 
 
-async def _closed(visit: Visit, flow: str | None, retries: Sequence[Retry], now: Sequence[InRetry]) -> list[Closed]:
-    """The causes that closed last, and how."""
-    found = await causes_of(visit.store, flow, state="closed")
-    found = [one for one in found if not closings.in_retry(one.error, retries, now)]
+async def _closed(visit: Visit, found: Sequence[Open], retried: Sequence[AuditRecord]) -> list[Closed]:
+    """How causes closed that are closed now. `retried`: the last retries."""
     if not found:
         return []
-    asked = ("run.retry", "flow.save", "flow.rollback")
-    changes = [await audit.listed(visit.store, what=what, limit=CHANGES) for what in asked]
+    saved = [await audit.listed(visit.store, what=what, limit=CHANGES) for what in ("flow.save", "flow.rollback")]
+    changes = [retried, *saved]
     since = max((some[-1].at for some in changes if len(some) == CHANGES), default=None)
     return closings.closed([(one.error, one.kind) for one in found], [one for some in changes for one in some], since)
 
