@@ -34,7 +34,8 @@ def read(url: str | None) -> None:
 
 @app.task(name=f"{NAME}.transform")
 def transform(page: list[dict[str, Any]]) -> None:
-    write.delay(stages.image_sets(page))
+    for rows in stages.messages(page):
+        write.delay(rows)
 
 
 @app.task(name=f"{NAME}.write")

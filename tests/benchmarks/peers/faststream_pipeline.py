@@ -5,6 +5,7 @@ Tuned as faststream_app.py is.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import uvloop
@@ -27,7 +28,8 @@ async def read(url: str | None) -> None:
 
 
 async def transform(page: list[dict[str, Any]]) -> None:
-    await broker.publish(stages.image_sets(page), queues[stages.WRITE], persist=True)
+    publishing = (broker.publish(rows, queues[stages.WRITE], persist=True) for rows in stages.messages(page))
+    await asyncio.gather(*publishing)
 
 
 async def write(rows: list[dict[str, Any]]) -> None:

@@ -1,7 +1,11 @@
 """What the pipelines of three stages have in common: a page of the ERP, and the names of the stages.
 
 A pipeline does what our reader, transformer and writer do, and is let off what they keep: no log, no ledger, no watermark, no
-retry. Each stage is a process of its own, and a message holds a page.
+retry. Each stage is a process of its own.
+
+A message of the first two stages holds a page. One to the writer holds a page, too, which is fast and sends all of a page again
+when one of its rows fails; or, with BENCH_MESSAGE=row, a row, so that each row is acknowledged and tried again by itself, as it is
+with us.
 """
 
 from __future__ import annotations
@@ -18,12 +22,14 @@ from tests.benchmarks.peers.script import image_set
 READ, TRANSFORM, WRITE = STAGES = ("read", "transform", "write")
 STAGE = os.environ.get("BENCH_STAGE", "")
 """The stage that this process is."""
+ROW_BY_ROW = os.environ.get("BENCH_MESSAGE") == "row"
 FIRST = f"{os.environ.get('BENCH_ERP', '')}/images/next/?limit=100"
 
 
-def image_sets(page: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the rows of a page become."""
-    return [image_set(row) for row in page]
+def messages(page: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The image sets of a page's rows, as the messages to the writer hold them."""
+    sets = [image_set(row) for row in page]
+    return [[one] for one in sets] if ROW_BY_ROW else [sets]
 
 
 def starting() -> bool:

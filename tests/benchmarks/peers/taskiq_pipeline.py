@@ -5,6 +5,7 @@ Tuned as taskiq_app.py is. Each stage has a queue of its own, and its worker tak
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import uvloop
@@ -52,7 +53,7 @@ async def read(url: str | None) -> None:
 
 @brokers[stages.TRANSFORM].task(task_name="transform")
 async def transform(page: list[dict[str, Any]]) -> None:
-    await write.kiq(stages.image_sets(page))
+    await asyncio.gather(*(write.kiq(rows) for rows in stages.messages(page)))
 
 
 @brokers[stages.WRITE].task(task_name="write")
