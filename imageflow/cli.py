@@ -5,6 +5,7 @@ Exit status: 0 done, 1 the work failed, 2 wrong usage, settings or flow file. Re
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import textwrap
@@ -53,6 +54,7 @@ volume.options(cli)
 
 def main() -> NoReturn:
     """Run a command; turn errors into words and an exit status."""
+    gc.disable()  # until a command is at work (shell.run_async): what is imported stays, and looking through it takes a tenth of a start
     stdout.install()
     try:
         # outside standalone mode click returns the status of an Exit instead of ending the process

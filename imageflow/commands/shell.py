@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import getpass
 import sys
 import tempfile
@@ -49,6 +50,8 @@ def naming(**names: str) -> Iterator[None]:
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
     """Run to the end on uvloop. A TaskGroup's single error is raised as itself."""
+    gc.freeze()  # what is imported by now stays; see cli.main
+    gc.enable()
     try:
         return uvloop.run(work)
     except BaseExceptionGroup as group:
