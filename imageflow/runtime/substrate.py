@@ -36,4 +36,8 @@ async def open_substrate(settings: Settings, environ: Mapping[str, str], *, cons
     ):
         if consumer and settings.embedded:
             await store.gone("*")
-        yield Substrate(settings, store, broker, OutboxPublisher(store, broker), clock, environ)
+        publisher = OutboxPublisher(store, broker)
+        try:
+            yield Substrate(settings, store, broker, publisher, clock, environ)
+        finally:
+            await publisher.finish()

@@ -1,14 +1,16 @@
-"""The gateway's outbox publisher: what is published is deleted a little later, many at once, and nothing is lost by that."""
+"""The outbox publisher: what is published is deleted a little later, many at once, and nothing is lost by that."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from imageflow.actions import runs
 from imageflow.errors import StoreError
 from imageflow.gateway.late_publisher import LatePublisher
 from imageflow.gateway.outbound import Outbound
+from imageflow.model.messages import READ_QUEUE
 from imageflow.runtime.outbox_publisher import OutboxPublisher
-from tests.integration.pipeline import pipeline
+from tests.integration.pipeline import ACTOR, pipeline
 from tests.integration.test_shared_runs import posted
 
 
@@ -60,3 +62,17 @@ async def test_a_deletion_that_fails(tmp_path):
         run = await line.follow(accepted.run_id)
         assert (run.status, run.counts.total, run.counts.written) == ("success", 1, 1)
         assert len(line.omnitron.images_of("A")) == 1
+
+
+async def test_a_message_that_is_published_and_not_deleted_yet(tmp_path):
+    """It is not published a second time by the process that did so; another process finds it until it is deleted."""
+    async with pipeline(tmp_path, services=()) as line:
+        await line.save()
+        s = line.substrate
+        await runs.start(s.store, s.publisher, "main", (), ACTOR, s.clock.now())
+        unsent = await line.store.unsent(0)
+        assert len(unsent) == 1
+        await s.publisher.send(unsent)
+        assert (await s.broker.depth(READ_QUEUE)).ready == 1
+        await s.publisher.finish()
+        assert await line.store.unsent(0) == []
