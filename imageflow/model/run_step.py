@@ -14,6 +14,10 @@ StepName = Literal["login", "read", "transform", "write"]
 STEPS: tuple[StepName, ...] = ("login", "read", "transform", "write")
 
 
+ENOUGH_SECONDS = 5.0
+"""Before rows went on for so long, how long they take is not known: the first ones wait for log-ins and connections."""
+
+
 class RunStep(msgspec.Struct, frozen=True):
     """A step of a run was at work from `first_at` to `last_at`, on so many rows, each try counted. `waited`: for so many seconds a
     process had to put work of it off.
@@ -95,7 +99,7 @@ def held_seconds(holds: Sequence[Hold], since: datetime, until: datetime) -> flo
 
 def seconds_left(run: Run, steps: Sequence[RunStep], holds: Sequence[Hold], now: datetime) -> float | None:
     """Seconds until all rows of a run are settled, if they go on as they went while nothing was held. None: that cannot be said,
-    because not everything is read, nothing is settled yet, it is being cancelled, or writers hold back now.
+    because not everything is read, nothing is settled yet, they went on too shortly, it is being cancelled, or writers hold back now.
     """
     counts = run.counts
     if run.ended or not run.read_complete or not counts.in_flight or not counts.settled:
@@ -105,5 +109,7 @@ def seconds_left(run: Run, steps: Sequence[RunStep], holds: Sequence[Hold], now:
     write = next((one for one in steps if one.step == "write"), None)
     began = run.retried_at or run.started_at or run.created_at if write is None else write.first_at
     busy = (now - began).total_seconds() - held_seconds(holds, began, now)
+    if busy < ENOUGH_SECONDS:
+        return None
     rows = write.rows if write is not None and write.rows else counts.settled  # of a retried run only what goes on now
-    return max(0.0, busy) / rows * counts.in_flight
+    return busy / rows * counts.in_flight
