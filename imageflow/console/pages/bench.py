@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 from typing import Any, NamedTuple
-from urllib.parse import urlencode
 
 import msgspec
 
@@ -82,6 +81,7 @@ def _page(
     problems: list[Problem] | None = None,
     refused: str = "",
     unsaved: bool = False,
+    saved: tuple[str, str] | None = None,
     status: int = 200,
 ) -> Show:
     flow = sheet.flow
@@ -117,6 +117,8 @@ def _page(
         "after_script": _text(steps["script"].output) if "script" in steps else "",
         "operations": _operations(steps.get("mapping")),
         "json": _text,
+        "saved": saved is not None,
+        **({"notice": saved} if saved is not None else {}),
     }
     return Show("bench.html", values, status, zone(flow.definition.timezone))
 
@@ -201,7 +203,7 @@ async def _done(visit: Visit, sheet: Sheet) -> Answer:
         return _page(sheet._replace(taken=taken), asked=True)
     document = bench.draft(flow, sheet.script, _mapping(sheet.mapping))
     if wanted == "save":
-        return await _save(visit, flow, document)
+        return await _save(visit, sheet, document)
     sandbox = visit.deps.tools.sandbox
     async with visit.deps.trying:
         if wanted in ("compare", "compare-many"):
@@ -223,15 +225,18 @@ def _mapping(text: str) -> Any:
         raise FlowFileError([Problem("mapping", f"is not JSON: {error}")]) from error
 
 
-async def _save(visit: Visit, flow: Flow, document: dict[str, Any]) -> Answer:
+async def _save(visit: Visit, sheet: Sheet, document: dict[str, Any]) -> Answer:
+    """The same sheet, with the version that is in force now, and the rows that may be retried by it. It is no other page, or an answer
+    that somebody typed in would be gone.
+    """
+    flow = sheet.flow
     if not visit.may("admin"):
         raise Refusal(403, "admin")
-    if visit.form.get("version") != str(flow.version):
+    if visit.form.get("version") != str(flow.version) and document != flow.document:
         raise FlowFileError([Problem("", f"somebody has saved version {flow.version} meanwhile")])
     saved = await saved_document(visit, flow.name, document, expected=flow.version)
-    kept = {name: visit.form[name] for name in ("run", "page", "row") if visit.form.get(name)}
-    query = f"?{urlencode(kept)}" if "run" in kept else ""
-    return Go(f"/flows/{part(flow.name)}/bench{query}", notice_of(flow, saved))
+    broken = await open_rows(visit, flow.name)
+    return _page(sheet._replace(flow=saved), saved=notice_of(flow, saved), open_=broken)
 
 
 def _case(body: str, tried: Tried) -> str:
