@@ -898,6 +898,8 @@ async def test_many_rows_are_retried_after_a_question(site, monkeypatch):
     assert answer.to == f"/runs/{RUN}/retry"
     question = await visitor.get(answer.to)
     assert question.html.one("h1").text == "Retry 3 rows of run 0000?"
+    assert "All 3 rows go by version 1, the newest one of the flow." in question.html.one("main").text
+    assert len(question.html.texts("li")) == 3
     assert (await visitor.send(answer.to, f"/runs/{RUN}/retry")).to == f"/runs/{RUN}"
 
 
@@ -909,7 +911,8 @@ async def test_a_run_is_cancelled_after_a_question(site):
     question = await visitor.send(started.to, f"{started.to}/cancel")
     assert question.to == f"{started.to}/cancel"
     asked = (await visitor.get(question.to)).html
-    assert "What has been sent to Omnitron already is waited for" in asked.one("main").text
+    assert "What is written stays on Omnitron." in asked.one("main").text
+    assert "/flows/polled#versions" in [one.attributes.get("href") for one in asked.all("a")]
     assert ("Cancel run" in asked.texts("button"), "Leave it running" in asked.texts("a")) == (True, True)
     await visitor.send(question.to, f"{started.to}/cancel")
     assert (await site.store.run(run_id)).cancelled_at is not None

@@ -13,7 +13,8 @@ from imageflow.console import closings
 from imageflow.console.causes import Cause, cause
 from imageflow.console.closings import Closed, Retry
 from imageflow.console.course import share
-from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone, part, question, zone_of
+from imageflow.console.languages import zone
+from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone, part, question
 from imageflow.console.plots import Flag
 from imageflow.console.stale import takes_identifiers
 from imageflow.console.visit import Answer, File, Go, Page, Show, Visit
@@ -261,8 +262,9 @@ async def ask_retry(visit: Visit) -> Answer:
     flow, group = visit.path("name"), visit.path("cause")
     number = await _rows_of(visit.store, flow, group)
     url = f"/errors/{part(flow)}/{part(group)}/retry"
-    back, of_flow = f"/errors?cause={part(group)}&of={part(flow)}#products", await zone_of(visit, flow)
-    return question("errors", "retry", flow, url, back, zone=of_flow, number=number)
+    back, newest = f"/errors?cause={part(group)}&of={part(flow)}#products", await flows.version(visit.store, flow)
+    shown = {"number": number, "version": newest.version}
+    return question("errors", "retry", flow, url, back, zone=zone(newest.definition.timezone), **shown)
 
 
 async def _rows_of(store: Store, flow: str, group: str) -> int:

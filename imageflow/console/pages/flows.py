@@ -181,7 +181,8 @@ async def ask_retry(visit: Visit) -> Answer:
     """The question before many failed rows of the flow are retried."""
     flow = await flows.version(visit.store, visit.path("name"))
     url, number = f"/flows/{part(flow.name)}", await open_rows(visit, flow.name)
-    return question("flows", "retry", flow.name, f"{url}/retry", f"{url}/bench", zone=_zone(flow), number=number)
+    shown = {"number": number, "version": flow.version}
+    return question("flows", "retry", flow.name, f"{url}/retry", f"{url}/bench", zone=_zone(flow), **shown)
 
 
 async def open_rows(visit: Visit, name: str) -> int:

@@ -12,6 +12,7 @@ from imageflow.actions import audit, flows, marks, rows, run_detail, run_log, ru
 from imageflow.actions.marks import Marks
 from imageflow.console.causes import broken_places, cause
 from imageflow.console.course import course, share
+from imageflow.console.languages import zone
 from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone, part, question, runs_of, zone_of
 from imageflow.console.plots import Flag, Lane, LaneRun
 from imageflow.console.stale import COUNTED, Stale, stale
@@ -234,7 +235,8 @@ async def ask_cancel(visit: Visit) -> Answer:
     """The question before a run is cancelled."""
     run = (await runs.show(visit.store, visit.path("run_id"))).run
     url = f"/runs/{part(run.run_id)}"
-    return question("runs", "cancel", run.run_id, f"{url}/cancel", url, zone=await zone_of(visit, run.flow))
+    shown = {"written": run.counts.written, "flow": run.flow}
+    return question("runs", "cancel", run.run_id, f"{url}/cancel", url, zone=await zone_of(visit, run.flow), **shown)
 
 
 async def cancel(visit: Visit) -> Answer:
@@ -250,9 +252,9 @@ async def ask_retry(visit: Visit) -> Answer:
     """The question before many rows are retried."""
     run = (await runs.show(visit.store, visit.path("run_id"))).run
     group, url = visit.asked("cause"), f"/runs/{part(run.run_id)}"
-    number, fields = await _rows_of(visit, run, group), {"cause": group}
-    shown = {"number": number, "values": fields}
-    return question("runs", "retry", run.run_id, f"{url}/retry", url, zone=await zone_of(visit, run.flow), **shown)
+    flow, number = await flows.version(visit.store, run.flow), await _rows_of(visit, run, group)
+    shown = {"number": number, "values": {"cause": group}, "version": flow.version}
+    return question("runs", "retry", run.run_id, f"{url}/retry", url, zone=zone(flow.definition.timezone), **shown)
 
 
 async def _rows_of(visit: Visit, run: Run, group: str) -> int:
