@@ -15,6 +15,7 @@ from imageflow.console.course import course, share
 from imageflow.console.languages import zone
 from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone, part, question, runs_of, zone_of
 from imageflow.console.plots import Flag, Lane, LaneRun
+from imageflow.console.resent import resent
 from imageflow.console.stale import COUNTED, Stale, stale
 from imageflow.console.visit import Answer, Go, Page, Show, Visit
 from imageflow.errors import NotFoundError
@@ -138,6 +139,7 @@ async def show(visit: Visit) -> Answer:
         "log": told.entries,
         "stale": await stale_of(visit, run),
         "newer": await _newer(visit, run),
+        "resent": resent(run, await product_history.retries(visit.store, [run.run_id])) if run.retried_at else [],
         "over": run.ended,
         "after": after,
         "next": visit.here(after=found[ROWS - 1].row) if len(found) > ROWS else None,
