@@ -82,13 +82,18 @@ SQUARES = 2000
 LINKED = 200
 
 
+def pages_of_square(letters: str) -> int:
+    """For so many pages a square of the map stands."""
+    return max(1, -(-len(letters) // SQUARES))
+
+
 def squares(letters: str, label: str, url: str, name: str, *, columns: int = 100, picked: int | None = None) -> Markup:
     """A square for each page, in the order read, by its letter; failed ones carry a diamond too, and are links: in `url` and `name`
     `{}` stands for the page. `picked` is the page that is chosen.
 
     Of more than SQUARES pages each square stands for several, and is as bad as the worst of them.
     """
-    many = max(1, -(-len(letters) // SQUARES))
+    many = pages_of_square(letters)
     groups = [letters[at : at + many] for at in range(0, len(letters), many)]
     columns = min(columns, max(25, len(groups)))
     wide = 1250 / columns
