@@ -131,6 +131,20 @@ GROUPS = (
 )
 
 
+CHOICES: Mapping[str, Mapping[str, str]] = {
+    "overlap_policy": {"skip": N_("skip the new run"), "queue": N_("queue the new run")},
+    "jolt": {"community": N_("community"), "strict": N_("strict")},
+    "group": {"auto": N_("automatic"), "page": N_("within a page"), "run": N_("over the whole run")},
+    "write.preflight": {"off": N_("off"), "warn": N_("warn"), "block": N_("refuse the row")},
+}
+"""What choices are called; those that are missing here are called the same everywhere, as GET is."""
+
+
+def called(path: str, choice: str) -> str:
+    """What a choice is called, to be translated; beside it stands what goes into the flow file."""
+    return {"yes": N_("yes"), "no": N_("no")}.get(choice) or CHOICES.get(path, {}).get(choice, choice)
+
+
 def groups(*, inbound: bool) -> list[Group]:
     """The cards of a flow."""
     return [group for group in GROUPS if inbound or not group.inbound]

@@ -108,6 +108,7 @@ async def _flow(
         "fields": fields,
         "default": flow_form.default,
         "example": flow_form.example,
+        "called": flow_form.called,
         "takes_identifiers": takes_identifiers(flow),
         "problems": at,
         "others": [problem for problem in problems if flow_form.field_of(problem.path, fields) is None],

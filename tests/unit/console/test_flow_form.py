@@ -107,3 +107,21 @@ def test_defaults():
     """What holds where a field is empty, as one would write it."""
     wanted = {"erp.overlap": "300s", "write.max_attempts": "8", "timezone": "UTC", "erp.pagination": "", "script": ""}
     assert {path: flow_form.default(path) for path in wanted} == wanted
+
+
+def test_what_choices_are_called():
+    """Each has a name that can be translated, but for names that are the same everywhere; the values are what a flow file holds."""
+    choices = [
+        (field, choice)
+        for group in flow_form.GROUPS
+        for field in group.fields
+        if field.kind == "choice"
+        for choice in field.choices
+    ]
+    named = {path: set(names) for path, names in flow_form.CHOICES.items()}
+    assert {field.path for field, _ in choices} - named.keys() == {"erp.method"}
+    for field, choice in choices:
+        assert choice in named.get(field.path, {"GET", "POST"})
+    assert flow_form.called("write.preflight", "block") == "refuse the row"
+    assert flow_form.called("erp.method", "GET") == "GET"
+    assert flow_form.called("write.allow_clear", "no") == "no"
