@@ -25,6 +25,7 @@ from imageflow.http.public_address import Allowed
 from imageflow.model.imageset import Image, digest
 from imageflow.model.row import CANCELLED, RowLog, Try
 from imageflow.model.run import Run, Trigger
+from imageflow.schedule.fetch import Begun
 from imageflow.secret import Bounds
 from imageflow.store import AuditEntry, LedgerEntry, Wanted
 from tests import console_site
@@ -652,6 +653,42 @@ async def test_how_long_a_retried_run_took(site):
     assert "min" not in listed
     assert "2 sec since the last retry" in (await visitor.get(f"/runs/{run_id}")).text
     assert texts.took(shapes.run_shown(Seen(run, None)), CLOCK.now()) == texts.span(run.seconds(CLOCK.now())) == "2.0s"
+
+
+async def test_a_run_whose_rows_were_sent_by_a_newer_version(site):
+    """Its head says which, and how many rows; its own version stays the first."""
+    await site.store.save_flow({**POSTS, "write": {"timeout": "20s"}}, "ada")
+    visitor = await site.visitor("operator")
+    await visitor.send(f"/runs/{RUN}", f"/runs/{RUN}/retry")
+    head = (await visitor.get(f"/runs/{RUN}")).html.one("main").text
+    assert "version 1; 3 rows were sent again by version 2," in head
+
+
+async def test_what_was_looked_at_for_missing_images(site, monkeypatch):
+    """The answer names it: which products of Omnitron; and some that cannot be asked for are not none."""
+    await site.store.save_flow({**POLLED, "fetch_missing": {"productization_date_limit_days": 30}}, "ada")
+    visitor, path = await site.visitor("operator"), "/flows/polled"
+    assert "productized on Omnitron in the last 30 days" in (await visitor.get(path)).html.one(id="by-hand").text
+    none = await visitor.send(path, f"{path}/missing")
+    assert "productized on Omnitron in the last 30 days" in (await visitor.get(none.to)).html.one(id="notice").text
+
+    async def nameless(*_):
+        return Begun([], ("2 products without images cannot be asked for",))
+
+    monkeypatch.setattr(console_site.Fetcher, "ask_now", staticmethod(nameless))
+    told = await visitor.send(path, f"{path}/missing")
+    assert "2 products without images cannot be asked for" in told.html.one(id="warned").text
+
+
+async def test_choices_have_names_in_the_language_of_the_page(site):
+    """Beside what goes into the flow file, which stays what it is."""
+    for language, first, second in (
+        ("en", "skip the new run (skip), default", "refuse the row (block)"),
+        ("tr", "yeni çalışmayı atla (skip), varsayılan", "satırı reddet (block)"),
+    ):
+        html = (await (await site.visitor("admin", language)).get("/flows/polled")).html
+        assert first in html.texts("option")
+        assert html.one("option", value="block").text == second
 
 
 async def test_saving_what_is_saved(site):

@@ -82,6 +82,7 @@ async def _flow(
     problems: Sequence[Problem] = (),
     asked: str = "",
     refused: str | Phrase = "",
+    warned: Sequence[str] = (),
     made_key: str = "",
     meeting: Meeting | None = None,
 ) -> Show:
@@ -114,6 +115,7 @@ async def _flow(
         "others": [problem for problem in problems if flow_form.field_of(problem.path, fields) is None],
         "asked": asked,
         "refused": refused,
+        "warned": warned,
         "standing": await watermarks.show(visit.store, name) if definition.inbound else None,
         "script_lines": len((definition.script or "").strip().splitlines()),
         "keys": [] if definition.inbound or not visit.may("admin") else await keys.listed(visit.store, name),
@@ -205,9 +207,12 @@ async def look_for_missing(visit: Visit) -> Answer:
     """Look for products without images now."""
     name = visit.path("name")
     begun = await missing.fetch_missing(visit.deps.store, visit.deps.tools.fetcher, name, visit.actor)
-    if not begun.runs:
-        return Go(f"/flows/{part(name)}", ("nothing-missing",))
-    return Go(f"/runs?flow={part(name)}", ("asked", str(len(begun.runs))))
+    days = (await flows.version(visit.store, name)).definition.fetch_missing.productization_date_limit_days
+    if begun.runs:
+        return Go(f"/runs?flow={part(name)}", ("asked", str(len(begun.runs)), str(days)))
+    if begun.warnings:  # some are missing, and are asked for already, or cannot be
+        return await _flow(visit, name, warned=begun.warnings)
+    return Go(f"/flows/{part(name)}", ("nothing-missing", str(days)))
 
 
 async def ask_watermark(visit: Visit) -> Answer:
