@@ -976,6 +976,17 @@ async def test_a_product(site):
     assert (await visitor.get("/products?sku=A-1")).to == "/products/A-1"
 
 
+async def test_a_product_that_nothing_is_known_of(site):
+    """The page says what may help: others that begin alike, case, errors, the flows that can ask for it."""
+    asking = {"query_settings": {"sku": {"key": "sku"}}}
+    await site.store.save_flow({**POLLED, "erp": {**POLLED["erp"], **asking}}, "ada")
+    await site.store.settle("t", [], written=[LedgerEntry("https://brand.omnitron.example", "A-12", 5, "d", RUN, 1)])
+    lost = await (await site.visitor("operator")).get("/products/A-17")
+    links = [one.attributes.get("href") for one in lost.html.all("a")]
+    assert lost.status == 404
+    assert {"/products/A-12", "/errors", "/search?q=A-", "/flows/polled#by-hand"} <= set(links)
+
+
 async def test_a_product_that_was_only_claimed(site):
     """Refused, then made another of by a newer version: nothing is on Omnitron for it, and the other one is named."""
     await site.store.alive("w", 60)

@@ -27,6 +27,8 @@ from imageflow.store import AuditRecord
 SHOWN_ROWS = 50
 SHOWN_CHARS = 8_000
 REEL = 42
+NEAR = 12
+LETTERS_LEFT_OUT = 2
 
 
 async def list_(visit: Visit) -> Answer:
@@ -48,7 +50,7 @@ async def show(visit: Visit) -> Answer:
     logs = [as_it_was(log) for log in await rows.of_product(visit.store, sku, limit=SHOWN_ROWS)]
     standing = await product_history.standings(visit.store, sku, logs)
     if not logs and not any(one.state.tells for one in standing):
-        return Show("no_product.html", {"here": "product", "sku": sku[:200], "alike": await _alike(visit, sku)}, 404)
+        return await _unknown(visit, sku)
     newest = logs[0] if logs else None
     runs_by_id = await _runs(visit, logs)
     retries = await product_history.retries(visit.store, runs_by_id)
@@ -95,10 +97,32 @@ async def show(visit: Visit) -> Answer:
     return Show("product.html", values, zone=await zone_of(visit, run.flow if run else ""))
 
 
-async def _alike(visit: Visit, sku: str) -> list[str]:
-    """Products that are spelled like it but for upper and lower case: a newer version of the flow may have made them of its rows."""
-    found = [hit.name for hit in await search.find(visit.store, sku) if hit.kind == "product"]
-    return [name for name in found if name != sku and name.casefold() == sku.casefold()]
+async def _unknown(visit: Visit, sku: str) -> Show:
+    """Of a product that nothing is known of: those that it may be now, and the flows that can ask for it."""
+    same = [name for name in await _products(visit, sku) if name.casefold() == sku.casefold()]
+    head = beginning(sku)
+    near = [name for name in await _products(visit, head) if name not in (sku, *same)] if head else []
+    known = await all_flows(visit)
+    values = {
+        "here": "product",
+        "sku": sku[:200],
+        "alike": [name for name in same if name != sku],
+        "head": head[:200],
+        "near": near[:NEAR],
+        "asks": [flow.name for flow in known if flow.definition.inbound and takes_identifiers(flow)],
+    }
+    return Show("no_product.html", values, 404, common_zone(known))
+
+
+async def _products(visit: Visit, text: str) -> list[str]:
+    return [hit.name for hit in await search.find(visit.store, text) if hit.kind == "product"]
+
+
+def beginning(sku: str) -> str:
+    """What SKUs of the same kind begin with: all up to the last sign, or but the last letters; empty: too little is left."""
+    at = max(sku.rfind(sign) for sign in "-_/. ") + 1
+    head = sku[:at] if 1 < at < len(sku) else sku[:-LETTERS_LEFT_OUT]
+    return head if len(head) > 1 else ""
 
 
 def as_it_was(log: RowLog) -> RowLog:
