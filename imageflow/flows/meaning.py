@@ -334,7 +334,11 @@ _MEANINGS: dict[tuple[type, str], Meaning] = {
     (flow.Alarms, "average_flow_time"): _above_zero,
     (flow.Alarms, "silence"): _above_zero,
     (flow.Alarms, "webhook_url"): _webhook,
-    **{(kind, field): check for kind in pagination.TYPES for field, check in kind.meanings.items()},
-    **{(kind, field): check for kind in answer_format.TYPES for field, check in kind.meanings.items()},
+    **{
+        (kind, field): check
+        for kind in (*pagination.TYPES, *answer_format.TYPES)
+        for base in reversed(kind.__mro__)  # a type's own checks come on top of those of the types that it extends
+        for field, check in getattr(base, "meanings", {}).items()
+    },
 }
 _OF_OBJECTS = (_body, _form, _headers, _query_settings)

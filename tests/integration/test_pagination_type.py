@@ -84,7 +84,7 @@ def run(product: Path, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
-def linted(product: Path, **pagination: str) -> str:
+def linted(product: Path, **pagination: str | list[str]) -> str:
     document = inbound("http://erp/", "http://omnitron", pagination={"type": "parts", **pagination})
     (product / "flow.yaml").write_text(dump(document | {"script": "def process_row(row):\n    return row\n"}))
     return run(product, "-m", "imageflow", "flow", "lint", "flow.yaml")
@@ -94,6 +94,7 @@ def test_lint_and_schema_know_a_new_type(product: Path):
     """Its fields are checked, by their types and by their meanings, and editors complete them."""
     assert linted(product, parts_path="meta.parts").endswith("ok\n")
     assert "erp.pagination.parts_path: must be a dotted path" in linted(product, parts_path="$.parts")
+    assert "erp.pagination.ignore[0]: must be a dotted path" in linted(product, ignore=["$.total"])
     assert "erp.pagination.limit: unknown field" in linted(product, limit="5")
     schema = json.loads(run(product, "-m", "imageflow", "flow", "schema"))
     assert set(schema["$defs"]["PartsPagination"]["properties"]) == {"type", "ignore", "param", "parts_path"}

@@ -68,10 +68,13 @@ class Pagination(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     The reader (`read/paging.py`) does for all types what does not depend on the type: it counts pages and rows and
     reads the envelope before it asks `turn`, refuses a page that came before, makes a URL absolute and refuses one that leads to a foreign host,
     and ends the read with an error after `max_pages`.
+
+    The reader also ends a read without asking the type: at an answer that is none by `erp.no_rows`, and at a 404 once an answer has
+    said that nothing follows. A type whose answers speak of a part of the rows only (one letter, one month) needs a change there.
     """
 
     meanings: ClassVar[Mapping[str, Meaning]] = {"ignore": json_paths}
-    """Checks of single fields, by the field's name, for what its type cannot say; `flow lint` runs them."""
+    """Checks of single fields, by the field's name, for what its type cannot say; `flow lint` runs them, and those of `Pagination`."""
     counts: ClassVar[bool] = True
     """Whether the type counts rows, or looks at the last one: then every answer must hold them as a list."""
     ignore: Annotated[

@@ -15,7 +15,7 @@ from imageflow import pointer
 from imageflow.errors import ReadError
 from imageflow.model.envelope import whole_number
 from imageflow.model.field_types import Count, Text, json_path
-from imageflow.model.pagination.contract import MAX_PAGES, STAYS, Got, Last, More, Pagination, Turn, json_paths
+from imageflow.model.pagination.contract import MAX_PAGES, STAYS, Got, Last, More, Pagination, Turn
 from imageflow.model.pagination.cursor import Cursor, digest
 
 CAP_HINT = "does it cap how far one can page?"
@@ -27,7 +27,7 @@ _encode = msgspec.json.Encoder().encode
 class CountedPages(Pagination, frozen=True, kw_only=True):
     """Pages that are asked for by a number that grows."""
 
-    meanings: ClassVar = {"total_path": json_path, "ignore": json_paths}
+    meanings: ClassVar = {"total_path": json_path}
     limit_param: Annotated[Text, Meta(description="The ERP's parameter for how many rows a page holds.")] = "limit"
     limit: Annotated[Count, Meta(description="So many rows are asked for in a page.")] = 100
     start: Annotated[Annotated[int, Meta(ge=0)], Meta(description="The number of the first page or row.")] = 0

@@ -12,7 +12,7 @@ from imageflow.errors import ReadError
 from imageflow.model.envelope import names_nothing
 from imageflow.model.field_types import Complaints, Count, Text, json_path
 from imageflow.model.link_header import next_target
-from imageflow.model.pagination.contract import MAX_PAGES, Got, Last, More, Pagination, Turn, json_paths
+from imageflow.model.pagination.contract import MAX_PAGES, Got, Last, More, Pagination, Turn
 from imageflow.model.pagination.cursor import Cursor
 
 MAX_TOKEN_CHARS = 16_384
@@ -32,7 +32,7 @@ def _hosts(hosts: list[str]) -> Complaints:
 class NextPagination(Pagination, frozen=True, tag="next"):
     """Pages by what the answer says comes next: a URL or a token."""
 
-    meanings: ClassVar = {"field": _field, "allow_hosts": _hosts, "ignore": json_paths}
+    meanings: ClassVar = {"field": _field, "allow_hosts": _hosts}
     counts: ClassVar = False
     field: Annotated[
         Text,

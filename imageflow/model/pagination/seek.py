@@ -11,7 +11,7 @@ from msgspec import Meta
 from imageflow import pointer
 from imageflow.errors import ReadError
 from imageflow.model.field_types import Count, Text, json_path
-from imageflow.model.pagination.contract import MAX_PAGES, STAYS, Got, Last, More, Pagination, Turn, json_paths
+from imageflow.model.pagination.contract import MAX_PAGES, STAYS, Got, Last, More, Pagination, Turn
 from imageflow.model.pagination.cursor import Cursor, Marker
 
 _encode = msgspec.json.Encoder().encode
@@ -20,7 +20,7 @@ _encode = msgspec.json.Encoder().encode
 class SeekPagination(Pagination, frozen=True, tag="seek"):
     """Pages by a marker: a value of the last row of the page before."""
 
-    meanings: ClassVar = {"value_path": json_path, "ignore": json_paths}
+    meanings: ClassVar = {"value_path": json_path}
     param: Annotated[Text, Meta(description="The ERP's parameter that takes the marker.", examples=["after_id"])]
     value_path: Annotated[Text, Meta(description="Where the marker is in a row.", examples=["id"])]
     limit_param: Annotated[Text, Meta(description="The ERP's parameter for how many rows a page holds.")] = "limit"

@@ -15,6 +15,7 @@ import yaml
 
 from imageflow.flows import file as flow_file
 from imageflow.flows.limits import LIMITS
+from imageflow.model import pagination
 
 PAGE = Path(__file__).parents[3] / "docs" / "flow.md"
 HEAD = """\
@@ -70,11 +71,7 @@ ORDER = {
     "NdjsonFormat": "`erp.format: ndjson`",
     "CsvFormat": "`erp.format` with `type: csv`",
     "XmlFormat": "`erp.format` with `type: xml`",
-    "NonePagination": "`erp.pagination` with `type: none`",
-    "NextPagination": "`erp.pagination` with `type: next`",
-    "OffsetPagination": "`erp.pagination` with `type: offset`",
-    "PagePagination": "`erp.pagination` with `type: page`",
-    "SeekPagination": "`erp.pagination` with `type: seek`",
+    **{kind.__name__: f"`erp.pagination` with `type: {kind.__struct_config__.tag}`" for kind in pagination.TYPES},
     "Success": "`erp.success`",
     "NoRows": "`erp.no_rows`",
     "FetchMissing": "`fetch_missing`",
@@ -170,7 +167,7 @@ def test_the_page_says_what_the_types_say() -> None:
 
 def test_every_field_is_explained() -> None:
     """Each field of each part has a description, a sentence that ends; every part is on the page."""
-    assert set(structs()) - {"SecretRef"} == set(ORDER)
+    assert set(structs()) - {"SecretRef"} == set(ORDER), "each part has its heading in ORDER"
     for name in ORDER:
         for field, described in structs()[name]["properties"].items():
             if "const" not in described:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from imageflow.flows.file import schema
+from imageflow.flows.meaning import complaints
 from imageflow.model import pagination
 from imageflow.model.pagination.contract import Pagination
 
@@ -19,13 +20,20 @@ def name(kind: type[Pagination]) -> str:
 def test_each_type_is_a_module_of_its_name(kind: type[Pagination]):
     """`type: X` stands in X.py, and test_X.py tests it."""
     assert kind.__module__ == f"imageflow.model.pagination.{name(kind)}"
-    assert Path(__file__).with_name(f"test_{name(kind)}.py").is_file()
+    test = Path(__file__).with_name(f"test_{name(kind)}.py")
+    assert test.is_file(), f"write {test}: CONTRIBUTING.md says what it holds"
 
 
 @pytest.mark.parametrize("kind", pagination.TYPES, ids=name)
 def test_each_meaning_is_of_a_field(kind: type[Pagination]):
     """A check whose field was renamed would never run."""
     assert set(kind.meanings) <= set(kind.__struct_fields__)
+
+
+@pytest.mark.parametrize("kind", pagination.TYPES, ids=name)
+def test_what_all_types_have_is_checked_in_each(kind: type[Pagination]):
+    """Also in those that check fields of their own."""
+    assert [path for path, _ in complaints(kind, "ignore", ["meta.total", "$.total"])] == ["[1]"]
 
 
 def test_the_schema_offers_every_type():
