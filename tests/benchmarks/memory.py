@@ -116,7 +116,7 @@ def main() -> None:
     if large.stored is not None:
         print(f"stored: {large.stored:.0f} MiB, {large.stored * MIB / options.rows:.0f} bytes a row")
     if options.svg:
-        drawn = [plot.Line(name, points) for name, points in large.memory.items()]
+        drawn = [plot.Line(name, plot.thinned(points)) for name, points in large.memory.items()]
         options.svg.write_text(plot.plot(f"{options.rows:,} rows", "seconds", "MiB", drawn))
 
 

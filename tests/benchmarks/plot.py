@@ -76,6 +76,12 @@ def plot(title: str, x: str, y: str, lines: Sequence[Line], bands: Sequence[Band
     )
 
 
+def thinned(points: Sequence[tuple[float, float]], most: int = 200) -> list[tuple[float, float]]:
+    """At most so many of the points: of each stretch the highest."""
+    many = max(1, -(-len(points) // most))
+    return [max(points[at : at + many], key=lambda point: point[1]) for at in range(0, len(points), many)]
+
+
 def ticks(highest: float) -> list[float]:
     """About five round numbers from 0 on; the last is not below `highest`."""
     raw = highest / 5

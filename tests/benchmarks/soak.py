@@ -188,7 +188,10 @@ def main() -> None:
         soak = uvloop.run(course(stack, seconds, options.rows, distributed=options.distributed))
     print(report(soak, seconds))
     if options.svg:
-        lines = [plot.Line(name, [(look.at / 60, look.memory) for look in looks]) for name, looks in soak.looks.items()]
+        lines = [
+            plot.Line(name, plot.thinned([(look.at / 60, look.memory) for look in looks]))
+            for name, looks in soak.looks.items()
+        ]
         options.svg.write_text(plot.plot(f"{options.minutes:g} minutes", "minutes", "MiB", lines))
 
 

@@ -4,7 +4,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.benchmarks.plot import HEIGHT, WIDTH, Band, Line, plot, ticks
+from tests.benchmarks.plot import HEIGHT, WIDTH, Band, Line, plot, thinned, ticks
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,9 @@ def test_a_plot_is_svg_that_holds_every_point():
     assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in points)
     assert points[0][1] > points[1][1] > points[2][1]
     assert "a < b" in [element.text for element in root]
+
+
+def test_thinned_points():
+    """Of each stretch the highest stays, so that no peak is lost."""
+    assert thinned([(1, 5.0), (2, 9.0), (3, 2.0), (4, 3.0), (5, 1.0)], 3) == [(2, 9.0), (4, 3.0), (5, 1.0)]
+    assert thinned([(1, 5.0), (2, 9.0)], 3) == [(1, 5.0), (2, 9.0)]
