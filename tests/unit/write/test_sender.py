@@ -8,6 +8,8 @@ import pytest
 from imageflow.clock import SystemClock
 from imageflow.http.client import Answer
 from imageflow.http.post_client import NotSentError
+from imageflow.store import Claim
+from imageflow.write import row_work
 from imageflow.write.domain_queue import DomainQueue
 from imageflow.write.lease import MARGIN_SECONDS, Lease
 from imageflow.write.sender import Sender
@@ -143,4 +145,48 @@ async def test_the_second_request_after_a_401(lease, clock, wire, sessions):
         wire.go_on.set()
 
     assert await send(rows, sessions, freeze) == ["lease_ending"]
+    assert len(wire.sent) == 1
+
+
+async def of_two_skus():
+    """A chunk with one row, which is written to the SKUs a and b."""
+    rows = chunk("a")
+    targeted = row_work.targeted(rows.works[0].row, ["a", "b"], 1.0)
+    claims = [Claim(product, True, False, -1, None) for product in "ab"]
+    rows.works = row_work.decided([targeted], claims, skip_unchanged=True)
+    await rows.lease.begin(RecordingStore())
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("statuses", "state", "requests"),
+    [
+        ([201, 201], "written", 2),
+        ([400, 201], "refused", 1),
+        ([429, 201], "not_taken", 1),
+        ([500, 201], "doubtful", 1),
+        ([401, 201, 201], "written", 3),
+        ([401, 401, 201], "doubtful", 2),
+    ],
+)
+async def test_a_row_of_two_skus_ends_with_the_one_that_fails(statuses, state, requests, wire, sessions):
+    """The next SKU is not sent, and its good answer does not make the row a written one. A token that is refused is asked for
+    once more; where that one is refused, too, the row is not at fault and comes again."""
+    wire.statuses = statuses
+    wire.go_on.set()
+    assert await send(await of_two_skus(), sessions, lambda: None) == [state]
+    assert len(wire.sent) == requests
+
+
+async def test_a_row_between_two_skus_when_this_process_stops(wire, sessions):
+    """The request in flight is waited for, the next one is not begun, and the row comes again as a whole."""
+    rows = await of_two_skus()
+    async with asyncio.TaskGroup() as senders:
+        queue: DomainQueue[int] = DomainQueue(SystemClock(), senders)
+        sending = senders.create_task(Sender(SystemClock(), sessions).send_all(rows, queue, probe=False))
+        await asyncio.wait_for(wire.arrived.wait(), 10)
+        queue.close()
+        wire.go_on.set()
+        await asyncio.wait_for(sending, 10)
+    assert [work.state for work in rows.works] == ["waiting"]
     assert len(wire.sent) == 1
