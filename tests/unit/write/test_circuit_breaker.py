@@ -132,3 +132,16 @@ def test_a_probe_that_was_not_sent_is_returned(open_breaker):
     assert open_breaker.take_probe(11.2)
     assert not open_breaker.take_probe(11.2 + PROBE_SECONDS[1] - 0.01)
     assert open_breaker.take_probe(11.2 + PROBE_SECONDS[1])
+
+
+def test_the_next_outage_is_probed_as_the_first_was(open_breaker):
+    """The pauses between probes are short again when the circuit opens anew, however long the last outage was."""
+    at = 10.0
+    for pause in PROBE_SECONDS:
+        at += pause
+        assert open_breaker.take_probe(at)
+    open_breaker.good(at)
+    for _ in range(UNREACHED_LIMIT):
+        open_breaker.bad("p", "503", 100.0, unreached=True)
+    assert open_breaker.take_probe(100.0 + PROBE_SECONDS[0])
+    assert open_breaker.take_probe(100.0 + PROBE_SECONDS[0] + PROBE_SECONDS[1])

@@ -147,3 +147,10 @@ def test_bucket_never_exceeds_its_rate(rate, gaps):
         uses.append(now)
     span = max(uses) - min(uses)
     assert len(uses) <= span * rate + max(1.0, rate / 10) + 1.001
+
+
+@pytest.mark.parametrize(("rate", "burst"), [(0.5, 1), (5.0, 1), (100.0, 10)])
+def test_an_idle_bucket_saves_up_one_burst(rate, burst):
+    """After a long pause, too, no more than a tenth of a second's worth goes out at once, and one at least."""
+    bucket = TokenBucket(rate, 0.0)
+    assert [bucket.take(3600.0) == 0 for _ in range(burst + 1)] == [True] * burst + [False]

@@ -97,6 +97,16 @@ def test_judging_answers():
     assert code(head=jpeg(9, 9, metadata=9_000)[:500]) is None
 
 
+@pytest.mark.parametrize(
+    ("width", "height", "fits"),
+    [(2000, 2000, True), (2001, 2000, False), (2000, 2001, False), (1, 2001, False), (2001, 1, False)],
+)
+def test_both_sides_must_fit(width, height, fits):
+    """One side of more than 2000 pixels is one too many, however short the other is."""
+    assert (code(head=png(width, height)) is None) == fits
+    assert (code(head=jpeg(width, height)) is None) == fits
+
+
 def test_reasons():
     """Codes with their images, without queries, bounded; rows with the same fault are one group."""
     missing, wrong = (
