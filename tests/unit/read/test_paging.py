@@ -288,6 +288,14 @@ def test_an_answer_that_means_no_rows():
     assert not paging.none_came(Cursor(lacking=True)).complete
 
 
+def test_an_answer_that_means_no_rows_past_the_end():
+    """Once the ERP has said that all rows came, a larger total beside that one (of another filter) holds nothing up."""
+    definition, beside = erp(type="page", limit=10), {"total": 20, "totalFound": 33}
+    cursor = turn(definition, got(rows(0, 10), **beside)).cursor
+    cursor = turn(definition, got(rows(10, 10), **beside), cursor).cursor
+    assert paging.none_came(cursor) == Last(kept=False)
+
+
 @pytest.mark.parametrize(
     ("beside", "ends"),
     [({"total": 20}, True), ({"hasMore": False}, True), ({"next": None}, True), ({"total": 33}, False), ({}, False)],

@@ -325,6 +325,16 @@ def test_batches_lose_nothing(ids: list[str]):
     assert all(len(url) < 7000 for url in urls)
 
 
+@pytest.mark.parametrize(
+    ("method", "identifier", "most"),
+    [("GET", "x" * 57, 100), ("GET", "ş" * 9 + "xxx", 100), ("POST", "x" * 57, request.MAX_IDENTIFIERS_POSTED)],
+)
+def test_a_batch_is_filled_to_the_limit_and_no_further(method: str, identifier: str, most: int):
+    """In a URL each identifier counts with its encoding and a separator; in a body their number counts."""
+    parts = request.batches(flow(query_settings=SKU, method=method), [identifier] * (2 * most + 1))
+    assert list(map(len, parts)) == [most, most, 1]
+
+
 def test_dynamic_url():
     """Placeholders are percent-encoded, and what the URL uses is not sent again."""
     definition = flow(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +34,25 @@ def test_retry_after_is_a_floor(failures: int, asked: float, chance: float):
     assert decision.seconds >= max(1.0, asked)
 
 
+@pytest.mark.parametrize(("failures", "longest"), [(1, 2), (2, 4), (3, 8), (4, 16), (5, 32), (6, 60)])
+def test_pauses_double(failures: int, longest: float):
+    """From two seconds up to a minute; chance takes its share of each, and a tenth of a second is always waited."""
+    shares = [retry_policy.after_failure(failures, 0.0, None, chance) for chance in (0.0, 0.5, 1.0)]
+    assert shares == [Again(0.1), Again(longest / 2), Again(longest)]
+
+
+def test_the_sixth_retry_is_the_last():
+    """The seventh failure ends it, however short the time was."""
+    assert retry_policy.after_failure(6, 1.0, None, 0.0) == Again(0.1)
+    assert retry_policy.after_failure(7, 1.0, None, 0.0) == Enough("tried 7 times in 1 s")
+
+
+@pytest.mark.parametrize(("asked", "waited"), [(0.0, 32.0), (5.0, 32.0), (33.0, 33.0), (250.0, 250.0)])
+def test_retry_after_shortens_nothing(asked: float, waited: float):
+    """An ERP that asks for less than the pause is due is asked again after the pause."""
+    assert retry_policy.after_failure(5, 0.0, asked, 1.0) == Again(waited)
+
+
 def test_a_wait_that_is_too_long():
     """An ERP that asks for a day is not waited for, and the reason says so."""
     assert retry_policy.after_failure(1, 0.0, 86_400.0, 0.5) == Enough("tried 1 times in 0 s; it asks for 86400 s more")
@@ -56,6 +76,14 @@ def test_rungs_do_not_overshoot(seconds: float):
     """A wait on the broker ends before it is due rather than after, except below its first step."""
     assert retry_policy.rung(seconds) in LADDER
     assert retry_policy.rung(seconds) <= max(seconds, LADDER[0])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rung"), [(0.5, 1), (1.0, 1), (1.9, 1), (2.0, 2), (59.9, 15), (60.0, 60), (899.0, 300), (5000.0, 900)]
+)
+def test_a_wait_on_the_broker_is_the_longest_that_fits(seconds: float, rung: float):
+    """A message that waits an hour comes by a few times, and not every second."""
+    assert retry_policy.rung(seconds) == rung
 
 
 def test_crowded():
