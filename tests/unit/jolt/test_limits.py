@@ -181,6 +181,14 @@ def test_what_is_used_up_is_counted_for_each_document() -> None:
         assert len(made.apply(["a"] * 8)) == 8
 
 
+def test_copies_are_counted_for_each_document() -> None:
+    """The next document begins anew with what a modify operation may copy."""
+    made = compile_chain([{"operation": "modify-overwrite", "spec": {"copy": "@(1,given)"}}])
+    assert isinstance(made, Chain)
+    for _ in range(3):
+        assert len(made.apply({"given": [0] * 200_000})["copy"]) == 200_000
+
+
 def test_regular_expressions_run_on_a_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where somebody keeps the clock, a pattern that takes too long ends with an error that names it."""
 

@@ -2,8 +2,9 @@
 
 from datetime import UTC, datetime
 
+from imageflow.model.imageset import Image, digest
 from imageflow.model.messages import MAX_MESSAGE_BYTES, RowsReady, chunked, encode
-from imageflow.model.row import MAX_TRIES, MAX_TRY_CHARS, Row, RowLog, Try, fingerprint, history, tried
+from imageflow.model.row import MAX_TRIES, MAX_TRY_CHARS, Row, RowLog, Try, digest_of, fingerprint, history, tried
 
 NOW = datetime(2026, 3, 29, tzinfo=UTC)
 
@@ -70,3 +71,10 @@ def test_rows_with_long_histories_fit_into_messages():
     chunks = chunked(rows)
     assert [row for chunk in chunks for row in chunk] == rows
     assert all(len(encode(RowsReady("r" * 26, "flow", 1, chunk))) < MAX_MESSAGE_BYTES for chunk in chunks)
+
+
+def test_the_digest_of_a_row_is_that_of_its_images():
+    """It is computed where it was not before: a row without one must not be taken for any other row without one."""
+    images = (Image("https://images.example/a.jpg"),)
+    assert digest_of(Row(1, 1, "A", images)) == digest(images)
+    assert digest_of(Row(1, 1, "A", images, digest="0a")) == "0a"

@@ -265,6 +265,12 @@ def test_a_url_twice() -> None:
     assert "the same URL" in reason([{"sku": "A", "images": [U, U]}])
 
 
+def test_a_url_that_comes_twice_stands_where_it_came_last() -> None:
+    """Among images of the same order the sequence of the rows decides, and the later row counts."""
+    flat = [{"sku": "A", "url": U + name, "order": 1} for name in ("1", "2", "1")]
+    assert good(flat)[0].images == (Image(U + "2", 1), Image(U + "1", 1))
+
+
 @pytest.mark.parametrize(
     ("element", "group", "product"),
     [
