@@ -1,6 +1,6 @@
 """The writer: takes a chunk of rows, sends each to Omnitron, settles all of them, and publishes those that come again.
 
-What happens to a chunk: unchanged rows are settled at once (unchanged_batcher) -> the SKUs of the others (sku_lookup) ->
+What happens to a chunk: unchanged rows are settled at once (store, through batcher) -> the SKUs of the others (sku_lookup) ->
 claims (store) -> decisions (claim_decision) -> preflight (image_check) -> requests, as many at once as the domain's queue
 lets through (domain_queue, sender) -> outcomes (outcome) -> one settling transaction (settler) -> a new chunk, on the ladder
 of delays, for the rows that come again. row_work says what becomes of each row.
@@ -29,8 +29,9 @@ from imageflow.model.row import Row
 from imageflow.runtime.flow_cache import FlowCache
 from imageflow.runtime.run_end import log_ended
 from imageflow.runtime.step_keeper import StepKeeper
-from imageflow.store import Store
+from imageflow.store import InFlight, Store
 from imageflow.write import lease, row_work
+from imageflow.write.batcher import Batcher
 from imageflow.write.cancels import Cancels
 from imageflow.write.chunk import Chunk
 from imageflow.write.domain_queue import DomainQueue
@@ -43,7 +44,6 @@ from imageflow.write.row_work import RowWork
 from imageflow.write.sender import Sender
 from imageflow.write.settler import Settler
 from imageflow.write.sku_lookup import SkuLookup
-from imageflow.write.unchanged_batcher import UnchangedBatcher
 
 _log = structlog.get_logger()
 
@@ -75,7 +75,10 @@ class Writer:
         """By flow, whether the last chunk held rows that are on Omnitron already."""
         self._chunks = 0
         self._running = asyncio.Event()
-        self._unchanged_batcher: UnchangedBatcher
+        self._looking: Batcher[str, int, InFlight]
+        """By run."""
+        self._skipping: Batcher[tuple[str, str], Row, frozenset[int]]
+        """By domain and run."""
 
     # the process -----------------------------------------------------------------------------------------------------
 
@@ -83,7 +86,8 @@ class Writer:
         """Send rows and renew the lease until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             self._domains.start(tasks)
-            self._unchanged_batcher = UnchangedBatcher(self._store, tasks, log_ended)
+            self._looking = Batcher(tasks, self._store.in_flight)
+            self._skipping = Batcher(tasks, self._skip)
             self._running.set()
             tasks.create_task(self._settler.run())
             tasks.create_task(self._cancels.run())
@@ -131,7 +135,10 @@ class Writer:
         queue = self._domains.queue(definition.omnitron.domain)
         run = "" if message.rewrite else message.run_id  # what is written already is written again, cancelled or not
         with self._cancels.watching(run) as cancelled:
-            message = await (self._to_write_again(definition, message) if message.rewrite else self._in_flight(message))
+            if message.rewrite:
+                message = await self._to_write_again(definition, message)
+            else:
+                message = self._in_flight(message, await self._looking.ask(message.run_id, _numbers(message)))
             if not message.rows:
                 return
             probe = not cancelled.done() and self._admitted_as_probe(definition, queue)
@@ -155,14 +162,14 @@ class Writer:
         if message.rewrite:
             return
         at = self._clock.now().timestamp()
-        rows = (await self._in_flight(message)).rows
+        rows = self._in_flight(message, await self._store.in_flight(message.run_id, _numbers(message))).rows
         works = [row_work.untargeted(row, Refused(reason), at) for row in rows]
         await self._store.settle(f"{self._leases.process}/give-up", row_work.logs(message.run_id, works))
 
-    async def _in_flight(self, message: RowsReady) -> RowsReady:
+    def _in_flight(self, message: RowsReady, found: InFlight) -> RowsReady:
         """The message with the rows that the store knows to be in flight: a queue may hold what came twice, or what nobody
-        registered. Raises NotFoundError where there is no such run."""
-        found = await self._store.in_flight(message.run_id, [row.row for row in message.rows])
+        registered.
+        """
         if found.cancelled:
             self._cancels.note(message.run_id)
         rows = {row.row: row for row in reversed(message.rows) if row.row in found.rows}
@@ -219,10 +226,15 @@ class Writer:
         known = [row for row in message.rows if row.key == "sku"]
         if not known:
             return message.rows
-        skipped = await self._unchanged_batcher.skip(definition.omnitron.domain, message.run_id, known)
+        skipped = await self._skipping.ask((definition.omnitron.domain, message.run_id), known)
         changed = [row for row in message.rows if row.row not in skipped]
         self._settler.count(message.flow, ["unchanged"] * (len(message.rows) - len(changed)))
         return changed
+
+    async def _skip(self, key: tuple[str, str], rows: Sequence[Row]) -> frozenset[int]:
+        skipped, ended = await self._store.skip(*key, firsts(rows))
+        log_ended(ended)
+        return skipped
 
     async def _claim(self, chunk: Chunk) -> None:
         """Claim the products of all rows, and decide what to do with each. Raises StoreError."""
@@ -262,6 +274,15 @@ class Writer:
             await self._settler.settle(chunk)
         elif left:
             await self._settler.publish_again(chunk)
+
+
+def firsts(rows: Sequence[Row]) -> list[Row]:
+    """Of each product the first row: the store settles a product once in a statement."""
+    return list({row.product: row for row in reversed(rows)}.values())
+
+
+def _numbers(message: RowsReady) -> list[int]:
+    return [row.row for row in message.rows]
 
 
 def _drop(chunk: Chunk, cancelled: asyncio.Future[None]) -> None:
