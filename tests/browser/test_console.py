@@ -10,7 +10,7 @@ import pytest
 from imageflow.model.imageset import Image
 from imageflow.model.row import RowLog
 from imageflow.model.run import Run, Trigger
-from tests.console_site import CLOCK, LONG, PASSWORD, RUN, SKUS, end_long_run, long_run
+from tests.console_site import CLOCK, LONG, PASSWORD, POLLED, RUN, SKUS, end_long_run, long_run
 from tests.integration.test_console import SHOWN
 from tests.posting import accept_post
 
@@ -140,6 +140,52 @@ def test_the_strip_of_days_on_a_phone(watched):
     page.goto("/errors")
     box = page.locator(".strip.days").first.bounding_box()
     assert (box["width"], box["height"]) == (84, 36)
+
+
+def test_a_long_run_on_a_phone(watched, served):
+    """Ten rows, and all of them where one asks for them; on a desk all at once. Without a script."""
+    site, do = served
+    run_id = do(long_run(site.store))
+    phone = watched.page("viewer", viewport={"width": 390, "height": 844}, java_script_enabled=False)
+    phone.goto(f"/runs/{run_id}")
+    rows = phone.locator("#rows tbody tr:visible")
+    assert rows.count() == 10
+    phone.get_by_role("link", name="Show all 50 rows").click()
+    phone.wait_for_url("**#more-rows")
+    assert rows.count() == 50
+    assert not phone.locator(".unfold:visible").count()
+    desk = watched.page("viewer", viewport={"width": 1280, "height": 800})
+    desk.goto(f"/runs/{run_id}")
+    assert desk.locator("#rows tbody tr:visible").count() == 50
+    assert not desk.locator(".unfold:visible").count()
+
+
+def test_a_flow_file_and_versions_on_a_phone(watched, served):
+    """A long line of the file scrolls within its card; the bar of the settings never lies over the versions."""
+    site, do = served
+    script = f"def process_row(row):\n    return row  # {'a long line ' * 20}\n"
+    do(site.store.save_flow({**POLLED, "script": script}, "ada"))
+    page = watched.page("admin", viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
+    page.goto("/flows/polled/versions/3")
+    file = page.get_by_label("As a flow file")
+    assert file.evaluate("one => [one.scrollWidth > one.clientWidth, getComputedStyle(one).overflowX]") == [
+        True,
+        "auto",
+    ]
+    page.goto("/flows/polled")
+    assert page.evaluate(COVERED) == []
+
+
+COVERED = """() => {
+    const [bar, versions] = [".title.sticky", "#versions"].map(one => document.querySelector(one));
+    const found = [];
+    for (let top = 0; top < document.documentElement.scrollHeight; top += 40) {
+        scrollTo(0, top);
+        const [one, other] = [bar, versions].map(each => each.getBoundingClientRect());
+        if (one.bottom > other.top + 1 && one.top < other.bottom) found.push(top);
+    }
+    return found;
+}"""
 
 
 def test_the_door_by_keyboard(watched):
