@@ -76,6 +76,7 @@ def _environment(language: Language, assets: Assets) -> Environment:
         ago=_ago(language),
         short=short,
         clock=_clock(language),
+        zone_name=zone_name,
         said=_said(language),
     )
     return environment
@@ -135,6 +136,14 @@ def _said(language: Language) -> Any:
 def short(run_id: str) -> str:
     """A run's id as people call it: what is by chance at its end."""
     return run_id.rpartition("-")[2][:4] if run_id.count("-") >= 2 else run_id
+
+
+@pass_context
+def zone_name(context: Context, instant: datetime) -> str:
+    """The zone of the page's times, and how far from UTC it is."""
+    zone: ZoneInfo = context["zone"]
+    away = instant.astimezone(zone).strftime("%z")
+    return zone.key if zone.key == "UTC" else f"{zone.key} (UTC{away[:3]}:{away[3:]})"
 
 
 def _clock(_language: Language) -> Any:

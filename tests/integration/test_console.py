@@ -318,6 +318,7 @@ def check_structure(answer, language, path):
     if path != "/login":
         assert words["out"] in html.texts("button")
         assert html.one(id="live").attributes["aria-live"] == "polite"
+        assert re.search(r"Europe/Istanbul \(UTC\+03:00\)|UTC", html.one("p", class_="zone small soft").text), path
     assert len(html.all("caption")) == len(html.all("table"))
     forms = re.findall(r"<form[^>]*method=\"post\".*?</form>", answer.text, re.DOTALL)
     assert all('name="csrf"' in form for form in forms)
@@ -844,6 +845,20 @@ async def test_viewers_see_no_excerpts_of_answers(site):
     assert listed
     for path in (f"/runs/{RUN}", f"/runs/{RUN}/rows/4", *listed):
         assert "canary" in (await operator.get(path)).text, path
+
+
+async def test_a_page_says_in_which_zone_its_times_are(site):
+    """That of the flow, on pages of one; that of most flows, on the others."""
+    visitor = await site.visitor("admin")
+    await site.store.save_flow({**POSTS, "timezone": "America/New_York"}, "ada")
+    for path, said in (
+        ("/flows/polled", r"Europe/Istanbul \(UTC\+03:00\)"),
+        (f"/runs/{RUN}", r"America/New_York \(UTC-0[45]:00\)"),
+    ):
+        shown = (await visitor.get(path)).html
+        assert re.fullmatch(
+            f"Times on this page are in the time zone {said}.", shown.one("p", class_="zone small soft").text
+        )
 
 
 async def test_the_log_of_a_run_has_its_instants_in_the_zone_of_the_flow(site):
