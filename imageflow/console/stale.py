@@ -43,6 +43,20 @@ def stale(run: Run, flow: Flow, rollbacks: Sequence[AuditRecord], left: int | No
     return Stale(run.version, flow.version, products, _way(flow, run, products), left is not None)
 
 
+def at_least(runs: Sequence[Run], flow: Flow, rollbacks: Sequence[AuditRecord]) -> list[tuple[Run, Stale]]:
+    """Of runs of a flow, newest first, those that have left something, and of each at least how much: what it wrote but for all that
+    newer runs brought, whichever products these were. No row is looked at for it.
+    """
+    found = []
+    brought = 0
+    for run in runs:
+        old, counts = stale(run, flow, rollbacks), run.counts
+        if old is not None and counts.written > brought:
+            found.append((run, old._replace(products=counts.written - brought)))
+        brought += counts.written + counts.unchanged + counts.superseded
+    return found
+
+
 def _rolled_back(run: Run, rollbacks: Sequence[AuditRecord]) -> bool:
     """Whether the flow of a run was rolled back since, to a version before that of the run."""
     return any(

@@ -11,7 +11,7 @@ from ipaddress import ip_network
 import msgspec
 import pytest
 
-from imageflow.actions import shapes
+from imageflow.actions import credentials, shapes
 from imageflow.actions.runs import Seen
 from imageflow.commands import texts
 from imageflow.console.assets import Assets
@@ -26,8 +26,9 @@ from imageflow.model.imageset import Image, digest
 from imageflow.model.row import CANCELLED, RowLog, Try
 from imageflow.model.run import Run, Trigger
 from imageflow.schedule.fetch import Begun
-from imageflow.secret import Bounds
-from imageflow.store import AuditEntry, LedgerEntry, Wanted
+from imageflow.secret import Bounds, Secret
+from imageflow.store import AuditEntry, LedgerEntry, User, Wanted
+from imageflow.store.connect import connect
 from tests import console_site
 from tests.console_site import (
     CLOCK,
@@ -572,6 +573,9 @@ async def test_what_a_version_wrote_that_was_rolled_back(site):
     of_flow = (await visitor.get("/flows/polled")).html
     assert "3 products are as version 4 wrote them: run" in of_flow.one("p", class_="waiting").text
     assert f"/runs/{run_id}" in [one.attributes.get("href") for one in of_flow.all("a")]
+    now = (await visitor.get("/")).html
+    assert "polled: at least 3 products are as version 4 wrote them, run" in now.one("p", class_="waiting").text
+    assert f"/runs/{run_id}" in [one.attributes.get("href") for one in now.all("a")]
     omnitron = "https://brand.omnitron.example"
     await site.store.settle(
         "",
@@ -590,6 +594,36 @@ async def test_what_a_version_wrote_that_was_rolled_back(site):
     assert "rewrite" not in (await visitor.get(f"/runs/{run_id}")).text
     refused = await visitor.post(f"/runs/{RUN}/rewrite", form_of(shown.text, f"/runs/{run_id}/rewrite"))
     assert refused.status == 409
+
+
+async def test_all_is_not_well_after_a_roll_back(tmp_path):
+    """While products are as the version wrote them that was rolled back; once newer runs brought as many rows, all is well."""
+    (tmp_path / "site").mkdir()
+    async with connect(Secret(f"sqlite:///{tmp_path}/bare.db"), CLOCK) as store:
+        await store.upgrade()
+        await store.save_user(User("viewer", credentials.hash_password(PASSWORD), "viewer"))
+        await store.save_flow(POLLED, "ada")
+    async with opened(tmp_path / "bare.db", tmp_path / "site") as site:
+        visitor, store = await site.visitor("viewer"), site.store
+        for version, title in (
+            (1, "All well"),
+            (2, "2 products or more are as a version wrote them that was rolled back"),
+            (3, "All well"),
+        ):
+            if version == 2:
+                await store.save_flow({**POLLED, "schedule": {"every": "20m"}}, "ada")
+            run_id = f"20260106-000000-000000000{version}"
+            trigger, now = Trigger("schedule"), CLOCK.now()
+            run = Run(run_id=run_id, flow="polled", version=version, trigger=trigger, status="queued", created_at=now)
+            await store.create_run(run)
+            await store.start_reading(run_id, None, now)
+            await store.save_page(run_id, 1, b"[]", cursor=None, last=True)
+            await store.register_page(run_id, 1, 2, [])
+            await store.settle("t", [RowLog(run_id=run_id, row=n, product=f"S-{n}", state="written") for n in (1, 2)])
+            if version == 2:
+                back = AuditEntry("ada", "flow.rollback", "flow polled", "here", {"version": 3, "to": 1})
+                await store.save_flow(POLLED, "ada", audit=back)
+            assert (await visitor.get("/")).html.one("h1").text.startswith(title)
 
 
 async def test_a_flow_that_differs_from_its_file(site):

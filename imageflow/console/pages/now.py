@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from imageflow.actions import errors, flows, now, rows
+from imageflow.actions import audit, errors, flows, now, rows
 from imageflow.actions.now import HALF_HOUR, FlowNow, Need
 from imageflow.console.causes import Cause, cause
 from imageflow.console.course import share
-from imageflow.console.pages.shared import common_zone, host
+from imageflow.console.pages.shared import common_zone, host, runs_of
 from imageflow.console.plots import Bar, Flag
+from imageflow.console.stale import Stale, at_least
 from imageflow.console.visit import Answer, Page, Show, Visit
 from imageflow.model.row import RowLog
+from imageflow.model.run import Run
 from imageflow.store import Cause as KeptCause
 from imageflow.store import HeldDomain
 
 REEL = 14
 NEEDS = 4
 PICTURED = 8
+ROLLBACKS = 50
+"""Of the newest rollbacks of all flows, so many are looked at; and so many of the newest runs of each flow that they are of."""
+RUNS = 8
+LATELY = timedelta(days=7)
 
 
 WHERE = {"cause": "/errors", "hold": "/system", "alarm": "/alarms"}
@@ -53,6 +59,7 @@ async def show(visit: Visit) -> Answer:
     found = await now.look(visit.store, visit.now)
     lines = [line(one, visit.now, visit.language.author) for one in found.flows]
     days = [one.day for one in found.flows]
+    stale = await _stale(visit, found.flows)
     values = {
         "here": "now",
         "lines": lines,
@@ -61,6 +68,8 @@ async def show(visit: Visit) -> Answer:
         "where": WHERE[found.needs[NEEDS].kind] if len(found.needs) > NEEDS else "",
         "needed": len(found.needs),
         "products": sum(need.rows for need in found.needs if need.kind == "cause"),
+        "stale": stale,
+        "left": sum(old.products for _, old in stale),
         "reel": await rows.written_last(visit.store, REEL),
         "looked": sum(day.rows for day in days),
         "written": sum(day.written for day in days),
@@ -70,6 +79,19 @@ async def show(visit: Visit) -> Answer:
         "rows_in_retry": sum(one.rows for one in found.in_retry),
     }
     return Show("now.html", values, zone=common_zone([one.flow for one in found.flows]))
+
+
+async def _stale(visit: Visit, found: Sequence[FlowNow]) -> list[tuple[Run, Stale]]:
+    """Runs of flows that were rolled back lately whose products are as they should not be."""
+    known = await audit.listed(visit.store, what="flow.rollback", limit=ROLLBACKS)
+    rollbacks = [one for one in known if one.at > visit.now - LATELY]
+    names = {one.entry.object.removeprefix("flow ") for one in rollbacks}
+    flows_back = [one.flow for one in found if one.flow.name in names]
+    return [
+        one
+        for flow in flows_back
+        for one in at_least(await runs_of(visit.store, flow.name, limit=RUNS), flow, rollbacks)
+    ]
 
 
 async def _shown(visit: Visit, need: Need) -> Shown:

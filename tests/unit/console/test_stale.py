@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from imageflow.console.stale import Stale, stale
+from imageflow.console.stale import Stale, at_least, stale
 from imageflow.flows import file as flow_file
 from imageflow.model.flow import Flow
 from imageflow.model.run import Counts, Run, Trigger
@@ -85,3 +85,28 @@ def test_what_the_erp_is_asked_for(erp: dict[str, Any] | None, fields: dict[str,
 def test_what_later_runs_wrote(left: int | None, expected: Stale | None) -> None:
     """It is counted off, where it was counted; a few that are left can be asked for by name."""
     assert stale(run(counts=Counts(5000, written=5000)), flow(), [rollback(1)], left) == expected
+
+
+def wrote(number: int, version: int, written: int, **counts: int) -> Run:
+    """A run that is older, the higher its number is."""
+    at = NOW - timedelta(minutes=number)
+    return run(run_id=f"r{number}", version=version, created_at=at, counts=Counts(100, written=written, **counts))
+
+
+@pytest.mark.parametrize(
+    ("runs", "left"),
+    [
+        ([wrote(1, 2, 5)], {"r1": 5}),
+        ([wrote(1, 3, 2), wrote(2, 2, 5)], {"r2": 3}),
+        ([wrote(1, 3, 2, unchanged=2, superseded=1), wrote(2, 2, 5)], {}),
+        ([wrote(1, 3, 0, failed=5), wrote(2, 2, 5)], {"r2": 5}),
+        ([wrote(1, 2, 5), wrote(2, 2, 7)], {"r1": 5, "r2": 2}),
+        ([wrote(1, 2, 5), wrote(2, 1, 7)], {"r1": 5}),
+        ([wrote(1, 3, 1)], {}),
+    ],
+)
+def test_what_is_left_at_least(runs: list[Run], left: dict[str, int]) -> None:
+    """Whatever products newer runs brought, no more than they had rows can be as they should be; and no row was looked at."""
+    found = at_least(runs, flow(), [rollback(1)])
+    assert {one.run_id: old.products for one, old in found} == left
+    assert not any(old.counted for _, old in found)
