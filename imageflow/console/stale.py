@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from imageflow.console.resent import resent
 from imageflow.errors import ReadError
 from imageflow.model.flow import Flow
 from imageflow.model.run import Run
@@ -43,16 +44,19 @@ def stale(run: Run, flow: Flow, rollbacks: Sequence[AuditRecord], left: int | No
     return Stale(run.version, flow.version, products, _way(flow, run, products), left is not None)
 
 
-def at_least(runs: Sequence[Run], flow: Flow, rollbacks: Sequence[AuditRecord]) -> list[tuple[Run, Stale]]:
+def at_least(
+    runs: Sequence[Run], flow: Flow, rollbacks: Sequence[AuditRecord], retries: Sequence[AuditRecord] = ()
+) -> list[tuple[Run, Stale]]:
     """Of runs of a flow, newest first, those that have left something, and of each at least how much: what it wrote but for all that
-    newer runs brought, whichever products these were. No row is looked at for it.
+    newer runs brought, whichever products these were, and all rows that were retried by another version. No row is looked at for it.
     """
     found = []
     brought = 0
     for run in runs:
         old, counts = stale(run, flow, rollbacks), run.counts
-        if old is not None and counts.written > brought:
-            found.append((run, old._replace(products=counts.written - brought)))
+        left = counts.written - brought - sum(one.rows for one in resent(run, retries))
+        if old is not None and left > 0:
+            found.append((run, old._replace(products=left)))
         brought += counts.written + counts.unchanged + counts.superseded
     return found
 

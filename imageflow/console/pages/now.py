@@ -14,6 +14,7 @@ from imageflow.console.pages.shared import common_zone, host, runs_of
 from imageflow.console.plots import Bar, Flag
 from imageflow.console.stale import Stale, at_least
 from imageflow.console.visit import Answer, Page, Show, Visit
+from imageflow.inspect import product_history
 from imageflow.model.row import RowLog
 from imageflow.model.run import Run
 from imageflow.store import Cause as KeptCause
@@ -86,12 +87,12 @@ async def _stale(visit: Visit, found: Sequence[FlowNow]) -> list[tuple[Run, Stal
     known = await audit.listed(visit.store, what="flow.rollback", limit=ROLLBACKS)
     rollbacks = [one for one in known if one.at > visit.now - LATELY]
     names = {one.entry.object.removeprefix("flow ") for one in rollbacks}
-    flows_back = [one.flow for one in found if one.flow.name in names]
-    return [
-        one
-        for flow in flows_back
-        for one in at_least(await runs_of(visit.store, flow.name, limit=RUNS), flow, rollbacks)
-    ]
+    left: list[tuple[Run, Stale]] = []
+    for flow in (one.flow for one in found if one.flow.name in names):
+        newest = await runs_of(visit.store, flow.name, limit=RUNS)
+        retries = await product_history.retries(visit.store, [run.run_id for run in newest if run.retried_at])
+        left += at_least(newest, flow, rollbacks, retries)
+    return left
 
 
 async def _shown(visit: Visit, need: Need) -> Shown:

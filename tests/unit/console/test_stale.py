@@ -110,3 +110,15 @@ def test_what_is_left_at_least(runs: list[Run], left: dict[str, int]) -> None:
     found = at_least(runs, flow(), [rollback(1)])
     assert {one.run_id: old.products for one, old in found} == left
     assert not any(old.counted for _, old in found)
+
+
+def test_what_another_version_wrote_of_a_run() -> None:
+    """Rows that were retried by the version in force are not as the old one wrote them; those that it retried itself are."""
+    entries = [
+        AuditEntry("ada", "run.retry", f"run {run_id}", "here", {"version": version, "rows": rows})
+        for run_id, version, rows in (("r1", 3, 2), ("r1", 2, 1), ("r2", 3, 4))
+    ]
+    retries = [AuditRecord(number, NOW, entry) for number, entry in enumerate(entries)]
+    ((_, left),) = at_least([wrote(1, 2, 5)], flow(), [rollback(1)], retries)
+    assert left.products == 3
+    assert at_least([wrote(1, 2, 2)], flow(), [rollback(1)], retries) == []
