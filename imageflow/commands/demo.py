@@ -40,6 +40,8 @@ from imageflow.store.data_dir import data_dir_lock
 
 ACTOR = Actor("demo", "demo")
 PASSWORDS = {"DEMO_OMNITRON_PASSWORD": "demo", "DEMO_ERP_PASSWORD": "demo"}
+ENV_PREFIX, LOCAL = "DEMO_", "127.0.0.1"
+"""What flows may name that are saved in the demo's console: its passwords, and its emulators."""
 POSTED_LIMIT = 200
 PAGE_SIZE = 100
 
@@ -113,6 +115,8 @@ async def demonstrate(
             log_format=log_format,
             metrics_port=None,
             stop_seconds=stop_seconds,
+            secret_env_prefixes=(ENV_PREFIX,),
+            allow_private=(LOCAL,),
         )
         erp, omnitron = FakeErp(rows=rows, images_here=True), FakeOmnitron(keep_history=False)
         async with erp.serve() as erp_url, omnitron.serve() as omnitron_url:
