@@ -1,4 +1,5 @@
-"""What an engineer would write in an afternoon: `python -m tests.benchmarks.peers.script ERP OMNITRON CONCURRENCY`.
+"""What an engineer would write in an afternoon: `python -m tests.benchmarks.peers.script ERP OMNITRON CONCURRENCY LOOP`, on the loop
+uvloop or asyncio.
 
 It follows the ERP's `next` links, makes an image set of each row, and POSTs that, many at once; it tries again what failed.
 No queue, no log, no ledger: what it had in hand is lost when it ends, and it sends again what is there already.
@@ -72,4 +73,5 @@ async def main(erp: str, omnitron: str, concurrency: int) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    run = uvloop.run if sys.argv[4] == "uvloop" else asyncio.run
+    run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
