@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from imageflow.inspect import product_history
 from imageflow.store import Store
 
 HITS = 20
@@ -30,7 +31,7 @@ class Hit(msgspec.Struct, frozen=True):
 
 async def find(store: Store, text: str) -> list[Hit]:
     """What begins with the text: products that were sent to Omnitron, also by their number alone, and in upper and lower
-    case too, or whose rows were logged under exactly this name; flows whose name holds it; runs by the beginning
+    case too, or whose rows were logged under exactly this name, or failed and have it as a value; flows whose name holds it; runs by the beginning
     of their id or of its last part; open causes whose words hold it.
     """
     text = text.strip()
@@ -50,6 +51,8 @@ async def _products(store: Store, text: str) -> list[Hit]:
     spelled = list(dict.fromkeys((text, text.upper(), text.lower())))
     known = {one: await store.product_rows(one, limit=1) for one in spelled}
     found = [one for one, rows in known.items() if rows]
+    nameless = text not in found and await _failed(store, text)
+    found += [text] * nameless
     for one in spelled:
         found += await store.products(one, domains, limit=HITS)
     if text.isascii() and text.isdigit() and len(text.lstrip("0")) >= LEAST_LETTERS:
@@ -57,8 +60,16 @@ async def _products(store: Store, text: str) -> list[Hit]:
         for one in sorted({head.rstrip("0") + text for head in heads} | {head + text.lstrip("0") for head in heads}):
             found += await store.products(one, domains, limit=HITS)
     found.sort(key=lambda name: name.casefold() != text.casefold())
-    hits = [Hit("product", name, about=await _state(store, name)) for name in list(dict.fromkeys(found))[:HITS]]
+    states = {name: await _state(store, name) for name in list(dict.fromkeys(found))[:HITS]}
+    if nameless and text in states:
+        states[text] = "failed"
+    hits = [Hit("product", name, about=state) for name, state in states.items()]
     return [hit for hit in hits if hit.about or await _is_told(store, hit.name, domains)]
+
+
+async def _failed(store: Store, product: str) -> bool:
+    """Whether a row that failed before its product was known has it as a value."""
+    return len(product) >= LEAST_LETTERS and bool(await product_history.logs(store, product, 1, exactly=True))
 
 
 async def _is_told(store: Store, product: str, domains: list[str]) -> bool:

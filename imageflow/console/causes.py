@@ -20,6 +20,7 @@ Name = Literal[
     "mapping",
     "rows",
     "no images",
+    "no address",
     "read",
     "refused",
     "cancelled",
@@ -37,7 +38,7 @@ class Cause(NamedTuple):
     @property
     def stays(self) -> bool:
         """Whether a stored page can only fail like this again, as long as the flow is the same."""
-        return self.name in ("no images", "rows", "script", "mapping")
+        return self.name in ("no images", "no address", "rows", "script", "mapping")
 
     @property
     def of_rows(self) -> bool:
@@ -53,7 +54,11 @@ _BY_STAGE: dict[str, Cause] = {
     "rows": Cause("rows", "flow", again=False),
 }
 _NONE_THERE = re.compile(r"(images\[\d+\]: )?no (images|url)\b")
-_NO_IMAGES = Cause("no images", "erp", again=False)
+_NO_ADDRESS = re.compile(r"(images\[\d+\]: )?.* is not an http\(s\) URL$", re.DOTALL)
+_OF_ROWS = (
+    (_NONE_THERE, Cause("no images", "erp", again=False)),
+    (_NO_ADDRESS, Cause("no address", "erp", again=False)),
+)
 _CANCELLED = Cause("cancelled", "nobody", again=True)
 _BY_REASON = (
     (r"sku\b.*(does not exist|not found|unknown)|product.*(does not exist|not found)", Cause("unknown sku", "catalogue", again=True)),
@@ -72,7 +77,8 @@ def cause(stage: str, http_status: int | None, reason: str | None) -> Cause:
     if reason == CANCELLED:
         return _CANCELLED
     if stage in _BY_STAGE:
-        return _NO_IMAGES if stage == "rows" and _NONE_THERE.match(reason or "") else _BY_STAGE[stage]
+        of_rows = (one for pattern, one in _OF_ROWS if stage == "rows" and pattern.match(reason or ""))
+        return next(of_rows, _BY_STAGE[stage])
     found = (one for pattern, one in _BY_REASON if re.search(pattern, reason or "", re.IGNORECASE))
     return next(found, None) or _by_status(http_status)
 

@@ -104,19 +104,33 @@ async def trace(store: Store, sandbox: Sandbox, product: str, *, limit: int = RO
 
     Raises NotFoundError where nothing is known.
     """
-    logs = await _logs(store, product, limit)
-    standing = await standings(store, product, logs)
+    found = await logs(store, product, limit + 1)
+    standing = await standings(store, product, found)
     written = [one.log for one in standing]
-    known = {(log.run_id, log.row) for log in logs}
-    logs += [
+    known = {(log.run_id, log.row) for log in found}
+    found += [
         log for log in written if log is not None and (log.run_id, log.row) not in known and log.product != product
     ]
-    if not logs and not any(one.state.tells for one in standing):
+    if not found and not any(one.state.tells for one in standing):
         again = f"imageflow run FLOW --ids {shlex.quote(product)}"
         raise NotFoundError(f"nothing is known of a product {product!r}; to ask the ERP of a flow for it: {again}")
-    logs.sort(key=lambda log: (log.version, log.run_id, log.row), reverse=True)
-    rows = [await _traced(store, sandbox, log) for log in logs[:limit]]
-    return Trace(product, tuple(standing), tuple(rows), len(logs) > limit)
+    found.sort(key=_age, reverse=True)
+    rows = [await _traced(store, sandbox, log) for log in found[:limit]]
+    return Trace(product, tuple(standing), tuple(rows), len(found) > limit)
+
+
+async def logs(store: Store, product: str, limit: int, *, exactly: bool = False) -> list[RowLog]:
+    """The newest logs of a product, and of open failures whose row names it, before it was known that the product is theirs: in a
+    text, too, unless `exactly`. The newest first.
+    """
+    named = await store.nameless_rows(product)
+    found = await store.product_rows(product, limit=limit)
+    found += [log for log in named if row_origin.names(log.payload, product, exactly=exactly)]
+    return sorted(found, key=_age, reverse=True)[:limit]
+
+
+def _age(log: RowLog) -> tuple[int, str, int]:
+    return log.version, log.run_id, log.row
 
 
 async def origin(store: Store, sandbox: Sandbox, log: RowLog) -> Source | None:
@@ -152,13 +166,6 @@ async def written_since(store: Store, domain: str, run_id: str, products: Collec
 async def overtaken(store: Store, domain: str, versions: Mapping[str, int]) -> set[str]:
     """Of the products, those of which the domain has a newer version than this one."""
     return await store.overtaken(domain, versions) if versions else set()
-
-
-async def _logs(store: Store, product: str, limit: int) -> list[RowLog]:
-    """Logs of the product, and of failures before it was known that the product is theirs."""
-    logs = await store.product_rows(product, limit=limit + 1)
-    nameless = await store.nameless_rows(product)
-    return logs + [log for log in nameless if row_origin.names(log.payload, product)][: limit + 1]
 
 
 async def _states(store: Store, product: str, logs: Sequence[RowLog]) -> list[LedgerState]:

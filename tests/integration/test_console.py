@@ -1178,6 +1178,28 @@ async def test_a_cancelled_row_that_a_newer_run_has_written(site):
     assert shown.one(id="come").text.startswith("2 cancelled rows have come by a newer run")
 
 
+async def test_a_product_whose_row_failed_before_its_sku_was_known(site):
+    """The search finds it by a value of its row, and the page says that it failed, also where older pictures are there."""
+    await long_run(site.store)
+    for number, sku in ((5, "A-1"), (6, "S-77")):
+        payload, told = (
+            {"code": sku, "pictures": []},
+            {"state": "failed", "stage": "script", "reason": "KeyError: 'url'"},
+        )
+        row = RowLog(run_id=LONG, row=number, product=None, payload=payload, page=3, version=10_000_000_000, **told)
+        await site.store.settle("t", [row])
+    await site.store.settle("t", [], written=[LedgerEntry("https://brand.omnitron.example", "A-1", 5, "d", RUN, 1)])
+    visitor = await site.visitor("operator")
+    found = await visitor.get("/search?q=S-77")
+    assert found.to == "/products/S-77"
+    html = (await visitor.get(found.to)).html
+    assert html.one("h1").text == "S-77 has no pictures from us"
+    assert "KeyError: 'url'" in html.one("main").text
+    older = (await visitor.get("/products/A-1")).html
+    assert older.one("h1").text == "A-1 shows older pictures: its newest row failed before Omnitron"
+    assert "refused" not in older.one(class_="card sets").text
+
+
 async def test_since_when_pictures_are_there(site):
     """Since they were written, not since a row found them unchanged."""
     images = tuple(Image(f"{PICTURE}/{n}.jpg", n) for n in range(3))
@@ -1185,7 +1207,7 @@ async def test_since_when_pictures_are_there(site):
     row = RowLog(run_id=LONG, row=5, product="A-1", state="unchanged", images=images, page=3, version=10_000_000_000)
     await site.store.settle("t", [row], written=[LedgerEntry("https://brand.omnitron.example", "A-1", 5, "d", LONG, 5)])
     html = (await (await site.visitor("viewer")).get("/products/A-1")).html
-    assert html.one("h1").text == "A-1 shows 3 pictures, the newest from the ERP"
+    assert html.one("h1").text == "A-1 shows the 3 pictures that the ERP named last"
     assert [one.attributes["href"] for one in html.all("a") if one.text.startswith("row 1 of")] == [
         f"/runs/{RUN}/rows/1"
     ]
@@ -1261,10 +1283,10 @@ async def test_what_the_erp_may_have_to_mend(site):
     await site.store.settle("t", logs)
     visitor = await site.visitor("operator")
     listed = (await visitor.get("/errors?flow=polled")).html
-    (cause,) = [one.attributes["href"] for one in listed.all("a", class_="whole") if "no image set" in one.text]
+    (cause,) = [one.attributes["href"] for one in listed.all("a", class_="whole") if "no web address" in one.text]
     shown = cause.partition("#")[0]
     text = (await visitor.get(shown)).html.one("main").text
-    assert "or mend the data at the ERP, and let it send them again" in text
+    assert "closes when the ERP gives an address that begins with http" in text
     assert "A retry takes what the ERP sent then." in text
     started = await visitor.send(shown, "/flows/polled/run")
     assert set((await site.store.run(started.to.rpartition("/")[2])).trigger.ids) == {"L-5", "L-6"}

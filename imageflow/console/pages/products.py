@@ -47,7 +47,7 @@ async def list_(visit: Visit) -> Answer:
 async def show(visit: Visit) -> Answer:
     """A product: one sentence, the pictures joined, all that happened to it."""
     sku = visit.path("sku")
-    logs = [as_it_was(log) for log in await rows.of_product(visit.store, sku, limit=SHOWN_ROWS)]
+    logs = [as_it_was(log) for log in await product_history.logs(visit.store, sku, SHOWN_ROWS, exactly=True)]
     standing = await product_history.standings(visit.store, sku, logs)
     if not logs and not any(one.state.tells for one in standing):
         return await _unknown(visit, sku)
@@ -168,7 +168,7 @@ def _main(why: Cause | None, flow: Flow | None, *, changed: bool) -> Literal["ag
     """What helps first: where writing again can only fail, the ERP is asked anew, or the row looked at on the bench."""
     if why is None or flow is None or not why.stays or (changed and why.name != "no images"):
         return "again"
-    return "ask" if why.name in ("no images", "rows") and flow.definition.inbound else "bench"
+    return "ask" if why.name in ("no images", "no address", "rows") and flow.definition.inbound else "bench"
 
 
 async def _runs(visit: Visit, logs: Sequence[RowLog]) -> dict[str, Run]:
@@ -248,7 +248,7 @@ def _text(value: Any) -> str:
 async def again(visit: Visit) -> Answer:
     """Write a product's newest row again."""
     sku = visit.path("sku")
-    logs = await rows.of_product(visit.deps.store, sku, limit=1)
+    logs = await product_history.logs(visit.deps.store, sku, 1, exactly=True)
     if not logs:
         raise Refusal(404, "there is nothing at this address")
     deps = visit.deps

@@ -16,6 +16,8 @@ from imageflow.console.causes import broken_places, cause
         ("rows", None, "no images: the row has neither `images` nor `url`", "no images", "erp", False),
         ("rows", None, "images[2]: no url", "no images", "erp", False),
         ("rows", None, "images[2]: no URL, said the script", "rows", "flow", False),
+        ("rows", None, "images[1]: 'C:\\side.jpg' is not an http(s) URL", "no address", "erp", False),
+        ("script", None, "'a' is not an http(s) URL", "script", "flow", False),
         ("write", None, "the run was cancelled before the row was sent", "cancelled", "nobody", True),
         ("write", 400, "Product with this SKU does not exist.", "unknown sku", "catalogue", True),
         ("write", 400, "product_sku: Object with sku=A does not exist.", "unknown sku", "catalogue", True),
