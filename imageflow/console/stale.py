@@ -1,5 +1,5 @@
 """What a run wrote by a version of its flow that was rolled back since, and what the ERP can be asked for to write it again by the
-version in force. Pure.
+version in force; and what a cancelled run did not send. Pure.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from imageflow.store import AuditRecord
 MOST = 1000
 """So many products are asked for by their identifiers."""
 COUNTED = 5_000
-"""Of a run that wrote more, it is not counted how many are left."""
+"""Of a run that wrote more, it is not counted how many are left: none, once newer runs have brought as many rows."""
 Way = Literal["products", "since", "everything", "none"]
 """`everything`: a person must take the watermark away for it; `none`: the ERP is not asked for rows."""
 
@@ -53,12 +53,30 @@ def at_least(
     found = []
     brought = 0
     for run in runs:
-        old, counts = stale(run, flow, rollbacks), run.counts
-        left = counts.written - brought - sum(one.rows for one in resent(run, retries))
+        old = stale(run, flow, rollbacks)
+        left = run.counts.written - brought - sum(one.rows for one in resent(run, retries))
         if old is not None and left > 0:
             found.append((run, old._replace(products=left)))
-        brought += counts.written + counts.unchanged + counts.superseded
+        brought += _brought(run)
     return found
+
+
+def unsent(runs: Sequence[Run]) -> list[tuple[Run, int]]:
+    """Of runs of a flow, newest first, those that were cancelled before all was sent, and of each at least how many rows: but for all
+    that newer runs brought, whichever products these were.
+    """
+    found = []
+    brought = 0
+    for run in runs:
+        left = run.counts.cancelled - brought
+        if run.ended and left > 0:
+            found.append((run, left))
+        brought += _brought(run)
+    return found
+
+
+def _brought(run: Run) -> int:
+    return run.counts.written + run.counts.unchanged + run.counts.superseded
 
 
 def _rolled_back(run: Run, rollbacks: Sequence[AuditRecord]) -> bool:

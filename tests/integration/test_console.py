@@ -596,6 +596,42 @@ async def test_what_a_version_wrote_that_was_rolled_back(site):
     assert refused.status == 409
 
 
+async def read(store, number, *, version=1):
+    """A run of the flow polled that has read two rows, and its id."""
+    run_id, now = f"20260106-000000-000000000{number}", CLOCK.now()
+    trigger = Trigger("schedule")
+    run = Run(run_id=run_id, flow="polled", version=version, trigger=trigger, status="queued", created_at=now)
+    await store.create_run(run)
+    await store.start_reading(run_id, None, now)
+    await store.save_page(run_id, 1, b"[]", cursor=None, last=True)
+    await store.register_page(run_id, 1, 2, [])
+    return run_id
+
+
+async def write(store, run_id):
+    await store.settle("t", [RowLog(run_id=run_id, row=n, product=f"S-{n}", state="written") for n in (1, 2)])
+
+
+async def test_all_is_not_well_after_a_cancel(tmp_path):
+    """While rows of the cancelled run were not sent: nothing asks for them by itself. Newer runs that bring as many end it."""
+    (tmp_path / "site").mkdir()
+    async with connect(Secret(f"sqlite:///{tmp_path}/bare.db"), CLOCK) as store:
+        await store.upgrade()
+        await store.save_user(User("viewer", credentials.hash_password(PASSWORD), "viewer"))
+        await store.save_flow(POLLED, "ada")
+    async with opened(tmp_path / "bare.db", tmp_path / "site") as site:
+        visitor, store = await site.visitor("viewer"), site.store
+        cancelled = await read(store, 1)
+        await store.cancel_run(cancelled)
+        await store.cancel_rows(cancelled)
+        html = (await visitor.get("/")).html
+        assert html.one("h1").text == "2 rows or more of cancelled runs were not sent"
+        assert "polled: at least 2 rows were not sent, for their run was cancelled" in html.one("main").text
+        assert f"/runs/{cancelled}" in [one.attributes.get("href") for one in html.all("a")]
+        await write(store, await read(store, 2))
+        assert (await visitor.get("/")).html.one("h1").text.startswith("All well")
+
+
 async def test_all_is_not_well_after_a_roll_back(tmp_path):
     """While products are as the version wrote them that was rolled back; once newer runs brought as many rows, all is well."""
     (tmp_path / "site").mkdir()
@@ -612,14 +648,7 @@ async def test_all_is_not_well_after_a_roll_back(tmp_path):
         ):
             if version == 2:
                 await store.save_flow({**POLLED, "schedule": {"every": "20m"}}, "ada")
-            run_id = f"20260106-000000-000000000{version}"
-            trigger, now = Trigger("schedule"), CLOCK.now()
-            run = Run(run_id=run_id, flow="polled", version=version, trigger=trigger, status="queued", created_at=now)
-            await store.create_run(run)
-            await store.start_reading(run_id, None, now)
-            await store.save_page(run_id, 1, b"[]", cursor=None, last=True)
-            await store.register_page(run_id, 1, 2, [])
-            await store.settle("t", [RowLog(run_id=run_id, row=n, product=f"S-{n}", state="written") for n in (1, 2)])
+            await write(store, await read(store, version, version=version))
             if version == 2:
                 back = AuditEntry("ada", "flow.rollback", "flow polled", "here", {"version": 3, "to": 1})
                 await store.save_flow(POLLED, "ada", audit=back)

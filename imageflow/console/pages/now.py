@@ -12,7 +12,7 @@ from imageflow.console.causes import Cause, cause
 from imageflow.console.course import share
 from imageflow.console.pages.shared import common_zone, host, runs_of
 from imageflow.console.plots import Bar, Flag
-from imageflow.console.stale import Stale, at_least
+from imageflow.console.stale import Stale, at_least, unsent
 from imageflow.console.visit import Answer, Page, Show, Visit
 from imageflow.inspect import product_history
 from imageflow.model.row import RowLog
@@ -61,6 +61,7 @@ async def show(visit: Visit) -> Answer:
     lines = [line(one, visit.now, visit.language.author) for one in found.flows]
     days = [one.day for one in found.flows]
     stale = await _stale(visit, found.flows)
+    not_sent = await _unsent(visit)
     values = {
         "here": "now",
         "lines": lines,
@@ -71,6 +72,8 @@ async def show(visit: Visit) -> Answer:
         "products": sum(need.rows for need in found.needs if need.kind == "cause"),
         "stale": stale,
         "left": sum(old.products for _, old in stale),
+        "unsent": not_sent,
+        "rows_unsent": sum(rows for _, rows in not_sent),
         "reel": await rows.written_last(visit.store, REEL),
         "looked": sum(day.rows for day in days),
         "written": sum(day.written for day in days),
@@ -93,6 +96,18 @@ async def _stale(visit: Visit, found: Sequence[FlowNow]) -> list[tuple[Run, Stal
         retries = await product_history.retries(visit.store, [run.run_id for run in newest if run.retried_at])
         left += at_least(newest, flow, rollbacks, retries)
     return left
+
+
+async def _unsent(visit: Visit) -> list[tuple[Run, int]]:
+    """Runs that were cancelled lately, with at least how many rows nobody has sent since: no run asks for these by itself."""
+    cancelled = await runs_of(visit.store, limit=RUNS, status="cancelled")
+    found: list[tuple[Run, int]] = []
+    for flow in dict.fromkeys(run.flow for run in cancelled if run.created_at > visit.now - LATELY):
+        newest = unsent(await runs_of(visit.store, flow, limit=RUNS))
+        found += [
+            (run, rows) for run, rows in newest if run.status == "cancelled" and run.created_at > visit.now - LATELY
+        ]
+    return found
 
 
 async def _shown(visit: Visit, need: Need) -> Shown:

@@ -16,7 +16,7 @@ from imageflow.console.languages import zone
 from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone, part, question, runs_of, zone_of
 from imageflow.console.plots import Flag, Lane, LaneRun
 from imageflow.console.resent import resent
-from imageflow.console.stale import COUNTED, Stale, stale
+from imageflow.console.stale import COUNTED, Stale, at_least, stale
 from imageflow.console.visit import Answer, Go, Page, Show, Visit
 from imageflow.errors import NotFoundError
 from imageflow.gateway.paging import Microseconds, cursor, instant, microseconds, position
@@ -35,6 +35,8 @@ SETTLING = timedelta(seconds=90)
 """For so long after its end, steps and map of a run may still come; nothing else says when they do."""
 ROLLBACKS = 500
 """Of the newest rollbacks of all flows, so many are looked at."""
+NEWER = 100
+"""So many of a flow's newest runs are looked at for what came after one of them."""
 MOST_PAGE = 1_000_000
 SHOWN_CHARS = 64_000
 _STATUSES: tuple[Status, ...] = get_args(Status)
@@ -165,15 +167,24 @@ async def stale_of(visit: Visit, run: Run) -> Stale | None:
         return None
     rollbacks = await audit.listed(visit.store, what="flow.rollback", limit=ROLLBACKS)
     found = stale(run, flow, rollbacks)
-    if found is None or run.counts.written > COUNTED:
-        return found
-    return stale(run, flow, rollbacks, len(await _left(visit, run)))
+    if found is None:
+        return None
+    if run.counts.written <= COUNTED:
+        return stale(run, flow, rollbacks, len(await _left(visit, run)))
+    newest = await runs_of(visit.store, run.flow, limit=NEWER)
+    retries = await product_history.retries(visit.store, [run.run_id])
+    left = at_least(newest if run in newest else [run], flow, rollbacks, retries)
+    return next((found for one, _ in left if one.run_id == run.run_id), None)
 
 
 async def _left(visit: Visit, run: Run) -> list[str]:
-    """The products that the run wrote, and no other run since; a base code counts as one: the ledger knows its SKUs alone."""
+    """The products that the run wrote by its own version, and no other run since; a base code counts as one: the ledger knows its SKUs
+    alone.
+    """
     written = await rows.listed(visit.store, run.run_id, state="written", limit=COUNTED)
-    products = [row.product for row in written if row.product is not None]
+    retries = await product_history.retries(visit.store, [run.run_id]) if run.retried_at else []
+    own = [row for row in written if product_history.sent_by(run, retries, row.settled_at) == run.version]
+    products = [row.product for row in own if row.product is not None]
     try:
         omnitron = (await flows.version(visit.store, run.flow, run.version)).definition.omnitron
     except NotFoundError:

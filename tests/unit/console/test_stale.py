@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from imageflow.console.stale import Stale, at_least, stale
+from imageflow.console.stale import Stale, at_least, stale, unsent
 from imageflow.flows import file as flow_file
 from imageflow.model.flow import Flow
 from imageflow.model.run import Counts, Run, Trigger
@@ -122,3 +122,19 @@ def test_what_another_version_wrote_of_a_run() -> None:
     ((_, left),) = at_least([wrote(1, 2, 5)], flow(), [rollback(1)], retries)
     assert left.products == 3
     assert at_least([wrote(1, 2, 2)], flow(), [rollback(1)], retries) == []
+
+
+@pytest.mark.parametrize(
+    ("runs", "left"),
+    [
+        ([wrote(1, 1, 5, cancelled=7)], {"r1": 7}),
+        ([wrote(1, 1, 2, unchanged=1), wrote(2, 1, 5, cancelled=7)], {"r2": 4}),
+        ([wrote(1, 1, 4, superseded=3), wrote(2, 1, 5, cancelled=7)], {}),
+        ([wrote(1, 1, 0, failed=9), wrote(2, 1, 5, cancelled=7)], {"r2": 7}),
+        ([wrote(1, 1, 3, cancelled=2), wrote(2, 1, 5, cancelled=7)], {"r1": 2, "r2": 4}),
+        ([wrote(1, 1, 5)], {}),
+    ],
+)
+def test_what_cancelled_runs_did_not_send(runs: list[Run], left: dict[str, int]) -> None:
+    """Of each at least so many rows: newer runs brought no more than they had."""
+    assert {one.run_id: rows for one, rows in unsent(runs)} == left
