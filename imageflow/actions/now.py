@@ -25,7 +25,7 @@ ACTIVE_RUNS = 1000
 
 class Need(NamedTuple):
     """Something that needs somebody: a cause for which `rows` are open, a domain that is held while `rows` wait for it, or an
-    alarm. `flow` is empty where it is about several.
+    alarm. `flow` is empty where it is about several. `since` of a cause that came back: when those that are open did.
     """
 
     kind: Literal["cause", "hold", "alarm"]
@@ -103,7 +103,7 @@ def _needed(
 ) -> list[Need]:
     """What needs somebody: what most rows wait for comes first, then what is so the longest."""
     needs = [Need("hold", in_flight.get(one.domain, 0), one.since, "", one.reason, one) for one in holds]
-    needs += [Need("cause", one.rows, one.first_at, one.flow, one.reason or "", one) for one in causes]
+    needs += [Need("cause", one.rows, max(one.first_at, one.since), one.flow, one.reason or "", one) for one in causes]
     needs += [Need("alarm", 0, one.opened_at, one.flow, one.text, one) for one in alarms]
     return sorted(needs, key=lambda need: (-need.rows, need.since, need.flow))
 
