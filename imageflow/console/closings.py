@@ -20,6 +20,10 @@ Way = Literal["again", "version", "newer", "newer version"]
 """A retry as it was, a retry by another version, a later run, a later run after a version was saved."""
 
 
+ENOUGH = 5
+"""From so many known cases on, a share says something of all causes: one case is 100% of itself, and two are one half each."""
+
+
 class Closed(NamedTuple):
     """A cause that closed, what it is called, and how it closed; None: that is not known any more."""
 
@@ -71,11 +75,13 @@ def _way(error: KeptCause, entries: list[AuditRecord], since: datetime | None) -
     return "newer version" if saved else "newer"
 
 
-def helped(found: Iterable[Closed], kind: str | None = None) -> Helped | None:
-    """What helped most often with causes of this name, or with all; None: nothing more often than all else."""
+def helped(found: Iterable[Closed], kind: str | None = None, *, least: int = 1) -> Helped | None:
+    """What helped most often with causes of this name, or with all; None: nothing more often than all else, or it is known of
+    fewer than `least`.
+    """
     ways = Counter(one.way for one in found if one.way is not None and (kind is None or one.kind.name == kind))
     most = ways.most_common(2)
-    if not most or (len(most) > 1 and most[0][1] == most[1][1]):
+    if not most or ways.total() < least or (len(most) > 1 and most[0][1] == most[1][1]):
         return None
     way, times = most[0]
     return Helped(way, times, ways.total())

@@ -195,6 +195,11 @@ async def retries(store: Store, runs: Collection[str]) -> list[AuditRecord]:
     return await store.steered(*runs) if runs else []
 
 
+async def still_open(store: Store, runs: Collection[str]) -> dict[str, int]:
+    """How many failures of each of these runs are open, by run; a run without one is not there."""
+    return await store.open_of(*runs) if runs else {}
+
+
 def sent_by(run: Run, steered: Sequence[AuditRecord], at: datetime | None) -> int:
     """The version of the flow that a row was sent by that was settled then: that of the last retry of its run before, or the
     run's. Pure.

@@ -207,6 +207,13 @@ class ReplaysSql(Sql):
         return {row.page: row.version for row in found}
 
     @reads
+    async def open_of(self, tx: Tx, *run_ids: str) -> dict[str, int]:
+        """How many failures of each of these runs are open, by run; a run without one is not there."""
+        mine = (run_causes.c.run_id.in_([clean(run_id) for run_id in run_ids]), run_causes.c.open > text("0"))
+        found = select(run_causes.c.run_id, func.sum(run_causes.c.open).label("rows")).where(*mine)
+        return {row.run_id: int(row.rows) for row in await tx.all(found.group_by(run_causes.c.run_id))}
+
+    @reads
     async def failed_runs(self, tx: Tx, flow: str, group: str | None = None) -> list[str]:
         """The runs of a flow with failed rows that are open, the oldest first; if a group is given, with rows of it."""
         mine = (run_causes.c.flow == clean(flow), run_causes.c.open > text("0"))

@@ -161,4 +161,5 @@ async def test_which_runs_have_open_failures(store: Store, clock: FakeClock) -> 
     await store.settle("", [log(fourth, 1, product="P", version=2)])
     assert await store.failed_runs("winter") == [first, second]
     assert await store.failed_runs("other") == []
+    assert await store.open_of(first, second, third) == {first: 3, second: 1}
     assert (await store.reopen(third, only_open=True)).rows == 0

@@ -14,13 +14,15 @@ from imageflow.console.causes import Cause, cause
 from imageflow.console.closings import Closed, Retry
 from imageflow.console.course import share
 from imageflow.console.languages import zone
-from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone, part, question
+from imageflow.console.pages.shared import CONFIRM_FROM, SAMPLED, all_flows, common_zone, failed_by, part, question
 from imageflow.console.plots import Flag
 from imageflow.console.stale import takes_identifiers
 from imageflow.console.visit import Answer, File, Go, Page, Show, Visit
 from imageflow.errors import NotFoundError
 from imageflow.gateway.paging import Long, RowNumber, cursor, position
 from imageflow.gateway.problem_details import Refusal
+from imageflow.inspect import product_history
+from imageflow.model.flow import Flow
 from imageflow.model.row import RowLog
 from imageflow.model.run import Run
 from imageflow.store import AuditRecord, InRetry, OpenRowKey, SavedVersion, Store
@@ -92,7 +94,7 @@ async def list_(visit: Visit) -> Answer:
         "causes": found,
         "closed": closed,
         "lately": sum((one.error.closed_at or visit.now) > visit.now - LATELY for one in lately),
-        "helped": closings.helped(lately),
+        "helped": closings.helped(lately, least=closings.ENOUGH),
         "helps": {name: closings.helped(lately, name) for name in {one.kind.name for one in found}},
         "ways": {(one.error.flow, one.error.group): one.way for one in lately} if closed else {},
         "pictures": {} if closed else await _pictures(visit.store, found[:PICTURED]),
@@ -148,11 +150,12 @@ def _retried(error: KeptCause, retries: Sequence[Retry]) -> Retry | None:
 
 
 class Ended(NamedTuple):
-    """So many rows of a run were tried again at an instant, and the run has ended since."""
+    """So many rows of a run were tried again at an instant, and the run has ended since. `open`: so many of its failures are."""
 
     run: Run
     rows: int
     at: datetime
+    open: int
 
 
 async def _ended(visit: Visit, flow: str, retries: Sequence[Retry], now: Sequence[InRetry]) -> list[Ended]:
@@ -161,13 +164,14 @@ async def _ended(visit: Visit, flow: str, retries: Sequence[Retry], now: Sequenc
     under_way = {one.run_id for one in now}
     last = {one.run_id: one for one in reversed(lately) if one.run_id not in under_way}
     found = []
-    for one in sorted(last.values(), key=lambda one: one.at, reverse=True)[:RUNS_NAMED]:
+    named = sorted(last.values(), key=lambda one: one.at, reverse=True)[:RUNS_NAMED]
+    still_open = await product_history.still_open(visit.store, [one.run_id for one in named])
+    for one in named:
         run = await _run(visit.store, one.run_id)
         if run is not None and run.ended and flow in ("", run.flow):
             began = run.retried_at or one.at
-            found.append(
-                Ended(run, sum(of.rows for of in lately if of.run_id == one.run_id and of.at >= began), one.at)
-            )
+            rows = sum(of.rows for of in lately if of.run_id == one.run_id and of.at >= began)
+            found.append(Ended(run, rows, one.at, still_open.get(run.run_id, 0)))
     return found
 
 
@@ -260,11 +264,28 @@ def _cell(text: str | None) -> str:
 async def ask_retry(visit: Visit) -> Answer:
     """The question before many rows are retried."""
     flow, group = visit.path("name"), visit.path("cause")
-    number = await _rows_of(visit.store, flow, group)
+    found = [one.error for one in await causes_of(visit.store, flow) if one.error.group == group]
     url = f"/errors/{part(flow)}/{part(group)}/retry"
     back, newest = f"/errors?cause={part(group)}&of={part(flow)}#products", await flows.version(visit.store, flow)
-    shown = {"number": number, "version": newest.version}
+    unchanged = bool(found) and all([await _unchanged(visit.store, one, newest) for one in found])
+    shown = {"number": sum(one.rows for one in found), "version": newest.version, "unchanged": unchanged}
     return question("errors", "retry", flow, url, back, zone=zone(newest.definition.timezone), **shown)
+
+
+async def _unchanged(store: Store, error: KeptCause, newest: Flow) -> bool:
+    """Whether the version in force is the one by which the rows of a cause failed, as far as that is known without all of them:
+    their runs began after it was saved, or there is one run, of which it is known.
+    """
+    saved = next(
+        (one.saved_at for one in await flows.versions(store, error.flow) if one.version == newest.version), None
+    )
+    if saved is not None and saved <= error.since:
+        return True
+    run = await _run(store, error.run_id) if error.run_id is not None and error.runs == 1 else None
+    if run is None:
+        return False
+    rows = await errors.open_rows(store, error.group, error.flow, limit=SAMPLED)
+    return await failed_by(store, run, rows, newest.version)
 
 
 async def _rows_of(store: Store, flow: str, group: str) -> int:

@@ -13,7 +13,17 @@ from imageflow.actions.marks import Marks
 from imageflow.console.causes import broken_places, cause
 from imageflow.console.course import course, share
 from imageflow.console.languages import zone
-from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone, part, question, runs_of, zone_of
+from imageflow.console.pages.shared import (
+    CONFIRM_FROM,
+    SAMPLED,
+    all_flows,
+    common_zone,
+    failed_by,
+    part,
+    question,
+    runs_of,
+    zone_of,
+)
 from imageflow.console.plots import Flag, Lane, LaneRun
 from imageflow.console.resent import resent
 from imageflow.console.stale import COUNTED, Stale, at_least, stale
@@ -266,7 +276,9 @@ async def ask_retry(visit: Visit) -> Answer:
     run = (await runs.show(visit.store, visit.path("run_id"))).run
     group, url = visit.asked("cause"), f"/runs/{part(run.run_id)}"
     flow, number = await flows.version(visit.store, run.flow), await _rows_of(visit, run, group)
-    shown = {"number": number, "values": {"cause": group}, "version": flow.version}
+    failed = await rows.listed(visit.store, run.run_id, state="failed", group=group or None, limit=SAMPLED)
+    unchanged = await failed_by(visit.store, run, failed, flow.version)
+    shown = {"number": number, "values": {"cause": group}, "version": flow.version, "unchanged": unchanged}
     return question("runs", "retry", run.run_id, f"{url}/retry", url, zone=zone(flow.definition.timezone), **shown)
 
 

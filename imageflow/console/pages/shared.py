@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -13,12 +13,16 @@ from imageflow.actions import flows, runs
 from imageflow.console.languages import zone
 from imageflow.console.visit import Show, Visit
 from imageflow.errors import NotFoundError
+from imageflow.inspect import product_history
 from imageflow.model.flow import Flow
+from imageflow.model.row import RowLog
 from imageflow.model.run import Run, Status
 from imageflow.store import Store
 
 CONFIRM_FROM = 100
 """So many rows are retried without a question."""
+SAMPLED = 100
+"""So many of the rows that a retry is about tell by which version they failed, where their run alone does not."""
 
 
 async def all_flows(visit: Visit) -> list[Flow]:
@@ -76,4 +80,12 @@ def question(
     `zone`: of what it is about. `number` and `values` (fields of the form) stand in it, too, if they are given.
     """
     about = {"here": here, "kind": kind, "name": name, "action": action, "back": back}
-    return Show("confirm.html", {"number": 0, "values": {}, **about, **shown}, zone=zone)
+    return Show("confirm.html", {"number": 0, "values": {}, "unchanged": False, **about, **shown}, zone=zone)
+
+
+async def failed_by(store: Store, run: Run, rows: Sequence[RowLog], version: int) -> bool:
+    """Whether these rows of a run went by this version of the flow when they failed."""
+    if not rows or run.version == version:
+        return bool(rows)
+    steered = await product_history.retries(store, [run.run_id])
+    return all(product_history.sent_by(run, steered, row.settled_at) == version for row in rows)

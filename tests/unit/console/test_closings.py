@@ -60,6 +60,8 @@ def test_what_helped_most_often():
     assert closings.helped(found, "script") == Helped("newer", 1, 1)
     assert closings.helped(found, "login") is None
     assert closings.helped(found[1:]) is None
+    assert closings.helped(found, least=3) == Helped("again", 2, 3)
+    assert closings.helped(found, least=4) is None
 
 
 def run(run_id="r", flow="winter", **fields):
