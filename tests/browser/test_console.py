@@ -5,8 +5,10 @@ import json
 import re
 from datetime import timedelta
 
+import msgspec
 import pytest
 
+from imageflow.actions import errors
 from imageflow.model.imageset import Image
 from imageflow.model.row import RowLog
 from imageflow.model.run import Run, Trigger
@@ -112,6 +114,30 @@ def test_causes_are_read_whole(watched, served, locale):
         page.set_viewport_size({"width": width, "height": 800})
         page.goto("/errors")
         assert page.locator(".causes tbody tr").count() == 4
+        assert page.evaluate(CUT) == []
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.goto(f"/runs/{LONG}")
+    assert page.locator("#causes tbody tr").count() == 2
+    assert page.evaluate(CUT.replace(".card:has(.causes)", "#causes .card").replace(".causes", "#causes")) == []
+
+
+@pytest.mark.parametrize("locale", ["en-US", "tr-TR"])
+def test_a_cause_that_came_back_is_read_whole(watched, served, monkeypatch, locale):
+    """Since when its rows are open is one more line; the buttons stay within the window."""
+    site, do = served
+    do(many_causes(site))
+    listed = errors.listed
+
+    async def came_back(*args, **options):
+        found = await listed(*args, **options)
+        return [msgspec.structs.replace(one, first_at=one.since - timedelta(hours=30)) for one in found]
+
+    monkeypatch.setattr(errors, "listed", came_back)
+    page = watched.page("operator", locale=locale, viewport={"width": 1280, "height": 800})
+    for width in (1280, 1000):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.goto("/errors")
+        assert page.locator(".of-open").count() == 4
         assert page.evaluate(CUT) == []
 
 
