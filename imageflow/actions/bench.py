@@ -123,7 +123,7 @@ async def compared(store: Store, definition: Definition, dry: DryRun) -> Tried:
     """A dry run, with what each row would change on Omnitron: `new` is what was never written there, `same` what was written last;
     and which products Omnitron has refused.
     """
-    products = {row.product for row in dry.rows if row.product is not None and _is_sent(row)}
+    products = ready_skus(dry)
     known = await store.written_digests(definition.omnitron.domain, products) if products else {}
     ready = ready_products(dry)
     refused = await store.refused(definition.name, ready) if ready else {}
@@ -139,6 +139,11 @@ async def compared(store: Store, definition: Definition, dry: DryRun) -> Tried:
 def ready_products(dry: DryRun) -> set[str]:
     """The products, by SKU or base code, that a dry run would send."""
     return {row.product for row in dry.rows if row.product is not None and row.state == "ready"}
+
+
+def ready_skus(dry: DryRun) -> set[str]:
+    """The SKUs that a dry run would send: without base codes, whose SKUs only Omnitron knows."""
+    return {row.product for row in dry.rows if row.product is not None and _is_sent(row)}
 
 
 def not_compared(dry: DryRun) -> Tried:

@@ -90,11 +90,18 @@ async def compared(
             async for page in _pages(store, await kept(store, flow.name, min(pages, MAX_PAGES))):
                 was, now = await _both(sandbox, flow.definition, draft, page)
                 refused = await store.refused(flow.name, bench.ready_products(was) | bench.ready_products(now))
-                found = pairs(was.rows, now.rows, _elements(flow.definition, page), refused)
+                taken = await _taken(store, draft, bench.ready_skus(now) - bench.ready_skus(was))
+                found = pairs(was.rows, now.rows, _elements(flow.definition, page), refused, taken)
                 _add(done, PageKey(page.run_id, page.page), _not_yet(seen, found))
     except TimeoutError:
         return done._replace(late=True)
     return done
+
+
+async def _taken(store: Store, definition: Definition, skus: set[str]) -> set[str]:
+    """Those of the SKUs that Omnitron has taken from us. A write whose result is unknown is none that it took."""
+    known = await store.written_digests(definition.omnitron.domain, skus) if skus else {}
+    return {sku for sku, digest in known.items() if digest is not None}
 
 
 async def _pages(store: Store, keys: list[PageKey]) -> AsyncIterator[Page]:

@@ -811,9 +811,11 @@ class PairShown(msgspec.Struct, frozen=True):
 
 
 class ComparedShown(msgspec.Struct, frozen=True):
-    """A draft against the version in force, over pages that were kept, in rows: `fixed` failed and would be written, `broken`
-    came out and would fail or be missing, `different` is another image set. `late`: the time was over before all pages were
-    through.
+    """A draft against the version in force, over pages that were kept, in rows: `fixed` failed and would be written, or was refused
+    and would be sent under a SKU that Omnitron has taken; `broken` came out and would fail or be missing, `different` is another
+    image set; `renamed` came out and would be sent under another SKU, which Omnitron has never taken from us; `untried` was refused
+    and would be sent under another SKU or base code, of which it is not known whether Omnitron knows it. `late`: the time was over
+    before all pages were through.
     """
 
     version: int
@@ -823,6 +825,8 @@ class ComparedShown(msgspec.Struct, frozen=True):
     fixed: int
     different: int
     broken: int
+    renamed: int
+    untried: int
     examples: list[PairShown]
     late: bool
 
@@ -953,6 +957,8 @@ def compared(found: Compared) -> ComparedShown:
         counts["fixed"],
         counts["different"],
         counts["broken"],
+        counts["renamed"],
+        counts["untried"],
         [PairShown(pair.kind, pair.product, *where, pair.was, pair.now) for where, pair in found.examples],
         found.late,
     )

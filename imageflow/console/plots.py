@@ -127,7 +127,7 @@ def cells(kinds: Sequence[str], label: str, *, most: int = 1000, high: int = 8) 
     of its own, and what is broken carries a diamond too.
     """
     many = max(1, -(-len(kinds) // most))
-    order = {"broken": 0, "different": 1, "fixed": 2}
+    order = {"broken": 0, "renamed": 1, "untried": 1, "different": 2, "fixed": 3}
     worst = [min(kinds[at : at + many], key=lambda kind: order.get(kind, 9)) for at in range(0, len(kinds), many)]
     high = min(high, len(worst)) or 1
     columns = max(125, -(-len(worst) // high))

@@ -15,12 +15,14 @@ import msgspec
 from imageflow.inspect import row_origin
 from imageflow.inspect.dry_run import DryRow
 
-Kind = Literal["same", "fixed", "different", "broken"]
-"""`fixed`: it failed, or Omnitron refused its product, and it would be written, the refused one for another product; `different`:
-another image set, another product, one that was not there, or a failure that goes away; `broken`: it came out, and would fail, be
-missing, or be of a product that Omnitron refused; or it was not there and fails.
+Kind = Literal["same", "fixed", "different", "broken", "renamed", "untried"]
+"""`fixed`: it failed and would be written, or Omnitron refused its product and it would be sent for one that Omnitron has taken;
+`different`: another image set, another product that Omnitron has taken, one that was not there, or a failure that goes away;
+`broken`: it came out, and would fail, be missing, or be of a product that Omnitron refused; or it was not there and fails;
+`renamed`: it came out, and would be sent for another SKU, which Omnitron has never taken; `untried`: Omnitron refused its product,
+and it would be sent for another one, of which nothing is known.
 """
-KINDS: tuple[Kind, ...] = ("same", "fixed", "different", "broken")
+KINDS: tuple[Kind, ...] = ("same", "fixed", "different", "broken", "renamed", "untried")
 
 
 class Pair(msgspec.Struct, frozen=True):
@@ -38,10 +40,14 @@ class Pair(msgspec.Struct, frozen=True):
 
 
 def pairs(
-    was: Iterable[DryRow], now: Iterable[DryRow], elements: Sequence[Any] = (), refused: Collection[str] = ()
+    was: Iterable[DryRow],
+    now: Iterable[DryRow],
+    elements: Sequence[Any] = (),
+    refused: Collection[str] = (),
+    taken: Collection[str] = (),
 ) -> list[Pair]:
     """The rows of a page, as they were and as they are now: in the order that they were in, those that are new last. `elements`: those
-    of the page; `refused`: products that Omnitron refused.
+    of the page; `refused`: products that Omnitron refused; `taken`: SKUs that it has taken before.
 
     Rows that a later one of the same page supersedes are left out.
     """
@@ -65,16 +71,26 @@ def pairs(
             came_from = places.of(row) if found[number] is None else None
             if came_from is not None and came_from in by_place:
                 found[number] = left.take(by_place.pop(came_from))
-    paired = [_pair(row, other, refused) for row, other in zip(old, found, strict=True)]
-    return paired + [_pair(None, row, refused) for row in left.rows()]
+    paired = [_pair(row, other, refused, taken) for row, other in zip(old, found, strict=True)]
+    return paired + [_pair(None, row, refused, taken) for row in left.rows()]
 
 
-def _pair(was: DryRow | None, now: DryRow | None, refused: Collection[str]) -> Pair:
+def _pair(was: DryRow | None, now: DryRow | None, refused: Collection[str], taken: Collection[str]) -> Pair:
     if was is not None and now is not None and was.state == now.state == "ready" and was.product != now.product:
-        before, after = was.product in refused, now.product in refused
-        if before != after:
-            return Pair("fixed" if before else "broken", was, now)
+        return Pair(_kind_renamed(was, now, refused, taken), was, now)
     return Pair(_kind(was, now), was, now)
+
+
+def _kind_renamed(was: DryRow, now: DryRow, refused: Collection[str], taken: Collection[str]) -> Kind:
+    """That a product was not refused yet says nothing: it may never have been sent. Only a SKU can be known to be taken."""
+    before = was.product in refused
+    if now.product in refused:
+        return "different" if before else "broken"
+    if now.key == "sku" and now.product in taken:
+        return "fixed" if before else "different"
+    if before:
+        return "untried"
+    return "renamed" if now.key == "sku" else "different"
 
 
 def _kind(was: DryRow | None, now: DryRow | None) -> Kind:

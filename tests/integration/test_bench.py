@@ -59,6 +59,12 @@ async def came(store, number, elements, **row):
     return run.run_id
 
 
+async def written(store, *skus):
+    """Omnitron has taken them."""
+    domain = (await store.flow("posts")).definition.omnitron.domain
+    await store.settle("t", [], written=[LedgerEntry(domain, sku, 1, digest(()), "r", 1) for sku in skus])
+
+
 def row(sku, *pictures):
     return {"sku": sku, **({"images": [PICTURE.format(one) for one in pictures]} if pictures else {})}
 
@@ -93,7 +99,9 @@ async def test_a_draft_against_what_really_came(api):
 
 
 async def test_a_product_is_compared_once(api):
-    """By the newest page that has it; and what Omnitron refused under another name was no good row."""
+    """By the newest page that has it; and what Omnitron refused under another name was no good row: it is mended where Omnitron has
+    taken the new name before, else that is not known.
+    """
     await api.store.save_flow({"name": "posts", "direction": "outbound", "omnitron": OMNITRON, "script": BARCODES})
     for number in (1, 2):
         await came(api.store, number, [row("B")])
@@ -102,13 +110,33 @@ async def test_a_product_is_compared_once(api):
             api.store, number + 2, [element], product="869", http_status=400, reason="no such SKU", version=number
         )
     mended = {"draft": {"script": MENDED}, "pages": 5}
+    names = ("rows", "same", "fixed", "different", "broken", "renamed", "untried")
     found = await api.ok("POST", "/api/flows/posts/compare", mended, token="operator")
-    assert [found[name] for name in ("rows", "same", "fixed", "different", "broken")] == [2, 0, 2, 0, 0]
+    assert [found[name] for name in names] == [2, 0, 1, 0, 0, 0, 1]
+    await written(api.store, "A")
+    found = await api.ok("POST", "/api/flows/posts/compare", mended, token="operator")
+    assert [found[name] for name in names] == [2, 0, 2, 0, 0, 0, 0]
     assert {(one["was"]["product"], one["now"]["product"]) for one in found["examples"]} == {("869", "A"), (None, "B")}
     tried = await api.ok(
         "POST", "/api/flows/posts/try", {"input": [{**row("A", 1), "barcode": "869"}]}, token="operator"
     )
     assert tried["rows"][0]["refused"] == "no such SKU"
+
+
+async def test_good_products_under_another_sku(api):
+    """They are told apart from another set, where Omnitron has never had the new SKU from us; a doubtful write is none."""
+    await api.store.save_flow({"name": "posts", "direction": "outbound", "omnitron": OMNITRON, "script": NO_PICTURES})
+    await came(api.store, 1, [row("A", 1), row("B", 2), row("C", 3), row("D", 4)])
+    await written(api.store, "A", "X-A")
+    domain = (await api.store.flow("posts")).definition.omnitron.domain
+    await api.store.settle("t", [], written=[LedgerEntry(domain, "X-B", 1, None, None, None)])
+    script = (
+        "def process_row(row):\n    return {'sku': 'X-' * (row['sku'] != 'D') + row['sku'], 'images': row['images']}\n"
+    )
+    found = await api.ok("POST", "/api/flows/posts/compare", {"draft": {"script": script}}, token="operator")
+    assert [found[name] for name in ("rows", "same", "different", "renamed", "untried")] == [4, 1, 1, 2, 0]
+    told = {one["product"]: one["kind"] for one in found["examples"]}
+    assert told == {"X-A": "different", "X-B": "renamed", "X-C": "renamed"}
 
 
 async def test_a_comparison_is_bounded(api):

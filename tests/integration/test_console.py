@@ -1778,6 +1778,25 @@ async def test_a_draft_against_what_really_came(site):
     assert '"A-1"' in taken.html.one("textarea", name="input").text
 
 
+async def test_a_draft_that_sends_other_skus(site):
+    """A refused row under a SKU that Omnitron never took is not mended, a good one has not got another set: both are warned of."""
+    visitor = await site.visitor("operator")
+    path = "/flows/posts/bench"
+    script = "def process_row(row):\n    return {**row, 'sku': 'X' + row['sku']}\n"
+    html = (await visitor.send(path, path, do="compare", script=script)).html
+    assert html.one("h1").text == (
+        "1 product would be sent under another SKU, which Omnitron has never had from us. "
+        "3 refused rows would be sent under another SKU; whether Omnitron knows it is not known"
+    )
+    assert "XA-1 was A-1. XB/2 was B/2." in html.one("main").text
+    rows = [one for one in html.all("tr") if "another SKU" in one.text]
+    assert ["Omnitron has never had it from us" in one.text for one in rows] == [True, False, False, False]
+    assert ["was refused; whether Omnitron knows" in one.text for one in rows] == [False, True, True, True]
+    marks = [one.attributes.get("class") for one in html.all("span") if one.text == "another SKU"]
+    assert marks == ["mark waiting"] * 4
+    assert [len(html.all("path", class_=kind)) for kind in ("renamed", "untried", "fixed", "different")] == [1, 1, 0, 0]
+
+
 async def test_an_erp_is_asked_from_the_bench(site):
     """Its first elements become the input, what was typed stays; where it does not answer, the page says why."""
     erp = FakeErp(rows=20)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from imageflow.inspect.comparison import Pair, pairs
@@ -70,23 +71,36 @@ ELEMENTS = [{"code": "F-1", "barcode": "869", "media": ["https://c.example/9"]},
 
 
 @pytest.mark.parametrize(
-    ("was", "now", "refused", "kind"),
+    ("was", "now", "refused", "taken", "kind"),
     [
-        ("869", "F-1", {"869"}, "fixed"),
-        ("869", "F-1", set(), "different"),
-        ("F-1", "869", {"869"}, "broken"),
-        ("869", "F-1", {"869", "F-1"}, "different"),
-        ("869", "869", {"869"}, "same"),
+        ("869", "F-1", {"869"}, {"F-1"}, "fixed"),
+        ("869", "F-1", {"869"}, set(), "untried"),
+        ("869", "F-1", set(), {"F-1"}, "different"),
+        ("869", "F-1", set(), {"869"}, "renamed"),
+        ("869", "F-1", set(), set(), "renamed"),
+        ("F-1", "869", {"869"}, set(), "broken"),
+        ("F-1", "869", {"869"}, {"869"}, "broken"),
+        ("869", "F-1", {"869", "F-1"}, {"F-1"}, "different"),
+        ("869", "869", {"869"}, set(), "same"),
     ],
 )
-def test_another_product_of_the_same_element(was: str, now: str, refused: set[str], kind: str) -> None:
-    """The rows of an element belong together, whatever products the versions make of it; what Omnitron refused is no loss."""
-    found = pairs([ready(was), ready("870")], [ready("F-2"), ready(now)], ELEMENTS, refused)
+def test_another_product_of_the_same_element(was: str, now: str, refused: set[str], taken: set[str], kind: str) -> None:
+    """The rows of an element belong together, whatever products the versions make of it. What Omnitron refused is no loss, and only
+    what it has taken before is a gain.
+    """
+    found = pairs([ready(was), ready("870")], [ready("F-2"), ready(now)], ELEMENTS, refused, {*taken, "F-2"})
     assert told(found) == [(kind, now), ("different", "F-2")]
+
+
+@pytest.mark.parametrize(("refused", "kind"), [({"869"}, "untried"), (set(), "different")])
+def test_another_base_code_of_the_same_element(refused: set[str], kind: str) -> None:
+    """What Omnitron took is known by SKU: of a base code it is never said that Omnitron took it, or never had it."""
+    now = msgspec.structs.replace(ready("F-1"), key="base_code")
+    assert told(pairs([ready("869")], [now], ELEMENTS, refused, {"F-1"})) == [(kind, "F-1")]
 
 
 def test_a_product_that_no_element_names() -> None:
     """Its row is found by an image that its element alone has; nothing is guessed where several have it."""
     made = [ready("X", "9")]
-    assert told(pairs([ready("Y", "9")], made, ELEMENTS)) == [("different", "X")]
+    assert told(pairs([ready("Y", "9")], made, ELEMENTS)) == [("renamed", "X")]
     assert told(pairs([ready("Y", "9")], made, [*ELEMENTS, ELEMENTS[0]])) == [("broken", "Y"), ("different", "X")]
