@@ -88,7 +88,9 @@ class Bench:
             created_at=self.clock.now(),
         )
         await self.store.create_run(run)
-        await OutboxPublisher(self.store, self.broker).send(await self.store.release_runs())
+        publisher = OutboxPublisher(self.store, self.broker)
+        await publisher.send(await self.store.release_runs())
+        await publisher.finish()
         return run
 
     async def pump(self, run_id: str, reader: Callable[[], Reader]) -> Run:
