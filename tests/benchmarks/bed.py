@@ -83,7 +83,8 @@ class Bed:
 
     def __init__(self, stack: ExitStack) -> None:
         self.stack = stack
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended then, too
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended then, too
         self.rabbit, self.postgres = rabbitmq_server.open_server(), postgres_server.open_server()
         if self.rabbit is None or self.postgres is None:
             raise SystemExit(
