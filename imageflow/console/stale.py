@@ -47,14 +47,15 @@ def stale(run: Run, flow: Flow, rollbacks: Sequence[AuditRecord], left: int | No
 def at_least(
     runs: Sequence[Run], flow: Flow, rollbacks: Sequence[AuditRecord], retries: Sequence[AuditRecord] = ()
 ) -> list[tuple[Run, Stale]]:
-    """Of runs of a flow, newest first, those that have left something, and of each at least how much: what it wrote but for all that
-    newer runs brought, whichever products these were, and all rows that were retried by another version. No row is looked at for it.
+    """Of runs of a flow, newest first, those that have left something, and of each at least how much: what it wrote of the rows that no
+    other version retried, but for all that newer runs brought, whichever products these were. No row is looked at for it.
     """
     found = []
     brought = 0
     for run in runs:
         old = stale(run, flow, rollbacks)
-        left = run.counts.written - brought - sum(one.rows for one in resent(run, retries))
+        own = run.counts.total - sum(one.rows for one in resent(run, retries))
+        left = min(run.counts.written, own) - brought
         if old is not None and left > 0:
             found.append((run, old._replace(products=left)))
         brought += _brought(run)
@@ -62,15 +63,14 @@ def at_least(
 
 
 def unsent(runs: Sequence[Run]) -> list[tuple[Run, int]]:
-    """Of runs of a flow, newest first, those that were cancelled before all was sent, and of each at least how many rows: but for all
-    that newer runs brought, whichever products these were.
+    """Of runs of a flow, newest first, those that were cancelled before all was sent, with how many rows. None of a run whose rows
+    newer ones have brought: which products these were is not looked at, so they must be as many as the whole run had.
     """
     found = []
     brought = 0
     for run in runs:
-        left = run.counts.cancelled - brought
-        if run.ended and left > 0:
-            found.append((run, left))
+        if run.ended and run.counts.cancelled and brought < run.counts.total:
+            found.append((run, run.counts.cancelled))
         brought += _brought(run)
     return found
 

@@ -625,8 +625,8 @@ async def test_all_is_not_well_after_a_cancel(tmp_path):
         await store.cancel_run(cancelled)
         await store.cancel_rows(cancelled)
         html = (await visitor.get("/")).html
-        assert html.one("h1").text == "2 rows or more of cancelled runs were not sent"
-        assert "polled: at least 2 rows were not sent, for their run was cancelled" in html.one("main").text
+        assert html.one("h1").text == "2 rows of cancelled runs were not sent"
+        assert "polled: 2 rows were not sent when their run was cancelled" in html.one("main").text
         assert f"/runs/{cancelled}" in [one.attributes.get("href") for one in html.all("a")]
         await write(store, await read(store, 2))
         assert (await visitor.get("/")).html.one("h1").text.startswith("All well")

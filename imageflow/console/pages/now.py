@@ -99,7 +99,7 @@ async def _stale(visit: Visit, found: Sequence[FlowNow]) -> list[tuple[Run, Stal
 
 
 async def _unsent(visit: Visit) -> list[tuple[Run, int]]:
-    """Runs that were cancelled lately, with at least how many rows nobody has sent since: no run asks for these by itself."""
+    """Runs that were cancelled lately, and how many rows of each were not sent: no run asks for these by itself."""
     cancelled = await runs_of(visit.store, limit=RUNS, status="cancelled")
     found: list[tuple[Run, int]] = []
     for flow in dict.fromkeys(run.flow for run in cancelled if run.created_at > visit.now - LATELY):
