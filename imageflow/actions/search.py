@@ -31,8 +31,8 @@ class Hit(msgspec.Struct, frozen=True):
 
 async def find(store: Store, text: str) -> list[Hit]:
     """What begins with the text: products that were sent to Omnitron, also by their number alone, and in upper and lower
-    case too, or whose rows were logged under exactly this name, or failed and have it as a value; flows whose name holds it; runs by the beginning
-    of their id or of its last part; open causes whose words hold it.
+    case too, or whose rows were logged under exactly this name, or failed and have it as a value; flows whose name holds it;
+    runs by the beginning of their id or of its last part; open causes whose words hold it.
     """
     text = text.strip()
     if not text:
@@ -52,7 +52,8 @@ async def _products(store: Store, text: str) -> list[Hit]:
     known = {one: await store.product_rows(one, limit=1) for one in spelled}
     found = [one for one, rows in known.items() if rows]
     nameless = text not in found and await _failed(store, text)
-    found += [text] * nameless
+    if nameless:
+        found.append(text)
     for one in spelled:
         found += await store.products(one, domains, limit=HITS)
     if text.isascii() and text.isdigit() and len(text.lstrip("0")) >= LEAST_LETTERS:

@@ -21,7 +21,7 @@ Way = Literal["again", "version", "newer", "newer version"]
 
 
 ENOUGH = 5
-"""From so many known cases on, a share says something of all causes: one case is 100% of itself, and two are one half each."""
+"""A share of fewer known cases says nothing about the next one."""
 
 
 class Closed(NamedTuple):

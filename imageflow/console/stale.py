@@ -47,8 +47,11 @@ def stale(run: Run, flow: Flow, rollbacks: Sequence[AuditRecord], left: int | No
 def at_least(
     runs: Sequence[Run], flow: Flow, rollbacks: Sequence[AuditRecord], retries: Sequence[AuditRecord] = ()
 ) -> list[tuple[Run, Stale]]:
-    """Of runs of a flow, newest first, those that have left something, and of each at least how much: what it wrote of the rows that no
-    other version retried, but for all that newer runs brought, whichever products these were. No row is looked at for it.
+    """Of runs of a flow, newest first, those that have left something, and how much, by their counts alone: what a run wrote, though no
+    more than the rows that no other version retried; less all rows that newer runs brought, whichever products these were.
+
+    That is the least that is left, but for a run of which another version retried rows and wrote them: the counts do not tell which
+    version wrote a row.
     """
     found = []
     brought = 0

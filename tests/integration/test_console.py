@@ -4,6 +4,7 @@
 import asyncio
 import json
 import re
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from ipaddress import ip_network
@@ -596,6 +597,18 @@ async def test_what_a_version_wrote_that_was_rolled_back(site):
     assert refused.status == 409
 
 
+@asynccontextmanager
+async def bare(folder):
+    """A site with the flow polled, a viewer, and nothing that ever happened."""
+    (folder / "site").mkdir()
+    async with connect(Secret(f"sqlite:///{folder}/bare.db"), CLOCK) as store:
+        await store.upgrade()
+        await store.save_user(User("viewer", credentials.hash_password(PASSWORD), "viewer"))
+        await store.save_flow(POLLED, "ada")
+    async with opened(folder / "bare.db", folder / "site") as site:
+        yield site
+
+
 async def read(store, number, *, version=1):
     """A run of the flow polled that has read two rows, and its id."""
     run_id, now = f"20260106-000000-000000000{number}", CLOCK.now()
@@ -614,12 +627,7 @@ async def write(store, run_id):
 
 async def test_all_is_not_well_after_a_cancel(tmp_path):
     """While rows of the cancelled run were not sent: nothing asks for them by itself. Newer runs that bring as many end it."""
-    (tmp_path / "site").mkdir()
-    async with connect(Secret(f"sqlite:///{tmp_path}/bare.db"), CLOCK) as store:
-        await store.upgrade()
-        await store.save_user(User("viewer", credentials.hash_password(PASSWORD), "viewer"))
-        await store.save_flow(POLLED, "ada")
-    async with opened(tmp_path / "bare.db", tmp_path / "site") as site:
+    async with bare(tmp_path) as site:
         visitor, store = await site.visitor("viewer"), site.store
         cancelled = await read(store, 1)
         await store.cancel_run(cancelled)
@@ -634,12 +642,7 @@ async def test_all_is_not_well_after_a_cancel(tmp_path):
 
 async def test_all_is_not_well_after_a_roll_back(tmp_path):
     """While products are as the version wrote them that was rolled back; once newer runs brought as many rows, all is well."""
-    (tmp_path / "site").mkdir()
-    async with connect(Secret(f"sqlite:///{tmp_path}/bare.db"), CLOCK) as store:
-        await store.upgrade()
-        await store.save_user(User("viewer", credentials.hash_password(PASSWORD), "viewer"))
-        await store.save_flow(POLLED, "ada")
-    async with opened(tmp_path / "bare.db", tmp_path / "site") as site:
+    async with bare(tmp_path) as site:
         visitor, store = await site.visitor("viewer"), site.store
         for version, title in (
             (1, "All well"),

@@ -69,8 +69,8 @@ class Pagination(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     reads the envelope before it asks `turn`, refuses a page that came before, makes a URL absolute and refuses one that leads to a foreign host,
     and ends the read with an error after `max_pages`.
 
-    The reader also ends a read without asking the type: at an answer that is none by `erp.no_rows`, and at a 404 once an answer has
-    said that nothing follows. A type whose answers speak of a part of the rows only (one letter, one month) needs a change there.
+    The reader also ends a read without asking the type: at an answer that means "no rows" by the flow's `erp.no_rows`, and at a 404
+    once an answer has said that nothing follows. A type whose answers speak of a part of the rows only (one letter, one month) needs a change there.
     """
 
     meanings: ClassVar[Mapping[str, Meaning]] = {"ignore": json_paths}
