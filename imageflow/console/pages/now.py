@@ -24,9 +24,11 @@ REEL = 14
 NEEDS = 4
 PICTURED = 8
 ROLLBACKS = 50
-"""Of the newest rollbacks of all flows, so many are looked at; and so many of the newest runs of each flow that they are of."""
+"""So many of the newest rollbacks of all flows are looked at."""
 RUNS = 8
+"""So many of the newest cancelled runs are looked at; and of a flow that was rolled back or has one, so many of its newest runs."""
 LATELY = timedelta(days=7)
+"""What was cancelled or rolled back longer ago is not told on this page."""
 
 
 WHERE = {"cause": "/errors", "hold": "/system", "alarm": "/alarms"}
