@@ -1,8 +1,6 @@
 """Fixtures that all tests may use; the servers start when a test first asks for them."""
 
 import asyncio
-import secrets
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,10 +62,4 @@ def _nothing_is_hidden():
 @pytest.fixture
 def rabbitmq_vhost(rabbitmq):
     """The URL of a virtual host of RabbitMQ that only this test uses (of a server that is not ours: its URL)."""
-    if not hasattr(rabbitmq, "_program"):
-        return rabbitmq.url
-    name = f"test-{secrets.token_hex(4)}"
-    control = rabbitmq._program.parent / "rabbitmqctl"
-    for arguments in (["add_vhost", name], ["set_permissions", "-p", name, "imageflow", ".*", ".*", ".*"]):
-        subprocess.run([control, *arguments], env=rabbitmq._environment, check=True, capture_output=True, timeout=60)
-    return rabbitmq.url.rstrip("/") + "/" + name
+    return rabbitmq.new_vhost()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -29,6 +30,8 @@ URL_VARIABLE = "IMAGEFLOW_TEST_AMQP_URL"
 DEFAULT_URL = "amqp://guest:guest@127.0.0.1:5672/"
 START_SECONDS = 90.0
 STOP_SECONDS = 30.0
+CONTROL_SECONDS = 240.0
+"""How long `rabbitmqctl` may take: a quarter of a second, but minutes where others keep the processors and the disk busy."""
 KEEPER = (
     'trap "" INT TERM HUP; log=$1; shift; "$@" </dev/null >>"$log" 2>&1 & '
     "echo $!; read how; kill -${how:-KILL} $!; wait $!"
@@ -81,6 +84,10 @@ class Rabbit:
         """What `rabbitmqctl` prints."""
         self._not_ours()
         raise AssertionError
+
+    def new_vhost(self) -> str:
+        """The URL of a new virtual host (of a server that is not ours: its own URL)."""
+        return self.url
 
     def restart(self) -> None:
         """Stop it in good order and start it again."""
@@ -176,11 +183,26 @@ class PrivateRabbit(Rabbit):
     def control(self, *arguments: str) -> str:
         command = [str(self._program.with_name("rabbitmqctl")), "--quiet", *arguments]
         done = subprocess.run(
-            command, env=self._environment, cwd=self._folder, capture_output=True, text=True, timeout=60, check=False
+            command,
+            env=self._environment,
+            cwd=self._folder,
+            capture_output=True,
+            text=True,
+            timeout=CONTROL_SECONDS,
+            check=False,
         )
         if done.returncode:
             raise RuntimeError(f"rabbitmqctl {arguments[0]} failed: {done.stdout} {done.stderr}")
         return done.stdout
+
+    def new_vhost(self) -> str:
+        name = f"test-{secrets.token_hex(4)}"
+        rights = dict.fromkeys(("configure", "write", "read"), ".*")
+        permissions = [{"user": "imageflow", "vhost": name, **rights}]
+        file = self._folder / f"{name}.json"  # by one command: each is an Erlang machine that starts
+        file.write_text(json.dumps({"vhosts": [{"name": name}], "permissions": permissions}))
+        self.control("import_definitions", str(file))
+        return self.url.rstrip("/") + "/" + name
 
     def close(self) -> None:
         self._end("KILL")

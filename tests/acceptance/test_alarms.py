@@ -19,7 +19,6 @@ from imageflow.secret import Secret
 from imageflow.store.connect import connect
 from tests.acceptance.harness import get, site, wait_for
 
-pytestmark = pytest.mark.timeout(240)
 ROWS = [{"sku": f"P-{n}", "images": [f"https://img.example.com/{n}.jpg"]} for n in range(40)]
 
 

@@ -23,8 +23,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-import pytest
-
 from imageflow.actions import dead_letters, keys
 from imageflow.actions.actor import Actor
 from imageflow.broker import Outgoing
@@ -376,7 +374,6 @@ async def parked(environ: dict[str, str]) -> list[Any]:
 # the story ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(240)
 def test_bombs(tmp_path: Path) -> None:
     """All of them, one after the other, and what the watch saw of /health, memory and the neighbour."""
     with gateway(tmp_path) as place:

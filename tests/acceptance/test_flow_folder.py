@@ -11,8 +11,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import pytest
-
 from tests.acceptance.harness import free_port, get, site, wait_for
 
 SETTLE_SECONDS = 8.0
@@ -162,7 +160,6 @@ def newest(here) -> dict[str, str]:
     return found
 
 
-@pytest.mark.timeout(300)
 def test_what_fires_is_what_was_asked_for(tmp_path):
     """A few steps of one seed."""
     assert tell(tmp_path, seed=3, steps=4) == []

@@ -16,8 +16,6 @@ from tests.acceptance.harness import free_port, get, site, wait_for
 
 STEADY_SECONDS = 1.0
 
-pytestmark = pytest.mark.timeout(240)
-
 
 async def _publish(url: str) -> None:
     """Raises where the message has no queue."""

@@ -88,7 +88,7 @@ def flows(here) -> None:
     here.flow("posts", **outbound, write={"concurrency": 4})
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_every_service_is_replaced_under_load(tmp_path, rabbitmq_vhost, postgres):
     """No row fails, every post that was answered 202 is on Omnitron, every run balances; repeated is at most what a writer
     had in flight when its time was up.

@@ -64,7 +64,6 @@ OFF = """wide => [
 ]"""
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("locale", ["en-US", "tr-TR"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_is_cut_off_or_touches(watched, served, width, locale):

@@ -28,7 +28,6 @@ def npm():
     return None if found is None else ([found], Path(found).parent)
 
 
-@pytest.mark.timeout(300)
 def test_vendored_files_can_be_built_again(tmp_path):
     """By npm, from the registry, with the sums of the lock. Skipped without npm, but never in CI."""
     tool = npm()

@@ -110,7 +110,6 @@ def durable_postgres(postgres: Postgres) -> Iterator[Postgres]:
     server.close()
 
 
-@pytest.mark.timeout(240)
 async def test_a_sick_site_over_rabbitmq_and_postgresql(
     rabbitmq_vhost: str, management: Management, durable_postgres: Postgres, tmp_path: Path
 ) -> None:

@@ -130,7 +130,6 @@ async def substrate(request: pytest.FixtureRequest) -> dict[str, str]:
     return {"IMAGEFLOW_STORE_URL": database, "IMAGEFLOW_BROKER_URL": request.getfixturevalue("rabbitmq_vhost")}
 
 
-@pytest.mark.timeout(300)
 async def test_what_does_not_belong_is_parked(tmp_path: Path, substrate: dict[str, str]) -> None:
     """Each message of the table is parked with a reason, in one piece; all services live, and a post is written after it."""
     async with pipeline(tmp_path, services=bootstrap.SERVICES, **substrate) as running:
@@ -151,7 +150,6 @@ async def test_what_does_not_belong_is_parked(tmp_path: Path, substrate: dict[st
         assert not await running.store.rows(RUN)
 
 
-@pytest.mark.timeout(300)
 async def test_what_nobody_registered_is_not_written(tmp_path: Path, substrate: dict[str, str]) -> None:
     """Rows of a run that has ended, rows that no page gave, an image set that would clear a product, a page that was never
     stored: nothing of that reaches Omnitron, and the run stays as it ended.

@@ -338,7 +338,6 @@ def test_a_door_that_closes_at_once(run: Callable[[Any], None]) -> None:
         closing.join()
 
 
-@pytest.mark.timeout(180)
 async def test_a_load_balancer_without_a_server(rabbitmq: Rabbit, queue: str) -> None:
     """While a load balancer accepts and closes, the broker is not healthy and lives; then it goes on by itself."""
     address = URL(rabbitmq.url)
@@ -391,7 +390,6 @@ async def settle(delivery: Delivery, seen: Counter[bytes]) -> None:
 
 
 @pytest.mark.parametrize("how", ["restart", "kill", "close_connections"])
-@pytest.mark.timeout(180)
 async def test_nothing_is_lost_when_the_server_goes_away(rabbitmq: Rabbit, queue: str, how: str) -> None:
     """While publishing, consuming and retrying: a restart, a kill -9 and closed connections lose nothing."""
     bodies = [str(i).encode() for i in range(400)]
@@ -437,7 +435,6 @@ async def test_nothing_is_lost_when_the_server_goes_away(rabbitmq: Rabbit, queue
     assert set(seen) == set(bodies)
 
 
-@pytest.mark.timeout(180)
 async def test_publishing_has_a_deadline(rabbitmq: Rabbit, queue: str) -> None:
     """A server that stands still makes publish raise BrokerError in time; afterwards everything works again."""
     async with RabbitBroker(Secret(rabbitmq.url), publish_seconds=1) as broker:
@@ -455,7 +452,6 @@ async def test_publishing_has_a_deadline(rabbitmq: Rabbit, queue: str) -> None:
         await healed(broker)
 
 
-@pytest.mark.timeout(180)
 async def test_publishing_while_the_server_is_away(rabbitmq: Rabbit, queue: str) -> None:
     """While the server is down publish raises in time, then at once; health says so; then everything resumes."""
     async with (
@@ -482,7 +478,6 @@ async def test_publishing_while_the_server_is_away(rabbitmq: Rabbit, queue: str)
         await healed(broker)
 
 
-@pytest.mark.timeout(180)
 async def test_an_alarm_stops_publishing_and_lending(rabbitmq: Rabbit, queue: str) -> None:
     """When RabbitMQ takes no messages (memory alarm), publish raises in time, nothing is lent, health says why."""
     async with RabbitBroker(Secret(rabbitmq.url), publish_seconds=1) as broker:

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import secrets
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiormq
@@ -289,10 +288,7 @@ async def test_roles_of_the_usual_names_get_their_rights_with_the_schema(postgre
 @pytest.fixture(scope="module")
 def users(rabbitmq, tmp_path_factory):
     """A folder with the services' URLs; the users are there, in a virtual host of these tests."""
-    name = f"accounts-{secrets.token_hex(4)}"
-    rabbitmq.control("add_vhost", name)
-    rabbitmq.control("set_permissions", "-p", name, "imageflow", ".*", ".*", ".*")
-    url, store = f"{rabbitmq.url.rstrip('/')}/{name}", "postgresql://x:y@127.0.0.1:1/x"
+    url, store = rabbitmq.new_vhost(), "postgresql://x:y@127.0.0.1:1/x"
     folder = made.urls(tmp_path_factory.mktemp("accounts") / "urls", store, url)
     made.import_accounts(rabbitmq, made.owner(store, url), folder)
     return folder

@@ -85,7 +85,6 @@ def rabbit_site(tmp_path, rabbitmq_vhost):
         yield site
 
 
-@pytest.mark.timeout(240)
 def test_amqp_content_encoding(rabbit_site: Site, rabbitmq_vhost: str):
     """smallrye-reactive-messaging#3370, celery/kombu#649: a content_encoding that names a charset is no compression."""
     with rabbit_site.stage(CASE, answers=[]) as stage:
