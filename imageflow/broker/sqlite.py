@@ -4,8 +4,8 @@ One thread owns the connection. It takes all jobs that wait for it, runs them in
 the callers: many callers share one fsync (group commit), and what was published is on disk. A delivery and its end are not
 waited for so long: they outlast the process, and where a loss of power undoes them, the message comes again.
 
-The column `lent` marks a message that is delivered and not acknowledged. That ends with the consuming process: the next
-one requeues all of them on entering, and counts the delivery. One process at a time may consume; others may publish,
+The column `delivered` marks a message that is delivered and not acknowledged. That ends with the consuming process: the
+next one requeues all of them on entering, and counts the delivery. One process at a time may consume; others may publish,
 which the consuming process notices by SQLite's data_version.
 """
 
@@ -33,26 +33,36 @@ from imageflow.model import retry_ladder
 from imageflow.model.messages import PARKED_QUEUE
 from imageflow.private_files import private_file
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = """
 CREATE TABLE message (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
-    lent INTEGER NOT NULL DEFAULT 0,
+    delivered INTEGER NOT NULL DEFAULT 0,
     due REAL,
     deliveries INTEGER NOT NULL DEFAULT 0,
     queue TEXT NOT NULL,
     headers TEXT NOT NULL,
     body BLOB NOT NULL
 );
-CREATE INDEX ready ON message (queue, id) WHERE lent = 0 AND due IS NULL;
+CREATE INDEX ready ON message (queue, id) WHERE delivered = 0 AND due IS NULL;
 CREATE INDEX delayed ON message (due) WHERE due IS NOT NULL;
-CREATE INDEX loan ON message (id) WHERE lent = 1;
+CREATE INDEX unacknowledged ON message (id) WHERE delivered = 1;
 """
+FROM_1 = """
+ALTER TABLE message RENAME COLUMN lent TO delivered;
+DROP INDEX loan;
+CREATE INDEX unacknowledged ON message (id) WHERE delivered = 1;
+"""
+"""What makes a file of layout 1 one of layout 2; SQLite renames the column in the other indexes too."""
+CHANGES = {0: SCHEMA, 1: FROM_1}
+"""By the layout that a file has, what makes it ours. A new file has layout 0."""
 INSERT = "INSERT INTO message (queue, headers, body, due) VALUES (?, ?, ?, ?)"
-BROWSE = "SELECT id, headers, body, deliveries FROM message WHERE queue = ? AND lent = 0 AND due IS NULL AND id > ? ORDER BY id LIMIT 1"
-READY = (
-    "SELECT id, headers, body, deliveries FROM message WHERE queue = ? AND lent = 0 AND due IS NULL ORDER BY id LIMIT ?"
-)
+BROWSE = """\
+SELECT id, headers, body, deliveries FROM message
+WHERE queue = ? AND delivered = 0 AND due IS NULL AND id > ? ORDER BY id LIMIT 1"""
+READY = """\
+SELECT id, headers, body, deliveries FROM message
+WHERE queue = ? AND delivered = 0 AND due IS NULL ORDER BY id LIMIT ?"""
 DUE = "SELECT DISTINCT queue FROM message WHERE due <= ? OR due > ?"
 PROMOTE = "UPDATE message SET due = NULL WHERE due <= ? OR due > ?"
 DELAYED = "SELECT count(*) FROM message WHERE due IS NOT NULL AND queue = ?"
@@ -420,12 +430,12 @@ class _File:
         self._sync(durable=True)
         self._sql.execute("BEGIN IMMEDIATE")
         (version,) = self._sql.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            for statement in SCHEMA.split(";"):
+        if version in CHANGES:
+            for statement in CHANGES[version].split(";"):
                 self._sql.execute(statement)
             self._sql.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._sql.execute("COMMIT")
-        if version not in (0, SCHEMA_VERSION):
+        if version not in (*CHANGES, SCHEMA_VERSION):
             raise BrokerError(f"{self.path} was written by another version of ImageFlow (its layout is {version})")
         self._seen = self._data_version()
         self._look_for_due()
@@ -537,7 +547,7 @@ class _File:
 
     def requeue_all(self) -> None:
         """Requeue all deliveries: the process that had them is dead."""
-        self._sql.execute("UPDATE message SET lent = 0, deliveries = deliveries + 1 WHERE lent = 1")
+        self._sql.execute("UPDATE message SET delivered = 0, deliveries = deliveries + 1 WHERE delivered = 1")
 
     def publish(self, messages: Sequence[Outgoing]) -> None:
         """Insert all or, where a queue is full, nothing. Raises QueueFullError."""
@@ -568,7 +578,7 @@ class _File:
         return room, counted
 
     def _count(self, queue: str) -> int:
-        sql = "SELECT count(*) FROM message WHERE queue = ? AND lent = 0 AND due IS NULL"
+        sql = "SELECT count(*) FROM message WHERE queue = ? AND delivered = 0 AND due IS NULL"
         (count,) = self._sql.execute(sql, (queue,)).fetchone()
         return int(count)
 
@@ -591,7 +601,7 @@ class _File:
                 weight += len(messages[-1].body)
                 if weight >= FETCH_BYTES:
                     break
-        self._sql.executemany("UPDATE message SET lent = 1 WHERE id = ?", [(message.id,) for message in messages])
+        self._sql.executemany("UPDATE message SET delivered = 1 WHERE id = ?", [(message.id,) for message in messages])
         return _Fetched(messages, len(messages) < room and weight < FETCH_BYTES)
 
     def next_after(self, queue: str, last: int) -> _Message | None:
@@ -601,12 +611,12 @@ class _File:
 
     def replace(self, old: int, new: Outgoing | None = None, *, delivered: bool = True) -> None:
         """Delete a message, if it is still delivered (or still is not); `new` takes its place."""
-        ended = self._sql.execute("DELETE FROM message WHERE id = ? AND lent = ?", (old, delivered)).rowcount
+        ended = self._sql.execute("DELETE FROM message WHERE id = ? AND delivered = ?", (old, delivered)).rowcount
         if new is not None and ended:
             self._insert(new)
 
     def requeue(self, queue: str, ids: Sequence[int]) -> None:
-        self._sql.executemany("UPDATE message SET lent = 0 WHERE id = ?", [(one,) for one in ids])
+        self._sql.executemany("UPDATE message SET delivered = 0 WHERE id = ?", [(one,) for one in ids])
         self._news.add(queue)
 
     def promote(self) -> None:

@@ -116,7 +116,7 @@ async def parked_of(broker: Broker, queue: str) -> AsyncIterator[Delivery]:
             await other.requeue()
 
 
-async def test_a_message_is_lent_and_ends_with_its_acknowledgement(broker: Broker, queue: str) -> None:
+async def test_a_message_is_delivered_and_ends_with_its_acknowledgement(broker: Broker, queue: str) -> None:
     """What was published arrives with its body; after ack it is gone."""
     await broker.publish(Outgoing(queue, b"hello"))
     async with broker.consume(queue, prefetch=10) as deliveries:
@@ -186,7 +186,7 @@ async def test_messages_outlive_the_broker_object(place: Place, queue: str) -> N
 
 
 async def test_an_unsettled_message_comes_back_counted(place: Place, queue: str) -> None:
-    """What a broker held when it was closed is lent again, as delivered once before."""
+    """What a broker held when it was closed is delivered again, as delivered once before."""
     async with place.open() as broker:
         await broker.publish(Outgoing(queue, b"x"))
         async with broker.consume(queue, prefetch=1) as deliveries:
@@ -296,7 +296,7 @@ async def test_parked_messages_keep_reason_and_queue(broker: Broker, queue: str)
 
 
 async def test_a_message_handed_back_comes_again(broker: Broker, queue: str) -> None:
-    """requeue lends it again at once, with nothing counted as failed."""
+    """requeue delivers it again at once, with nothing counted as failed."""
     await broker.publish(Outgoing(queue, b"x"))
     async with broker.consume(queue, prefetch=1) as deliveries:
         for _ in range(3):
@@ -322,8 +322,8 @@ async def test_settling_twice_does_no_harm(broker: Broker, queue: str) -> None:
         assert await nothing_comes(deliveries, 1.5)
 
 
-async def test_prefetch_bounds_what_is_on_loan(broker: Broker, queue: str) -> None:
-    """No more than `prefetch` messages are on loan at once; each settled one makes room."""
+async def test_prefetch_bounds_what_is_unacknowledged(broker: Broker, queue: str) -> None:
+    """No more than `prefetch` messages are unacknowledged at once; each settled one makes room."""
     await broker.publish(*(Outgoing(queue, b"x") for _ in range(10)))
     async with broker.consume(queue, prefetch=3) as deliveries:
         held = await take(deliveries, 3)
@@ -336,7 +336,7 @@ async def test_prefetch_bounds_what_is_on_loan(broker: Broker, queue: str) -> No
 
 
 async def test_leaving_hands_back_what_was_not_taken(broker: Broker, queue: str) -> None:
-    """What was lent and not taken is there for others at once; what was taken may still be settled."""
+    """What was delivered and not taken is there for others at once; what was taken may still be settled."""
     await broker.publish(*(Outgoing(queue, str(i).encode()) for i in range(5)))
     async with broker.consume(queue, prefetch=5) as deliveries:
         taken = await take(deliveries, 2)
@@ -466,7 +466,7 @@ async def test_a_url_leads_to_a_broker(place: Place, queue: str) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_nothing_is_lost_whatever_is_done(place: Place, queue: str, seed: int) -> None:
-    """Under random ack, retry, hand back, leaving and reopening, every message is acknowledged exactly once."""
+    """Under random ack, retry, requeue, leaving and reopening, every message is acknowledged exactly once."""
     dice = random.Random(seed)
     todo = {str(i).encode() for i in range(60)}
     done: Counter[bytes] = Counter()

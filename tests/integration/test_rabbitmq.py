@@ -78,7 +78,7 @@ async def test_the_topology_is_as_designed(broker: RabbitBroker, rabbitmq: Rabbi
 
 
 async def test_the_delivery_limit_parks(broker: RabbitBroker, queue: str) -> None:
-    """RabbitMQ itself parks a message that was handed back too often; it says why and whence."""
+    """RabbitMQ itself parks a message that was requeued too often; it says why and whence."""
     await broker.publish(Outgoing(queue, b"poison"))
     async with broker.consume(queue, prefetch=1) as deliveries:
         for _ in range(DELIVERY_LIMIT + 1):
@@ -106,7 +106,7 @@ async def test_a_message_climbs_the_same_step_again_and_again(broker: RabbitBrok
 async def test_another_program_publishes_through_the_default_exchange(
     broker: RabbitBroker, foreign: aio_pika.abc.AbstractChannel, queue: str
 ) -> None:
-    """A message that did not come through our exchange is lent, retried and comes back to its queue."""
+    """A message that did not come through our exchange is delivered, retried and comes back to its queue."""
     async with broker.consume(queue, prefetch=1) as deliveries:
         await until(lambda: broker.consuming(queue))
         message = aio_pika.Message(b"[]", headers={"flow": "winter"}, message_id="m-1")
@@ -478,8 +478,8 @@ async def test_publishing_while_the_server_is_away(rabbitmq: Rabbit, queue: str)
         await healed(broker)
 
 
-async def test_an_alarm_stops_publishing_and_lending(rabbitmq: Rabbit, queue: str) -> None:
-    """When RabbitMQ takes no messages (memory alarm), publish raises in time, nothing is lent, health says why."""
+async def test_an_alarm_stops_publishing_and_delivery(rabbitmq: Rabbit, queue: str) -> None:
+    """When RabbitMQ takes no messages (memory alarm), publish raises in time, nothing is delivered, health says why."""
     async with RabbitBroker(Secret(rabbitmq.url), publish_seconds=1) as broker:
         await broker.publish(*(Outgoing(queue, b"x") for _ in range(3)))
         await asyncio.to_thread(rabbitmq.control, "set_vm_memory_high_watermark", "0.0000001")
