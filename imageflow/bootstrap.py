@@ -54,7 +54,7 @@ WEBHOOK_CONNECTIONS = 32
 ASKING_CONNECTIONS = 4
 LOOKING_CONNECTIONS = 4
 LOOKING_SECONDS = 2.0
-"""Of the console's pages: whoever looks takes no connection from the work, and no statement of theirs goes on for long."""
+"""Of the console's pages: their readers take no connection from the work, and no statement of theirs goes on for long."""
 
 READ_PREFETCH = 8
 TRANSFORM_PREFETCH = 2

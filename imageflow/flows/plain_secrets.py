@@ -104,7 +104,7 @@ def url_complaints(url: str) -> Complaints:
 
 
 def webhook_complaints(url: str) -> Complaints:
-    """Whoever knows the URL of a chat's webhook may post there."""
+    """A chat's webhook whose URL is a secret: all who know it may post there."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""

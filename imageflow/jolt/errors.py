@@ -33,7 +33,7 @@ class LimitError(Exception):
 
 
 class PatternTimeout(LimitError):
-    """A regular expression ran too long; whoever keeps the clock raises it."""
+    """A regular expression ran too long; the `limit` of `patterns.watch` raises it."""
 
 
 class JoltError(Exception):

@@ -54,7 +54,7 @@ PART_SIZE = 50
 
 
 class _Watch:
-    """Whoever applies chains may set `limit`: it gives a context manager that raises PatternTimeout after some seconds."""
+    """The caller may set `limit`: it gives a context manager that raises PatternTimeout after some seconds."""
 
     limit: Callable[[float], contextlib.AbstractContextManager[None]] | None = None
 

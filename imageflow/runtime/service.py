@@ -170,9 +170,7 @@ class Service(Generic[M]):
         for task in late:
             task.cancel()
         if late:
-            self._log.warning(
-                "stopped with work in hand", deliveries=len(late), note="they are handed back and repeated"
-            )
+            self._log.warning("stopped with work in hand", deliveries=len(late), note="they are requeued and repeated")
 
     # one delivery ----------------------------------------------------------------------------------------------------
 

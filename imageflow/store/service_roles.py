@@ -108,7 +108,7 @@ RIGHTS: Mapping[str, Mapping[str, str]] = {
     | {"audit_log": _ADD},  # what is in it stays there
 }
 """By service, its rights by table: as in GRANT. The gateway's are those of an administrator who comes by the API, and of
-whoever calls commands in its container.
+one who calls commands in its container.
 """
 
 

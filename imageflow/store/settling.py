@@ -6,7 +6,7 @@ Settling is fenced by the claim's token:
 
 1. A write enters the ledger even if its claim was lost, unless a newer version is entered already.
 2. When a claim is taken over from a dead owner, the product is in doubt (claims.py, doubts.py).
-3. If the first owner then settles after all, both wrote at the same time and nobody knows which request came last: the
+3. If the first owner then settles after all, both wrote at the same time, and which request came last is unknown: the
    product is in doubt from then on, and the newest set is written again.
 
 Locks are taken in one order everywhere: entries of the ledger by product, then rows, then runs. Every batch is sorted,

@@ -31,7 +31,7 @@ def writes_once(
     method: Callable[Concatenate[S, Tx, P], Awaitable[T]],
 ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
     """The method is one statement that changes something, a transaction by itself. It may run twice: where a connection broke,
-    nobody knows whether it was committed.
+    it is unknown whether it was committed.
     """
     return _transaction(method, writing=True, alone=True)
 

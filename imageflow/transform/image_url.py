@@ -1,7 +1,8 @@
 """The URL of an image, as it is sent: what a browser would ask for. Pure.
 
 Blanks around it are cut off. Blanks in it and what is not ASCII are percent-encoded as UTF-8; nothing else changes: what is
-encoded already stays, letters are not composed anew, and the host is left to whoever looks it up (`görsel.example`).
+encoded already stays, letters are not composed anew, and the host stays as it is, for the client that looks it up
+(`görsel.example`).
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ class DomainQueue(Generic[T]):
         self.reject_all()
 
     def reject_all(self) -> None:
-        """Hand back all rows in the queue."""
+        """Turn all rows in the queue into held ones, which are requeued."""
         queued, self._queued = self._queued, {}
         for batches in queued.values():
             for batch in batches:

@@ -39,7 +39,7 @@ class Domains:
             queue.close()
 
     def reject_all(self) -> None:
-        """Hand back the rows in all queues."""
+        """Reject the rows in all queues."""
         for queue in self._queues.values():
             queue.reject_all()
 

@@ -96,7 +96,7 @@ class Writer:
                 await asyncio.sleep(lease.HEARTBEAT_SECONDS)
 
     async def _renew(self) -> None:
-        """Renew the leases; without the database nothing more is sent, and rows in the queues are handed back."""
+        """Renew the leases; without the database nothing more is sent, and the rows in the queues are requeued."""
         try:
             await self._leases.renew()
             await self._domains.announce(self._store, self._leases.process)

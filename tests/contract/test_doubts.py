@@ -179,7 +179,7 @@ async def test_who_wakes_late_with_the_newest(store: Store, clock: FakeClock, ru
 
 
 async def test_who_wakes_late_during_anothers_write(store: Store, clock: FakeClock, run_id: str) -> None:
-    """The late writer has the set of the ledger, and another has a write in flight: nobody knows which one came last."""
+    """The late writer has the set of the ledger, and another has a write in flight: which one came last is unknown."""
     await write(store, run_id, 5)
     await store.claim(DOMAIN, "b", "flying", [Wanted("A", 6)])
     await settle(store, "t", run_id, 5)

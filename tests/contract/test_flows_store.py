@@ -43,7 +43,7 @@ async def test_what_is_switched_off_stays_off(store: Store) -> None:
 
 
 async def test_saving_over_the_version_that_is_expected(store: Store) -> None:
-    """Whoever saves over a version that is not the newest any more saves nothing."""
+    """A save over a version that is not the newest any more saves nothing."""
     changed = flow_document(timezone="Europe/Istanbul")
     assert (await store.save_flow(changed, expected=1)).version == 2
     with pytest.raises(ConflictError, match="version 2 meanwhile"):

@@ -600,7 +600,7 @@ async def test_a_login_that_failed_before_reading(store: Store, clock: FakeClock
 
 
 async def test_warnings(store: Store, other: Store, clock: FakeClock) -> None:
-    """A text is added once, whoever warns, and at most 20 are kept."""
+    """A text is added once, however many processes warn, and at most 20 are kept."""
     run = await reading(store, clock)
     texts = [f"warning {i % 15}\0" for i in range(30)]
     await asyncio.gather(*((store, other)[i % 2].warn(run.run_id, text) for i, text in enumerate(texts)))
@@ -1184,7 +1184,7 @@ async def skip_again(at: Store, run_id: str, numbers: Iterator[int], names: list
 
 
 async def test_skipping_beside_claims(store: Store, clock: FakeClock, other: Store) -> None:
-    """Whoever holds a claim sees no other version come under it, however many skip the same products meanwhile."""
+    """The holder of a claim sees no other version come under it, however many skip the same products meanwhile."""
     run_id, names = await contended(store, clock, 12)
     numbers = itertools.count(1)
     skipped: list[int] = []
@@ -1300,7 +1300,7 @@ async def test_a_late_writer_is_fenced(store: Store, clock: FakeClock) -> None:
 async def test_two_who_wrote_at_once(
     store: Store, clock: FakeClock, late_first: bool, late: tuple[int, str | None], other: tuple[int, str | None]
 ) -> None:
-    """Whoever settles first: which of two sets came last nobody knows, and no row passes for unchanged until one is written."""
+    """In either order: which of two sets came last is unknown, and no row passes for unchanged until one is written."""
     run_id = await taken_over(store, clock, "A")
     for token in ("late", "other") if late_first else ("other", "late"):
         version, digest = late if token == "late" else other

@@ -1115,7 +1115,7 @@ async def test_a_product_that_was_only_claimed(site):
 
 
 async def test_a_product_whose_only_write_is_in_doubt(site):
-    """What nobody knows is not said to be there."""
+    """A picture that is not known to be on Omnitron is not said to be there."""
     await site.store.alive("w", 60)
     await site.store.claim("https://brand.omnitron.example", "w", "t", [Wanted("N-1", 5)])
     await site.store.gone("w")

@@ -152,7 +152,7 @@ def test_a_folder_that_says_nothing_clear(shell: Shell) -> None:
 
 
 def test_disabled_stays_disabled(shell: Shell) -> None:
-    """Whoever disables a flow finds it disabled after its file was applied, and is told why."""
+    """A flow that a user disabled is still disabled after its file was applied, and the user is told why."""
     path = shell.write("a", schedule={"every": "1h"})
     shell("flow", "apply", str(path))
     assert shell("flow", "disable", "a") == "a: disabled, version 2\n"

@@ -143,7 +143,7 @@ async def test_does_not_ask_again_for_what_is_under_way(world: Any):
 
 
 async def test_a_round_is_once_for_all_schedulers(world: Any):
-    """The first sight of a flow is its baseline; then each round adds its runs once, whoever looks, and missed ones are
+    """The first sight of a flow is its baseline; then each round adds its runs once, however many look, and missed ones are
     one.
     """
     here = await world(products=5)

@@ -111,7 +111,7 @@ async def test_bodies_of_all_kinds(place):
 
 
 async def test_a_repeat_adds_nothing(place):
-    """The same message id adds nothing, whoever repeats it; another id does; an id used for another body is parked."""
+    """The same message id adds nothing, by any client; another id does; an id used for another body is parked."""
     for _ in range(3):
         await place.publish([ROW], message_id="m-1")
     await place.publish([ROW], message_id="m-2 ü")

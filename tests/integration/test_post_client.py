@@ -162,7 +162,7 @@ async def test_a_kept_connection_that_the_server_closed():
 
 @pytest.mark.parametrize("kept", [True, False], ids=["kept connection", "new connection"])
 async def test_a_request_that_must_not_be_sent(kept: bool):
-    """Whoever may not send any more when the connection is there sends nothing, and the client goes on."""
+    """A sender that may not send any more when the connection is there sends nothing, and the client goes on."""
     async with wired(OK, OK) as (server, client):
         if kept:
             await client.post("t", b"1", 5)

@@ -20,7 +20,7 @@ class Got(NamedTuple):
     """A page as it came: the whole answer, its rows, its Link header, and the URL that gave it (after redirects).
 
     `headers` by lower-case names. `place`: the object or list that holds the rows, where `rows` is made of it. `counted`:
-    `rows` are the rows; else nobody knows yet how many there are (a text that a script takes apart).
+    `rows` are the rows; else their number is unknown yet (a text that a script takes apart).
 
     What the answer says of itself (`model/envelope.py`): `more`: that rows follow; `ended`: that none do.
     """

@@ -47,7 +47,7 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
 
     What was noticed: `total_changed`; `rows_move`: rows move between pages, so their number proves nothing; `lacking`: rows
     may have been passed over; `shares`: rows of one page share the seek marker; `full`: a page had as many rows as it may;
-    `uncounted`: nobody knows how many rows a page had; `ended`: the answer before said that all rows came; `owed`: what
+    `uncounted`: the number of rows of a page is unknown; `ended`: the answer before said that all rows came; `owed`: what
     it said of more, where only that led on; `onward`: the fingerprint of what it named as the next page; `short`: an
     earlier batch of identifiers is incomplete.
     """

@@ -113,7 +113,7 @@ def test_what_is_no_secret(document: dict[str, Any]) -> None:
 
 
 def test_references_are_known() -> None:
-    """Whoever lists what a flow needs sees the references in each of the places, with their paths."""
+    """The list of what a flow needs names the references in each of the places, with their paths."""
     document = flow(
         extra_headers={"X-Api-Key": {"env": "A"}},
         extra_params={"filter": [{"file": "/b"}]},

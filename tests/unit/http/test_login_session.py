@@ -119,7 +119,7 @@ async def test_a_refusal_holds_for_a_moment():
 
 
 async def test_a_cancelled_login_is_taken_over():
-    """Whoever waits behind a login that is cancelled logs in."""
+    """A task that waits behind a login that is cancelled logs in itself."""
     door, session = Door("t"), Session(Clock())
     async with asyncio.TaskGroup() as group:
         first = group.create_task(session.token(door.login))

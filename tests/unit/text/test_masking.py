@@ -63,7 +63,7 @@ def test_it_is_bounded() -> None:
 
 
 def test_errors_pass() -> None:
-    """An error of ours has no secret in its text, whoever wrote it."""
+    """An error of ours has no secret in its text, whatever code wrote it."""
     hide("topsecret")
     assert str(ImageFlowError("the ERP said: bad topsecret")) == "the ERP said: bad ***"
 
