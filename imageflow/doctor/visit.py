@@ -24,8 +24,9 @@ from imageflow.model.flow import Flow
 from imageflow.sandbox import check as sandbox_check
 from imageflow.settings import Settings
 from imageflow.store.checkup import checkup
-from imageflow.store.connect import connect, place_of
+from imageflow.store.connect import connect
 from imageflow.store.data_dir import DataDirBusy, data_dir_lock, missing
+from imageflow.store.place import place_of
 
 DATABASE_SECONDS = 20.0
 

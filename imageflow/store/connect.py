@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from imageflow.clock import Clock, SystemClock
 from imageflow.errors import SettingsError
@@ -63,13 +61,3 @@ def _check(url: Secret) -> None:
         raise SettingsError(
             "IMAGEFLOW_STORE_URL: is not a valid URL; special characters of a password must be percent-encoded"
         )
-
-
-def place_of(url: Secret) -> str:
-    """Where the database of a URL is, without user and password."""
-    with contextlib.suppress(ValueError):
-        parts = urlsplit(url.reveal())
-        if parts.scheme == "sqlite":
-            return f"SQLite in {parts.path.removeprefix('/')}"
-        return f"PostgreSQL at {parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}"
-    return "the database"

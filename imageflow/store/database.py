@@ -18,12 +18,11 @@ from sqlalchemy import Connection, CursorResult, Dialect, Executable, Row, Table
 
 from imageflow.clock import Clock
 from imageflow.store.driver_errors import LostTransaction
+from imageflow.store.prepared import Bound
 
 if TYPE_CHECKING:  # they import much that SQLite does without
     from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
     from sqlalchemy.ext.asyncio import AsyncEngine
-
-    from imageflow.store.prepared import Bound
 
 T = TypeVar("T")
 ATTEMPTS = 6

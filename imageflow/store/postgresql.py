@@ -19,9 +19,9 @@ from imageflow.cancellation import cancellation_kept
 from imageflow.clock import Clock
 from imageflow.secret import Secret
 from imageflow.store import schema
-from imageflow.store.connect import place_of
 from imageflow.store.database import Database, Tx, Work
 from imageflow.store.driver_errors import DRIVER_ERRORS, connecting, translated, verdict
+from imageflow.store.place import place_of
 from imageflow.store.prepared import Bound
 
 T = TypeVar("T")

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import ColumnElement, Dialect, Select, TextClause, UpdateBase
-
-if TYPE_CHECKING:
-    from imageflow.store.database import Tx
 
 Statement = Select[Any] | UpdateBase | TextClause
 
@@ -64,6 +61,13 @@ class Bound(NamedTuple):
     parameters: Mapping[str, Any]
 
 
+class Speaks(Protocol):
+    """What a statement must know of the transaction that it is bound for."""
+
+    postgresql: bool
+    dialect: Dialect
+
+
 class Fixed:
     """A statement of which nothing changes but its parameters. All of these are named, and none is a list."""
 
@@ -72,7 +76,7 @@ class Fixed:
         self._prepared: dict[bool, Prepared] = {}
         """By dialect."""
 
-    def bind(self, tx: Tx, **parameters: Any) -> Bound:
+    def bind(self, tx: Speaks, **parameters: Any) -> Bound:
         if tx.postgresql not in self._prepared:
             returns = list(self._statement.exported_columns)
             self._prepared[tx.postgresql] = Prepared(self._statement, tx.dialect, returns)

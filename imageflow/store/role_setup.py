@@ -10,8 +10,8 @@ import asyncpg
 from imageflow.errors import SettingsError, StoreError
 from imageflow.secret import Secret
 from imageflow.store import service_roles
-from imageflow.store.connect import place_of
 from imageflow.store.driver_errors import connecting, translated
+from imageflow.store.place import place_of
 from imageflow.store.postgresql import CONNECT_SECONDS
 from imageflow.store.tables import metadata
 

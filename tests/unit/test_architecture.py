@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -129,6 +130,47 @@ def test_pure_modules_are_those_of_the_contract():
     assert not missing, f"add to the contract {pure_modules.CONTRACT!r} in pyproject.toml"
     assert not pure_modules.NOT_PURE.keys() - covered.keys(), "is not pure any more: take it out of NOT_PURE"
     assert {name for by in covered.values() for name in by} == set(named), "in the contract, and nothing there is pure"
+
+
+def imports() -> dict[str, set[str]]:
+    """What each module of the package imports of it, inside functions and under TYPE_CHECKING, too."""
+    paths = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in (ROOT / "imageflow").rglob("*.py")
+    }
+    found: dict[str, set[str]] = {}
+    for module, path in paths.items():
+        named = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                named |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                inside = {f"{node.module}.{alias.name}" for alias in node.names}
+                named |= inside & paths.keys() or {node.module}
+        found[module] = named & paths.keys()
+    return found
+
+
+def reached(module: str, imported: dict[str, set[str]]) -> set[str]:
+    """The modules that importing one leads to."""
+    found: set[str] = set()
+    ahead = [module]
+    while ahead:
+        new = imported[ahead.pop()] - found
+        found |= new
+        ahead += new
+    return found
+
+
+def test_no_module_imports_itself_on_a_way_round():
+    """Modules of one room form no cycle either, nor does one that an import inside a function, or for types alone, closes."""
+    imported = imports()
+    leads = {module: reached(module, imported) for module in imported}
+    in_cycles = {
+        f"{module} -> {other}" for module, found in imported.items() for other in found if module in leads[other]
+    }
+    assert "imageflow.store.connect" in leads["imageflow.bootstrap"]
+    assert not in_cycles
 
 
 if __name__ == "__main__":

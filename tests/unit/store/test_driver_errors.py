@@ -16,8 +16,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from imageflow.errors import SettingsError, StoreError
 from imageflow.secret import Secret
-from imageflow.store.connect import place_of
 from imageflow.store.driver_errors import DRIVER_ERRORS, LostTransaction, connecting, translated, verdict
+from imageflow.store.place import place_of
 from tests.library_errors import errors_of
 
 SERVER_CLASSES = {"08", "28", "3D", "40", "53", "55", "57", "58", "72", "F0", "XX"}
