@@ -186,3 +186,18 @@ def test_a_total_in_a_header() -> None:
     seen = Seen([{"a": 1}], [{"a": 1}], "", "", {"x-total-count": "7"})
     assert facts.total_of(seen) is None
     assert facts.total_of(seen, headers=True) == ("X-Total-Count", 7)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"a": [{"sku": "S1"}], "b": [{"sku": "S2"}]},
+        {"products": {"A1": {"images": ["https://c.example/1.jpg"]}}},
+        {"a": [{"images": ["https://c.example/1.jpg"]}], "b": [{"images": ["https://c.example/1.jpg"]}]},
+        {"a": {"name": "x"}, "b": {"name": "y"}},
+        [{"A1": ["https://c.example/1.jpg"], "B1": ["https://c.example/2.jpg"]}],
+    ],
+)
+def test_what_is_no_object_of_products(document: Any) -> None:
+    """Lists of rows, a single object, objects without images."""
+    assert list(facts.keyed_in(document)) == []
