@@ -40,7 +40,7 @@ from imageflow.store.retention import OldRun, RetentionSql
 from imageflow.store.rows import Registered, RowsSql
 from imageflow.store.run_steps import RunStepsSql
 from imageflow.store.runs import RunsSql, SavedPage
-from imageflow.store.series import QueueSample, SeriesSql
+from imageflow.store.series import SeriesSql
 from imageflow.store.services import ServiceSeen, ServicesSql
 from imageflow.store.settling import SettlingSql, Skipped
 from imageflow.store.transaction import reads
@@ -71,7 +71,6 @@ __all__ = [
     "OldRun",
     "OpenRowKey",
     "Printed",
-    "QueueSample",
     "Registered",
     "Replayed",
     "SavedPage",

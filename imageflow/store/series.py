@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Row as SqlRow
 from sqlalchemy import Select, delete, select, update
@@ -40,15 +40,6 @@ _KNOW = BatchStatement(
     """,  # noqa: S608 - columns of our own
     Batch("seen", run_id="text", **dict.fromkeys(series.COUNTED, "bigint")),
 )
-
-
-class QueueSample(NamedTuple):
-    """What a queue held at its fullest moment of a step, and how many consumers it had at the last look."""
-
-    queue: str
-    at: datetime
-    ready: int
-    consumers: int
 
 
 class SeriesSql(Sql):
@@ -94,7 +85,9 @@ class SeriesSql(Sql):
 
     @writes
     async def sample_queues(self, tx: Tx, depths: Mapping[str, tuple[int, int]]) -> None:
-        """Note what queues hold now: ready messages and consumers, by queue."""
+        """Note what queues hold now: ready messages and consumers, by queue. A step keeps its most ready messages, and the
+        consumers of the last call.
+        """
         at = series.step_of(tx.now)
         for queue, (ready, consumers) in sorted(depths.items()):
             statement = tx.insert(queue_minutes).values(queue=queue, minute=at, ready=ready, consumers=consumers)
@@ -103,13 +96,6 @@ class SeriesSql(Sql):
             values = {"consumers": consumers}
             await tx.execute(statement.on_conflict_do_update(index_elements=["queue", "minute"], set_=values))
             await tx.execute(more.values(ready=ready))
-
-    @reads
-    async def queue_samples(self, tx: Tx, since: datetime) -> list[QueueSample]:
-        """What queues held in each step from the one of `since`, by step, then queue."""
-        known = queue_minutes.c
-        found = select(queue_minutes).where(known.minute >= series.step_of(since)).order_by(known.minute, known.queue)
-        return [QueueSample(row.queue, row.minute, row.ready, row.consumers) for row in await tx.all(found)]
 
 
 async def count_from_here(tx: Tx, run_id: str) -> None:
@@ -150,11 +136,11 @@ def _point(row: SqlRow[Any]) -> Point:
     return Point(row.minute, *(getattr(row, name) for name in series.COUNTED))
 
 
-def _seen(row: object) -> Seen:
-    return Seen(row.run_id, row.flow, _known(row), row.finished_at)  # type: ignore[attr-defined]
+def _seen(row: SqlRow[Any]) -> Seen:
+    return Seen(row.run_id, row.flow, _known(row), row.finished_at)
 
 
-def _known(row: object) -> Counts:
+def _known(row: SqlRow[Any]) -> Counts:
     return Counts(0, *(getattr(row, name) for name in series.COUNTED))
 
 

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
+from sqlalchemy import select
 
 from imageflow.model.series import Point, step_of
 from imageflow.store import ServiceSeen, Store
+from imageflow.store.database import Tx
+from imageflow.store.tables import queue_minutes
 from tests.contract.test_store import (  # noqa: F401 - fixtures
     FakeClock,
     clock,
@@ -61,12 +64,22 @@ async def test_queues_are_sampled(store: Store, clock: FakeClock) -> None:
     """Of each step the fullest moment is kept, and the consumers of the last look."""
     for ready, consumers in ((5, 1), (9, 2), (3, 0)):
         await store.sample_queues({"q": (ready, consumers), "r": (0, 1)})
-    [q, r] = await store.queue_samples(clock.now())
-    assert (q.queue, q.at, q.ready, q.consumers) == ("q", step_of(clock.now()), 9, 0)
-    assert (r.queue, r.ready, r.consumers) == ("r", 0, 1)
+    first = step_of(clock.now())
+    assert await queue_samples(store) == [("q", first, 9, 0), ("r", first, 0, 1)]
     clock.move(300)
     await store.sample_queues({"q": (1, 1)})
-    assert [one.ready for one in await store.queue_samples(clock.now() - timedelta(minutes=5))] == [9, 0, 1]
+    second = step_of(clock.now())
+    assert await queue_samples(store) == [("q", first, 9, 0), ("r", first, 0, 1), ("q", second, 1, 1)]
+
+
+async def queue_samples(store: Store) -> list[tuple[str, datetime, int, int]]:
+    """Queue, step, ready messages and consumers of all samples, by step, then queue."""
+
+    async def read(tx: Tx) -> list[tuple[str, datetime, int, int]]:
+        samples = select(queue_minutes).order_by(queue_minutes.c.minute, queue_minutes.c.queue)
+        return [(row.queue, row.minute, row.ready, row.consumers) for row in await tx.all(samples)]
+
+    return await store._database.transact(read, writing=False)
 
 
 async def test_services_that_are_alive(store: Store, clock: FakeClock) -> None:
