@@ -31,6 +31,7 @@ from imageflow.broker.rabbitmq_connection import (
     Session,
     backoff,
     close_channel,
+    text_of,
     translated,
     uncancelled,
     unprepared,
@@ -66,10 +67,10 @@ def text_headers(queue: str, raw: Mapping[str, Any] | None) -> dict[str, str]:
     """A message's own headers as text, without RabbitMQ's: one that is published again with the history of its deaths
     may be taken for a cycle and dropped. A message that RabbitMQ itself parked says why, like one that we parked.
     """
-    headers = {name: _text(value) for name, value in (raw or {}).items() if not _brokers_own(name)}
+    headers = {name: text_of(value) for name, value in (raw or {}).items() if not _brokers_own(name)}
     if queue == PARKED_QUEUE and (death := _last_death(raw)) is not None:
-        headers["reason"] = f"RabbitMQ gave it up: {_text(death.get('reason', ''))}"
-        headers["queue"] = _text(death.get("queue", ""))
+        headers["reason"] = f"RabbitMQ gave it up: {text_of(death.get('reason', ''))}"
+        headers["queue"] = text_of(death.get("queue", ""))
         when = death.get("time")
         if isinstance(when, datetime):
             headers["parked_at"] = when.astimezone(UTC).isoformat(timespec="seconds")
@@ -83,7 +84,7 @@ def property_headers(properties: amqp.Basic.Properties) -> dict[str, str]:
     if properties.app_id == APP_ID:
         return {}
     kept = {name.replace("_", "-"): getattr(properties, name) for name in KEPT_PROPERTIES}
-    return {name: _text(value) for name, value in kept.items() if value}
+    return {name: text_of(value) for name, value in kept.items() if value}
 
 
 def _last_death(raw: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -97,10 +98,6 @@ def _last_death(raw: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
 
 def _brokers_own(name: str) -> bool:
     return name in BROKERS_OWN_HEADERS or name.startswith(BROKERS_OWN_PREFIXES)
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes | bytearray) else str(value)
 
 
 class RabbitBroker:

@@ -16,7 +16,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import aio_pika
 import aiormq
@@ -65,6 +65,11 @@ def backoff(tries: int) -> float:
 def reason_of(error: Exception) -> str:
     """What an error of the library says, for people."""
     return "no answer" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+
+
+def text_of(value: Any) -> str:
+    """A value of AMQP as text. Bytes are taken as UTF-8; what is not valid is replaced."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes | bytearray) else str(value)
 
 
 def ours(error: Exception) -> BrokerError:

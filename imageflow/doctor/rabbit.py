@@ -21,7 +21,7 @@ import msgspec
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
 from yarl import URL
 
-from imageflow.broker.rabbitmq_connection import MANAGEMENT_PORTS, close_channel, close_connection, reason_of
+from imageflow.broker.rabbitmq_connection import MANAGEMENT_PORTS, close_channel, close_connection, reason_of, text_of
 from imageflow.broker.rabbitmq_topology import EXCHANGE
 from imageflow.doctor.checks import NEEDED_FEATURES
 from imageflow.doctor.facts import Queue, Rabbit
@@ -72,8 +72,8 @@ async def _over_amqp(seen: Rabbit, target: URL, wanted: Mapping[str, Mapping[str
         queues = [await _queue(amqp, name, arguments) for name, arguments in wanted.items()]
         return msgspec.structs.replace(
             seen,
-            product=_text(properties.get("product", b"RabbitMQ")),
-            version=version(_text(properties.get("version", b""))),
+            product=text_of(properties.get("product", b"RabbitMQ")),
+            version=version(text_of(properties.get("version", b""))),
             queues=tuple(queues),
             blocked=await _blocked(amqp),
         )
@@ -81,10 +81,6 @@ async def _over_amqp(seen: Rabbit, target: URL, wanted: Mapping[str, Mapping[str
         return msgspec.structs.replace(seen, error=reason_of(error))
     finally:
         await close_connection(connection)
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes | bytearray) else str(value)
 
 
 def version(text: str) -> tuple[int, ...]:
