@@ -110,7 +110,7 @@ def try_flow(
 
 
 async def _compared(settings: Settings, wanted: Definition, dry: DryRun) -> Tried:
-    """A dry run with what it would change; where the store cannot be asked, that is said, and the rest is shown all the same."""
+    """A dry run with what it would change. If the store is away, prints a note and leaves out what it would change."""
     try:
         async with store_to_read(settings, said=False) as store:
             return await bench.compared(store, wanted, dry)
@@ -143,8 +143,8 @@ async def _asked(settings: Settings, wanted: Definition, page: int) -> Answered:
 def check(settings: Settings, name: str, as_json: bool) -> None:
     """Try both logins of a flow, ask for a page of the ERP and a product of Omnitron; nothing is written.
 
-    Also whether the ERP knows the parameters that ask for changes and for single products: there are none since a date to come, and
-    none of a product that there is not.
+    Also whether the ERP knows the parameters that ask for changes and for single products: it asks for changes since a future date,
+    and for an unknown product. Both must return no rows.
 
     FLOW is a saved flow's name, or the path of a flow file.
     """

@@ -32,7 +32,7 @@ from imageflow.secret import resolve
 from imageflow.settings import Settings
 from imageflow.text.masking import mask
 
-TO_COME = timedelta(days=3650)
+FUTURE = timedelta(days=3650)
 """So far from now nothing has changed yet."""
 NO_PRODUCT = "2147483646"
 """No product has this SKU; digits, for an ERP that takes only numbers."""
@@ -172,21 +172,21 @@ class Live:
         return checks
 
     async def _changes(self, definition: Definition, what: str, rows: list[Any]) -> Check:
-        """Whether the ERP understands what asks for changes: there can be none since a date to come."""
+        """Whether the ERP understands what asks for changes: since a future date it must have none."""
         name = "ERP changes"
         try:
-            came = await self._since(definition, TO_COME)
+            came = await self._since(definition, FUTURE)
         except FOUND as error:
             try:
-                await self._since(definition, -TO_COME)
+                await self._since(definition, -FUTURE)
             except FOUND:
                 return Check(name, False, f"asked by {what} for changes, it fails: {error}. See erp.date_format")
-            return Check(name, True, f"not known: asked by {what} for changes since a date to come, it fails: {error}")
-        return _heard(name, what, "changes since a date to come", came, rows, "`imageflow probe URL` looks for one")
+            return Check(name, True, f"not known: asked by {what} for changes since a future date, it fails: {error}")
+        return _heard(name, what, "changes since a future date", came, rows, "`imageflow probe URL` looks for one")
 
     async def _products(self, definition: Definition, what: str, rows: list[Any]) -> Check:
-        """Whether the ERP understands what asks for single products: there is none of this name."""
-        name, nothing = "ERP products", "a product that there is not"
+        """Whether the ERP understands what asks for single products: of an unknown product it must have no rows."""
+        name, nothing = "ERP products", "an unknown product"
         try:
             came = await self._rows(definition, since=None, trigger=Trigger("person", ids=(NO_PRODUCT,)))
         except FOUND as error:

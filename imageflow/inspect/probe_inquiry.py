@@ -48,7 +48,7 @@ MOST_ROWS_ASKED = 10
 FAR = 1_000_000_000
 FAR_PAGE = 1_000_000
 
-LONG_AGO, TO_COME = "1990-01-01T00:00:00", "2190-01-01T00:00:00"
+LONG_AGO, FUTURE = "1990-01-01T00:00:00", "2190-01-01T00:00:00"
 
 T = TypeVar("T")
 Asking = Generator[Question, Answer, T]
@@ -433,14 +433,14 @@ class Inquiry:
         self.say("could not determine which parameter asks for what changed since (modified_date_key)")
 
     def _asks_for_changes(self, found: Seen, param: str, form: str) -> Asking[bool]:
-        """Whether it gives nothing with a date to come, and with one long ago all. `form`: how a date is written."""
-        none = yield from self._ask({param: form.format(TO_COME)})
+        """Whether it gives no rows for a future date, and all rows for one long ago. `form`: how a date is written."""
+        none = yield from self._ask({param: form.format(FUTURE)})
         if none is None or none.rows:
             return False
         old = yield from self._ask({param: form.format(LONG_AGO)})
         if old is None or old.rows != found.rows:
             return False
-        self.say(f"{param} with a date to come gives no rows, with one long ago all: it asks for changes")
+        self.say(f"{param} with a future date gives no rows, with one long ago all: it asks for changes")
         return True
 
     # requests ----------------------------------------------------------------------------------------------------

@@ -166,7 +166,7 @@ async def test_what_is_wrong(shell: Shell) -> None:
         (
             {"modified_date_key": "modifed_date"},
             False,
-            "it ignores the parameter 'modifed_date': asked for changes since a date",
+            "it ignores the parameter 'modifed_date': asked for changes since a future date",
         ),
         (
             {"modified_date_key": "modified_date__gt", "date_format": "%d/%m/%Y"},
@@ -183,7 +183,7 @@ async def test_what_is_wrong(shell: Shell) -> None:
 async def test_whether_the_erp_knows_what_asks_for_changes(
     shell: Shell, erp: dict[str, Any], ok: bool, detail: str
 ) -> None:
-    """Since a date to come nothing has changed: an ERP that gives the same rows all the same ignores what asks."""
+    """An ERP that gives the same rows since a future date ignores the parameter that asks for changes."""
     if "endpoint_url" in erp:
         erp = {**erp, "endpoint_url": shell.erp.url + erp["endpoint_url"][2:], "pagination": {"type": "none"}}
     found = await shell.check(shell.flow(erp=erp))
@@ -195,22 +195,22 @@ async def test_whether_the_erp_knows_what_asks_for_changes(
 @pytest.mark.parametrize(
     ("key", "ok", "detail"),
     [
-        ("sku", True, "asked by the parameter 'sku' for a product that there is not, it gives no rows"),
+        ("sku", True, "asked by the parameter 'sku' for an unknown product, it gives no rows"),
         (
             "stok",
             False,
-            "it ignores the parameter 'stok': asked for a product that there is not, it gives the same 100 rows",
+            "it ignores the parameter 'stok': asked for an unknown product, it gives the same 100 rows",
         ),
         (
             "limit",
             True,
-            "not known: asked by the parameter 'limit' for a product that there is not, it gives other rows",
+            "not known: asked by the parameter 'limit' for an unknown product, it gives other rows",
         ),
         ("modified_date__gt", True, "it fails: the ERP ("),
     ],
 )
 async def test_whether_the_erp_knows_what_asks_for_products(shell: Shell, key: str, ok: bool, detail: str) -> None:
-    """Of a product that there is not it has no row: an ERP that gives the same rows all the same ignores what asks."""
+    """An ERP that gives the same rows for an unknown product ignores the parameter that asks for products."""
     erp = {"query_settings": {"sku": {"key": key}}, "pagination": {"type": "none"}, "extra_params": {}}
     found = await shell.check(shell.flow(erp=erp))
     (seen,) = [one for one in found["checks"] if one["check"] == "ERP products"]

@@ -278,7 +278,7 @@ def changed(rows: list[Any], since: Any) -> list[Any]:
     ],
 )
 def test_the_parameter_for_changes(body: dict[str, Any], name: str, of: Callable[[dict[str, Any]], Any]):
-    """It gives nothing with a date to come, and all with one long ago; it may stand in an object of the body."""
+    """It gives no rows for a future date, and all for one long ago; it may stand in an object of the body."""
     inquiry = ask(
         lambda asked: {"rows": changed(ROWS[:20], of(asked)), "total": 20},
         method="POST",
