@@ -145,7 +145,7 @@ async def _listen(
 async def waiting(
     settings: settings_.Settings, names: Collection[str], problem: Callable[[], str | None], port: int | None
 ) -> AsyncIterator[None]:
-    """Where the services are going to listen, say meanwhile that they live and why they are not ready: all else is 503."""
+    """Serve /health, /ready and /metrics on the ports of the services until start-up ends; answer 503 to all else."""
     ports = {port if "gateway" in names else None, settings.metrics_port} - {None, 0}
     if not ports:
         yield
@@ -341,13 +341,13 @@ class _Parts:
 
     async def _gateway(self, stack: AsyncExitStack) -> None:
         from imageflow.console.app import console  # noqa: PLC0415 - see TYPE_CHECKING above
-        from imageflow.flows.bounded import Reach  # noqa: PLC0415
-        from imageflow.gateway.app import Gateway  # noqa: PLC0415
-        from imageflow.gateway.deps import Tools  # noqa: PLC0415
-        from imageflow.gateway.late_publisher import LatePublisher  # noqa: PLC0415
-        from imageflow.gateway.outbound import Outbound  # noqa: PLC0415
-        from imageflow.gateway.queue import OutboundQueue  # noqa: PLC0415
-        from imageflow.inspect.live import Live  # noqa: PLC0415
+        from imageflow.flows.bounded import Reach  # noqa: PLC0415 - the same
+        from imageflow.gateway.app import Gateway  # noqa: PLC0415 - the same
+        from imageflow.gateway.deps import Tools  # noqa: PLC0415 - the same
+        from imageflow.gateway.late_publisher import LatePublisher  # noqa: PLC0415 - the same
+        from imageflow.gateway.outbound import Outbound  # noqa: PLC0415 - the same
+        from imageflow.gateway.queue import OutboundQueue  # noqa: PLC0415 - the same
+        from imageflow.inspect.live import Live  # noqa: PLC0415 - the same
 
         s = self.substrate
         key = settings_.secret_key(s.settings)

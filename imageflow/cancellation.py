@@ -1,7 +1,7 @@
 """Cancellations that must not get lost.
 
 A task is cancelled once: if another error takes the CancelledError's place, or a library swallows it, the task goes on, and
-who waits for its end waits for ever. Drivers do that at the end of a connection: their cleanup raises, or their own tasks
+its waiters hang. Drivers do that at the end of a connection: their cleanup raises, or their own tasks
 are cancelled with another error.
 """
 

@@ -319,19 +319,19 @@ async def cancel(store: Store, run_id: str, actor: Actor) -> Seen:
     return await show(store, run_id)
 
 
-async def resume(store: Store, broker: Broker, run_id: str, actor: Actor, *, in_line: bool = False) -> int:
+async def resume(store: Store, broker: Broker, run_id: str, actor: Actor, *, queued: bool = False) -> int:
     """Publish anew what a run waits for, after the queues were lost; how many messages. If the queues were not lost, that
-    does no harm: every consumer recognises a message that it has seen. `in_line`: where the turn of the run has not come, resume
-    the oldest run of its flow.
+    does no harm: every consumer recognises a message that it has seen. `queued`: if an older run of
+    the flow goes first, that one is resumed.
 
-    Raises NotFoundError, ConflictError where the run has ended, and NotRunnable where its turn has not come.
+    Raises NotFoundError, ConflictError where the run has ended, and NotRunnable where, without `queued`, an older run goes first.
     """
     run = await store.run(run_id)
     if run.ended:
         raise ConflictError(f"run {run_id} has ended as {run.status}: there is nothing to resume")
     oldest = next(iter(await active(store, run.flow)), run) if run.status == "queued" else run
     if oldest.run_id != run_id:
-        if in_line:
+        if queued:
             return await resume(store, broker, oldest.run_id, actor)
         raise NotRunnable(f"run {run_id} waits for an older run of {run.flow}: imageflow resume {oldest.run_id}")
     await store.record(actor.entry("run.resume", f"run {run_id}"))

@@ -318,7 +318,7 @@ async def _resume(settings: Settings, run_ids: Sequence[str], *, every: bool, wa
         if every:
             resumed = await run_actions.resume_all(store, broker, actor())
         else:
-            resumed = {one: await run_actions.resume(store, broker, one, actor(), in_line=wait) for one in run_ids}
+            resumed = {one: await run_actions.resume(store, broker, one, actor(), queued=wait) for one in run_ids}
         for run_id, count in resumed.items():
             stdout.say(f"{run_id}: {counted(count, 'message')} published")
         if wait:

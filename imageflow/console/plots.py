@@ -212,7 +212,7 @@ def _text_at(x: float, y: float, text: str, whole: float) -> Markup:
 
 
 class LaneRun(NamedTuple):
-    """A run in a lane: from and until when, as shares of the time that is shown; its rows as a share of the most."""
+    """A run in a lane: its start and end as fractions of the shown period; its rows as a fraction of the largest run's."""
 
     since: float
     until: float
@@ -222,7 +222,7 @@ class LaneRun(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """The runs of a flow, when its domain was held meanwhile, as shares of the time, and what happened to it."""
+    """The runs of a flow; when writers held its domain back, as fractions of the shown period; and what happened to it."""
 
     name: str
     runs: tuple[LaneRun, ...]
@@ -239,8 +239,8 @@ def lane(
     width: int = 1000,
     height: int = 30,
 ) -> Markup:
-    """Runs over time: length is time, height is rows; what failed is marked below the line too. `held`: from and until when writers
-    held back, as shares of the time.
+    """Runs over time: length is time, height is rows; what failed is marked below the line too. `held`: start and end of each time
+    in which writers held back, as fractions of the shown period.
     """
     line = height - 6.0
     drawn = [PATH.format("lane", _box(0, 0, width, line))]

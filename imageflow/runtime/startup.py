@@ -37,7 +37,7 @@ class Startup:
         self._told = float("-inf")
         self.problem: str | None = None
         files = settings.embedded and settings.store_url.reveal().startswith("sqlite:")
-        self.patience = 0.0 if files else settings.start_seconds
+        self._timeout = 0.0 if files else settings.start_seconds
         connect_broker(settings.broker_url)  # a URL that is none is an error at once
 
     async def open(self) -> Substrate | None:
@@ -51,7 +51,7 @@ class Startup:
 
     def _wait_for(self, away: ImageFlowError) -> None:
         waited = time.monotonic() - self._began
-        if waited >= self.patience:
+        if waited >= self._timeout:
             raise away
         url = self._settings.broker_url if isinstance(away, BrokerError) else self._settings.store_url
         where = urlsplit(url.reveal()).hostname or "a file"
@@ -60,7 +60,7 @@ class Startup:
         )
         if time.monotonic() - self._told >= LINE_SECONDS:
             self._told = time.monotonic()
-            log.warning("waits at its start", where=where, error=str(away), seconds=round(waited), most=self.patience)
+            log.warning("waits at its start", where=where, error=str(away), seconds=round(waited), most=self._timeout)
 
     async def opened(self, stop: asyncio.Event) -> Substrate | None:
         """Try again and again; None once `stop` is set. Raises what `open` raises."""

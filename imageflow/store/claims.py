@@ -52,13 +52,13 @@ _OTHERS = BatchStatement(
     SELECT l.product, l.version, l.digest,
         l.claim_token IS NOT NULL AND {OWNER_LIVES}
         OR l.claim_version > wanted.version AND EXISTS (
-            SELECT 1 FROM owners WHERE owners.owner = l.claim_owner AND owners.alive_until > :patience
+            SELECT 1 FROM owners WHERE owners.owner = l.claim_owner AND owners.alive_until > :dead_before
         )
         OR l.doubt_until > :now AND l.doubt_high > wanted.version AS busy
     FROM {{wanted}} CROSS JOIN ledger AS l WHERE l.domain = :domain AND l.product = wanted.product
     """,  # noqa: S608 - SQL of our own
     _WANTED,
-    typed=[NOW, bindparam("patience", type_=Instant())],
+    typed=[NOW, bindparam("dead_before", type_=Instant())],
 )
 _TAKE_OVER = BatchStatement(
     f"""
@@ -70,7 +70,7 @@ _TAKE_OVER = BatchStatement(
     typed=[LATE],
 )
 _END_ALL = text(
-    f"UPDATE ledger SET {CLAIM_IN_DOUBT}, claim_token = NULL, claim_owner = NULL, claim_version = NULL"  # noqa: S608
+    f"UPDATE ledger SET {CLAIM_IN_DOUBT}, claim_token = NULL, claim_owner = NULL, claim_version = NULL"  # noqa: S608 - SQL of our own
     " WHERE claim_token IS NOT NULL AND (claim_owner = :owner OR :owner = '*')"
 ).bindparams(LATE)
 
@@ -164,7 +164,7 @@ async def _claim_others(
     """Answers for entries that are newer or that another token claims. Takes the orphaned claims over."""
     answers: dict[str, Claim] = {}
     orphaned: list[tuple[str, int]] = []
-    when = {"now": tx.now, "patience": tx.now - timedelta(seconds=WAIT_SECONDS)}
+    when = {"now": tx.now, "dead_before": tx.now - timedelta(seconds=WAIT_SECONDS)}
     others: Sequence[Any] = await tx.run(_OTHERS.bind(tx, rest, domain=who["domain"], **when))
     for product, version, digest, held in others:
         item = asked[product]
