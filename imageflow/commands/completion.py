@@ -55,8 +55,8 @@ VERSION = Version()
 
 def _completed(kind: Kind, context: click.Context, incomplete: str) -> list[CompletionItem]:
     from imageflow import settings  # noqa: PLC0415 - what a command needs is imported by it
-    from imageflow.commands.shell import run_async, store_to_read  # noqa: PLC0415
-    from imageflow.errors import ImageFlowError  # noqa: PLC0415
+    from imageflow.commands.shell import run_async, store_to_read  # noqa: PLC0415 - the same
+    from imageflow.errors import ImageFlowError  # noqa: PLC0415 - the same
 
     async def body() -> list[CompletionItem]:
         async with store_to_read(settings.load(os.environ), said=False) as store:
@@ -91,7 +91,7 @@ async def _known(store: Store, kind: Kind, context: click.Context) -> list[Compl
 
 def _flow_files(incomplete: str) -> Iterator[CompletionItem]:
     """The flow files that a path may become: in its folder, and one folder deeper."""
-    from imageflow.flows import file as flow_file  # noqa: PLC0415
+    from imageflow.flows import file as flow_file  # noqa: PLC0415 - what a command needs is imported by it
 
     head, tail = os.path.split(incomplete)
     try:

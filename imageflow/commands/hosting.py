@@ -114,8 +114,8 @@ def progress_line(of: tzinfo) -> Iterator[Progress]:
         yield _said_once(of)
         return
     from rich.console import Console  # noqa: PLC0415 - only where somebody looks
-    from rich.live import Live  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.live import Live  # noqa: PLC0415 - the same
+    from rich.text import Text  # noqa: PLC0415 - the same
 
     console = Console(stderr=True, soft_wrap=True)  # commands in texts above it can be copied whole
     live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)

@@ -8,10 +8,14 @@ import select
 import shutil
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from imageflow.commands.tables import Column, Line, fitted, table
 from imageflow.text import color
 from imageflow.text.printable import lines
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 
 class Whole(io.RawIOBase):
@@ -30,8 +34,8 @@ class Whole(io.RawIOBase):
     def isatty(self) -> bool:
         return os.isatty(self._descriptor)
 
-    def write(self, data: object, /) -> int:
-        left = memoryview(data).cast("B")  # type: ignore[arg-type]
+    def write(self, data: ReadableBuffer, /) -> int:
+        left = memoryview(data).cast("B")
         size = len(left)
         while left:
             try:

@@ -127,7 +127,7 @@ class _Parts(NamedTuple):
 
 
 def _on_line(columns: Sequence[Column], cells: Sequence[str], found: Layout) -> _Parts:
-    from rich.cells import cell_len, set_cell_size  # noqa: PLC0415
+    from rich.cells import cell_len, set_cell_size  # noqa: PLC0415 - only where a table is printed
 
     parts: list[tuple[str, str]] = []
     for place, size in zip(found.shown, found.widths, strict=True):
@@ -147,7 +147,7 @@ def _drawn(parts: Sequence[tuple[str, str]], *, color: bool) -> str:
     """The texts, in their styles where there is colour."""
     if not color:
         return "".join(text for text, _ in parts)
-    from rich.style import Style  # noqa: PLC0415
+    from rich.style import Style  # noqa: PLC0415 - only where a table is printed
 
     return "".join(Style.parse(style).render(text) if style else text for text, style in parts)
 
@@ -161,7 +161,7 @@ def _words(words: Sequence[str], width: int | None, *, hang: int = 0) -> list[st
     """Words in lines, which are so much shorter from the second on. A word is never cut: it may be an address; nor is a command, as
     far as a line holds it.
     """
-    from rich.cells import cell_len  # noqa: PLC0415
+    from rich.cells import cell_len  # noqa: PLC0415 - only where a table is printed
 
     found: list[str] = []
     for word in words if width is None else _with_commands(words, width - hang):
@@ -177,7 +177,7 @@ def _with_commands(words: Sequence[str], width: int) -> list[str]:
     """Words, of which those of a command are one, if they fit a line: it begins with our name, and ends where the text does, or at a
     sign.
     """
-    from rich.cells import cell_len  # noqa: PLC0415
+    from rich.cells import cell_len  # noqa: PLC0415 - only where a table is printed
 
     found: list[str] = []
     place = 0
@@ -204,7 +204,7 @@ def fitted(text: str, width: int | None) -> str:
     """
     if width is None:
         return text
-    from rich.cells import cell_len  # noqa: PLC0415
+    from rich.cells import cell_len  # noqa: PLC0415 - only where a table is printed
 
     lines: list[str] = []
     for line in text.split("\n"):

@@ -44,7 +44,7 @@ def set_level(context: click.Context) -> None:
     """Let logs say as much as the command and its options ask for."""
     import logging  # noqa: PLC0415 - --help and --version need no logs, half of their time
 
-    from imageflow.telemetry import log  # noqa: PLC0415
+    from imageflow.telemetry import log  # noqa: PLC0415 - the same
 
     root = context.find_root()
     usual = logging.INFO if root.invoked_subcommand in SERVICES else logging.WARNING

@@ -63,7 +63,7 @@ def _environment(language: Language, assets: Assets) -> Environment:
         extensions=["jinja2.ext.i18n", "jinja2.ext.do"],
     )
     environment.policies["ext.i18n.trimmed"] = True
-    environment.install_gettext_translations(language.texts, newstyle=True)  # type: ignore[attr-defined]
+    environment.install_gettext_translations(language.texts, newstyle=True)  # type: ignore[attr-defined]  # the extension adds it
     environment.globals.update(asset=assets.url, plots=plots)
     environment.filters.update(
         number=language.number,

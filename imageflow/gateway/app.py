@@ -66,7 +66,7 @@ Pages = Callable[[Deps, Sessions, BodyReader], Iterable[web.AbstractRouteDef]]
 log = structlog.get_logger("imageflow.gateway")
 
 # aiohttp says its own and Python's version in every answer, also in those that no application sees (malformed HTTP).
-aiohttp.web_response.SERVER_SOFTWARE = "ImageFlow"  # type: ignore[attr-defined]
+aiohttp.web_response.SERVER_SOFTWARE = "ImageFlow"  # type: ignore[attr-defined]  # it has no setting
 
 
 class Gateway:

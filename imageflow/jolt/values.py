@@ -49,7 +49,7 @@ _WORDS = {None: "null", True: "true", False: "false"}
 def double_text(value: float) -> str:
     """A double as Java prints it: 1.5, 1.0E10."""
     if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124 - not a number is not equal to itself
-        return {True: "NaN"}.get(value != value, "Infinity" if value > 0 else "-Infinity")  # noqa: PLR0124
+        return {True: "NaN"}.get(value != value, "Infinity" if value > 0 else "-Infinity")  # noqa: PLR0124 - the same
     if value == 0:
         return "-0.0" if str(value).startswith("-") else "0.0"
     if 1e-3 <= abs(value) < 1e7:

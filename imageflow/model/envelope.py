@@ -99,7 +99,7 @@ _MONEY = frozenset(
 )
 _COLLECTIONS = frozenset(("nodes", "edges", "items", "data", "results", "records", "value", "list", "rows", "content"))
 _AROUND = frozenset(
-    "meta metadata pagination paging pager links info header headers response result pageinfo d success error".split()  # noqa: SIM905
+    "meta metadata pagination paging pager links info header headers response result pageinfo d success error".split()  # noqa: SIM905 - a table of words
 )
 _NOTHING = frozenset(("", "null", "none", "nil", "false", "undefined", "0", "-1", "n/a", "-"))
 _YES = frozenset(("true", "yes", "y", "1", "evet"))

@@ -20,9 +20,9 @@ from imageflow.model.flow import Erp, Success
 
 SHOWN_CHARS = 200
 
-_SUCCESS = frozenset("success issuccess successful issuccessful succeeded ok isok basarili basarilimi".split())  # noqa: SIM905
-_FAILURE = frozenset("haserror haserrors iserror hatavar hatavarmi failed isfailed".split())  # noqa: SIM905
-_STATUS = frozenset("status state result resultstatus responsestatus durum".split())  # noqa: SIM905
+_SUCCESS = frozenset("success issuccess successful issuccessful succeeded ok isok basarili basarilimi".split())  # noqa: SIM905 - a table of words
+_FAILURE = frozenset("haserror haserrors iserror hatavar hatavarmi failed isfailed".split())  # noqa: SIM905 - a table of words
+_STATUS = frozenset("status state result resultstatus responsestatus durum".split())  # noqa: SIM905 - a table of words
 _ERRORS = frozenset(
     """
     error errors errormessage errormessages errormsg errortext errordescription errordetail errordetails exception
@@ -30,8 +30,8 @@ _ERRORS = frozenset(
     """.split()  # noqa: SIM905 - a table of words
 )
 _CODES = frozenset("errorcode errcode errno hatakodu".split())  # noqa: SIM905 - a table of words
-_BAD = frozenset("error errors fail failed failure nok ko err hata basarisiz exception false".split())  # noqa: SIM905
-_GOOD = frozenset("ok success none null no noerror noerrors 0 false na n/a -".split())  # noqa: SIM905
+_BAD = frozenset("error errors fail failed failure nok ko err hata basarisiz exception false".split())  # noqa: SIM905 - a table of words
+_GOOD = frozenset("ok success none null no noerror noerrors 0 false na n/a -".split())  # noqa: SIM905 - a table of words
 _TEXTS = (*_ERRORS, "message", "messages", "msg", "mesaj", "detail", "details", "description", "aciklama", "errorcode")
 
 

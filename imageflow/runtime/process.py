@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from types import FrameType
 from typing import Any
 
 import structlog
@@ -70,9 +71,10 @@ def names_of(loop: asyncio.AbstractEventLoop) -> list[str]:
 
 
 def _place(task: asyncio.Task[Any]) -> str:
-    coroutine, frame = task.get_coro(), None
+    coroutine: Any = task.get_coro()  # then what it awaits: only a coroutine has `cr_frame`
+    frame: FrameType | None = None
     while coroutine is not None and getattr(coroutine, "cr_frame", None) is not None:
-        frame, coroutine = coroutine.cr_frame, coroutine.cr_await  # type: ignore[union-attr]
+        frame, coroutine = coroutine.cr_frame, coroutine.cr_await
     return f"{frame.f_code.co_qualname} line {frame.f_lineno}" if frame is not None else "?"
 
 

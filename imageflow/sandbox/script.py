@@ -115,7 +115,7 @@ _import = builtins.__import__
 def guarded_import(
     name: str,
     globals: Mapping[str, Any] | None = None,  # noqa: A002 - these are the names of __import__
-    locals: Mapping[str, Any] | None = None,  # noqa: A002
+    locals: Mapping[str, Any] | None = None,  # noqa: A002 - the same
     fromlist: Sequence[str] | None = (),
     level: int = 0,
 ) -> types.ModuleType:

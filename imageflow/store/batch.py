@@ -58,7 +58,7 @@ class Batch:
         if not single:
             return table
         values = [f"CAST(:{self.name}_{column} AS {self.columns[column]}) AS {column}" for column in single]
-        return f"(SELECT {', '.join([*spread, *values])} FROM {table}) AS {self.name}"  # noqa: S608
+        return f"(SELECT {', '.join([*spread, *values])} FROM {table}) AS {self.name}"  # noqa: S608 - the same
 
     def _array(self, column: str) -> str:
         """What `arrays` gives for a column, as PostgreSQL's array of it."""

@@ -40,7 +40,7 @@ _OWNER_HELPS = "`imageflow db upgrade`, with the account of the schema's owner, 
 _NOT_OURS = ("25006", "25P03", "25P04", _NOT_ALLOWED)
 """Of the classes of our mistakes, those that we do not cause: read only (a standby), two time-outs, rights taken away."""
 _OURS = tuple(
-    "02 03 07 09 0A 0B 0F 0L 0P 0Z 10 20 21 22 23 24 25 26 27 2B 2D 2F 34 38 39 3B 3F 42 44 54 HV P0".split()  # noqa: SIM905
+    "02 03 07 09 0A 0B 0F 0L 0P 0Z 10 20 21 22 23 24 25 26 27 2B 2D 2F 34 38 39 3B 3F 42 44 54 HV P0".split()  # noqa: SIM905 - a table of words
 )
 """SQLSTATE classes of a wrong statement or value: syntax, data, constraints, cursors, limits. All others are of the
 server: connection (08), authorisation (28), no database (3D), rollback (40), resources (53), object state (55), operator

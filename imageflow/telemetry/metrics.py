@@ -80,7 +80,7 @@ class Timings(Collector):
 
     def collect(self) -> Iterable[Metric]:
         family = HistogramMetricFamily(self._name, self._text, labels=self._labels)
-        names: list[str] = [floatToGoString(bound) for bound in (*self._bounds, float("inf"))]  # type: ignore[no-untyped-call]
+        names: list[str] = [floatToGoString(bound) for bound in (*self._bounds, float("inf"))]  # type: ignore[no-untyped-call]  # the library gives no types
         for values, child in list(self._children.items()):
             below = 0
             buckets = []

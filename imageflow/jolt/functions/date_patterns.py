@@ -8,8 +8,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import NamedTuple
 
-_MONTHS = ("January February March April May June July August September October November December").split()  # noqa: SIM905
-_DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()  # noqa: SIM905
+_MONTHS = ("January February March April May June July August September October November December").split()  # noqa: SIM905 - a table of words
+_DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()  # noqa: SIM905 - a table of words
 
 
 class Field(NamedTuple):
