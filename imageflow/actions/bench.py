@@ -76,7 +76,7 @@ class Input(NamedTuple):
 
 
 def draft(flow: Flow, script: str | None, mapping: Any) -> dict[str, Any]:
-    """The flow's document with another script and mapping; None or empty: without."""
+    """The flow's document with this script and mapping in place of its own. None or empty: it has none."""
     document = copy.deepcopy(flow.document)
     for name, value in (("script", script), ("mapping", mapping)):
         document.pop(name, None)
@@ -164,7 +164,9 @@ def _effect(row: DryRow, known: Mapping[str, str | None]) -> Effect:
 
 
 def writes(flow: Flow, tried: Tried) -> list[Write]:
-    """What would be sent for each row of a try: nothing where it fails, is superseded, or is on Omnitron like this."""
+    """The request that would be sent for each row of a try. None where the row fails, is superseded, or is on Omnitron
+    with these images already, unless the flow writes unchanged rows too.
+    """
     omnitron = flow.definition.omnitron
     skips = flow.definition.write.skip_unchanged
     found = []
@@ -177,8 +179,9 @@ def writes(flow: Flow, tried: Tried) -> list[Write]:
 
 
 async def asked(store: Store, live: Live, flow: Flow, actor: Actor, page: int = 1, elements: int = ELEMENTS) -> Input:
-    """A page of the flow's ERP as it answers now, with the flow's own login, as the first run would get it: its first elements,
-    without secrets. That it was asked is in the audit log. Raises NotRunnable where it cannot be asked, or does not answer well.
+    """Ask the flow's ERP for a page now, with the flow's own login, as the first run would; return its first elements,
+    without secrets. The audit log records that the ERP was asked. Raises NotRunnable for an outbound flow, and where
+    asking fails.
     """
     if not flow.definition.inbound:
         raise NotRunnable(f"{flow.name} is an outbound flow: no ERP is asked for its rows")

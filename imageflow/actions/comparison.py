@@ -25,7 +25,7 @@ SECONDS = 60.0
 EXAMPLES = 20
 """Of each kind but `same`, so many rows are shown."""
 RUNS = 200
-"""In so many of the newest runs pages are looked for: most polls bring nothing new."""
+"""How many of the newest runs are searched for pages: most polls bring nothing new."""
 
 
 class PageKey(NamedTuple):
@@ -36,15 +36,15 @@ class PageKey(NamedTuple):
 
 
 class Example(NamedTuple):
-    """A row that does not come out the same, and the page that it is of."""
+    """A row that the two versions make differently, and its page."""
 
     where: PageKey
     pair: Pair
 
 
 class Compared(NamedTuple):
-    """What came of it. `kinds` has one kind for each row, in the order of the pages, a product that several pages have by the newest
-    of them alone; `late`: the time was over before all pages were through.
+    """The result of a comparison. `kinds` has one kind for each row, in the order of the pages; a product that several
+    pages have counts once, by the newest of them. `late`: the time ran out before all pages were compared.
     """
 
     pages: list[PageKey]
@@ -79,8 +79,9 @@ async def compared(
     pages: int = PAGES,
     seconds: float = SECONDS,
 ) -> Compared:
-    """Put the last kept pages through a document of the flow and through its version in force. At most so many pages and
-    seconds; what was done by then is given. Raises FlowFileError where the document is no flow, SandboxError.
+    """Put the last kept pages through a document of the flow and through its version in force. Stops after `pages`
+    pages, or after `seconds`; returns what was compared by then. Raises FlowFileError where the document is no flow,
+    SandboxError.
     """
     draft = await bench.compiled(flow, document)
     done = Compared([], [], [], False, flow.version)
@@ -99,7 +100,7 @@ async def compared(
 
 
 async def _taken(store: Store, definition: Definition, skus: set[str]) -> set[str]:
-    """Those of the SKUs that Omnitron has taken from us. A write whose result is unknown is none that it took."""
+    """Which of the SKUs Omnitron has taken from us. A write with an unknown result does not count."""
     known = await store.written_digests(definition.omnitron.domain, skus) if skus else {}
     return {sku for sku, digest in known.items() if digest is not None}
 
@@ -129,14 +130,14 @@ def _elements(definition: Definition, page: Page) -> list[Any]:
 
 
 def _not_yet(seen: set[str | bytes], found: Sequence[Pair]) -> list[Pair]:
-    """The pairs of products that no newer page had; these are added to those that were seen."""
+    """The pairs whose products no newer page had. Adds the products of all pairs to `seen`."""
     new = [pair for pair in found if not (_names(pair) & seen)]
     seen.update(name for pair in found for name in _names(pair))
     return new
 
 
 def _names(pair: Pair) -> set[str | bytes]:
-    """What a pair is of: its products; without one, what stands in its element."""
+    """The products of a pair; if its rows name none, their elements as JSON."""
     rows = [row for row in (pair.was, pair.now) if row is not None]
     products: set[str | bytes] = {row.product for row in rows if row.product is not None}
     return products or {msgspec.json.encode(row.payload) for row in rows}

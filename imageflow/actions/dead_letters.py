@@ -18,7 +18,7 @@ from imageflow.store import Store
 
 OWN_QUEUES = "imageflow."
 OWN_HEADERS = frozenset(("queue", "reason", "parked_at", "attempts"))
-"""Headers that tell of the parking; a message that is replayed goes without them."""
+"""Headers that describe the parking. A replayed message goes without them."""
 
 EXCERPT_BYTES = 200
 _ID_BYTES = 6

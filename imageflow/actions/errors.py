@@ -32,8 +32,8 @@ async def listed(
 
 
 async def failed_runs(store: Store, flow: str | None = None) -> list[Run]:
-    """Of each flow, or of one, the last run that ended, where it failed as a whole: in login or read. The newest first. Raises
-    NotFoundError for a flow.
+    """For each flow, or for one: the last run that ended, if it failed as a whole (in login or read). The newest first.
+    Raises NotFoundError for an unknown flow.
     """
     if flow is not None:
         newest = await store.runs((await store.flow(flow)).name, limit=1)
@@ -52,8 +52,8 @@ async def _last_ended(store: Store, flow: str) -> Run | None:
 async def open_rows(
     store: Store, group: str, flow: str | None = None, *, after: OpenRowKey | None = None, limit: int = CAUSES
 ) -> list[RowLog]:
-    """The rows of a cause that are open, over all runs of all flows or of one, newest first; none of one that has closed. Raises
-    NotFoundError for a flow, and for a cause that nothing failed of.
+    """The open rows of a cause, over all runs of all flows or of one, newest first. A closed cause has none. Raises
+    NotFoundError for an unknown flow, and for a cause that no row ever failed for.
     """
     if flow is not None:
         await store.flow(flow)

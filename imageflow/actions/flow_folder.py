@@ -47,10 +47,12 @@ log = structlog.get_logger()
 
 LOOK_SECONDS = 1.0
 RESTING_LOOKS = 2
-"""A file that was the same so often in a row is whole: an editor writes in several steps."""
+"""After so many looks in a row that find a file unchanged, it counts as complete: an editor writes in several steps."""
 
 GONE_LOOKS = 3
-"""A flow that no file has named for so many looks is gone: an editor puts a new file in the place of the old one."""
+"""After so many looks at which no file names a flow, it counts as gone: an editor may replace the old file by a new
+one.
+"""
 
 NO_FILES = "it holds no flow file (*.yaml, *.yml, *.json)"
 DELETE = "imageflow flow delete NAME"
@@ -178,7 +180,9 @@ class FlowFolder:
         await self._watch()
 
     def _files(self) -> list[Path]:
-        """The flow files of the folder. What was one stays one until it is gone, whatever it says now: it is wrong, then."""
+        """The flow files of the folder. A file that was a flow file stays one until it is gone. If it holds something
+        else now, it is a broken flow file.
+        """
         return sorted({*flow_file.in_folder(self._folder), *(path for path in self._known if path.is_file())})
 
     async def _say_empty(self, why: str) -> None:

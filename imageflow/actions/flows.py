@@ -55,7 +55,7 @@ def checked(path: Path) -> dict[str, Any]:
 
 
 def checked_text(text: bytes, reach: Reach, *, is_yaml: bool) -> dict[str, Any]:
-    """The same of a flow file's content that is in no file, and names nothing outside of `reach`. Blocks."""
+    """As `checked`, for content that did not come from a file; it may name nothing outside of `reach`. Blocks."""
     document = flow_file.read_text(text, is_yaml=is_yaml)
     bounded.check(flow_file.compiled(document), reach)
     return cast("dict[str, Any]", document)
@@ -82,8 +82,9 @@ class Folder(NamedTuple):
 
 
 def checked_folder(folder: Path, name: str) -> Folder:
-    """A folder's flow files, for a run of one flow: what is wrong with the files of others does not stop it. Raises
-    FlowFileError with what is wrong with that flow's own file, or with files that may be it, and then says which flows there are.
+    """A folder's flow files, for a run of one flow. Broken files of other flows do not stop the run. Raises
+    FlowFileError if the flow's own file is broken; also if no file names the flow and a broken one may be its own: then
+    the error says which flows there are.
     """
     examined = _examined(flow_file.files_of(folder))
     wrong = [one for one in examined if one.problems]
@@ -174,8 +175,8 @@ async def save_as(
 
 
 async def moved(store: Store, flow: Flow) -> str | None:
-    """What a person must know of a flow that writes to another Omnitron than the version before, and has not read everything
-    since: what was written before is not there, and its runs ask for changes alone. None: nothing.
+    """A warning about a flow that writes to another Omnitron than its version before, and has not read everything
+    since: the new one lacks what was written before, and runs ask for changes only. None: there is nothing to warn of.
     """
     since = await store.watermark(flow.name)
     erp = flow.definition.erp
@@ -193,7 +194,7 @@ async def moved(store: Store, flow: Flow) -> str | None:
 
 
 def stays_off(document: dict[str, Any], saved: Flow) -> bool:
-    """Whether a document that was saved says that the flow is enabled, and it is not: a person disabled it."""
+    """Whether a saved document enables its flow, and yet the flow stays disabled, because a person disabled it."""
     return bool(document.get("enabled", True)) and not saved.definition.enabled
 
 
@@ -226,14 +227,18 @@ async def delete(store: Store, name: str, actor: Actor) -> None:
 
 
 async def prune(store: Store, kept: Collection[str], actor: Actor) -> list[str]:
-    """Delete all flows but these; gives their names. Raises ConflictError as `delete`: those before it are deleted then."""
+    """Delete all flows but these; returns the names of the deleted ones. Raises ConflictError as `delete` does; flows
+    that were deleted before the error stay deleted.
+    """
     gone = [flow.name for flow in await listed(store) if flow.name not in kept]
     await _delete(store, gone, actor)
     return gone
 
 
 async def file_of(store: Store, name: str) -> str | None:
-    """The name of the flow file that the flow was saved from last by itself, of a deleted one, too; None where a person did."""
+    """The name of the flow file that last saved a version of the flow by itself; also of a deleted flow. None: no file
+    did.
+    """
     return next((file for one in await store.flow_versions(name) if (file := folder.file_of(one.author))), None)
 
 

@@ -17,5 +17,5 @@ class Marks(NamedTuple):
 
 
 async def look(store: Store, since: datetime, now: datetime) -> Marks:
-    """What happened since then; of each the newest, a bounded number."""
+    """The holds and versions since then: of each the newest ones, a bounded number."""
     return Marks(await store.holds_between(since, now), await store.versions_since(since))

@@ -60,7 +60,7 @@ def _at_rest(folder: Path | None) -> Iterator[None]:
 
 
 def _waiting(path: Path) -> Mapping[str, int]:
-    """What is in an embedded broker's queues; what is parked belongs to no run any more."""
+    """How many messages each queue of an embedded broker holds. Leaves out parked ones: they belong to no run any more."""
     if not path.exists():
         return {}
     try:

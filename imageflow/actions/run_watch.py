@@ -14,7 +14,7 @@ from imageflow.store import Store
 POLL_SECONDS = 0.2
 AWAY_SECONDS = 60.0
 LOOKS_PER_WAIT = 5
-"""What a run waits for is looked up at each fifth look: once a second."""
+"""Every fifth look, so once a second, also finds out what the run waits for."""
 
 Progress = Callable[[Run, Wait | None], None]
 

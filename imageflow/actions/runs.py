@@ -188,8 +188,8 @@ def check_takes_since(flow: Flow) -> None:
 
 
 async def takes_since(store: Store, name: str, version: int | None = None) -> bool:
-    """Whether a version of a flow (None: the newest) can be asked for changes since an instant; of one that is gone, that is
-    not known: then True.
+    """Whether a version of a flow (None: the newest) can be asked for changes since an instant. True where the version
+    is gone: then it is not known.
     """
     try:
         return _takes_since(await store.flow(name, version))

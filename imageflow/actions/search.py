@@ -69,7 +69,7 @@ async def _products(store: Store, text: str) -> list[Hit]:
 
 
 async def _failed(store: Store, product: str) -> bool:
-    """Whether a row that failed before its product was known has it as a value."""
+    """Whether a row that failed before its product was known holds the product as a value."""
     return len(product) >= LEAST_LETTERS and bool(await product_history.logs(store, product, 1, exactly=True))
 
 

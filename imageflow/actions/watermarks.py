@@ -36,11 +36,11 @@ async def show(store: Store, name: str) -> Standing:
 async def set_to(
     store: Store, name: str, since: str | None, actor: Actor, now: datetime, *, sure: bool = True
 ) -> Standing:
-    """Set the watermark to an instant as people give it (without an offset: in the flow's timezone) or None, backwards too. Not `sure`:
-    it stays as it is, and what it would be is told.
+    """Set the watermark to an instant as people give it (without an offset: in the flow's timezone) or None, backwards
+    too. Unless `sure`, the watermark stays as it is, and the result says what it would be.
 
-    Raises NotFoundError, NotRunnable for an outbound flow or one that always asks for everything, ParameterError for what is no
-    instant, or one to come.
+    Raises NotFoundError, NotRunnable for an outbound flow or one that always asks for everything, ParameterError for a
+    text that is no instant, or names one in the future or before FIRST_YEAR.
     """
     flow = inbound(await store.flow(name))
     instant = None if since is None else _instant(since, flow, now)

@@ -96,8 +96,8 @@ def again(run: About) -> str:
 
 
 def to_mend(flow: str, stage: str | None, *, incomplete: bool, rows: int) -> str:
-    """What of a flow is to be mended before it is read again: asked again as it is, the ERP would give the same. `stage`: where the
-    run itself failed; `incomplete`: the ERP's answers said that there is more than the `rows` that came.
+    """What must be mended in a flow before its ERP is read again: otherwise the ERP would answer the same. `stage`:
+    where the run itself failed; `incomplete`: the ERP's answers said that there is more than the `rows` that came.
     """
     if stage is not None:
         return f"the login (imageflow check {flow})" if stage == "login" else "what its error names"

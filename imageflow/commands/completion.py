@@ -70,8 +70,8 @@ def _completed(kind: Kind, context: click.Context, incomplete: str) -> list[Comp
 
 
 async def _known(store: Store, kind: Kind, context: click.Context) -> list[CompletionItem]:
-    """What the store knows of a kind; of versions and causes, those of what the command line names already. Before an option that has
-    no value yet, click leaves arguments unread.
+    """What the store knows of a kind. Versions are those of the flow that the command line names already, causes those
+    of its run or flow. Click leaves arguments unread that stand before an option without a value.
     """
     given, unread = context.params, next(iter(context.args), None)
     match kind:

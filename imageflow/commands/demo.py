@@ -41,7 +41,7 @@ from imageflow.store.data_dir import data_dir_lock
 ACTOR = Actor("demo", "demo")
 PASSWORDS = {"DEMO_OMNITRON_PASSWORD": "demo", "DEMO_ERP_PASSWORD": "demo"}
 ENV_PREFIX, LOCAL = "DEMO_", "127.0.0.1"
-"""What flows may name that are saved in the demo's console: its passwords, and its emulators."""
+"""What flows that are saved in the demo's console may name: the demo's passwords and its emulators."""
 POSTED_LIMIT = 200
 PAGE_SIZE = 100
 

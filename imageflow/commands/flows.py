@@ -63,7 +63,9 @@ VERSION = click.option("--version", "version", type=completion.VERSION, help="Th
 
 
 def _files(paths: Sequence[Path], *, others: bool = False) -> list[Path]:
-    """The flow files that the paths mean, a folder's by name; `others`: with those of cases and of shared settings."""
+    """The flow files that the paths stand for; those of a folder in the order of their names. `others`: also files of
+    cases and of shared settings.
+    """
     for path in paths:
         say_deeper(path)
     return [file for path in paths for file in flow_file.files_of(path, others=others)]
@@ -200,7 +202,7 @@ def apply(
 
 
 class _Apply(NamedTuple):
-    """What is to be applied. `whole`: the files may be all that there are, so flows that none of them names are told."""
+    """What is to be applied. `whole`: the files may be all flow files, so flows that none of them names are listed."""
 
     files: list[tuple[Path, dict[str, Any]]]
     keep_changes: bool

@@ -1,4 +1,4 @@
-"""A group of commands within the command line, whose help says of each command all that is to be said in one paragraph."""
+"""A group of commands whose help shows the whole first paragraph of each command's help."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 
 
 class FullGroup(click.Group):
-    """click cuts a command's summary to one line; here it stands whole."""
+    """Shows the whole summary of each command. Click itself cuts it to one line."""
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         found = [(name, self.get_command(context, name)) for name in self.list_commands(context)]

@@ -107,8 +107,8 @@ def said(settings: Settings, goes_on: str) -> Callable[[], None]:
 
 @contextmanager
 def progress_line(of: tzinfo) -> Iterator[Progress]:
-    """Shows how far a run is and what it waits for: on a line of its own where somebody looks at one, with logs and other texts
-    above it; else what it waits for is said once. `of`: the time zone of its flow.
+    """Shows how far a run is and what it waits for. A terminal gets one line that is kept up to date, below logs and
+    other texts; elsewhere a note says what the run waits for, whenever that changes. `of`: the time zone of its flow.
     """
     if not sys.stderr.isatty() or is_quiet() or os.environ.get("TERM") == "dumb":
         yield _said_once(of)

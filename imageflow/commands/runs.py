@@ -121,7 +121,7 @@ async def _apply(store: Store, files: Sequence[tuple[Path, dict[str, Any]]]) -> 
 
 
 async def _saved(store: Store, name: str, folder: Path | None) -> Flow:
-    """The flow that is to run; where there is none, it is said which files of the folder are not taken for its file."""
+    """The flow that is to run. If it does not exist, a note says which files of the folder do not count as flow files."""
     try:
         return await store.flow(name)
     except NotFoundError:
@@ -131,7 +131,7 @@ async def _saved(store: Store, name: str, folder: Path | None) -> Flow:
 
 
 def _files(folder: Path, name: str) -> list[tuple[Path, dict[str, Any]]]:
-    """The flow files of the folder that are right; what is wrong with the others is said on stderr."""
+    """The valid flow files of the folder. Prints to stderr what is wrong with the others."""
     say_deeper(folder)
     found = flow_actions.checked_folder(folder, name)
     for problem in found.problems:
@@ -181,7 +181,7 @@ async def _start(
 
 
 async def _missing(substrate: Substrate, name: str, *, wait: bool) -> Sequence[RunShown | NoRun]:
-    """Each run that began, in their order; one that was empty where nothing is missing."""
+    """The runs that began, in their order. If nothing is missing, no run began, and a single NoRun says so."""
     store = substrate.store
     async with bootstrap.missing_fetcher(substrate) as fetcher:
         begun = await missing_actions.fetch_missing(store, fetcher, name, actor())
@@ -202,7 +202,7 @@ async def _told(store: Store, found: Sequence[RunShown | NoRun]) -> list[_Told]:
 
 
 def _print(found: Sequence[_Told], *, wait: bool, as_json: bool) -> None:
-    """The runs, one a line; exit status 1 where one was waited for and did not end well."""
+    """Print the runs, one a line. Exit with status 1 if they were waited for and one did not end well."""
     for one in found:
         if as_json:
             print_json(one.run)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Whole(io.RawIOBase):
-    """A file descriptor that takes all bytes: a slow reader of a pipe is waited for, also of one that does not block."""
+    """A file descriptor that takes all bytes. It waits for a slow reader of a pipe, also if the pipe is non-blocking."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ def show(columns: Sequence[Column], found: Sequence[Line]) -> None:
 
 
 def install() -> None:
-    """Let this process's standard output be such a one, unless it is a stand-in that leads to no file."""
+    """Make this process's standard output a `Printed`, unless it is a stand-in without a file descriptor."""
     known = sys.stdout
     known.flush()
     try:

@@ -174,8 +174,8 @@ def _words(words: Sequence[str], width: int | None, *, hang: int = 0) -> list[st
 
 
 def _with_commands(words: Sequence[str], width: int) -> list[str]:
-    """Words, of which those of a command are one, if they fit a line: it begins with our name, and ends where the text does, or at a
-    sign.
+    """The words, with those of a command joined to one if they fit a line. A command begins with our name, and ends at
+    a sign or with the text.
     """
     from rich.cells import cell_len  # noqa: PLC0415 - only where a table is printed
 

@@ -81,7 +81,7 @@ def local(instant: datetime | str | None, of: tzinfo = UTC) -> str:
 
 
 def localised(text: str, of: tzinfo) -> str:
-    """A text with its instants in a time zone. That of an option stays one word, which the option understands."""
+    """A text with its instants in a time zone. An option's instant stays one word, so that the option still takes it."""
 
     def told(found: re.Match[str]) -> str:
         moment = datetime.fromisoformat(found[2]).astimezone(of)
