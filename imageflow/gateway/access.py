@@ -25,16 +25,16 @@ from imageflow.text.masking import hide_bearer
 MAX_TOKEN_CHARS = 512
 TOKEN_SECONDS = 12 * 3600.0
 CACHE_SECONDS = 1.0
-"""How long a gateway goes by what it knows of a credential: another gateway's or the command line's revocation counts after
-that time, its own at once.
+"""How long a gateway caches a credential. A revocation by another gateway or the command line counts after that time,
+its own at once.
 """
 CACHE_TOKENS = 1_000
 NOTED_SECONDS = 60.0
-"""That a key was used is noted once in that time, and not with each request."""
+"""The use of a key is recorded once in that time, and not with each request."""
 LOGINS_AT_ONCE = 100
 STRANGERS_AT_ONCE = 20
-"""Logins in hand, of names that exist and of others. Each of the two is a line of its own with one password hashed at a
-time: names that do not exist cannot keep users from logging in.
+"""How many logins may wait: with names that exist, and with unknown ones. Each of the two has a queue of its own, which
+hashes one password at a time, so that unknown names cannot keep users from logging in.
 """
 
 
@@ -141,7 +141,9 @@ class Access:
         return user
 
     def _keys(self, name: str, address: str) -> dict[str, str]:
-        """What failures are counted by: digests, so that a database does not list who was asked for from where."""
+        """The keys that failures are counted by. They are digests, so that the database lists neither names nor
+        addresses.
+        """
         texts = {"pair": f"{name}\n{address}", "address": address, "name": name}
         return {kind: credentials.digest(self._secret_key, f"{kind} {text}") for kind, text in texts.items()}
 
@@ -182,7 +184,7 @@ class Access:
         return known.name
 
     async def _note(self, key: ApiKey) -> None:
-        """Keep that the key is used now. The post does not depend on it."""
+        """Record that the key is used now. If that fails, the post goes on."""
         now = self._clock.now()
         if self._noted.get(key.id) or (key.used_at is not None and (now - key.used_at).total_seconds() < NOTED_SECONDS):
             return
@@ -194,7 +196,7 @@ class Access:
         return self._cache.get(credential.digest) or await self._looked_up(credential)
 
     async def _looked_up(self, credential: Credential) -> Known:
-        """Many requests at once with one credential ask the store once. What was asked before a change is not used after it."""
+        """Concurrent requests with one credential share one query. After a change, no result from before it is cached."""
         changes = self._changes
         looking = self._looking.get((credential, changes))
         if looking is None:
@@ -223,7 +225,7 @@ class Access:
         return user
 
     async def logout(self, authorization: list[str]) -> None:
-        """The token opens nothing any more; other gateways know after CACHE_SECONDS."""
+        """Revoke the token. Other gateways may take it for CACHE_SECONDS more."""
         token = bearer(authorization)
         if token is not None:
             await self._store.revoke_token(credentials.digest(self._secret_key, token))
@@ -236,7 +238,7 @@ class Access:
 
 
 class _Line:
-    """Where logins wait for their password to be hashed: one after the other, at most `limit` of them."""
+    """A queue of at most `limit` logins, whose passwords are hashed one after the other."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit

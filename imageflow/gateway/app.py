@@ -55,7 +55,7 @@ SAFE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-"""Of every answer that does not say otherwise. There is none that lets another origin read: CORS stays off."""
+"""Headers of every answer that does not set its own. None of them lets another origin read: CORS stays off."""
 
 IN_HAND = web.AppKey("in_hand", InHand)
 
@@ -228,8 +228,8 @@ def monitoring_routes(ready: Ready) -> list[web.AbstractRouteDef]:
 
 
 def monitoring(ready: Ready, *, alone: bool = True) -> web.Application:
-    """An application of nothing but the monitoring routes: what a service without a gateway shows. With `alone=False` other
-    requests are to come again later.
+    """An application with the monitoring routes only, for a service without a gateway. With `alone=False`, it answers
+    503 to other requests, so that they come again later.
     """
 
     async def later(_request: web.Request) -> web.Response:

@@ -35,7 +35,7 @@ def _is_in(address: str, networks: Sequence[Network]) -> bool:
 
 
 def _parsed(address: str) -> Address | None:
-    """The address; one of IPv4 that is written as one of IPv6 as what it is."""
+    """The address, None if the text is none. An IPv4 address that is written as IPv6 becomes IPv4."""
     try:
         found = ip_address(address)
     except ValueError:

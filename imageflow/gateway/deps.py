@@ -25,8 +25,8 @@ A = TypeVar("A")
 
 
 class Tools(NamedTuple):
-    """What only the API needs: where flows are tried, what looks for missing images, what flows may reach that are saved over it,
-    and what asks ERPs for people.
+    """What only the API needs: the sandbox that tries flows, the search for missing images, what flows that are saved
+    over the API may reach, and what asks ERPs on behalf of people.
     """
 
     sandbox: Sandbox

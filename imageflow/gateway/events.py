@@ -25,7 +25,7 @@ RETRY_MS = 2_000
 RUNS_SEEN = 200
 STREAMS = 500
 STREAMS_OF_ONE = 25
-"""At once: of all users, and of one. A browser takes one for all of its tabs."""
+"""How many streams may be open: of all users, and of one. A browser needs one stream for all of its tabs."""
 WAITING_EVENTS = 1_000
 
 STOPPING = web.AppKey("stopping", asyncio.Event)

@@ -39,7 +39,7 @@ Identifier = Annotated[
     ),
 ]
 Moment = Annotated[str, msgspec.Meta(max_length=64, description=f"{INSTANT[0].upper()}{INSTANT[1:]}.")]
-"""A text, which `moment` reads: of a query, msgspec would take a number for an instant, too."""
+"""An instant as text, which `moment` parses: msgspec would take a number in a query for an instant, too."""
 Fingerprint = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$", description="An error group, see errors.")]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=1000, description="At most so many.")]
 Cursor = Annotated[

@@ -34,7 +34,7 @@ class Pace(NamedTuple):
 
 
 PACES: Mapping[Kind, Pace] = {"pair": Pace(10, 300.0), "address": Pace(50, 300.0), "name": Pace(20, 30.0)}
-"""An address may be that of an office or of a proxy, so it has more tries than one user has."""
+"""Many users may share the address of an office or a proxy, so an address has more tries than one user."""
 
 
 def wait(failures: Mapping[Kind, Failures], now: datetime, *, familiar: bool) -> float:
