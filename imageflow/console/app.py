@@ -239,7 +239,9 @@ def console(
 
 
 def _above(path: str, shown: Collection[str]) -> Handler:
-    """What leads from the address of a form to the page that it stands on: an answer that stays there can be loaded again."""
+    """A handler that redirects from the address of a form to its page: a browser that stays at that address after an
+    answer can reload.
+    """
     parts = path.split("/")
     kept = next(number for number in range(len(parts) - 1, 0, -1) if ("/".join(parts[:number]) or "/") in shown)
 

@@ -42,7 +42,9 @@ class Cause(NamedTuple):
 
     @property
     def of_rows(self) -> bool:
-        """Whether it is of what the flow makes of rows, so that a change of the flow may have caused it, or may mend it."""
+        """Whether the cause lies in how the flow makes rows: then a change of the flow may have caused it, or may mend
+        it.
+        """
         return (self.who in ("flow", "catalogue", "erp", "cdn") and self.name != "read") or self.name == "refused"
 
 

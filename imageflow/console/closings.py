@@ -76,8 +76,8 @@ def _way(error: KeptCause, entries: list[AuditRecord], since: datetime | None) -
 
 
 def helped(found: Iterable[Closed], kind: str | None = None, *, least: int = 1) -> Helped | None:
-    """What helped most often with causes of this name, or with all; None: nothing more often than all else, or it is known of
-    fewer than `least`.
+    """What helped most often with causes of this name, or with all. None: two ways helped equally often, or how they
+    closed is known of fewer than `least` causes.
     """
     ways = Counter(one.way for one in found if one.way is not None and (kind is None or one.kind.name == kind))
     most = ways.most_common(2)

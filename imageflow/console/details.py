@@ -1,4 +1,4 @@
-"""What an entry of the audit log says besides: its details, as a page says them. Pure."""
+"""The details of an entry of the audit log, in the words of a page. Pure."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _SAID_ALREADY = frozenset(("name",))
 
 
 def details(detail: Mapping[str, Any]) -> list[Phrase]:
-    """What is known besides of a change; what is empty is left out."""
+    """The details of a change, without empty ones."""
     return [_detail(name, value) for name, value in detail.items() if _says(name, value)]
 
 

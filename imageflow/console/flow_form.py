@@ -137,11 +137,11 @@ CHOICES: Mapping[str, Mapping[str, str]] = {
     "group": {"auto": N_("automatic"), "page": N_("within a page"), "run": N_("over the whole run")},
     "write.preflight": {"off": N_("off"), "warn": N_("warn"), "block": N_("refuse the row")},
 }
-"""What choices are called; those that are missing here are called the same everywhere, as GET is."""
+"""The names of choices. A choice that is missing here, as GET is, has the same name in every language."""
 
 
 def called(path: str, choice: str) -> str:
-    """What a choice is called, to be translated; beside it stands what goes into the flow file."""
+    """The name of a choice, to be translated. The form shows the flow file's value beside it."""
     return {"yes": N_("yes"), "no": N_("no")}.get(choice) or CHOICES.get(path, {}).get(choice, choice)
 
 
@@ -161,7 +161,7 @@ _PARTS: Mapping[str, Any] = {
 
 
 def default(path: str) -> str:
-    """What a setting is where its field is empty; empty: nothing, or nothing that fits in a field."""
+    """The default of a setting, as text. Empty: it has none, or none that fits in a field."""
     part, _, name = path.rpartition(".")
     value = next(
         (field.default for field in msgspec.structs.fields(_PARTS[part] if part else Definition) if field.name == name),
@@ -174,7 +174,7 @@ def default(path: str) -> str:
 
 @cache
 def example(field: Field) -> str:
-    """What a field of JSON may look like, as the model of flows has it; empty: nothing says so."""
+    """An example of a JSON field's value, from the model of flows. Empty: the model has none."""
     part, _, name = field.path.rpartition(".")
     hints = get_type_hints(_PARTS[part] if part else Definition, include_extras=True)
     found = [one.examples[0] for one in getattr(hints[name], "__metadata__", ()) if getattr(one, "examples", None)]

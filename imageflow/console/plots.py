@@ -22,7 +22,7 @@ class Bar(NamedTuple):
 
 
 class Flag(NamedTuple):
-    """Something that happened, at a share of the time that is shown, and what it is called."""
+    """Something that happened: when, as a fraction of the shown period, and its name."""
 
     at: float
     text: str
@@ -158,7 +158,7 @@ class Mark(NamedTuple):
 
 
 MARK_ROOM = 110.0
-"""So much of a timeline's width is one text: a mark that is nearer to an earlier one of the list has none."""
+"""The width of one text, of the timeline's width. A mark that is nearer to an earlier one of the list gets no text."""
 
 
 def timeline(
@@ -258,7 +258,7 @@ def lane(
 
 
 class Link(NamedTuple):
-    """How a picture went from one place to another; None: it was not there, or is not any more."""
+    """The move of a picture from one place to another. None: it was not there before, or is gone."""
 
     before: int | None
     after: int | None

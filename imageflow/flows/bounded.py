@@ -1,6 +1,7 @@
 """What a flow that comes over the API may name: secrets where the settings allow them, and hosts that are public or allowed.
 
-This is said when the flow is saved. Where a host's name leads is looked at when it is connected to (`http/guard.py`).
+This is checked when the flow is saved. The address that a host's name leads to is checked at each connection
+(`http/guard.py`).
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class Said(NamedTuple):
 
 
 _FILE = "file "
-"""So begins the author of a version that a flow file was saved as. No user's name holds a space."""
+"""The author of a version that a flow file saved begins so. No user's name holds a space."""
 
 
 def author(file: str) -> str:
@@ -47,8 +47,8 @@ def file_of(author: str) -> str | None:
 
 
 def changed_by_a_person(document: Mapping[str, Any], versions: Sequence[Said]) -> bool:
-    """Whether a person changed a flow and its file still says what was saved before that. `versions`: newest first, from
-    the newest on, to the newest that a file was saved as; all, where there is none.
+    """Whether a person changed a flow and its file still says what was saved before that. `versions`: newest first,
+    down to the newest one that a file saved; all of them if no file saved one.
     """
     if not versions or is_file(versions[0].author) or _equal(document, versions[0].document):
         return False
@@ -56,7 +56,7 @@ def changed_by_a_person(document: Mapping[str, Any], versions: Sequence[Said]) -
 
 
 def only_disabled(document: Mapping[str, Any], saved: Mapping[str, Any]) -> bool:
-    """Whether a flow differs from its file in nothing but that it is disabled."""
+    """Whether the flow differs from its file only in being disabled."""
     return says(document, saved) and not _equal(document, saved)
 
 

@@ -153,8 +153,8 @@ def _erp(found: Found, name: str) -> dict[str, Any]:
 
 
 def _take_placeholders(found: Found) -> None:
-    """Take values that are nothing but a placeholder out of parameters and headers, where we fill none in. The one of the
-    watermark says which parameter asks for changes; the others are asked.
+    """Take values that are only a placeholder out of parameters and headers, where we fill none in. The placeholder of
+    the watermark tells which parameter asks for changes; each of the others becomes a question.
     """
     found.params = _without_placeholders(found, found.params, ())
     for name, value in list(found.headers.items()):
@@ -220,7 +220,7 @@ class _Variables:
 
 
 def _endpoint(found: Found) -> str:
-    """The URL without what must not be in it: who logs in, and parameters, which become `extra_params`."""
+    """The URL without user and password, and without its parameters, which become `extra_params`."""
     try:
         parts = urlsplit(found.url or "")
         _ = parts.port

@@ -30,7 +30,7 @@ def problems(document: dict[str, Any]) -> Iterator[Problem]:
 
 
 def warnings(document: dict[str, Any]) -> Iterator[Problem]:
-    """What a flow without problems says that is allowed, and hardly what is meant."""
+    """Warnings about a flow without problems: what is allowed, but hardly meant."""
     erp = _part(document, "erp")
     login = _part(erp, "login")
     sent = [("omnitron.domain_url", _part(document, "omnitron").get("domain_url"))]
@@ -43,7 +43,7 @@ def warnings(document: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _is_far(host: str) -> bool:
-    """Whether a host is not by its name or address in a network of one's own."""
+    """Whether a host, by its name or address, is outside of private networks."""
     if is_literal(host):
         return is_public(host)
     return "." in host and not host.endswith((".local", ".internal", ".intern", ".lan", ".localhost", ".home.arpa"))
@@ -143,7 +143,7 @@ def _nested_names(document: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _without_envelope(document: dict[str, Any]) -> Iterator[Problem]:
-    """What a flow looks for beside the rows, where there is nothing beside them."""
+    """Settings that look for something beside the rows, in a format whose answers hold nothing but rows."""
     erp = _part(document, "erp")
     given = erp.get("format")
     kind = given.get("type") if isinstance(given, dict) else given
@@ -221,7 +221,7 @@ def _placeholder(name: str, erp: Mapping[str, Any], settings: Mapping[str, dict[
 
 
 def _unfilled(document: dict[str, Any]) -> Iterator[Problem]:
-    """Values that are nothing but a placeholder, where none is filled in: the ERP would get the braces."""
+    """Values that are only a placeholder, where we fill none in: the ERP would get the braces."""
     erp, settings = _part(document, "erp"), _settings(document)
     places = [
         ("extra_params", _part(erp, "extra_params")),

@@ -86,7 +86,7 @@ def _field(owner: type, field: inspect.Field, value: Any, path: str) -> list[Pro
 
 
 def _refused(cls: type, value: object) -> str | None:
-    """What a struct that is well formed says against the combination of its fields."""
+    """What is wrong with the combination of a struct's fields, each of which is well formed."""
     try:
         msgspec.convert(value, cls, dec_hook=flow.decode_custom)
     except msgspec.ValidationError as error:

@@ -40,7 +40,7 @@ _SCRIPT_HEAD = """\
 script: |                                  # what is made of a row; try it: imageflow try {name}.yaml {source}
 """
 _LIVE, _POSTED = "--live", "--input POSTED.json"
-"""Where the answer is from that a script is tried with: of an ERP that is asked, of one that posts."""
+"""The option that names the answer to try a script with: of an ERP that is asked, of one that posts."""
 _SCRIPT = (
     _SCRIPT_HEAD
     + """\
