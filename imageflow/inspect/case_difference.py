@@ -15,8 +15,8 @@ Sets = Mapping[str, Sequence[Image]]
 
 
 def first_difference(explanation: Explanation, expected: Sets, actual: Sets) -> str | None:
-    """The first place of the mapping's result that would have to be another, with the operation that gave it its value; None
-    where the result cannot be compared, and where it is as expected.
+    """The first place where the mapping's result is not as expected, with the operation that gave it its value. None
+    where the result is as expected, or cannot be compared.
     """
     last = explanation.steps[-1] if explanation.steps else None
     if last is None or last.error or not isinstance(last.output, list):
@@ -27,8 +27,8 @@ def first_difference(explanation: Explanation, expected: Sets, actual: Sets) -> 
 
 
 def _wanted(result: list[Any], wrong: Sets, actual: Sets) -> Iterator[Any]:
-    """The result as it would have to be: of the products that are wrong, only what is wrong is another. A row without a
-    product stands for one that is missing.
+    """The expected result. It differs from the actual one only in what is wrong with the `wrong` products. A row
+    without a product stands for a missing one.
     """
     seen: dict[str, int] = {}
     named = {_product_of(row) for row in result}

@@ -33,7 +33,7 @@ from imageflow.transform.rows import DISPLACED
 
 StepName = Literal["input", "script", "mapping", "rows"]
 AT_ONCE_BYTES = 128 * 1024
-"""The rows of a larger answer are made beside the event loop, so that nothing else waits for them."""
+"""The rows of a larger answer are made in a thread, so that they do not hold up the event loop."""
 
 
 class StepError(msgspec.Struct, frozen=True):

@@ -41,7 +41,7 @@ FOUND = (StageError, SecretError, TransportError)
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One thing that a flow needs, whether it is so, and what was seen."""
+    """The check of one thing that a flow needs: its name, whether all is well, and what was seen."""
 
     check: str
     ok: bool
@@ -225,7 +225,9 @@ class Live:
 
 
 def _heard(name: str, what: str, asked: str, came: list[Any], rows: list[Any], hint: str) -> Check:
-    """Whether the ERP heard `what`, by which it was `asked` for something that there is not. `rows` came without."""
+    """Whether the ERP heeded `what`, by which it was `asked` for something that does not exist. `came`: its rows;
+    `rows`: those that it gives without `what`.
+    """
     if not came:
         return Check(name, True, f"asked by {what} for {asked}, it gives no rows")
     if came == rows:

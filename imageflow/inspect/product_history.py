@@ -120,8 +120,8 @@ async def trace(store: Store, sandbox: Sandbox, product: str, *, limit: int = RO
 
 
 async def logs(store: Store, product: str, limit: int, *, exactly: bool = False) -> list[RowLog]:
-    """The newest logs of a product, and of open failures whose row names it, before it was known that the product is theirs: in a
-    text, too, unless `exactly`. The newest first.
+    """The newest logs of a product, the newest first. Includes open failures that have no product yet, but whose row
+    names this one: as a value, or, unless `exactly`, also within a text.
     """
     named = await store.nameless_rows(product)
     found = await store.product_rows(product, limit=limit)
@@ -134,7 +134,9 @@ def _age(log: RowLog) -> tuple[int, str, int]:
 
 
 async def origin(store: Store, sandbox: Sandbox, log: RowLog) -> Source | None:
-    """The page that a row came from, with its elements of it: such as it comes out of, if there are such. None: not known."""
+    """The page that a row came from, with the elements that it was made of; preferably a page where that is certain.
+    None: not known.
+    """
     sources = (await _traced(store, sandbox, log)).sources
     return next((source for source in sources if source.certain), next(iter(sources), None))
 
@@ -159,12 +161,12 @@ def _placed(log: RowLog | None, logs: Sequence[RowLog]) -> RowLog | None:
 
 
 async def written_since(store: Store, domain: str, run_id: str, products: Collection[str]) -> set[str]:
-    """Of the products that a run wrote, those that another run has written or found unchanged since."""
+    """Which of the products that a run wrote another run has written, or found unchanged, since."""
     return await store.written_since(domain, run_id, products) if products else set()
 
 
 async def overtaken(store: Store, domain: str, versions: Mapping[str, int]) -> set[str]:
-    """Of the products, those of which the domain has a newer version than this one."""
+    """The products of which the domain has a newer version than `versions` says."""
     return await store.overtaken(domain, versions) if versions else set()
 
 
@@ -196,13 +198,13 @@ async def retries(store: Store, runs: Collection[str]) -> list[AuditRecord]:
 
 
 async def still_open(store: Store, runs: Collection[str]) -> dict[str, int]:
-    """How many failures of each of these runs are open, by run; a run without one is not there."""
+    """How many failures of each of these runs are open, by run. Runs without an open failure are left out."""
     return await store.open_of(*runs) if runs else {}
 
 
 def sent_by(run: Run, steered: Sequence[AuditRecord], at: datetime | None) -> int:
-    """The version of the flow that a row was sent by that was settled then: that of the last retry of its run before, or the
-    run's. Pure.
+    """The version of the flow by which a row that was settled `at` an instant was sent: that of the last retry of its
+    run before then, or else the run's. Pure.
     """
     retried = [
         version

@@ -63,7 +63,9 @@ class AlarmsSql(Sql):
 
     @reads
     async def recent_runs(self, tx: Tx, flow: str, since: datetime, limit: int = 200) -> list[Run]:
-        """The newest runs of a flow that are active or ended after `since`; where none of them has ended, also the last that did."""
+        """The newest runs of a flow that are active or ended after `since`. If none ended since, also the last one that
+        ended.
+        """
         mine = select(runs).where(runs.c.flow == flow)
         newest = mine.order_by(runs.c.created_at.desc(), runs.c.run_id.desc())
         active = await tx.all(newest.where(ACTIVE).limit(limit))

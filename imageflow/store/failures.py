@@ -60,7 +60,7 @@ _REFUSED = BatchStatement(
 
 
 def is_kept(flow: str) -> ColumnElement[bool]:
-    """Whether retention keeps a failed row that is old: it is open, and if it has no product, of the last run with rows."""
+    """Whether retention keeps an old failed row: it is open, and has a product or is of the last run with rows."""
     run = runs.alias("last_run")
     with_rows = select(run.c.run_id).where(run.c.flow == clean(flow), run.c.total > 0)
     last_run = with_rows.order_by(run.c.created_at.desc(), run.c.run_id.desc()).limit(1).scalar_subquery()
@@ -199,7 +199,7 @@ class FailuresSql(Sql):
 
     @reads
     async def refused(self, tx: Tx, flow: str, products: Collection[str]) -> dict[str, str]:
-        """Of those of the products that Omnitron refused when they were last sent by the flow, and not since: why."""
+        """Why Omnitron refused a product, for each of the products whose open failure in the flow is such a refusal."""
         asked = {keyed(product): product for product in products}
         found = await tx.run(_REFUSED.bind(tx, sorted((name,) for name in asked), flow=clean(flow))) if asked else ()
         return {asked[row.product]: row.reason for row in found}

@@ -117,8 +117,9 @@ def _document(row: HeldRow) -> str:
 
 
 async def seen_elsewhere(tx: Tx, run_id: str, page: int, parts: Sequence[RowLog]) -> tuple[RowLog, ...]:
-    """Those rows of a page whose products another page of the run has shown; the others are this page's from now on. The
-    run is locked, so of two pages with one product the first to come has it, whatever comes again.
+    """The rows of a page whose products another page of the run showed first. The other rows' products belong to this
+    page from now on. The run is locked, so of two pages with one product the first to come has it, also when a page
+    comes again.
     """
     products = [(keyed(log.product or ""),) for log in parts]
     await tx.run(_SEE.bind(tx, products, run_id=run_id, page=page))

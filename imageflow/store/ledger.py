@@ -117,8 +117,8 @@ class LedgerSql(Sql):
 
     @reads
     async def written_digests(self, tx: Tx, domain: str, products: Collection[str]) -> dict[str, str | None]:
-        """Of those of the products that were written to the domain, the digest of the image set that was written last; None where
-        the result of a write is unknown.
+        """The digest of the image set that was written last, for each of the products that were written to the domain;
+        None where the result of a write is unknown.
         """
         asked = {keyed(product): product for product in products}
         found = await tx.run(_WRITTEN.bind(tx, sorted((name,) for name in asked), domain=clean(domain)))
@@ -126,7 +126,9 @@ class LedgerSql(Sql):
 
     @reads
     async def written_since(self, tx: Tx, domain: str, run_id: str, products: Collection[str]) -> set[str]:
-        """Of those of the products that the run wrote to the domain, those that another run wrote, or found as they are, since."""
+        """Which of the products, all written to the domain by the run, another run has written, or found unchanged,
+        since.
+        """
         asked = {keyed(product): product for product in products}
         batch = sorted((name,) for name in asked)
         found = await tx.run(_WRITTEN_SINCE.bind(tx, batch, domain=clean(domain), run_id=clean(run_id)))
@@ -134,7 +136,7 @@ class LedgerSql(Sql):
 
     @reads
     async def overtaken(self, tx: Tx, domain: str, versions: Mapping[str, int]) -> set[str]:
-        """Of the products, those of which the domain has a newer version than this one."""
+        """The products of which the domain has a newer version than `versions` says."""
         asked = {keyed(product): (product, version) for product, version in versions.items()}
         batch = sorted((name, version) for name, (_, version) in asked.items())
         found = await tx.run(_OVERTAKEN.bind(tx, batch, domain=clean(domain)))

@@ -95,8 +95,8 @@ class PageMapsSql(Sql):
 
     @reads
     async def count_pages(self, tx: Tx, run_id: str, after: int, limit: int) -> list[tuple[int, str, int]]:
-        """Of the rows of the next `limit` pages after page `after`: page, state, and how many. Rows that a join has made are of no
-        page.
+        """How many rows of each state the next `limit` pages after page `after` have: page, state, count. Rows that a
+        join made belong to no page.
         """
         ranges = await _ranges(tx, run_id, _REGISTERED.page > after, _REGISTERED.page <= after + limit)
         if not ranges:

@@ -208,7 +208,7 @@ class ReplaysSql(Sql):
 
     @reads
     async def open_of(self, tx: Tx, *run_ids: str) -> dict[str, int]:
-        """How many failures of each of these runs are open, by run; a run without one is not there."""
+        """How many failures of each of these runs are open, by run. Runs without an open failure are left out."""
         mine = (run_causes.c.run_id.in_([clean(run_id) for run_id in run_ids]), run_causes.c.open > text("0"))
         found = select(run_causes.c.run_id, func.sum(run_causes.c.open).label("rows")).where(*mine)
         return {row.run_id: int(row.rows) for row in await tx.all(found.group_by(run_causes.c.run_id))}

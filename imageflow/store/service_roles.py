@@ -20,7 +20,8 @@ _ADD = "SELECT, INSERT"
 _CHANGE = "SELECT, INSERT, UPDATE"
 _ALL = "SELECT, INSERT, UPDATE, DELETE"
 _CLEAN_UP = "SELECT, UPDATE, DELETE"
-"""To delete what no other transaction has in use is to lock it, and PostgreSQL counts a lock as an UPDATE."""
+"""A DELETE that skips what other transactions have in use locks rows, for which PostgreSQL wants the right to UPDATE.
+"""
 _QUEUE = "SELECT, INSERT, DELETE"
 _OUTBOX = "SELECT, INSERT, UPDATE (stored_at), DELETE"  # what was sent is locked in order before it is deleted
 
@@ -34,7 +35,7 @@ _FAILURES = {
     "cause_days": _CHANGE,
     "run_causes": _CHANGE,
 }
-"""Who logs rows keeps what follows from those that failed."""
+"""Whoever logs rows also keeps the records about failed ones."""
 
 RIGHTS: Mapping[str, Mapping[str, str]] = {
     "scheduler": _EVERY_SERVICE
@@ -113,7 +114,7 @@ one who calls commands in its container.
 
 
 def role_name(service: str) -> str:
-    """What the role of a service is called where nobody gave it another name."""
+    """The name of a service's role, unless it was given another one."""
     return f"imageflow_{service}"
 
 
@@ -152,7 +153,7 @@ def scram_verifier(password: str, salt: bytes | None = None, rounds: int = 4096)
 
 
 def making(role: str, password: str, *, exists: bool) -> str:
-    """The statement after which there is a role that can log in with this password, and has no attribute beside."""
+    """The statement that makes a role that can log in with this password; a new one has no other attribute."""
     verb = "ALTER" if exists else "CREATE"
     attributes = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS" if not exists else "LOGIN"
     return f"{verb} ROLE {quoted(role)} {attributes} PASSWORD '{scram_verifier(password)}'"
