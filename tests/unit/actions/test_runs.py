@@ -2,17 +2,19 @@
 
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
 from imageflow.actions import runs
 from imageflow.actions.actor import Actor
 from imageflow.actions.runs import NotRunnable
-from imageflow.errors import ConflictError
+from imageflow.errors import ConflictError, NotFoundError
 from imageflow.model import messages
 from imageflow.model.flow import Flow
 from imageflow.model.page import Page
 from imageflow.model.run import Counts, Run, Trigger
+from imageflow.store import Taken
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ME = Actor("ada", "command line")
@@ -109,3 +111,33 @@ async def test_which_runs_can_be_resumed(known, resumed):
     with nullcontext() if resumed else pytest.raises((ConflictError, NotRunnable)):
         await runs.resume(place, place, "r1", ME)
     assert (bool(place.published), bool(place.entries)) == (resumed, resumed)
+
+
+class Reopening(Place):
+    """A place whose rows are all left by a retry, for these reasons."""
+
+    def __init__(self, left):
+        super().__init__(run(status="partial"))
+        self.left = left
+
+    async def flow(self, name):
+        return Flow(name, 3, SimpleNamespace(erp=None, group="page"), {})
+
+    async def page_versions(self, run_id):
+        return {}
+
+    async def reopen(self, run_id, version, **asked):
+        return Taken(0, [], self.left, 0, 0, None)
+
+    async def send(self, unsent):
+        assert not unsent
+
+
+async def test_a_named_row_that_is_left_is_there():
+    """A row that cannot be taken is left, with the reason; only one that did not fail is not found."""
+    place = Reopening({"in flight": 1})
+    retried = await runs.retry(place, place, "r1", ME, row=4)
+    assert (retried.rows, retried.left) == (0, {"in flight": 1})
+    place.left = {}
+    with pytest.raises(NotFoundError, match="has no row 4 that failed"):
+        await runs.retry(place, place, "r1", ME, row=4)

@@ -134,3 +134,9 @@ def test_warnings_that_say_the_same_of_products() -> None:
     """Once, with their number and the products; others stay as they are."""
     noted = run(warnings=("A: on two pages: so", "slow", "B-1: on two pages: so", "C: else"))
     assert warnings_of(noted) == ["2 products (A, B-1): on two pages: so", "slow", "C: else"]
+
+
+def test_a_retried_run_is_at_work_since_its_retry():
+    """Not since it was first started."""
+    retried = run(started_at=NOW + timedelta(seconds=1), retried_at=NOW + timedelta(seconds=50))
+    assert retried.began == NOW + timedelta(seconds=50)

@@ -343,3 +343,13 @@ def test_a_short_page_goes_on_where_its_answer_says_so():
     same = turn(definition, got([], links={"next": "?page=2"}), more.cursor)
     assert same == Last()
     assert not turn(erp(type="offset", limit=10), got([], hasMore=True), more.cursor).complete
+
+
+@pytest.mark.parametrize("kind", ["url", "token"])
+def test_an_empty_page_that_names_an_older_one(kind: str):
+    """Only one that names itself ends the read: this one goes in circles, and rows may be missing."""
+    definition = erp(type="next", kind=kind, **({"param": "t"} if kind == "token" else {}))
+    first = turn(definition, got(rows(0, 3), next="?t=a"))
+    second = turn(definition, got(rows(3, 3), next="?t=b", url=URL + "?t=a"), first.cursor)
+    with pytest.raises(ReadError, match="circles"):
+        turn(definition, got([], next="?t=a", url=URL + "?t=b"), second.cursor)

@@ -352,3 +352,14 @@ async def test_requeueing_at_the_stop_may_fail() -> None:
     bench.stop.set()
     async with asyncio.timeout(1):
         await running
+
+
+async def test_a_service_that_runs_again_consumes_again() -> None:
+    """After a run that ended, consumers are started anew: those of before are gone."""
+    bench = Bench()
+    for _ in range(2):
+        stop = asyncio.Event()
+        running = asyncio.create_task(bench.service.run(stop, 0.4))
+        assert await bench.settle(Delivered()) == ("ack",)
+        stop.set()
+        await running

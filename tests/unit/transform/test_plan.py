@@ -12,6 +12,7 @@ from imageflow.model.messages import PageRead
 from imageflow.model.page import row_version
 from imageflow.model.run import Run, Trigger
 from imageflow.sandbox.outcome import Broken, FailedRow, Ran
+from imageflow.transform import plan as plans
 from imageflow.transform.joining import NO_ORDER, Joined
 from imageflow.transform.plan import (
     Printed,
@@ -210,3 +211,11 @@ def test_gives_up_what_is_not_settled() -> None:
         (9, "failed", "mapping", "too often", 3),
     ]
     assert given_up(PAGE, [7], {7}, "rows", "too often") == []
+
+
+@pytest.mark.parametrize(("most", "broken"), [(3, False), (2, True)])
+def test_failed_elements_count_as_rows_of_the_page(monkeypatch: pytest.MonkeyPatch, most: int, broken: bool) -> None:
+    """A page may have so many rows in all: the versions of more would be those of the next page."""
+    monkeypatch.setattr(plans, "ROWS_PER_PAGE_LIMIT", most)
+    outcome = Ran([image_set("A", U), image_set("B", U)], (FailedRow(2, "line 2: KeyError", {"x": 1}),))
+    assert plan_page(PAGE, definition(), b"[]", outcome).broken is broken

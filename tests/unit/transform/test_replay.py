@@ -14,7 +14,7 @@ from imageflow.model.row import Row, RowLog
 from imageflow.model.run import Run, Trigger
 from imageflow.store import HeldRow
 from imageflow.transform.plan import Plan
-from imageflow.transform.replay import NEW, Replacement, failed_again, replacement, unjoinable
+from imageflow.transform.replay import NEW, Replacement, failed_again, has_row, replacement, unjoinable
 
 SEQ = 7
 MESSAGE = ReplayPage("r", "f", 2, 3, SEQ)
@@ -202,3 +202,20 @@ def test_rows_that_wait_for_others(fields: dict[str, Any], words: str | None) ->
     run = Run(run_id="r", flow="f", version=1, trigger=Trigger("person"), status="partial", created_at=now, **fields)
     reason = unjoinable(run)
     assert reason is None if words is None else words in (reason or "")
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"state": "written", "stage": "write"}, True),
+        ({"state": "superseded", "stage": "rows"}, True),
+        ({"state": "failed", "stage": "login"}, True),
+        ({"state": "cancelled", "stage": "write"}, True),
+        ({"state": "failed", "stage": "rows"}, False),
+        ({"state": "cancelled", "stage": "rows"}, False),
+        ({"state": "written", "stage": "write", "product": None}, False),
+    ],
+)
+def test_which_rows_are_not_replaced(fields: dict[str, str | None], expected: bool) -> None:
+    """Those that came as far as the writer; not those that failed, or were cancelled, before."""
+    assert has_row(failed(1, **{"product": "A", **fields})) is expected

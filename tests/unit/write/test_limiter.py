@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imageflow.write.limiter import START_LIMIT, Limiter, TokenBucket
-
-from .sink import CLIENT_RATE, simulate
+from tests.unit.write.sink import CLIENT_RATE, simulate
 
 
 def test_limit_grows_while_it_is_used_and_answers_are_quick():
@@ -154,3 +153,9 @@ def test_an_idle_bucket_saves_up_one_burst(rate, burst):
     """After a long pause, too, no more than a tenth of a second's worth goes out at once, and one at least."""
     bucket = TokenBucket(rate, 0.0)
     assert [bucket.take(3600.0) == 0 for _ in range(burst + 1)] == [True] * burst + [False]
+
+
+def test_a_sink_that_is_slower_for_good_is_used_in_full():
+    """The baseline of before expires: what was slow is normal then, and the limit does not sink on."""
+    report = simulate(Limiter(), 60, latency=lambda t: 0.3 if t >= 10 else 0.05, capacity=lambda _: 100, refuses=True)
+    assert report.rate(40, 60) >= 0.9 * 100 / 0.3
