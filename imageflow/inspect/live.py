@@ -103,14 +103,16 @@ class Live:
     async def _page(self, definition: Definition, number: int) -> Read:
         wanted = self._wanted(definition)
         every = 1 / wanted.erp.rate_limit if wanted.erp.rate_limit else 0.0
-        for at in range(1, number + 1):
+        at = 0
+        while True:
             read = await self._asker.ask(wanted, lambda: asyncio.sleep(every))
+            if not isinstance(read.turn, More) or (read.body is not None and read.turn.kept):
+                at += 1  # an answer that is no page, and that others follow, has no number in a run
             if at == number:
                 return read
             if not isinstance(read.turn, More):
                 raise ReadError(f"the ERP gave {at} pages, so there is no page {number}")
             wanted = wanted._replace(cursor=read.turn.cursor)
-        raise AssertionError("a page's number is at least 1")
 
     def _wanted(self, definition: Definition) -> Wanted:
         filled = with_secrets(definition, self._environ)

@@ -85,13 +85,13 @@ class Asker:
 
     async def _understood(self, wanted: Wanted, answer: Answer, url: str) -> Read:
         if answer.status in wanted.erp.no_rows.statuses:
-            return Read(None, paging.none_came(wanted.cursor))
-        if (last := paging.refused(wanted.cursor, answer.status)) is not None:
-            return Read(None, last)
+            return Read(None, paging.without_rows(wanted.erp, wanted.cursor, url))
+        if (turn := paging.past_the_end(wanted.erp, wanted.cursor, answer.status, url)) is not None:
+            return Read(None, turn)
         own = paging.is_own(wanted.erp, url)
         answers.refuse(answer, origin(url), retry_after(answer.headers, self._clock.now()), own=own)
         if wanted.erp.no_rows.empty_body and answers.is_empty(answer):
-            return Read(None, paging.none_came(wanted.cursor))
+            return Read(None, paging.without_rows(wanted.erp, wanted.cursor, url))
         try:
             if len(answer.body) <= AT_ONCE_BYTES:
                 return _page(wanted, answer, url)

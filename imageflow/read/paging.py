@@ -8,11 +8,15 @@ a total that falls, markers that several rows share) becomes a warning on the ru
 ends `partial`, the watermark stays, and the next run asks for the same again. The other way round, what would be an error
 in the middle of a read (a page, token or link that came before, a 404) ends it well once the ERP has said that all rows
 came. `model/envelope.py` knows how ERPs say these things.
+
+Where answers speak of a part of the rows alone (`Pagination.partitioned`), all this holds for each part, and only the type says
+which part is the last.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from urllib.parse import urljoin
 
 import msgspec
@@ -47,7 +51,7 @@ def turn(erp: Erp, cursor: Cursor, got: Got) -> Turn:
     )
     mark = digest(_encode(got.rows)) if got.rows else None
     if mark is not None and cursor.seen_pages.has(mark):
-        return _again(cursor, got, signals)
+        return _over(erp, cursor, _again(cursor, got, signals), got.url)
     cursor = _counted(pagination, cursor, got, signals, mark)
     owed = envelope.owed(signals, _came(cursor, got), pagination.judged())
     onward = digest(_encode([signal.value for signal in signals if signal.kind == "next"]))
@@ -60,7 +64,8 @@ def turn(erp: Erp, cursor: Cursor, got: Got) -> Turn:
     if isinstance(result, More):
         return _going_on(pagination, result, got, owed, onward)
     left = _left(cursor, owed) if result.complete else ()
-    return Last((*result.warnings, *left, *_ceiling(cursor)), result.complete and not left)
+    warnings = (*result.warnings, *_of_part(pagination, cursor, (*left, *_ceiling(cursor))))
+    return Last(warnings, result.complete and not left and not cursor.lacking)
 
 
 def alone(erp: Erp, got: Got) -> tuple[str, ...]:
@@ -72,12 +77,25 @@ def alone(erp: Erp, got: Got) -> tuple[str, ...]:
     return turn(erp, erp.pagination.first(), got).warnings
 
 
+def without_rows(erp: Erp, cursor: Cursor, url: str) -> Turn:
+    """What follows an answer, of this URL, that is no page but says that there are no rows (`erp.no_rows`)."""
+    return _over(erp, cursor, none_came(cursor), url)
+
+
+def past_the_end(erp: Erp, cursor: Cursor, status: int, url: str) -> Turn | None:
+    """What follows where the ERP refuses the cursor's page, at this URL. None: it is an error."""
+    last = refused(cursor, status)
+    return None if last is None else _over(erp, cursor, last, url)
+
+
 def refused(cursor: Cursor, status: int) -> Last | None:
-    """What it means that the ERP refuses the cursor's page: the end of the read, where the answer before said that all
-    rows came, or where only the answer's own word of more rows led to the page. None: it is an error.
+    """What it means that the ERP refuses the cursor's page: the end of the read, or of its part, where the answer before said that
+    all rows came, or where only the answer's own word of more rows led to the page. None: it is an error.
     """
     if status not in PAST_THE_END or not cursor.pages:
         return None
+    if cursor.pages == cursor.pages_before and status != HTTPStatus.NOT_FOUND:
+        return None  # the first page of a part is past no end: the ERP does not take the request
     if cursor.ended:
         return Last(kept=False)
     if cursor.owed:
@@ -86,10 +104,10 @@ def refused(cursor: Cursor, status: int) -> Last | None:
 
 
 def none_came(cursor: Cursor) -> Last:
-    """The end of a read whose last answer is no page, but says that there are no rows (`erp.no_rows`)."""
+    """The end of a read, or of its part, whose last answer is no page, but says that there are no rows (`erp.no_rows`)."""
     total = max((*cursor.totals.values(), cursor.total or 0))
-    if not cursor.ended and total > cursor.rows:
-        text = f"the read ended after {cursor.rows:,} rows, though the ERP spoke of {total:,} before: {_HINT} {STAYS}"
+    if not cursor.ended and total > _rows(cursor):
+        text = f"the read ended after {_rows(cursor):,} rows, though the ERP spoke of {total:,} before: {_HINT} {STAYS}"
         return Last((text,), complete=False, kept=False)
     return Last(complete=not cursor.lacking, kept=False)
 
@@ -97,13 +115,34 @@ def none_came(cursor: Cursor) -> Last:
 def _again(cursor: Cursor, got: Got, signals: Sequence[Signal]) -> Last:
     """A page with rows that came before: the end, where all rows came; else an error."""
     before = _came(cursor, got)
-    reached = cursor.rows == cursor.total and not cursor.rows_move
+    reached = _rows(cursor) == cursor.total and not cursor.rows_move
     if cursor.ended or reached or envelope.ended(signals, before):
         return Last(complete=not cursor.lacking, kept=False)
     raise ReadError(
         f"page {cursor.pages + 1} is a repeated page: the same {len(got.rows)} rows came before; "
         "the ERP does not advance (does it know the pagination parameters?)"
     )
+
+
+def _over(erp: Erp, cursor: Cursor, last: Last, url: str) -> Turn:
+    """What follows where an answer of this URL ends the read without the type's word (`last`). For a partitioned type only
+    the part is over, and the type says what comes after it.
+    """
+    pagination = erp.pagination
+    if not pagination.partitioned:
+        return last
+    cursor = cursor.but(pages=cursor.pages + 1, lacking=cursor.lacking or not last.complete)
+    got = Got(None, [], "", url, ended=True)
+    result = pagination.turn(cursor, got)
+    if isinstance(result, More):
+        result = _linked(erp, cursor, result, got)
+    told = _of_part(pagination, cursor, last.warnings)
+    if isinstance(result, Last):
+        warnings = (*told, *result.warnings, *_of_part(pagination, cursor, _ceiling(cursor)))
+        return Last(warnings, result.complete and not cursor.lacking, kept=False)
+    more = _going_on(pagination, result, got, (), "")
+    # Such an answer says nothing of the end itself: the word of the one before it still holds.
+    return More(more.cursor.but(ended=cursor.ended), (*told, *more.warnings), kept=False)
 
 
 def _counted(pagination: Pagination, cursor: Cursor, got: Got, signals: Sequence[Signal], mark: str | None) -> Cursor:
@@ -118,16 +157,26 @@ def _counted(pagination: Pagination, cursor: Cursor, got: Got, signals: Sequence
 
 
 def _came(cursor: Cursor, got: Got) -> Came:
-    rows = None if cursor.uncounted else cursor.rows
-    return Came(rows, cursor.pages, len(got.rows), cursor.totals, cursor.rows_move)
+    rows = None if cursor.uncounted else _rows(cursor)
+    return Came(rows, cursor.pages - cursor.pages_before, len(got.rows), cursor.totals, cursor.rows_move)
 
 
 def _going_on(pagination: Pagination, more: More, got: Got, owed: Sequence[Signal], onward: str) -> More:
     cursor = more.cursor
     if cursor.pages >= pagination.most_pages():
         raise ReadError(f"there are more than {pagination.most_pages():,} pages (pagination.max_pages)")
+    if pagination.partitioned and not more.same_part:
+        return _leaving(pagination, more, got, owed)
     led = _said(cursor, owed) if owed and pagination.ends_at(got.rows) else ""
     return More(cursor.but(ended=got.ended, owed=led, onward=onward), more.warnings)
+
+
+def _leaving(pagination: Pagination, more: More, got: Got, owed: Sequence[Signal]) -> More:
+    """The next page is of another part. What the answer says of more rows is of the part that is left: they do not come."""
+    left = _left(more.cursor, owed)
+    warnings = _of_part(pagination, more.cursor, (*left, *_ceiling(more.cursor)))
+    cursor = more.cursor.of_next_part()
+    return More(cursor.but(ended=got.ended, lacking=cursor.lacking or bool(left)), (*more.warnings, *warnings))
 
 
 def _linked(erp: Erp, cursor: Cursor, more: More, got: Got) -> Turn:
@@ -136,21 +185,35 @@ def _linked(erp: Erp, cursor: Cursor, more: More, got: Got) -> Turn:
         return more
     url = allowed(erp, more.cursor.url, got.url, "the next page")
     if cursor.has_seen(url.encode()) or url in (cursor.url, got.url):
-        if got.ended or (not got.rows and url in (cursor.url, got.url)):
+        over = got.ended or (not got.rows and url in (cursor.url, got.url))
+        if over and not erp.pagination.partitioned:
             return Last(more.warnings)
         raise ReadError(f"page {cursor.pages} names a repeated URL as the next one: the ERP goes in circles")
-    return More(more.cursor.then(url.encode(), url=url), more.warnings)
+    return more._replace(cursor=more.cursor.then(url.encode(), url=url))
 
 
 # what the end of a read leaves open ----------------------------------------------------------------------------------
 
 
+def _rows(cursor: Cursor) -> int:
+    """How many rows came of what answers speak of: of the part that is asked for, or of all."""
+    return cursor.rows - cursor.rows_before
+
+
+def _of_part(pagination: Pagination, cursor: Cursor, warnings: Sequence[str]) -> tuple[str, ...]:
+    """Warnings of an end; where only a part ended, they say so."""
+    if not pagination.partitioned:
+        return tuple(warnings)
+    return tuple(f"the part that ends at page {cursor.pages}: {text}" for text in warnings)
+
+
 def _ceiling(cursor: Cursor) -> tuple[str, ...]:
-    if cursor.rows not in CEILINGS or cursor.rows in (cursor.total, *cursor.totals.values()):
+    rows = _rows(cursor)
+    if rows not in CEILINGS or rows in (cursor.total, *cursor.totals.values()):
         return ()
-    if cursor.total is not None and cursor.rows < cursor.total:
+    if cursor.total is not None and rows < cursor.total:
         return ()  # said already
-    return (f"the read ended at exactly {cursor.rows:,} rows: {CAP_HINT}",)
+    return (f"the read ended at exactly {rows:,} rows: {CAP_HINT}",)
 
 
 def _left(cursor: Cursor, owed: Sequence[Signal]) -> tuple[str, ...]:
@@ -163,7 +226,7 @@ def _left(cursor: Cursor, owed: Sequence[Signal]) -> tuple[str, ...]:
 
 def _said(cursor: Cursor, owed: Sequence[Signal]) -> str:
     said = ", ".join(str(signal) for signal in owed[:4])
-    return f"the read ended after {cursor.rows:,} rows, though the answer says that there are more: {said}"
+    return f"the read ended after {_rows(cursor):,} rows, though the answer says that there are more: {said}"
 
 
 # where a URL may lead ------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ from imageflow.model import messages
 from imageflow.model.flow import Definition, Erp
 from imageflow.model.messages import ReadPage
 from imageflow.model.pagination import cursor as cursors
-from imageflow.model.pagination.contract import Last, More, Turn
+from imageflow.model.pagination.contract import More, Turn
 from imageflow.model.pagination.cursor import Cursor
 from imageflow.model.run import Run
 from imageflow.read import request, retry_policy
@@ -181,7 +181,7 @@ class Reader:
         for warning in turn.warnings:
             await self._store.warn(page.run.run_id, warning)
         following = turn.cursor if isinstance(turn, More) else None
-        if got.body is None or (isinstance(got.turn, Last) and not got.turn.kept):
+        if got.body is None or not got.turn.kept:
             await self._go_on_without(page, turn)
             return
         saved = await self._store.save_page(
@@ -202,7 +202,7 @@ class Reader:
         await self._publisher.send(saved.outbox, page=got.body)
 
     async def _go_on_without(self, page: _Page, turn: Turn) -> None:
-        """The answer is no page: end the read, or go on with the next batch of identifiers."""
+        """The answer is no page: end the read, or go on with the next part of the rows, or batch of identifiers."""
         run = page.run
         if isinstance(turn, More):
             following = cursors.dump(self._paced(run.flow, turn.cursor))

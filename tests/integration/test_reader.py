@@ -21,9 +21,13 @@ from imageflow.emulator import FakeErp, FakeOmnitron
 from imageflow.emulator.hostile import MODES
 from imageflow.errors import Postponed, TransportError
 from imageflow.http.client import Transport
+from imageflow.inspect.live import Live
 from imageflow.model import messages
+from imageflow.model.flow import Definition
 from imageflow.model.messages import ReadPage
+from imageflow.runtime.flow_cache import FlowCache
 from imageflow.runtime.outbox_publisher import OutboxPublisher
+from tests.unit.read.parts import WeekdayPagination, paged
 
 from .reading import Bench, bench, first_message, inbound, served
 
@@ -150,6 +154,42 @@ async def test_identifiers_that_the_erp_ignores(at: Bench, world: Any):
     here = await world(rows=30)
     run = await at.read(here.flow("none", query_settings={"sku": {"key": "stok"}}), ids=["SKU-000001"])
     assert [text.partition(":")[0] for text in run.warnings] == ["the ERP seems to ignore the parameter 'stok'"]
+
+
+async def _weekdays(request: web.BaseRequest) -> web.StreamResponse:
+    """An ERP that is asked for one day of the week after the other; `short`: it keeps rows of Friday to itself."""
+    day = request.query["day"]
+    status = {"tue": 204, "thu": 404}.get(day, 200)
+    results = [] if day == "sat" else [{"sku": "A" if day in ("mon", "wed") else day}]
+    more = day == "fri" and "short" in request.path
+    return web.json_response({"results": results, "next": None, "has_more": more}, status=status)
+
+
+@pytest.mark.parametrize("path", ["", "/short"])
+async def test_a_read_in_parts(at: Bench, monkeypatch: pytest.MonkeyPatch, path: str):
+    """Days without rows (by status or list), and days with equal rows, end no read; one that is short of rows makes it incomplete."""
+    definition = FlowCache.definition
+
+    async def by_weekday(cache: FlowCache, flow: str, version: int) -> Definition:
+        return paged(await definition(cache, flow, version), WeekdayPagination())
+
+    monkeypatch.setattr(FlowCache, "definition", by_weekday)
+    async with served(_weekdays) as url:
+        run = await at.read(inbound(f"{url}{path}", "http://127.0.0.1:9", no_rows={"statuses": [204]}))
+    assert (run.error, run.incomplete, len(run.warnings)) == (None, bool(path), bool(path))
+    assert all(text.startswith("the part that ends at page 5") for text in run.warnings)
+    asked = [(await at.store.page(run.run_id, number)).asked["day"] for number in range(1, run.pages + 1)]
+    assert (asked, skus(await at.rows(run))) == (["mon", "wed", "fri", "sat", "sun"], ["A", "A", "fri", "sun"])
+    assert await at.store.watermark("winter") == (None if path else at.clock.began)
+
+
+async def test_a_page_of_a_read_in_parts(at: Bench):
+    """Asked for by its number, as a run would number it: answers without rows have none."""
+    async with served(_weekdays) as url:
+        flow = await at.store.save_flow(inbound(url, "http://127.0.0.1:9", no_rows={"statuses": [204]}))
+        asking = Live(at.transport, at.environ, at.clock)
+        page = await asking.page(paged(flow.definition, WeekdayPagination()), 3)
+    assert skus(msgspec.json.decode(page.body)["results"]) == ["fri"]
 
 
 # hostile -------------------------------------------------------------------------------------------------------------

@@ -37,10 +37,16 @@ class Got(NamedTuple):
 
 
 class More(NamedTuple):
-    """There is a page after this one: ask for it with `cursor`."""
+    """There is a page after this one: ask for it with `cursor`.
+
+    `same_part`: it is of the same part as this one; only a type that is `partitioned` says so. Not `kept`: this one is no page of
+    its own, so it is not stored; the reader alone says so.
+    """
 
     cursor: Cursor
     warnings: tuple[str, ...] = ()
+    same_part: bool = False
+    kept: bool = True
 
 
 class Last(NamedTuple):
@@ -69,14 +75,31 @@ class Pagination(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     reads the envelope before it asks `turn`, refuses a page that came before, makes a URL absolute and refuses one that leads to a foreign host,
     and ends the read with an error after `max_pages`.
 
-    The reader also ends a read without asking the type: at an answer that means "no rows" by the flow's `erp.no_rows`, and at a 404
-    once an answer has said that nothing follows. A type whose answers speak of a part of the rows only (one letter, one month) needs a change there.
+    The reader also ends a read without asking the type: at an answer that means "no rows" by the flow's `erp.no_rows`, and, once an
+    answer has said that nothing follows, at a page that came before, a next URL that came before, and a page that the ERP refuses (a 404).
+    It does none of that for a type that is `partitioned`.
     """
 
     meanings: ClassVar[Mapping[str, Meaning]] = {"ignore": json_paths}
-    """Checks of single fields, by the field's name, for what its type cannot say; `flow lint` runs them, and those of `Pagination`."""
+    """Checks of single fields, by the field's name, for what its type cannot say; `flow lint` runs them, and those of `Pagination`.
+    What several fields say together is for `__post_init__`."""
     counts: ClassVar[bool] = True
-    """Whether the type counts rows, or looks at the last one: then every answer must hold them as a list."""
+    """Whether the type counts rows, or looks at the last one: then every answer must hold them as a list. Else any document is a
+    page, where the flow's script or mapping makes rows of it (`read/rows.py`)."""
+    partitioned: ClassVar[bool] = False
+    """Whether the type asks for one part of the rows after the other (one weekday, one letter, one month), so that each answer speaks
+    of its part alone: its total, its next link, its emptiness say nothing of the parts after it.
+
+    Then only the type ends the read. Each `More` leads to another part, unless it says `same_part`, and the reader judges each part like
+    a read of its own: rows, pages and totals are compared within it, and a page that came in another part is no circle. Of a part that is
+    left though its last answer speaks of more rows, the reader warns, and the read is incomplete. An answer that would end the read ends
+    its part: where it is no page (no rows by `erp.no_rows`, a refusal past the end), `turn` is asked with a `Got` that has no
+    document and no rows, and is `ended`. The first request of a part may be refused with 404 alone, and only after an answer that said
+    that nothing follows. All these answers count as pages: after `max_pages` the read ends with an error.
+
+    `rows` and `pages` of the cursor count the whole read, `rows_before` and `pages_before` what came before the part. `CountedPages`
+    compares with the whole read, so it is no base for such a type.
+    """
     ignore: Annotated[
         tuple[Text, ...],
         Meta(
@@ -94,7 +117,8 @@ class Pagination(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return {}
 
     def turn(self, cursor: Cursor, got: Got) -> Turn:
-        """What comes after the page `got`, which `cursor` asked for; `pages` and `rows` count it already.
+        """What comes after the page `got`, which `cursor` asked for; `pages` and `rows` count it already. The cursor of the next page
+        is made of this one (`cursor.but(…)`): it holds what was noticed so far.
 
         Raises ReadError when the ERP goes in circles, or when the answer lacks what leads to the next page.
         """

@@ -41,7 +41,8 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
     from; `token` or `url`, which the answer before named. `batch`: which part of the run's identifiers is asked for.
     `asked_at` (Unix time) paces requests.
 
-    What came so far: `pages`, `rows`, `total` (the newest that the flow's total_path gave), `totals` (the smallest number
+    What came so far: `pages`, `rows`, how many of both came before the part that is asked for now (`pages_before`, `rows_before`: 0
+    unless the type is `partitioned`; its pages count answers that were none, too), `total` (the newest that the flow's total_path gave), `totals` (the smallest number
     that answers gave at each place that names a total: rows that are added meanwhile belong to the next run), `last_row`
     (the fingerprint of the last row of the page before).
 
@@ -59,6 +60,8 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
     url: str | None = None
     pages: int = 0
     rows: int = 0
+    pages_before: int = 0
+    rows_before: int = 0
     total: int | None = None
     total_changed: bool = False
     totals: dict[str, int] = {}
@@ -79,6 +82,23 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
     def but(self, **changes: Any) -> Cursor:
         """The same cursor with some fields changed."""
         return msgspec.structs.replace(self, **changes)
+
+    def of_next_part(self) -> Cursor:
+        """The cursor where a part begins: it asks for the same, counts go on, and of what was noticed only rows that lack stay."""
+        return Cursor(
+            batch=self.batch,
+            position=self.position,
+            marker=self.marker,
+            token=self.token,
+            url=self.url,
+            pages=self.pages,
+            rows=self.rows,
+            pages_before=self.pages,
+            rows_before=self.rows,
+            lacking=self.lacking,
+            short=self.short,
+            asked_at=self.asked_at,
+        )
 
     def has_seen(self, marker: bytes) -> bool:
         """Whether an earlier page led to this marker, token or URL: then the ERP goes in a circle."""

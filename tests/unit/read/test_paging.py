@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imageflow.errors import ReadError
-from imageflow.model.pagination.contract import Got, Last, More
+from imageflow.model.pagination.contract import Got, Last, More, Pagination
 from imageflow.model.pagination.cursor import Cursor, dump, load
 from imageflow.read import paging
 from tests.unit.model.pagination.pages import URL, erp, got, rows, turn
+from tests.unit.read.flows import flow
+from tests.unit.read.parts import DAYS, DayPagesPagination, WeekdayPagination, paged
 
 
 def test_none_warns_of_more():
@@ -353,3 +356,159 @@ def test_an_empty_page_that_names_an_older_one(kind: str):
     second = turn(definition, got(rows(3, 3), next="?t=b", url=URL + "?t=a"), first.cursor)
     with pytest.raises(ReadError, match="circles"):
         turn(definition, got([], next="?t=a", url=URL + "?t=b"), second.cursor)
+
+
+# answers that speak of a part ----------------------------------------------------------------------------------------
+
+
+class Parts(NamedTuple):
+    """A read in parts: the days that were asked for, the last turn (None: the ERP's refusal is an error), all warnings."""
+
+    asked: list[str]
+    last: Any
+    warnings: list[str]
+
+
+def read(answers: Iterable[Got | int], pagination: Pagination | None = None) -> Parts:
+    """Read until the end. An answer is a page or a status; 204 means no rows."""
+    definition = paged(flow(), pagination or WeekdayPagination()).erp
+    cursor, asked, warnings = definition.pagination.first(), [], []
+    for answer in answers:
+        asked.append(definition.pagination.parameters(cursor)["day"])
+        if isinstance(answer, Got):
+            result = paging.turn(definition, cursor, answer)
+        elif answer == 204:
+            result = paging.without_rows(definition, cursor, URL)
+        else:
+            result = paging.past_the_end(definition, cursor, answer, URL)
+        warnings += result.warnings if result is not None else ()
+        if not isinstance(result, More):
+            return Parts(asked, result, warnings)
+        cursor = load(dump(result.cursor))
+    return Parts(asked, result, warnings)
+
+
+def week(**days: Got | int) -> list[Got | int]:
+    """An answer for each day, each with rows of its own and the word that nothing follows, unless given."""
+    return [days.get(day, got(rows(10 * number, 2), next=None)) for number, day in enumerate(DAYS)]
+
+
+@pytest.mark.parametrize(
+    "empty", [got([]), got([], next=None), got([], has_more=False), got([], count=0), 204, 404], ids=str
+)
+@pytest.mark.parametrize("days", [("tue",), ("tue", "wed"), ("tue", "sun"), DAYS[1:]])
+def test_an_empty_part_ends_no_read(days: tuple[str, ...], empty: Got | int):
+    """However the ERP says that a part has no rows, the read goes on with the part after it."""
+    found = read(week(**dict.fromkeys(days, empty)))
+    assert (found.asked, found.warnings) == (list(DAYS), [])
+    assert found.last == Last(kept=isinstance(empty, Got) or "sun" not in days)
+
+
+def test_the_first_part_is_empty():
+    """A status that means "no rows" goes on at once; a 404 means nothing yet."""
+    assert read(week(mon=204)).asked == list(DAYS)
+    assert read(week(mon=404)) == Parts(["mon"], None, [])
+
+
+@pytest.mark.parametrize(
+    ("before", "status"), [({}, 404), ({"has_more": True}, 404), ({"next": None}, 400), ({"next": None}, 500)]
+)
+def test_a_part_that_is_refused(before: dict[str, Any], status: int):
+    """It is an error where nobody said that nothing follows, and always where the ERP does not take the request."""
+    found = read(week(mon=got(rows(0, 2), **before), tue=status))
+    assert (found.asked, found.last) == (["mon", "tue"], None)
+
+
+@pytest.mark.parametrize("beside", [{}, {"next": None}, {"has_more": False}, {"count": 2}])
+def test_equal_rows_of_two_parts(beside: dict[str, Any]):
+    """They are no circle, however many parts have them."""
+    found = read(week(**dict.fromkeys(DAYS, got(rows(0, 2), **beside))))
+    assert found == Parts(list(DAYS), Last(), [])
+
+
+@pytest.mark.parametrize("beside", [{"has_more": True}, {"count": 3}, {"next": "?page=2"}, {"total_pages": 2}])
+@pytest.mark.parametrize("day", ["mon", "wed", "sun"])
+def test_a_part_that_is_left_too_early(day: str, beside: dict[str, Any]):
+    """An answer that speaks of more rows of its part: the read goes on, warns, and is incomplete."""
+    found = read(week(**{day: got(rows(0, 2), **beside)}))
+    assert (found.asked, found.last.complete) == (list(DAYS), False)
+    (warning,) = found.warnings
+    page, (name, _) = DAYS.index(day) + 1, *beside.items()
+    assert warning.startswith(f"the part that ends at page {page}: the read ended after 2 rows, though the answer says")
+    assert (f"{name} is " in warning, "watermark stays" in warning) == (True, True)
+
+
+def test_what_lacks_outlasts_the_parts_after_it():
+    """Also where the read ends at an answer that is no page."""
+    found = read(week(mon=got(rows(0, 2), has_more=True), sun=204))
+    assert (found.last.complete, len(found.warnings)) == (False, 1)
+
+
+@pytest.mark.parametrize("counts", [(2, 2, 2, 2, 2, 2, 2), (5, 1, 0, 9, 2, 9, 1)])
+def test_totals_are_of_their_part(counts: tuple[int, ...]):
+    """A total is compared with the rows of its own part, not with those of all."""
+    pages = [got(rows(10 * number, count), count=count) for number, count in enumerate(counts)]
+    assert read(pages) == Parts(list(DAYS), Last(), [])
+    pages[4] = got(rows(40, 2), count=3)
+    assert (
+        "the read ended after 2 rows, though the answer says that there are more: count is 3" in read(pages).warnings[0]
+    )
+
+
+def test_a_part_of_a_round_number_of_rows():
+    """An ERP may cap each part; what all parts have together says nothing."""
+    found = read(week(tue=got(rows(0, 10_000))))
+    assert [text.partition(" rows")[0] for text in found.warnings] == [
+        "the part that ends at page 2: the read ended at exactly 10,000"
+    ]
+    assert read(week(mon=got(rows(0, 4_000)), tue=got(rows(0, 5_990)))).warnings == []
+
+
+@pytest.mark.parametrize("answer", [got(rows(0, 2), next=None), got([]), 204])
+def test_parts_without_end(answer: Got | int):
+    """Parts that are empty, or equal, count as pages: max_pages stops the read."""
+    with pytest.raises(ReadError, match="more than 3 pages"):
+        read([answer] * 9, WeekdayPagination(max_pages=3))
+
+
+def test_pages_of_one_part():
+    """What leads on within a part is no warning; each part may use the same tokens, and the same rows."""
+    pages = [got(rows(0, 2), count=3, token="a"), got(rows(2, 1), count=3)] * len(DAYS)
+    linked = [
+        page for n in range(7) for page in (got(rows(0, 2), count=3, next=f"?day={n}&p=2"), got(rows(2, 1), count=3))
+    ]
+    found = read(pages, DayPagesPagination())
+    assert read(linked, DayPagesPagination()) == found
+    assert found == Parts([day for day in DAYS for _ in range(2)], Last(), [])
+
+
+@pytest.mark.parametrize("over", [got(rows(0, 2)), 204, 400, 404])
+def test_past_the_end_of_a_part(over: Got | int):
+    """What would end a read after the word that all came ends its part: it is no page, and nothing lacks."""
+    pages = [got(rows(0, 2), has_more=False, token="a"), over, *week()[1:]]
+    found = read(pages, DayPagesPagination())
+    assert found == Parts(["mon", *DAYS], Last(), [])
+    definition = paged(flow(), DayPagesPagination()).erp
+    again = paging.turn(definition, paging.turn(definition, Cursor(position=0), pages[0]).cursor, pages[0])
+    assert (again.kept, again.cursor.position, again.cursor.rows, again.cursor.rows_before) == (False, 1, 2, 2)
+
+
+def test_a_part_that_is_short_of_its_total():
+    """An answer without rows does not make up for a total that was stated before it."""
+    found = read([got(rows(0, 2), count=5, token="a"), 204, *week()[1:]], DayPagesPagination())
+    assert (found.asked, found.last.complete) == (["mon", *DAYS], False)
+    assert "the part that ends at page 2: the read ended after 2 rows, though the ERP spoke of 5" in found.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("pages", "error"),
+    [
+        ([got(rows(0, 2), token="a"), got(rows(0, 2), token="b")], "repeated page"),
+        ([got(rows(0, 2), next="?p=2"), got(rows(2, 2), next="?p=2")], "goes in circles"),
+        ([got(rows(0, 2), next="?p=2"), got([], next="?p=2")], "goes in circles"),
+    ],
+)
+def test_circles_within_a_part(pages: list[Got], error: str):
+    """They are errors: they would never lead to the next part."""
+    with pytest.raises(ReadError, match=error):
+        read(pages, DayPagesPagination())
