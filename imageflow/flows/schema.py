@@ -58,8 +58,11 @@ def _bare(kind: inspect.Type, structs: dict[str, Any]) -> dict[str, Any]:
                 "propertyNames": _schema(key, structs),
                 "additionalProperties": _schema(value, structs),
             }
-        case inspect.ListType(item_type=item) | inspect.VarTupleType(item_type=item):
-            return {"type": "array", "items": _schema(item, structs)}
+        case (
+            inspect.ListType(item_type=item, min_length=fewest, max_length=most)
+            | inspect.VarTupleType(item_type=item, min_length=fewest, max_length=most)
+        ):
+            return {"type": "array", "items": _schema(item, structs), **_given(minItems=fewest, maxItems=most)}
         case inspect.CustomType(cls=cls):
             return dict(_CUSTOM[cls])
     return _scalar(kind)

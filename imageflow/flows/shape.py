@@ -54,8 +54,8 @@ def _walk(kind: inspect.Type, value: Any, path: str) -> Iterator[Problem]:
             yield from _struct(struct, value, path)
         case inspect.DictType() as mapping:
             yield from _dict(mapping, value, path)
-        case inspect.ListType(item_type=item) | inspect.VarTupleType(item_type=item):
-            yield from _list(item, value, path)
+        case inspect.ListType() | inspect.VarTupleType() as items:
+            yield from _list(items, value, path)
         case scalar:
             if message := _scalar(scalar, value):
                 yield Problem(path, message)
@@ -136,12 +136,16 @@ def _dict(kind: inspect.DictType, value: Any, path: str) -> Iterator[Problem]:
         yield from _walk(kind.value_type, item, words.join(path, key))
 
 
-def _list(item_type: inspect.Type, value: Any, path: str) -> Iterator[Problem]:
+def _list(kind: inspect.ListType | inspect.VarTupleType, value: Any, path: str) -> Iterator[Problem]:
     if not isinstance(value, list):
         yield Problem(path, f"must be a list, not {words.kind(value)}")
         return
+    if kind.min_length is not None and len(value) < kind.min_length:
+        yield Problem(path, f"must be a list of at least {kind.min_length}, not {words.kind(value)}")
+    if kind.max_length is not None and len(value) > kind.max_length:
+        yield Problem(path, f"must be a list of at most {kind.max_length}, not {words.kind(value)}")
     for index, item in enumerate(value):
-        yield from _walk(item_type, item, f"{path}[{index}]")
+        yield from _walk(kind.item_type, item, f"{path}[{index}]")
 
 
 def _union(kind: inspect.UnionType, value: Any, path: str) -> Iterator[Problem]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import pytest
+from msgspec import Meta, inspect
 
-from imageflow.flows import shape, words
+from imageflow.flows import schema, shape, words
 
 OMNITRON = {"domain_url": "https://brand.example.com", "username": "u", "password": {"env": "PW"}}
 SMALL = {"name": "small", "direction": "outbound", "omnitron": OMNITRON}
@@ -38,6 +40,40 @@ SMALL = {"name": "small", "direction": "outbound", "omnitron": OMNITRON}
 def test_problems(fields: dict[str, Any], said: str):
     """Each names the field and what belongs there."""
     assert any(said in str(problem) for problem in shape.problems({**SMALL, **fields}))
+
+
+class Definition(msgspec.Struct):
+    """In place of the flow file's: it has no list yet whose length is bounded."""
+
+    days: Annotated[tuple[str, ...], Meta(min_length=1, max_length=2)] | None = None
+    names: Annotated[list[str], Meta(min_length=2)] = []
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"days": ["mon"], "names": ["a", "b", "c"]}, []),
+        ({"days": None}, []),
+        ({"days": []}, ["days: must be a list of at least 1, not a list of 0"]),
+        ({"days": ["mon", "tue", "wed"]}, ["days: must be a list of at most 2, not a list of 3"]),
+        ({"names": [1]}, ["names: must be a list of at least 2, not a list of 1", "names[0]: must be a text"]),
+    ],
+)
+def test_lengths_of_lists(monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], said: list[str]):
+    """Lint and the schema hear what a type says of a list's length."""
+    monkeypatch.setattr(shape, "_definition", lambda: inspect.type_info(Definition))
+    monkeypatch.setattr(schema, "Definition", Definition)
+    found = [str(problem) for problem in shape.problems(fields)]
+    assert len(found) == len(said)
+    assert all(text.startswith(start) for text, start in zip(found, said, strict=True))
+    properties = schema.schema()["properties"]
+    assert properties["days"]["anyOf"][0] == {
+        "type": "array",
+        "items": {"type": "string"},
+        "minItems": 1,
+        "maxItems": 2,
+    }
+    assert (properties["names"]["minItems"], "maxItems" in properties["names"]) == (2, False)
 
 
 def test_a_right_document():
