@@ -104,7 +104,7 @@ class Pagination(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         tuple[Text, ...],
         Meta(
             description="Paths in the answer that do not mean what they are taken for: what they say of more rows or of the end is not heard.",
-            examples=["meta.total"],
+            examples=[["meta.total"]],
         ),
     ] = ()
 

@@ -706,6 +706,22 @@ def test_the_schema_has_every_field() -> None:
     assert set(re.findall(r"#/\$defs/(\w+)", json.dumps(schema))) == set(schema["$defs"])
 
 
+def test_every_example_fits_its_field() -> None:
+    """An example that the page and editors show is a value that the field takes."""
+    kinds = {kind.__name__: kind for kind in (flow.Definition, SecretRef, *pagination.TYPES, *answer_format.TYPES)}
+    found = flow_file.schema()
+    examples = [
+        (kinds.get(name) or getattr(flow, name), field, example)
+        for name, struct in {"Definition": found, **found["$defs"]}.items()
+        for field, described in struct["properties"].items()
+        for example in described.get("examples", ())
+    ]
+    assert (NextPagination, "ignore", ["meta.total"]) in examples
+    for kind, field, example in examples:
+        of = next(one.type for one in msgspec.structs.fields(kind) if one.encode_name == field)
+        msgspec.convert(example, of, dec_hook=flow.decode_custom)
+
+
 @pytest.mark.parametrize("document", [[], [None], "text", None, 1])
 def test_what_is_no_object_is_a_problem_of_the_file(document: object) -> None:
     """A list or a text in place of a flow is refused as such."""
