@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+import imageflow
 from imageflow.flows.file import schema
 from imageflow.flows.meaning import complaints
 from imageflow.model import pagination
@@ -34,6 +36,15 @@ def test_each_meaning_is_of_a_field(kind: type[Pagination]):
 def test_what_all_types_have_is_checked_in_each(kind: type[Pagination]):
     """Also in those that check fields of their own."""
     assert [path for path, _ in complaints(kind, "ignore", ["meta.total", "$.total"])] == ["[1]"]
+
+
+@pytest.mark.parametrize("page", ["reading.md", "scripts.md"])
+def test_the_pages_name_the_types_that_do_not_count(page: str):
+    """With these any JSON document may be a page."""
+    text = " ".join((Path(imageflow.__path__[0]).parent / "docs" / page).read_text().split())
+    named = re.findall(r"pagination that does not count rows \(([^)]*)\)", text)
+    names = [f"`{name(kind)}`" for kind in pagination.TYPES if not kind.counts]
+    assert named == [", ".join(sorted(names))]
 
 
 def test_the_schema_offers_every_type():
