@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
-from imageflow.actions import errors
+from imageflow.actions import errors, left_behind
+from imageflow.actions.left_behind import Left
 from imageflow.model import cron, series
 from imageflow.model.flow import Flow
 from imageflow.model.run import Run
@@ -62,13 +63,14 @@ class FlowNow(NamedTuple):
 
 class Now(NamedTuple):
     """What needs somebody, that which most products wait for first; all flows by name; the runs that have not ended, and those of
-    which rows are being tried again.
+    which rows are being tried again; what the last week's runs left behind.
     """
 
     needs: list[Need]
     flows: list[FlowNow]
     active: list[Run]
     in_retry: Sequence[InRetry] = ()
+    left: Left = Left()
 
 
 async def look(store: Store, now: datetime) -> Now:
@@ -86,7 +88,8 @@ async def look(store: Store, now: datetime) -> Now:
         await store.versions_since(now - DAY),
     )
     needs = _needed(causes, await store.holds(), raised, _waiting(flows, active))
-    return Now(needs, [_flow(flow, found, now) for flow in flows], active, await errors.in_retry(store))
+    left = await left_behind.lately(store, flows, now)
+    return Now(needs, [_flow(flow, found, now) for flow in flows], active, await errors.in_retry(store), left)
 
 
 def _waiting(flows: Iterable[Flow], active: Iterable[Run]) -> dict[str, int]:

@@ -1,5 +1,5 @@
-"""A run as a picture: when its steps were at work, when writers were held meanwhile, what became of its pages, and when it is
-done.
+"""A run as a picture: when its steps were at work, when writers were held meanwhile, what became of its pages, when it is
+done, and what it left behind.
 """
 
 from __future__ import annotations
@@ -7,7 +7,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
+from imageflow.actions import left_behind
 from imageflow.actions.run_waits import domain_of
+from imageflow.inspect.stale import Stale
 from imageflow.model import page_map
 from imageflow.model.run import Counts, Run
 from imageflow.model.run_step import Hold, RunStep, seconds_left
@@ -28,6 +30,10 @@ class Detail(NamedTuple):
     saved: list[SavedVersion]
     page: Counts | None = None
     """How many rows of the page that was asked for are settled, by state."""
+    stale: Stale | None = None
+    """What is left of it by a version that was rolled back."""
+    overtaken: int = 0
+    """So many of its cancelled rows have come by a newer run."""
 
 
 async def look(store: Store, run_id: str, now: datetime, *, page: int | None = None) -> Detail:
@@ -40,7 +46,9 @@ async def look(store: Store, run_id: str, now: datetime, *, page: int | None = N
     saved = [one for one in await store.versions_since(since, run.flow) if one.saved_at <= until]
     left = seconds_left(run, steps, holds, now)
     counts = None if page is None else await store.page_counts(run_id, page)
-    return Detail(run, await store.watermark(run.flow), steps, holds, await _pages(store, run), left, saved, counts)
+    mark, pages = await store.watermark(run.flow), await _pages(store, run)
+    stale, overtaken = await left_behind.of_run(store, run), await left_behind.overtaken(store, run)
+    return Detail(run, mark, steps, holds, pages, left, saved, counts, stale, overtaken)
 
 
 async def _holds(store: Store, run: Run, since: datetime, until: datetime) -> list[Hold]:

@@ -11,8 +11,9 @@ from imageflow.actions.now import FlowNow, Need, Now
 from imageflow.actions.run_detail import Detail
 from imageflow.actions.runs import Seen
 from imageflow.actions.shapes import Instant, PointShown, RowShown, RunShown, point_shown, row_shown, run_shown
+from imageflow.inspect.stale import Stale, Way
 from imageflow.model.row import RowLog
-from imageflow.model.run import Status
+from imageflow.model.run import Run, Status
 from imageflow.model.run_step import Hold, RunStep, StepName
 from imageflow.store import Cause, HeldDomain, SavedVersion
 from imageflow.text.instant import iso
@@ -48,11 +49,27 @@ class VersionSaved(msgspec.Struct, frozen=True):
     saved_at: Instant
 
 
+class StaleShown(msgspec.Struct, frozen=True):
+    """So many products are as `version` of the flow wrote them in this run; it was rolled back, and `in_force` is in its place.
+    `counted`: each was looked at; else there are at least so many. `way`: what a rewrite of the run asks the ERP for: `products`,
+    or changes `since` then; or nothing, as `everything` has to be read again (a run without a watermark), or it cannot be asked.
+    """
+
+    run_id: str
+    flow: str
+    version: int
+    in_force: int
+    products: int
+    counted: bool
+    way: Way
+
+
 class RunDetail(RunShown, frozen=True):
     """A run with its course. `page_map`: a letter for each page in the order read: f: a row failed, c: cancelled, w: most rows
     were written, p: some, u: none had to be, x: in flight, n: not transformed yet, ?: settled, and not looked at yet, a dot: no
     rows. `seconds_left`: until all rows are settled, if they go on as they went; null: that cannot be said. `saved`: versions of
-    the flow that were saved while it ran.
+    the flow that were saved while it ran. `stale`: products as a version wrote them that was rolled back. `overtaken`: so many of
+    its cancelled rows have come by a newer run.
     """
 
     steps: list[StepShown]
@@ -60,6 +77,8 @@ class RunDetail(RunShown, frozen=True):
     page_map: str
     seconds_left: float | None
     saved: list[VersionSaved]
+    stale: StaleShown | None
+    overtaken: int
 
 
 class NeedShown(msgspec.Struct, frozen=True):
@@ -94,9 +113,18 @@ class FlowNowShown(msgspec.Struct, frozen=True):
     saved: list[VersionSaved]
 
 
+class UnsentShown(msgspec.Struct, frozen=True):
+    """So many rows of a run that was cancelled were not sent: no run asks for them by itself, a retry of this one sends them."""
+
+    run_id: str
+    flow: str
+    rows: int
+
+
 class NowShown(msgspec.Struct, frozen=True):
     """What needs somebody, that which most rows wait for first; all flows by name; how many runs go on; how many rows that
-    had failed or were cancelled are being tried again; the rows that were written last.
+    had failed or were cancelled are being tried again; the rows that were written last; what runs of the last 7 days left behind:
+    products as a version wrote them that was rolled back, and rows that were not sent.
     """
 
     needs: list[NeedShown]
@@ -104,6 +132,8 @@ class NowShown(msgspec.Struct, frozen=True):
     active_runs: int
     retrying_rows: int
     arrived: list[RowShown]
+    stale: list[StaleShown]
+    unsent: list[UnsentShown]
 
 
 class MarksShown(msgspec.Struct, frozen=True):
@@ -127,6 +157,8 @@ def run_detail(found: Detail) -> RunDetail:
         page_map=found.pages,
         seconds_left=None if found.left is None else round(found.left, 1),
         saved=[_saved(one) for one in found.saved],
+        stale=None if found.stale is None else _stale(found.run, found.stale),
+        overtaken=found.overtaken,
     )
 
 
@@ -134,7 +166,19 @@ def now_shown(found: Now, arrived: Iterable[RowLog]) -> NowShown:
     """All that is wrong now, and all flows."""
     needs, flows = [_need(need) for need in found.needs], [_flow(one) for one in found.flows]
     again = sum(one.rows for one in found.in_retry)
-    return NowShown(needs, flows, len(found.active), again, [row_shown(row) for row in arrived])
+    return NowShown(
+        needs,
+        flows,
+        len(found.active),
+        again,
+        [row_shown(row) for row in arrived],
+        [_stale(run, old) for run, old in found.left.stale],
+        [UnsentShown(run.run_id, run.flow, rows) for run, rows in found.left.unsent],
+    )
+
+
+def _stale(run: Run, old: Stale) -> StaleShown:
+    return StaleShown(run.run_id, run.flow, old.version, old.now, old.products, old.counted, old.way)
 
 
 def _step(step: RunStep) -> StepShown:

@@ -16,7 +16,7 @@ from imageflow.commands import volume
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Write a flow": ("flow", "import", "probe", "check", "try"),
-    "Run it": ("run", "cancel", "retry", "resume", "watermark"),
+    "Run it": ("run", "cancel", "retry", "rewrite", "resume", "watermark"),
     "See what happened": ("runs", "rows", "errors", "log", "trace", "alarms", "audit"),
     "Run the services": ("up", "scheduler", "reader", "transformer", "writer", "gateway"),
     "Who may come in": ("user", "key"),
@@ -76,6 +76,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Let runs go on: publish anew what they wait for. Harmless where nothing was lost.",
     ),
     "retry": ("runs:retry", "Put failed and cancelled rows through again: a run's, one, or those of one cause."),
+    "rewrite": ("runs:rewrite", "Ask the ERP again for what a run wrote by a version that was rolled back."),
     "rows": ("rows:rows", "List the rows of a run."),
     "run": ("runs:run", "Run a flow now."),
     "runs": ("rows:runs", "List runs, newest first."),

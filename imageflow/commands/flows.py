@@ -12,7 +12,7 @@ import click
 
 from imageflow import settings as settings_
 from imageflow.actions import flows as flow_actions
-from imageflow.actions import shapes, watermarks
+from imageflow.actions import left_behind, shapes, watermarks
 from imageflow.actions.flow_folder import Applied
 from imageflow.clock import SystemClock
 from imageflow.commands import completion, stdout, texts
@@ -35,14 +35,16 @@ from imageflow.commands.shell import (
     sandbox_of,
     with_store,
 )
-from imageflow.commands.texts import counted, printable_text
+from imageflow.commands.texts import counted, printable_text, stale_text
 from imageflow.errors import FlowFileError, ImageFlowError, Problem, RequestError
 from imageflow.flows import file as flow_file
 from imageflow.flows import meaning, sense
 from imageflow.flows.template import SCHEMA_FILE, Looked, flow_file_text, questions_of
 from imageflow.inspect import flow_cases
 from imageflow.inspect.flow_cases import Suite, Verdict
+from imageflow.inspect.stale import Stale
 from imageflow.model.flow import Flow
+from imageflow.model.run import Run
 from imageflow.sandbox.check import mapping_warnings
 from imageflow.sandbox.supervisor import Sandbox
 from imageflow.settings import Settings
@@ -408,17 +410,19 @@ def diff(settings: Settings, name: str, a: int | None, b: int | None, as_json: b
 def rollback(settings: Settings, name: str, version: int) -> None:
     """Save an earlier version of a flow once more, as its newest."""
 
-    async def work(store: Store) -> tuple[Flow, Flow]:
+    async def work(store: Store) -> tuple[Flow, Flow, list[tuple[Run, Stale]]]:
         before = await store.flow(name)
         saved = await flow_actions.roll_back(store, name, version, actor())
         await say_moved(store, [saved])
-        return before, saved
+        return before, saved, await left_behind.of_flow(store, name)
 
-    before, saved = changing(settings, work)
+    before, saved, left = changing(settings, work)
     if saved.version == before.version:
         click.echo(f"{name}: version {saved.version} says what version {version} says: nothing is changed")
         return
     click.echo(f"{name}: version {saved.version}, which says what version {version} says")
+    for run, old in left:
+        note(stale_text(run, old))
     note(
         "its flow file is as it was: the next `flow apply` brings the mistake back, and so do `up --flows` and `run --flows` "
         f"when the file changes. To put this version into the file: imageflow flow export {saved.name} > FILE"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import click
 
 from imageflow import bootstrap
-from imageflow.actions import errors, shapes
+from imageflow.actions import errors, left_behind, shapes
 from imageflow.actions import flows as flow_actions
 from imageflow.actions import missing as missing_actions
 from imageflow.actions import runs as run_actions
@@ -285,6 +285,30 @@ def cancel(settings: Settings, run_id: str, as_json: bool) -> None:
 
     found = changing(settings, work)
     _print(found, wait=False, as_json=as_json)
+    _say_who_waits(settings, found)
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN", type=RUN)
+@click.option("--wait", is_flag=True, help="Wait until the new run has ended.")
+@JSON_OPTION
+@click.pass_obj
+def rewrite(settings: Settings, run_id: str, wait: bool, as_json: bool) -> None:
+    """Ask the ERP again for what a run wrote by a version that was rolled back.
+
+    A new run reads these products, or what changed since, by the version in force."""
+    require_data(settings)
+
+    async def work() -> list[_Told]:
+        async with open_substrate(settings, os.environ, consumer=False) as substrate:
+            store = substrate.store
+            begun = await left_behind.rewrite(store, substrate.publisher, run_id, actor(), substrate.clock.now())
+            if wait:
+                await _follow_all(settings, store, [begun.run])
+            return await _told(store, [shapes.run_shown(await run_actions.show(store, begun.run.run_id))])
+
+    found = run_async(work())
+    _print(found, wait=wait, as_json=as_json)
     _say_who_waits(settings, found)
 
 

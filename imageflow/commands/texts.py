@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from imageflow.actions.dead_letters import Parked
 from imageflow.actions.flows import FlowSeen
+from imageflow.actions.left_behind import NO_REWRITE
 from imageflow.actions.run_waits import Wait
 from imageflow.actions.shapes import (
     AlarmShown,
@@ -25,6 +26,7 @@ from imageflow.actions.shapes import (
 )
 from imageflow.actions.ways_out import CANCELLING, RUNS, About, WayOut, command, to_mend
 from imageflow.commands.tables import Column, Line
+from imageflow.inspect.stale import Stale
 from imageflow.model.row import STATES, RowLog
 from imageflow.model.run import FINAL, Run
 from imageflow.store import ErrorGroup
@@ -393,6 +395,15 @@ def key_validity(key: KeyShown, now: str, of: tzinfo) -> str:
 
 
 # words ----------------------------------------------------------------------------------------------------------------
+
+
+def stale_text(run: Run, old: Stale) -> str:
+    """What a run left as a version wrote it that was rolled back, and the way to write it again."""
+    least = "" if old.counted else "at least "
+    text = f"{least}{counted(old.products, 'product')} of run {run.run_id} stay as version {old.version} wrote them"
+    if old.way in NO_REWRITE:
+        return f"{text}; {NO_REWRITE[old.way].format(flow=run.flow)}"
+    return f"{text}; to write them again: imageflow rewrite {run.run_id}"
 
 
 def counted(number: int, noun: str) -> str:

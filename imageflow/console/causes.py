@@ -61,6 +61,7 @@ _OF_ROWS = (
     (_NONE_THERE, Cause("no images", "erp", again=False)),
     (_NO_ADDRESS, Cause("no address", "erp", again=False)),
 )
+_AWAY = Cause("away", "omnitron", again=True)
 _CANCELLED = Cause("cancelled", "nobody", again=True)
 _BY_REASON = (
     (r"sku\b.*(does not exist|not found|unknown)|product.*(does not exist|not found)", Cause("unknown sku", "catalogue", again=True)),
@@ -81,17 +82,19 @@ def cause(stage: str, http_status: int | None, reason: str | None) -> Cause:
     if stage in _BY_STAGE:
         of_rows = (one for pattern, one in _OF_ROWS if stage == "rows" and pattern.match(reason or ""))
         return next(of_rows, _BY_STAGE[stage])
+    if http_status == 429:
+        return Cause("too many", "nobody", again=True)
+    if http_status is not None and http_status >= 500:  # whatever its page says
+        return _AWAY
     found = (one for pattern, one in _BY_REASON if re.search(pattern, reason or "", re.IGNORECASE))
     return next(found, None) or _by_status(http_status)
 
 
 def _by_status(http_status: int | None) -> Cause:
+    if http_status is None:
+        return _AWAY
     if http_status == 404:
         return Cause("unknown sku", "catalogue", again=True)
-    if http_status == 429:
-        return Cause("too many", "nobody", again=True)
-    if http_status is None or http_status >= 500:
-        return Cause("away", "omnitron", again=True)
     return Cause("refused", "omnitron", again=False)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from imageflow.actions import errors, missing, rows, run_detail, run_log, runs, shapes, shapes_now
+from imageflow.actions import errors, left_behind, missing, rows, run_detail, run_log, runs, shapes, shapes_now
 from imageflow.actions.runs import Seen
 from imageflow.gateway.deps import Call, Deps
 from imageflow.gateway.inputs import (
@@ -102,6 +102,12 @@ async def list_open_errors(deps: Deps, call: Call[FlowPath, None, None]) -> Page
 async def cancel_run(deps: Deps, call: Call[RunPath, None, None]) -> shapes.RunShown:
     """The run, which ends once what is in flight is settled."""
     return shapes.run_shown(await runs.cancel(deps.store, call.path.run, call.actor))
+
+
+async def rewrite_run(deps: Deps, call: Call[RunPath, None, None]) -> shapes.RunShown:
+    """The new run."""
+    seen = await left_behind.rewrite(deps.store, deps.publisher, call.path.run, call.actor, deps.clock.now())
+    return shapes.run_shown(seen)
 
 
 async def resume_run(deps: Deps, call: Call[RunPath, None, None]) -> shapes.Resumed:

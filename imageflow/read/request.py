@@ -121,6 +121,15 @@ def identifier_setting(definition: Definition) -> tuple[str, QuerySetting]:
     return name, settings[name]
 
 
+def takes_identifiers(definition: Definition) -> bool:
+    """Whether a request can ask for some products alone."""
+    try:
+        identifier_setting(definition)
+    except ReadError:
+        return False
+    return True
+
+
 def batches(definition: Definition, ids: Sequence[str]) -> list[tuple[str, ...]]:
     """Identifiers in the parts that one request carries each; one empty part where the run is not limited to any."""
     by_query = erp_of(definition).method == "GET"

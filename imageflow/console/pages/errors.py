@@ -16,7 +16,6 @@ from imageflow.console.course import share
 from imageflow.console.languages import zone
 from imageflow.console.pages.shared import CONFIRM_FROM, SAMPLED, all_flows, common_zone, failed_by, part, question
 from imageflow.console.plots import Flag
-from imageflow.console.stale import takes_identifiers
 from imageflow.console.visit import Answer, File, Go, Page, Show, Visit
 from imageflow.errors import NotFoundError
 from imageflow.gateway.paging import Long, RowNumber, cursor, position
@@ -25,6 +24,7 @@ from imageflow.inspect import product_history
 from imageflow.model.flow import Flow
 from imageflow.model.row import RowLog
 from imageflow.model.run import Run
+from imageflow.read.request import takes_identifiers
 from imageflow.store import AuditRecord, InRetry, OpenRowKey, SavedVersion, Store
 from imageflow.store import Cause as KeptCause
 from imageflow.text.instant import iso
@@ -141,7 +141,7 @@ async def _flags(visit: Visit, found: Sequence[Open]) -> dict[str, list[Flag]]:
 
 async def _asks(visit: Visit, flow: str) -> bool:
     """Whether the flow can ask its ERP for some products again."""
-    return takes_identifiers(await flows.version(visit.store, flow))
+    return takes_identifiers((await flows.version(visit.store, flow)).definition)
 
 
 def _retried(error: KeptCause, retries: Sequence[Retry]) -> Retry | None:

@@ -11,13 +11,11 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from imageflow.actions import audit, errors, flows, keys, missing, rows, runs, watermarks
+from imageflow.actions import audit, errors, flows, keys, left_behind, missing, rows, runs, watermarks
 from imageflow.console import effects, flow_form
 from imageflow.console.effects import Effect
 from imageflow.console.languages import zone
-from imageflow.console.pages.runs import stale_of
 from imageflow.console.pages.shared import CONFIRM_FROM, all_flows, common_zone, host, part, question, runs_of, zone_of
-from imageflow.console.stale import Stale, takes_identifiers
 from imageflow.console.visit import Answer, Go, Page, Show, Visit
 from imageflow.errors import ConflictError, FlowFileError, NotFoundError, Problem
 from imageflow.flows import plain_secrets
@@ -26,6 +24,7 @@ from imageflow.gateway.request_body import MAX_FORM_BYTES
 from imageflow.model import cron
 from imageflow.model.flow import Flow
 from imageflow.model.run import Run
+from imageflow.read.request import takes_identifiers
 from imageflow.store import FlowVersion
 from imageflow.text.phrase import Phrase, phrase
 
@@ -33,7 +32,6 @@ SHOWN_VERSIONS = 20
 ROLLBACKS = 200
 """So many of the last ones, of all flows, say what a version is."""
 SHOWN_RUNS = 8
-SHOWN_STALE = 3
 MAX_FLOW_BYTES = 1 << 20
 MAX_IDENTIFIERS = 10_000
 _NO_PARAMETER = phrase(
@@ -104,13 +102,13 @@ async def _flow(
         "effect": await _effect(visit, newest),
         "versions": (await flows.versions(visit.store, name))[:SHOWN_VERSIONS],
         "again": again,
-        "stale": await _stale(visit, newest) if again else [],
+        "stale": await left_behind.of_runs(visit.store, newest) if again else [],
         "groups": flow_form.groups(inbound=definition.inbound),
         "fields": fields,
         "default": flow_form.default,
         "example": flow_form.example,
         "called": flow_form.called,
-        "takes_identifiers": takes_identifiers(flow),
+        "takes_identifiers": takes_identifiers(flow.definition),
         "problems": at,
         "others": [problem for problem in problems if flow_form.field_of(problem.path, fields) is None],
         "asked": asked,
@@ -142,16 +140,6 @@ async def _again(visit: Visit, name: str) -> dict[int, int]:
     return {one.detail["version"]: one.detail["to"] for one in rollbacks if one.object == f"flow {name}"}
 
 
-async def _stale(visit: Visit, newest: Sequence[Run]) -> list[tuple[Run, Stale]]:
-    """The last runs that wrote something by a version that was rolled back since, and what of it is left."""
-    found: list[tuple[Run, Stale]] = []
-    for run in newest:
-        left = await stale_of(visit, run) if len(found) < SHOWN_STALE else None
-        if left is not None:
-            found.append((run, left))
-    return found
-
-
 def _sample(visit: Visit, flow: Flow) -> str:
     """A line of a shell that posts one row to an outbound flow."""
     row = '[{"sku": "TEST-1", "images": ["https://example.com/TEST-1.jpg"]}]'
@@ -175,7 +163,7 @@ async def run(visit: Visit) -> Answer:
     except NotFoundError:
         raise
     except runs.NotRunnable as error:
-        takes = not ids or takes_identifiers(await flows.version(visit.store, name))
+        takes = not ids or takes_identifiers((await flows.version(visit.store, name)).definition)
         return await _flow(visit, name, status=409, asked=text, refused=str(error) if takes else _NO_PARAMETER)
     return Go(f"/runs/{part(seen.run.run_id)}", ("started",))
 

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
-from imageflow.actions import audit, errors, flows, now, rows
+from imageflow.actions import errors, flows, now, rows
 from imageflow.actions.now import HALF_HOUR, FlowNow, Need
 from imageflow.console.causes import Cause, cause
 from imageflow.console.course import share
-from imageflow.console.pages.shared import common_zone, host, runs_of
+from imageflow.console.pages.shared import common_zone, host
 from imageflow.console.plots import Bar, Flag
-from imageflow.console.stale import Stale, at_least, unsent
 from imageflow.console.visit import Answer, Page, Show, Visit
-from imageflow.inspect import product_history
 from imageflow.model.row import RowLog
-from imageflow.model.run import Run
 from imageflow.store import Cause as KeptCause
 from imageflow.store import HeldDomain
 
 REEL = 14
 NEEDS = 4
 PICTURED = 8
-ROLLBACKS = 50
-"""So many of the newest rollbacks of all flows are looked at."""
-RUNS = 8
-"""So many of the newest cancelled runs are looked at; and of a flow that was rolled back or has one, so many of its newest runs."""
-LATELY = timedelta(days=7)
-"""What was cancelled or rolled back longer ago is not told on this page."""
 
 
 WHERE = {"cause": "/errors", "hold": "/system", "alarm": "/alarms"}
@@ -62,8 +53,6 @@ async def show(visit: Visit) -> Answer:
     found = await now.look(visit.store, visit.now)
     lines = [line(one, visit.now, visit.language.author) for one in found.flows]
     days = [one.day for one in found.flows]
-    stale = await _stale(visit, found.flows)
-    not_sent = await _unsent(visit)
     values = {
         "here": "now",
         "lines": lines,
@@ -72,10 +61,10 @@ async def show(visit: Visit) -> Answer:
         "where": WHERE[found.needs[NEEDS].kind] if len(found.needs) > NEEDS else "",
         "needed": len(found.needs),
         "products": sum(need.rows for need in found.needs if need.kind == "cause"),
-        "stale": stale,
-        "left": sum(old.products for _, old in stale),
-        "unsent": not_sent,
-        "rows_unsent": sum(rows for _, rows in not_sent),
+        "stale": found.left.stale,
+        "left": sum(old.products for _, old in found.left.stale),
+        "unsent": found.left.unsent,
+        "rows_unsent": sum(rows for _, rows in found.left.unsent),
         "reel": await rows.written_last(visit.store, REEL),
         "looked": sum(day.rows for day in days),
         "written": sum(day.written for day in days),
@@ -85,31 +74,6 @@ async def show(visit: Visit) -> Answer:
         "rows_in_retry": sum(one.rows for one in found.in_retry),
     }
     return Show("now.html", values, zone=common_zone([one.flow for one in found.flows]))
-
-
-async def _stale(visit: Visit, found: Sequence[FlowNow]) -> list[tuple[Run, Stale]]:
-    """Runs of flows that were rolled back lately whose products are as they should not be."""
-    known = await audit.listed(visit.store, what="flow.rollback", limit=ROLLBACKS)
-    rollbacks = [one for one in known if one.at > visit.now - LATELY]
-    names = {one.entry.object.removeprefix("flow ") for one in rollbacks}
-    left: list[tuple[Run, Stale]] = []
-    for flow in (one.flow for one in found if one.flow.name in names):
-        newest = await runs_of(visit.store, flow.name, limit=RUNS)
-        retries = await product_history.retries(visit.store, [run.run_id for run in newest if run.retried_at])
-        left += at_least(newest, flow, rollbacks, retries)
-    return left
-
-
-async def _unsent(visit: Visit) -> list[tuple[Run, int]]:
-    """Runs that were cancelled lately, and how many rows of each were not sent: no run asks for these by itself."""
-    cancelled = await runs_of(visit.store, limit=RUNS, status="cancelled")
-    found: list[tuple[Run, int]] = []
-    for flow in dict.fromkeys(run.flow for run in cancelled if run.created_at > visit.now - LATELY):
-        newest = unsent(await runs_of(visit.store, flow, limit=RUNS))
-        found += [
-            (run, rows) for run, rows in newest if run.status == "cancelled" and run.created_at > visit.now - LATELY
-        ]
-    return found
 
 
 async def _shown(visit: Visit, need: Need) -> Shown:

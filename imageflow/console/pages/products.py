@@ -12,7 +12,6 @@ from imageflow.console import plots
 from imageflow.console.causes import Cause, broken_places, cause
 from imageflow.console.marks import marked, names
 from imageflow.console.pages.shared import all_flows, common_zone, part, zone_of
-from imageflow.console.stale import takes_identifiers
 from imageflow.console.visit import Answer, Go, Page, Show, Visit
 from imageflow.errors import NotFoundError
 from imageflow.gateway.problem_details import Refusal
@@ -22,6 +21,7 @@ from imageflow.model.flow import Flow
 from imageflow.model.imageset import Image
 from imageflow.model.row import CANCELLED, RowLog, Try, fingerprint, history, when
 from imageflow.model.run import Run
+from imageflow.read.request import takes_identifiers
 from imageflow.store import AuditRecord
 
 SHOWN_ROWS = 50
@@ -89,7 +89,7 @@ async def show(visit: Visit) -> Answer:
         "guilty": _guilty(sku, why, after, newest) if why and newest else (),
         "marked": marked,
         "inbound": flow is not None and flow.definition.inbound,
-        "takes": flow is not None and takes_identifiers(flow),
+        "takes": flow is not None and takes_identifiers(flow.definition),
         "main": _main(why, flow, changed=flow is None or flow.version != sent_by),
     }
     if visit.asked("how"):
@@ -109,7 +109,7 @@ async def _unknown(visit: Visit, sku: str) -> Show:
         "alike": [name for name in same if name != sku],
         "head": head[:200],
         "near": near[:NEAR],
-        "asks": [flow.name for flow in known if flow.definition.inbound and takes_identifiers(flow)],
+        "asks": [flow.name for flow in known if flow.definition.inbound and takes_identifiers(flow.definition)],
     }
     return Show("no_product.html", values, 404, common_zone(known))
 

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from imageflow.actions import audit, flows, marks, rows, run_detail, run_log, runs
+from imageflow.actions import flows, left_behind, marks, rows, run_detail, run_log, runs
 from imageflow.actions.marks import Marks
 from imageflow.console.causes import broken_places, cause
 from imageflow.console.course import course, share
@@ -25,17 +25,13 @@ from imageflow.console.pages.shared import (
     zone_of,
 )
 from imageflow.console.plots import Flag, Lane, LaneRun
-from imageflow.console.resent import resent
-from imageflow.console.stale import COUNTED, Stale, at_least, stale
 from imageflow.console.visit import Answer, Go, Page, Show, Visit
-from imageflow.errors import NotFoundError
 from imageflow.gateway.paging import Microseconds, cursor, instant, microseconds, position
-from imageflow.gateway.problem_details import Refusal
 from imageflow.inspect import product_history
 from imageflow.inspect.product_history import Source
+from imageflow.inspect.resent import resent
 from imageflow.model.row import STATES, RowLog, history
 from imageflow.model.run import Run, Status
-from imageflow.text.instant import iso
 
 RUNS = 50
 ROWS = 50
@@ -43,10 +39,6 @@ LANES_OF = 200
 LOG = 200
 SETTLING = timedelta(seconds=90)
 """For so long after its end, steps and map of a run may still come; nothing else says when they do."""
-ROLLBACKS = 500
-"""Of the newest rollbacks of all flows, so many are looked at."""
-NEWER = 100
-"""So many of a flow's newest runs are looked at for what came after one of them."""
 MOST_PAGE = 1_000_000
 SHOWN_CHARS = 64_000
 _STATUSES: tuple[Status, ...] = get_args(Status)
@@ -149,8 +141,8 @@ async def show(visit: Visit) -> Answer:
         "causes": [(one, cause(one.stage, one.http_status, one.reason)) for one in causes],
         "states": [(name, getattr(run.counts, name)) for name in STATES],
         "log": told.entries,
-        "stale": await stale_of(visit, run),
-        "newer": await _newer(visit, run),
+        "stale": detail.stale,
+        "newer": detail.overtaken,
         "resent": resent(run, await product_history.retries(visit.store, [run.run_id])) if run.retried_at else [],
         "over": run.ended,
         "after": after,
@@ -165,55 +157,6 @@ async def show(visit: Visit) -> Answer:
         "course": course(run, detail.steps, detail.holds, detail.left, visit.now),
     }
     return Show("run.html", values, zone=await zone_of(visit, run.flow))
-
-
-async def stale_of(visit: Visit, run: Run) -> Stale | None:
-    """What the run wrote by a version that was rolled back since."""
-    try:
-        flow = await flows.version(visit.store, run.flow)
-    except NotFoundError:
-        return None
-    if flow.version == run.version:
-        return None
-    rollbacks = await audit.listed(visit.store, what="flow.rollback", limit=ROLLBACKS)
-    found = stale(run, flow, rollbacks)
-    if found is None:
-        return None
-    if run.counts.written <= COUNTED:
-        return stale(run, flow, rollbacks, len(await _left(visit, run)))
-    newest = await runs_of(visit.store, run.flow, limit=NEWER)
-    retries = await product_history.retries(visit.store, [run.run_id])
-    left = at_least(newest if run in newest else [run], flow, rollbacks, retries)
-    return next((found for one, _ in left if one.run_id == run.run_id), None)
-
-
-async def _left(visit: Visit, run: Run) -> list[str]:
-    """The products that the run wrote by its own version, and no other run since; a base code counts as one: the ledger knows its SKUs
-    alone.
-    """
-    written = await rows.listed(visit.store, run.run_id, state="written", limit=COUNTED)
-    retries = await product_history.retries(visit.store, [run.run_id]) if run.retried_at else []
-    own = [row for row in written if product_history.sent_by(run, retries, row.settled_at) == run.version]
-    products = [row.product for row in own if row.product is not None]
-    try:
-        omnitron = (await flows.version(visit.store, run.flow, run.version)).definition.omnitron
-    except NotFoundError:
-        return products
-    since = await product_history.written_since(visit.store, omnitron.domain, run.run_id, products)
-    return [product for product in products if product not in since]
-
-
-async def _newer(visit: Visit, run: Run) -> int:
-    """How many of the cancelled rows have come by a newer run, by what the ledger says of their products."""
-    if not run.ended or not 0 < run.counts.cancelled <= COUNTED:
-        return 0
-    try:
-        omnitron = (await flows.version(visit.store, run.flow, run.version)).definition.omnitron
-    except NotFoundError:
-        return 0
-    found = await rows.listed(visit.store, run.run_id, state="cancelled", limit=COUNTED)
-    versions = {row.product: row.version for row in found if row.product is not None}
-    return len(await product_history.overtaken(visit.store, omnitron.domain, versions))
 
 
 def _is_group(text: str) -> bool:
@@ -315,16 +258,7 @@ async def _retry_marked(visit: Visit, run: Run) -> Answer:
 async def rewrite(visit: Visit) -> Answer:
     """Ask the ERP for what the run wrote by a version that was rolled back since."""
     deps = visit.deps
-    run = (await runs.show(deps.store, visit.path("run_id"))).run
-    left = await stale_of(visit, run)
-    if left is None or left.way in ("everything", "none"):
-        raise Refusal(409, f"run {run.run_id} wrote nothing that a run can be started for")
-    window, ids = None, list[str]()
-    if left.way == "since":
-        window = runs.Window(str(iso(run.since)))
-    else:
-        ids = await _left(visit, run)
-    seen = await runs.start(deps.store, deps.publisher, run.flow, ids, visit.actor, visit.now, window=window)
+    seen = await left_behind.rewrite(deps.store, deps.publisher, visit.path("run_id"), visit.actor, visit.now)
     return Go(f"/runs/{part(seen.run.run_id)}", ("started",))
 
 

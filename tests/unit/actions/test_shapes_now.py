@@ -4,11 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from imageflow.actions.left_behind import Left
 from imageflow.actions.marks import Marks
 from imageflow.actions.now import FlowNow, Need, Now
 from imageflow.actions.run_detail import Detail
 from imageflow.actions.shapes_now import marks_shown, now_shown, run_detail
 from imageflow.flows import file as flow_file
+from imageflow.inspect.stale import Stale
 from imageflow.model.flow import Flow
 from imageflow.model.run import Counts, Run, Trigger
 from imageflow.model.run_step import Hold, RunStep
@@ -106,3 +108,13 @@ def test_marks_over_time():
     """Holds and versions."""
     shown = plain(marks_shown(Marks([Hold(AT, LATER, "503", "d")], [SavedVersion("f", 1, "ada", AT)])))
     assert (shown["holds"][0]["domain"], shown["saved"][0]["by"]) == ("d", "ada")
+
+
+def test_what_runs_left_behind():
+    """Products as a version wrote them that was rolled back, of a run and of all flows; and rows that were not sent."""
+    stale = Stale(2, 3, 40, "products", counted=True)
+    told = {"run_id": "r", "flow": "f", "version": 2, "in_force": 3, "products": 40, "counted": True, "way": "products"}
+    assert plain(run_detail(Detail(RUN, None, [], [], "", None, [], stale=stale, overtaken=5)))["stale"] == told
+    assert plain(run_detail(Detail(RUN, None, [], [], "", None, [], overtaken=5)))["overtaken"] == 5
+    shown = plain(now_shown(Now([], [], [], left=Left([(RUN, stale)], [(RUN, 7)])), []))
+    assert (shown["stale"], shown["unsent"]) == ([told], [{"run_id": "r", "flow": "f", "rows": 7}])

@@ -9,6 +9,7 @@ import pytest
 
 from imageflow.actions.dead_letters import Parked
 from imageflow.actions.flows import FlowSeen
+from imageflow.actions.left_behind import NO_REWRITE
 from imageflow.actions.run_waits import Wait
 from imageflow.actions.runs import Seen
 from imageflow.actions.shapes import (
@@ -46,6 +47,7 @@ from imageflow.commands.texts import (
     zone,
 )
 from imageflow.flows import file as flow_file
+from imageflow.inspect.stale import Stale
 from imageflow.model.flow import Flow
 from imageflow.model.row import RowLog
 from imageflow.model.run import Counts, Run, Trigger
@@ -408,3 +410,34 @@ def test_what_a_retry_did():
         "    mend it",
     ]
     assert retry_text(Retried("r1", 1, 1, [], None)) == "1 of 1 row of run r1 is put through again"
+
+
+@pytest.mark.parametrize(
+    ("way", "counted", "text"),
+    [
+        (
+            "products",
+            True,
+            "2 products of run r stay as version 2 wrote them; to write them again: imageflow rewrite r",
+        ),
+        (
+            "since",
+            False,
+            "at least 2 products of run r stay as version 2 wrote them; to write them again: imageflow rewrite r",
+        ),
+        (
+            "everything",
+            True,
+            f"2 products of run r stay as version 2 wrote them; {NO_REWRITE['everything'].format(flow='f')}",
+        ),
+        (
+            "none",
+            True,
+            "2 products of run r stay as version 2 wrote them; the ERP posts its rows and is not asked for them: let it post them again",
+        ),
+    ],
+)
+def test_what_a_version_left(way, counted, text):
+    """How much it is, and the way to write it again."""
+    run = Run(run_id="r", flow="f", version=2, trigger=Trigger("schedule"), status="success", created_at=MIDNIGHT)
+    assert texts.stale_text(run, Stale(2, 3, 2, way, counted)) == text

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from imageflow.console.resent import Resent, resent
+from imageflow.inspect.resent import Resent, resent
 from imageflow.model.run import Run, Trigger
 from imageflow.store import AuditEntry, AuditRecord
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from imageflow.console.stale import Stale, at_least, stale, unsent
 from imageflow.flows import file as flow_file
+from imageflow.inspect.stale import Stale, at_least, stale, unsent
 from imageflow.model.flow import Flow
 from imageflow.model.run import Counts, Run, Trigger
 from imageflow.store import AuditEntry, AuditRecord

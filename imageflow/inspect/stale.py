@@ -7,8 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from imageflow.console.resent import resent
-from imageflow.errors import ReadError
+from imageflow.inspect.resent import resent
 from imageflow.model.flow import Flow
 from imageflow.model.run import Run
 from imageflow.read import request
@@ -95,15 +94,6 @@ def _way(flow: Flow, run: Run, products: int) -> Way:
     erp = flow.definition.erp
     if erp is None:
         return "none"
-    if products <= MOST and takes_identifiers(flow):
+    if products <= MOST and request.takes_identifiers(flow.definition):
         return "products"
     return "since" if run.since is not None and request.takes_since(erp) else "everything"
-
-
-def takes_identifiers(flow: Flow) -> bool:
-    """Whether the flow can ask its ERP for some products."""
-    try:
-        request.identifier_setting(flow.definition)
-    except ReadError:
-        return False
-    return True
