@@ -31,7 +31,7 @@ _WHY = {
     412: "There is a newer version than the one that If-Match names.",
     413: "The body is too large.",
     415: "The body is of another content type, or compressed in another way than gzip.",
-    422: "It is well formed, and cannot be taken; `detail` says why.",
+    422: "The request is well formed, but cannot be accepted; `detail` says why.",
     429: "Too much of it; try again later.",
     500: "An unexpected error; the gateway's log has it.",
     503: "Something behind the gateway is away; try again later.",
