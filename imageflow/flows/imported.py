@@ -130,7 +130,7 @@ def _erp(found: Found, name: str) -> dict[str, Any]:
     if found.method == "POST":
         section["method"] = "POST"
     elif found.method != "GET":
-        found.ask(f"erp.method: there it is {found.method!r}, here GET or POST")
+        found.ask(f"erp.method: it is {found.method!r} there; a flow takes GET or POST")
     _take_placeholders(found)
     variables = _Variables(found, name)
     login = _login(found, variables)

@@ -168,7 +168,7 @@ def _without_envelope(document: dict[str, Any]) -> Iterator[Problem]:
     if pagination.get("total_path") is not None:
         yield Problem(
             "erp.pagination.total_path",
-            f"{why}; the read ends at a short or empty page, and hears headers like X-Total-Count",
+            f"{why}; the read ends at a short or empty page, and heeds headers like X-Total-Count",
         )
 
 

@@ -50,7 +50,7 @@ _SCRIPT = (
 )
 
 
-_WATERMARK = "is there a parameter for what changed since? Then set erp.modified_date_key: only changes are read"
+_WATERMARK = "is there a parameter for changes since a date? Then set erp.modified_date_key: only changes are read"
 _SINCE = {"modified_date_key", "query_settings"}
 _EXPIRES = (
     "does the value of the header Authorization expire? Then it is no secret to keep: let ImageFlow log in itself, with erp.login of the "

@@ -61,7 +61,7 @@ async def found(inquiry: Inquiry, answered: Callable[[Question], Awaitable[Answe
     """What an inquiry finds out from these answers."""
     try:
         if not await _asked(inquiry.run(), answered):
-            inquiry.say(f"stopped after {MAX_REQUESTS} requests: what is not said above could not be determined")
+            inquiry.say(f"stopped after {MAX_REQUESTS} requests: the probe could not determine what is not said above")
     except ImageFlowError as error:
         inquiry.say(f"stopped: {error}")
     made = row_part(shape_of(inquiry.rows, keyed=inquiry.keyed), inquiry.path) if inquiry.rows else None

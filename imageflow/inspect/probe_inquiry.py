@@ -412,7 +412,7 @@ class Inquiry:
             self.say(f"after the last row that is known comes {what}")
         else:
             self.say(
-                "could not determine the end: after the last row that is known comes no list, or rows that are known"
+                "could not determine the end: after the last known row, the ERP gives no list, or known rows again"
             )
 
     def _since(self, found: Seen) -> Asking[None]:
@@ -430,7 +430,7 @@ class Inquiry:
             if (yield from self._asks_for_changes(found, name, "{}.000000")):  # as flows send dates by default
                 self.erp["modified_date_key"] = name
                 return
-        self.say("could not determine which parameter asks for what changed since (modified_date_key)")
+        self.say("could not determine which parameter asks for changes since a date (modified_date_key)")
 
     def _asks_for_changes(self, found: Seen, param: str, form: str) -> Asking[bool]:
         """Whether it gives no rows for a future date, and all rows for one long ago. `form`: how a date is written."""

@@ -360,7 +360,9 @@ def _repeated(rows: Sequence[dict[str, Any]], product: Way | None, pictures: Pic
     names = [str(at(row, product)) for row in rows]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is None and pictures.form == "single" and len(names) > 1:
-        return ["has each product one image, as in the rows seen? Then `group: run` only makes it wait: leave it out"]
+        return [
+            "does each product have one image, as in the rows seen? Then `group: run` only makes it wait: leave it out"
+        ]
     if twice is not None and pictures.form != "single":
         return [f"{twice} is in more than one row, and the last one's images count: is {shown(product)} the SKU?"]
     return []

@@ -241,7 +241,7 @@ def test_seek_whose_end_is_unknown():
     def erp(asked: dict[str, Any]) -> Any:
         return Answer(500, {}, b"") if asked.get("after", 0) >= 20 else by_seek(asked)
 
-    assert any("after the last row that is known comes no list" in line for line in ask(erp).lines)
+    assert any("after the last known row, the ERP gives no list" in line for line in ask(erp).lines)
 
 
 def test_headers_are_named_and_never_shown():
@@ -298,7 +298,7 @@ def test_a_parameter_that_is_no_filter_for_changes():
     ):
         inquiry = ask(erp)
         assert "modified_date_key" not in (inquiry.erp or {})
-        assert any("which parameter asks for what changed since" in line for line in inquiry.lines)
+        assert any("which parameter asks for changes since" in line for line in inquiry.lines)
 
 
 def test_changes_of_odata():

@@ -136,7 +136,7 @@ def test_rows_of_one_image_are_joined_over_pages() -> None:
     assert (part.fields or {})["group"] == "run"
     assert part.questions == ()
     (question,) = made([{"sku": "A1", "image": A[0]}, {"sku": "B1", "image": B[0]}]).questions
-    assert "has each product one image" in question
+    assert "does each product have one image" in question
 
 
 def test_file_names_say_the_product() -> None:
