@@ -83,7 +83,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "scheduler": ("services:scheduler", "Fire schedules and let runs begin."),
     "trace": (
         "rows:trace",
-        "Show everything that happened to a product, from the ERP's row to Omnitron's answers. A base code does instead of a SKU.",
+        "Show everything that happened to a product, from the ERP's row to Omnitron's answers. A base code works as well as a SKU.",
     ),
     "transformer": ("services:transformer", "Turn pages into rows: script, mapping."),
     "try": (

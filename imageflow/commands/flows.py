@@ -227,7 +227,7 @@ async def _apply(store: Store, work: _Apply, say: Callable[[str], object]) -> tu
         say(f"{name}: deleted")
     left = [flow.name for flow in await flow_actions.listed(store) if flow.name not in named]
     if left and work.whole:
-        note(f"in none of these files, and they go on: {', '.join(left)} (imageflow flow delete NAME; --prune: all)")
+        note(f"in none of these files, and still there: {', '.join(left)} (imageflow flow delete NAME; --prune: all)")
     return saved, deleted
 
 

@@ -213,7 +213,7 @@ async def _probed_flow(settings: Settings, wanted: Definition) -> probing.Found:
 @click.option(
     "--fault",
     multiple=True,
-    help="A scripted fault, as in status=503,every=10 or latency=50ms,match=SKU-1*; a wrong one says what there is. May be "
+    help="A scripted fault, as in status=503,every=10 or latency=50ms,match=SKU-1*; a wrong one lists the known faults. May be "
     "repeated.",
 )
 @click.option(

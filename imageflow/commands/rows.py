@@ -413,7 +413,7 @@ def _open_rows(settings: Settings, group: str, flow: str | None, limit: int, *, 
 @JSON_OPTION
 @click.pass_obj
 def trace(settings: Settings, product: str, limit: int, as_json: bool) -> None:
-    """Show everything that happened to a product, from the ERP's row to Omnitron's answers. A base code does instead of a SKU."""
+    """Show everything that happened to a product, from the ERP's row to Omnitron's answers. A base code works as well as a SKU."""
 
     async def work(store: Store) -> tuple[product_history.Trace, tzinfo]:
         async with sandbox_of(settings) as sandbox:

@@ -150,7 +150,7 @@ async def _save(
     assert kept is not None  # inserted above
     if expected is not None and kept.version != expected:
         raise ConflictError(
-            f"somebody has saved version {kept.version} meanwhile: what is sent is made of version {expected}"
+            f"somebody has saved version {kept.version} meanwhile: what you send is based on version {expected}"
         )
     off = kept.switched_off and document.get("enabled", True)
     text = to_json({**document, "enabled": False} if off else document)

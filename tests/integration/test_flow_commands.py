@@ -245,7 +245,7 @@ def test_flows_that_no_file_names_are_told(shell: Shell) -> None:
     shell.write("a")
     shell.write("b").rename(shell.flows.parent / "b.yaml")
     shell("flow", "apply", str(shell.flows.parent / "b.yaml"))
-    left = "in none of these files, and they go on: b (imageflow flow delete NAME; --prune: all)"
+    left = "in none of these files, and still there: b (imageflow flow delete NAME; --prune: all)"
     assert left in shell("flow", "apply", str(shell.flows), stderr=True)
     assert left in shell("flow", "apply", "--keep-changes", str(shell.flows / "a.yaml"), stderr=True)
     assert not shell("flow", "apply", str(shell.flows / "a.yaml"), stderr=True)
