@@ -15,6 +15,7 @@ from aiohttp import web
 
 from imageflow.actions import errors
 from imageflow.console import assets as static
+from imageflow.console import packaged
 from imageflow.console.assets import Assets
 from imageflow.console.door import is_form_of
 from imageflow.console.languages import all_languages, chosen
@@ -55,8 +56,8 @@ class Console:
     def __init__(self, parts: Parts, reader: BodyReader) -> None:
         self._parts = parts
         self._reader = reader
-        self._languages = all_languages()
-        self._assets = Assets()
+        self._languages = all_languages(packaged.catalogue)
+        self._assets = Assets(packaged.contents())
         self._renderer = Renderer(self._languages, self._assets)
 
     def routes(self) -> list[web.AbstractRouteDef]:

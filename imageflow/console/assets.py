@@ -1,4 +1,4 @@
-"""The static files: read once, compressed once, each at an address that holds its digest and therefore never changes."""
+"""The static files: compressed once, each at an address that holds its digest and therefore never changes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import hashlib
 import mimetypes
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import PurePath
 from typing import NamedTuple
 
-STATIC = Path(__file__).parent / "static"
 ROOT = "/static"
 _TYPES = {".woff2": "font/woff2", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 _DIGEST_CHARS = 12
@@ -28,10 +27,10 @@ class Asset(NamedTuple):
 
 
 class Assets:
-    """All static files, by name."""
+    """All static files. `contents`: what is in them, by name."""
 
-    def __init__(self, folder: Path = STATIC) -> None:
-        self._by_name = dict(_read(folder))
+    def __init__(self, contents: Mapping[str, bytes]) -> None:
+        self._by_name = dict(_made(contents))
         self._by_url = {asset.url: asset for asset in self._by_name.values()}
 
     def url(self, name: str) -> str:
@@ -47,16 +46,15 @@ class Assets:
         return self._by_name
 
 
-def _read(folder: Path) -> Iterator[tuple[str, Asset]]:
+def _made(contents: Mapping[str, bytes]) -> Iterator[tuple[str, Asset]]:
     """Style sheets name other files by `url(name)`: these get their addresses."""
-    plain = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-    addresses = {name: _url(name, body) for name, body in plain.items()}
-    for name, body in plain.items():
+    addresses = {name: _url(name, body) for name, body in contents.items()}
+    for name, body in contents.items():
         if name.endswith(".css"):
             text = re.sub(r"url\(([\w./-]+)\)", lambda found: f"url({addresses[found[1]]})", body.decode())
             body = text.encode()  # noqa: PLW2901 - what is served
             addresses[name] = _url(name, body)
-        suffix = Path(name).suffix
+        suffix = PurePath(name).suffix
         packed = None if suffix in _PACKED else gzip.compress(body, 9, mtime=0)
         kind = _TYPES.get(suffix) or mimetypes.guess_type(name)[0] or "text/plain"
         yield name, Asset(addresses[name], body, packed, kind)

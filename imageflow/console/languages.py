@@ -1,11 +1,10 @@
-"""The languages of the console: texts, numbers, instants. Catalogues are read once, at the start."""
+"""The languages of the console: texts, numbers, instants."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -18,7 +17,6 @@ from babel.support import Translations
 
 from imageflow.flows.folder import file_of
 
-LOCALES = Path(__file__).parent / "locale"
 LANGUAGES = ("en", "tr")
 NAMES = {"en": "English", "tr": "Türkçe"}
 _MINUTE = 60
@@ -26,15 +24,13 @@ _DAY = 86_400
 
 
 class Language:
-    """One language: what it calls things, and how it writes numbers and instants."""
+    """One language: what it calls things, by its catalogue in gettext's format, and how it writes numbers and instants."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, catalogue: bytes) -> None:
         self.code = code
         self.locale = Locale(code)
-        path = LOCALES / code / "LC_MESSAGES" / "console.po"
         compiled = io.BytesIO()
-        with path.open("rb") as file:
-            write_mo(compiled, read_po(file, locale=code))
+        write_mo(compiled, read_po(io.BytesIO(catalogue), locale=code))
         compiled.seek(0)
         self.texts = Translations(compiled)
 
@@ -102,9 +98,9 @@ class Language:
         return f"{shown} {unit}"
 
 
-def all_languages() -> dict[str, Language]:
-    """Every language by its code."""
-    return {code: Language(code) for code in LANGUAGES}
+def all_languages(catalogue: Callable[[str], bytes]) -> dict[str, Language]:
+    """Every language by its code. `catalogue`: gives the texts of a code."""
+    return {code: Language(code, catalogue(code)) for code in LANGUAGES}
 
 
 def chosen(cookie: str | None, accepted: str) -> str:

@@ -36,6 +36,7 @@ from imageflow.jolt import Chain
 from imageflow.jolt.errors import PatternTimeout
 from imageflow.sandbox import audit, jolt, kernel
 from imageflow.sandbox.answer import rows_at
+from imageflow.sandbox.pipe import receive, send
 from imageflow.sandbox.protocol import (
     MAX_TEXT,
     SCRIPT,
@@ -47,8 +48,6 @@ from imageflow.sandbox.protocol import (
     RowError,
     decode,
     frame,
-    receive,
-    send,
 )
 from imageflow.sandbox.script import compile_script, guarded_import, preload
 from imageflow.sandbox.untouched import Untouched

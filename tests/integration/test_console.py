@@ -15,6 +15,7 @@ import pytest
 from imageflow.actions import credentials, shapes
 from imageflow.actions.runs import Seen
 from imageflow.commands import texts
+from imageflow.console import packaged
 from imageflow.console.assets import Assets
 from imageflow.console.pages import PAGES
 from imageflow.console.pages import errors as errors_page
@@ -443,7 +444,7 @@ async def test_languages(site):
 async def test_static_files(site):
     """They never change, and are sent compressed; another digest is not there."""
     visitor = await site.visitor()
-    url = Assets().url("console.css")
+    url = Assets(packaged.contents()).url("console.css")
     answer = await visitor.get(url)
     assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
     assert answer.headers["Content-Type"].startswith("text/css")

@@ -119,6 +119,34 @@ def test_every_room_says_what_is_in_it():
     assert "|  |" not in rooms()
 
 
+@pytest.mark.parametrize(
+    ("source", "touches"),
+    [
+        ("def key(path):\n    return open(path)", True),
+        ("import os\nos.open(name, os.O_RDONLY)", True),
+        ("import os\nos.path.exists(name)", True),
+        ("from os.path import exists\nexists(name)", True),
+        ("(folder / name).read_text()", True),
+        ("old.replace(new)", True),
+        ("from importlib import resources", True),
+        ("from imageflow.private_files import private_file", True),
+        ("text.replace('a', 'b')", False),
+        ("instant.replace(tzinfo=UTC)", False),
+        ("structs.replace(row, state='failed')", False),
+        ("import os\nos.strerror(number)", False),
+        ("from pathlib import Path\nPath(name).suffix", False),
+    ],
+)
+def test_calls_on_files_are_seen(source, touches):
+    """Opening, reading and moving are; texts and instants with a part replaced are no files."""
+    assert pure_modules.touches_files(ast.parse(source)) is touches
+
+
+def test_modules_that_are_pure_but_for_files_are_known():
+    """A pure module does not become one by the way, and none of them comes to do more I/O than files."""
+    assert pure_modules.pure_but_for_files().keys() - pure_modules.pure().keys() == pure_modules.FILES_ONLY.keys()
+
+
 def test_pure_modules_are_those_of_the_contract():
     """A module without I/O is in the contract that keeps it so (pyproject.toml), or in NOT_PURE with a reason; no other is."""
     named = pure_modules.contract(pure_modules.CONTRACT)["source_modules"]
@@ -130,6 +158,8 @@ def test_pure_modules_are_those_of_the_contract():
     assert not missing, f"add to the contract {pure_modules.CONTRACT!r} in pyproject.toml"
     assert not pure_modules.NOT_PURE.keys() - covered.keys(), "is not pure any more: take it out of NOT_PURE"
     assert {name for by in covered.values() for name in by} == set(named), "in the contract, and nothing there is pure"
+    listed = {module for module, _ in pure_modules.modules() for name in named if f"{module}.".startswith(f"{name}.")}
+    assert not listed - covered.keys(), "in the contract, and does I/O"
 
 
 def imports() -> dict[str, set[str]]:

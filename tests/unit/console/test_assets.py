@@ -5,19 +5,20 @@ import re
 
 import pytest
 
-from imageflow.console.assets import STATIC, Assets
+from imageflow.console.assets import Assets
+from imageflow.console.packaged import STATIC, contents
 
 OWN = ("live.js", "events.js", "keys.js", "bench.js")
-ASSETS = Assets()
+ASSETS = Assets(contents())
 
 
 def test_an_address_holds_the_digest_of_what_is_there(tmp_path):
     """Another content has another address, also where only a file changed that a style sheet names."""
     (tmp_path / "a.css").write_text("b { background: url(b.svg) }")
     (tmp_path / "b.svg").write_text("<svg/>")
-    first = Assets(tmp_path)
+    first = Assets(contents(tmp_path))
     (tmp_path / "b.svg").write_text("<svg></svg>")
-    second = Assets(tmp_path)
+    second = Assets(contents(tmp_path))
     assert first.url("a.css") != second.url("a.css")
     assert second.url("b.svg") in second.served(second.url("a.css")).body.decode()
     assert second.served(first.url("a.css")) is None

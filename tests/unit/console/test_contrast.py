@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from imageflow.console.assets import STATIC
+from imageflow.console.packaged import STATIC
 
 CSS = (STATIC / "console.css").read_text()
 PAIRS = [

@@ -6,12 +6,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from imageflow.console import packaged
 from imageflow.console.languages import Language, all_languages, chosen, utc, zone
 from tests import console_messages
 
 NOW = datetime(2026, 11, 28, 9, 4, tzinfo=UTC)
 ISTANBUL = ZoneInfo("Europe/Istanbul")
-EN, TR = Language("en"), Language("tr")
+EN, TR = (Language(code, packaged.catalogue(code)) for code in ("en", "tr"))
 
 
 @pytest.mark.parametrize("code", ["en", "tr"])
@@ -109,4 +110,4 @@ def test_a_zone_that_is_none():
 
 def test_all_languages():
     """Two of them."""
-    assert set(all_languages()) == {"en", "tr"}
+    assert set(all_languages(packaged.catalogue)) == {"en", "tr"}
