@@ -572,17 +572,6 @@ def test_what_lies_beside_flows_is_left_alone(tmp_path: Path, text: str, is_one:
     assert yaml_file in flow_file.files_of(tmp_path)
 
 
-def test_yaml_scalars_are_those_of_yaml_1_2(tmp_path: Path) -> None:
-    """Company codes, dates, times and words stay what was written; numbers, booleans and null are values."""
-    text = (
-        "[0012, 2025-12-21, 12:30, yes, NO, 1_000, 0x1F, 12, -3, 0.5, 1e3, true, False, null, ~, '12', .5, +7, =, <<]"
-    )
-    document = flow_file.load(write(tmp_path, f"a: {text}\nb:\n1: x\n"))
-    assert document["a"][:7] == ["0012", "2025-12-21", "12:30", "yes", "NO", "1_000", "0x1F"]
-    assert document["a"][7:] == [12, -3, 0.5, 1000.0, True, False, None, None, "12", 0.5, 7, "=", "<<"]
-    assert (document["b"], document["1"]) == (None, "x")
-
-
 def test_a_body_is_read_as_a_file_is() -> None:
     """What comes over HTTP is read by the same rules; bytes that are no text are refused."""
     assert flow_file.read_text(b"a: 0012\r\n", is_yaml=True) == {"a": "0012"}
