@@ -1,4 +1,4 @@
-"""Flow files: reading, checking with every problem named, writing back, and the schema."""
+"""Flow files: reading, checking with every problem named, and writing back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from imageflow.errors import FlowFileError
 from imageflow.flows import check as flow_check
 from imageflow.flows import file as flow_file
 from imageflow.flows.words import PLAIN_REFUSED
-from imageflow.model import answer_format, flow, pagination
+from imageflow.model import flow, pagination
 from imageflow.model.pagination.next import NextPagination
 from imageflow.secret import SecretRef
 
@@ -665,50 +665,6 @@ def test_a_damaged_flow_is_parsed_or_refused(tmp_path_factory: pytest.TempPathFa
     if not found:
         msgspec.convert(document, flow.Definition, dec_hook=flow.decode_custom)
         flow_file.referenced_secrets(flow_file.parse(document))
-
-
-# schema ---------------------------------------------------------------------------------------------------------------
-
-
-def test_the_schema_closes_every_section() -> None:
-    """Editors refuse unknown fields too, and know what is required and what the defaults are."""
-    schema = flow_file.schema()
-    json.dumps(schema, allow_nan=False)
-    structs = [schema, *schema["$defs"].values()]
-    assert all(struct["additionalProperties"] is False for struct in structs)
-    assert schema["required"] == ["name", "direction", "omnitron"]
-    assert schema["$defs"]["Omnitron"]["required"] == ["domain_url", "username", "password"]
-    assert schema["$defs"]["Erp"]["properties"]["overlap"]["default"] == 300.0
-    assert schema["$defs"]["Omnitron"]["properties"]["password"]["$ref"] == "#/$defs/SecretRef"
-
-
-def test_the_schema_has_every_field() -> None:
-    """The schema's fields are those of the types, by name and in order; every reference leads somewhere."""
-    schema = flow_file.schema()
-    assert list(schema["properties"]) == list(flow.Definition.__struct_fields__)
-    kinds = {kind.__name__: kind for kind in (SecretRef, *pagination.TYPES, *answer_format.TYPES)}
-    for name, struct in schema["$defs"].items():
-        kind = kinds.get(name) or getattr(flow, name)
-        assert [field for field in struct["properties"] if field != "type" or name == "QuerySetting"] == list(
-            kind.__struct_fields__
-        )
-    assert set(re.findall(r"#/\$defs/(\w+)", json.dumps(schema))) == set(schema["$defs"])
-
-
-def test_every_example_fits_its_field() -> None:
-    """An example that the page and editors show is a value that the field takes."""
-    kinds = {kind.__name__: kind for kind in (flow.Definition, SecretRef, *pagination.TYPES, *answer_format.TYPES)}
-    found = flow_file.schema()
-    examples = [
-        (kinds.get(name) or getattr(flow, name), field, example)
-        for name, struct in {"Definition": found, **found["$defs"]}.items()
-        for field, described in struct["properties"].items()
-        for example in described.get("examples", ())
-    ]
-    assert (NextPagination, "ignore", ["meta.total"]) in examples
-    for kind, field, example in examples:
-        of = next(one.type for one in msgspec.structs.fields(kind) if one.encode_name == field)
-        msgspec.convert(example, of, dec_hook=flow.decode_custom)
 
 
 @pytest.mark.parametrize("document", [[], [None], "text", None, 1])
