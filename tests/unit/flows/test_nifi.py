@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from imageflow.errors import FlowFileError
 from imageflow.flows import file as flow_file
 from imageflow.flows import nifi
-from imageflow.flows.imported import Imported, comment, imported, name_of
-from imageflow.flows.nifi_values import Scope, resolved, schedule, seconds
+from imageflow.flows.imported import Imported, comment, imported
 
 FILES = Path(__file__).parent / "nifi"
 SECRETS = ("Pa55-w0rd-of-the-ERP", "Yaz2026!x", "k-1234567890", "abc123def")
@@ -288,71 +287,6 @@ def test_any_property(url: str, header: str, value: str) -> None:
     [found] = nifi.read(definition(**{"HTTP URL": url, header: value, "HTTP Method": value}))
     one = imported(found, ())
     assert flow_file.read_text(text_of(one).encode(), is_yaml=True) == one.document
-
-
-def test_names() -> None:
-    """Letters, digits and dashes, at most twenty; one that is taken gets a number."""
-    assert name_of("Çanta Görselleri (İlkbahar) 2026", ()) == "canta-gorselleri-ilk"
-    assert name_of("日本", ()) == "flow"
-    assert name_of("a" * 30, {"a" * 20}) == "a" * 18 + "-2"
-
-
-SCOPE = Scope({"host": "h", "deep": "#{host}x"}, frozenset(("key",)), {"name": "n", "self": "${self}"})
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("https://#{host}/${name}", ("https://h/n", False, False)),
-        ("#{'deep'}", ("hx", False, False)),
-        ("#{key}", ("#{key}", True, False)),
-        ("#{unknown}", ("#{unknown}", False, True)),
-        ("${unknown}", ("${unknown}", False, True)),
-        ("${self}", ("${self}", False, True)),
-        ("${now():format('yyyy-MM-dd')}", ("{now:%Y-%m-%d}", False, False)),
-        ('${now():format("yyyyMMdd\'T\'HHmm", "UTC")}', ("{now:%Y%m%dT%H%M}", False, False)),
-        ("${now():format('EEE')}", ("${now():format('EEE')}", False, True)),
-        ("${name:toUpper()}", ("${name:toUpper()}", False, True)),
-    ],
-)
-def test_values(text: str, value: tuple[str, bool, bool]) -> None:
-    """Parameters and attributes are filled in; what is secret or computed is marked."""
-    assert resolved(text, SCOPE) == value
-
-
-@pytest.mark.parametrize(
-    ("period", "value"),
-    [
-        ("5 min", 300),
-        ("30 sec", 30),
-        ("1 hour", 3600),
-        ("2 days", 172_800),
-        ("100 ms", 0.1),
-        ("x", None),
-        ("5 parsecs", None),
-    ],
-)
-def test_periods(period: str, value: float | None) -> None:
-    """In the units of NiFi."""
-    assert seconds(period) == value
-
-
-@pytest.mark.parametrize(
-    ("strategy", "period", "found", "asks"),
-    [
-        ("CRON_DRIVEN", "0 0/5 * * * ?", {"cron": "0 0/5 * * * ?"}, True),
-        ("CRON_DRIVEN", "* * *", None, True),
-        ("TIMER_DRIVEN", "90 sec", {"every": "90s"}, False),
-        ("TIMER_DRIVEN", "2 hours", {"every": "2h"}, False),
-        ("TIMER_DRIVEN", "15 min", {"every": "15m"}, False),
-        ("TIMER_DRIVEN", "0 sec", None, True),
-        ("EVENT_DRIVEN", "", None, True),
-    ],
-)
-def test_schedules(strategy: str, period: str, found: dict[str, str] | None, asks: bool) -> None:
-    """As a flow file has them; what is none, or is not certain, is asked."""
-    result, question = schedule(strategy, period)
-    assert (result, question is not None) == (found, asks)
 
 
 def flow_of(*processors: dict[str, Any], contexts: dict[str, Any] | None = None) -> Imported:
