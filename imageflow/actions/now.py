@@ -62,7 +62,7 @@ class FlowNow(NamedTuple):
 
 
 class Now(NamedTuple):
-    """What needs somebody, that which most products wait for first; all flows by name; the runs that have not ended, and those of
+    """What needs somebody, with the most waiting rows first; all flows by name; the runs that have not ended, and those of
     which rows are being tried again; what the last week's runs left behind.
     """
 
@@ -104,7 +104,7 @@ def _waiting(flows: Iterable[Flow], active: Iterable[Run]) -> dict[str, int]:
 def _needed(
     causes: Iterable[Cause], holds: Iterable[HeldDomain], alarms: Iterable[Alarm], in_flight: Mapping[str, int]
 ) -> list[Need]:
-    """What needs somebody: what most rows wait for comes first, then what is so the longest."""
+    """What needs somebody: the most waiting rows first, then the oldest."""
     needs = [Need("hold", in_flight.get(one.domain, 0), one.since, "", one.reason, one) for one in holds]
     needs += [Need("cause", one.rows, max(one.first_at, one.since), one.flow, one.reason or "", one) for one in causes]
     needs += [Need("alarm", 0, one.opened_at, one.flow, one.text, one) for one in alarms]

@@ -122,7 +122,7 @@ class UnsentShown(msgspec.Struct, frozen=True):
 
 
 class NowShown(msgspec.Struct, frozen=True):
-    """What needs somebody, that which most rows wait for first; all flows by name; how many runs go on; how many rows that
+    """What needs somebody, with the most waiting rows first; all flows by name; how many runs go on; how many rows that
     had failed or were cancelled are being tried again; the rows that were written last; what runs of the last 7 days left behind:
     products as a version wrote them that was rolled back, and rows that were not sent.
     """

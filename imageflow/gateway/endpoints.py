@@ -685,7 +685,7 @@ ENDPOINTS: tuple[Endpoint[Any, Any, Any, Any], ...] = (
         method="GET",
         path="/api/now",
         tag="system",
-        summary="Show what needs somebody, that which most rows wait for first, and how each flow is",
+        summary="Show what needs somebody, with the most waiting rows first, and how each flow is",
         answer=shapes_now.NowShown,
     ),
     Endpoint(

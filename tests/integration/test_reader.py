@@ -350,6 +350,9 @@ HOSTILE = [
     Hostile("cookie_wall", "offset", error="more than 5 times"),
 ]
 
+NEVER_DONE = ("hang", "slow_loris", "unfinished_chunks")
+"""These answers do not end. All others may take as long as a busy machine makes them."""
+
 
 def named(case: Hostile) -> str:
     return "-".join((case.mode, case.kind, *map(str, case.erp.values())))
@@ -368,7 +371,7 @@ async def test_hostile_erps(at: Bench, world: Any, case: Hostile):
     here = await world(mode=case.mode, bomb_bytes=8 << 20, **case.erp)
     bounded = {"max_pages": 15} if case.kind != "none" else {}
     login = {**TOKEN_LOGIN, "url": f"{here.erp.url}/login"} if case.erp.get("auth") else None
-    limits = {"timeout": "250ms", "max_answer_bytes": 1 << 20}
+    limits = {"timeout": "250ms" if case.mode in NEVER_DONE else "30s", "max_answer_bytes": 1 << 20}
     run = await at.read(here.flow(case.kind, pagination=PAGINATIONS[case.kind] | bounded, login=login, **limits))
     complete = case.error is None and not case.lacks
     assert await at.store.watermark("winter") == (at.clock.began if complete else None)
