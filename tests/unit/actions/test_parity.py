@@ -249,13 +249,13 @@ def test_a_form_takes_the_role_that_its_endpoint_takes(page):
 
 
 def methods_that_write() -> set[str]:
-    """The store's methods that change what it holds: those that `@writes` decorates."""
+    """The store's methods that change what it holds: those that `@writes` or `@writes_once` decorates."""
     return {
         node.name
         for path in (PACKAGE / "store").glob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.AsyncFunctionDef)
-        and any(isinstance(one, ast.Name) and one.id == "writes" for one in node.decorator_list)
+        and any(isinstance(one, ast.Name) and one.id in ("writes", "writes_once") for one in node.decorator_list)
     }
 
 
