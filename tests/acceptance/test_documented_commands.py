@@ -38,13 +38,16 @@ def first_alternative(line: str) -> str:
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Site]:
-    """A shop with an inbound flow that has run, an outbound flow and its posts, and files that the pages name."""
+    """A shop with an inbound flow that has run by its second version, an outbound flow and its posts, and files that the pages name."""
     with site(tmp_path, OMNITRON_USERNAME="demo") as here:
         here.emulators(20)
         here.environ["IMAGEFLOW_LISTEN"] = "127.0.0.1"
         settings = {"sku": {"key": "sku", "type": "string"}}
         erp = {"endpoint_url": f"{here.erp}/images/next/", "rows_path": "results", "pagination": {"type": "next"}}
-        here.flow("winter-images", erp={**erp, "modified_date_key": "modified_date__gt", "query_settings": settings})
+        erp |= {"modified_date_key": "modified_date__gt", "query_settings": settings}
+        here.flow("winter-images", erp=erp, timezone="UTC")
+        here.call("flow", "apply", str(here.flows / "winter-images.yaml"))
+        here.flow("winter-images", erp=erp, timezone="Europe/Istanbul")
         here.flow("posts", direction="outbound", erp=None, script=None, mapping=None)
         for flow in here.flows.iterdir():
             flow.rename(here.folder / flow.name)
