@@ -22,7 +22,7 @@ from imageflow.store import Store
 from imageflow.text.instant import iso
 
 LATELY = timedelta(days=7)
-"""What was cancelled or rolled back longer ago is told on the page of its run alone."""
+"""What was cancelled or rolled back longer ago is told of its run alone."""
 LATE_ROLLBACKS = 50
 """For all flows together, so many of the newest rollbacks are looked at."""
 LATE_RUNS = 8
@@ -78,22 +78,28 @@ async def _unsent(store: Store, now: datetime) -> list[tuple[Run, int]]:
 
 async def of_run(store: Store, run: Run) -> Stale | None:
     """What the run wrote by a version that was rolled back since; None: nothing of it is left."""
+    return (await _of_run(store, run))[0]
+
+
+async def _of_run(store: Store, run: Run) -> tuple[Stale | None, list[str]]:
+    """What is left of the run, and its products where they were looked at."""
     try:
         flow = await flows.version(store, run.flow)
     except NotFoundError:
-        return None
+        return None, []
     if flow.version == run.version:
-        return None
+        return None, []
     rollbacks = await audit.listed(store, what="flow.rollback", limit=ROLLBACKS)
     found = stale(run, flow, rollbacks)
     if found is None:
-        return None
+        return None, []
     if run.counts.written <= COUNTED:
-        return stale(run, flow, rollbacks, len(await _products(store, run)))
+        products = await _products(store, run)
+        return stale(run, flow, rollbacks, len(products)), products
     newest = await store.runs(run.flow, limit=NEWER)
     retries = await product_history.retries(store, [run.run_id])
     left = at_least(newest if run in newest else [run], flow, rollbacks, retries)
-    return next((found for one, _ in left if one.run_id == run.run_id), None)
+    return next((found for one, _ in left if one.run_id == run.run_id), None), []
 
 
 async def of_runs(store: Store, newest: Sequence[Run]) -> list[tuple[Run, Stale]]:
@@ -153,11 +159,11 @@ async def rewrite(store: Store, publisher: OutboxPublisher, run_id: str, actor: 
     NotRunnable where nothing is left, or the ERP cannot be asked for it.
     """
     run = await store.run(run_id)
-    left = await of_run(store, run)
+    left, products = await _of_run(store, run)
     if left is None:
         raise NotRunnable(f"nothing of run {run_id} is left that a version wrote that was rolled back")
     if left.way in NO_REWRITE:
         raise NotRunnable(f"run {run_id}: {NO_REWRITE[left.way].format(flow=run.flow)}")
     if left.way == "since":
         return await runs.start(store, publisher, run.flow, [], actor, now, window=Window(str(iso(run.since))))
-    return await runs.start(store, publisher, run.flow, await _products(store, run), actor, now)
+    return await runs.start(store, publisher, run.flow, products, actor, now)

@@ -321,8 +321,8 @@ async def cancel(store: Store, run_id: str, actor: Actor) -> Seen:
 
 async def resume(store: Store, broker: Broker, run_id: str, actor: Actor, *, queued: bool = False) -> int:
     """Publish anew what a run waits for, after the queues were lost; how many messages. If the queues were not lost, that
-    does no harm: every consumer recognises a message that it has seen. `queued`: if an older run of
-    the flow goes first, that one is resumed.
+    does no harm: every consumer recognises a message that it has seen. `queued`: if an older run of the flow goes first, that
+    one is resumed.
 
     Raises NotFoundError, ConflictError where the run has ended, and NotRunnable where, without `queued`, an older run goes first.
     """

@@ -51,8 +51,9 @@ class VersionSaved(msgspec.Struct, frozen=True):
 
 class StaleShown(msgspec.Struct, frozen=True):
     """So many products are as `version` of the flow wrote them in this run; it was rolled back, and `in_force` is in its place.
-    `counted`: each was looked at; else there are at least so many. `way`: what a rewrite of the run asks the ERP for: `products`,
-    or changes `since` then; or nothing, as `everything` has to be read again (a run without a watermark), or it cannot be asked.
+    `counted`: each was looked at; else there are at least so many. `way`: what a rewrite of the run asks the ERP for: these
+    `products`, or changes `since` then. `everything`: there is no rewrite, a run without a watermark reads them. `none`: there is
+    none, the ERP is not asked for rows.
     """
 
     run_id: str

@@ -35,7 +35,7 @@ _FAILURES = {
     "cause_days": _CHANGE,
     "run_causes": _CHANGE,
 }
-"""Whoever logs rows also keeps the records about failed ones."""
+"""A service that logs rows also keeps the records about failed ones."""
 
 RIGHTS: Mapping[str, Mapping[str, str]] = {
     "scheduler": _EVERY_SERVICE

@@ -610,16 +610,21 @@ async def bare(folder):
         yield site
 
 
-async def read(store, number, *, version=1):
-    """A run of the flow polled that has read two rows, and its id."""
+async def read(store, number, *, flow="polled", version=1):
+    """A run of a flow that has read two rows, and its id."""
     run_id, now = f"20260106-000000-000000000{number}", CLOCK.now()
     trigger = Trigger("schedule")
-    run = Run(run_id=run_id, flow="polled", version=version, trigger=trigger, status="queued", created_at=now)
+    run = Run(run_id=run_id, flow=flow, version=version, trigger=trigger, status="queued", created_at=now)
     await store.create_run(run)
     await store.start_reading(run_id, None, now)
     await store.save_page(run_id, 1, b"[]", cursor=None, last=True)
     await store.register_page(run_id, 1, 2, [])
     return run_id
+
+
+async def cancel(store, run_id):
+    await store.cancel_run(run_id)
+    await store.cancel_rows(run_id)
 
 
 async def write(store, run_id):
@@ -631,8 +636,7 @@ async def test_all_is_not_well_after_a_cancel(tmp_path):
     async with bare(tmp_path) as site:
         visitor, store = await site.visitor("viewer"), site.store
         cancelled = await read(store, 1)
-        await store.cancel_run(cancelled)
-        await store.cancel_rows(cancelled)
+        await cancel(store, cancelled)
         html = (await visitor.get("/")).html
         assert html.one("h1").text == "2 rows of cancelled runs were not sent"
         assert "polled: 2 rows were not sent when their run was cancelled" in html.one("main").text

@@ -9,31 +9,14 @@ import pytest
 
 from imageflow.actions.runs import NotRunnable
 from imageflow.clock import SystemClock
-from imageflow.model.row import RowLog
-from imageflow.model.run import Run, Trigger
+from imageflow.model.run import Run
 from imageflow.settings import load
-from imageflow.store import Store
 from imageflow.store.connect import open_store
 from tests.integration.test_api import api, furniture  # noqa: F401  fixtures
+from tests.integration.test_console import cancel, read, write
 from tests.integration.test_flow_commands import Shell
 
 BY_SKU = {"endpoint_url": "https://erp.example.com/images/", "query_settings": {"sku": {"key": "sku"}}}
-
-
-async def run_of(store: Store, flow: str, number: int, version: int, state: str = "written") -> str:
-    """A run of two rows, which end in that state; its id."""
-    run_id, now = f"20260106-000000-000000000{number}", SystemClock().now()
-    run = Run(run_id=run_id, flow=flow, version=version, trigger=Trigger("schedule"), status="queued", created_at=now)
-    await store.create_run(run)
-    await store.start_reading(run_id, None, now)
-    await store.save_page(run_id, 1, b"[]", cursor=None, last=True)
-    await store.register_page(run_id, 1, 2, [])
-    if state == "cancelled":
-        await store.cancel_run(run_id)
-        await store.cancel_rows(run_id)
-    else:
-        await store.settle("t", [RowLog(run_id=run_id, row=n, product=f"S-{n}", state="written") for n in (1, 2)])
-    return run_id
 
 
 async def test_the_api_tells_it(api):  # noqa: F811
@@ -43,7 +26,8 @@ async def test_the_api_tells_it(api):  # noqa: F811
     await api.ok("PUT", "/api/flows/polled", document)
     await api.ok("PUT", "/api/flows/polled", document | {"timezone": "UTC"})
     last = (await api.ok("GET", "/api/flows/polled"))["version"]
-    run_id = await run_of(api.store, "polled", 1, last)
+    run_id = await read(api.store, 1, version=last)
+    await write(api.store, run_id)
     assert (await api.ok("GET", f"/api/runs/{run_id}"))["stale"] is None
     await api.refused(409, "POST", f"/api/runs/{run_id}/rewrite")
     await api.ok("POST", "/api/flows/polled/rollback", {"version": last - 1})
@@ -62,9 +46,10 @@ async def test_the_api_tells_it(api):  # noqa: F811
 
 async def test_the_api_tells_rows_that_were_not_sent(api):  # noqa: F811
     """Until a newer run has brought as many rows."""
-    run_id = await run_of(api.store, "polled", 1, 1, "cancelled")
+    run_id = await read(api.store, 1)
+    await cancel(api.store, run_id)
     assert (await api.ok("GET", "/api/now"))["unsent"] == [{"run_id": run_id, "flow": "polled", "rows": 2}]
-    await run_of(api.store, "polled", 2, 1)
+    await write(api.store, await read(api.store, 2))
     assert (await api.ok("GET", "/api/now"))["unsent"] == []
 
 
@@ -85,7 +70,8 @@ def test_a_roll_back_tells_it(tmp_path: Path, erp: dict[str, object], mend: str)
 
     async def written() -> str:
         async with open_store(settings, SystemClock()) as store:
-            return await run_of(store, "a", 1, 2)
+            await write(store, run_id := await read(store, 1, flow="a", version=2))
+            return run_id
 
     async def newest() -> Run:
         async with open_store(settings, SystemClock()) as store:

@@ -41,10 +41,10 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
     from; `token` or `url`, which the answer before named. `batch`: which part of the run's identifiers is asked for.
     `asked_at` (Unix time) paces requests.
 
-    What came so far: `pages`, `rows`, how many of both came before the part that is asked for now (`pages_before`, `rows_before`: 0
-    unless the type is `partitioned`; its pages count answers that were none, too), `total` (the newest that the flow's total_path gave), `totals` (the smallest number
+    What came so far: `pages`, `rows`, `total` (the newest that the flow's total_path gave), `totals` (the smallest number
     that answers gave at each place that names a total: rows that are added meanwhile belong to the next run), `last_row`
-    (the fingerprint of the last row of the page before).
+    (the fingerprint of the last row of the page before). Where the type is `partitioned`, `pages_before` and `rows_before` came
+    before the part that is asked for now, and an answer without a page counts as a page; else both are 0.
 
     What was noticed: `total_changed`; `rows_move`: rows move between pages, so their number proves nothing; `lacking`: rows
     may have been passed over; `shares`: rows of one page share the seek marker; `full`: a page had as many rows as it may;
